@@ -1,0 +1,112 @@
+"""The contract: what a frozen file says of itself, as JSON under one metadata key. docs/model-file.md is its norm."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from mlcycle.errors import ModelFileError
+
+FORMAT = 1
+CONTRACT_KEY = "mlcycle.contract"
+SEAL_KEY = "mlcycle.seal"
+
+INPUT = "images"
+OUTPUTS = ("boxes", "scores", "landmarks")
+LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth_corner", "right_mouth_corner")
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """How a photograph becomes an input: never enlarged; made smaller so that its long side is `long_side` pixels.
+
+    With w, h the upright photograph and s = min(1, long_side / max(w, h)), the input has
+    max(1, floor(w * s + 0.5)) x max(1, floor(h * s + 0.5)) pixels, resampled with an antialiased triangle filter.
+    """
+
+    long_side: int
+    rule: str = "fit-long-side"
+    filter: str = "antialiased-triangle"
+
+
+@dataclass(frozen=True, slots=True)
+class Padding:
+    """How pictures of different sizes share a batch: at the right and at the bottom, with this value."""
+
+    value: int = 0
+    side: str = "right-bottom"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """How the graph chooses final boxes: greedy non-maximum suppression among those scored at least `score_floor`."""
+
+    score_floor: float
+    iou_threshold: float
+    max_faces: int
+    method: str = "greedy-nms"
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """All that a stranger must know to use the file; see docs/model-file.md.
+
+    `landmarks` names the points of the output `landmarks` in order ("left" as seen in the picture); empty when the
+    model was trained without them, and then the graph has no such output. `thresholds` maps an operating point to
+    the least score that counts as a face there. `training` is provenance for people; nothing reads it to decide.
+    """
+
+    name: str
+    resize: Resize
+    selection: Selection
+    thresholds: dict[str, float]
+    landmarks: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ("face",)
+    padding: Padding = field(default_factory=Padding)
+    colour: str = "RGB"
+    layout: str = "NHWC"
+    dtype: str = "uint8"
+    orientation: str = "upright"
+    box_order: str = "x1 y1 x2 y2"
+    precision: str = "float32"
+    parent: str | None = None
+    training: dict[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """Returns the canonical text: sorted keys, no spaces, ASCII; equal contracts give equal bytes."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return OUTPUTS if self.landmarks else OUTPUTS[:2]
+
+
+def from_json(text: str) -> Contract:
+    """Reads a contract.
+
+    Raises:
+        ModelFileError: the text is no contract, or of a format that this version does not know.
+    """
+    try:
+        raw = json.loads(text)
+        number = raw["format"]
+    except (ValueError, KeyError, TypeError):
+        raise ModelFileError("the model file's contract cannot be read", "freeze the model again") from None
+    if number != FORMAT:
+        raise ModelFileError(
+            f"the model file has format {number}; this mlcycle reads format {FORMAT}",
+            "install a newer mlcycle" if isinstance(number, int) and number > FORMAT else "freeze the model again",
+        )
+    try:
+        known = {each.name for each in fields(Contract)}
+        values = {key: value for key, value in raw.items() if key in known}
+        values["resize"] = Resize(**raw["resize"])
+        values["padding"] = Padding(**raw["padding"])
+        values["selection"] = Selection(**raw["selection"])
+        values["landmarks"] = tuple(raw["landmarks"])
+        values["labels"] = tuple(raw["labels"])
+        return Contract(**values)
+    except (KeyError, TypeError) as problem:
+        raise ModelFileError(f"the model file's contract is incomplete: {problem}", "freeze the model again") from None

@@ -1,0 +1,144 @@
+"""The seal: the last 64 bytes of a model file are the sha256, in hex, of all bytes before them.
+
+Protocol buffers write an ONNX model's fields in the order of their numbers, and `metadata_props` comes last; so a last
+metadata entry whose value has 64 characters *is* the file's end. Any flipped or missing byte is found by hashing, with
+no parser, before anything looks into the file. Against a forger, who can seal again, stands the file's whole sha256,
+which is printed, and kept beside the file in the form that `sha256sum -c` reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlcycle.errors import InputError, ModelFileError
+
+SEAL_LENGTH = 64
+BLANK = b"0" * SEAL_LENGTH
+
+
+@dataclass(frozen=True, slots=True)
+class SealedBytes:
+    """A model file's bytes, verified; these bytes and no others go to the runtime.
+
+    Attributes:
+        data: the whole file.
+        sha256: hex digest of `data`: the file's name to the world.
+        path: where they were read from.
+    """
+
+    data: bytes
+    sha256: str
+    path: Path
+
+
+def seal_bytes(unsealed: bytes) -> bytes:
+    """Fills in the seal of a serialised model that ends with a blank one.
+
+    Raises:
+        ValueError: the bytes do not end with a blank seal.
+    """
+    if not unsealed.endswith(BLANK):
+        raise ValueError("a model to be sealed must end with a blank seal")
+    body = unsealed[:-SEAL_LENGTH]
+    return body + hashlib.sha256(body).hexdigest().encode()
+
+
+def read_sealed(path: Path) -> SealedBytes:
+    """Reads a model file once and verifies these bytes: the seal in the file, and the digest beside it if there is one.
+
+    Raises:
+        ModelFileError: missing, unreadable, not a model of mlcycle's, damaged, or not the one its digest names.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ModelFileError(f"there is no model file {path}", "name one with --model, or make one: mlcycle freeze RUN") from None
+    except OSError as problem:
+        raise ModelFileError(f"the model file {path} cannot be read: {problem.strerror}") from None
+    digest = hashlib.sha256(data).hexdigest()
+    _check_beside(path, digest)
+    body, seal = data[:-SEAL_LENGTH], data[-SEAL_LENGTH:]
+    if len(data) <= SEAL_LENGTH or not _is_hex(seal):
+        raise ModelFileError(
+            f"{path} is cut short, or is not a model file that mlcycle froze", "fetch it again, or run: mlcycle freeze RUN"
+        )
+    if hashlib.sha256(body).hexdigest().encode() != seal:
+        raise ModelFileError(f"{path} is damaged: its bytes do not match its seal", "fetch it again, or freeze it again")
+    return SealedBytes(data, digest, path)
+
+
+def digest_path(path: Path) -> Path:
+    """Returns where the digest of a model file stands: its own name with .sha256 behind it."""
+    return path.with_name(path.name + ".sha256")
+
+
+def write_sealed(data: bytes, path: Path) -> str:
+    """Writes a sealed model file once: atomically, read-only, never over another, its digest beside it.
+
+    Writing the same bytes again changes nothing. Returns the sha256 of the file.
+
+    Raises:
+        InputError: another file has this name, or the folder cannot be written.
+    """
+    digest = hashlib.sha256(data).hexdigest()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_once(path, data, "choose another name with -o; a model file is never overwritten")
+        _write_once(
+            digest_path(path), f"{digest}  {path.name}\n".encode(), "remove it if it belongs to no file any more"
+        )
+    except OSError as problem:
+        raise InputError(f"{path} cannot be written: {problem.strerror or problem}", "choose another place with -o") from None
+    return digest
+
+
+def _write_once(path: Path, data: bytes, hint: str) -> None:
+    if path.exists():
+        if path.read_bytes() == data:
+            return
+        raise InputError(f"{path} exists and holds something else", hint)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o444)
+        _rename_without_replacing(Path(temporary), path, hint)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _rename_without_replacing(temporary: Path, path: Path, hint: str) -> None:
+    # A hard link fails where the name is taken, so that of two writers one loses and says so; some file systems know
+    # no hard links, and there a check and a rename must do.
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise InputError(f"{path} exists and holds something else", hint) from None
+    except OSError:
+        if path.exists():
+            raise InputError(f"{path} exists and holds something else", hint) from None
+        temporary.rename(path)
+
+
+def _check_beside(path: Path, digest: str) -> None:
+    beside = digest_path(path)
+    try:
+        expected = beside.read_text("utf-8").split()
+    except FileNotFoundError:
+        return
+    except (OSError, UnicodeDecodeError):
+        expected = []
+    if not expected or expected[0].lower() != digest:
+        raise ModelFileError(
+            f"{path} is not the file that {beside.name} names", "fetch both again; do not use this file until they agree"
+        )
+
+
+def _is_hex(text: bytes) -> bool:
+    return all(byte in b"0123456789abcdef" for byte in text)

@@ -1,0 +1,34 @@
+"""One labelled photograph: what every reader gives, whatever layout it reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPhotograph:
+    """A photograph and what its labels say of it.
+
+    Attributes:
+        path: the file.
+        name: its key within its set: the path below the set's image root, with "/" between, e.g.
+            "0--Parade/0_Parade_marchingband_1_465.jpg".
+        boxes_N4: float32, x1 y1 x2 y2 in pixels of the upright photograph, exactly as labelled (not clipped).
+        ignore_N: bool, True for a box that is neither a face to learn nor a false alarm when found
+            (WIDER's "invalid", COCO's "iscrowd" or "ignore").
+        landmarks_N52: float32, five points (left eye, right eye, nose, left and right corner of the mouth, as seen in
+            the picture), x y in pixels; NaN where a face has none.
+        group: what the set files it under (a WIDER event), or "".
+        size: width, height in pixels if the labels say so, else None.
+    """
+
+    path: Path
+    name: str
+    boxes_N4: np.ndarray
+    ignore_N: np.ndarray
+    landmarks_N52: np.ndarray
+    group: str = ""
+    size: tuple[int, int] | None = field(default=None)

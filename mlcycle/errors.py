@@ -1,0 +1,79 @@
+"""The errors that a user can cause or meet: one tree, each with an exit code, one sentence and one hint.
+
+    MlcycleError               1  unexpected
+    ├─ UsageError              2  the command line was not understood, or an extra is not installed
+    │  ├─ RecipeError          2  a recipe or an override is wrong
+    │  └─ MissingExtraError    2  a command needs packages that are not installed
+    ├─ InputError              3  a photograph, a folder or an output path cannot be used
+    │  └─ DataError            3  a labelled data set is missing or wrong
+    ├─ ModelFileError          4  a model file is missing, damaged, tampered with or of another format
+    ├─ GateError               5  a check that guards an output failed, so the output was not written
+    ├─ DeviceError             6  the requested device or provider is not there
+    ├─ TrainingDivergedError   1  the loss is no longer a finite number
+    └─ Interrupted       130/143  SIGINT or SIGTERM, after saving
+
+Exit code 0 means that all went well, also when no face was found. They are caught in one place: `mlcycle.cli.main`.
+"""
+
+
+class MlcycleError(Exception):
+    """One sentence that says what is wrong, and one hint that says what to do.
+
+    Args:
+        message: the sentence, without the word "error".
+        hint: what the user can do about it; empty when there is nothing to say.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(MlcycleError):
+    exit_code = 2
+
+
+class RecipeError(UsageError):
+    pass
+
+
+class MissingExtraError(UsageError):
+    """Raised when a command needs packages of an extra that is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs packages that are not installed", f"pip install 'mlcycle[{extra}]'")
+
+
+class InputError(MlcycleError):
+    exit_code = 3
+
+
+class DataError(InputError):
+    pass
+
+
+class ModelFileError(MlcycleError):
+    exit_code = 4
+
+
+class GateError(MlcycleError):
+    exit_code = 5
+
+
+class DeviceError(MlcycleError):
+    exit_code = 6
+
+
+class TrainingDivergedError(MlcycleError):
+    pass
+
+
+class Interrupted(MlcycleError):
+    """Raised after an interrupted command has saved what it had; `signal_number` 2 exits 130, 15 exits 143."""
+
+    def __init__(self, message: str, hint: str = "", signal_number: int = 2) -> None:
+        super().__init__(message, hint)
+        self.exit_code = 128 + signal_number

@@ -1,0 +1,116 @@
+"""A recipe: all that makes one model, in one frozen object. Reading it from YAML stands in recipe_file.py."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Source(_Section):
+    """One labelled set: a folder or file in a layout that mlcycle.datasets reads."""
+
+    path: str
+    split: str = ""
+    weight: PositiveFloat = 1.0
+
+
+class Data(_Section):
+    """Where the photographs come from.
+
+    `weight` is how often a photograph of this set is drawn, compared with one of another. `hold_out` is the share of
+    the training photographs that is kept aside (chosen by the hash of their names) and joins the validation photographs.
+    """
+
+    train: Annotated[tuple[Source, ...], Field(min_length=1)]
+    validation: tuple[Source, ...] = ()
+    hold_out: Fraction = 0.0
+    validation_limit: PositiveInt = 500
+
+    @model_validator(mode="after")
+    def _something_to_choose_on(self) -> Data:
+        if not self.validation and not self.hold_out:
+            raise ValueError("name photographs in validation, or give hold_out a share above 0")
+        return self
+
+
+class Model(_Section):
+    """The network's few dials: `width` is the stem's channels, `depth` the blocks at each stride."""
+
+    width: Annotated[int, Field(ge=4, multiple_of=4)] = 16
+    depth: PositiveInt = 1
+    landmarks: bool = True
+
+
+class Augment(_Section):
+    """What a photograph goes through before the network sees it; sizes in pixels, the rest shares or strengths.
+
+    `crop` is the side of the square that the network trains on. `zoom` is the range of scales at which it is cut out
+    of the photograph; `face_size` the range of sizes that a chosen face is brought to, and `on_face` how often one is.
+    """
+
+    crop: Annotated[int, Field(ge=64, multiple_of=32)] = 320
+    zoom: tuple[PositiveFloat, PositiveFloat] = (0.25, 1.5)
+    on_face: Fraction = 0.7
+    face_size: tuple[PositiveFloat, PositiveFloat] = (8.0, 200.0)
+    smallest_face: NonNegative = 4.0
+    flip: Fraction = 0.5
+    brightness: Fraction = 0.3
+    contrast: Fraction = 0.3
+    saturation: Fraction = 0.3
+    grey: Fraction = 0.1
+    noise: Fraction = 0.02
+    blur: Fraction = 0.1
+
+
+class Schedule(_Section):
+    """How long and how fast: steps are optimizer steps, one batch each."""
+
+    steps: PositiveInt
+    batch: PositiveInt = 32
+    learning_rate: PositiveFloat = 2e-3
+    warmup_steps: Annotated[int, Field(ge=0)] = 200
+    weight_decay: NonNegative = 0.02
+    ema_decay: Fraction = 0.999
+    clip_norm: PositiveFloat = 10.0
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    workers: Annotated[int, Field(ge=0)] = 2
+    evaluate_every: PositiveInt = 1000
+    checkpoint_every: PositiveInt = 500
+    keep_checkpoints: PositiveInt = 2
+
+
+class Losses(_Section):
+    """Weights of the three losses."""
+
+    score: NonNegative = 1.0
+    box: NonNegative = 2.0
+    landmarks: NonNegative = 0.5
+
+
+class Inference(_Section):
+    """What is frozen into the model file's contract."""
+
+    long_side: Annotated[int, Field(ge=32)] = 640
+    score_floor: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    iou_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.45
+    max_faces: PositiveInt = 1000
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+
+
+class Recipe(_Section):
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
+    seed: Annotated[int, Field(ge=0)] = 1
+    data: Data
+    model: Model = Model()
+    augment: Augment = Augment()
+    schedule: Schedule
+    losses: Losses = Losses()
+    inference: Inference = Inference()
