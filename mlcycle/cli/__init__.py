@@ -1,0 +1,119 @@
+"""The door: commands declare, import, call and print; what goes wrong is said here, in one place."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from mlcycle.cli import console
+from mlcycle.errors import Interrupted, MlcycleError, UsageError
+
+GLOBAL_OPTIONS = ("-q", "--quiet", "-v", "--verbose", "--debug", "--version")
+BROKEN_PIPE = 128 + 13
+
+
+class Terminated(KeyboardInterrupt):
+    """Raised by SIGTERM where it arrives, so that `finally` blocks run and no `except Exception` swallows it."""
+
+
+def main() -> NoReturn:
+    """Runs the command line of this process and exits; the codes are listed in docs/exit-codes.md."""
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command line and returns its exit code; whatever goes wrong is said on stderr."""
+    _prepare_streams()
+    try:
+        code = _run(globals_first(arguments))
+        sys.stdout.flush()
+        return code
+    except MlcycleError as problem:
+        return _say(problem)
+    except Terminated:
+        return _say(Interrupted("stopped by SIGTERM", signal_number=signal.SIGTERM))
+    except KeyboardInterrupt:
+        return _say(Interrupted("stopped by Ctrl-C", signal_number=signal.SIGINT))
+    except BrokenPipeError:
+        # Whoever read our output has gone, as `head` does: no news. What is still buffered goes nowhere.
+        _discard_stdout()
+        return BROKEN_PIPE
+    except Exception as problem:
+        what = " ".join(f"{type(problem).__name__}: {problem}".split()).removesuffix(":")
+        return _say(
+            MlcycleError(f"something unexpected happened: {what}", "run again with --debug to see where"), problem
+        )
+
+
+def _run(arguments: list[str]) -> int:
+    import typer
+
+    from mlcycle.cli.app import app
+
+    # Typer exports this one of its usage errors; its base is the class of them all, in every version of Typer.
+    usage_problem: type[Exception] = typer.BadParameter.__bases__[0]
+    console.configure(debug="--debug" in arguments)
+    command = typer.main.get_command(app)
+    if "_MLCYCLE_COMPLETE" in os.environ:  # a shell asks what could come next
+        command.main([], prog_name="mlcycle")
+    # Not command.main, which would swallow Ctrl-C and broken pipes and give them codes of its own.
+    try:
+        with command.make_context("mlcycle", arguments) as context:
+            outcome = command.invoke(context)
+    except typer.Exit as leave:
+        return leave.exit_code
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    except usage_problem as problem:
+        raise _in_our_words(problem) from problem
+    return outcome if isinstance(outcome, int) else 0
+
+
+def globals_first(arguments: Sequence[str]) -> list[str]:
+    """Moves -q, -v, --debug and --version to the front, from wherever they stand before a "--"."""
+    end = list(arguments).index("--") if "--" in arguments else len(arguments)
+    before, after = arguments[:end], arguments[end:]
+    ours = [each for each in before if each in GLOBAL_OPTIONS]
+    return ours + [each for each in before if each not in GLOBAL_OPTIONS] + list(after)
+
+
+def _in_our_words(problem: Any) -> UsageError:
+    """Makes one sentence and one hint of a usage error of Typer's."""
+    command = problem.ctx.command_path if problem.ctx else "mlcycle"
+    see_help = f"see {command} --help"
+    option = getattr(problem, "option_name", None)
+    if option and hasattr(problem, "possibilities"):
+        from difflib import get_close_matches
+
+        own = [name for each in problem.ctx.command.params for name in each.opts] if problem.ctx else []
+        near = get_close_matches(option, [*GLOBAL_OPTIONS, *own], n=1)
+        return UsageError(f"there is no option {option}", f"did you mean {near[0]}?" if near else see_help)
+    message = " ".join(problem.format_message().split()).rstrip(".").replace("Value error, ", "")
+    return UsageError(message[:1].lower() + message[1:], see_help)
+
+
+def _say(problem: MlcycleError, cause: BaseException | None = None) -> int:
+    console.fail(problem.message, problem.hint, cause or problem)
+    return problem.exit_code
+
+
+def _terminate(signal_number: int, frame: object) -> None:
+    raise Terminated
+
+
+def _prepare_streams() -> None:
+    # A file name that is not UTF-8 goes out as the bytes it has; where the stream is not UTF-8 nothing fails either.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            utf8 = (stream.encoding or "").lower().replace("-", "") == "utf8"
+            stream.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
+
+
+def _discard_stdout() -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

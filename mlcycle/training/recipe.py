@@ -71,7 +71,10 @@ class Augment(_Section):
 
 
 class Schedule(_Section):
-    """How long and how fast: steps are optimizer steps, one batch each."""
+    """How long and how fast: steps are optimizer steps, one batch each.
+
+    `workers` are the processes that read photographs; null means one fewer than there are processors, at most 8.
+    """
 
     steps: PositiveInt
     batch: PositiveInt = 32
@@ -81,7 +84,7 @@ class Schedule(_Section):
     ema_decay: Fraction = 0.999
     clip_norm: PositiveFloat = 10.0
     precision: Literal["float32", "bfloat16"] = "bfloat16"
-    workers: Annotated[int, Field(ge=0)] = 2
+    workers: Annotated[int, Field(ge=0)] | None = None
     evaluate_every: PositiveInt = 1000
     checkpoint_every: PositiveInt = 500
     keep_checkpoints: PositiveInt = 2

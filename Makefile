@@ -1,0 +1,65 @@
+# Everything that is done to the project. Each target sets up what it needs in .venv; the second time that is quick.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-slow check format docs clean
+
+help: ## show this
+	@echo "make demo       train a small face detector, freeze it, find a face in a photograph it has never seen"
+	@echo "make test       the tests, without the slow ones"
+	@echo "make test-slow  the slow tests"
+	@echo "make check      formatting, lint, types, import contracts, generated docs"
+	@echo "make format     format the code, and repair what lint can repair"
+	@echo "make docs       write docs/cli.md anew"
+	@echo "make clean      remove .venv and caches; runs/, models/ and data/ stay"
+	@echo "PYTHON=python3.12 make test takes another Python, 3.11 or newer; it counts when .venv is made."
+
+demo: $(VENV)/.installed-demo
+	$(BIN)/mlcycle demo
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow"
+
+test-slow: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -q -m slow
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m mlcycle.cli.reference --check
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/python -m mlcycle.cli.reference
+
+clean:
+	rm -rf $(VENV) .venv-inference build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find mlcycle tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp says that an extra is installed as pyproject.toml names it; dev holds all that demo holds.
+$(VENV)/.installed-demo: pyproject.toml | $(VENV)/.made
+	$(BIN)/python -m pip install --quiet --editable '.[train,demo]'
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/.made
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $(VENV)/.installed-demo $@
+
+$(VENV)/.made:
+	@command -v $(PYTHON) >/dev/null || { echo "error: there is no $(PYTHON); name yours: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "error: $$($(PYTHON) --version) is too old: mlcycle needs 3.11 or newer; name one: make PYTHON=python3.12" >&2; exit 1; }
+	@echo "setting up $(VENV); the first time this fetches torch and takes minutes" >&2
+	@$(PYTHON) -m venv --clear $(VENV) || { \
+		echo "error: no virtual environment could be made; on Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@touch $@

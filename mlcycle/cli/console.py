@@ -1,0 +1,124 @@
+"""What is said, and where: data on stdout, talk on stderr; no colour and no bars without a terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass(slots=True)
+class _Settings:
+    quiet: bool = False
+    verbose: bool = False
+    debug: bool = False
+
+
+_settings = _Settings()
+
+
+class Advance(Protocol):
+    """Moves a bar on by `n`."""
+
+    def __call__(self, n: int = 1) -> None: ...
+
+
+def configure(*, quiet: bool = False, verbose: bool = False, debug: bool = False) -> None:
+    """Sets how much is said; called once per command line."""
+    _settings.quiet, _settings.verbose, _settings.debug = quiet, verbose, debug
+
+
+def data(text: str) -> None:
+    """Writes a result to stdout, exactly, with a newline behind it."""
+    sys.stdout.write(f"{text}\n")
+
+
+def say(text: str) -> None:
+    """Tells people something on stderr, unless -q was given."""
+    if not _settings.quiet:
+        _talk(text)
+
+
+def detail(text: str) -> None:
+    """Tells people something on stderr, only if -v was given."""
+    if _settings.verbose:
+        _talk(text)
+
+
+def warn(text: str) -> None:
+    """Warns on stderr, also with -q."""
+    _talk(f"{_coloured('warning:', 33)} {text}")
+
+
+def fail(message: str, hint: str = "", problem: BaseException | None = None) -> None:
+    """Says on stderr what went wrong and what to do; with --debug after the traceback of `problem`."""
+    if _settings.debug and problem is not None:
+        _talk("".join(traceback.format_exception(problem)).rstrip())
+    _talk(f"{_coloured('error:', 31)} {message}")
+    if hint:
+        _talk(f"{_coloured('hint:', 36)} {hint}")
+
+
+def is_quiet() -> bool:
+    """Returns whether -q was given."""
+    return _settings.quiet
+
+
+def is_terminal() -> bool:
+    """Returns whether stderr is a terminal."""
+    return sys.stderr.isatty()
+
+
+def rich_console() -> Console:
+    """Returns a rich Console on stderr; it says nothing with -q, and knows NO_COLOR by itself."""
+    from rich.console import Console
+
+    return Console(stderr=True, quiet=_settings.quiet, highlight=False)
+
+
+def out_console() -> Console:
+    """Returns a rich Console on stdout, for tables that people read; it knows NO_COLOR by itself."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+@contextmanager
+def progress(description: str, total: int | None) -> Iterator[Advance]:
+    """Draws a bar on stderr while its block runs, if stderr is a terminal and -q was not given; else does nothing."""
+    if _settings.quiet or not is_terminal():
+        yield _stand_still
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=rich_console(), transient=True) as bar:
+        task = bar.add_task(description, total=total)
+
+        def advance(n: int = 1) -> None:
+            bar.advance(task, n)
+
+        yield advance
+
+
+def _stand_still(n: int = 1) -> None:
+    pass
+
+
+def _talk(text: str) -> None:
+    # stdout first, so that both keep their order where they go to the same place.
+    sys.stdout.flush()
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def _coloured(word: str, code: int) -> str:
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not is_terminal()
+    return word if plain else f"\x1b[1;{code}m{word}\x1b[0m"

@@ -1,0 +1,68 @@
+"""The gate of `mlcycle freeze`: which photographs, and both ways over them. It stands at the door, since no room may see both."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlcycle.errors import InputError
+from mlcycle.parity import Difference, Tolerance, check
+
+ORIENTATION_TAG = 0x0112
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+
+
+def photographs_for(run: Path, named: Sequence[Path], count: int) -> list[Path]:
+    """Returns the photo files to compare on: those named, or held-out ones of the run.
+
+    Raises:
+        InputError: there are none.
+    """
+    files = [file for each in named for file in (_below(each) if each.is_dir() else [each])]
+    if not named:
+        files = _held_out(run)
+    files = [file for file in files if file.is_file()][:count]
+    if not files:
+        raise InputError("there is no photograph to compare both ways on", "name some with --photos FOLDER")
+    return files
+
+
+def two_ways_meet(run: Path, candidate: Path, photos: Sequence[Path]) -> Difference:
+    """Compares both ways over the photographs, and over the first of them stored in all eight EXIF orientations.
+
+    Raises:
+        GateError: they part.
+    """
+    with tempfile.TemporaryDirectory(prefix="mlcycle-gate-") as scratch:
+        turned = _in_all_orientations(photos[0], Path(scratch))
+        return check((run, candidate), [*photos, *turned], Tolerance())
+
+
+def _held_out(run: Path) -> list[Path]:
+    from mlcycle.training.material import gather
+    from mlcycle.training.recipe_file import load
+    from mlcycle.training.run_folder import RECIPE, RunFolder
+
+    RunFolder(run).must_exist()
+    return [photograph.path for photograph in gather(load(run / RECIPE).data).held_out]
+
+
+def _below(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+
+
+def _in_all_orientations(photo: Path, folder: Path) -> list[Path]:
+    from PIL import Image, UnidentifiedImageError
+
+    paths = []
+    try:
+        picture = Image.open(photo).convert("RGB")
+    except (OSError, UnidentifiedImageError):
+        return []
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[ORIENTATION_TAG] = orientation
+        paths.append(folder / f"orientation-{orientation}.jpg")
+        picture.save(paths[-1], quality=95, exif=exif)
+    return paths

@@ -1,0 +1,251 @@
+"""`mlcycle infer`: find the faces in photographs."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlcycle.cli import console
+from mlcycle.cli.group import default_group
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mlcycle.inference.detect import Detector, Options
+    from mlcycle.inference.report import Json, JsonLines, Record, Table
+    from mlcycle.inference.sources import Source
+
+app = typer.Typer(cls=default_group("image"), rich_markup_mode=None, help="Find the faces in photographs.")
+
+
+class Format(StrEnum):
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+
+
+class Provider(StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    tensorrt = "tensorrt"
+    openvino = "openvino"
+    coreml = "coreml"
+
+
+ModelOption = Annotated[
+    Path | None,
+    typer.Option("--model", metavar="FILE", help="The model file. Else $MLCYCLE_MODEL, else the newest in ./models."),
+]
+FormatOption = Annotated[
+    Format | None,
+    typer.Option("--format", help="How to write results; else table, or what --out ends in."),
+]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the results to this file instead of stdout.")
+]
+AnnotateOption = Annotated[
+    Path | None, typer.Option("--annotate", metavar="DIR", help="Write a copy of each photograph with its faces drawn.")
+]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Let --out and --annotate replace existing files.")]
+ThresholdOption = Annotated[
+    float | None,
+    typer.Option("--threshold", min=0, max=1, help="The least score that counts as a face; else the model file's own."),
+]
+ProviderOption = Annotated[Provider, typer.Option("--provider", help="What runs the model; auto says what it took.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Threads that run the model; else as many as there are cores.")
+]
+MaxPixelsOption = Annotated[
+    int | None,
+    typer.Option("--max-pixels", min=1, help="Refuse photographs with more pixels by their header; else 178,956,970."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wishes:
+    """The options that both commands share, as given."""
+
+    model: Path | None
+    format: Format | None
+    out: Path | None
+    annotate: Path | None
+    overwrite: bool
+    threshold: float | None
+    provider: Provider
+    threads: int | None
+    max_pixels: int | None
+
+
+@app.command()
+def image(  # noqa: PLR0913, PLR0917
+    photographs: Annotated[list[str], typer.Argument(metavar="PHOTO...", help="The photographs, of any kind.")],
+    model: ModelOption = None,
+    format: FormatOption = None,
+    out: OutOption = None,
+    annotate: AnnotateOption = None,
+    overwrite: OverwriteOption = False,
+    threshold: ThresholdOption = None,
+    provider: ProviderOption = Provider.auto,
+    threads: ThreadsOption = None,
+    max_pixels: MaxPixelsOption = None,
+) -> None:
+    """Find the faces in the photographs that are named.
+
+    One that cannot be read does not stop the others; the exit code is then 3. No face at all is no failure.
+
+    Example:  mlcycle infer photo.jpg --annotate found
+    """
+    from mlcycle.inference.sources import from_names
+
+    wishes = _Wishes(model, format, out, annotate, overwrite, threshold, provider, threads, max_pixels)
+    found = from_names(photographs)
+    _infer(found, [source.path.name for source in found], wishes, faces=True)
+
+
+@app.command(name="dir")
+def folder(  # noqa: PLR0913, PLR0917
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder; folders inside it count too.")],
+    model: ModelOption = None,
+    format: FormatOption = None,
+    out: OutOption = None,
+    annotate: AnnotateOption = None,
+    overwrite: OverwriteOption = False,
+    threshold: ThresholdOption = None,
+    provider: ProviderOption = Provider.auto,
+    threads: ThreadsOption = None,
+    max_pixels: MaxPixelsOption = None,
+) -> None:
+    """Find the faces in all photographs below a folder.
+
+    Hidden files and files that are no photographs by their suffix are passed over. A photograph that cannot be read
+    does not stop the others; the exit code is then 3.
+
+    Example:  mlcycle infer dir holiday --format jsonl --out holiday.jsonl
+    """
+    from mlcycle.errors import InputError
+    from mlcycle.inference.sources import from_folder
+
+    wishes = _Wishes(model, format, out, annotate, overwrite, threshold, provider, threads, max_pixels)
+    found = from_folder(folder, without=annotate)
+    if not found.photographs:
+        raise InputError(f"{folder} holds no photographs", f"{found.others} other files were passed over")
+    if found.others:
+        console.say(f"{found.others} other files were passed over")
+    _infer(found.photographs, [source.key for source in found.photographs], wishes, faces=False)
+
+
+def _infer(sources: list[Source], names: list[str], wishes: _Wishes, *, faces: bool) -> None:
+    if wishes.annotate is not None:
+        sources = _with_copies(sources, names, wishes.annotate, wishes.overwrite)
+    detector = _detector(wishes)
+    options = _options(wishes, detector)
+    tally = _Tally()
+    try:
+        with (
+            _writer(wishes, [source.key for source in sources], faces) as writer,
+            console.progress("looking", len(sources) if len(sources) > 1 else None) as advance,
+        ):
+            for record in detector.detect_all(sources, options):
+                writer.write(record)
+                tally.count(record)
+                advance()
+    finally:
+        console.say(tally.sentence() + (f"; drawn in {wishes.annotate}" if wishes.annotate else ""))
+    if tally.failed:
+        raise typer.Exit(3)
+
+
+def _detector(wishes: _Wishes) -> Detector:
+    from mlcycle.inference.models import find_model
+
+    path, how = find_model(wishes.model)
+    from mlcycle.inference.detect import load_detector
+
+    detector = load_detector(path, provider=wishes.provider, threads=wishes.threads)
+    console.say(
+        f"model {detector.contract.name} {detector.sha256[:12]} from {path} ({how}), on {detector.provider}"
+        + (" (auto)" if wishes.provider == Provider.auto else "")
+    )
+    return detector
+
+
+def _options(wishes: _Wishes, detector: Detector) -> Options:
+    from mlcycle.inference.detect import DEFAULT
+
+    floor = detector.contract.selection.score_floor
+    if wishes.threshold is not None and wishes.threshold < floor:
+        console.warn(f"the model gives no scores below {floor}, so that a lower threshold finds no more")
+    return replace(
+        DEFAULT,
+        threshold=wishes.threshold,
+        max_pixels=wishes.max_pixels or DEFAULT.max_pixels,
+        overwrite=wishes.overwrite,
+    )
+
+
+def _with_copies(sources: list[Source], names: list[str], folder: Path, overwrite: bool) -> list[Source]:
+    """Gives each photograph the place of its annotated copy, and refuses at once what is known to be taken."""
+    from mlcycle.errors import InputError
+    from mlcycle.inference.annotate import plan
+
+    paths = plan(names, folder)
+    originals = {source.path.resolve() for source in sources}
+    for path in paths:
+        if path.resolve() in originals:
+            raise InputError(f"the annotated copy {path} would replace the photograph itself", "choose another folder")
+    existing = [path for path in paths if path.exists()]
+    if existing and not overwrite:
+        raise InputError(
+            f"of {len(paths)} annotated copies {len(existing)} exist already, for example {existing[0]}",
+            "choose another folder, or say --overwrite",
+        )
+    return [replace(source, copy=path) for source, path in zip(sources, paths, strict=True)]
+
+
+@contextmanager
+def _writer(wishes: _Wishes, keys: list[str], faces: bool) -> Iterator[Json | JsonLines | Table]:
+    from mlcycle.inference import output, report
+
+    by_suffix = {".json": Format.json, ".jsonl": Format.jsonl}
+    format = wishes.format or by_suffix.get(wishes.out.suffix.lower() if wishes.out else "", Format.table)
+    with output.opened(wishes.out, overwrite=wishes.overwrite) as stream:
+        writer: Json | JsonLines | Table
+        if format is Format.table:
+            writer = report.Table(stream, keys, faces=faces)
+        else:
+            writer = report.Json(stream) if format is Format.json else report.JsonLines(stream)
+        try:
+            yield writer
+        finally:
+            # Also when broken off: what was done so far is whole.
+            writer.close()
+
+
+class _Tally:
+    """Counts for the closing line."""
+
+    def __init__(self) -> None:
+        self.photographs = self.faces = self.failed = 0
+        self._start = time.perf_counter()
+
+    def count(self, record: Record) -> None:
+        self.photographs += 1
+        self.faces += len(record.scores_N)
+        self.failed += record.error is not None
+
+    def sentence(self) -> str:
+        """Returns e.g. "12 photographs, 7 faces, 1 failed, 34.1 photographs a second"."""
+        seconds = max(time.perf_counter() - self._start, 1e-9)
+        parts = [_number(self.photographs, "photograph"), _number(self.faces, "face"), f"{self.failed} failed"]
+        return ", ".join([*parts, f"{self.photographs / seconds:.1f} photographs a second"])
+
+
+def _number(count: int, word: str) -> str:
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"

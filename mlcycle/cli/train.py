@@ -1,0 +1,128 @@
+"""`mlcycle train`: the group and its default command, fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlcycle.cli import console, train_data, train_recipes
+from mlcycle.cli.extras import extra
+from mlcycle.cli.group import default_group
+from mlcycle.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from mlcycle.training.recipe import Recipe
+
+DEFAULT_RECIPE = "face"
+RUNS = Path("runs")
+
+app = typer.Typer(cls=default_group("fit"))
+app.add_typer(train_recipes.app, name="recipes")
+app.add_typer(train_data.app, name="data")
+
+
+class Device(StrEnum):
+    auto = "auto"
+    cuda = "cuda"
+    mps = "mps"
+    cpu = "cpu"
+
+
+@app.callback()
+def train() -> None:
+    """Train a detector from a recipe.
+
+    Example:  mlcycle train demo schedule.steps=200
+    """
+
+
+@app.command()
+def fit(
+    recipe: Annotated[
+        str | None,
+        typer.Argument(metavar="RECIPE", help="A file, or the name of a recipe that comes with mlcycle; else face."),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Values that replace the recipe's.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="RUN", help="The run's folder, a new one; runs/NAME if left out.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run; it is named in place of the recipe, or by --out.")
+    ] = False,
+    device: Annotated[Device, typer.Option("--device", help="Where to compute; auto takes the best and says so.")] = (
+        Device.auto
+    ),
+) -> None:
+    """Train a detector into a run's folder, which keeps its recipe, figures and checkpoints.
+
+    The folder must be new, or be gone on with by --resume, which takes the recipe that the run was begun with.
+
+    Example:  mlcycle train recipes/demo.yaml schedule.steps=200 --out runs/a
+
+    Example:  mlcycle train --resume runs/a
+    """
+    named, values = _sort([*filter(None, [recipe]), *(overrides or [])])
+    with extra("train", "mlcycle train"):
+        chosen, run = _run_to_resume(named, values, out) if resume else _new_run(named, values, out)
+        # torch takes seconds to come: a recipe that is wrong has been refused before.
+        from mlcycle.training.fit import fit as train_detector
+    train_detector(chosen, run, device=device.value, resume=resume, quiet=console.is_quiet())
+    console.data(str(run))
+    console.say(f"next: mlcycle freeze {run}")
+
+
+def _sort(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Tells a recipe from overrides: an argument with "=" is an override."""
+    overrides = [each for each in arguments if "=" in each]
+    named = [each for each in arguments if "=" not in each]
+    if len(named) > 1:
+        raise UsageError(f"one recipe at a time, not {' and '.join(named)}", "write overrides as KEY=VALUE")
+    return (named[0] if named else None), overrides
+
+
+def _new_run(named: str | None, overrides: Sequence[str], out: Path | None) -> tuple[Recipe, Path]:
+    from mlcycle.training import recipe_file
+
+    path = recipe_file.find(named or DEFAULT_RECIPE)
+    if named is None:
+        console.say(f"no recipe given: training with {path}")
+    recipe = recipe_file.load(path, overrides)
+    run = out or RUNS / recipe.name
+    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise InputError(
+            f"{run} is there already",
+            f"go on with it: mlcycle train --resume {run}; or begin another: --out {run}-2",
+        )
+    return recipe, run
+
+
+def _run_to_resume(named: str | None, overrides: Sequence[str], out: Path | None) -> tuple[Recipe, Path]:
+    from mlcycle.training import recipe_file
+
+    if overrides:
+        raise UsageError(
+            "a run that is gone on with keeps its recipe, so nothing can be overridden",
+            f"leave out {' '.join(overrides)}",
+        )
+    begun_with = None
+    if named is not None and not Path(named).is_dir():
+        begun_with = recipe_file.load(recipe_file.find(named))
+    run = out or (
+        Path(named) if named and not begun_with else RUNS / (begun_with.name if begun_with else DEFAULT_RECIPE)
+    )
+    own = run / "recipe.yaml"
+    if not own.is_file():
+        raise InputError(
+            f"{run} holds no run to go on with", "name the folder of one: mlcycle train --resume runs/NAME"
+        )
+    recipe = recipe_file.load(own)
+    if begun_with not in (None, recipe):
+        raise UsageError(f"{run} was begun with another recipe than {named}", f"mlcycle train --resume {run}")
+    console.say(f"going on with {run}")
+    return recipe, run

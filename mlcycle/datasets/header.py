@@ -1,0 +1,41 @@
+"""What a photograph's file says of itself before it is decoded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+from mlcycle.errors import DataError
+
+ORIENTATION = 0x0112
+SIDEWAYS = (5, 6, 7, 8)
+
+
+def orientation(image: Image.Image) -> int:
+    """Returns the EXIF orientation, 1 (as stored) to 8; 1 also when there is none or it makes no sense."""
+    try:
+        value = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # A broken EXIF block is no reason to refuse a photograph; Pillow raises a dozen kinds here.
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """Returns width, height in pixels of the upright photograph, from the file's header alone.
+
+    Raises:
+        DataError: the file is missing or no photograph.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            return (height, width) if orientation(image) in SIDEWAYS else (width, height)
+    except FileNotFoundError:
+        raise DataError(
+            f"there is no photograph {path}", "its labels are there: fetch it again, or remove them"
+        ) from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
+        raise DataError(
+            f"{path} is no photograph that can be read: {problem}", "fetch it again, or remove it"
+        ) from None

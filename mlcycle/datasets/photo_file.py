@@ -1,0 +1,97 @@
+"""One photograph's file, read to its end: is it whole, how large, how turned, and what does it look like."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from io import BytesIO
+from multiprocessing import get_context
+from os import cpu_count
+from pathlib import Path
+from signal import SIG_IGN, SIGINT, signal
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from mlcycle.datasets.header import SIDEWAYS, orientation
+
+THUMBNAIL = 32
+# Below this number the processes would take longer to start than they save.
+WORTH_PROCESSES = 64
+MOST_PROCESSES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoFile:
+    """What a file turned out to be.
+
+    Attributes:
+        problem: "" for a whole photograph, "missing", or why it cannot be decoded.
+        size: width, height in pixels, upright.
+        orientation: EXIF's, 1 (as stored) to 8.
+        sha256: hex digest of the file's bytes; "" when missing.
+        thumbnail_SS: uint8, grey, upright, 32 x 32.
+    """
+
+    problem: str
+    size: tuple[int, int] = (0, 0)
+    orientation: int = 1
+    sha256: str = ""
+    thumbnail_SS: np.ndarray | None = None
+
+
+def inspect_files(paths: Sequence[Path], processes: int | None = None) -> Iterator[PhotoFile]:
+    """Inspects many files, in order, in several processes (as many as there are cores, if left out)."""
+    processes = min(processes or cpu_count() or 1, MOST_PROCESSES)
+    if processes == 1 or len(paths) < WORTH_PROCESSES:
+        yield from map(inspect_file, paths)
+        return
+    # Spawned, not forked: a fork would copy the threads' locks of whatever else this process does.
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=signal, initargs=(SIGINT, SIG_IGN))
+    try:
+        yield from pool.map(inspect_file, paths, chunksize=8)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def inspect_file(path: Path) -> PhotoFile:
+    """Reads and decodes one file; whatever is wrong with it is a result, never an exception."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return PhotoFile("missing")
+    except OSError as problem:
+        return PhotoFile(problem.strerror or str(problem))
+    digest = hashlib.sha256(data).hexdigest()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _decode(data, digest)
+    except Exception as problem:  # Pillow's decoders raise a dozen kinds, struct.error and EOFError among them.
+        return PhotoFile(_reason(data, problem), sha256=digest)
+
+
+def _decode(data: bytes, digest: str) -> PhotoFile:
+    with Image.open(BytesIO(data)) as image:
+        turned = orientation(image)
+        width, height = image.size
+        # A JPEG's draft is decoded from all of its bytes, to a fraction of its pixels: as strict, and much faster.
+        image.draft("L", (4 * THUMBNAIL, 4 * THUMBNAIL))
+        image.load()
+        grey = image.convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+    if turned != 1:
+        grey.getexif()[0x0112] = turned
+        grey = ImageOps.exif_transpose(grey)
+    size = (height, width) if turned in SIDEWAYS else (width, height)
+    return PhotoFile("", size, turned, digest, np.asarray(grey))
+
+
+def _reason(data: bytes, problem: Exception) -> str:
+    if not data:
+        return "the file is empty"
+    if isinstance(problem, Image.UnidentifiedImageError):
+        return "this is no photograph"
+    return str(problem) or type(problem).__name__

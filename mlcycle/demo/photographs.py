@@ -1,0 +1,105 @@
+"""Photographs that installable packages bring: where they lie, and which of them the demo's model never sees."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """A photograph that is kept from training.
+
+    Attributes:
+        name: of its file in the demo's folder.
+        box_4: the face in it, x1 y1 x2 y2 in pixels (forehead to chin, ear to ear), by eye; None if it has no face.
+        said: what it shows, for people, in a few words.
+        source: who made it, and its licence.
+    """
+
+    name: str
+    package: str
+    path: str
+    box_4: Box | None
+    said: str
+    source: str
+
+
+UNSEEN = (
+    Unseen(
+        "astronaut.png",
+        "skimage",
+        "data/astronaut.png",
+        (177.0, 76.0, 270.0, 181.0),
+        "Eileen Collins, astronaut",
+        "NASA, public domain; from scikit-image",
+    ),
+    Unseen(
+        "grace_hopper.jpg",
+        "matplotlib",
+        "mpl-data/sample_data/grace_hopper.jpg",
+        (160.0, 132.0, 366.0, 334.0),
+        "Grace Hopper, admiral and computer scientist",
+        "James S. Davis, US Navy, public domain; from matplotlib",
+    ),
+    Unseen(
+        "coffee.png",
+        "skimage",
+        "data/coffee.png",
+        None,
+        "a cup of coffee, and no face",
+        "Rachel Michetti, CC0; from scikit-image",
+    ),
+)
+
+
+def package_folder(package: str) -> Path:
+    """Returns where a package lies, without importing it: that would take longer than all that the demo needs of it.
+
+    Raises:
+        ModuleNotFoundError: it is not installed.
+    """
+    found = importlib.util.find_spec(package)
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+    return Path(found.origin).parent
+
+
+def write_unseen(folder: Path) -> list[Path]:
+    """Copies the unseen photographs into a folder and returns their paths; one that is there already is left alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / each.name for each in UNSEEN]
+    for each, path in zip(UNSEEN, paths, strict=True):
+        if not path.exists():
+            temporary = path.with_name(f".{path.name}.part")
+            temporary.write_bytes((package_folder(each.package) / each.path).read_bytes())
+            temporary.replace(path)
+    return paths
+
+
+def contact_sheet(paths: list[Path], columns: int, side: int) -> Image.Image:
+    """Returns the photographs as one picture, each cut to a square of `side` pixels."""
+    rows = -(-len(paths) // columns)
+    sheet = Image.new("RGB", (columns * side, rows * side))
+    for index, path in enumerate(paths):
+        with Image.open(path) as photograph:
+            small = photograph.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
+        sheet.paste(small, (index % columns * side, index // columns * side))
+    return sheet
+
+
+def overlap(one_4: Box, other_4: Box) -> float:
+    """Returns the intersection over union of two boxes, x1 y1 x2 y2."""
+
+    def area(box_4: Box) -> float:
+        return max(0.0, box_4[2] - box_4[0]) * max(0.0, box_4[3] - box_4[1])
+
+    shared = area(
+        (max(one_4[0], other_4[0]), max(one_4[1], other_4[1]), min(one_4[2], other_4[2]), min(one_4[3], other_4[3]))
+    )
+    return shared / (area(one_4) + area(other_4) - shared) if shared else 0.0

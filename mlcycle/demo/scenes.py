@@ -1,0 +1,202 @@
+"""The demo's labelled data set: scenes put together from real photographed faces, in seconds and without a network.
+
+The faces are the hundred of scikit-image's `lfw_subset`; 80 are for training and 20 for validation.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from mlcycle.demo.backdrops import PHOTOGRAPHS, Backdrops, as_picture, compose_backdrop, load_backdrops
+from mlcycle.demo.figures import Figure, make_figure, new_distractor, new_face
+from mlcycle.demo.photographs import package_folder
+from mlcycle.errors import DataError
+
+SIDE = 320
+TRAIN_SCENES, VAL_SCENES = 600, 100
+TRAIN_FACES = 80
+SMALLEST, LARGEST = 9.0, 160.0
+# Among the photographed "non-faces" these show parts of faces.
+NOT_QUITE_FACELESS = (125, 126, 130, 193, 196)
+
+README = """\
+The demo's data set: scenes put together by `mlcycle demo` from photographs that scikit-image brings.
+
+The faces are the first hundred of `skimage.data.lfw_subset`: 25 x 25 pixels, grey, a random choice from Labeled Faces
+in the Wild (Huang, Mattar, Lee, Learned-Miller: Learning to align from scratch, NIPS 2012; http://vis-www.cs.umass.edu/lfw/),
+photographs of public figures that were published in the news, collected for research. Distractors are its non-faces.
+scikit-image distributes them under its own licence, BSD-3-Clause.
+
+Backdrops:
+{backdrops}
+
+Never used here, so that they can serve as photographs never seen: astronaut, coffee and camera of scikit-image,
+grace_hopper of matplotlib.
+
+Layout: COCO (annotations/train.json, annotations/val.json, images/). Seed {seed}. Made with: mlcycle train data demo
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What one split may use: faces and non-faces in grey 0..1, and pieces of photographs to stand behind them."""
+
+    faces_N2525: np.ndarray
+    others_N2525: np.ndarray
+    backdrops: Backdrops
+
+
+def build_scenes(folder: Path, seed: int = 1) -> str:
+    """Writes the data set into `folder`, unless it is already there and complete.
+
+    Args:
+        folder: annotations/{train,val}.json (COCO), images/{train,val}/*.jpg and README.txt are made in it.
+        seed: the same seed gives the same scenes.
+
+    Returns:
+        One sentence that says what was done.
+
+    Raises:
+        DataError: the folder holds something else, or the seed is another one.
+    """
+    marker = folder / "README.txt"
+    readme = README.format(seed=seed, backdrops="\n".join(f"- {name}: {said}" for name, said in PHOTOGRAPHS.items()))
+    if marker.exists() and marker.read_text("utf-8") == readme:
+        return f"{folder} is complete already ({TRAIN_SCENES} scenes for training, {VAL_SCENES} for validation)"
+    _refuse_other(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+    try:
+        faces = sum(_write_split(temporary, split, seed) for split in ("train", "val"))
+        (temporary / "README.txt").write_text(readme, "utf-8")
+        temporary.chmod(0o755)
+        if folder.exists():
+            folder.rmdir()
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return f"made {TRAIN_SCENES} scenes for training and {VAL_SCENES} for validation, with {faces} faces, in {folder}"
+
+
+def load_material(training: bool) -> Material:
+    """Loads what the training or the validation scenes are made of; the two share no face and no pixel of a backdrop."""
+    folder = package_folder("skimage") / "data"
+    patches_N2525 = np.load(folder / "lfw_subset.npy", allow_pickle=False).astype(np.float64)
+    others = [index for index in range(100, 200) if index not in NOT_QUITE_FACELESS]
+    # Every fifth is kept for validation.
+    held_out = np.arange(0, 100, 100 // (100 - TRAIN_FACES))
+    faces = np.setdiff1d(np.arange(100), held_out) if training else held_out
+    chosen = [index for index in others if (index % 5 != 0) == training]
+    return Material(patches_N2525[faces], patches_N2525[chosen], load_backdrops(folder, training))
+
+
+def compose_scene(rng: np.random.Generator, material: Material) -> tuple[bytes, np.ndarray]:
+    """Puts one scene together.
+
+    Returns:
+        the scene as a JPEG file's bytes, and boxes_N4 (float64, x1 y1 x2 y2, pixels), every box wholly inside.
+    """
+    scene = compose_backdrop(rng, material.backdrops, SIDE)
+    count = 0 if rng.random() < 0.1 else int(rng.integers(1, 8))
+    wanted = [(True, _size(rng)) for _ in range(count)] + [(False, _size(rng)) for _ in range(rng.integers(0, 5))]
+    taken: list[np.ndarray] = []
+    boxes: list[np.ndarray] = []
+    for is_face, height in sorted(wanted, key=lambda each: -each[1]):
+        patch_2525 = (
+            new_face(rng, material.faces_N2525)
+            if is_face
+            else new_distractor(rng, material.faces_N2525, material.others_N2525, material.backdrops)
+        )
+        figure = make_figure(rng, patch_2525, material.backdrops, height, scene)
+        box_4 = _place(rng, scene, figure, taken)
+        if box_4 is not None:
+            taken.append(box_4)
+            boxes += [box_4] if is_face else []
+    return _photographed(rng, scene), np.array(boxes, np.float64).reshape(-1, 4)
+
+
+def _refuse_other(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{folder} holds something else than the demo's scenes", "remove it, or name another folder")
+
+
+def _write_split(root: Path, split: str, seed: int) -> int:
+    training = split == "train"
+    material = load_material(training)
+    (root / "images" / split).mkdir(parents=True)
+
+    def write(index: int) -> np.ndarray:
+        scene, boxes_N4 = compose_scene(np.random.default_rng((seed, int(training), index)), material)
+        (root / "images" / split / f"{index:04d}.jpg").write_bytes(scene)
+        return boxes_N4
+
+    # Threads are enough: Pillow lets the others run while it works, and each scene has a random state of its own.
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as threads:
+        boxes = list(threads.map(write, range(TRAIN_SCENES if training else VAL_SCENES)))
+    (root / "annotations").mkdir(exist_ok=True)
+    (root / "annotations" / f"{split}.json").write_text(json.dumps(_as_coco(split, boxes), indent=1), "utf-8")
+    return sum(len(boxes_N4) for boxes_N4 in boxes)
+
+
+def _as_coco(split: str, boxes: list[np.ndarray]) -> dict[str, list[dict[str, object]]]:
+    images: list[dict[str, object]] = []
+    annotations: list[dict[str, object]] = []
+    for number, boxes_N4 in enumerate(boxes, start=1):
+        name = f"{split}/{number - 1:04d}.jpg"
+        images.append({"id": number, "file_name": name, "width": SIDE, "height": SIDE})
+        for x1, y1, x2, y2 in boxes_N4.round(2).tolist():
+            width, height = round(x2 - x1, 2), round(y2 - y1, 2)
+            annotation = {"id": len(annotations) + 1, "image_id": number, "category_id": 1, "iscrowd": 0}
+            annotations.append({**annotation, "bbox": [x1, y1, width, height], "area": round(width * height, 2)})
+    return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "face"}]}
+
+
+def _size(rng: np.random.Generator) -> float:
+    return float(np.exp(rng.uniform(np.log(SMALLEST), np.log(LARGEST))))
+
+
+def _place(rng: np.random.Generator, scene: Image.Image, figure: Figure, taken: list[np.ndarray]) -> np.ndarray | None:
+    """Pastes a figure where its face covers no other face; returns its box in the scene, or None if there is no room."""
+    x1, y1, x2, y2 = figure.box_4
+    if x2 - x1 > SIDE - 2 or y2 - y1 > SIDE - 2:
+        return None
+    for _ in range(12):
+        corner = rng.uniform((1 - x1, 1 - y1), (SIDE - 1 - x2, SIDE - 1 - y2)).round().astype(int)
+        box_4 = figure.box_4 + np.tile(corner, 2)
+        if box_4.min() >= 0 and box_4.max() <= SIDE and not any(_covers(box_4, other_4) for other_4 in taken):
+            scene.paste(figure.picture, (int(corner[0]), int(corner[1])), figure.mask)
+            return box_4
+    return None
+
+
+def _covers(box_4: np.ndarray, other_4: np.ndarray) -> bool:
+    # A figure is about twice as wide as its face: what is painted later must not hide what was labelled before.
+    reach = 0.7 * (box_4[2:] - box_4[:2])
+    grown_4 = np.concatenate([box_4[:2] - reach, box_4[2:] + reach * (1, 2)])
+    return bool((np.minimum(grown_4[2:], other_4[2:]) > np.maximum(grown_4[:2], other_4[:2])).all())
+
+
+def _photographed(rng: np.random.Generator, scene: Image.Image) -> bytes:
+    """Gives the whole scene one light, one lens and one sensor: slope, white balance, exposure, blur, noise, JPEG."""
+    if rng.random() < 0.2:
+        scene = scene.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 1.2))))
+    pixels_HW3 = np.asarray(scene, np.float32) / 255
+    slope = rng.normal(0, 0.15, 2)
+    across_S = np.linspace(-1, 1, SIDE, dtype=np.float32)
+    light_HW = 1 + slope[0] * across_S[None, :] + slope[1] * across_S[:, None]
+    pixels_HW3 = (pixels_HW3 * light_HW[..., None] * rng.uniform(0.88, 1.12, 3)).clip(0, 1) ** rng.uniform(0.7, 1.45)
+    noise_HW3 = rng.standard_normal(pixels_HW3.shape, np.float32) * rng.uniform(0, 0.035)
+    photographed = as_picture(pixels_HW3 + noise_HW3)
+    memory = BytesIO()
+    photographed.save(memory, "JPEG", quality=int(rng.integers(35, 96)))
+    return memory.getvalue()

@@ -1,0 +1,145 @@
+"""The official evaluation of WIDER FACE: average precision at its three levels, easy, medium and hard.
+
+Source: Yang et al., "WIDER FACE: A Face Detection Benchmark" (2016), and the protocol of its evaluation tools:
+
+1. All scores of the set are brought to 0..1 by their least and greatest.
+2. Each detection is compared with *all* labelled faces of its photograph; a box from x to x + w is taken to cover
+   w + 1 pixels. It hits the face that it overlaps most (the first of equals) if intersection over union is >= 0.5.
+3. A level names the faces that count. A detection that hits another face is no proposal: it counts neither way. Hitting
+   a face a second time is a false alarm.
+4. At each of 1000 thresholds 0.999, 0.998, … 0: precision is faces found over proposals, recall faces found over faces.
+5. Average precision is the area under the envelope of these points, closed at recall 1 with precision 0.
+
+Photographs for which no face is labelled take no part, beyond their scores in (1). The official tool works on all 3,226
+photographs; here the photographs given are the whole set, and only their faces are counted. Boxes are taken as they
+are, where the tool reads them from text, often rounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+LEVELS = ("easy", "medium", "hard")
+IOU_THRESHOLD = 0.5
+THRESHOLDS = 1 - np.arange(1, 1001) / 1000
+
+Prediction = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class LevelPrecision:
+    """One level's result: NaN where no face counts.
+
+    `precision_1000` and `recall_1000` are the curve, at the falling thresholds of the protocol.
+    """
+
+    ap: float
+    faces: int
+    precision_1000: np.ndarray
+    recall_1000: np.ndarray
+
+
+def average_precision(
+    faces: Sequence[np.ndarray], counted: Mapping[str, Sequence[np.ndarray]], predictions: Sequence[Prediction]
+) -> dict[str, LevelPrecision]:
+    """Measures detections by the protocol of WIDER FACE.
+
+    Args:
+        faces: boxes_N4 of all labelled faces of each photograph: x1 y1 x2 y2 in pixels, with x2 = x + w of the label.
+        counted: for each level, by its name, counted_N of each photograph: bool, the faces that count at it.
+        predictions: for each photograph (boxes_M4, scores_M): x1 y1 x2 y2 in pixels, in any order.
+
+    Raises:
+        ValueError: the lists differ in length, or arrays of one photograph do not fit together.
+    """
+    predictions = [best_first(*each) for each in normalised(predictions)]
+    hits = [hit_faces(boxes, truth) for (boxes, _), truth in zip(predictions, faces, strict=True)]
+    scores = [scores for _, scores in predictions]
+    return {level: _level(hits, scores, counts) for level, counts in counted.items()}
+
+
+def normalised(predictions: Sequence[Prediction]) -> list[Prediction]:
+    """Brings all scores to 0..1: the least of the set becomes 0, the greatest 1; all 1 where they are equal."""
+    pairs = [
+        (np.asarray(boxes, float).reshape(-1, 4), np.asarray(scores, float).reshape(-1))
+        for boxes, scores in predictions
+    ]
+    everything = np.concatenate([scores for _, scores in pairs] or [np.zeros(0)])
+    if not len(everything):
+        return pairs
+    least, span = everything.min(), np.ptp(everything)
+    return [(boxes, (scores - least) / span if span > 0 else np.ones_like(scores)) for boxes, scores in pairs]
+
+
+def best_first(boxes_M4: np.ndarray, scores_M: np.ndarray) -> Prediction:
+    """Orders detections by falling score; equal ones stay as they are.
+
+    Raises:
+        ValueError: there are more boxes than scores, or fewer.
+    """
+    if len(boxes_M4) != len(scores_M):
+        raise ValueError(f"{len(boxes_M4)} detections with {len(scores_M)} scores")
+    order = np.argsort(-scores_M, kind="stable")
+    return boxes_M4[order], scores_M[order]
+
+
+def hit_faces(boxes_M4: np.ndarray, faces_N4: np.ndarray) -> np.ndarray:
+    """Returns for each detection which face it hits, or -1: int, [M].
+
+    A photograph without faces takes no part, and gives an empty array.
+    """
+    faces_N4 = np.asarray(faces_N4, float).reshape(-1, 4)
+    if not len(faces_N4) or not len(boxes_M4):
+        return np.zeros(0, int)
+    overlap_MN = overlaps(boxes_M4, faces_N4)
+    best_M = overlap_MN.argmax(axis=1)
+    return np.where(overlap_MN.max(axis=1) >= IOU_THRESHOLD, best_M, -1)
+
+
+def overlaps(boxes_M4: np.ndarray, faces_N4: np.ndarray) -> np.ndarray:
+    """Returns intersection over union, [M, N], where a box from x1 to x2 covers x2 - x1 + 1 pixels."""
+    least = np.minimum(boxes_M4[:, None, 2:], faces_N4[None, :, 2:])
+    most = np.maximum(boxes_M4[:, None, :2], faces_N4[None, :, :2])
+    shared_MN = np.prod(np.clip(least - most + 1, 0, None), axis=2)
+    own_M = np.prod(boxes_M4[:, 2:] - boxes_M4[:, :2] + 1, axis=1)
+    face_N = np.prod(faces_N4[:, 2:] - faces_N4[:, :2] + 1, axis=1)
+    whole_MN = own_M[:, None] + face_N[None, :] - shared_MN
+    return np.divide(shared_MN, whole_MN, out=np.zeros_like(shared_MN), where=shared_MN > 0)
+
+
+def _level(hits: Sequence[np.ndarray], scores: Sequence[np.ndarray], counted: Sequence[np.ndarray]) -> LevelPrecision:
+    proposals, found = np.zeros(len(THRESHOLDS)), np.zeros(len(THRESHOLDS))
+    for hit_M, scores_M, counted_N in zip(hits, scores, counted, strict=True):
+        if not len(hit_M):
+            continue
+        proposal_M, new_M = judge(hit_M, np.asarray(counted_N, bool))
+        down_to = np.searchsorted(-scores_M, -THRESHOLDS, side="right")
+        proposals += np.append(0, np.cumsum(proposal_M))[down_to]
+        found += np.append(0, np.cumsum(new_M))[down_to]
+    faces = int(sum(np.count_nonzero(each) for each in counted))
+    precision = np.divide(found, proposals, out=np.zeros_like(found), where=proposals > 0)
+    recall = found / faces if faces else np.full_like(found, np.nan)
+    return LevelPrecision(area_under_envelope(recall, precision), faces, precision, recall)
+
+
+def judge(hit_M: np.ndarray, counted_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns which detections of one photograph, best first, are proposals, and which find a new face: bool, [M]."""
+    on_counted_M = (hit_M >= 0) & counted_N[hit_M]
+    proposal_M = (hit_M < 0) | on_counted_M
+    new_M = np.zeros(len(hit_M), bool)
+    candidates = np.flatnonzero(on_counted_M)
+    new_M[candidates[np.unique(hit_M[candidates], return_index=True)[1]]] = True
+    return proposal_M, new_M
+
+
+def area_under_envelope(recall: np.ndarray, precision: np.ndarray) -> float:
+    """Returns the area under a precision-recall curve, points in rising order of recall, each precision raised to the
+    best that stands at its recall or beyond; NaN where the recall is."""
+    if np.isnan(recall).any():
+        return float("nan")
+    steps = np.diff(np.concatenate([[0.0], recall, [1.0]]))
+    envelope = np.maximum.accumulate(np.append(precision, 0.0)[::-1])[::-1]
+    return float(steps @ envelope)

@@ -1,0 +1,124 @@
+"""Draws what was found onto a copy of the photograph."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+_BOX = (0, 214, 143)
+_INK = (6, 32, 22)
+_POINT = (255, 196, 0)
+_JPEG = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"}
+
+
+def plan(keys: list[str], folder: Path) -> list[Path]:
+    """Returns where below `folder` each photograph's annotated copy goes; no two share a name.
+
+    The tree is kept, and so are names. What is neither JPEG nor PNG becomes PNG: a.tif → a.tif.png. Names that would
+    meet, also on file systems that do not tell a from A, are numbered: a-2.jpg. None can climb out of the folder.
+    """
+    taken: set[str] = set()
+    paths = []
+    for key in keys:
+        name = _name(key)
+        stem, suffix = name[: name.rindex(".")], name[name.rindex(".") :]
+        number = 1
+        while name.lower() in taken:
+            number += 1
+            name = f"{stem}-{number}{suffix}"
+        taken.add(name.lower())
+        paths.append(folder / name)
+    return paths
+
+
+def _name(key: str) -> str:
+    path = Path(key)
+    name = "/".join(part for part in path.parts if part not in ("..", path.anchor)) or "photograph"
+    return name if path.suffix.lower() in {*_JPEG, ".png"} else name + ".png"
+
+
+def draw(
+    image: Image.Image, boxes_N4: np.ndarray, scores_N: np.ndarray, landmarks_N52: np.ndarray | None
+) -> Image.Image:
+    """Returns a copy of an upright RGB picture with boxes (x1 y1 x2 y2, pixels), scores and landmarks drawn on it.
+
+    Lines and letters grow with the picture, and shrink with a face that they would hide.
+    """
+    copy = image.copy()
+    pen = ImageDraw.Draw(copy)
+    # The best face is drawn last, so that its label lies on top of its neighbours'.
+    for row in reversed(range(len(scores_N))):
+        box_4 = boxes_N4[row]
+        line = _line_width(image.size, box_4)
+        pen.rounded_rectangle(_ordered(box_4), radius=2 * line, outline=_BOX, width=line)
+        if landmarks_N52 is not None:
+            _draw_points(pen, landmarks_N52[row], radius=max(1.0, 0.8 * line))
+    for row in reversed(range(len(scores_N))):
+        _draw_label(pen, f"{scores_N[row]:.2f}", boxes_N4[row], image.size)
+    return copy
+
+
+def save(image: Image.Image, path: Path, *, overwrite: bool = False) -> None:
+    """Writes a picture without metadata: whole or not at all, and over another file only if told so.
+
+    Raises:
+        FileExistsError: the file is there, and `overwrite` is off.
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=".mlcycle-", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            if path.suffix.lower() == ".png":
+                image.save(file, "PNG", compress_level=3)
+            else:
+                image.save(file, "JPEG", quality=92)
+        Path(temporary).chmod(0o666 & ~_umask())
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"{path} exists")
+        Path(temporary).replace(path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _line_width(size: tuple[int, int], box_4: np.ndarray) -> int:
+    for_picture = max(size) / 320
+    for_face = max(1.0, float(min(box_4[2:] - box_4[:2])) / 12)
+    return max(1, round(min(for_picture, for_face)))
+
+
+def _draw_points(pen: ImageDraw.ImageDraw, points_52: np.ndarray, radius: float) -> None:
+    for x, y in points_52.tolist():
+        pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=_POINT)
+
+
+def _draw_label(pen: ImageDraw.ImageDraw, text: str, box_4: np.ndarray, size: tuple[int, int]) -> None:
+    x1, y1, x2, _ = box_4.tolist()
+    font_size = max(9.0, min(max(size) / 45, (x2 - x1) / 2.6))
+    font = ImageFont.load_default(font_size)
+    left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
+    pad = font_size / 4
+    width, height = right - left + 2 * pad, bottom - top + 2 * pad
+    if width > x2 - x1:
+        return  # it would cover the neighbours; a face so small has to do with its box
+    x = min(max(0.0, x1), max(0.0, size[0] - width))
+    y = y1 - height if y1 >= height else min(y1, size[1] - height)
+    pen.rounded_rectangle((x, y, x + width, y + height), radius=pad, fill=_BOX)
+    pen.text((x + pad - left, y + pad - top), text, font=font, fill=_INK)
+
+
+def _ordered(box_4: np.ndarray) -> tuple[float, float, float, float]:
+    # Pixel x2 is the first one outside; and the pen insists on corners in order, also of a box with no area.
+    x1, y1, x2, y2 = box_4.tolist()
+    return x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)
+
+
+def _umask() -> int:
+    # The only way to ask is to set it; threads of ours write no files meanwhile.
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,210 @@
+"""The conductor of `mlcycle infer`: one photograph from the file to the faces in it; reads from top to bottom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mlcycle.artifact.contract import Contract
+from mlcycle.artifact.seal import read_sealed
+from mlcycle.inference import images, letterbox
+from mlcycle.inference.report import Record
+from mlcycle.inference.session import Session, open_session
+from mlcycle.inference.sources import Source
+
+Faces = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to look at photographs.
+
+    Attributes:
+        threshold: the least score that counts as a face; None takes the contract's threshold "balanced".
+        long_side: the input's long side in pixels; None takes the contract's, 0 the photograph's own size.
+        max_pixels: larger photographs are refused by their headers.
+        overwrite: whether annotated copies may take the place of existing files.
+    """
+
+    threshold: float | None = None
+    long_side: int | None = None
+    max_pixels: int = images.MAX_PIXELS
+    overwrite: bool = False
+
+
+DEFAULT = Options()
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """A loaded model file that answers for photographs.
+
+    Attributes:
+        session: the graph, ready to run, and its contract.
+        sha256: digest of the model file whose bytes were loaded.
+        path: where they were read from.
+    """
+
+    session: Session
+    sha256: str
+    path: Path
+
+    @property
+    def contract(self) -> Contract:
+        return self.session.contract
+
+    @property
+    def provider(self) -> str:
+        return self.session.provider
+
+    def detect_file(self, path: str | Path, *, long_side: int | None = None, threshold: float | None = None) -> Record:
+        """Returns the record of one photograph; one that cannot be read gives a record with an error, no exception.
+
+        `long_side` and `threshold` as in Options.
+        """
+        options = Options(threshold=threshold, long_side=long_side)
+        return self._answer(self._prepare(Source(Path(path), Path(path).as_posix()), options), options)
+
+    def detect_all(self, sources: Iterable[Source], options: Options = DEFAULT) -> Iterator[Record]:
+        """Yields one record per source, in their order; the next photograph is decoded while the session runs."""
+        with ThreadPoolExecutor(1, "mlcycle-decode") as ahead:
+            waiting = None
+            for source in sources:
+                following = ahead.submit(self._prepare, source, options)
+                if waiting is not None:
+                    yield self._answer(waiting.result(), options)
+                waiting = following
+            if waiting is not None:
+                yield self._answer(waiting.result(), options)
+
+    def _prepare(self, source: Source, options: Options) -> _Prepared:
+        """Read, decode, turn upright, resize: what needs no session, so that it may run beside one."""
+        prepared = _Prepared(source)
+        long_side = self.contract.resize.long_side if options.long_side is None else options.long_side
+        prepared.clock.start()
+        try:
+            data = images.read(source.path, options.max_pixels)
+            prepared.clock.lap("read")
+            decoded = images.decode(data, options.max_pixels)
+            prepared.image, prepared.note = decoded.upright(), decoded.note
+            prepared.clock.lap("decode")
+        except images.UnreadableError as problem:
+            prepared.error = (problem.code, problem.message)
+            return prepared
+        prepared.input_HW3, prepared.frame = letterbox.shrink(prepared.image, long_side)
+        prepared.clock.lap("resize")
+        return prepared
+
+    def _answer(self, prepared: _Prepared, options: Options) -> Record:
+        if prepared.image is None or prepared.input_HW3 is None or prepared.frame is None:
+            return self._record(prepared, None)
+        prepared.clock.start()
+        try:
+            outputs = self.session.run(prepared.input_HW3[None])
+        except Exception as problem:  # onnxruntime has a dozen classes; most likely memory ran out
+            prepared.error = ("model-failed", f"the model failed on it: {' '.join(str(problem).split())[:200]}")
+            return self._record(prepared, None)
+        prepared.clock.lap("run")
+        threshold = self.contract.thresholds["balanced"] if options.threshold is None else options.threshold
+        faces = select(outputs, threshold, prepared.frame)
+        prepared.clock.lap("select")
+        record = self._record(prepared, faces)
+        return record if prepared.source.copy is None else _annotated(record, prepared, options.overwrite)
+
+    def _record(self, prepared: _Prepared, faces: Faces | None) -> Record:
+        frame = prepared.frame
+        boxes_N4, scores_N, landmarks_N52 = faces or (np.zeros((0, 4), np.float32), np.zeros(0, np.float32), None)
+        return Record(
+            input=prepared.source.key,
+            boxes_N4=boxes_N4,
+            scores_N=scores_N,
+            landmarks_N52=landmarks_N52,
+            landmark_names=self.contract.landmarks,
+            width=frame.width if frame else 0,
+            height=frame.height if frame else 0,
+            note=prepared.note,
+            error=prepared.error,
+            model=(self.contract.name, self.sha256),
+            provider=self.provider,
+            milliseconds=prepared.clock.milliseconds,
+        )
+
+
+def load_detector(model_path: str | Path, *, provider: str = "auto", threads: int | None = None) -> Detector:
+    """Reads a model file once, verifies these bytes, and loads these very bytes.
+
+    `provider` is auto, cpu, cuda, tensorrt, openvino or coreml; `threads` None leaves onnxruntime the choice.
+
+    Raises:
+        ModelFileError: missing, damaged, tampered with, of another format, or not loadable.
+        DeviceError: the provider is not there.
+    """
+    sealed = read_sealed(Path(model_path))
+    return Detector(open_session(sealed, provider=provider, threads=threads), sealed.sha256, sealed.path)
+
+
+def select(outputs: Faces, threshold: float, frame: letterbox.Frame) -> Faces:
+    """Takes the graph's outputs for a batch of one, keeps what scores at least `threshold`, and maps it back.
+
+    Returns boxes_N4 (x1 y1 x2 y2), scores_N and landmarks_N52 (or None), in pixels of the upright photograph.
+    """
+    boxes_1N4, scores_1N, landmarks_1N52 = outputs
+    keep_N = scores_1N[0] >= threshold
+    boxes_N4 = letterbox.boxes_to_photograph(boxes_1N4[0][keep_N], frame)
+    if landmarks_1N52 is None:
+        return boxes_N4, scores_1N[0][keep_N], None
+    return boxes_N4, scores_1N[0][keep_N], letterbox.to_photograph(landmarks_1N52[0][keep_N], frame)
+
+
+def _annotated(record: Record, prepared: _Prepared, overwrite: bool) -> Record:
+    """Writes the photograph's annotated copy; what goes wrong with it is said in the record, beside the faces."""
+    from mlcycle.inference import annotate  # brings fonts, which nobody else needs
+
+    path = prepared.source.copy
+    assert path is not None
+    assert prepared.image is not None
+    drawn = annotate.draw(prepared.image, record.boxes_N4, record.scores_N, record.landmarks_N52)
+    try:
+        annotate.save(drawn, path, overwrite=overwrite)
+    except FileExistsError:
+        return replace(record, error=("exists", f"its annotated copy {path} exists already"))
+    except OSError as problem:
+        return replace(
+            record, error=("not-written", f"its annotated copy {path} cannot be written: {problem.strerror}")
+        )
+    return replace(record, annotated=path.as_posix())
+
+
+class _Clock:
+    """A stopwatch with laps: the milliseconds of each stage that was reached."""
+
+    def __init__(self) -> None:
+        self.milliseconds: dict[str, float] = {}
+        self._since = 0.0
+
+    def start(self) -> None:
+        self._since = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.milliseconds[stage] = (now - self._since) * 1000
+        self._since = now
+
+
+@dataclass(slots=True)
+class _Prepared:
+    """A photograph on its way: what the decoding thread hands to the one that runs the session."""
+
+    source: Source
+    clock: _Clock = field(default_factory=_Clock)
+    image: Image.Image | None = None
+    note: str = ""
+    input_HW3: np.ndarray | None = None
+    frame: letterbox.Frame | None = None
+    error: tuple[str, str] | None = None

@@ -1,0 +1,218 @@
+"""Photograph files: bytes → an upright RGB picture, or a stable code and a sentence that says why not.
+
+What is decided here, and stands in docs/model-file.md as the decoding that the model was frozen with:
+
+- the EXIF orientation is applied (all eight), and nothing of the file's metadata is used besides;
+- transparent pixels are laid onto white, as a viewer shows them;
+- 16-bit pixels keep their high byte; nothing is clipped to white;
+- of animations and multi-page files the first picture counts, and the record says so;
+- colour profiles (ICC) are ignored: the pixels count as sRGB;
+- a file that ends early is an error, never half a picture.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import stat
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from mlcycle.errors import InputError
+
+# Twice Pillow's own mark for a suspicious picture, which is where Pillow itself refuses: about 179 megapixels.
+MAX_PIXELS = 178_956_970
+
+# Formats that photographs come in. Others that Pillow knows are refused: EPS would start another program.
+_COMMON = ("AVIF", "BMP", "GIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP")
+_RARE = ("DIB", "HEIF", "ICO", "JPEG2000", "PCX", "PPM", "QOI", "SGI", "SUN", "TGA")
+FORMATS = frozenset(_COMMON + _RARE)
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION = 0x0112
+_PIECES = {"TIFF": "pages", "MPO": "pictures"}
+
+# Pillow warns of odd files on stderr, where the words would stand between the records. What matters becomes an error.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+
+class UnreadableError(InputError):
+    """A photograph that cannot be read.
+
+    `code` is one of not-found, not-a-file, no-permission, empty, not-an-image, unsupported, truncated, damaged,
+    too-large, unreadable; the codes are stable, the sentences are for people.
+    """
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A decoded picture, not yet upright.
+
+    Attributes:
+        image: mode RGB, 8 bits a channel, the rows as they lie in the file.
+        orientation: the EXIF orientation that is still to be applied, 1 to 8.
+        note: what a reader of the record should know, e.g. "first of 12 frames", or "".
+    """
+
+    image: Image.Image
+    orientation: int
+    note: str
+
+    def upright(self) -> Image.Image:
+        """Returns the picture as a person sees it; it stays a Pillow image to spare a copy of all its pixels."""
+        turn = _UPRIGHT.get(self.orientation)
+        return self.image if turn is None else self.image.transpose(turn)
+
+
+def read(path: str | Path, max_pixels: int = MAX_PIXELS) -> bytes:
+    """Reads a photograph's bytes; pipes, sockets and devices are refused without being opened.
+
+    Raises:
+        UnreadableError: not-found, not-a-file, no-permission, empty, too-large or unreadable.
+    """
+    try:
+        status = os.stat(path)  # noqa: PTH116 (a Path is not needed, and strings come in from the trace)
+        if not stat.S_ISREG(status.st_mode):
+            raise UnreadableError("not-a-file", f"it is {_kind(status.st_mode)}, not a file")
+        # Eight bytes a pixel is the most that a picture takes without compression.
+        if status.st_size > 8 * max_pixels:
+            raise UnreadableError("too-large", f"the file has {status.st_size:,} bytes")
+        with open(path, "rb") as file:
+            data = file.read()
+    except FileNotFoundError:
+        raise UnreadableError("not-found", "there is no such file") from None
+    except PermissionError:
+        raise UnreadableError("no-permission", "it may not be read by this user") from None
+    except (OSError, ValueError) as problem:
+        raise UnreadableError("unreadable", f"it cannot be read: {getattr(problem, 'strerror', problem)}") from None
+    if not data:
+        raise UnreadableError("empty", "the file is empty")
+    return data
+
+
+def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
+    """Decodes a photograph of any format and mode to 8-bit RGB; what is too large is refused by its header.
+
+    Raises:
+        UnreadableError: not-an-image, unsupported, truncated, damaged or too-large.
+    """
+    if max_pixels > MAX_PIXELS:
+        Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow's own limit would come first
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            _check(image, max_pixels)
+            image.load()
+            # Asked for after loading: Pillow turns TIFFs by itself, and then says that nothing is left to turn.
+            return Decoded(_rgb(image), _orientation(image), _note(image))
+    except UnreadableError:
+        raise
+    except Exception as problem:
+        # Broken files make Pillow raise nearly anything: OSError, SyntaxError, ValueError, struct.error, zlib.error …
+        raise _unreadable(problem, data) from None
+
+
+def _check(image: ImageFile.ImageFile, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise UnreadableError(
+            "too-large",
+            f"it has {width} x {height} pixels, more than {max_pixels:,}",
+            "raise --max-pixels if you trust it",
+        )
+    if not width or not height:
+        raise UnreadableError("damaged", f"it has {width} x {height} pixels")
+    if image.format not in FORMATS:
+        raise UnreadableError("unsupported", f"{image.format} files are not read", "save it as JPEG or PNG")
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        # Pillow would clip to 255 here; of 16-bit colours it keeps the high byte, and so do we of grey.
+        return _grey_to_rgb(np.asarray(image) >> 8)
+    if image.mode in ("I", "F"):
+        return _grey_to_rgb(_wide_to_bytes(np.asarray(image)))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGB", image.size, "white")
+        white.paste(image, mask=image.getchannel("A"))
+        return white
+    if image.mode != "RGB":
+        return image.convert("RGB")
+    # Counting the frames of some formats moves on from the first, so the pixels are copied; the big ones are JPEGs.
+    return image if image.format in ("JPEG", "MPO") else image.copy()
+
+
+def _grey_to_rgb(values_HW: np.ndarray) -> Image.Image:
+    return Image.fromarray(values_HW.astype(np.uint8)).convert("RGB")
+
+
+def _wide_to_bytes(values_HW: np.ndarray) -> np.ndarray:
+    """Scales 32-bit grey by the range it evidently has: 0 to 1 (fractions), to 255 or to 65535."""
+    values_HW = values_HW.astype(np.float64)
+    low, high = values_HW.min(), values_HW.max()
+    if not (low >= 0 and high <= 65535):
+        raise UnreadableError("unsupported", "its pixels are numbers outside 0 to 65535", "save it with 8 or 16 bits")
+    if high > 255:
+        return values_HW // 256
+    fractions = high <= 1 and bool((values_HW % 1).any())
+    return np.rint(values_HW * 255) if fractions else np.rint(values_HW)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:
+        return 1  # EXIF that cannot be parsed turns nothing
+    return value if value in _UPRIGHT else 1
+
+
+def _note(image: Image.Image) -> str:
+    try:
+        count = getattr(image, "n_frames", 1)
+    except Exception:
+        return "first of several frames, some of them damaged"
+    return f"first of {count} {_PIECES.get(image.format or '', 'frames')}" if count > 1 else ""
+
+
+def _unreadable(problem: Exception, data: bytes) -> UnreadableError:
+    said = " ".join(str(problem).split())
+    if isinstance(problem, UnidentifiedImageError):
+        if data[4:8] == b"ftyp":
+            return UnreadableError("unsupported", "it is a HEIF or a video file", "save it as JPEG or PNG")
+        return UnreadableError("not-an-image", "it is not a picture of a known format")
+    if isinstance(problem, (Image.DecompressionBombError, MemoryError)):
+        return UnreadableError("too-large", "it has too many pixels")
+    if isinstance(problem, EOFError) or "truncated" in said.lower():
+        return UnreadableError("truncated", "the file ends before the picture does")
+    return UnreadableError("damaged", f"the picture is damaged: {said or type(problem).__name__}")
+
+
+def _kind(mode: int) -> str:
+    for test, words in (
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISFIFO, "a pipe"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+    ):
+        if test(mode):
+            return words
+    return "something else"

@@ -1,0 +1,48 @@
+"""The contract's resize rule, and the way back from the input's pixels to the photograph's."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """How a photograph was laid into an input: both sizes, in pixels."""
+
+    width: int
+    height: int
+    input_width: int
+    input_height: int
+
+
+def shrink(image: Image.Image, long_side: int) -> tuple[np.ndarray, Frame]:
+    """Makes an upright RGB picture so small that its long side is `long_side` pixels; never larger; 0 keeps its size.
+
+    The filter is an antialiased triangle: Pillow's BILINEAR, whose support grows with the reduction, over all pixels
+    at once (`reducing_gap` and JPEG's reduced decoding give other pixels).
+
+    Returns input_HW3 (uint8 RGB) and the frame to come back by.
+    """
+    width, height = image.size
+    scale = min(1.0, long_side / max(width, height)) if long_side else 1.0
+    size = (max(1, math.floor(width * scale + 0.5)), max(1, math.floor(height * scale + 0.5)))
+    if size != image.size:
+        image = image.resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(image), Frame(width, height, *size)
+
+
+def to_photograph(points_N2: np.ndarray, frame: Frame) -> np.ndarray:
+    """Maps x y (last axis, any number of axes before it) from input pixels to the photograph's pixels, float32."""
+    scale_2 = np.array([frame.width / frame.input_width, frame.height / frame.input_height])
+    return (points_N2 * scale_2).astype(np.float32)
+
+
+def boxes_to_photograph(boxes_N4: np.ndarray, frame: Frame) -> np.ndarray:
+    """Maps boxes x1 y1 x2 y2 from input pixels to the photograph's pixels, clipped to the photograph, float32."""
+    corners_N22 = to_photograph(boxes_N4.reshape(-1, 2, 2), frame)
+    limit_2 = np.array([frame.width, frame.height], np.float32)
+    return np.clip(corners_N22, 0, limit_2).reshape(-1, 4)

@@ -1,0 +1,37 @@
+"""Where the records go: stdout, or a file that appears when it is whole."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from mlcycle.errors import InputError
+
+
+@contextmanager
+def opened(path: Path | None, *, overwrite: bool = False) -> Iterator[TextIO]:
+    """Opens stdout (None) or a file beside `path`, which takes its name only when the block has ended well.
+
+    If the block is broken off, what was written so far stays in `path` with .part behind its name.
+
+    Raises:
+        InputError: the file exists and `overwrite` is off, or it cannot be written.
+    """
+    if path is None:
+        yield sys.stdout
+        return
+    if path.is_dir() or (path.exists() and not overwrite):
+        raise InputError(f"{path} exists already", "name another file, or say --overwrite")
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
+            yield stream
+        if path.exists() and not overwrite:
+            raise InputError(f"{path} appeared meanwhile; the records are in {part}", "rename that file")
+        part.replace(path)
+    except OSError as problem:
+        raise InputError(f"{path} cannot be written: {problem.strerror}", "choose another place with --out") from None

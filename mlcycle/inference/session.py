@@ -1,0 +1,137 @@
+"""A verified model file's bytes → a running onnxruntime session that keeps its contract."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime
+
+from mlcycle.artifact.contract import CONTRACT_KEY, INPUT, Contract, Resize, from_json
+from mlcycle.artifact.seal import SealedBytes
+from mlcycle.errors import DeviceError, ModelFileError
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+}
+# What "auto" tries, best first. TensorRT is left out: it compiles for minutes, so it has to be asked for.
+_AUTO = ("cuda", "coreml", "openvino", "cpu")
+_NAMES = {long: short for short, long in PROVIDERS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A loaded model.
+
+    Attributes:
+        contract: what the file says of itself.
+        provider: the short name of the provider that really runs it, e.g. "cpu".
+    """
+
+    contract: Contract
+    provider: str
+    runtime: onnxruntime.InferenceSession
+
+    def run(self, images_BHW3: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Runs the graph on uint8 RGB pictures.
+
+        Returns boxes_BN4 (x1 y1 x2 y2, input pixels), scores_BN and landmarks_BN52 (x y, input pixels) or None, all
+        float32, best first; a picture's rows beyond its own faces have score 0.
+        """
+        names = self.contract.outputs
+        boxes_BN4, scores_BN, *rest = self.runtime.run(list(names), {INPUT: images_BHW3})
+        return boxes_BN4, scores_BN, rest[0] if rest else None
+
+
+def open_session(sealed: SealedBytes, *, provider: str = "auto", threads: int | None = None) -> Session:
+    """Gives the verified bytes, and these only, to onnxruntime, and checks that the graph is what the contract says.
+
+    Raises:
+        DeviceError: the provider is not installed, or onnxruntime quietly took another one.
+        ModelFileError: onnxruntime cannot load it, or the graph breaks its contract.
+    """
+    options = _options(threads)
+    for name in _candidates(provider):
+        runtime = _load(sealed, options, name, asked=provider != "auto")
+        if runtime is not None:
+            contract = _contract(runtime, sealed)
+            _check_graph(runtime, contract, sealed)
+            return Session(contract, name, runtime)
+    raise DeviceError("no provider of onnxruntime runs the model", "install onnxruntime again")
+
+
+def _candidates(provider: str) -> tuple[str, ...]:
+    available = [_NAMES[name] for name in onnxruntime.get_available_providers() if name in _NAMES]
+    if provider == "auto":
+        return tuple(name for name in _AUTO if name in available)
+    if provider not in available:
+        raise DeviceError(
+            f"the provider {provider} is not there; this onnxruntime has {', '.join(available)}",
+            f"install the onnxruntime package that brings {provider}, or leave out --provider",
+        )
+    return (provider,)
+
+
+def _options(threads: int | None) -> onnxruntime.SessionOptions:
+    onnxruntime.set_default_logger_severity(4)
+    onnxruntime.disable_telemetry_events()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    if threads:
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+    # Weights kept in another file would be bytes that nobody verified: point the search for them at no folder at all.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+    return options
+
+
+def _load(
+    sealed: SealedBytes, options: onnxruntime.SessionOptions, name: str, *, asked: bool
+) -> onnxruntime.InferenceSession | None:
+    """Loads the bytes on one provider; None when the provider fails and another may be tried."""
+    try:
+        runtime = onnxruntime.InferenceSession(sealed.data, options, providers=[PROVIDERS[name]])
+    except Exception as problem:
+        if name != "cpu" and not asked:
+            return None
+        raise ModelFileError(
+            f"onnxruntime {onnxruntime.__version__} cannot load {sealed.path}: {' '.join(str(problem).split())[:300]}",
+            "freeze the model again, or install a newer onnxruntime",
+        ) from None
+    runtime.disable_fallback()
+    if runtime.get_providers()[0] == PROVIDERS[name]:
+        return runtime
+    if not asked:
+        return None
+    raise DeviceError(
+        f"the provider {name} was asked for, but onnxruntime could not start it and took another",
+        f"see that the drivers and libraries of {name} are installed, or ask for --provider cpu",
+    )
+
+
+def _contract(runtime: onnxruntime.InferenceSession, sealed: SealedBytes) -> Contract:
+    text = runtime.get_modelmeta().custom_metadata_map.get(CONTRACT_KEY)
+    if text is None:
+        raise ModelFileError(f"{sealed.path} carries no contract", "use a file that mlcycle froze: mlcycle freeze RUN")
+    return from_json(text)
+
+
+def _check_graph(runtime: onnxruntime.InferenceSession, contract: Contract, sealed: SealedBytes) -> None:
+    outputs = tuple(each.name for each in runtime.get_outputs())
+    inputs = [(each.name, each.type, each.shape[-1]) for each in runtime.get_inputs()]
+    if outputs != contract.outputs or inputs != [(INPUT, "tensor(uint8)", 3)]:
+        raise ModelFileError(f"the graph of {sealed.path} is not what its contract says", "freeze the model again")
+    known = Resize(long_side=contract.resize.long_side)
+    ways = (contract.colour, contract.layout, contract.dtype, contract.orientation, contract.box_order)
+    if contract.resize != known or ways != ("RGB", "NHWC", "uint8", "upright", "x1 y1 x2 y2"):
+        raise ModelFileError(
+            f"{sealed.path} asks for a way of preparing photographs that this mlcycle does not know",
+            "install a newer mlcycle",
+        )
+    if not 0 < contract.thresholds.get("balanced", 0) <= 1:
+        raise ModelFileError(f"{sealed.path} has no threshold named balanced", "freeze the model again")

@@ -1,0 +1,89 @@
+"""Every stage of inference laid open, for the comparison with training.
+
+Run as `python -m mlcycle.inference.trace MODEL LIST OUT`, in a process of its own, which must never have seen torch.
+LIST names one photograph a line; OUT receives 00000.npz, 00001.npz … in that order. A photograph that cannot be read
+has the key `error` alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mlcycle.errors import MlcycleError
+from mlcycle.inference import detect, images, letterbox
+
+
+def trace(model_path: Path, list_path: Path, folder: Path) -> None:
+    """Writes one archive per photograph.
+
+    Keys: decode_sha256 and decode_shape (the rows as they lie in the file), upright_sha256 and upright_shape, resized
+    (uint8 HxWx3), graph_boxes, graph_scores, graph_landmarks (input pixels, all above the floor), and boxes, scores,
+    landmarks (photograph's pixels, above the balanced threshold). Landmarks have no rows where the model has none.
+
+    Raises:
+        MlcycleError: the model cannot be used, or torch is in this process.
+    """
+    detector = detect.load_detector(model_path, provider="cpu", threads=1)
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [line for line in list_path.read_bytes().split(b"\n") if line.strip()]
+    for number, name in enumerate(names):
+        np.savez(folder / f"{number:05d}.npz", **_stages(detector, os.fsdecode(name)))
+    if "torch" in sys.modules:
+        raise MlcycleError("torch was imported in the process that must infer without it")
+
+
+def _stages(detector: detect.Detector, path: str) -> dict[str, Any]:
+    try:
+        decoded = images.decode(images.read(path))
+    except images.UnreadableError as problem:
+        return {"error": np.array(problem.code)}
+    upright = decoded.upright()
+    resized_HW3, frame = letterbox.shrink(upright, detector.contract.resize.long_side)
+    outputs = detector.session.run(resized_HW3[None])
+    faces = detect.select(outputs, detector.contract.thresholds["balanced"], frame)
+    boxes_1N4, scores_1N, landmarks_1N52 = outputs
+    landmarks_N52 = None if landmarks_1N52 is None else landmarks_1N52[0]
+    return {
+        **_pixels("decode", decoded.image),
+        **_pixels("upright", upright),
+        "resized": resized_HW3,
+        **_named("graph_", boxes_1N4[0], scores_1N[0], landmarks_N52),
+        **_named("", *faces),
+    }
+
+
+def _pixels(stage: str, image: Image.Image) -> dict[str, np.ndarray]:
+    digest = hashlib.sha256(image.tobytes()).hexdigest()
+    return {f"{stage}_sha256": np.array(digest), f"{stage}_shape": np.array([image.height, image.width, 3])}
+
+
+def _named(
+    prefix: str, boxes_N4: np.ndarray, scores_N: np.ndarray, landmarks_N52: np.ndarray | None
+) -> dict[str, np.ndarray]:
+    if landmarks_N52 is None:
+        landmarks_N52 = np.zeros((0, 5, 2), np.float32)
+    return {f"{prefix}boxes": boxes_N4, f"{prefix}scores": scores_N, f"{prefix}landmarks": landmarks_N52}
+
+
+def main() -> int:
+    """Runs the trace for three arguments; returns the exit code."""
+    if len(sys.argv) != 4:
+        sys.stderr.write("usage: python -m mlcycle.inference.trace MODEL LIST OUT_DIR\n")
+        return 2
+    try:
+        trace(*map(Path, sys.argv[1:]))
+    except MlcycleError as problem:
+        sys.stderr.write(f"error: {problem.message}\n")
+        return problem.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""Checkpoints: all that a run needs to go on, in one safetensors file; nothing in it can execute.
+
+Tensor names: `model.*` the weights as trained, `average.*` their moving average (what is evaluated and frozen),
+`optimizer.<parameter>.<slot>` the optimizer's memory. The file's metadata holds the step and the best score so far. No
+random state is needed: everything random in a step is a function of the seed and the step's number.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from mlcycle.errors import DataError
+
+METADATA_KEY = "mlcycle.checkpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is: steps done, samples' seconds of training so far, and the best held-out score with its step."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best_score: float = -1.0
+    best_step: int = 0
+
+
+def save(path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    """Writes a checkpoint to a sibling and renames it, so that a readable one never gives way to a broken one."""
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
+    names = _parameter_names(model, optimizer)
+    for parameter, slots in optimizer.state.items():
+        tensors |= {f"optimizer.{names[parameter]}.{slot}": value for slot, value in slots.items()}
+    state = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    temporary = path.with_name(f".{path.name}.part")
+    fields = {each: getattr(progress, each) for each in Progress.__slots__}  # type: ignore[attr-defined]
+    save_file(state, temporary, metadata={METADATA_KEY: json.dumps(fields)})
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], Progress]:
+    """Reads a checkpoint.
+
+    Raises:
+        DataError: missing, damaged, or not a checkpoint of mlcycle's.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            progress = Progress(**json.loads((file.metadata() or {})[METADATA_KEY]))
+            return {name: file.get_tensor(name) for name in file.keys()}, progress  # noqa: SIM118  (not a dict)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as problem:
+        raise DataError(f"the checkpoint {path} cannot be read: {problem}", "resume from an earlier one") from None
+
+
+def restore(
+    tensors: dict[str, Tensor], model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
+    """Puts a checkpoint's tensors back where `save` took them from.
+
+    Raises:
+        DataError: it belongs to another network.
+    """
+    load_weights(tensors, model, "model")
+    load_weights(tensors, average, "average")
+    for parameter, name in _parameter_names(model, optimizer).items():
+        prefix = f"optimizer.{name}."
+        # The step counter stays on the CPU and every other slot lies where its parameter does, as torch has them.
+        slots = {each.removeprefix(prefix): value for each, value in tensors.items() if each.startswith(prefix)}
+        if slots:
+            optimizer.state[parameter] = {
+                slot: value.clone() if slot == "step" else value.to(parameter.device).to(memory_format=_format(parameter))
+                for slot, value in slots.items()
+            }
+
+
+def load_weights(tensors: dict[str, Tensor], network: nn.Module, which: str) -> None:
+    """Loads the tensors `which`.* ("model" or "average") into a network.
+
+    Raises:
+        DataError: it belongs to another network.
+    """
+    state = {name.removeprefix(f"{which}."): value for name, value in tensors.items() if name.startswith(f"{which}.")}
+    try:
+        network.load_state_dict(state)
+    except RuntimeError:
+        raise DataError("the checkpoint does not fit the recipe's network", "use the run's own recipe") from None
+
+
+def _parameter_names(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[Tensor, str]:
+    held = {parameter for group in optimizer.param_groups for parameter in group["params"]}
+    return {parameter: name for name, parameter in model.named_parameters() if parameter in held}
+
+
+def _format(parameter: Tensor) -> torch.memory_format:
+    if parameter.dim() == 4 and parameter.is_contiguous(memory_format=torch.channels_last):
+        return torch.channels_last
+    return torch.contiguous_format

@@ -1,0 +1,124 @@
+"""What a training shows while it runs: a live panel on a terminal, plain lines elsewhere, nothing when quiet."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+SPARKS = "▁▂▃▄▅▆▇█"
+# Without a terminal (a log file, CI) a line this often, in seconds, says that all is well.
+LINE_EVERY = 10.0
+
+
+@dataclass(slots=True)
+class _History:
+    losses: list[float]
+    scores: list[float]
+
+
+class Display:
+    """Shows a run on stderr.
+
+    Args:
+        steps: how many the run has in all.
+        title: the run, the device and the data in a few words.
+        quiet: show nothing.
+    """
+
+    def __init__(self, steps: int, title: str, quiet: bool) -> None:
+        self.console = Console(stderr=True, quiet=quiet, highlight=False)
+        self.title, self.steps = title, steps
+        self.history = _History([], [])
+        self.latest: dict[str, Any] = {}
+        self.last_line = 0.0
+        self.bar = Progress(
+            TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn(),
+            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+            console=self.console, expand=True,
+        )  # fmt: skip
+        self.task = self.bar.add_task("studying", total=steps)
+        is_live = sys.stderr.isatty() and not quiet
+        self.live = Live(self, console=self.console, refresh_per_second=4, transient=False) if is_live else None
+
+    def __enter__(self) -> Display:
+        self.console.print(self.title, soft_wrap=True)
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        if self.live:
+            self.live.stop()
+
+    def step(self, step: int) -> None:
+        self.bar.update(self.task, completed=step)
+
+    def report(self, entry: dict[str, Any]) -> None:
+        """Takes one line of metrics.jsonl."""
+        self.latest |= entry
+        if "loss" in entry:
+            self.history.losses.append(entry["loss"])
+        if "average_precision" in entry:
+            self.history.scores.append(entry["average_precision"])
+        due = time.monotonic() - self.last_line >= LINE_EVERY
+        if self.live is None and ("average_precision" in entry or due or entry["step"] == self.steps):
+            self.last_line = time.monotonic()
+            self.console.print(_line(entry, self.steps), soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """Says something in passing, above the panel."""
+        self.console.print(text, soft_wrap=True)
+
+    def __rich__(self) -> Table:
+        panel = Table.grid(expand=True)
+        panel.add_row(self.bar)
+        panel.add_row(self._figures())
+        return panel
+
+    def _figures(self) -> Table:
+        table = Table.grid(padding=(0, 2))
+        latest = self.latest
+        if "loss" in latest:
+            table.add_row("loss", f"{latest['loss']:.3f}", sparkline(self.history.losses), _parts(latest))
+        if "average_precision" in latest:
+            both = f"AP {latest['average_precision']:.3f}  AP50 {latest['average_precision_50']:.3f}"
+            table.add_row("held out", both, sparkline(self.history.scores), f"best {max(self.history.scores):.3f}")
+        if "images_per_second" in latest:
+            table.add_row("rate", f"{latest['images_per_second']:.0f} images/s", "", _machine(latest))
+        return table
+
+
+def sparkline(values: list[float], width: int = 30) -> str:
+    """Draws a list of numbers as one line of blocks, averaged into `width` columns."""
+    if len(values) < 2:
+        return ""
+    groups = [values[len(values) * i // width : max(len(values) * (i + 1) // width, len(values) * i // width + 1)] for i in range(width)]
+    means = [sum(group) / len(group) for group in groups if group]
+    low, high = min(means), max(means)
+    return "".join(SPARKS[min(7, int((mean - low) / ((high - low) or 1) * 8))] for mean in means)
+
+
+def _parts(entry: dict[str, Any]) -> str:
+    return f"score {entry['score_loss']:.3f}  box {entry['box_loss']:.3f}  landmarks {entry['landmark_loss']:.3f}"
+
+
+def _machine(entry: dict[str, Any]) -> str:
+    return f"waiting for data {entry['data_wait_share']:.0%}  memory {entry['memory_bytes'] / 2**20:.0f} MiB"
+
+
+def _line(entry: dict[str, Any], steps: int) -> str:
+    text = f"step {entry['step']}/{steps}"
+    if "average_precision" in entry:
+        return f"{text}  held out: AP {entry['average_precision']:.3f}  AP50 {entry['average_precision_50']:.3f}"
+    left = (steps - entry["step"]) * entry["seconds_per_step"]
+    return (
+        f"{text}  loss {entry['loss']:.3f} ({_parts(entry)})  {entry['images_per_second']:.0f} images/s"
+        f"  {_machine(entry)}  {left / 60:.0f} min left"
+    )

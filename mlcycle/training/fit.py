@@ -1,0 +1,248 @@
+"""The conductor of `mlcycle train`: a recipe and labelled photographs in, a run folder out. Read it top to bottom."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.utils import clip_grad_norm_
+from torch.utils.data import DataLoader
+
+from mlcycle.errors import DataError, Interrupted, TrainingDivergedError
+from mlcycle.evaluation.coco import average_precision
+from mlcycle.training import checkpoint, held_out, losses
+from mlcycle.training.assigner import assign
+from mlcycle.training.augment import augment
+from mlcycle.training.checkpoint import Progress
+from mlcycle.training.device import choose_device, describe, share_processors
+from mlcycle.training.display import Display
+from mlcycle.training.material import Material, gather
+from mlcycle.training.meter import Meter
+from mlcycle.training.network import FaceNetwork, grids
+from mlcycle.training.optimisation import follow, learning_rate, make_optimizer
+from mlcycle.training.recipe import Recipe
+from mlcycle.training.recipe_file import dump
+from mlcycle.training.report import render_report
+from mlcycle.training.run_folder import BEST, ENVIRONMENT, RECIPE, REPORT, RunFolder, describe_environment
+from mlcycle.training.samples import Batch, Numbers, Samples, collate
+from mlcycle.training.stopping import StopRequest, leave_signals_to_the_parent
+
+REPORT_EVERY = 20
+
+
+@dataclass(frozen=True, slots=True)
+class FitResult:
+    """What a finished run has to say: its folder, steps, seconds of training, and the best held-out AP with its step."""
+
+    run_folder: Path
+    steps: int
+    seconds: float
+    average_precision: float
+    best_step: int
+
+
+def fit(recipe: Recipe, run_folder: Path, *, device: str = "auto", resume: bool = False, quiet: bool = False) -> FitResult:
+    """Trains a network by a recipe.
+
+    Args:
+        run_folder: where the run goes; new, unless `resume`.
+        device: auto, cuda, mps or cpu.
+        resume: go on from the newest checkpoint that can be read.
+
+    Raises:
+        DeviceError, DataError, InputError: the device, the data or the folder cannot be used.
+        TrainingDivergedError: the loss is not finite; the batch is named.
+        Interrupted: SIGINT or SIGTERM came; the run was saved and can be resumed.
+    """
+    chosen = choose_device(device)
+    material = gather(recipe.data)
+    folder = RunFolder(run_folder)
+    if resume:
+        folder.must_exist()
+    else:
+        folder.create()
+    with folder.held():
+        if not resume:
+            folder.write(RECIPE, dump(recipe))
+        return _Run(recipe, folder, material, chosen).train(quiet)
+
+
+class _Run:
+    """One training: its network, the moving average of it, its optimizer, and how far it is."""
+
+    def __init__(self, recipe: Recipe, folder: RunFolder, material: Material, device: torch.device) -> None:
+        self.recipe, self.folder, self.material, self.device = recipe, folder, material, device
+        self.workers = share_processors(device, recipe.schedule.workers)
+        torch.manual_seed(recipe.seed)
+        network = FaceNetwork(recipe.model.width, recipe.model.depth, recipe.model.landmarks)
+        self.model = network.to(device, memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.model).eval()
+        self.optimizer = make_optimizer(self.model, recipe.schedule)
+        self.grids = grids(recipe.augment.crop, recipe.augment.crop)
+        self.progress = Progress()
+
+    def train(self, quiet: bool) -> FitResult:
+        resumed_from = self._resume()
+        environment = describe_environment(describe(self.device), self.material.figures())
+        self.folder.write(ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
+        schedule = self.recipe.schedule
+        with StopRequest() as stop, Display(schedule.steps, self._title(), quiet) as display:
+            if resumed_from:
+                display.note(f"resumed from step {self.progress.step} ({resumed_from.name})")
+            for entry in self._steps(stop, display):
+                self.folder.append_metrics(entry)
+                display.report(entry)
+                if stop:
+                    break
+        if stop:
+            raise Interrupted(
+                f"interrupted at step {self.progress.step} of {schedule.steps}; the run is saved",
+                f"go on with: mlcycle train --resume {self.folder.path}",
+                stop.signal_number,
+            )
+        self._write_report()
+        done = self.progress
+        return FitResult(self.folder.path, done.step, done.seconds, done.best_score, done.best_step)
+
+    def _steps(self, stop: StopRequest, display: Display) -> Iterator[dict[str, Any]]:
+        """Yields lines for metrics.jsonl while it trains; between two of them the run can be left."""
+        schedule = self.recipe.schedule
+        meter = Meter(schedule.batch, self.device, self.progress.seconds)
+        batches = iter(self._batches())
+        while self.progress.step < schedule.steps:
+            with meter.waiting():
+                batch = next(batches)
+            meter.add(self._step(batch))
+            step = self.progress.step + 1
+            self.progress = replace(self.progress, step=step, seconds=meter.seconds())
+            display.step(step)
+            is_last = step == schedule.steps
+            if step % REPORT_EVERY == 0 or is_last:
+                yield {"step": step, **meter.report(), "learning_rate": learning_rate(step - 1, schedule)}
+            if (step % schedule.evaluate_every == 0 or is_last) and not stop:
+                scores = self._evaluate(stop)
+                if scores:
+                    yield {"step": step, **scores}
+                meter.restart()
+            if step % schedule.checkpoint_every == 0 or is_last or stop:
+                self._save(self.folder.checkpoint_path(step))
+                self.folder.drop_old_checkpoints(schedule.keep_checkpoints)
+            if stop:
+                return
+
+    def _step(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """Makes one optimizer step and returns its losses."""
+        recipe, step = self.recipe, self.progress.step
+        on_device = batch.to(self.device)
+        random = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+        pictures = augment(on_device.pixels_BSS3, recipe.augment, random)
+        self.model.train()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.schedule.precision == "bfloat16"):
+            answers = self.model(pictures)
+        parts = self._losses(answers, on_device)
+        weights = recipe.losses
+        loss = weights.score * parts.score + weights.box * parts.box + weights.landmarks * parts.landmarks
+        if not math.isfinite(loss.item()):
+            self._give_up(batch, parts)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(step, recipe.schedule)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        clip_grad_norm_(self.model.parameters(), recipe.schedule.clip_norm)
+        self.optimizer.step()
+        follow(self.average, self.model, step, recipe.schedule.ema_decay)
+        return {"loss": loss.detach(), **{f"{name}_loss": value.detach() for name, value in _named(parts).items()}}
+
+    def _losses(self, answers: tuple[torch.Tensor, ...], batch: Batch) -> losses.LossParts:
+        logits, boxes, landmarks = answers
+        pairs = assign(logits.detach(), boxes.detach(), self.grids, batch.faces_M4, batch.picture_M)
+        target = torch.zeros_like(logits, dtype=torch.float32)
+        target[pairs.picture_P, pairs.cell_P] = pairs.iou_P.clamp(min=1e-3)
+        counts = losses.outside_ignored(batch.ignored_I4, batch.ignored_picture_I, self.grids, len(logits)) | (target > 0)
+        faces = batch.faces_M4[pairs.face_P]
+        points = logits.new_zeros(())
+        if self.recipe.model.landmarks:
+            points = losses.landmark_loss(
+                landmarks[pairs.picture_P, pairs.cell_P], batch.landmarks_M52[pairs.face_P], faces
+            )
+        return losses.LossParts(
+            score=losses.score_loss(logits, target, counts),
+            box=losses.box_loss(boxes[pairs.picture_P, pairs.cell_P], faces),
+            landmarks=points,
+        )
+
+    def _give_up(self, batch: Batch, parts: losses.LossParts) -> None:
+        values = ", ".join(f"{name} {value.item():.3g}" for name, value in _named(parts).items())
+        first = self.progress.step * self.recipe.schedule.batch
+        raise TrainingDivergedError(
+            f"the loss is not finite at step {self.progress.step + 1} ({values}), in the batch of samples {first} to "
+            f"{first + len(batch.names) - 1}: {', '.join(batch.names)}",
+            "check these labels (mlcycle train data check), or lower schedule.learning_rate; the last checkpoint is kept",
+        )
+
+    def _evaluate(self, stop: StopRequest) -> dict[str, float]:
+        """Scores the average on the held-out photographs and keeps it if it is the best so far."""
+        photographs = self.material.held_out
+        found = held_out.predict(self.average, photographs, self.recipe.inference, self.device, stop=lambda: bool(stop))
+        if stop:
+            return {}
+        truths = [(each.boxes_N4, each.ignore_N) for each in photographs]
+        result = average_precision(truths, found, max_detections=self.recipe.inference.max_faces)
+        if result.ap50 > self.progress.best_score:
+            self.progress = replace(self.progress, best_score=result.ap50, best_step=self.progress.step)
+            self._save(self.folder.checkpoints / BEST)
+        return {"average_precision": result.ap, "average_precision_50": result.ap50}
+
+    def _batches(self) -> DataLoader:
+        schedule = self.recipe.schedule
+        samples = Samples(self.material.train, self.material.weights, self.recipe.augment, self.recipe.seed)
+        numbers = Numbers(self.progress.step * schedule.batch, schedule.steps * schedule.batch)
+        return DataLoader(
+            samples, schedule.batch, sampler=numbers, num_workers=self.workers, collate_fn=collate,
+            pin_memory=self.device.type == "cuda", worker_init_fn=leave_signals_to_the_parent,
+            prefetch_factor=4 if self.workers else None,
+        )  # fmt: skip
+
+    def _resume(self) -> Path | None:
+        """Goes on from the newest checkpoint that can be read; returns it, or None at the start."""
+        problems = []
+        for path in self.folder.checkpoint_paths():
+            try:
+                tensors, self.progress = checkpoint.load(path)
+            except DataError as problem:
+                problems.append(problem.message)
+                continue
+            checkpoint.restore(tensors, self.model, self.average, self.optimizer)
+            self.folder.forget_metrics_after(self.progress.step)
+            return path
+        if problems:
+            raise DataError(f"no checkpoint of {self.folder.path} can be read; the newest: {problems[0]}", "train again")
+        self.folder.forget_metrics_after(0)
+        return None
+
+    def _save(self, path: Path) -> None:
+        checkpoint.save(path, self.model, self.average, self.optimizer, self.progress)
+
+    def _write_report(self) -> None:
+        figures = {"recipe": self.recipe.model_dump(), "environment": self.folder.environment(), **asdict(self.progress)}
+        self.folder.write(REPORT, render_report(self.folder.path.name, self.folder.metrics(), figures))
+
+    def _title(self) -> str:
+        figures = self.material.figures()
+        parameters = sum(each.numel() for each in self.model.parameters())
+        return (
+            f"{self.recipe.name}: {parameters / 1e3:.0f} k parameters on {describe(self.device)}; "
+            f"{figures['train_photographs']} photographs with {figures['train_faces']} faces to study, "
+            f"{figures['held_out_photographs']} held out"
+        )
+
+
+def _named(parts: losses.LossParts) -> dict[str, torch.Tensor]:
+    return {"score": parts.score, "box": parts.box, "landmark": parts.landmarks}
+

@@ -1,0 +1,71 @@
+"""What the network is told about its answers: one number for scores, boxes and landmarks each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torchvision.ops import generalized_box_iou_loss
+
+from mlcycle.training.network import Grid
+
+# A miss of this share of the face's size is where the landmark loss turns from square to straight.
+LANDMARK_TURN = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class LossParts:
+    """The three losses, unweighted, each a scalar tensor."""
+
+    score: Tensor
+    box: Tensor
+    landmarks: Tensor
+
+
+def score_loss(logits_BA: Tensor, target_BA: Tensor, counts_BA: Tensor) -> Tensor:
+    """Quality focal loss: the score is to be the IoU of the cell's own box (Li et al. 2020, "Generalized Focal Loss").
+
+    Args:
+        target_BA: the IoU where a cell answers for a face, 0 elsewhere.
+        counts_BA: False for cells in ignored regions, which are told nothing.
+    """
+    logits = logits_BA.float()
+    miss = (target_BA - logits.sigmoid()).abs().square()
+    each = functional.binary_cross_entropy_with_logits(logits, target_BA, reduction="none") * miss
+    return (each * counts_BA).sum() / target_BA.count_nonzero().clamp(min=1)
+
+
+def box_loss(boxes_P4: Tensor, faces_P4: Tensor) -> Tensor:
+    """Generalised IoU loss, averaged over pairs (Rezatofighi et al. 2019)."""
+    if not len(boxes_P4):
+        return boxes_P4.sum()
+    return generalized_box_iou_loss(boxes_P4.float(), faces_P4, reduction="mean", eps=1e-6)
+
+
+def landmark_loss(landmarks_P52: Tensor, labels_P52: Tensor, faces_P4: Tensor) -> Tensor:
+    """Smooth L1 of the miss in units of the face's size, over the points that are labelled (not NaN)."""
+    labelled = labels_P52.isfinite()
+    size = (faces_P4[:, 2:] - faces_P4[:, :2]).prod(-1).sqrt().clamp(min=1)[:, None, None]
+    miss = torch.where(labelled, landmarks_P52.float() - labels_P52.nan_to_num(), 0) / size
+    each = functional.smooth_l1_loss(miss, torch.zeros_like(miss), beta=LANDMARK_TURN, reduction="none")
+    return (each * labelled).sum() / labelled.sum().clamp(min=1)
+
+
+def outside_ignored(ignored_I4: Tensor, picture_I: Tensor, grids: tuple[Grid, ...], batch: int) -> Tensor:
+    """Returns counts_BA: False for cells whose middle lies in an ignored box.
+
+    The boxes of a grid are drawn all at once: +1 and -1 at their corners, then summed along both axes.
+    """
+    parts = []
+    for grid in grids:
+        limit = torch.tensor((grid.columns, grid.rows) * 2, device=ignored_I4.device)
+        edge = (ignored_I4 / grid.stride - 0.5).ceil().long().clamp(min=0).minimum(limit)
+        marks = torch.zeros(batch, grid.rows + 1, grid.columns + 1, device=ignored_I4.device)
+        for x, y, sign in ((0, 1, 1.0), (2, 3, 1.0), (0, 3, -1.0), (2, 1, -1.0)):
+            value = torch.full((len(edge),), sign, device=marks.device)
+            marks.index_put_((picture_I, edge[:, y], edge[:, x]), value, accumulate=True)
+        covered = marks.cumsum(1).cumsum(2)[:, :-1, :-1] > 0.5
+        parts.append(~covered.flatten(1))
+    return torch.cat(parts, dim=1)

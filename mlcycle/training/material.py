@@ -1,0 +1,80 @@
+"""The material to study: the photographs that a recipe names, what is kept aside, and the fingerprint of it all."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from mlcycle.datasets.photograph import LabelledPhotograph
+from mlcycle.datasets.reading import fingerprint, read
+from mlcycle.errors import DataError
+from mlcycle.training.recipe import Data, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What is studied and what is held out.
+
+    Attributes:
+        train: the photographs to study, with weights (how often each is drawn).
+        held_out: those that choose between checkpoints; never studied.
+        fingerprint: sha256 over both; equal data has an equal fingerprint wherever it lies.
+    """
+
+    train: tuple[LabelledPhotograph, ...]
+    weights: tuple[float, ...]
+    held_out: tuple[LabelledPhotograph, ...]
+    fingerprint: str
+
+    def figures(self) -> dict[str, object]:
+        """Returns what the run and the model file say of the data."""
+        return {
+            "fingerprint": self.fingerprint,
+            "train_photographs": len(self.train),
+            "train_faces": sum(int((~each.ignore_N).sum()) for each in self.train),
+            "held_out_photographs": len(self.held_out),
+            "held_out_faces": sum(int((~each.ignore_N).sum()) for each in self.held_out),
+        }
+
+
+def gather(data: Data) -> Material:
+    """Reads the sets of a recipe and divides them.
+
+    Raises:
+        DataError: a set is missing or empty, or no face is left to study.
+    """
+    train: list[LabelledPhotograph] = []
+    weights: list[float] = []
+    held_out: list[LabelledPhotograph] = []
+    for source in data.train:
+        for photograph in _read(source):
+            if is_held_out(photograph.name, data.hold_out):
+                held_out.append(photograph)
+            else:
+                train.append(photograph)
+                weights.append(source.weight)
+    for source in data.validation:
+        held_out += _read(source)
+    held_out = sorted(held_out, key=lambda each: _draw(each.name))[: data.validation_limit]
+    if not any((~each.ignore_N).any() for each in train):
+        raise DataError("no face is left to study in the recipe's training sets", "run: mlcycle train data check")
+    if not any((~each.ignore_N).any() for each in held_out):
+        raise DataError("no face is left in the held-out photographs", "raise data.hold_out, or name data.validation")
+    return Material(tuple(train), tuple(weights), tuple(held_out), _fingerprint_of(train, held_out))
+
+
+def is_held_out(name: str, share: float) -> bool:
+    """Tells whether a photograph is kept aside: by its name alone, so that it stays there when others come and go."""
+    return _draw(name) < share
+
+
+def _draw(name: str) -> float:
+    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "big") / 2**64
+
+
+def _read(source: Source) -> list[LabelledPhotograph]:
+    return read(source.path, source.split)
+
+
+def _fingerprint_of(*parts: list[LabelledPhotograph]) -> str:
+    return hashlib.sha256("".join(fingerprint(part) for part in parts).encode()).hexdigest()

@@ -1,0 +1,73 @@
+"""Rates, waits and memory of a training, between two reports."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor
+
+
+class Meter:
+    """Adds up what happens until the next report.
+
+    Args:
+        batch: pictures a step.
+        device: whose memory is told; on a CPU, the resident memory of this process and its workers.
+        seconds_before: of training, before this process took over.
+    """
+
+    def __init__(self, batch: int, device: torch.device, seconds_before: float) -> None:
+        self.batch, self.device = batch, device
+        self.process = psutil.Process()
+        self.start = time.perf_counter() - seconds_before
+        self.restart()
+
+    def restart(self) -> None:
+        """Begins a new stretch; what lies between the last report and now (an evaluation) counts for no rate."""
+        self.since = time.perf_counter()
+        self.waited, self.steps = 0.0, 0
+        self.sums: dict[str, Tensor] = {}
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Counts its block as waiting for data."""
+        before = time.perf_counter()
+        yield
+        self.waited += time.perf_counter() - before
+
+    def add(self, losses: dict[str, Tensor]) -> None:
+        self.steps += 1
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
+
+    def seconds(self) -> float:
+        """Returns the seconds of training so far, those before a resume included."""
+        return time.perf_counter() - self.start
+
+    def report(self) -> dict[str, Any]:
+        """Returns the stretch's mean losses, rate, share of time spent waiting and memory, and begins a new one."""
+        passed = time.perf_counter() - self.since
+        entry: dict[str, Any] = {name: round(value.item() / self.steps, 6) for name, value in self.sums.items()}
+        entry["images_per_second"] = round(self.steps * self.batch / passed, 1)
+        entry["seconds_per_step"] = round(passed / self.steps, 5)
+        entry["data_wait_share"] = round(self.waited / passed, 4)
+        entry["memory_bytes"] = self._memory()
+        entry["seconds"] = round(self.seconds(), 2)
+        self.restart()
+        return entry
+
+    def _memory(self) -> int:
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        total = 0
+        for process in (self.process, *self.process.children(recursive=True)):
+            try:
+                total += process.memory_info().rss
+            except psutil.Error:
+                continue
+        return total

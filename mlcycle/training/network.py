@@ -1,0 +1,168 @@
+"""The network: a plain convolutional detector without anchors, on three grids of strides 8, 16 and 32.
+
+Every cell of a grid answers three questions about its own place: is there a face whose middle is near me (score), how
+far from me are its four sides (box), and where are its five points (landmarks). Plain 3x3 convolutions are chosen over
+depthwise ones because a CPU runs several times their arithmetic in the same time.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+STRIDES = (8, 16, 32)
+POINTS = 5
+# A cell's first guess of "face": rare, so that the many empty cells do not drown the first steps (Lin et al. 2017,
+# "Focal Loss for Dense Object Detection").
+PRIOR = 0.01
+# exp() of this many is a side of 400 strides: larger than any picture, and far from overflow.
+LARGEST_LOGARITHM = 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """One level's cells: `rows` x `columns` of `stride` pixels, the first of them at index `start` among all cells."""
+
+    stride: int
+    rows: int
+    columns: int
+    start: int
+
+
+def grids(height: int, width: int) -> tuple[Grid, ...]:
+    """Returns the grids of an input of these sizes in pixels, which must be multiples of 32."""
+    found, start = [], 0
+    for stride in STRIDES:
+        found.append(Grid(stride, height // stride, width // stride, start))
+        start += found[-1].rows * found[-1].columns
+    return tuple(found)
+
+
+class ConvolutionBlock(nn.Module):
+    """3x3 convolution, batch normalisation, rectifier; `fuse` makes the first two one."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.normalisation: nn.Module = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(self.normalisation(self.convolution(x)), inplace=True)
+
+    def fuse(self) -> None:
+        if isinstance(self.normalisation, nn.BatchNorm2d):
+            self.convolution = fuse_conv_bn_eval(self.convolution, self.normalisation)
+            self.normalisation = nn.Identity()
+
+
+class FaceNetwork(nn.Module):
+    """Backbone, top-down neck and one head that all three grids share.
+
+    Args:
+        width: channels of the first layer; all others follow from it.
+        depth: blocks at each stride from 8 on.
+        landmarks: whether there is an output for the five points.
+    """
+
+    def __init__(self, width: int, depth: int, landmarks: bool) -> None:
+        super().__init__()
+        self.landmarks = landmarks
+        stages = (2 * width, 4 * width, 6 * width, 8 * width)
+        self.stem = ConvolutionBlock(3, width, stride=2)
+        self.stages = nn.ModuleList()
+        inputs = width
+        for index, outputs in enumerate(stages):
+            blocks = [ConvolutionBlock(inputs, outputs, stride=2)]
+            blocks += [ConvolutionBlock(outputs, outputs) for _ in range(depth if index else 0)]
+            self.stages.append(nn.Sequential(*blocks))
+            inputs = outputs
+        neck = 3 * width
+        self.lateral = nn.ModuleList(nn.Conv2d(channels, neck, 1) for channels in stages[1:])
+        self.smooth = nn.ModuleList(ConvolutionBlock(neck, neck) for _ in STRIDES)
+        self.head = nn.Sequential(ConvolutionBlock(neck, neck), ConvolutionBlock(neck, neck))
+        self.answer = nn.Conv2d(neck, 1 + 4 + (2 * POINTS if landmarks else 0), 1)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        nn.init.normal_(self.answer.weight, std=0.01)
+        with torch.no_grad():
+            self.answer.bias[0] = -math.log((1 - PRIOR) / PRIOR)
+
+    def forward(self, images_B3HW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Looks at pictures.
+
+        Args:
+            images_B3HW: pixels from 0 to 255, RGB, float; height and width multiples of 32.
+
+        Returns:
+            logits_BA: the scores before the sigmoid, for all A cells of the three grids.
+            boxes_BA4: x1 y1 x2 y2 in input pixels, float32.
+            landmarks_BAP2: x y in input pixels, float32; P is 5, or 0 without landmarks.
+        """
+        answers = self.answers(images_B3HW / 255)
+        return decode(answers, self.landmarks)
+
+    def answers(self, scaled_B3HW: Tensor) -> list[Tensor]:
+        """Returns the head's raw maps for the three grids, for pixels from 0 to 1."""
+        features, x = [], self.stages[0](self.stem(scaled_B3HW))
+        for stage in list(self.stages)[1:]:
+            x = stage(x)
+            features.append(x)
+        merged, above = [], None
+        for lateral, smooth, feature in reversed(list(zip(self.lateral, self.smooth, features, strict=True))):
+            here = lateral(feature)
+            if above is not None:
+                here = here + functional.interpolate(above, scale_factor=2.0, mode="nearest")
+            above = here
+            merged.append(smooth(here))
+        return [self.answer(self.head(each)) for each in reversed(merged)]
+
+    def fuse(self) -> None:
+        """Makes each convolution and its normalisation one, and puts the division by 255 into the first layer.
+
+        For a trained network in evaluation mode; `answers` then takes pixels from 0 to 255.
+        """
+        for module in self.modules():
+            if isinstance(module, ConvolutionBlock):
+                module.fuse()
+        with torch.no_grad():
+            self.stem.convolution.weight /= 255
+
+
+def decode(answers: list[Tensor], landmarks: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Turns the head's raw maps into logits_BA, boxes_BA4 and landmarks_BAP2 in input pixels (see FaceNetwork.forward).
+
+    A cell's place is its middle; the four sides are exp(raw) strides away from it (as in Tian et al. 2019, "FCOS"), the
+    points raw strides.
+    """
+    logits, boxes, points = [], [], []
+    for answer, stride in zip(answers, STRIDES, strict=True):
+        raw = answer.float()
+        x, y = cell_centres(raw.shape[2], raw.shape[3], stride, raw.device)
+        left, top, right, bottom = (raw[:, 1:5].clamp(max=LARGEST_LOGARITHM).exp() * stride).unbind(1)
+        logits.append(raw[:, 0].flatten(1))
+        boxes.append(torch.stack((x - left, y - top, x + right, y + bottom), dim=-1).flatten(1, 2))
+        if landmarks:
+            offsets = raw[:, 5:] * stride
+            pairs = torch.stack((x + offsets[:, 0::2], y + offsets[:, 1::2]), dim=-1)
+            points.append(pairs.permute(0, 2, 3, 1, 4).flatten(1, 2))
+    logits_BA = torch.cat(logits, dim=1)
+    landmarks_BAP2 = torch.cat(points, dim=1) if landmarks else logits_BA.new_zeros((*logits_BA.shape, 0, 2))
+    return logits_BA, torch.cat(boxes, dim=1), landmarks_BAP2
+
+
+def cell_centres(rows: int, columns: int, stride: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Returns the middles of a grid's cells in input pixels: x_1C and y_R1, which together span all R x C of them."""
+    x = (torch.arange(columns, device=device, dtype=torch.float32) + 0.5) * stride
+    y = (torch.arange(rows, device=device, dtype=torch.float32) + 0.5) * stride
+    return x.unsqueeze(0), y.unsqueeze(1)

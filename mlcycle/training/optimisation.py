@@ -1,0 +1,39 @@
+"""The optimizer, its schedule, and the moving average of the weights."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from mlcycle.training.recipe import Schedule
+
+LAST_SHARE = 0.01
+
+
+def make_optimizer(model: nn.Module, rule: Schedule) -> torch.optim.AdamW:
+    """Returns AdamW; weight decay pulls on convolutions alone, not on biases and normalisations."""
+    weights = [each for each in model.parameters() if each.dim() > 1]
+    others = [each for each in model.parameters() if each.dim() <= 1]
+    groups = [{"params": weights, "weight_decay": rule.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=rule.learning_rate)
+
+
+def learning_rate(step: int, rule: Schedule) -> float:
+    """Returns the rate at a step (counted from 0): a straight warm-up, then half a cosine down to a hundredth."""
+    if step < rule.warmup_steps:
+        return rule.learning_rate * (step + 1) / rule.warmup_steps
+    done = (step - rule.warmup_steps) / max(1, rule.steps - rule.warmup_steps)
+    return rule.learning_rate * (LAST_SHARE + (1 - LAST_SHARE) * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+
+
+@torch.no_grad()
+def follow(average: nn.Module, model: nn.Module, step: int, decay: float) -> None:
+    """Moves the average towards the model: slowly in the long run, quickly at first, when there is little to average."""
+    weight = 1 - min(decay, (1 + step) / (10 + step))
+    for kept, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+        if kept.is_floating_point():
+            kept.lerp_(new, weight)
+        else:
+            kept.copy_(new)

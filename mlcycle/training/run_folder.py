@@ -1,0 +1,168 @@
+"""The run folder: everything one training leaves behind, and who may write there.
+
+    runs/NAME/
+      recipe.yaml         the recipe as it was resolved, overrides included
+      environment.json    versions, device, git commit, data fingerprint
+      metrics.jsonl       one line per report: losses, rate, time spent waiting for data; scores when evaluated
+      checkpoints/        step-00001000.safetensors …, and best.safetensors
+      report.html         curves and figures, made when the run ends
+      lock                held while a process trains here
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from mlcycle.errors import DataError, InputError
+
+RECIPE, ENVIRONMENT, METRICS, REPORT = "recipe.yaml", "environment.json", "metrics.jsonl", "report.html"
+PACKAGES = ("mlcycle", "torch", "torchvision", "numpy", "pillow", "onnx", "onnxscript", "safetensors")
+BEST = "best.safetensors"
+
+
+class RunFolder:
+    """Paths and small files of one run.
+
+    Args:
+        path: the folder; it is made by `create`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Holds the folder against other processes; the lock goes with the process, however that ends.
+
+        Raises:
+            InputError: another process trains here.
+        """
+        lock = FileLock(self.path / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise InputError(
+                f"the run folder {self.path} is in use by another process", "wait for it, or choose another with --out"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def create(self) -> None:
+        """Makes a new run folder.
+
+        Raises:
+            InputError: it exists and is not empty, or cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if any(self.path.iterdir()):
+                raise InputError(
+                    f"the run folder {self.path} exists already", "go on with it by --resume, or choose another with --out"
+                )
+            self.checkpoints.mkdir()
+        except OSError as problem:
+            raise InputError(f"the run folder {self.path} cannot be made: {problem.strerror}") from None
+
+    def must_exist(self) -> None:
+        """Raises InputError unless this is a run folder."""
+        if not (self.path / RECIPE).is_file():
+            raise InputError(f"{self.path} is not a run folder: it has no {RECIPE}", "start one: mlcycle train RECIPE")
+
+    def write(self, name: str, text: str) -> None:
+        """Writes one of the small files, by a sibling and a rename."""
+        temporary = self.path / f".{name}.part"
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(self.path / name)
+
+    def checkpoint_path(self, step: int) -> Path:
+        return self.checkpoints / f"step-{step:08d}.safetensors"
+
+    def checkpoint_paths(self) -> list[Path]:
+        """Returns the step checkpoints, newest first."""
+        return sorted(self.checkpoints.glob("step-*.safetensors"), reverse=True)
+
+    def drop_old_checkpoints(self, keep: int) -> None:
+        for path in self.checkpoint_paths()[keep:]:
+            path.unlink()
+
+    def append_metrics(self, entry: dict[str, Any]) -> None:
+        with (self.path / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Returns the metrics so far; a last line cut short by a crash is left out."""
+        try:
+            lines = (self.path / METRICS).read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        entries = []
+        for line in lines:
+            try:
+                entries.append(json.loads(line))
+            except ValueError:
+                continue
+        return entries
+
+    def forget_metrics_after(self, step: int) -> None:
+        """Takes out what was written after the checkpoint that a run resumes from, so that no step stands twice."""
+        kept = [entry for entry in self.metrics() if entry["step"] <= step]
+        self.write(METRICS, "".join(json.dumps(entry) + "\n" for entry in kept))
+
+    def environment(self) -> dict[str, Any]:
+        """Returns environment.json.
+
+        Raises:
+            DataError: it is missing or damaged.
+        """
+        try:
+            return json.loads((self.path / ENVIRONMENT).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise DataError(f"{self.path / ENVIRONMENT} is missing or damaged", "train again") from None
+
+
+def describe_environment(device: str, data: dict[str, Any]) -> dict[str, Any]:
+    """Returns what environment.json holds: versions, machine, git commit of the code, and the data's figures."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+        "device": device,
+        "packages": {name: _version(name) for name in PACKAGES},
+        "git_commit": _git_commit(),
+        "data": data,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """Returns the commit of the checkout that this code runs from, "-dirty" if it was changed; None if it is in none."""
+    here = Path(__file__).resolve().parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", here, *words], capture_output=True, text=True, check=True, timeout=10).stdout
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel").strip()) != here.parent.parent:
+            return None
+        return git("rev-parse", "HEAD").strip() + ("-dirty" if git("status", "--porcelain", "--", here).strip() else "")
+    except (OSError, subprocess.SubprocessError):
+        return None

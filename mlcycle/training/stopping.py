@@ -1,0 +1,43 @@
+"""Ctrl-C and SIGTERM: finish the step, save, then go."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType, TracebackType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopRequest:
+    """Remembers that a signal came, while its block runs; a second one ends the process as it would have without us.
+
+    Attributes:
+        signal_number: of the signal that came, or 0.
+    """
+
+    def __init__(self) -> None:
+        self.signal_number = 0
+
+    def __bool__(self) -> bool:
+        return self.signal_number != 0
+
+    def __enter__(self) -> StopRequest:
+        self._before = {each: signal.signal(each, self._remember) for each in SIGNALS}
+        return self
+
+    def __exit__(self, kind: type | None, problem: BaseException | None, trace: TracebackType | None) -> None:
+        self._give_back()
+
+    def _give_back(self) -> None:
+        for each, handler in self._before.items():
+            signal.signal(each, handler)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self.signal_number = number
+        self._give_back()
+
+
+def leave_signals_to_the_parent(worker: int) -> None:
+    """For data workers: a Ctrl-C goes to every process of the terminal, and the trainer still needs them to finish."""
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)

@@ -1,0 +1,129 @@
+"""One real invocation for each exit code, and signals to a real process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import environment
+
+# Stands in for a long command: writes that it has begun, and on its way out that its temporary file went.
+LONG_COMMAND = """
+import sys, time
+from pathlib import Path
+import typer
+from mlcycle.cli import app as tree, main
+@tree.app.command()
+def linger(folder: Path):
+    temporary = folder / "half-written.part"
+    temporary.touch()
+    try:
+        try:
+            (folder / "begun").touch()
+            time.sleep(60)
+        except Exception:
+            (folder / "swallowed").touch()
+    finally:
+        temporary.unlink()
+sys.argv = ["mlcycle", "linger", sys.argv[1]]
+main()
+"""
+
+
+def test_0_all_went_well(mlcycle):
+    assert mlcycle("train", "recipes", "show", "demo").code == 0
+
+
+def test_2_wrong_override(mlcycle):
+    outcome = mlcycle("train", "demo", "schedule.stps=3")
+    assert outcome.code == 2
+    assert outcome.err == (
+        "error: override 'schedule.stps=3': unknown key 'stps' in schedule\nhint: did you mean steps?\n"
+    )
+
+
+def test_2_a_missing_extra_gives_the_line_that_installs_it(tmp_path):
+    code = "import sys; sys.modules['torch'] = None; from mlcycle.cli import run; sys.exit(run(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "train", "demo", "--out", str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "error: mlcycle train needs packages that are not installed\nhint: pip install 'mlcycle[train]'\n"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_3_output_is_there_already(mlcycle, tmp_path):
+    (tmp_path / "demo.yaml").write_text("mine")
+    assert mlcycle("train", "recipes", "copy", "demo", tmp_path).code == 3
+    assert (tmp_path / "demo.yaml").read_text() == "mine"
+
+
+def test_4_missing_or_damaged_model_file(mlcycle, tmp_path):
+    assert mlcycle("verify", tmp_path / "none.onnx").code == 4
+    (tmp_path / "damaged.onnx").write_bytes(b"no model at all" * 10)
+    assert mlcycle("verify", tmp_path / "damaged.onnx").code == 4
+    assert mlcycle("inspect", tmp_path / "damaged.onnx").code == 4
+
+
+@pytest.mark.training
+def test_6_cuda_without_cuda(mlcycle, tmp_path):
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    outcome = mlcycle("train", "demo", "--device", "cuda", "--out", tmp_path / "run")
+    assert outcome.code == 6
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_130_and_143_signals_let_temporary_files_go(tmp_path, number, code):
+    running = subprocess.Popen(
+        [sys.executable, "-c", LONG_COMMAND, str(tmp_path)], stderr=subprocess.PIPE, text=True, env=environment()
+    )
+    try:
+        wait_for(tmp_path / "begun", running)
+        running.send_signal(number)
+        err = running.communicate(timeout=30)[1]
+    finally:
+        running.kill()
+    assert running.returncode == code
+    assert err.startswith("error: stopped by ")
+    assert "Traceback" not in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["begun"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX pipes")
+def test_141_a_reader_that_has_gone_is_no_news():
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "mlcycle", "train", "recipes", "show", "demo"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        check=False,
+        timeout=60,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def wait_for(path: Path, running: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 30
+    while not path.exists():
+        assert running.poll() is None, "the command ended before it began"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -1,0 +1,106 @@
+"""Groups with a default command."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import pytest
+import typer
+
+from mlcycle.cli.group import default_group
+from mlcycle.errors import UsageError
+
+USAGE_PROBLEM = typer.BadParameter.__bases__[0]
+
+
+def call(app: typer.Typer, *arguments: str) -> object:
+    return typer.main.get_command(app).main(list(arguments), prog_name="tool", standalone_mode=False)
+
+
+@pytest.fixture
+def calls() -> list[tuple]:
+    return []
+
+
+@pytest.fixture
+def app(calls) -> typer.Typer:
+    """A group in which the default command needs an argument, as in `mlcycle infer`."""
+    app = typer.Typer(cls=default_group("image"), rich_markup_mode=None)
+
+    @app.command()
+    def image(
+        photos: Annotated[list[str], typer.Argument()], form: Annotated[str, typer.Option("--format")] = "table"
+    ) -> None:
+        calls.append(("image", photos, form))
+
+    @app.command("dir")
+    def folder(folder: str) -> None:
+        calls.append(("dir", folder))
+
+    return app
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["photo.jpg"], ("image", ["photo.jpg"], "table")),
+        (["image", "photo.jpg"], ("image", ["photo.jpg"], "table")),
+        (["--format", "json", "a.jpg", "b.jpg"], ("image", ["a.jpg", "b.jpg"], "json")),
+        (["a.jpg", "--format", "json"], ("image", ["a.jpg"], "json")),
+        (["dir", "photos"], ("dir", "photos")),
+        (["./dir"], ("image", ["./dir"], "table")),
+        (["a.jpg", "dir"], ("image", ["a.jpg", "dir"], "table")),
+        (["--", "-odd.jpg"], ("image", ["-odd.jpg"], "table")),
+        (["--", "dir"], ("image", ["dir"], "table")),
+        (["-"], ("image", ["-"], "table")),
+        (["image", "dir"], ("image", ["dir"], "table")),
+    ],
+)
+def test_the_default_command_is_meant_unless_another_is_named(app, calls, arguments, expected):
+    call(app, *arguments)
+    assert calls == [expected]
+
+
+def test_nothing_at_all_shows_the_help_and_is_a_usage_error(app, calls, capsys):
+    assert call(app) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Usage: tool [COMMAND]" in err
+    assert calls == []
+
+
+def test_the_help_lists_the_commands_and_names_the_default(app, capsys):
+    call(app, "--help")
+    out = capsys.readouterr().out
+    assert "dir" in out
+    assert "tool … is tool image …" in out
+
+
+def test_help_after_an_argument_is_the_default_command_s(app, capsys):
+    call(app, "photo.jpg", "--help")
+    assert "--format" in capsys.readouterr().out
+
+
+def test_a_slip_is_no_file_unless_there_is_one(app, calls, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="there is no command tool imgae") as slip:
+        call(app, "imgae", "photo.jpg")
+    assert slip.value.hint == "did you mean tool image?"
+    (tmp_path / "imgae").touch()
+    call(app, "imgae")
+    assert calls == [("image", ["imgae"], "table")]
+
+
+def test_an_option_that_the_default_command_lacks_names_the_nearest(app):
+    with pytest.raises(USAGE_PROBLEM) as wrong:
+        call(app, "--frmat", "json", "a.jpg")
+    assert list(wrong.value.possibilities) == ["--format"]
+
+
+def test_a_default_command_that_needs_nothing_runs_alone():
+    calls = []
+    app = typer.Typer(cls=default_group("fit"), rich_markup_mode=None)
+    app.command("fit")(lambda: calls.append("fit"))
+    app.command("other")(lambda: calls.append("other"))
+    call(app)
+    assert calls == ["fit"]

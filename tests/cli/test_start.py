@@ -1,0 +1,48 @@
+"""What a start loads: `--help` must not pull in what only commands need."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from conftest import environment
+
+from mlcycle.cli.reference import commands
+
+# Not pydantic, which Typer itself takes to read arguments.
+HEAVY = {"numpy", "PIL", "onnxruntime", "onnx", "torch", "torchvision", "scipy", "rich"}
+
+
+def loaded_by(*arguments: str) -> set[str]:
+    code = (
+        "import sys; from mlcycle.cli import run; run(sys.argv[1:]);"
+        "sys.stderr.write(' '.join({name.partition('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=True,
+        timeout=60,
+    )
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["infer", "image", "--help"], ["--version"]])
+def test_help_loads_nothing_heavy(arguments):
+    assert not loaded_by(*arguments) & HEAVY
+
+
+def test_every_command_has_help_with_an_example():
+    for words, command in commands():
+        assert command.help, words
+        assert f"Example:  {' '.join(words[:1])} " in command.help, words
+
+
+def test_completion_offers_commands(process):
+    env = {"_MLCYCLE_COMPLETE": "complete_bash", "COMP_WORDS": "mlcycle train rec", "COMP_CWORD": "2"}
+    outcome = process(env=env)
+    assert outcome.code == 0
+    assert outcome.out.split() == ["recipes"]

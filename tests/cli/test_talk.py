@@ -1,0 +1,155 @@
+"""How the command line speaks: what goes to stdout and stderr, how much, and how errors are worded."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from mlcycle.cli import console, globals_first
+from mlcycle.cli.extras import extra
+from mlcycle.errors import InputError, MissingExtraError
+
+
+def test_version_is_data(mlcycle):
+    import mlcycle as package
+
+    assert mlcycle("--version") == (0, f"mlcycle {package.__version__}\n", "")
+
+
+def test_help_is_data_and_no_command_at_all_is_a_usage_error(mlcycle):
+    asked, bare = mlcycle("--help"), mlcycle()
+    assert (asked.code, asked.err) == (0, "")
+    assert (bare.code, bare.out) == (2, "")
+    assert bare.err == asked.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "hint"),
+    [
+        (["trian"], "there is no command mlcycle trian", "did you mean mlcycle train?"),
+        (["zzz"], "there is no command mlcycle zzz", "see mlcycle --help"),
+        (["train", "recipes", "lsit"], "there is no command mlcycle train recipes lsit", "recipes list?"),
+        (["train", "recpies", "list"], "there is no command mlcycle train recpies", "mlcycle train recipes?"),
+        (["--verson"], "there is no option --verson", "did you mean --version?"),
+        (["train", "--reusme"], "there is no option --reusme", "did you mean --resume?"),
+        (["train", "--quite"], "there is no option --quite", "did you mean --quiet?"),
+        (["train", "--device", "gpu"], "invalid value for '--device': 'gpu' is not one of", "train fit --help"),
+        (["train", "--out"], "'--out' requires an argument", "--help"),
+        (["train", "recipes", "show"], "missing argument 'NAME'", "see mlcycle train recipes show --help"),
+        (["train", "recipes", "show", "demo", "face"], "unexpected extra argument", "recipes show --help"),
+    ],
+)
+def test_usage_errors_are_one_sentence_and_one_hint(mlcycle, arguments, error, hint):
+    outcome = mlcycle(*arguments)
+    assert (outcome.code, outcome.out) == (2, "")
+    sentence, advice = outcome.err.splitlines()
+    assert sentence.startswith("error: ")
+    assert error in sentence
+    assert advice.startswith("hint: ")
+    assert hint in advice
+
+
+def test_global_options_may_stand_anywhere_before_a_double_dash():
+    assert globals_first(["infer", "a.jpg", "-q", "--debug"]) == ["-q", "--debug", "infer", "a.jpg"]
+    assert globals_first(["infer", "--", "-q"]) == ["infer", "--", "-q"]
+    assert globals_first(["-v", "infer", "-v", "--", "--debug"]) == ["-v", "-v", "infer", "--", "--debug"]
+
+
+def test_quiet_silences_talk_but_neither_data_nor_warnings_nor_errors(capsys):
+    for quiet, verbose, expected in [(False, False, "said\n"), (True, False, ""), (False, True, "said\nmore\n")]:
+        console.configure(quiet=quiet, verbose=verbose)
+        console.say("said")
+        console.detail("more")
+        console.warn("care")
+        console.fail("broken", "mend it")
+        console.data("result")
+        out, err = capsys.readouterr()
+        assert out == "result\n"
+        assert err == f"{expected}warning: care\nerror: broken\nhint: mend it\n"
+    console.configure()
+
+
+def test_quiet_at_the_end_of_the_line(mlcycle, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "no recipe given" in mlcycle("train", "schedule.steps=0").err
+    assert "no recipe given" not in mlcycle("train", "schedule.steps=0", "-q").err
+
+
+def test_bars_are_drawn_on_terminals_only(capsys):
+    with console.progress("reading", 2) as advance:
+        advance()
+        advance(1)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_no_colour_away_from_a_terminal(mlcycle):
+    assert "\x1b" not in mlcycle("zzz").err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+@pytest.mark.parametrize(
+    ("changes", "coloured"),
+    [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True), ({"TERM": "dumb"}, False)],
+)
+def test_colour_on_a_terminal_unless_refused(changes, coloured):
+    import pty
+
+    from conftest import environment
+
+    ours, theirs = pty.openpty()
+    env = environment({"TERM": "xterm"} | changes)
+    subprocess.run([sys.executable, "-m", "mlcycle", "zzz"], stderr=theirs, env=env, check=False, timeout=60)
+    os.close(theirs)
+    said = os.read(ours, 10_000).decode()
+    os.close(ours)
+    assert "there is no command" in said
+    assert ("\x1b[" in said) == coloured
+
+
+def test_a_traceback_comes_with_debug_only(process, tmp_path):
+    (tmp_path / "taken.yaml").write_text("")
+    arguments = ["train", "recipes", "copy", "demo", "taken.yaml"]
+    plain = process(*arguments, cwd=tmp_path)
+    debug = process(*arguments, "--debug", cwd=tmp_path)
+    assert plain.code == debug.code == InputError.exit_code
+    assert "Traceback" not in plain.err
+    assert "Traceback" in debug.err
+    assert debug.err.endswith(plain.err)
+
+
+def test_an_unexpected_error_is_one_sentence_and_shows_its_place_with_debug(mlcycle, monkeypatch):
+    from mlcycle.training import recipe_file
+
+    def broken(name: str) -> None:
+        raise ZeroDivisionError("of all things")
+
+    monkeypatch.setattr(recipe_file, "find", broken)
+    plain = mlcycle("train", "recipes", "show", "demo")
+    assert plain == (
+        1,
+        "",
+        "error: something unexpected happened: ZeroDivisionError: of all things\n"
+        "hint: run again with --debug to see where\n",
+    )
+    assert "in broken" in mlcycle("train", "recipes", "show", "demo", "--debug").err
+
+
+def test_a_missing_package_is_named_by_its_extra_but_our_own_mistakes_are_not_hidden():
+    with pytest.raises(MissingExtraError) as missing, extra("train", "mlcycle train"):
+        import no_such_package_anywhere  # noqa: F401
+    assert missing.value.exit_code == 2
+    assert missing.value.hint == "pip install 'mlcycle[train]'"
+    with pytest.raises(ModuleNotFoundError), extra("train", "mlcycle train"):
+        import mlcycle.no_such_room  # noqa: F401
+
+
+def test_a_name_that_is_not_utf8_goes_out_as_its_bytes(tmp_path):
+    from conftest import environment
+
+    code = "from mlcycle.cli import _prepare_streams, console; _prepare_streams(); console.data('a\\udcffb')"
+    env = environment({"PYTHONUTF8": "1"})
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=env, check=True, timeout=60)
+    assert done.stdout.rstrip() == b"a\xffb"

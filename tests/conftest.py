@@ -1,0 +1,71 @@
+"""What tests of several rooms share: the command line, in this process and as one of its own, and real photographs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+# Set before anything loads a numeric library: tests share the cores among them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def mlcycle(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
+    """Runs a command line in this process: mlcycle("infer", "photo.jpg") → code, stdout, stderr."""
+    from mlcycle.cli import run
+
+    monkeypatch.delenv("MLCYCLE_MODEL", raising=False)
+
+    def invoke(*arguments: str | Path) -> Outcome:
+        capfd.readouterr()
+        code = run([str(each) for each in arguments])
+        sys.stdout.flush()
+        return Outcome(code, *capfd.readouterr())
+
+    return invoke
+
+
+@pytest.fixture
+def process() -> Callable[..., Outcome]:
+    """Runs `python -m mlcycle …` as a process of its own, away from any terminal."""
+
+    def invoke(*arguments: str | Path, env: dict[str, str] | None = None, cwd: Path | None = None) -> Outcome:
+        command = [sys.executable, "-m", "mlcycle", *map(str, arguments)]
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=120, check=False, cwd=cwd, env=environment(env)
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    return invoke
+
+
+def environment(changes: dict[str, str] | None = None) -> dict[str, str]:
+    """Returns this process's environment, with the package under test importable from anywhere."""
+    import mlcycle
+
+    here = str(Path(mlcycle.__file__).parent.parent)
+    inherited = {key: value for key, value in os.environ.items() if key not in ("MLCYCLE_MODEL", "NO_COLOR")}
+    return inherited | {"PYTHONPATH": here} | (changes or {})
+
+
+@pytest.fixture(scope="session")
+def astronaut(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A photograph by a camera with one face, at about x 178-270, y 75-190; 512 x 512 pixels."""
+    from PIL import Image
+    from skimage import data
+
+    path = tmp_path_factory.mktemp("photographs") / "astronaut.jpg"
+    Image.fromarray(data.astronaut()).save(path, quality=95)
+    return path

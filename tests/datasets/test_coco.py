@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from small_sets import coco_content, coffee, content, save
+
+from mlcycle.datasets.reading import read, splits
+from mlcycle.errors import DataError
+
+
+def _one(**annotation):
+    box = {"image_id": 7, "category_id": 1, "bbox": [1, 2, 30, 40], **annotation}
+    return {
+        "images": [{"id": 7, "file_name": "x.jpg"}],
+        "annotations": [box],
+        "categories": [{"id": 1, "name": "face"}],
+    }
+
+
+def _read(folder, what):
+    (folder / "labels.json").write_text(json.dumps(what))
+    return read(folder / "labels.json")
+
+
+@pytest.mark.parametrize(("key", "ignored"), [({"iscrowd": 1}, True), ({"ignore": 1}, True), ({"iscrowd": 0}, False)])
+def test_crowds_and_ignored_annotations_are_to_be_ignored(tmp_path, key, ignored):
+    (photograph,) = _read(tmp_path, _one(**key))
+    assert photograph.ignore_N.tolist() == [ignored]
+    assert photograph.boxes_N4.tolist() == [[1, 2, 31, 42]]
+    assert photograph.size is None
+
+
+def test_a_keypoint_that_is_not_labelled_is_no_landmark(tmp_path):
+    (photograph,) = _read(tmp_path, _one(keypoints=[3, 4, 2, 0, 0, 0, 5, 6, 1, 7, 8, 2, 9, 10, 2]))
+    assert np.isnan(photograph.landmarks_N52[0, 1]).all()
+    assert photograph.landmarks_N52[0, [0, 2]].tolist() == [[3, 4], [5, 6]]
+
+
+def test_keypoints_of_another_number_are_left_out(tmp_path):
+    (photograph,) = _read(tmp_path, _one(keypoints=[1, 1, 2] * 17))
+    assert np.isnan(photograph.landmarks_N52).all()
+
+
+def test_of_several_categories_the_one_called_face_counts(tmp_path):
+    what = _one()
+    what["annotations"].append({"image_id": 7, "category_id": 2, "bbox": [0, 0, 5, 5]})
+    what["categories"].append({"id": 2, "name": "plate"})
+    (photograph,) = _read(tmp_path, what)
+    assert len(photograph.boxes_N4) == 1
+    what["categories"][0]["name"] = "person"
+    with pytest.raises(DataError, match="none is called face: person, plate"):
+        _read(tmp_path, what)
+
+
+def test_a_single_category_is_a_face_whatever_its_name(tmp_path):
+    what = _one()
+    what["categories"][0]["name"] = "head"
+    assert len(_read(tmp_path, what)[0].boxes_N4) == 1
+
+
+@pytest.mark.parametrize("place", ["images", "images/val", "images/val2017", "val2017", "."])
+def test_photographs_are_found_where_people_put_them(tmp_path, place):
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "instances_val2017.json").write_text(json.dumps(_one()))
+    save(coffee(), tmp_path / place / "x.jpg")
+    assert splits(tmp_path) == ["val"]
+    (photograph,) = read(tmp_path, "val")
+    assert photograph.path.is_file()
+
+
+def test_each_json_of_annotations_is_a_split(tmp_path):
+    (tmp_path / "annotations").mkdir()
+    for name, photos in (("train", content()[:3]), ("val", content()[3:])):
+        (tmp_path / "annotations" / f"{name}.json").write_text(json.dumps(coco_content(photos)))
+    assert [len(read(tmp_path, split)) for split in ("train", "val")] == [3, 2]
+    with pytest.raises(DataError, match="no split test") as caught:
+        read(tmp_path, "test")
+    assert "train, val" in caught.value.hint
+
+
+def test_a_folder_with_a_json_in_each_split(tmp_path):
+    for split in ("train", "valid"):
+        save(coffee(), tmp_path / split / "x.jpg")
+        (tmp_path / split / "_annotations.coco.json").write_text(json.dumps(_one()))
+    assert splits(tmp_path) == ["train", "valid"]
+    assert read(tmp_path, "valid")[0].path == tmp_path / "valid" / "x.jpg"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"images": []}',
+        json.dumps(_one(bbox=[1, 2, 3])),
+        json.dumps(_one(bbox="wide")),
+        json.dumps(_one(bbox=None)),
+    ],
+)
+def test_what_is_no_coco_json_is_a_data_error(tmp_path, text):
+    (tmp_path / "labels.json").write_text(text)
+    with pytest.raises(DataError):
+        read(tmp_path / "labels.json")
+
+
+def test_a_missing_key_is_named(tmp_path):
+    what = _one()
+    del what["annotations"][0]["image_id"]
+    with pytest.raises(DataError, match="lacks 'image_id'"):
+        _read(tmp_path, what)

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from small_sets import ASTRONAUT_POINTS_52, content, write_coco, write_wider, write_yolo
+
+from mlcycle.datasets.reading import fingerprint, read, splits
+from mlcycle.errors import DataError
+
+WRITERS = {"wider": write_wider, "coco": write_coco, "yolo": write_yolo}
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    """The same photographs and labels in three layouts."""
+    folders = {}
+    for name, write in WRITERS.items():
+        folders[name] = write(tmp_path_factory.mktemp(name), content())
+    return folders
+
+
+@pytest.mark.parametrize("layout", WRITERS)
+def test_the_same_content_reads_the_same_from_every_layout(sets, layout):
+    photographs = read(sets[layout])
+    assert [photograph.name for photograph in photographs] == [photo.name for photo in content()]
+    for photograph, photo in zip(photographs, content(), strict=True):
+        corners = [(x, y, x + width, y + height) for x, y, width, height in photo.faces]
+        np.testing.assert_allclose(photograph.boxes_N4, np.array(corners).reshape(-1, 4), atol=1e-2)
+        assert photograph.path.is_file()
+        assert not photograph.ignore_N.any()
+        assert photograph.boxes_N4.dtype == photograph.landmarks_N52.dtype == np.float32
+        assert photograph.ignore_N.shape == (len(corners),)
+        assert photograph.landmarks_N52.shape == (len(corners), 5, 2)
+    np.testing.assert_allclose(photographs[0].landmarks_N52[0], ASTRONAUT_POINTS_52, atol=1e-2)
+    assert np.isnan(photographs[0].landmarks_N52[1]).all()
+    assert np.isnan(photographs[3].landmarks_N52).all()
+
+
+def test_a_label_file_can_be_named_instead_of_its_folder(sets):
+    assert len(read(sets["coco"] / "annotations.json")) == 5
+    assert len(read(str(sets["yolo"] / "data.yaml"))) == 5
+
+
+def test_a_fingerprint_does_not_depend_on_the_place_or_the_order(sets, tmp_path):
+    moved = write_coco(tmp_path, content()[::-1])
+    assert fingerprint(read(moved)) == fingerprint(read(sets["coco"])[::-1])
+
+
+def test_a_fingerprint_changes_with_a_label_a_name_and_a_file(tmp_path):
+    folder = write_coco(tmp_path, content())
+    photographs = read(folder)
+    before = fingerprint(photographs)
+    with photographs[1].path.open("ab") as file:
+        file.write(b"x")
+    other_file = fingerprint(photographs)
+    photographs[0].boxes_N4[0, 0] += 1
+    other_label = fingerprint(photographs)
+    photographs[0].ignore_N[0] = True
+    assert len({before, other_file, other_label, fingerprint(photographs), fingerprint(photographs[1:])}) == 5
+
+
+def test_a_split_that_is_not_there_names_those_that_are(tmp_path):
+    write_wider(tmp_path, content()[:1], "train")
+    write_wider(tmp_path, content()[1:2], "val")
+    assert splits(tmp_path) == ["train", "val"]
+    with pytest.raises(DataError, match="no split test") as caught:
+        read(tmp_path, "test")
+    assert "train, val" in caught.value.hint
+    with pytest.raises(DataError, match="several splits: train, val"):
+        read(tmp_path)
+    assert [photograph.name for photograph in read(tmp_path, "val")] == ["a/chelsea.jpg"]
+
+
+def test_what_is_no_set_is_refused(tmp_path, sets):
+    with pytest.raises(DataError, match="holds no labelled set"):
+        read(tmp_path)
+    with pytest.raises(DataError, match="there is no data set"):
+        read(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="no split val"):
+        read(sets["coco"], "val")

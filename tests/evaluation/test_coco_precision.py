@@ -1,0 +1,189 @@
+"""COCO's average precision: equal to pycocotools, whatever the photographs hold."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+
+import numpy as np
+import pytest
+
+from mlcycle.evaluation import coco
+
+NOTHING = (np.zeros((0, 4)), np.zeros(0))
+
+
+def truth(*boxes, ignore=()):
+    boxes_N4 = np.array(boxes, float).reshape(-1, 4)
+    return boxes_N4, np.isin(np.arange(len(boxes_N4)), ignore)
+
+
+def annotations(photographs, second, measure):
+    """COCO's form of a list of (boxes, marks or scores). Its `area` is only ever used to sort boxes into sizes."""
+    rows = []
+    for photograph, (boxes_N4, values_N) in enumerate(photographs):
+        for (left, top, right, bottom), value in zip(boxes_N4.tolist(), values_N.tolist(), strict=True):
+            width, height = right - left, bottom - top
+            rows.append(
+                {
+                    "id": len(rows) + 1,
+                    "image_id": photograph + 1,
+                    "category_id": 1,
+                    "bbox": [left, top, width, height],
+                    "area": width * height if measure == "area" else height,
+                    "iscrowd": 0,
+                    second: int(value) if second == "iscrowd" else value,
+                }
+            )
+    return rows
+
+
+def independent(truths, predictions, max_detections, ranges=coco.BY_AREA, measure="area"):
+    """Precision [T, 101, ranges] from pycocotools, or from faster-coco-eval where that is what is installed."""
+    try:
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval as Evaluation
+    except ImportError:
+        package = pytest.importorskip("faster_coco_eval")
+        COCO, Evaluation = package.COCO, package.COCOeval_faster
+
+    def data_set(rows):
+        photographs = COCO()
+        images = [{"id": number + 1} for number in range(len(truths))]
+        photographs.dataset = {"images": images, "categories": [{"id": 1, "name": "face"}], "annotations": rows}
+        photographs.createIndex()
+        return photographs
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation = Evaluation(
+            data_set(annotations(truths, "iscrowd", measure)),
+            data_set(annotations(predictions, "score", measure)),
+            "bbox",
+        )
+        evaluation.params.maxDets = [1, 10, max_detections]
+        evaluation.params.areaRng = [[size.least, size.most] for size in (coco.ALL, *ranges)]
+        evaluation.params.areaRngLbl = [size.name for size in (coco.ALL, *ranges)]
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return np.asarray(evaluation.eval["precision"])[:, :, 0, :, 2]
+
+
+def assert_agrees(truths, predictions, max_detections, ranges=coco.BY_AREA, measure="area"):
+    theirs = independent(truths, predictions, max_detections, ranges, measure)
+    ours = coco.average_precision(truths, predictions, max_detections=max_detections, ranges=ranges)
+    for place, part in enumerate([ours, *ours.by_size.values()]):
+        np.testing.assert_allclose(np.nan_to_num(part.precision_T101, nan=-1), theirs[..., place], rtol=0, atol=1e-6)
+        if part.faces:
+            assert part.ap == pytest.approx(theirs[..., place].mean(), abs=1e-6)
+            assert part.ap50 == pytest.approx(theirs[0, :, place].mean(), abs=1e-6)
+            assert part.ap75 == pytest.approx(theirs[5, :, place].mean(), abs=1e-6)
+
+
+def random_photographs(seed, photographs=12, ignored=0.25):
+    """Whole pixels and few different scores, so that overlaps and scores are often equal."""
+    random = np.random.default_rng(seed)
+    truths, predictions = [], []
+    for _ in range(photographs):
+        faces, detections = random.integers(0, 14), random.integers(0, 40)
+        corners_N2 = random.integers(0, 220, (faces, 2))
+        boxes_N4 = np.concatenate([corners_N2, corners_N2 + random.integers(2, 130, (faces, 2))], axis=1).astype(float)
+        seen_M4 = boxes_N4[random.integers(0, faces, detections)] if faces else random.integers(0, 99, (detections, 4))
+        moved_M4 = seen_M4 + random.integers(-8, 9, (detections, 4))
+        moved_M4[:, 2:] = np.maximum(moved_M4[:, 2:], moved_M4[:, :2] + 1)
+        truths.append((boxes_N4, random.random(faces) < ignored))
+        predictions.append((moved_M4.astype(float), random.integers(1, 20, detections) / 20))
+    return truths, predictions
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_photographs_agree_with_an_independent_evaluation(seed):
+    assert_agrees(*random_photographs(seed), max_detections=15 if seed % 2 else 100)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_sizes_by_height_agree_with_an_independent_evaluation(seed):
+    assert_agrees(*random_photographs(seed), max_detections=100, ranges=coco.BY_HEIGHT, measure="height")
+
+
+def test_a_crowd_with_many_detections_agrees_with_an_independent_evaluation():
+    random = np.random.default_rng(7)
+    corners_N2 = random.random((150, 2)) * 900
+    boxes_N4 = np.concatenate([corners_N2, corners_N2 + 4 + random.random((150, 1)) * 60], axis=1)
+    found_M4 = np.concatenate([boxes_N4 + random.normal(0, 2, boxes_N4.shape) for _ in range(3)])
+    found_M4[:, 2:] = np.maximum(found_M4[:, 2:], found_M4[:, :2] + 1)
+    photographs = [(boxes_N4, random.random(150) < 0.1), truth((10, 10, 50, 60)), truth()]
+    detections = [(found_M4.astype(np.float32).astype(float), random.random(450)), NOTHING, (found_M4[:5], np.ones(5))]
+    assert_agrees(photographs, detections, max_detections=300)
+
+
+def test_detections_equal_to_the_truth_score_one():
+    photographs = [truth((0, 0, 10, 12), (30, 30, 90, 99)), truth((5, 5, 8, 8))]
+    result = coco.average_precision(photographs, [(boxes, np.full(len(boxes), 0.5)) for boxes, _ in photographs])
+    assert (result.ap, result.ap50, result.faces, result.photographs) == (1.0, 1.0, 3, 2)
+
+
+def test_a_missed_photograph_lowers_recall_and_so_the_result():
+    # Of two faces one is found, without a false alarm: precision 1 at the recalls 0 … 0.50 (51 of 101), else 0.
+    result = coco.average_precision([truth((0, 0, 9, 9))] * 2, [(np.array([[0, 0, 9, 9]]), np.array([0.9])), NOTHING])
+    assert result.ap == pytest.approx(51 / 101)
+
+
+def test_a_detection_in_an_ignored_region_counts_neither_way():
+    photograph = [truth((0, 0, 20, 20), (100, 100, 300, 300), ignore=[1])]
+    on_the_face = np.array([[0, 0, 20, 20]])
+    # Three better scored ones lie inside the region, of which each covers a small part only.
+    inside = np.array([[110, 110, 130, 130], [110, 110, 130, 130], [200, 200, 240, 240]])
+    found = (np.concatenate([inside, on_the_face]), np.array([0.9, 0.9, 0.8, 0.1]))
+    assert coco.average_precision(photograph, [found]).ap == 1.0
+    outside = (np.concatenate([inside - 100, on_the_face]), found[1])
+    assert coco.average_precision(photograph, [outside]).ap < 0.5
+
+
+def test_a_second_detection_of_a_face_is_a_false_alarm():
+    # Best first: right, wrong, right. Precision 1 at recalls to 0.50 (51 of 101) and 2/3 beyond (50 of 101).
+    photograph = [truth((0, 0, 10, 10), (50, 50, 60, 60))]
+    found = (np.array([[0, 0, 10, 10], [0, 0, 10, 10], [50, 50, 60, 60]]), np.array([0.9, 0.8, 0.7]))
+    assert coco.average_precision(photograph, [found]).ap == pytest.approx((51 + 50 * 2 / 3) / 101)
+
+
+def test_only_the_best_detections_count_up_to_the_limit():
+    boxes_N4 = np.arange(120)[:, None] * 20.0 + np.array([0, 0, 10, 10])
+    scores_N = np.linspace(0.1, 0.9, 120)
+    faces = [(boxes_N4, np.zeros(120, bool))]
+    assert coco.average_precision(faces, [(boxes_N4, scores_N)]).ap == pytest.approx(84 / 101)
+    assert coco.average_precision(faces, [(boxes_N4, scores_N)], max_detections=120).ap == 1.0
+
+
+def test_sizes_by_height_part_at_the_limits():
+    boxes_N4 = np.array([[0, 0, 9, 15.9], [0, 50, 9, 66], [0, 100, 9, 131.9], [0, 200, 9, 232], [0, 300, 9, 396]])
+    result = coco.average_precision([(boxes_N4, np.zeros(5, bool))], [NOTHING])
+    assert [result.by_size[size.name].faces for size in coco.BY_HEIGHT] == [1, 2, 1, 1]
+
+
+def test_without_any_face_there_is_no_figure():
+    result = coco.average_precision([truth((0, 0, 9, 9), ignore=[0])], [(np.array([[0, 0, 9, 9]]), np.array([0.9]))])
+    assert math.isnan(result.ap)
+    assert result.faces == 0
+    assert math.isnan(coco.average_precision([], []).ap)
+
+
+def test_a_photograph_drawn_twice_equals_the_photograph_given_twice():
+    truths, predictions = random_photographs(3, photographs=5)
+    # In COCO the order of photographs decides between equal scores, and a weight stands for neighbours.
+    predictions = [
+        (boxes, scores + np.arange(len(scores)) * 1e-6 + place) for place, (boxes, scores) in enumerate(predictions)
+    ]
+    drawn = [0, 0, 2, 4, 4, 4]
+    given = coco.average_precision([truths[each] for each in drawn], [predictions[each] for each in drawn])
+    weights_P = np.bincount(drawn, minlength=5).astype(float)
+    weighted = coco.summarise(coco.match_photographs(truths, predictions), weights_P)
+    assert weighted.faces == given.faces
+    assert weighted.ap == pytest.approx(given.ap, abs=0.02)
+
+
+def test_arrays_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="1 photographs have truths and 0 have predictions"):
+        coco.average_precision([truth()], [])
+    with pytest.raises(ValueError, match="1 detections with 2 scores"):
+        coco.average_precision([truth()], [(np.ones((1, 4)), np.ones(2))])

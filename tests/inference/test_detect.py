@@ -1,0 +1,106 @@
+"""One photograph from the file to the faces: the answer is known to the pixel, whichever way the file lies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_model import GREEN, write_tiny_model
+
+from mlcycle.inference.detect import Detector, Options, load_detector
+from mlcycle.inference.sources import Source, from_folder
+
+pytest_plugins = ("tiny_album",)
+
+FACE = (300, 40, 380, 150)
+ORIENTATION = 0x0112
+# What a camera that notes this orientation has done to the upright picture.
+LAID_DOWN = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: a.transpose(1, 0, 2)[::-1],
+    7: lambda a: a.transpose(1, 0, 2)[::-1, ::-1],
+    8: lambda a: a.transpose(1, 0, 2)[:, ::-1],
+}
+
+
+@pytest.mark.parametrize("orientation", LAID_DOWN)
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_all_orientations_give_the_box_of_the_upright_photograph(
+    orientation: int, suffix: str, tmp_path: Path, pixels: np.ndarray, detector: Detector
+) -> None:
+    path = tmp_path / f"photo{suffix}"
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    laid = Image.fromarray(np.ascontiguousarray(LAID_DOWN[orientation](pixels)))
+    laid.save(path, exif=exif, quality=95)
+    record = detector.detect_file(path)
+    assert (record.width, record.height) == (512, 400)
+    assert record.boxes_N4 == pytest.approx(np.array([FACE], np.float32), abs=1.01)
+
+
+def test_a_photograph_that_is_made_smaller_gives_boxes_in_its_own_pixels(tmp_path: Path, pixels: np.ndarray) -> None:
+    detector = load_detector(write_tiny_model(tmp_path / "small.onnx", long_side=128), provider="cpu")
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    record = detector.detect_file(tmp_path / "photo.png")
+    assert record.boxes_N4 == pytest.approx(np.array([FACE], np.float32), abs=4.01)  # an input's pixel is four wide
+    exact = detector.detect_file(tmp_path / "photo.png", long_side=0)
+    assert exact.boxes_N4.tolist() == [list(FACE)]
+    assert exact.landmarks_N52 is not None
+    assert exact.landmarks_N52[0, 0] == pytest.approx([300 + 0.3 * 80, 40 + 0.4 * 110])
+
+
+def test_the_balanced_threshold_is_the_file_s_unless_one_is_given(
+    tmp_path: Path, pixels: np.ndarray, detector: Detector
+) -> None:
+    faint_HW3 = pixels.copy()
+    faint_HW3[40:150, 300:380] = pixels[200:310, 300:380]
+    faint_HW3[40:150:3, 300:380] = GREEN  # a third of the box: a score of about 0.34
+    Image.fromarray(faint_HW3).save(tmp_path / "photo.png")
+    assert detector.detect_file(tmp_path / "photo.png").status == "empty"
+    assert detector.detect_file(tmp_path / "photo.png", threshold=0.3).status == "ok"
+
+
+def test_bad_photographs_among_good_ones_give_a_record_each_in_order(album: Path, detector: Detector) -> None:
+    records = list(detector.detect_all(from_folder(album).photographs))
+    assert [(record.input, record.status) for record in records] == [
+        ("broken.jpg", "error"),
+        ("inside/two.png", "ok"),
+        ("none.jpg", "empty"),
+        ("one.jpg", "ok"),
+    ]
+    assert records[0].error == ("not-an-image", "it is not a picture of a known format")
+    assert [len(record.scores_N) for record in records] == [0, 2, 0, 1]
+    assert list(records[1].milliseconds) == ["read", "decode", "resize", "run", "select"]
+
+
+def test_scores_come_best_first(album: Path, detector: Detector) -> None:
+    scores_N = detector.detect_file(album / "inside" / "two.png", threshold=0).scores_N
+    assert scores_N.tolist() == sorted(scores_N.tolist(), reverse=True)
+
+
+def test_a_batch_is_safe_for_its_smaller_pictures(detector: Detector, pixels: np.ndarray) -> None:
+    # What the file format promises, shown on the tiny model, so that other tests may lean on it.
+    images_BHW3 = np.zeros((2, 600, 700, 3), np.uint8)
+    images_BHW3[1, : pixels.shape[0], : pixels.shape[1]] = pixels
+    boxes_BN4, scores_BN, _ = detector.session.run(images_BHW3)
+    assert scores_BN.tolist() == [[0], [1]]
+    assert boxes_BN4[1].tolist() == [list(FACE)]
+
+
+def test_the_limit_on_pixels_is_an_option(album: Path, detector: Detector) -> None:
+    (record,) = detector.detect_all([Source(album / "one.jpg", "one.jpg")], Options(max_pixels=1000))
+    assert record.error is not None
+    assert record.error[0] == "too-large"
+
+
+def test_a_model_without_landmarks_gives_none(tmp_path: Path, album: Path) -> None:
+    detector = load_detector(write_tiny_model(tmp_path / "plain.onnx", landmarks=False), provider="cpu")
+    record = detector.detect_file(album / "one.jpg")
+    assert record.landmarks_N52 is None
+    assert "landmarks" not in record.as_dict()["faces"][0]

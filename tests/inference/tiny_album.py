@@ -1,0 +1,55 @@
+"""Fixtures: a model whose answers are known to the pixel, and photographs with patches that it takes for faces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_model import BLUE, GREEN, write_tiny_model
+
+from mlcycle.inference.detect import Detector, load_detector
+
+FACE = (300, 40, 380, 150)
+SECOND_FACE = (40, 300, 100, 340)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny.onnx")
+
+
+@pytest.fixture(scope="session")
+def detector(tiny: Path) -> Detector:
+    return load_detector(tiny, provider="cpu", threads=1)
+
+
+@pytest.fixture(scope="session")
+def pixels() -> np.ndarray:
+    """A real photograph, wider than high, with a green patch at FACE: x1 y1 x2 y2."""
+    from skimage import data
+
+    pixels_HW3 = data.astronaut()[:400].copy()
+    x1, y1, x2, y2 = FACE
+    pixels_HW3[y1:y2, x1:x2] = GREEN
+    pixels_HW3.flags.writeable = False
+    return pixels_HW3
+
+
+@pytest.fixture
+def album(tmp_path: Path, pixels: np.ndarray) -> Path:
+    """A folder: one face, two faces (one folder down), no face, and a file that is no picture."""
+    from skimage import data
+
+    folder = tmp_path / "album"
+    (folder / "inside").mkdir(parents=True)
+    Image.fromarray(pixels).save(folder / "one.jpg", quality=95)
+    two_HW3 = pixels.copy()
+    x1, y1, x2, y2 = SECOND_FACE
+    two_HW3[y1:y2, x1:x2] = BLUE
+    Image.fromarray(two_HW3).save(folder / "inside" / "two.png")
+    Image.fromarray(data.coffee()).save(folder / "none.jpg")
+    (folder / "broken.jpg").write_text("this is no picture\n")
+    (folder / "notes.txt").write_text("not looked at\n")
+    return folder
