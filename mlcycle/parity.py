@@ -20,6 +20,7 @@ from mlcycle.errors import GateError
 
 TRAINING_TRACE = "mlcycle.training.trace"
 INFERENCE_TRACE = "mlcycle.inference.trace"
+Trace = dict[str, np.ndarray]
 STAGES = ("decode", "orientation", "resize", "graph", "selection")
 # Two boxes whose scores are this close to the rule's threshold may fall on different sides of it without any fault.
 NEAR_THRESHOLD = 1e-3
@@ -57,15 +58,28 @@ class StageDiffers(Exception):
         self.stage, self.what = stage, what
 
 
-def check(
-    subjects: tuple[Path, Path], photos: Sequence[Path], tolerance: Tolerance, modules: tuple[str, str] = (TRAINING_TRACE, INFERENCE_TRACE)
-) -> Difference:
-    """Compares both ways over photo files.
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """The two ways to compare.
+
+    Attributes:
+        subjects: what each runs: a run folder, or a model file.
+        programs: the module that runs it and writes the trace.
+        names: what they are called in an error.
+        stages: which stages must agree.
+    """
+
+    subjects: tuple[Path, Path]
+    programs: tuple[str, str] = (TRAINING_TRACE, INFERENCE_TRACE)
+    names: tuple[str, str] = ("training", "inference")
+    stages: tuple[str, ...] = STAGES
+
+
+def check(ways: Ways, photos: Sequence[Path], tolerance: Tolerance) -> Difference:
+    """Compares two ways over photo files.
 
     Args:
-        subjects: what the training way runs (a run folder), and what the inference way runs (a model file).
         photos: the files; each must be readable on both ways, or on neither.
-        modules: the programs that run the two ways.
 
     Raises:
         GateError: the ways part; the photograph and the first stage that differs are named.
@@ -73,14 +87,14 @@ def check(
     with tempfile.TemporaryDirectory(prefix="mlcycle-parity-") as scratch:
         listing = Path(scratch) / "photos.txt"
         listing.write_bytes(b"\n".join(os.fsencode(photo.resolve()) for photo in photos) + b"\n")
-        folders = [Path(scratch) / name for name in ("training", "inference")]
-        for module, subject, folder in zip(modules, subjects, folders, strict=True):
+        folders = (Path(scratch) / "one", Path(scratch) / "other")
+        for program, subject, folder in zip(ways.programs, ways.subjects, folders, strict=True):
             folder.mkdir()
-            _run(module, subject, listing, folder)
-        return compare(photos, folders[0], folders[1], tolerance)
+            _run(program, subject, listing, folder)
+        return compare(ways, photos, folders, tolerance)
 
 
-def compare(photos: Sequence[Path], training: Path, inference: Path, tolerance: Tolerance) -> Difference:
+def compare(ways: Ways, photos: Sequence[Path], folders: tuple[Path, Path], tolerance: Tolerance) -> Difference:
     """Compares what two traces wrote into these folders, photograph by photograph.
 
     Raises:
@@ -88,12 +102,12 @@ def compare(photos: Sequence[Path], training: Path, inference: Path, tolerance: 
     """
     total = Difference(0, 0, 0.0, 0.0)
     for index, photo in enumerate(photos):
-        one, other = (_load(folder / f"{index:05d}.npz") for folder in (training, inference))
+        one, other = (_load(folder / f"{index:05d}.npz") for folder in folders)
         try:
-            here = _compare_photo(one, other, tolerance)
+            here = _compare_photo(one, other, ways, tolerance)
         except StageDiffers as difference:
             raise GateError(
-                f"training and inference part at the stage {difference.stage!r} on {photo.name}: {difference.what}",
+                f"{' and '.join(ways.names)} part at the stage {difference.stage!r} on {photo.name}: {difference.what}",
                 "this is a fault of the program or of a library's version, not of the photograph; nothing was written",
             ) from None
         total = Difference(
@@ -107,66 +121,79 @@ def compare(photos: Sequence[Path], training: Path, inference: Path, tolerance: 
     return total
 
 
-def _compare_photo(one: dict[str, np.ndarray], other: dict[str, np.ndarray], tolerance: Tolerance) -> Difference:
+def _compare_photo(one: Trace, other: Trace, ways: Ways, tolerance: Tolerance) -> Difference:
     if "error" in one or "error" in other:
         if ("error" in one) != ("error" in other):
             said = one.get("error", other.get("error"))
             raise StageDiffers("decode", f"only one of the two could read it ({said})")
         return Difference(0, 0, 0.0, 0.0)
-    _same_pixels("decode", one, other, "decode")
-    _same_pixels("orientation", one, other, "upright")
-    _same_input(one["resized"], other["resized"])
-    graph = _same_boxes("graph", one, other, tolerance, prefix="graph_")
-    selection = _same_boxes("selection", one, other, tolerance, prefix="")
-    return Difference(1, graph.faces, max(graph.pixels, selection.pixels), max(graph.score, selection.score))
+    if "decode" in ways.stages:
+        _same_pixels("decode", one, other, "decode")
+    if "orientation" in ways.stages:
+        _same_pixels("orientation", one, other, "upright")
+    if "resize" in ways.stages:
+        _same_input(one["resized"], other["resized"])
+    total = Difference(1, 0, 0.0, 0.0)
+    for stage, prefix in (("graph", "graph_"), ("selection", "")):
+        if stage in ways.stages:
+            here = _same_boxes(stage, one, other, tolerance, prefix)
+            total = Difference(
+                1, max(total.faces, here.faces), max(total.pixels, here.pixels), max(total.score, here.score)
+            )
+    return total
 
 
-def _same_pixels(stage: str, one: dict[str, np.ndarray], other: dict[str, np.ndarray], key: str) -> None:
+def _same_pixels(stage: str, one: Trace, other: Trace, key: str) -> None:
     shapes = [tuple(int(side) for side in each[f"{key}_shape"]) for each in (one, other)]
     if shapes[0] != shapes[1]:
-        raise StageDiffers(stage, f"training has {_size(shapes[0])}, inference {_size(shapes[1])}")
+        raise StageDiffers(stage, f"{_size(shapes[0])} and {_size(shapes[1])}")
     if str(one[f"{key}_sha256"]) != str(other[f"{key}_sha256"]):
         raise StageDiffers(stage, "the pixels are not the same")
 
 
 def _same_input(one: np.ndarray, other: np.ndarray) -> None:
     if one.shape != other.shape:
-        raise StageDiffers("resize", f"training has {_size(one.shape)}, inference {_size(other.shape)}")
+        raise StageDiffers("resize", f"{_size(one.shape)} and {_size(other.shape)}")
     worst = int(np.abs(one.astype(np.int16) - other).max(initial=0))
     if worst:
         raise StageDiffers("resize", f"pixels differ by up to {worst} of 255")
 
 
-def _same_boxes(
-    stage: str, one: dict[str, np.ndarray], other: dict[str, np.ndarray], tolerance: Tolerance, *, prefix: str
-) -> Difference:
+def _same_boxes(stage: str, one: Trace, other: Trace, tolerance: Tolerance, prefix: str) -> Difference:
     """Pairs each box with the nearest of the other way's, so that equal scores in another order are no difference."""
-    boxes, scores = one[f"{prefix}boxes"], one[f"{prefix}scores"]
-    boxes_there, scores_there = other[f"{prefix}boxes"], other[f"{prefix}scores"]
+    (boxes, scores), (boxes_there, scores_there) = (
+        (each[f"{prefix}boxes"], each[f"{prefix}scores"]) for each in (one, other)
+    )
     if not len(boxes) and not len(boxes_there):
         return Difference(1, 0, 0.0, 0.0)
-    if not len(boxes) or not len(boxes_there):
-        raise StageDiffers(stage, f"training finds {len(boxes)} boxes, inference {len(boxes_there)}")
-    apart = np.abs(boxes[:, None].astype(np.float64) - boxes_there[None]).max(axis=2)
-    apart = np.maximum(apart, np.abs(scores[:, None].astype(np.float64) - scores_there[None]) * 1e3)
-    nearest, back = apart.argmin(axis=1), apart.argmin(axis=0)
-    mutual = back[nearest] == np.arange(len(boxes))
-    lonely = np.concatenate((scores[~mutual], np.delete(scores_there, nearest[mutual])))
-    edge = min(scores.min(), scores_there.min())
-    if (lonely > edge + NEAR_THRESHOLD).any():
-        raise StageDiffers(
-            stage, f"training finds {len(boxes)} boxes, inference {len(boxes_there)}, and not the same ones"
-        )
-    pixels = _largest(boxes[mutual], boxes_there[nearest[mutual]])
-    if f"{prefix}landmarks" in one and one[f"{prefix}landmarks"].size:
-        pixels = max(pixels, _largest(one[f"{prefix}landmarks"][mutual], other[f"{prefix}landmarks"][nearest[mutual]]))
-    score = _largest(scores[mutual], scores_there[nearest[mutual]])
+    mine, theirs = _pairs(boxes, boxes_there, scores, scores_there)
+    lonely = np.concatenate((np.delete(scores, mine), np.delete(scores_there, theirs)))
+    edge = min(scores.min(initial=1.0), scores_there.min(initial=1.0))
+    # A box at the very threshold may fall on either side of it without any fault.
+    if (lonely > edge + 2 * tolerance.score + NEAR_THRESHOLD).any() or not len(mine):
+        raise StageDiffers(stage, f"{len(boxes)} and {len(boxes_there)} boxes, and not the same ones")
+    pixels = _largest(boxes[mine], boxes_there[theirs])
+    points, points_there = one[f"{prefix}landmarks"], other[f"{prefix}landmarks"]
+    if points.size:
+        pixels = max(pixels, _largest(points[mine], points_there[theirs]))
+    score = _largest(scores[mine], scores_there[theirs])
     if pixels > tolerance.pixels or score > tolerance.score:
-        raise StageDiffers(
-            stage,
-            f"boxes are {pixels:.3g} px and scores {score:.3g} apart; at most {tolerance.pixels:g} px and {tolerance.score:g} are allowed",
-        )
-    return Difference(1, int(mutual.sum()), pixels, score)
+        allowed = f"at most {tolerance.pixels:g} px and {tolerance.score:g} are allowed"
+        raise StageDiffers(stage, f"boxes are {pixels:.3g} px and scores {score:.3g} apart; {allowed}")
+    return Difference(1, len(mine), pixels, score)
+
+
+def _pairs(
+    boxes_N4: np.ndarray, others_M4: np.ndarray, scores_N: np.ndarray, scores_M: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the indices of boxes that are each other's nearest, in place first and in score where places are equal."""
+    if not len(boxes_N4) or not len(others_M4):
+        return np.zeros(0, np.intp), np.zeros(0, np.intp)
+    apart_NM = np.abs(boxes_N4[:, None].astype(np.float64) - others_M4[None]).max(axis=2)
+    apart_NM += np.abs(scores_N[:, None].astype(np.float64) - scores_M[None])
+    nearest_N, nearest_M = apart_NM.argmin(axis=1), apart_NM.argmin(axis=0)
+    mutual = np.flatnonzero(nearest_M[nearest_N] == np.arange(len(boxes_N4)))
+    return mutual, nearest_N[mutual]
 
 
 def _largest(one: np.ndarray, other: np.ndarray) -> float:
@@ -177,7 +204,7 @@ def _size(shape: tuple[int, ...]) -> str:
     return f"{shape[1]} x {shape[0]} pixels"
 
 
-def _load(path: Path) -> dict[str, np.ndarray]:
+def _load(path: Path) -> Trace:
     with np.load(path, allow_pickle=False) as file:
         return dict(file)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-from types import ModuleType
-from typing import Annotated
+import importlib.util
+from typing import Annotated, Any
 
 import typer
 
@@ -12,7 +11,27 @@ import mlcycle
 from mlcycle.cli import console
 from mlcycle.cli.group import Group
 
-app = typer.Typer(cls=Group, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+# Each command and the file it stands in, in the order of the story: a model is trained, frozen, exported, asked.
+COMMANDS = {
+    "train": "train",
+    "freeze": "freeze",
+    "export": "export",
+    "infer": "infer",
+    "inspect": "inspect",
+    "verify": "inspect",
+    "evaluate": "evaluate",
+    "demo": "demo",
+}
+
+
+class Root(Group):
+    """All commands, in the order of the story; Typer would put groups last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [name for name in COMMANDS if name in self.commands]
+
+
+app = typer.Typer(cls=Root, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 def _show_version(wanted: bool) -> None:
@@ -39,30 +58,12 @@ def root(
     console.configure(quiet=quiet, verbose=verbose, debug=debug)
 
 
-def _module(name: str) -> ModuleType | None:
-    full = f"mlcycle.cli.{name}"
-    try:
-        return importlib.import_module(full)
-    except ModuleNotFoundError as missing:
-        if missing.name != full:
-            raise
-        return None
-
-
 def _register() -> None:
-    for name, file in [
-        ("train", "train"),
-        ("freeze", "freeze"),
-        ("export", "export"),
-        ("infer", "infer"),
-        ("inspect", "inspect"),
-        ("verify", "inspect"),
-        ("evaluate", "evaluate"),
-        ("demo", "demo"),
-    ]:
-        module = _module(file)
-        if module is None:
+    for name, file in COMMANDS.items():
+        # A room that is not built yet has no door.
+        if importlib.util.find_spec(f"mlcycle.cli.{file}") is None:
             continue
+        module = importlib.import_module(f"mlcycle.cli.{file}")
         if hasattr(module, "app"):
             app.add_typer(module.app, name=name)
         else:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlcycle.errors import InputError
-from mlcycle.parity import Difference, Tolerance, check
+from mlcycle.parity import Difference, Tolerance, Ways, check
 
 ORIENTATION_TAG = 0x0112
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
@@ -19,13 +19,19 @@ def photographs_for(run: Path, named: Sequence[Path], count: int) -> list[Path]:
     Raises:
         InputError: there are none.
     """
-    files = [file for each in named for file in (_below(each) if each.is_dir() else [each])]
-    if not named:
-        files = _held_out(run)
-    files = [file for file in files if file.is_file()][:count]
+    files = [file for file in (files_of(named) if named else _held_out(run)) if file.is_file()][:count]
     if not files:
         raise InputError("there is no photograph to compare both ways on", "name some with --photos FOLDER")
     return files
+
+
+def files_of(named: Sequence[Path]) -> list[Path]:
+    """Returns the photo files named, and those below the folders named, sorted."""
+
+    def below(folder: Path) -> list[Path]:
+        return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+
+    return [file for each in named for file in (below(each) if each.is_dir() else [each])]
 
 
 def two_ways_meet(run: Path, candidate: Path, photos: Sequence[Path]) -> Difference:
@@ -36,7 +42,7 @@ def two_ways_meet(run: Path, candidate: Path, photos: Sequence[Path]) -> Differe
     """
     with tempfile.TemporaryDirectory(prefix="mlcycle-gate-") as scratch:
         turned = _in_all_orientations(photos[0], Path(scratch))
-        return check((run, candidate), [*photos, *turned], Tolerance())
+        return check(Ways((run, candidate)), [*photos, *turned], Tolerance())
 
 
 def _held_out(run: Path) -> list[Path]:
@@ -46,10 +52,6 @@ def _held_out(run: Path) -> list[Path]:
 
     RunFolder(run).must_exist()
     return [photograph.path for photograph in gather(load(run / RECIPE).data).held_out]
-
-
-def _below(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
 
 
 def _in_all_orientations(photo: Path, folder: Path) -> list[Path]:

@@ -137,7 +137,9 @@ def folder(  # noqa: PLR0913, PLR0917
     if not found.photographs:
         raise InputError(f"{folder} holds no photographs", f"{found.others} other files were passed over")
     if found.others:
-        console.say(f"{found.others} other files were passed over")
+        console.say(
+            f"{found.others} other files were passed over" if found.others > 1 else "1 other file was passed over"
+        )
     _infer(found.photographs, [source.key for source in found.photographs], wishes, faces=False)
 
 

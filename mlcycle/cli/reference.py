@@ -44,8 +44,14 @@ def main() -> int:
 
 def _walk(words: list[str], command: Any) -> Iterator[tuple[list[str], Any]]:
     yield words, command
-    for name, member in getattr(command, "commands", {}).items():
+    for name, member in _members(command):
         yield from _walk([*words, name], member)
+
+
+def _members(command: Any) -> list[tuple[str, Any]]:
+    if not hasattr(command, "commands"):
+        return []
+    return [(name, command.commands[name]) for name in command.list_commands(typer.Context(command))]
 
 
 def _section(words: list[str], command: Any) -> str:
@@ -55,9 +61,9 @@ def _section(words: list[str], command: Any) -> str:
         parts.append(
             f"Without a command, `{default}` is meant: `{' '.join(words)} …` is `{' '.join([*words, default])} …`."
         )
-    members = getattr(command, "commands", {})
+    members = _members(command)
     rows = [_row(each) for each in command.params if not getattr(each, "hidden", False)]
-    parts += [_table("Command", [(f"`{name}`", _first_sentence(each.help)) for name, each in members.items()])]
+    parts += [_table("Command", [(f"`{name}`", _first_sentence(each.help)) for name, each in members])]
     parts += [_table("Argument or option", rows)]
     return "\n\n".join(filter(None, parts)) + "\n"
 

@@ -47,6 +47,8 @@ def near_duplicates(thumbnails_NSS: np.ndarray, distance: int = DISTANCE) -> np.
         distance: the largest number of bits in which two hashes may differ.
     """
     pairs_P2 = near_pairs(hash_thumbnails(thumbnails_NSS), distance)
+    if not len(pairs_P2):
+        return pairs_P2
     unit_NV, plain_N = _standardised(thumbnails_NSS)
     kept = [
         part[

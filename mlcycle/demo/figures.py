@@ -45,16 +45,35 @@ def new_face(rng: np.random.Generator, faces_N2525: np.ndarray) -> np.ndarray:
 def new_distractor(
     rng: np.random.Generator, faces_N2525: np.ndarray, others_N2525: np.ndarray, backdrops: Backdrops
 ) -> np.ndarray:
-    """Returns what is no face: a photographed non-face, a piece of a backdrop, or a face with its parts exchanged."""
+    """Returns what is no face: a photographed non-face, a piece of a backdrop, or a face with its parts out of place."""
     kind = rng.random()
-    if kind < 0.3:
+    if kind < 0.2:
         return others_N2525[rng.integers(len(others_N2525))]
-    if kind < 0.65:
+    if kind < 0.4:
         return np.asarray(backdrops.crop(rng, (PATCH, PATCH), (0.2, 2.0)).convert("L"), np.float64) / 255
     face_2525 = faces_N2525[rng.integers(len(faces_N2525))]
-    if kind < 0.85:
+    if kind < 0.6:
+        return _other_phases(rng, face_2525)
+    if kind < 0.75:
+        return _shuffled(rng, face_2525)
+    if kind < 0.87:
         return np.roll(face_2525, (int(rng.integers(8, 18)), int(rng.integers(8, 18))), axis=(0, 1))
-    return np.rot90(face_2525, int(rng.integers(1, 4))) if kind < 0.95 else 1 - face_2525
+    return np.rot90(face_2525, int(rng.integers(1, 4))) if kind < 0.97 else 1 - face_2525
+
+
+def _other_phases(rng: np.random.Generator, face_2525: np.ndarray) -> np.ndarray:
+    """The waves that a face is made of, each as strong as it was, and all shifted: its stains and shades, no face."""
+    spectrum = np.fft.rfft2(face_2525 - face_2525.mean())
+    turned_2525 = np.fft.irfft2(np.abs(spectrum) * np.exp(2j * np.pi * rng.random(spectrum.shape)), (PATCH, PATCH))
+    # Brighter in the middle, as faces often are.
+    hill_P = np.hanning(PATCH)
+    return turned_2525 + face_2525.mean() + rng.uniform(0, 0.5) * hill_P[:, None] * hill_P[None, :]
+
+
+def _shuffled(rng: np.random.Generator, face_2525: np.ndarray) -> np.ndarray:
+    """A face cut into 25 tiles that are laid in another order."""
+    tiles = face_2525.reshape(5, 5, 5, 5).transpose(0, 2, 1, 3).reshape(25, 5, 5)[rng.permutation(25)]
+    return tiles.reshape(5, 5, 5, 5).transpose(0, 2, 1, 3).reshape(PATCH, PATCH)
 
 
 def make_figure(
@@ -178,7 +197,7 @@ def _add_patch(
     # Either the face's oval alone, or nearly the whole photograph with its own surroundings; the edge is soft in both.
     corner = round(LEFT * scale), round(TOP * scale)
     soft = rng.uniform(0.5, 1.4)
-    if rng.random() < 0.7:
+    if rng.random() < 0.55:
         middle = LEFT + 11.2 + rng.normal(0, 0.4), TOP + 12.2 + rng.normal(0, 0.4)
         shape = _ellipse(layers, middle, (rng.uniform(8.8, 10.5), rng.uniform(11.6, 13.5)), scale, soft)
     else:

@@ -82,7 +82,7 @@ def build_scenes(folder: Path, seed: int = 1) -> str:
         temporary.chmod(0o755)
         if folder.exists():
             folder.rmdir()
-        os.replace(temporary, folder)
+        temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return f"made {TRAIN_SCENES} scenes for training and {VAL_SCENES} for validation, with {faces} faces, in {folder}"
@@ -108,7 +108,7 @@ def compose_scene(rng: np.random.Generator, material: Material) -> tuple[bytes, 
     """
     scene = compose_backdrop(rng, material.backdrops, SIDE)
     count = 0 if rng.random() < 0.1 else int(rng.integers(1, 8))
-    wanted = [(True, _size(rng)) for _ in range(count)] + [(False, _size(rng)) for _ in range(rng.integers(0, 5))]
+    wanted = [(True, _size(rng)) for _ in range(count)] + [(False, _size(rng)) for _ in range(rng.integers(1, 8))]
     taken: list[np.ndarray] = []
     boxes: list[np.ndarray] = []
     for is_face, height in sorted(wanted, key=lambda each: -each[1]):

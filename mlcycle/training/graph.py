@@ -16,8 +16,8 @@ import torch
 from onnx import compose, helper, parser
 from torch import Tensor, nn
 
-from mlcycle.artifact.contract import CONTRACT_KEY, INPUT, SEAL_KEY, Contract
-from mlcycle.artifact.seal import BLANK, seal_bytes
+from mlcycle.artifact.contract import INPUT, Contract
+from mlcycle.artifact.packing import pack
 from mlcycle.training.network import FaceNetwork, decode
 
 OPSET = 18
@@ -120,7 +120,7 @@ def build_model(network: FaceNetwork, contract: Contract) -> bytes:
     whole = compose.merge_models(whole, _part(selection_text(contract)), io_map=io_map, name="face-detector")
     whole.graph.name = "face-detector"
     onnx.checker.check_model(whole, full_check=True)
-    return serialise(whole, contract)
+    return pack(whole, contract)
 
 
 def selection_text(contract: Contract) -> str:
@@ -134,16 +134,6 @@ def selection_text(contract: Contract) -> str:
         landmarks_out=", float[batch, faces, 5, 2] landmarks" if contract.landmarks else "",
         landmarks_body=LANDMARKS_BODY if contract.landmarks else "",
     )
-
-
-def serialise(model: onnx.ModelProto, contract: Contract) -> bytes:
-    """Writes contract and seal into a model and returns its bytes; the seal is the last entry, and so the file's end."""
-    model.producer_name, model.producer_version = "mlcycle", ""
-    model.ir_version = IR_VERSION
-    del model.metadata_props[:]
-    helper.set_model_props(model, {CONTRACT_KEY: contract.to_json()})
-    model.metadata_props.add(key=SEAL_KEY, value=BLANK.decode())
-    return seal_bytes(model.SerializeToString(deterministic=True))
 
 
 def _export(module: nn.Module) -> onnx.ModelProto:

@@ -1,0 +1,73 @@
+"""The seal: any changed byte is found, and a model file is written once."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from tiny_model import tiny_bytes, write_tiny_model
+
+from mlcycle.artifact.seal import digest_path, read_sealed, seal_bytes, write_sealed
+from mlcycle.errors import InputError, ModelFileError
+
+
+@pytest.fixture(scope="module")
+def sealed() -> bytes:
+    return tiny_bytes()
+
+
+def test_a_flipped_bit_anywhere_is_found(sealed: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    length = len(sealed)
+    for offset in {0, 1, 7, *range(64, length, length // 40), length - 65, length - 64, length - 1}:
+        flipped = bytearray(sealed)
+        flipped[offset] ^= 1
+        path.write_bytes(flipped)
+        with pytest.raises(ModelFileError):
+            read_sealed(path)
+
+
+def test_a_file_cut_short_or_grown_is_found(sealed: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    for data in (b"", sealed[:64], sealed[-64:], sealed[:-1], sealed[: len(sealed) // 2], sealed + b"\n", b"x" * 500):
+        path.write_bytes(data)
+        with pytest.raises(ModelFileError):
+            read_sealed(path)
+
+
+def test_the_digest_beside_it_must_agree(sealed: bytes, tmp_path: Path) -> None:
+    path = write_tiny_model(tmp_path / "model.onnx")
+    digest = read_sealed(path).sha256
+    beside = digest_path(path)
+    subprocess.run(["sha256sum", "-c", beside.name], cwd=tmp_path, check=True, capture_output=True)
+    beside.chmod(0o644)
+    for text in ("0" * 64 + "  model.onnx\n", "", "\xff"):
+        beside.write_text(text, "latin-1")
+        with pytest.raises(ModelFileError, match="is not the file"):
+            read_sealed(path)
+    beside.write_text(f"{digest.upper()} *model.onnx\n")
+    assert read_sealed(path).sha256 == digest
+
+
+def test_what_is_no_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="there is no model file"):
+        read_sealed(tmp_path / "nothing.onnx")
+    with pytest.raises(ModelFileError, match="cannot be read"):
+        read_sealed(tmp_path)
+
+
+def test_only_a_blank_seal_can_be_filled(sealed: bytes) -> None:
+    with pytest.raises(ValueError, match="blank seal"):
+        seal_bytes(sealed)
+
+
+def test_written_once_read_only_and_never_over_another(sealed: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "model.onnx"
+    digest = write_sealed(sealed, path)
+    assert write_sealed(sealed, path) == digest
+    assert path.stat().st_mode & 0o222 == 0
+    with pytest.raises(InputError, match="something else"):
+        write_sealed(sealed + b"x", path)
+    assert path.read_bytes() == sealed
+    assert sorted(each.name for each in path.parent.iterdir()) == ["model.onnx", "model.onnx.sha256"]

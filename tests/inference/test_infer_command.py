@@ -1,0 +1,189 @@
+"""`mlcycle infer` as a person and as a program meet it: words, formats, exit codes, files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Outcome, environment
+from PIL import Image
+
+pytest_plugins = ("tiny_album",)
+
+Run = Callable[..., Outcome]
+
+
+def test_one_face_is_said_in_words(mlcycle: Run, album: Path, tiny: Path) -> None:
+    outcome = mlcycle("infer", album / "one.jpg", "--model", tiny)
+    assert outcome.code == 0
+    assert "That's a face." in outcome.out
+    assert "1.000" in outcome.out or "0.9" in outcome.out
+    assert "1 photograph, 1 face, 0 failed" in outcome.err
+    assert "(--model), on cpu (auto)" in outcome.err
+
+
+def test_no_face_is_no_failure_and_several_are_counted(mlcycle: Run, album: Path, tiny: Path) -> None:
+    outcome = mlcycle("infer", "image", album / "none.jpg", album / "inside" / "two.png", "--model", tiny)
+    assert outcome.code == 0
+    assert "No face." in outcome.out
+    assert "Those are 2 faces." in outcome.out
+
+
+def test_a_corrupt_photograph_does_not_stop_the_others(mlcycle: Run, album: Path, tiny: Path) -> None:
+    outcome = mlcycle("infer", "dir", album, "--model", tiny, "--format", "jsonl")
+    assert outcome.code == 3
+    records = [json.loads(line) for line in outcome.out.splitlines()]
+    assert [(each["input"], each["status"], len(each["faces"])) for each in records] == [
+        ("broken.jpg", "error", 0),
+        ("inside/two.png", "ok", 2),
+        ("none.jpg", "empty", 0),
+        ("one.jpg", "ok", 1),
+    ]
+    assert records[0]["error"]["code"] == "not-an-image"
+    assert "1 other file was passed over" in outcome.err
+    assert "4 photographs, 3 faces, 1 failed" in outcome.err
+
+
+def test_json_is_one_document_with_all_that_is_known(mlcycle: Run, album: Path, tiny: Path) -> None:
+    document = json.loads(mlcycle("infer", album / "one.jpg", "--model", tiny, "--format", "json").out)
+    assert document["schema_version"] == 1
+    (record,) = document["records"]
+    assert record["image"] == {"width": 512, "height": 400}
+    assert record["model"]["name"] == "tiny"
+    assert record["model"]["sha256"] == Path(f"{tiny}.sha256").read_text().split()[0]
+    assert record["provider"] == "cpu"
+    assert set(record["milliseconds"]) == {"read", "decode", "resize", "run", "select"}
+    (face,) = record["faces"]
+    assert face["box"] == pytest.approx([300, 40, 380, 150], abs=1.01)
+    assert list(face["landmarks"])[0] == "left_eye"
+
+
+def test_results_go_to_a_file_once(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "results" / "faces.jsonl"
+    arguments = ("infer", album / "one.jpg", "--model", tiny, "--out", out)
+    assert mlcycle(*arguments)[:2] == (0, "")
+    first = out.read_text()
+    assert json.loads(first)["status"] == "ok"
+    refused = mlcycle(*arguments)
+    assert (refused.code, out.read_text()) == (3, first)
+    assert "--overwrite" in refused.err
+    assert mlcycle(*arguments, "--overwrite").code == 0
+    assert [path.name for path in out.parent.iterdir()] == ["faces.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("https://example.org/photo.jpg",), 2, "is a URL"),
+        (("photo.jpg", "--threshold", "2"), 2, "threshold"),
+        (("photo.jpg", "--provider", "abacus"), 2, "abacus"),
+        (("photo.jpg", "--format", "xml"), 2, "xml"),
+        (("dir", "nowhere"), 3, "there is no folder"),
+        (("photo.jpg",), 4, "there is no model"),
+        (("photo.jpg", "--model", "nothing.onnx"), 4, "there is no model file"),
+    ],
+)
+def test_what_goes_wrong_has_its_code(
+    arguments: tuple[str, ...], code: int, words: str, mlcycle: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = mlcycle("infer", *arguments)
+    assert (outcome.code, outcome.out) == (code, "")
+    assert words in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_an_empty_folder_is_said(mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
+    outcome = mlcycle("infer", "dir", tmp_path, "--model", tiny)
+    assert outcome.code == 3
+    assert "holds no photographs" in outcome.err
+
+
+def test_a_provider_that_is_not_there_exits_6(mlcycle: Run, album: Path, tiny: Path) -> None:
+    outcome = mlcycle("infer", album / "one.jpg", "--model", tiny, "--provider", "coreml")
+    if sys.platform == "linux":
+        assert (outcome.code, outcome.out) == (6, "")
+        assert "coreml" in outcome.err
+
+
+def test_names_that_are_not_utf8_come_through(mlcycle: Run, album: Path, tiny: Path) -> None:
+    odd = os.fsdecode(bytes(album) + b"/f\xff\x1b[31m\n[b].jpg")
+    try:
+        (album / "one.jpg").rename(odd)
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    table = mlcycle("infer", "dir", album, "--model", tiny)
+    assert r"f\xff\x1b[31m\n[b].jpg " in table.out
+    lines = mlcycle("infer", "dir", album, "--model", tiny, "--format", "jsonl").out.splitlines()
+    assert Path(odd).name in [json.loads(line)["input"] for line in lines]
+    assert mlcycle("infer", odd, "--model", tiny, "--annotate", album / "found").code == 0
+
+
+def test_annotated_copies_keep_the_tree_and_replace_nothing(
+    mlcycle: Run, album: Path, tiny: Path, tmp_path: Path
+) -> None:
+    found = tmp_path / "found"
+    arguments = ("infer", "dir", album, "--model", tiny, "--annotate", found)
+    assert mlcycle(*arguments).code == 3
+    names = sorted(path.relative_to(found).as_posix() for path in found.rglob("*.*"))
+    assert names == ["inside/two.png", "none.jpg", "one.jpg"]
+    before = (found / "one.jpg").read_bytes()
+    refused = mlcycle(*arguments)
+    assert "exist already" in refused.err
+    assert (refused.code, refused.out) == (3, "")
+    assert (found / "one.jpg").read_bytes() == before
+    assert mlcycle(*arguments, "--overwrite", "--threshold", "1").code == 3
+
+
+def test_the_photographs_themselves_are_never_replaced(mlcycle: Run, album: Path, tiny: Path) -> None:
+    before = (album / "one.jpg").read_bytes()
+    outcome = mlcycle("infer", "dir", album, "--model", tiny, "--annotate", album, "--overwrite")
+    assert outcome.code == 3
+    assert (album / "one.jpg").read_bytes() == before
+    outcome = mlcycle("infer", album / "one.jpg", "--model", tiny, "--annotate", album, "--overwrite")
+    assert "replace the photograph itself" in outcome.err
+    assert (album / "one.jpg").read_bytes() == before
+
+
+def test_copies_inside_the_folder_are_not_looked_at_again(mlcycle: Run, album: Path, tiny: Path) -> None:
+    arguments = ("infer", "dir", album, "--model", tiny, "--annotate", album / "found", "--overwrite")
+    assert mlcycle(*arguments).out == mlcycle(*arguments).out
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_whole_records(number: int, code: int, tmp_path: Path, pixels: np.ndarray, tiny: Path) -> None:
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    for copy in range(3000):
+        (tmp_path / f"{copy}.png").hardlink_to(tmp_path / "photo.png")
+    command = [sys.executable, "-m", "mlcycle", "infer", "dir", tmp_path, "--model", tiny, "--format", "jsonl"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()) as run:
+        assert run.stdout is not None
+        first = run.stdout.readline()
+        run.send_signal(number)
+        rest, said = run.communicate(timeout=60)
+    records = [json.loads(line) for line in (first + rest).splitlines()]
+    assert run.returncode == code
+    assert 1 <= len(records) < 3000
+    assert f"{len(records)} photograph" in said
+
+
+def test_torch_stays_out_and_nothing_odd_is_printed(album: Path, tiny: Path) -> None:
+    program = (
+        "import sys\n"
+        "from mlcycle.cli import run\n"
+        f"code = run(['-q', 'infer', 'dir', {str(album)!r}, '--model', {str(tiny)!r}, '--format', 'json'])\n"
+        "heavy = {'torch', 'torchvision', 'onnx', 'skimage', 'scipy', 'matplotlib', 'rich'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {heavy}' if heavy else code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment()
+    )
+    assert (done.returncode, done.stderr) == (3, "")
+    assert len(json.loads(done.stdout)["records"]) == 4
