@@ -67,12 +67,14 @@ class Ways:
         programs: the module that runs it and writes the trace.
         names: what they are called in an error.
         stages: which stages must agree.
+        least_score: boxes that score less on both ways are left out.
     """
 
     subjects: tuple[Path, Path]
     programs: tuple[str, str] = (TRAINING_TRACE, INFERENCE_TRACE)
     names: tuple[str, str] = ("training", "inference")
     stages: tuple[str, ...] = STAGES
+    least_score: float = 0.0
 
 
 def check(ways: Ways, photos: Sequence[Path], tolerance: Tolerance) -> Difference:
@@ -118,6 +120,11 @@ def compare(ways: Ways, photos: Sequence[Path], folders: tuple[Path, Path], tole
         )
     if not total.photographs:
         raise GateError("no photograph could be read to compare both ways on", "name readable ones with --photos")
+    if not total.faces:
+        raise GateError(
+            f"no box was found on {total.photographs} photographs, so nothing could be compared",
+            "train longer, or name photographs with faces by --photos",
+        )
     return total
 
 
@@ -136,7 +143,7 @@ def _compare_photo(one: Trace, other: Trace, ways: Ways, tolerance: Tolerance) -
     total = Difference(1, 0, 0.0, 0.0)
     for stage, prefix in (("graph", "graph_"), ("selection", "")):
         if stage in ways.stages:
-            here = _same_boxes(stage, one, other, tolerance, prefix)
+            here = _same_boxes(stage, (one, other), prefix, ways.least_score, tolerance)
             total = Difference(
                 1, max(total.faces, here.faces), max(total.pixels, here.pixels), max(total.score, here.score)
             )
@@ -159,24 +166,25 @@ def _same_input(one: np.ndarray, other: np.ndarray) -> None:
         raise StageDiffers("resize", f"pixels differ by up to {worst} of 255")
 
 
-def _same_boxes(stage: str, one: Trace, other: Trace, tolerance: Tolerance, prefix: str) -> Difference:
+def _same_boxes(
+    stage: str, traces: tuple[Trace, Trace], prefix: str, least_score: float, tolerance: Tolerance
+) -> Difference:
     """Pairs each box with the nearest of the other way's, so that equal scores in another order are no difference."""
-    (boxes, scores), (boxes_there, scores_there) = (
-        (each[f"{prefix}boxes"], each[f"{prefix}scores"]) for each in (one, other)
-    )
-    if not len(boxes) and not len(boxes_there):
-        return Difference(1, 0, 0.0, 0.0)
-    mine, theirs = _pairs(boxes, boxes_there, scores, scores_there)
-    lonely = np.concatenate((np.delete(scores, mine), np.delete(scores_there, theirs)))
-    edge = min(scores.min(initial=1.0), scores_there.min(initial=1.0))
+    boxes, others = (each[f"{prefix}boxes"] for each in traces)
+    scores, other_scores = (each[f"{prefix}scores"] for each in traces)
+    mine, theirs = _pairs(boxes, others, scores, other_scores)
+    counts = np.maximum(scores[mine], other_scores[theirs]) >= least_score
     # A box at the very threshold may fall on either side of it without any fault.
-    if (lonely > edge + 2 * tolerance.score + NEAR_THRESHOLD).any() or not len(mine):
-        raise StageDiffers(stage, f"{len(boxes)} and {len(boxes_there)} boxes, and not the same ones")
-    pixels = _largest(boxes[mine], boxes_there[theirs])
-    points, points_there = one[f"{prefix}landmarks"], other[f"{prefix}landmarks"]
-    if points.size:
-        pixels = max(pixels, _largest(points[mine], points_there[theirs]))
-    score = _largest(scores[mine], scores_there[theirs])
+    edge = max(least_score, min(scores.min(initial=1.0), other_scores.min(initial=1.0)))
+    lonely = np.concatenate((np.delete(scores, mine), np.delete(other_scores, theirs)))
+    if (lonely > edge + 2 * tolerance.score + NEAR_THRESHOLD).any():
+        raise StageDiffers(stage, f"{len(boxes)} and {len(others)} boxes, and not the same ones")
+    mine, theirs = mine[counts], theirs[counts]
+    pixels = _largest(boxes[mine], others[theirs])
+    points, other_points = (each[f"{prefix}landmarks"] for each in traces)
+    if points.size and other_points.size:
+        pixels = max(pixels, _largest(points[mine], other_points[theirs]))
+    score = _largest(scores[mine], other_scores[theirs])
     if pixels > tolerance.pixels or score > tolerance.score:
         allowed = f"at most {tolerance.pixels:g} px and {tolerance.score:g} are allowed"
         raise StageDiffers(stage, f"boxes are {pixels:.3g} px and scores {score:.3g} apart; {allowed}")

@@ -47,8 +47,8 @@ def _must_have(package: str) -> None:
 def _print(told: Told) -> None:
     from rich.table import Table
 
-    table = Table(title="Two lives of one model", title_justify="left")
-    for heading in ("", "training", "inference (one photograph)", "training takes"):
+    table = Table(title="Two lives of one model; inference is for one photograph", title_justify="left")
+    for heading in ("", "training", "inference", "ratio"):
         table.add_column(heading, justify="left" if not heading else "right")
     for row in told.rows:
         table.add_row(row.what, row.training, row.inference, row.ratio)

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from mlcycle.inference.report import Json, JsonLines, Record, Table
     from mlcycle.inference.sources import Source
 
-app = typer.Typer(cls=default_group("image"), rich_markup_mode=None, help="Find the faces in photographs.")
+app = typer.Typer(
+    cls=default_group("image"),
+    rich_markup_mode=None,
+    help="""Find the faces in photographs.
+
+Example:  mlcycle infer photo.jpg
+""",
+)
 
 
 class Format(StrEnum):

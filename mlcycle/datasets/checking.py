@@ -89,12 +89,16 @@ def _of_pairs(both: Photographs, files: Sequence[PhotoFile], own: int) -> Iterat
     for group in same.values():
         yield from _exact(both, group, own)
     thumbnails_NSS = np.array([files[index].thumbnail_SS for index in shown], np.uint8).reshape(len(shown), 32, 32)
+    named = set()
     for first, second in near_duplicates(thumbnails_NSS):
         i, j = sorted((shown[first], shown[second]))
         if i >= own or files[i].sha256 == files[j].sha256:
             continue
-        kind = "leakage" if j >= own else "near duplicate"
-        yield Finding(kind, both[i].name, f"looks the same as {both[j].name}", both[j].name)
+        kind, here, other = ("leakage", i, j) if j >= own else ("near duplicate", j, i)
+        # Of a whole film of alike pictures each is named once, with the first that it resembles.
+        if (kind, here) not in named:
+            named.add((kind, here))
+            yield Finding(kind, both[here].name, f"looks the same as {both[other].name}", both[other].name)
 
 
 def _first_of_each_set(group: list[int], own: int) -> list[int]:

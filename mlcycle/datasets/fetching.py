@@ -94,7 +94,11 @@ def _unpack_once(archive: Archive, folder: Path, digest: str, progress: Progress
         return
     with progress(f"unpacking {archive.name}", None) as advance:
         count = unpack(
-            folder / DOWNLOADS / archive.name, folder, within=archive.within, is_safe=is_safe_name, advance=advance
+            folder / DOWNLOADS / archive.name,
+            folder / archive.into,
+            within=archive.within,
+            is_safe=is_safe_name,
+            advance=advance,
         )
     mark.write_text(f"{digest}\n", "utf-8")
     say(f"{archive.name}: {count:,} files in {folder}")

@@ -29,7 +29,8 @@ class Archive:
         url: where it is published.
         size: in bytes; None if not known.
         sha256: hex digest; "" if not known, then it is computed and written down, but nothing is compared.
-        within: only what lies below this folder of the archive is unpacked, without it; "" unpacks everything.
+        within: only what lies below this folder of the archive is unpacked; "" unpacks everything.
+        into: the folder of the set that takes its place.
         makes: a path that is there once the archive is unpacked.
     """
 
@@ -38,6 +39,7 @@ class Archive:
     size: int | None = None
     sha256: str = ""
     within: str = ""
+    into: str = ""
     makes: str = ""
 
 
@@ -76,6 +78,7 @@ is for you to decide, with advice. Cite the paper if you publish results.""",
             8_447_003,
             "1cf49c8243fa8a1632efe7f6aa09fd7a3994ac838c9008bdbc9dd1d547bb234a",
             within="eval_tools/ground_truth",
+            into="ground_truth",
             makes="ground_truth/wider_hard_val.mat",
         ),
         Archive(

@@ -46,19 +46,16 @@ def near_duplicates(thumbnails_NSS: np.ndarray, distance: int = DISTANCE) -> np.
         thumbnails_NSS: uint8, upright.
         distance: the largest number of bits in which two hashes may differ.
     """
-    pairs_P2 = near_pairs(hash_thumbnails(thumbnails_NSS), distance)
-    if not len(pairs_P2):
-        return pairs_P2
+    if not len(thumbnails_NSS):
+        return np.zeros((0, 2), np.int64)
     unit_NV, plain_N = _standardised(thumbnails_NSS)
-    kept = [
-        part[
-            (np.einsum("pv,pv->p", unit_NV[part[:, 0]], unit_NV[part[:, 1]]) >= ALIKE)
-            & ~plain_N[part[:, 0]]
-            & ~plain_N[part[:, 1]]
-        ]
+    shown_M = np.flatnonzero(~plain_N)
+    pairs_P2 = shown_M[near_pairs(hash_thumbnails(thumbnails_NSS[shown_M]), distance)]
+    alike = [
+        part[np.einsum("pv,pv->p", unit_NV[part[:, 0]], unit_NV[part[:, 1]]) >= ALIKE]
         for part in np.array_split(pairs_P2, len(pairs_P2) // 4096 + 1)
     ]
-    return np.concatenate(kept)
+    return np.concatenate(alike)
 
 
 def near_pairs(hashes_N: np.ndarray, distance: int) -> np.ndarray:

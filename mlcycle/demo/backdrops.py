@@ -23,7 +23,7 @@ PHOTOGRAPHS = {
     "hubble_deep_field.jpg": "the Hubble eXtreme Deep Field, by NASA; public domain",
     "ihc.png": "stained tissue, by the Center for Microscopy And Molecular Imaging; no known restrictions",
     "moon.png": "the surface of the moon, by NASA; public domain",
-    "motorcycle_left.png": "a motorcycle in a garage, from the Middlebury 2014 stereo benchmark by D. Scharstein and others",
+    "motorcycle_left.png": "a motorcycle in a garage; Middlebury 2014 stereo benchmark, by D. Scharstein and others",
     "page.png": "a scanned page; part of scikit-image (BSD-3-Clause)",
     "retina.jpg": "a retina, by Mikael Häggström; CC0",
     "rocket.jpg": "a Falcon 9 before its launch, by SpaceX; public domain",
@@ -72,7 +72,7 @@ def recoloured(rng: np.random.Generator, picture: Image.Image) -> Image.Image:
     if rng.random() < 0.15:
         pixels_HW3 = pixels_HW3.mean(axis=2, keepdims=True).repeat(3, axis=2)
     mean = pixels_HW3.mean()
-    contrast, tint_3 = rng.uniform(0.3, 1.2), rng.uniform(0.5, 1.5, 3)
+    contrast, tint_3 = rng.uniform(0.3, 1.3), rng.uniform(0.5, 1.5, 3)
     level = rng.uniform(0.05, 0.9)
     pixels_HW3 = (level + (pixels_HW3 - mean) * contrast) * (0.5 + 0.5 * tint_3)
     return as_picture(pixels_HW3)
@@ -84,12 +84,12 @@ def as_picture(pixels_HW3: np.ndarray) -> Image.Image:
 
 
 def compose_backdrop(rng: np.random.Generator, backdrops: Backdrops, side: int) -> Image.Image:
-    """Returns a square backdrop: one piece, or a plain studio wall, and often a few shapes cut from other pieces."""
-    if rng.random() < 0.25:
-        scene = _plain_wall(rng, side)
-    else:
-        scene = backdrops.crop(rng, (side, side))
-    for _ in range(rng.integers(0, 7)):
+    """Returns a square backdrop: one piece, two that melt into each other, or a plain wall; and shapes cut from others."""
+    scene = _plain_wall(rng, side) if rng.random() < 0.25 else backdrops.crop(rng, (side, side))
+    if rng.random() < 0.4:
+        where = as_picture(rng.uniform(-0.3, 1.3, (4, 4))).resize((side, side), Image.Resampling.BICUBIC)
+        scene.paste(backdrops.crop(rng, (side, side)), (0, 0), where)
+    for _ in range(rng.integers(0, 10)):
         _add_shape(rng, backdrops, scene)
     return scene
 

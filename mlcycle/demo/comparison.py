@@ -104,13 +104,13 @@ def compare(study: Study, answer: Answer, looking: tuple[int, int]) -> list[Row]
         ),
         Row("memory at its peak", size(study.peak_bytes), size(peak_bytes), _times(study.peak_bytes, peak_bytes)),
         Row("what changes", "the weights", "nothing", ""),
-        Row("what it needs", "labelled photographs, torch", "the file, onnxruntime", ""),
+        Row("what it needs", "labelled faces, torch", "the file, onnxruntime", ""),
     ]
 
 
 def duration(seconds: float) -> str:
     """Returns e.g. "2 min 5 s", "41 s" or "8.3 ms"."""
-    if seconds >= 60:
+    if seconds >= 59.5:
         return f"{int(seconds + 0.5) // 60} min {int(seconds + 0.5) % 60} s"
     return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds * 1000:.1f} ms"
 
@@ -139,4 +139,7 @@ def _times(training: float, inference: float) -> str:
     if not training or not inference:
         return ""
     ratio = training / inference
-    return f"{quantity(ratio) if ratio >= 1e6 else _two_digits(ratio) if ratio < 1000 else f'{float(f"{ratio:.2g}"):,.0f}'} times"
+    if ratio < 1000:
+        return f"{_two_digits(ratio)} times"
+    # More digits than two would say more than was measured.
+    return f"{quantity(float(f'{ratio:.2g}'))} times"

@@ -45,7 +45,7 @@ def new_face(rng: np.random.Generator, faces_N2525: np.ndarray) -> np.ndarray:
 def new_distractor(
     rng: np.random.Generator, faces_N2525: np.ndarray, others_N2525: np.ndarray, backdrops: Backdrops
 ) -> np.ndarray:
-    """Returns what is no face: a photographed non-face, a piece of a backdrop, or a face with its parts out of place."""
+    """Returns what is no face: a photographed non-face, a piece of a backdrop, or a face that is out of order."""
     kind = rng.random()
     if kind < 0.2:
         return others_N2525[rng.integers(len(others_N2525))]
@@ -84,19 +84,24 @@ def make_figure(
     `behind` is a piece of the scene: its mean colour shows where the figure's soft edges let it.
     """
     final = height / (FACE_BOX[3] - FACE_BOX[1])
-    # Small figures are drawn larger and reduced: that is what a camera does too.
-    scale = max(final, 1.0)
-    canvas = Image.new("RGB", (round(WIDTH * scale), round(HEIGHT * scale)), _mean_colour(behind))
-    mask = Image.new("L", canvas.size, 0)
+    # Small figures are drawn larger and reduced, as a camera does; very large ones smaller and enlarged, to save time.
+    scale = min(max(final, 1.0), 4.0)
+    canvas = _Canvas(rng, backdrops, scale, mean_colour(behind))
     skin = _coloured(rng, _enlarged(rng, patch_2525, scale))
     if rng.random() < 0.65:
-        _add_body(rng, (canvas, mask), backdrops, scale, _mean_colour(skin))
+        canvas.add_body(mean_colour(skin))
     if rng.random() < 0.7:
-        _add_hair(rng, (canvas, mask), backdrops, scale)
-    _add_patch(rng, (canvas, mask), skin, scale)
+        canvas.add_hair()
+    canvas.add_patch(skin)
     if rng.random() < 0.35:
-        _add_fringe(rng, (canvas, mask), backdrops, scale)
-    return _turned(rng, canvas, mask, (scale, final))
+        canvas.add_fringe()
+    return canvas.finish(final)
+
+
+def mean_colour(picture: Image.Image) -> tuple[int, int, int]:
+    """Returns the mean of an RGB picture's pixels."""
+    red, green, blue = picture.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))  # type: ignore[misc]
+    return int(red), int(green), int(blue)
 
 
 def _enlarged(rng: np.random.Generator, patch_2525: np.ndarray, scale: float) -> Image.Image:
@@ -104,13 +109,13 @@ def _enlarged(rng: np.random.Generator, patch_2525: np.ndarray, scale: float) ->
     spread = max(float(patch_2525.std()), 0.02)
     patch_2525 = (patch_2525 - patch_2525.mean()) / spread * rng.uniform(0.09, 0.2) + rng.uniform(0.3, 0.72)
     slope = rng.normal(0, 0.2, 2)
-    across_P, down_P = np.linspace(-1, 1, PATCH), np.linspace(-1, 1, PATCH)
-    patch_2525 = patch_2525 * (1 + slope[0] * across_P[None, :] + slope[1] * down_P[:, None])
+    across_P = np.linspace(-1, 1, PATCH)
+    patch_2525 = patch_2525 * (1 + slope[0] * across_P[None, :] + slope[1] * across_P[:, None])
     side = round(PATCH * scale)
     grey = Image.fromarray(patch_2525.astype(np.float32)).resize((side, side), Image.Resampling.LANCZOS)
     if scale <= 1.5:
         return as_picture(np.asarray(grey))
-    # An enlarged photograph is blurred, and blur must not be the mark of a face: edges are drawn after, skin gets grain.
+    # An enlarged photograph is blurred, and blur must not be the mark of a face: edges are sharpened, skin gets grain.
     crisp = as_picture(np.asarray(grey)).filter(
         ImageFilter.UnsharpMask(scale * rng.uniform(0.4, 0.9), int(rng.uniform(0, 130)), 0)
     )
@@ -131,116 +136,99 @@ def _coloured(rng: np.random.Generator, grey: Image.Image) -> Image.Image:
     return Image.merge("RGB", [grey.point(list(curve)) for curve in curves])
 
 
-def _mean_colour(picture: Image.Image) -> tuple[int, int, int]:
-    red, green, blue = picture.resize((1, 1), Image.Resampling.BOX).convert("RGB").getpixel((0, 0))  # type: ignore[misc]
-    return int(red), int(green), int(blue)
+class _Canvas:
+    """A figure while it is painted, layer over layer: its picture, and the mask of what was painted on so far.
 
+    Its methods take lengths in pixels of the 25 x 25 photographs, of which each has `scale` here.
+    """
 
-def _lay(layers: tuple[Image.Image, Image.Image], filling: Image.Image, shape: Image.Image) -> None:
-    canvas, mask = layers
-    canvas.paste(filling, (0, 0), shape)
-    mask.paste(ImageChops.lighter(mask, shape))
+    def __init__(
+        self, rng: np.random.Generator, backdrops: Backdrops, scale: float, ground: tuple[int, int, int]
+    ) -> None:
+        self.rng, self.backdrops, self.scale = rng, backdrops, scale
+        self.picture = Image.new("RGB", (round(WIDTH * scale), round(HEIGHT * scale)), ground)
+        self.mask = Image.new("L", self.picture.size, 0)
+        self.middle = LEFT + (FACE_BOX[0] + FACE_BOX[2]) / 2
 
+    def add_body(self, skin: tuple[int, int, int]) -> None:
+        """A neck of a shade of the skin, and shoulders in cloth."""
+        middle, shade = self.middle + self.rng.normal(0, 1.5), self.rng.uniform(0.6, 1.0)
+        neck = self._oval((middle, TOP + 24), (self.rng.uniform(5, 8), self.rng.uniform(8, 12)), 0.5)
+        width, height = self.rng.uniform(19, 26), self.rng.uniform(16, 26)
+        body = self._oval((middle, TOP + PATCH + self.rng.uniform(1, 7) + height), (width, height), 0.5)
+        shaded = tuple(int(channel * shade) for channel in skin)
+        self._lay(Image.new("RGB", self.picture.size, shaded), neck)
+        self._lay(self._cloth(dark=self.rng.random() < 0.5), body)
 
-def _ellipse(
-    layers: tuple[Image.Image, Image.Image],
-    middle: tuple[float, float],
-    radii: tuple[float, float],
-    scale: float,
-    soft: float,
-) -> Image.Image:
-    shape = Image.new("L", layers[1].size, 0)
-    (x, y), (across, down) = middle, radii
-    ImageDraw.Draw(shape).ellipse([v * scale for v in (x - across, y - down, x + across, y + down)], fill=255)
-    return shape.filter(ImageFilter.GaussianBlur(soft * scale))
+    def add_hair(self) -> None:
+        """Hair behind the face, short or long."""
+        across, down = self.rng.uniform(9.5, 16), self.rng.uniform(13, 19)
+        middle = self.middle + self.rng.normal(0, 1), TOP + 12 - self.rng.uniform(1, 7) + max(0.0, down - 16)
+        shape = self._oval(middle, (across, down), self.rng.uniform(0.3, 1.0))
+        self._lay(self._cloth(dark=self.rng.random() < 0.8), shape)
 
+    def add_patch(self, skin: Image.Image) -> None:
+        """The patch: its oval alone, or nearly the whole photograph with its own surroundings; soft-edged in both."""
+        corner, soft = (round(LEFT * self.scale), round(TOP * self.scale)), self.rng.uniform(0.5, 1.4)
+        if self.rng.random() < 0.55:
+            middle = self.middle + self.rng.normal(0, 0.4), TOP + 12.2 + self.rng.normal(0, 0.4)
+            shape = self._oval(middle, (self.rng.uniform(8.8, 10.5), self.rng.uniform(11.6, 13.5)), soft)
+        else:
+            inset = 1.2 * soft
+            edges = LEFT + inset, TOP + inset * 0.6, LEFT + PATCH - inset, TOP + PATCH - inset * 0.6
+            shape = Image.new("L", self.mask.size, 0)
+            draw = ImageDraw.Draw(shape)
+            draw.rounded_rectangle([edge * self.scale for edge in edges], radius=7 * self.scale, fill=255)
+            shape = shape.filter(ImageFilter.GaussianBlur(soft * self.scale))
+        inside = Image.new("L", self.mask.size, 0)
+        inside.paste(255, (*corner, corner[0] + skin.width, corner[1] + skin.height))
+        filling = self.picture.copy()
+        filling.paste(skin, corner)
+        self._lay(filling, ImageChops.darker(shape, inside))
 
-def _cloth(rng: np.random.Generator, backdrops: Backdrops, size: tuple[int, int], dark: bool) -> Image.Image:
-    colour_3 = rng.uniform(0.02, 0.5) if dark else rng.uniform(0.2, 1.0)
-    colour_3 = colour_3 * (1 + rng.normal(0, 0.1 if rng.random() < 0.6 else 0.4, 3))
-    pattern = (
-        np.asarray(backdrops.crop(rng, (max(size[0] // 2, 1), max(size[1] // 2, 1))).convert("L"), np.float32) / 255
-    )
-    pixels_HW3 = colour_3 + (pattern - pattern.mean())[..., None] * rng.uniform(0, 0.7)
-    return as_picture(pixels_HW3).resize(size, Image.Resampling.BILINEAR)
+    def add_fringe(self) -> None:
+        """A fringe or a hat: it comes down over the forehead, and sticks out above."""
+        across, down = self.rng.uniform(9, 13), self.rng.uniform(4, 8)
+        middle = self.middle + self.rng.normal(0, 1.5), TOP + self.rng.uniform(2, 5.5) - down
+        shape = self._oval(middle, (across, down), self.rng.uniform(0.2, 0.7))
+        self._lay(self._cloth(dark=self.rng.random() < 0.7), shape)
 
+    def finish(self, final: float) -> Figure:
+        """Turns and stretches the figure a little, brings it from `scale` to `final`, and reckons its face's box."""
+        angle = np.radians(np.clip(self.rng.normal(0, 9), -25, 25))
+        stretch = float(np.exp(self.rng.normal(0, 0.06)))
+        size = max(8, round(WIDTH * final * stretch)), max(8, round(HEIGHT * final))
+        turn_22 = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        picture, mask = (
+            _turn(layer, turn_22).resize(size, Image.Resampling.BICUBIC) for layer in (self.picture, self.mask)
+        )
+        face_22 = np.array(FACE_BOX).reshape(2, 2) + np.array([LEFT, TOP])
+        centre_2 = np.array([WIDTH, HEIGHT]) / 2
+        middle_2 = turn_22 @ (face_22.mean(axis=0) - centre_2) + centre_2
+        # The box about an oval that has been turned.
+        reach_2 = np.sqrt((turn_22**2) @ ((face_22[1] - face_22[0]) / 2) ** 2)
+        zoom_2 = np.array(size) / (WIDTH, HEIGHT)
+        return Figure(picture, mask, np.concatenate([(middle_2 - reach_2) * zoom_2, (middle_2 + reach_2) * zoom_2]))
 
-def _add_body(
-    rng: np.random.Generator,
-    layers: tuple[Image.Image, Image.Image],
-    backdrops: Backdrops,
-    scale: float,
-    skin: tuple[int, int, int],
-) -> None:
-    middle = LEFT + 11.2 + rng.normal(0, 1.5)
-    shade = rng.uniform(0.6, 1.0)
-    colour = tuple(int(channel * shade) for channel in skin)
-    neck = _ellipse(layers, (middle, TOP + 24), (rng.uniform(5, 8), rng.uniform(8, 12)), scale, 0.5)
-    shoulders = rng.uniform(19, 26), rng.uniform(16, 26)
-    body = _ellipse(layers, (middle, TOP + PATCH + rng.uniform(1, 7) + shoulders[1]), shoulders, scale, 0.5)
-    _lay(layers, Image.new("RGB", layers[0].size, colour), neck)
-    _lay(layers, _cloth(rng, backdrops, layers[0].size, dark=rng.random() < 0.5), body)
+    def _oval(self, middle: tuple[float, float], radii: tuple[float, float], soft: float) -> Image.Image:
+        shape = Image.new("L", self.mask.size, 0)
+        (x, y), (across, down) = middle, radii
+        edges = (x - across, y - down, x + across, y + down)
+        ImageDraw.Draw(shape).ellipse([edge * self.scale for edge in edges], fill=255)
+        return shape.filter(ImageFilter.GaussianBlur(soft * self.scale))
 
+    def _cloth(self, dark: bool) -> Image.Image:
+        """Cloth or hair: a colour with the pattern of some backdrop woven in."""
+        level = self.rng.uniform(0.02, 0.5) if dark else self.rng.uniform(0.2, 1.0)
+        colour_3 = level * (1 + self.rng.normal(0, 0.1 if self.rng.random() < 0.6 else 0.4, 3))
+        half = max(self.mask.width // 2, 1), max(self.mask.height // 2, 1)
+        pattern_HW = np.asarray(self.backdrops.crop(self.rng, half).convert("L"), np.float32) / 255
+        pixels_HW3 = colour_3 + (pattern_HW - pattern_HW.mean())[..., None] * self.rng.uniform(0, 0.7)
+        return as_picture(pixels_HW3).resize(self.mask.size, Image.Resampling.BILINEAR)
 
-def _add_hair(
-    rng: np.random.Generator, layers: tuple[Image.Image, Image.Image], backdrops: Backdrops, scale: float
-) -> None:
-    radii = rng.uniform(9.5, 16), rng.uniform(13, 19)
-    middle = LEFT + 11.2 + rng.normal(0, 1), TOP + 12 - rng.uniform(1, 7) + max(0.0, radii[1] - 16)
-    shape = _ellipse(layers, middle, radii, scale, rng.uniform(0.3, 1.0))
-    _lay(layers, _cloth(rng, backdrops, layers[0].size, dark=rng.random() < 0.8), shape)
-
-
-def _add_patch(
-    rng: np.random.Generator, layers: tuple[Image.Image, Image.Image], skin: Image.Image, scale: float
-) -> None:
-    # Either the face's oval alone, or nearly the whole photograph with its own surroundings; the edge is soft in both.
-    corner = round(LEFT * scale), round(TOP * scale)
-    soft = rng.uniform(0.5, 1.4)
-    if rng.random() < 0.55:
-        middle = LEFT + 11.2 + rng.normal(0, 0.4), TOP + 12.2 + rng.normal(0, 0.4)
-        shape = _ellipse(layers, middle, (rng.uniform(8.8, 10.5), rng.uniform(11.6, 13.5)), scale, soft)
-    else:
-        shape = Image.new("L", layers[1].size, 0)
-        inset = 1.2 * soft
-        edges = LEFT + inset, TOP + inset * 0.6, LEFT + PATCH - inset, TOP + PATCH - inset * 0.6
-        ImageDraw.Draw(shape).rounded_rectangle([v * scale for v in edges], radius=7 * scale, fill=255)
-        shape = shape.filter(ImageFilter.GaussianBlur(soft * scale))
-    inside = Image.new("L", layers[1].size, 0)
-    inside.paste(255, (*corner, corner[0] + skin.width, corner[1] + skin.height))
-    shape = ImageChops.darker(shape, inside)
-    filling = layers[0].copy()
-    filling.paste(skin, corner)
-    _lay(layers, filling, shape)
-
-
-def _add_fringe(
-    rng: np.random.Generator, layers: tuple[Image.Image, Image.Image], backdrops: Backdrops, scale: float
-) -> None:
-    # A fringe or the brim of a hat: it comes down over the forehead, and sticks out above.
-    radii = rng.uniform(9, 13), rng.uniform(4, 8)
-    lowest = TOP + rng.uniform(2, 5.5)
-    shape = _ellipse(layers, (LEFT + 11.2 + rng.normal(0, 1.5), lowest - radii[1]), radii, scale, rng.uniform(0.2, 0.7))
-    _lay(layers, _cloth(rng, backdrops, layers[0].size, dark=rng.random() < 0.7), shape)
-
-
-def _turned(rng: np.random.Generator, canvas: Image.Image, mask: Image.Image, scales: tuple[float, float]) -> Figure:
-    scale, final = scales
-    degrees = float(np.clip(rng.normal(0, 9), -25, 25))
-    stretch = float(np.exp(rng.normal(0, 0.06)))
-    size = max(8, round(canvas.width * final / scale * stretch)), max(8, round(canvas.height * final / scale))
-    angle = np.radians(-degrees)
-    turn_22 = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    picture, shape = (_turn(layer, turn_22).resize(size, Image.Resampling.BICUBIC) for layer in (canvas, mask))
-    offset_2 = np.array(
-        [LEFT + (FACE_BOX[0] + FACE_BOX[2]) / 2 - WIDTH / 2, TOP + (FACE_BOX[1] + FACE_BOX[3]) / 2 - HEIGHT / 2]
-    )
-    middle_2 = turn_22 @ offset_2 + (WIDTH / 2, HEIGHT / 2)
-    # The box about an oval that has been turned.
-    radii_2 = np.array([FACE_BOX[2] - FACE_BOX[0], FACE_BOX[3] - FACE_BOX[1]]) / 2
-    reach_2 = np.sqrt((turn_22**2) @ (radii_2**2))
-    zoom_2 = np.array(size) / (WIDTH, HEIGHT)
-    return Figure(picture, shape, np.concatenate([(middle_2 - reach_2) * zoom_2, (middle_2 + reach_2) * zoom_2]))
+    def _lay(self, filling: Image.Image, shape: Image.Image) -> None:
+        self.picture.paste(filling, (0, 0), shape)
+        self.mask = ImageChops.lighter(self.mask, shape)
 
 
 def _turn(layer: Image.Image, turn_22: np.ndarray) -> Image.Image:

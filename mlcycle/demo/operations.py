@@ -12,7 +12,7 @@ PASSES_OF_TRAINING = 3
 
 
 def multiply_adds(model: Path, height: int, width: int) -> int:
-    """Returns the multiply-adds of a model's convolutions for one picture; all its other operations are few beside them.
+    """Returns the multiply-adds of a model's convolutions for one picture; its other operations are few beside them.
 
     Each convolution does, for each number that it puts out, one multiply-add for each weight of one of its filters. The
     sizes are not reckoned but measured: the model is run on a black picture and asked for the shape of every map.

@@ -86,20 +86,21 @@ and to change a little after every batch.</p></section>
 <p>from the file of a photograph that it never saw to the answer: “{escape(answer.verdict)}”</p></section>
 </div>
 <div class="file"><span>The two lives share one thing, the file:</span> <strong>{escape(frozen.name)}</strong>
-<span>{escape(size(frozen.size))}, frozen and checked in {escape(duration(frozen.seconds))}</span> <code>sha256 {escape(frozen.sha256)}</code></div>"""
+<span>{escape(size(frozen.size))}, frozen and checked in {escape(duration(frozen.seconds))}</span>
+<code>sha256 {escape(frozen.sha256)}</code></div>"""
 
 
 def _studied(study: Study, scenes: Path) -> str:
     paths = sorted(scenes.glob("*.jpg"))[: SHEET_COLUMNS * SHEET_ROWS]
     picture = _picture(
         contact_sheet(paths, SHEET_COLUMNS, SHEET_SIDE),
-        f"{len(paths)} scenes: photographed faces of many sizes, in many lights, pasted before walls, grass and a garage, "
+        f"{len(paths)} scenes: photographed faces of many sizes, in many lights, before walls, grass and a garage, "
         "among other things that have the shape of a face and are none",
     )
     return f"""<h2>What it studied</h2>
-<p>Real faces, each photographed small and grey, put into scenes of many sizes, lights and colours; and beside them things
-that look like faces at a glance: the same oval, the same hair, the same shoulders, but no face inside. Only the
-{study.faces:,} faces are labelled.</p>
+<p>Real faces, each photographed small and grey, put into scenes in many sizes, lights and colours; and beside them
+things that look like faces at a glance: the same oval, the same hair, the same shoulders, but no face inside. Only
+the {study.faces:,} faces are labelled.</p>
 <figure>{picture}<figcaption>Some of the {study.scenes:,} scenes.</figcaption></figure>"""
 
 
@@ -109,13 +110,16 @@ def _learning(metrics: Sequence[dict[str, Any]]) -> str:
     return f"""<h2>How it learned</h2>
 <p>Each step shows it one batch and moves every weight a little, so that its mistakes become smaller. Now and then it is
 examined on scenes whose faces it never studies.</p>
-<div class="curves">{_curve(losses, "Its mistakes (loss)")}{_curve([(0, 0.0), *scores], "Its marks (average precision on held-out scenes)")}</div>"""
+<div class="curves">
+{_curve(losses, "Its mistakes (loss)")}
+{_curve([(0, 0.0), *scores], "Its marks (average precision on held-out scenes)")}
+</div>"""
 
 
 def _answered(answers: Sequence[Answer], annotated: Path) -> str:
     figures = "\n".join(_figure(*each, annotated) for each in zip(UNSEEN, answers, strict=True))
     return f"""<h2>Photographs that it never saw</h2>
-<p>Whole photographs by a camera. None of them, and none of these people, was in anything that it studied.</p>
+<p>Whole photographs by a camera. None of them, nor any part of one, was in anything that it studied.</p>
 <div class="photographs">
 {figures}
 </div>"""
@@ -127,9 +131,10 @@ def _figure(unseen: Unseen, answer: Answer, annotated: Path) -> str:
     marked = len(answer.found)
     boxes = f"{marked} face{'' if marked == 1 else 's'} marked" if marked else "nothing marked"
     wrong = "" if answer.is_right else " wrong"
+    said, time = unseen.said[0].upper() + unseen.said[1:], duration(answer.milliseconds / 1000)
     return f"""<figure>{_picture(photograph, f"{unseen.said}; {boxes}")}
 <figcaption><span class="verdict{wrong}">{escape(answer.verdict)}</span>
-{escape(unseen.said[0].upper() + unseen.said[1:])}. Answered in {escape(duration(answer.milliseconds / 1000))}.</figcaption></figure>"""
+{escape(said)}. Answered in {escape(time)}.</figcaption></figure>"""
 
 
 def _compared(rows: Sequence[Row]) -> str:
@@ -141,7 +146,7 @@ def _compared(rows: Sequence[Row]) -> str:
     return f"""<h2>The two lives, measured</h2>
 <div class="scroll"><table>
 <thead><tr><th scope="col"></th><th scope="col">training</th><th scope="col">inference (one photograph)</th>
-<th scope="col">training takes</th></tr></thead>
+<th scope="col">ratio</th></tr></thead>
 <tbody>
 {lines}
 </tbody></table></div>
@@ -159,7 +164,8 @@ def _typed(commands: Sequence[str]) -> str:
 def _closing() -> str:
     sources = "; ".join(f"{each.said} ({each.source})" for each in UNSEEN)
     return f"""<footer><p>Photographs: {escape(sources)}.</p>
-<p>Faces: a hundred of Labeled Faces in the Wild, as scikit-image brings them. More in data/demo/README.txt.</p></footer>"""
+<p>Faces: a hundred of Labeled Faces in the Wild, as scikit-image brings them.
+More in data/demo/README.txt.</p></footer>"""
 
 
 def _picture(image: Image.Image, description: str) -> str:
@@ -167,7 +173,8 @@ def _picture(image: Image.Image, description: str) -> str:
     memory = io.BytesIO()
     image.save(memory, "JPEG", quality=86)
     data = base64.b64encode(memory.getvalue()).decode()
-    return f'<img width="{image.width}" height="{image.height}" alt="{escape(description)}" src="data:image/jpeg;base64,{data}">'
+    size_and_text = f'width="{image.width}" height="{image.height}" alt="{escape(description)}"'
+    return f'<img {size_and_text} src="data:image/jpeg;base64,{data}">'
 
 
 def _curve(points: Sequence[tuple[float, float]], title: str) -> str:

@@ -23,9 +23,9 @@ from mlcycle.demo.photographs import package_folder
 from mlcycle.errors import DataError
 
 SIDE = 320
-TRAIN_SCENES, VAL_SCENES = 600, 100
+TRAIN_SCENES, VAL_SCENES = 800, 100
 TRAIN_FACES = 80
-SMALLEST, LARGEST = 9.0, 160.0
+SMALLEST, LARGEST = 9.0, 140.0
 # Among the photographed "non-faces" these show parts of faces.
 NOT_QUITE_FACELESS = (125, 126, 130, 193, 196)
 
@@ -89,7 +89,7 @@ def build_scenes(folder: Path, seed: int = 1) -> str:
 
 
 def load_material(training: bool) -> Material:
-    """Loads what the training or the validation scenes are made of; the two share no face and no pixel of a backdrop."""
+    """Loads what training or validation scenes are made of; the two share no face and no pixel of a backdrop."""
     folder = package_folder("skimage") / "data"
     patches_N2525 = np.load(folder / "lfw_subset.npy", allow_pickle=False).astype(np.float64)
     others = [index for index in range(100, 200) if index not in NOT_QUITE_FACELESS]
@@ -166,7 +166,7 @@ def _size(rng: np.random.Generator) -> float:
 
 
 def _place(rng: np.random.Generator, scene: Image.Image, figure: Figure, taken: list[np.ndarray]) -> np.ndarray | None:
-    """Pastes a figure where its face covers no other face; returns its box in the scene, or None if there is no room."""
+    """Pastes a figure where it hides no face; returns its own face's box in the scene, or None if there is no room."""
     x1, y1, x2, y2 = figure.box_4
     if x2 - x1 > SIDE - 2 or y2 - y1 > SIDE - 2:
         return None

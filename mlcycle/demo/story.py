@@ -23,6 +23,7 @@ from mlcycle.errors import DataError, GateError, InputError
 
 LOG, PAGE = "story.json", "index.html"
 DATA, RUN, MODEL, PHOTOGRAPHS, ANSWERS = "data/demo", "runs/demo", "models/demo.onnx", "photographs", "answers"
+STEPS = ("data", "train", "freeze", "infer")
 # All that is ever made in the folder, and so all that --overwrite may remove.
 OURS = (LOG, PAGE, "data", "runs", "models", PHOTOGRAPHS, ANSWERS)
 
@@ -57,10 +58,10 @@ def tell(folder: Path, *, overwrite: bool, say: Say, quiet: bool = False) -> Tol
     log.step("data", ["train", "data", "demo"], DATA)
     log.step("train", _training(folder), f"{RUN}/report.html")
     say("Between the lives: freezing. From now on the model is one file, and nothing in it changes any more.")
-    log.step("freeze", ["freeze", RUN, "-o", MODEL], MODEL)
+    log.step("freeze", ["freeze", RUN, "-o", MODEL], MODEL, anew="models")
     say("Second life: inference. The model stays the same, the photographs change; it never saw these.")
     write_unseen(folder / PHOTOGRAPHS)
-    log.step("infer", _inference(), ANSWERS)
+    log.step("infer", _inference(), ANSWERS, anew=ANSWERS)
     return _conclude(folder, log.outcomes)
 
 
@@ -95,7 +96,7 @@ def _training(folder: Path) -> list[str]:
 
 def _inference() -> list[str]:
     photographs = [f"{PHOTOGRAPHS}/{each.name}" for each in UNSEEN]
-    return ["infer", *photographs, "--model", MODEL, "--format", "json", "--annotate", ANSWERS, "--overwrite"]
+    return ["infer", *photographs, "--model", MODEL, "--format", "json", "--annotate", ANSWERS]
 
 
 class _Log:
@@ -106,13 +107,20 @@ class _Log:
         kept = _read_json(folder / LOG)
         self.outcomes = {name: Outcome(**each) for name, each in kept.items()}
 
-    def step(self, name: str, words: list[str], made: str) -> None:
-        """Runs a command, unless it is known to be done and what it made is still there."""
+    def step(self, name: str, words: list[str], made: str, anew: str = "") -> None:
+        """Runs a command, unless it is known to be done and what it made is still there.
+
+        `anew` is a folder that is removed first; the steps that follow are then to be done again as well.
+        """
         if name in self.outcomes and (self.folder / made).exists():
             self.say(f"  $ {self.outcomes[name].line}   (done before)")
             return
         self.say(f"  $ {commands.as_typed(words)}")
-        self.outcomes[name] = commands.run([*words, "-q"] if self.quiet else words, self.folder)
+        if anew:
+            shutil.rmtree(self.folder / anew, ignore_errors=True)
+        outcome = commands.run([*words, "-q"] if self.quiet else words, self.folder)
+        before = STEPS[: STEPS.index(name)]
+        self.outcomes = {each: self.outcomes[each] for each in before if each in self.outcomes} | {name: outcome}
         kept = {each: asdict(outcome) for each, outcome in self.outcomes.items()}
         temporary = self.folder / f".{LOG}.part"
         temporary.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
@@ -130,7 +138,7 @@ def _conclude(folder: Path, outcomes: dict[str, Outcome]) -> Told:
     looking = multiply_adds(folder / MODEL, *first), outcomes["infer"].peak_bytes
     rows = compare(study, answers[0], looking)
     page = folder / PAGE
-    lines = [outcomes[name].line for name in ("data", "train", "freeze", "infer")]
+    lines = [outcomes[name].line for name in STEPS]
     story = Story(study, frozen, tuple(answers), tuple(rows), tuple(lines), tuple(metrics))
     temporary = page.with_name(f".{PAGE}.part")
     temporary.write_text(render(story, folder / DATA / "images" / "train", folder / ANSWERS), "utf-8")

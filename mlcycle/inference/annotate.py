@@ -69,6 +69,8 @@ def save(image: Image.Image, path: Path, *, overwrite: bool = False) -> None:
         FileExistsError: the file is there, and `overwrite` is off.
         OSError: it cannot be written.
     """
+    image = image.copy()
+    image.info.clear()  # Pillow would write a JPEG's comment and a PNG's colour profile again
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=".mlcycle-", suffix=".part", dir=path.parent)
     try:

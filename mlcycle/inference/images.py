@@ -193,7 +193,7 @@ def _note(image: Image.Image) -> str:
 
 
 def _unreadable(problem: Exception, data: bytes) -> UnreadableError:
-    said = " ".join(str(problem).split())
+    said = " ".join(str(problem).split())[:120]
     if isinstance(problem, UnidentifiedImageError):
         if data[4:8] == b"ftyp":
             return UnreadableError("unsupported", "it is a HEIF or a video file", "save it as JPEG or PNG")

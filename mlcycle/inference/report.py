@@ -25,7 +25,7 @@ class Record:
         landmark_names: the five points in order, or ().
         width, height: of the upright photograph in pixels; 0 when it could not be read.
         note: what a reader should know, e.g. "first of 12 frames", or "".
-        error: a stable code and a sentence, or None.
+        error: a stable code and a sentence, or None. Faces beside an error were found, but a copy was not written.
         model: name and sha256 of the model file.
         provider: what really ran it, e.g. "cpu".
         milliseconds: time of each stage that was reached.
@@ -137,7 +137,8 @@ def verdict(record: Record) -> str:
     count = len(record.scores_N)
     said = "No face." if not count else "That's a face." if count == 1 else f"Those are {count} faces."
     if record.error:
-        said = f"{said} But {record.error[1]}." if record.width else f"Unreadable: {record.error[1]}."
+        why = printable(record.error[1])
+        said = f"{said} But {why}." if record.width else f"Unreadable: {why}."
     return f"{said} ({record.note})" if record.note else said
 
 

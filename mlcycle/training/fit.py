@@ -98,9 +98,8 @@ class _Run:
             for entry in self._steps(stop, display):
                 self.folder.append_metrics(entry)
                 display.report(entry)
-                if stop:
-                    break
         if stop:
+            self._save_step()
             raise Interrupted(
                 f"interrupted at step {self.progress.step} of {schedule.steps}; the run is saved",
                 f"go on with: mlcycle train --resume {self.folder.path}",
@@ -115,26 +114,31 @@ class _Run:
         schedule = self.recipe.schedule
         meter = Meter(schedule.batch, self.device, self.progress.seconds)
         batches = iter(self._batches())
-        while self.progress.step < schedule.steps:
-            with meter.waiting():
-                batch = next(batches)
-            meter.add(self._step(batch))
-            step = self.progress.step + 1
-            self.progress = replace(self.progress, step=step, seconds=meter.seconds())
-            display.step(step)
-            is_last = step == schedule.steps
-            if step % REPORT_EVERY == 0 or is_last:
-                yield {"step": step, **meter.report(), "learning_rate": learning_rate(step - 1, schedule)}
-            if (step % schedule.evaluate_every == 0 or is_last) and not stop:
-                scores = self._evaluate(stop)
-                if scores:
-                    yield {"step": step, **scores}
-                meter.restart()
-            if step % schedule.checkpoint_every == 0 or is_last or stop:
-                self._save(self.folder.checkpoint_path(step))
-                self.folder.drop_old_checkpoints(schedule.keep_checkpoints)
-            if stop:
-                return
+        try:
+            while self.progress.step < schedule.steps and not stop:
+                with meter.waiting():
+                    batch = next(batches)
+                meter.add(self._step(batch))
+                self.progress = replace(self.progress, step=self.progress.step + 1, seconds=meter.seconds())
+                display.step(self.progress.step)
+                yield from self._after_step(meter, stop)
+        finally:
+            # The workers leave signals to us, so it is for us to end them, also when an error keeps this frame alive.
+            del batches
+
+    def _after_step(self, meter: Meter, stop: StopRequest) -> Iterator[dict[str, Any]]:
+        """Reports, evaluates and saves where it is due."""
+        schedule, step = self.recipe.schedule, self.progress.step
+        is_last = step == schedule.steps
+        if step % REPORT_EVERY == 0 or is_last:
+            yield {"step": step, **meter.report(), "learning_rate": learning_rate(step - 1, schedule)}
+        if (step % schedule.evaluate_every == 0 or is_last) and not stop:
+            scores = self._evaluate(stop)
+            if scores:
+                yield {"step": step, **scores}
+            meter.restart()
+        if step % schedule.checkpoint_every == 0 or is_last:
+            self._save_step()
 
     def _step(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Makes one optimizer step and returns its losses."""
@@ -225,6 +229,10 @@ class _Run:
             raise DataError(f"no checkpoint of {self.folder.path} can be read; the newest: {problems[0]}", "train again")
         self.folder.forget_metrics_after(0)
         return None
+
+    def _save_step(self) -> None:
+        self._save(self.folder.checkpoint_path(self.progress.step))
+        self.folder.drop_old_checkpoints(self.recipe.schedule.keep_checkpoints)
 
     def _save(self, path: Path) -> None:
         checkpoint.save(path, self.model, self.average, self.optimizer, self.progress)

@@ -73,7 +73,11 @@ def _draw(name: str) -> float:
 
 
 def _read(source: Source) -> list[LabelledPhotograph]:
-    return read(source.path, source.split)
+    photographs = read(source.path, source.split)
+    unknown = set(source.leave_out) - {each.name for each in photographs}
+    if unknown:
+        raise DataError(f"{source.path} has no photograph {sorted(unknown)[0]} to leave out", "see data.train in the recipe")
+    return [each for each in photographs if each.name not in source.leave_out]
 
 
 def _fingerprint_of(*parts: list[LabelledPhotograph]) -> str:

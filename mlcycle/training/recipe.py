@@ -15,18 +15,23 @@ class _Section(BaseModel):
 
 
 class Source(_Section):
-    """One labelled set: a folder or file in a layout that mlcycle.datasets reads."""
+    """One labelled set: a folder or file in a layout that mlcycle.datasets reads.
+
+    `weight` is how often a photograph of this set is drawn, compared with one of another. `leave_out` names photographs
+    that are not to be used, for instance since `mlcycle train data check` found them among those to be measured on.
+    """
 
     path: str
     split: str = ""
     weight: PositiveFloat = 1.0
+    leave_out: tuple[str, ...] = ()
 
 
 class Data(_Section):
     """Where the photographs come from.
 
-    `weight` is how often a photograph of this set is drawn, compared with one of another. `hold_out` is the share of
-    the training photographs that is kept aside (chosen by the hash of their names) and joins the validation photographs.
+    `hold_out` is the share of the training photographs that is kept aside, chosen by the hash of their names; it joins
+    the validation photographs. Of these at most `validation_limit` are looked at during training.
     """
 
     train: Annotated[tuple[Source, ...], Field(min_length=1)]

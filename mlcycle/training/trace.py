@@ -18,7 +18,7 @@ from torch.nn import functional
 from mlcycle.errors import MlcycleError
 from mlcycle.training import checkpoint
 from mlcycle.training.network import FaceNetwork
-from mlcycle.training.photos import fit_long_side, open_photo, upright_rgb
+from mlcycle.training.photos import fit_long_side, open_photo, stored_rgb, upright_rgb
 from mlcycle.training.recipe import Recipe
 from mlcycle.training.recipe_file import load as load_recipe
 from mlcycle.training.run_folder import BEST, RECIPE, RunFolder
@@ -45,7 +45,7 @@ def trace(network: FaceNetwork, recipe: Recipe, photo: Path) -> dict[str, np.nda
     """Returns what the training pipeline has after each stage, under the names that mlcycle.parity compares."""
     rule = recipe.inference
     try:
-        stored = np.asarray(open_photo(photo).convert("RGB"))
+        stored = np.asarray(stored_rgb(open_photo(photo)))
         upright = upright_rgb(open_photo(photo))
     except (MlcycleError, OSError) as problem:
         return {"error": np.array(str(problem))}

@@ -4,6 +4,7 @@ import hashlib
 import io
 import zipfile
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -216,9 +217,7 @@ def test_the_published_archives_become_a_set_that_can_be_read(tmp_path):
     files["eval_tools.zip"] = _zip({"eval_tools/ground_truth/wider_hard_val.mat": b"m", "eval_tools/nms.m": b"n"})
     with serve(files) as server:
         manifest = at_mirror(WIDER_FACE, server.url)
-        unknown = tuple(
-            Archive(each.name, each.url, within=each.within, makes=each.makes) for each in manifest.archives
-        )
+        unknown = tuple(replace(each, size=None, sha256="") for each in manifest.archives)
         fetched = _fetch(Manifest("wider-face", "", unknown), tmp_path / "wider")
     assert dict(fetched) == {name: _sha256(data) for name, data in files.items()}
     assert [len(read(tmp_path / "wider", split)) for split in ("train", "val")] == [5, 2]

@@ -166,6 +166,7 @@ def test_one_pixel_and_one_row() -> None:
     assert upright(encoded(Image.new("L", (5000, 1), 7), "PNG")).shape == (1, 5000, 3)
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")  # pytest shows warnings that the package itself keeps quiet
 def test_exif_that_cannot_be_parsed_turns_nothing(pixels: np.ndarray) -> None:
     data = encoded(Image.fromarray(pixels), "JPEG", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xffgarbage")
     assert decode(data).orientation == 1

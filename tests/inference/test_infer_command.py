@@ -62,7 +62,7 @@ def test_json_is_one_document_with_all_that_is_known(mlcycle: Run, album: Path, 
     assert set(record["milliseconds"]) == {"read", "decode", "resize", "run", "select"}
     (face,) = record["faces"]
     assert face["box"] == pytest.approx([300, 40, 380, 150], abs=1.01)
-    assert list(face["landmarks"])[0] == "left_eye"
+    assert next(iter(face["landmarks"])) == "left_eye"
 
 
 def test_results_go_to_a_file_once(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
@@ -171,7 +171,8 @@ def test_a_signal_leaves_whole_records(number: int, code: int, tmp_path: Path, p
     records = [json.loads(line) for line in (first + rest).splitlines()]
     assert run.returncode == code
     assert 1 <= len(records) < 3000
-    assert f"{len(records)} photograph" in said
+    counted = next(int(line.split()[0].replace(",", "")) for line in said.splitlines() if " failed" in line)
+    assert counted in (len(records), len(records) - 1)  # the signal may fall between writing and counting
 
 
 def test_torch_stays_out_and_nothing_odd_is_printed(album: Path, tiny: Path) -> None:

@@ -1,0 +1,134 @@
+"""The page: whole in itself, well formed, and saying what was measured."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mlcycle.demo.comparison import Answer, Frozen, Study, compare, duration, quantity, size
+from mlcycle.demo.page import Story, render
+from mlcycle.demo.photographs import UNSEEN, overlap
+
+VOID = {"meta", "img", "br", "line", "circle", "polyline"}
+STUDY = Study(123.4, 38_400, 600, 2_345, 8 * 10**12, 900_000_000, 0.87)
+FROZEN = Frozen("demo.onnx", "ab" * 32, 612_345, 9.2)
+FOUND = Answer("astronaut.png", (177, 76, 270, 181), (((178.0, 70.0, 268.0, 180.0), 0.83),), 0.88, 12.5)
+
+
+class _Reader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> str:
+    for folder in ("scenes", "annotated"):
+        (tmp_path / folder).mkdir()
+    Image.new("RGB", (320, 320), "grey").save(tmp_path / "scenes/0000.jpg")
+    for each in UNSEEN:
+        Image.new("RGB", (64, 48), "white").save(tmp_path / "annotated" / each.name)
+    missed = Answer("grace_hopper.jpg", (160, 132, 366, 334), (), 0.0, 9.0)
+    none = Answer("coffee.png", None, (), 0.0, 8.0)
+    metrics = ({"step": 20, "loss": 3.0}, {"step": 40, "loss": 1.5}, {"step": 40, "average_precision_50": 0.6})
+    story = Story(
+        STUDY,
+        FROZEN,
+        (FOUND, missed, none),
+        tuple(compare(STUDY, FOUND, (400_000_000, 90_000_000))),
+        ("mlcycle train demo", "mlcycle infer 'a <photo>.jpg'"),
+        metrics,
+    )
+    return render(story, tmp_path / "scenes", tmp_path / "annotated")
+
+
+def test_every_element_is_closed_and_every_picture_described(page: str) -> None:
+    reader = _Reader()
+    reader.feed(page)
+    reader.close()
+
+    assert reader.open == []
+    pictures = [attributes for tag, attributes in reader.elements if tag == "img"]
+    assert len(pictures) == 1 + len(UNSEEN)
+    assert all(each["alt"] for each in pictures)
+    assert [attributes.get("lang") for tag, attributes in reader.elements if tag == "html"] == ["en"]
+    assert all(attributes.get("aria-label") for tag, attributes in reader.elements if tag == "svg")
+
+
+def test_the_page_asks_nothing_of_anywhere(page: str) -> None:
+    reader = _Reader()
+    reader.feed(page)
+
+    for tag, attributes in reader.elements:
+        assert tag not in ("script", "link", "iframe", "object")
+        for name in ("src", "href", "srcset", "data"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("data:", "#"))
+    assert not re.search(r"@import|url\(", page)
+
+
+def test_the_page_tells_figures_verdicts_and_commands(page: str) -> None:
+    for told in ("2 min 3 s", "12.5 ms", "38,400", "612 kB", "ab" * 32, "That&#x27;s a face. (score 0.83)"):
+        assert told in page
+    assert "The face was not found." in page
+    assert "No face here. Right." in page
+    assert "$ mlcycle train demo" in page
+    assert "a &lt;photo&gt;.jpg" in page
+
+
+def test_ratios_are_those_of_the_figures() -> None:
+    rows = {row.what: row for row in compare(STUDY, FOUND, (400_000_000, 90_000_000))}
+
+    assert rows["time"].ratio == "9,900 times"
+    assert rows["multiply-adds"].ratio == "20,000 times"
+    assert rows["memory at its peak"].ratio == "10 times"
+    assert compare(STUDY, FOUND, (1, 0))[3].inference == "not measured"
+    assert compare(STUDY, FOUND, (1, 0))[3].ratio == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (duration(59.7), "1 min 0 s"),
+        (duration(41.2), "41 s"),
+        (duration(0.00834), "8.3 ms"),
+        (quantity(61_000_000), "61 million"),
+        (quantity(4.2e12), "4.2 trillion"),
+        (size(612_000), "612 kB"),
+        (size(0), "not measured"),
+    ],
+)
+def test_numbers_are_said_in_words_for_people(said: str, expected: str) -> None:
+    assert said == expected
+
+
+@pytest.mark.parametrize(
+    ("found", "stated", "is_right"),
+    [
+        ((), None, True),
+        ((((0.0, 0.0, 9.0, 9.0), 0.7),), None, False),
+        ((), (0, 0, 9, 9), False),
+        ((((0.0, 0.0, 10.0, 10.0), 0.7),), (0, 0, 10, 20), True),
+        ((((0.0, 0.0, 10.0, 9.0), 0.7),), (0, 0, 10, 20), False),
+    ],
+)
+def test_an_answer_is_right_if_half_of_the_face_is_met(found: tuple, stated: tuple | None, is_right: bool) -> None:
+    best = max((overlap(box_4, stated) for box_4, _ in found if stated), default=0.0)
+
+    assert Answer("photo.jpg", stated, found, best, 1.0).is_right is is_right

@@ -1,0 +1,124 @@
+"""The demo's data set: the same for a seed, rightly labelled, and free of what is to stay unseen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("skimage")
+pytest.importorskip("matplotlib")
+
+from mlcycle.datasets.reading import fingerprint, read
+from mlcycle.demo import scenes
+from mlcycle.demo.backdrops import PHOTOGRAPHS
+from mlcycle.demo.photographs import UNSEEN, package_folder
+from mlcycle.errors import DataError
+
+
+@pytest.fixture(scope="module")
+def few() -> pytest.MonkeyPatch:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scenes, "TRAIN_SCENES", 24)
+        patch.setattr(scenes, "VAL_SCENES", 8)
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def built(few: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scenes") / "demo"
+    scenes.build_scenes(folder)
+    return folder
+
+
+@pytest.mark.parametrize(("split", "count"), [("train", 24), ("val", 8)])
+def test_a_split_is_read_with_its_faces_inside_its_photographs(built: Path, split: str, count: int) -> None:
+    photographs = read(built, split)
+
+    assert len(photographs) == count
+    boxes_N4 = np.concatenate([each.boxes_N4 for each in photographs])
+    assert len(boxes_N4) >= count
+    assert boxes_N4.min() >= 0
+    assert boxes_N4.max() <= scenes.SIDE
+    heights_N = boxes_N4[:, 3] - boxes_N4[:, 1]
+    assert heights_N.min() > 5
+    assert heights_N.max() > 3 * heights_N.min()
+    for each in photographs:
+        with Image.open(each.path) as scene:
+            assert scene.size == each.size == (scenes.SIDE, scenes.SIDE)
+
+
+def test_faces_do_not_hide_each_other(built: Path) -> None:
+    for each in read(built, "train"):
+        for index, box_4 in enumerate(each.boxes_N4):
+            others_N4 = np.delete(each.boxes_N4, index, axis=0)
+            shared_N2 = np.minimum(box_4[2:], others_N4[:, 2:]) - np.maximum(box_4[:2], others_N4[:, :2])
+            assert not (shared_N2 > 0).all(axis=1).any()
+
+
+def test_a_seed_gives_the_same_scenes_and_another_seed_others(
+    few: pytest.MonkeyPatch, built: Path, tmp_path: Path
+) -> None:
+    scenes.build_scenes(tmp_path / "again")
+    scenes.build_scenes(tmp_path / "other", seed=2)
+
+    assert fingerprint(read(tmp_path / "again", "train")) == fingerprint(read(built, "train"))
+    assert (tmp_path / "again/images/val/0003.jpg").read_bytes() == (built / "images/val/0003.jpg").read_bytes()
+    assert fingerprint(read(tmp_path / "other", "train")) != fingerprint(read(built, "train"))
+
+
+def test_a_complete_folder_is_left_alone_and_another_is_refused(
+    few: pytest.MonkeyPatch, built: Path, tmp_path: Path
+) -> None:
+    scene = built / "images/train/0000.jpg"
+    before = scene.stat().st_mtime_ns
+
+    assert "complete already" in scenes.build_scenes(built)
+    assert scene.stat().st_mtime_ns == before
+    (tmp_path / "mine.txt").write_text("keep me")
+    with pytest.raises(DataError, match="something else"):
+        scenes.build_scenes(tmp_path)
+    assert [each.name for each in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_what_breaks_off_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scenes, "compose_scene", fail)
+
+    with pytest.raises(KeyboardInterrupt):
+        scenes.build_scenes(tmp_path / "demo")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_training_and_validation_share_no_face_and_no_piece_of_a_backdrop() -> None:
+    train, val = scenes.load_material(training=True), scenes.load_material(training=False)
+
+    assert len(train.faces_N2525) == scenes.TRAIN_FACES
+    assert len(train.faces_N2525) + len(val.faces_N2525) == 100
+    for name in ("faces_N2525", "others_N2525"):
+        distinct = {each.tobytes() for each in getattr(train, name)}
+        assert distinct.isdisjoint(each.tobytes() for each in getattr(val, name))
+    for left, right, name in zip(train.backdrops.parts, val.backdrops.parts, PHOTOGRAPHS, strict=True):
+        with Image.open(package_folder("skimage") / "data" / name) as whole:
+            smaller = min(1.0, 800 / max(whole.size))
+            assert left.width + right.width == round(whole.width * smaller)
+
+
+def test_the_unseen_photographs_are_no_backdrops() -> None:
+    def look(picture: Image.Image) -> np.ndarray:
+        small_1616 = np.asarray(picture.convert("L").resize((16, 16)), np.float64)
+        return (small_1616 - small_1616.mean()) / small_1616.std()
+
+    folder = package_folder("skimage") / "data"
+    unseen = [package_folder(each.package) / each.path for each in UNSEEN] + [folder / "camera.png"]
+
+    for path in unseen:
+        with Image.open(path) as photograph:
+            kept = look(photograph)
+        for name in PHOTOGRAPHS:
+            with Image.open(folder / name) as backdrop:
+                assert np.corrcoef(kept.ravel(), look(backdrop).ravel())[0, 1] < 0.9, (path.name, name)

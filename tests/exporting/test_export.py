@@ -1,0 +1,80 @@
+"""Variants: sealed, named after their parent, and in agreement with it; else not written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+onnx = pytest.importorskip("onnx")
+
+from tiny_model import GREEN, write_tiny_model  # noqa: E402
+
+from mlcycle.artifact.seal import read_sealed  # noqa: E402
+from mlcycle.exporting.float16 import to_float16  # noqa: E402
+from mlcycle.inference.detect import load_detector  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def convolution() -> onnx.ModelProto:
+    """Three convolutions between a scaling before and a sum behind."""
+    text = """
+    <ir_version: 10, opset_import: ["" : 18]>
+    three (float[1, 3, 32, 32] x) => (float[1, 4, 32, 32] y)
+    <float[4, 3, 3, 3] a, float[4, 4, 3, 3] b, float[4, 4, 3, 3] c>
+    {
+        half = Constant<value_float = 0.5>()
+        scaled = Mul(x, half)
+        one = Conv<pads = [1, 1, 1, 1]>(scaled, a)
+        two = Conv<pads = [1, 1, 1, 1]>(one, b)
+        three = Conv<pads = [1, 1, 1, 1]>(two, c)
+        y = Add(three, three)
+    }
+    """
+    import numpy as np
+
+    model = onnx.parser.parse_model(text)
+    random = np.random.default_rng(0)
+    del model.graph.initializer[:]
+    for name, inputs in (("a", 3), ("b", 4), ("c", 4)):
+        weights = random.normal(size=(4, inputs, 3, 3)).astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(weights, name))
+    return model
+
+
+def test_what_lies_between_the_first_and_the_last_convolution_is_halved(convolution: onnx.ModelProto) -> None:
+    half = to_float16(convolution)
+    types = {weights.name: weights.data_type for weights in half.graph.initializer}
+    assert types == {"a": onnx.TensorProto.FLOAT, "b": onnx.TensorProto.FLOAT16, "c": onnx.TensorProto.FLOAT16}
+    for value in (*half.graph.input, *half.graph.output):
+        assert value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    assert convolution.graph.initializer[1].data_type == onnx.TensorProto.FLOAT  # the parent is left alone
+
+
+def test_a_variant_names_its_parent_and_is_no_parent_itself(tmp_path: Path, astronaut: Path, mlcycle: Callable) -> None:
+    from PIL import Image
+
+    photo = tmp_path / "photo.png"
+    picture = Image.open(astronaut).convert("RGB")
+    picture.paste(GREEN, (100, 120, 180, 220))
+    picture.save(photo)
+    parent, child = write_tiny_model(tmp_path / "parent.onnx"), tmp_path / "half.onnx"
+    outcome = mlcycle("export", parent, "--photos", photo, "-o", child)
+    assert outcome.code == 0, outcome.err
+    contract = load_detector(child).contract
+    assert contract.precision == "float16"
+    assert contract.parent == read_sealed(parent).sha256
+    assert outcome.out.split()[0] == read_sealed(child).sha256
+    again = mlcycle("export", child, "--photos", photo)
+    assert again.code == 4
+    assert "variant" in again.err
+
+
+def test_a_variant_that_finds_nothing_to_compare_is_not_written(
+    tmp_path: Path, astronaut: Path, mlcycle: Callable
+) -> None:
+    parent = write_tiny_model(tmp_path / "parent.onnx")
+    outcome = mlcycle("export", "fp16", parent, "--photos", astronaut, "-o", tmp_path / "half.onnx")
+    assert outcome.code == 5
+    assert not (tmp_path / "half.onnx").exists()

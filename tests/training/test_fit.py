@@ -1,0 +1,142 @@
+"""Training as a whole: the same seed gives the same weights, a stopped run goes on as if it had not been stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from conftest import environment  # noqa: E402
+from filelock import FileLock  # noqa: E402
+
+from mlcycle.errors import DeviceError, InputError, TrainingDivergedError  # noqa: E402
+from mlcycle.training import checkpoint  # noqa: E402
+from mlcycle.training.device import choose_device  # noqa: E402
+from mlcycle.training.fit import fit  # noqa: E402
+from mlcycle.training.recipe_file import load  # noqa: E402
+
+pytestmark = pytest.mark.training
+pytest_plugins = ("small_run",)
+
+
+def tensors(run: Path, name: str = "step-00000006.safetensors") -> dict[str, torch.Tensor]:
+    return checkpoint.load(run / "checkpoints" / name)[0]
+
+
+def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    different = [name for name, value in one.items() if not torch.equal(value, other[name])]
+    assert different == []
+
+
+def test_the_same_seed_gives_the_same_weights(recipe_path: Path, finished_run: Path, tmp_path: Path) -> None:
+    fit(load(recipe_path), tmp_path / "again", device="cpu", quiet=True)
+    assert_equal(tensors(finished_run), tensors(tmp_path / "again"))
+
+
+def test_another_seed_or_number_of_workers(recipe_path: Path, finished_run: Path, tmp_path: Path) -> None:
+    fit(load(recipe_path, ["schedule.workers=0"]), tmp_path / "alone", device="cpu", quiet=True)
+    assert_equal(tensors(finished_run), tensors(tmp_path / "alone"))
+    fit(load(recipe_path, ["seed=4"]), tmp_path / "other", device="cpu", quiet=True)
+    assert not torch.equal(tensors(finished_run)["model.stem.convolution.weight"],
+                           tensors(tmp_path / "other")["model.stem.convolution.weight"])  # fmt: skip
+
+
+def test_a_run_resumed_from_its_middle_ends_with_the_same_weights(
+    recipe_path: Path, finished_run: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "half"
+    recipe = load(recipe_path)
+    fit(recipe, run, device="cpu", quiet=True)
+    newest = run / "checkpoints" / "step-00000006.safetensors"
+    newest.write_bytes(newest.read_bytes()[:1000])  # a checkpoint that a crash cut short: the one before counts
+    fit(recipe, run, device="cpu", resume=True, quiet=True)
+    assert_equal(tensors(finished_run), tensors(run))
+    entries = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    evaluated = [entry["step"] for entry in entries if "average_precision" in entry]
+    assert evaluated == [3, 6]
+
+
+@pytest.mark.parametrize(("signal_number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_the_run_goes_on(
+    recipe_path: Path, tmp_path: Path, signal_number: signal.Signals, code: int
+) -> None:
+    run = tmp_path / "run"
+    words = [sys.executable, "-m", "mlcycle", "train"]
+    start = [*words, str(recipe_path), "--device", "cpu", "--out", str(run), "schedule.steps=100000"]
+    process = subprocess.Popen(start, env=environment(), stderr=subprocess.PIPE, text=True, stdout=subprocess.DEVNULL)
+    for _ in range(600):
+        if process.poll() is not None or ((run / "metrics.jsonl").exists() and (run / "metrics.jsonl").stat().st_size):
+            break
+        time.sleep(0.1)
+    os.kill(process.pid, signal_number)
+    _, talk = process.communicate(timeout=60)
+    assert process.returncode == code, talk
+    assert "the run is saved" in talk
+    assert "--resume" in talk
+    newest = max((run / "checkpoints").glob("step-*.safetensors"))
+    stopped_at = checkpoint.load(newest)[1].step
+    assert f"at step {stopped_at} of 100000" in talk
+    (run / "recipe.yaml").write_text(
+        (run / "recipe.yaml").read_text().replace("steps: 100000", f"steps: {stopped_at + 2}")
+    )
+    fit(load(run / "recipe.yaml"), run, device="cpu", resume=True, quiet=True)
+    assert checkpoint.load(run / "checkpoints" / f"step-{stopped_at + 2:08d}.safetensors")[1].step == stopped_at + 2
+
+
+def test_the_run_folder_says_how_it_came_about(finished_run: Path, recipe_path: Path) -> None:
+    assert load(finished_run / "recipe.yaml") == load(recipe_path)
+    environment = json.loads((finished_run / "environment.json").read_text())
+    assert environment["data"]["train_photographs"] == 12
+    assert environment["data"]["train_faces"] == 8
+    assert len(environment["data"]["fingerprint"]) == 64
+    assert environment["packages"]["torch"] == torch.__version__
+    last = json.loads((finished_run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["step"] == 6
+    page = (finished_run / "report.html").read_text()
+    assert "<svg" in page
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+def test_a_folder_in_use_and_a_folder_that_exists_are_refused(
+    recipe_path: Path, finished_run: Path, tmp_path: Path
+) -> None:
+    recipe = load(recipe_path)
+    with pytest.raises(InputError, match="exists already"):
+        fit(recipe, finished_run, device="cpu", quiet=True)
+    run = tmp_path / "busy"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "recipe.yaml").write_text("name: busy")
+    with FileLock(run / "lock"), pytest.raises(InputError, match="in use"):
+        fit(recipe, run, device="cpu", resume=True, quiet=True)
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_batch(recipe_path: Path, tmp_path: Path) -> None:
+    recipe = load(recipe_path, ["schedule.learning_rate=1e+30", "schedule.warmup_steps=0"])
+    with pytest.raises(TrainingDivergedError, match=r"not finite at step [2-6] .*samples \d+ to \d+: train/\d+\.jpg, "):
+        fit(recipe, tmp_path / "run", device="cpu", quiet=True)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_a_device_that_is_not_there_is_an_error_and_leaves_no_folder(recipe_path: Path, tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="cuda"):
+        fit(load(recipe_path), tmp_path / "run", device="cuda", quiet=True)
+    assert not (tmp_path / "run").exists()
+    assert choose_device("auto").type in ("mps", "cpu")
+
+
+def test_learning_lowers_the_loss(recipe_path: Path, tmp_path: Path) -> None:
+    recipe = load(recipe_path, ["schedule.steps=60", "schedule.evaluate_every=60", "schedule.learning_rate=0.004"])
+    fit(recipe, tmp_path / "run", device="cpu", quiet=True)
+    entries = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    losses = [entry["loss"] for entry in entries if "loss" in entry]
+    assert losses[-1] < 0.9 * losses[0]

@@ -1,0 +1,155 @@
+"""Freezing: one run, one file, whose answers are those of training; else none."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from mlcycle.artifact.seal import read_sealed  # noqa: E402
+from mlcycle.errors import GateError  # noqa: E402
+from mlcycle.inference.detect import load_detector  # noqa: E402
+from mlcycle.parity import TRAINING_TRACE, Tolerance, Ways, check  # noqa: E402
+
+pytestmark = pytest.mark.training
+pytest_plugins = ("small_run",)
+
+
+@pytest.fixture(scope="module")
+def frozen(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from mlcycle.cli import run
+
+    path = tmp_path_factory.mktemp("models") / "tiny.onnx"
+    assert run(["freeze", str(finished_run), "-o", str(path)]) == 0
+    return path
+
+
+def test_the_file_is_read_only_sealed_and_named_by_its_digest(frozen: Path) -> None:
+    sealed = read_sealed(frozen)
+    assert stat.S_IMODE(frozen.stat().st_mode) & 0o222 == 0
+    beside = frozen.with_name("tiny.onnx.sha256").read_text()
+    assert beside == f"{sealed.sha256}  tiny.onnx\n"
+    assert hashlib.sha256(frozen.read_bytes()).hexdigest() == sealed.sha256
+
+
+def test_freezing_twice_gives_the_same_bytes(
+    frozen: Path, finished_run: Path, tmp_path: Path, mlcycle: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = mlcycle("freeze", finished_run)
+    assert outcome.code == 0
+    digest, path = outcome.out.split()
+    assert (tmp_path / path).read_bytes() == frozen.read_bytes()
+    assert Path(path).name == f"tiny-{digest[:12]}.onnx"
+
+
+def test_another_file_is_never_overwritten(finished_run: Path, tmp_path: Path, mlcycle: Callable) -> None:
+    target = tmp_path / "taken.onnx"
+    target.write_text("somebody's work")
+    outcome = mlcycle("freeze", finished_run, "-o", target)
+    assert outcome.code == 3
+    assert target.read_text() == "somebody's work"
+    assert os.listdir(tmp_path) == ["taken.onnx"]
+
+
+def test_the_contract_says_where_the_model_comes_from(frozen: Path) -> None:
+    contract = load_detector(frozen).contract
+    assert contract.resize.long_side == 128
+    assert contract.training["recipe"]["name"] == "tiny"
+    assert contract.training["data"]["train_faces"] == 8
+    assert contract.training["step"] in (3, 6)
+    assert "held_out_average_precision_50" in contract.training
+    assert contract.landmarks == ("left_eye", "right_eye", "nose", "left_mouth_corner", "right_mouth_corner")
+
+
+CROOKED = """
+import sys
+import numpy as np
+import torch
+from mlcycle.training import photos, trace
+from mlcycle.training.network import FaceNetwork
+
+def decode():
+    whole = trace.open_photo
+    trace.open_photo = lambda path: whole(path).convert("L").convert("RGB")
+
+def orientation():
+    trace.upright_rgb = lambda image: image.convert("RGB")
+
+def resize():
+    trace.fit_long_side = lambda picture, side: np.asarray(picture.resize(
+        (max(1, int(picture.width * min(1, side / max(picture.size)) + 0.5)),
+         max(1, int(picture.height * min(1, side / max(picture.size)) + 0.5))), 0))
+
+def graph():
+    forward = FaceNetwork.forward
+    FaceNetwork.forward = lambda self, pixels: forward(self, pixels.flip(1))
+
+def selection():
+    whole = trace.trace
+    def shifted(*arguments):
+        found = whole(*arguments)
+        found["boxes"] = found["boxes"] + 1
+        return found
+    trace.trace = shifted
+
+{stage}()
+trace.main(*sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("stage", ["decode", "orientation", "resize", "graph", "selection"])
+def test_the_gate_names_the_stage_at_which_the_ways_part(
+    stage: str, finished_run: Path, frozen: Path, tmp_path: Path, astronaut: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import Image
+
+    turned = tmp_path / "turned.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(astronaut).save(turned, quality=95, exif=exif)
+    (tmp_path / "crooked.py").write_text(CROOKED.format(stage=stage))
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}")
+    ways = Ways((finished_run, frozen), ("crooked", "mlcycle.inference.trace"))
+    with pytest.raises(GateError, match=f"part at the stage '{stage}' on turned.jpg") as caught:
+        check(ways, [turned], Tolerance())
+    assert caught.value.exit_code == 5
+
+
+def test_a_file_that_fails_the_gate_is_not_written(
+    finished_run: Path, tmp_path: Path, mlcycle: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlcycle.training import freeze
+
+    honest = freeze.build_model
+
+    def with_other_weights(network: torch.nn.Module, contract: object) -> bytes:
+        with torch.no_grad():
+            network.answer.bias += 0.01
+        return honest(network, contract)
+
+    monkeypatch.setattr(freeze, "build_model", with_other_weights)
+    outcome = mlcycle("freeze", finished_run, "-o", tmp_path / "models" / "bad.onnx")
+    assert outcome.code == 5
+    assert "'graph'" in outcome.err
+    assert not (tmp_path / "models").exists()
+
+
+def test_ways_that_agree_say_how_far_apart_they_are(finished_run: Path, frozen: Path, astronaut: Path) -> None:
+    difference = check(Ways((finished_run, frozen)), [astronaut], Tolerance())
+    assert difference.faces > 0
+    assert difference.pixels < 0.05
+    assert difference.score < 1e-4
+
+
+def test_a_photograph_that_nobody_can_read_is_no_proof(finished_run: Path, frozen: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    with pytest.raises(GateError, match="no photograph could be read"):
+        check(Ways((finished_run, frozen), (TRAINING_TRACE, "mlcycle.inference.trace")), [broken], Tolerance())

@@ -1,0 +1,63 @@
+"""What the network is told about its answers."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from mlcycle.training import losses  # noqa: E402
+from mlcycle.training.network import grids  # noqa: E402
+
+pytestmark = pytest.mark.training
+
+
+def test_cells_in_ignored_boxes_are_told_nothing() -> None:
+    torch.manual_seed(1)
+    levels = grids(96, 128)
+    corner = torch.rand(12, 2) * 90
+    ignored = torch.cat((corner, corner + torch.rand(12, 2) * 60), dim=1)
+    picture = torch.arange(12) % 3
+    counts = losses.outside_ignored(ignored, picture, levels, batch=3)
+    for index in range(3):
+        expected = []
+        for grid in levels:
+            for row in range(grid.rows):
+                for column in range(grid.columns):
+                    x, y = (column + 0.5) * grid.stride, (row + 0.5) * grid.stride
+                    expected.append(not any(
+                        x1 <= x < x2 and y1 <= y < y2 for x1, y1, x2, y2 in ignored[picture == index].tolist()
+                    ))  # fmt: skip
+        assert counts[index].tolist() == expected
+
+
+def test_an_ignored_cell_costs_nothing_whatever_it_says() -> None:
+    target = torch.tensor([[0.8, 0.0, 0.0]])
+    counts = torch.tensor([[True, True, False]])
+    one = losses.score_loss(torch.tensor([[1.0, -2.0, -9.0]]), target, counts)
+    other = losses.score_loss(torch.tensor([[1.0, -2.0, 9.0]]), target, counts)
+    assert one == other > 0
+
+
+def test_a_score_that_equals_the_overlap_costs_nothing() -> None:
+    target = torch.tensor([[0.7, 0.2]])
+    assert losses.score_loss(torch.logit(target), target, torch.ones(1, 2, dtype=torch.bool)) < 1e-6
+
+
+def test_points_without_a_label_are_left_out() -> None:
+    faces = torch.tensor([[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 10.0]])
+    labels = torch.full((2, 5, 2), float("nan"))
+    labels[0, 0] = torch.tensor([3.0, 4.0])
+    guess = torch.zeros(2, 5, 2, requires_grad=True)
+    loss = losses.landmark_loss(guess, labels, faces)
+    loss.backward()
+    assert guess.grad is not None
+    assert torch.isfinite(guess.grad).all()
+    assert guess.grad[0, 0].abs().min() > 0
+    assert guess.grad.abs().sum() == guess.grad[0, 0].abs().sum()
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_box_loss_is_zero_for_perfect_boxes_and_for_none(count: int) -> None:
+    boxes = torch.tensor([[1.0, 2.0, 30.0, 40.0]]).repeat(count, 1)
+    assert losses.box_loss(boxes, boxes).item() == pytest.approx(0, abs=1e-6)
