@@ -219,7 +219,11 @@ def _load(path: Path) -> Trace:
 
 def _run(module: str, subject: Path, listing: Path, folder: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", module, subject, listing, folder], capture_output=True, text=True, errors="replace", check=False
+        [sys.executable, "-m", module, subject, listing, folder],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]

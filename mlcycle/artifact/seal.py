@@ -56,7 +56,9 @@ def read_sealed(path: Path) -> SealedBytes:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise ModelFileError(f"there is no model file {path}", "name one with --model, or make one: mlcycle freeze RUN") from None
+        raise ModelFileError(
+            f"there is no model file {path}", "name one with --model, or make one: mlcycle freeze RUN"
+        ) from None
     except OSError as problem:
         raise ModelFileError(f"the model file {path} cannot be read: {problem.strerror}") from None
     digest = hashlib.sha256(data).hexdigest()
@@ -64,10 +66,13 @@ def read_sealed(path: Path) -> SealedBytes:
     body, seal = data[:-SEAL_LENGTH], data[-SEAL_LENGTH:]
     if len(data) <= SEAL_LENGTH or not _is_hex(seal):
         raise ModelFileError(
-            f"{path} is cut short, or is not a model file that mlcycle froze", "fetch it again, or run: mlcycle freeze RUN"
+            f"{path} is cut short, or is not a model file that mlcycle froze",
+            "fetch it again, or run: mlcycle freeze RUN",
         )
     if hashlib.sha256(body).hexdigest().encode() != seal:
-        raise ModelFileError(f"{path} is damaged: its bytes do not match its seal", "fetch it again, or freeze it again")
+        raise ModelFileError(
+            f"{path} is damaged: its bytes do not match its seal", "fetch it again, or freeze it again"
+        )
     return SealedBytes(data, digest, path)
 
 
@@ -92,7 +97,9 @@ def write_sealed(data: bytes, path: Path) -> str:
             digest_path(path), f"{digest}  {path.name}\n".encode(), "remove it if it belongs to no file any more"
         )
     except OSError as problem:
-        raise InputError(f"{path} cannot be written: {problem.strerror or problem}", "choose another place with -o") from None
+        raise InputError(
+            f"{path} cannot be written: {problem.strerror or problem}", "choose another place with -o"
+        ) from None
     return digest
 
 
@@ -136,7 +143,8 @@ def _check_beside(path: Path, digest: str) -> None:
         expected = []
     if not expected or expected[0].lower() != digest:
         raise ModelFileError(
-            f"{path} is not the file that {beside.name} names", "fetch both again; do not use this file until they agree"
+            f"{path} is not the file that {beside.name} names",
+            "fetch both again; do not use this file until they agree",
         )
 
 

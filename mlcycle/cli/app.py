@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from typing import Annotated, Any
 
 import typer
@@ -60,9 +60,6 @@ def root(
 
 def _register() -> None:
     for name, file in COMMANDS.items():
-        # A room that is not built yet has no door.
-        if importlib.util.find_spec(f"mlcycle.cli.{file}") is None:
-            continue
         module = importlib.import_module(f"mlcycle.cli.{file}")
         if hasattr(module, "app"):
             app.add_typer(module.app, name=name)

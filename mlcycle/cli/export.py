@@ -22,11 +22,15 @@ def fp16(
     file: Annotated[Path, typer.Argument(help="The model file that `mlcycle freeze` wrote.", show_default=False)],
     photos: Annotated[
         list[Path],
-        typer.Option(help="A photograph, or a folder of them: parent and variant must agree on these.", show_default=False),
+        typer.Option(
+            help="A photograph, or a folder of them: parent and variant must agree on these.", show_default=False
+        ),
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="The file to write. Default: beside FILE, NAME-float16-DIGEST.onnx.", show_default=False),
+        typer.Option(
+            "--out", "-o", help="The file to write. Default: beside FILE, NAME-float16-DIGEST.onnx.", show_default=False
+        ),
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="How many photographs to compare on.")] = 32,
 ) -> None:

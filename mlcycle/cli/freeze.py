@@ -19,7 +19,10 @@ def freeze(
     ] = None,
     photos: Annotated[
         list[Path] | None,
-        typer.Option(help="A photograph, or a folder of them, to compare both ways on. Default: held-out ones of the run.", show_default=False),
+        typer.Option(
+            help="A photograph, or a folder of them, to compare both ways on. Default: held-out ones of the run.",
+            show_default=False,
+        ),
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="How many photographs to compare both ways on.")] = 32,
 ) -> None:

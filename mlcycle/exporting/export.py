@@ -31,7 +31,11 @@ class Exported:
 
 
 def export(
-    source: Path, target: Path | None, photos: Sequence[Path], precision: str, convert: Callable[[onnx.ModelProto], onnx.ModelProto]
+    source: Path,
+    target: Path | None,
+    photos: Sequence[Path],
+    precision: str,
+    convert: Callable[[onnx.ModelProto], onnx.ModelProto],
 ) -> Exported:
     """Makes a variant of a model file.
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mlcycle.training.network import Grid
+from mlcycle.training.grid import Grid
 
 # Cells considered on each side of the one that holds a face's middle: 5 x 5 on every grid.
 REACH = 2

@@ -32,7 +32,9 @@ class Progress:
     best_step: int = 0
 
 
-def save(path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+def save(
+    path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+) -> None:
     """Writes a checkpoint to a sibling and renames it, so that a readable one never gives way to a broken one."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
@@ -62,9 +64,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], Progress]:
         raise DataError(f"the checkpoint {path} cannot be read: {problem}", "resume from an earlier one") from None
 
 
-def restore(
-    tensors: dict[str, Tensor], model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
-) -> None:
+def restore(tensors: dict[str, Tensor], model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Puts a checkpoint's tensors back where `save` took them from.
 
     Raises:
@@ -78,7 +78,9 @@ def restore(
         slots = {each.removeprefix(prefix): value for each, value in tensors.items() if each.startswith(prefix)}
         if slots:
             optimizer.state[parameter] = {
-                slot: value.clone() if slot == "step" else value.to(parameter.device).to(memory_format=_format(parameter))
+                slot: value.clone()
+                if slot == "step"
+                else value.to(parameter.device).to(memory_format=_format(parameter))
                 for slot, value in slots.items()
             }
 

@@ -99,7 +99,10 @@ def sparkline(values: list[float], width: int = 30) -> str:
     """Draws a list of numbers as one line of blocks, averaged into `width` columns."""
     if len(values) < 2:
         return ""
-    groups = [values[len(values) * i // width : max(len(values) * (i + 1) // width, len(values) * i // width + 1)] for i in range(width)]
+    groups = [
+        values[len(values) * i // width : max(len(values) * (i + 1) // width, len(values) * i // width + 1)]
+        for i in range(width)
+    ]
     means = [sum(group) / len(group) for group in groups if group]
     low, high = min(means), max(means)
     return "".join(SPARKS[min(7, int((mean - low) / ((high - low) or 1) * 8))] for mean in means)

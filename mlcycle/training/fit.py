@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
@@ -22,15 +23,17 @@ from mlcycle.training.augment import augment
 from mlcycle.training.checkpoint import Progress
 from mlcycle.training.device import choose_device, describe, share_processors
 from mlcycle.training.display import Display
+from mlcycle.training.grid import grids
 from mlcycle.training.material import Material, gather
 from mlcycle.training.meter import Meter
-from mlcycle.training.network import FaceNetwork, grids
+from mlcycle.training.network import FaceNetwork
 from mlcycle.training.optimisation import follow, learning_rate, make_optimizer
 from mlcycle.training.recipe import Recipe
 from mlcycle.training.recipe_file import dump
 from mlcycle.training.report import render_report
 from mlcycle.training.run_folder import BEST, ENVIRONMENT, RECIPE, REPORT, RunFolder, describe_environment
 from mlcycle.training.samples import Batch, Numbers, Samples, collate
+from mlcycle.training.selection import select
 from mlcycle.training.stopping import StopRequest, leave_signals_to_the_parent
 
 REPORT_EVERY = 20
@@ -47,7 +50,9 @@ class FitResult:
     best_step: int
 
 
-def fit(recipe: Recipe, run_folder: Path, *, device: str = "auto", resume: bool = False, quiet: bool = False) -> FitResult:
+def fit(
+    recipe: Recipe, run_folder: Path, *, device: str = "auto", resume: bool = False, quiet: bool = False
+) -> FitResult:
     """Trains a network by a recipe.
 
     Args:
@@ -168,7 +173,9 @@ class _Run:
         pairs = assign(logits.detach(), boxes.detach(), self.grids, batch.faces_M4, batch.picture_M)
         target = torch.zeros_like(logits, dtype=torch.float32)
         target[pairs.picture_P, pairs.cell_P] = pairs.iou_P.clamp(min=1e-3)
-        counts = losses.outside_ignored(batch.ignored_I4, batch.ignored_picture_I, self.grids, len(logits)) | (target > 0)
+        counts = losses.outside_ignored(batch.ignored_I4, batch.ignored_picture_I, self.grids, len(logits)) | (
+            target > 0
+        )
         faces = batch.faces_M4[pairs.face_P]
         points = logits.new_zeros(())
         if self.recipe.model.landmarks:
@@ -193,7 +200,7 @@ class _Run:
     def _evaluate(self, stop: StopRequest) -> dict[str, float]:
         """Scores the average on the held-out photographs and keeps it if it is the best so far."""
         photographs = self.material.held_out
-        found = held_out.predict(self.average, photographs, self.recipe.inference, self.device, stop=lambda: bool(stop))
+        found = self._find_faces(stop)
         if stop:
             return {}
         truths = [(each.boxes_N4, each.ignore_N) for each in photographs]
@@ -202,6 +209,21 @@ class _Run:
             self.progress = replace(self.progress, best_score=result.ap50, best_step=self.progress.step)
             self._save(self.folder.checkpoints / BEST)
         return {"average_precision": result.ap, "average_precision_50": result.ap50}
+
+    @torch.no_grad()
+    def _find_faces(self, stop: StopRequest) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Returns boxes_N4 (photo pixels) and scores_N for each held-out photograph, fewer when stopped."""
+        rule = self.recipe.inference
+        selection = (rule.score_floor, rule.iou_threshold, rule.max_faces)
+        found: list[tuple[np.ndarray, np.ndarray]] = []
+        for pictures, frames in held_out.batches(self.material.held_out, rule.long_side):
+            if stop:
+                break
+            answers = self.average(pictures.to(self.device).float().contiguous(memory_format=torch.channels_last))
+            for index, frame in enumerate(frames):
+                boxes, scores, _ = select(*(each[index] for each in answers), size=frame.size, rule=selection)
+                found.append((frame.to_photograph(boxes), scores.cpu().numpy()))
+        return found
 
     def _batches(self) -> DataLoader:
         schedule = self.recipe.schedule
@@ -226,7 +248,9 @@ class _Run:
             self.folder.forget_metrics_after(self.progress.step)
             return path
         if problems:
-            raise DataError(f"no checkpoint of {self.folder.path} can be read; the newest: {problems[0]}", "train again")
+            raise DataError(
+                f"no checkpoint of {self.folder.path} can be read; the newest: {problems[0]}", "train again"
+            )
         self.folder.forget_metrics_after(0)
         return None
 
@@ -238,7 +262,11 @@ class _Run:
         checkpoint.save(path, self.model, self.average, self.optimizer, self.progress)
 
     def _write_report(self) -> None:
-        figures = {"recipe": self.recipe.model_dump(), "environment": self.folder.environment(), **asdict(self.progress)}
+        figures = {
+            "recipe": self.recipe.model_dump(),
+            "environment": self.folder.environment(),
+            **asdict(self.progress),
+        }
         self.folder.write(REPORT, render_report(self.folder.path.name, self.folder.metrics(), figures))
 
     def _title(self) -> str:
@@ -253,4 +281,3 @@ class _Run:
 
 def _named(parts: losses.LossParts) -> dict[str, torch.Tensor]:
     return {"score": parts.score, "box": parts.box, "landmark": parts.landmarks}
-

@@ -10,6 +10,7 @@ import copy
 import io
 import warnings
 from contextlib import redirect_stdout
+from typing import TYPE_CHECKING
 
 import onnx
 import torch
@@ -18,7 +19,9 @@ from torch import Tensor, nn
 
 from mlcycle.artifact.contract import INPUT, Contract
 from mlcycle.artifact.packing import pack
-from mlcycle.training.network import FaceNetwork, decode
+
+if TYPE_CHECKING:
+    from mlcycle.training.network import FaceNetwork
 
 OPSET = 18
 IR_VERSION = 10
@@ -98,7 +101,7 @@ class _Frozen(nn.Module):
         self.network = network
 
     def forward(self, pixels_B3HW: Tensor) -> tuple[Tensor, ...]:
-        logits, boxes, landmarks = decode(self.network.answers(pixels_B3HW), self.network.landmarks)
+        logits, boxes, landmarks = self.network.decode(self.network.answers(pixels_B3HW))
         found = (boxes, logits.sigmoid())
         return (*found, landmarks.flatten(2)) if self.network.landmarks else found
 
@@ -136,10 +139,10 @@ def selection_text(contract: Contract) -> str:
     )
 
 
-def _export(module: nn.Module) -> onnx.ModelProto:
+def _export(module: _Frozen) -> onnx.ModelProto:
     """Exports for any batch and any multiples of 32, and takes out what names this machine or this process."""
     batch, rows, columns = (torch.export.Dim(name, min=1, max=4096) for name in ("batch", "rows", "columns"))
-    names = ["all_boxes_out", "all_scores_out", "all_landmarks_out"][: 3 if module.network.landmarks else 2]  # type: ignore[union-attr]
+    names = ["all_boxes_out", "all_scores_out", "all_landmarks_out"][: 3 if module.network.landmarks else 2]
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(

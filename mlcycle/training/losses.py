@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.ops import generalized_box_iou_loss
 
-from mlcycle.training.network import Grid
+from mlcycle.training.grid import Grid
 
 # A miss of this share of the face's size is where the landmark loss turns from square to straight.
 LANDMARK_TURN = 0.05

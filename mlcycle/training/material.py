@@ -76,7 +76,9 @@ def _read(source: Source) -> list[LabelledPhotograph]:
     photographs = read(source.path, source.split)
     unknown = set(source.leave_out) - {each.name for each in photographs}
     if unknown:
-        raise DataError(f"{source.path} has no photograph {sorted(unknown)[0]} to leave out", "see data.train in the recipe")
+        raise DataError(
+            f"{source.path} has no photograph {sorted(unknown)[0]} to leave out", "see data.train in the recipe"
+        )
     return [each for each in photographs if each.name not in source.leave_out]
 
 

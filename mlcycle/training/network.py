@@ -8,39 +8,20 @@ depthwise ones because a CPU runs several times their arithmetic in the same tim
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-STRIDES = (8, 16, 32)
+from mlcycle.training.grid import STRIDES
+
 POINTS = 5
 # A cell's first guess of "face": rare, so that the many empty cells do not drown the first steps (Lin et al. 2017,
 # "Focal Loss for Dense Object Detection").
 PRIOR = 0.01
 # exp() of this many is a side of 400 strides: larger than any picture, and far from overflow.
 LARGEST_LOGARITHM = 6.0
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """One level's cells: `rows` x `columns` of `stride` pixels, the first of them at index `start` among all cells."""
-
-    stride: int
-    rows: int
-    columns: int
-    start: int
-
-
-def grids(height: int, width: int) -> tuple[Grid, ...]:
-    """Returns the grids of an input of these sizes in pixels, which must be multiples of 32."""
-    found, start = [], 0
-    for stride in STRIDES:
-        found.append(Grid(stride, height // stride, width // stride, start))
-        start += found[-1].rows * found[-1].columns
-    return tuple(found)
 
 
 class ConvolutionBlock(nn.Module):
@@ -109,8 +90,7 @@ class FaceNetwork(nn.Module):
             boxes_BA4: x1 y1 x2 y2 in input pixels, float32.
             landmarks_BAP2: x y in input pixels, float32; P is 5, or 0 without landmarks.
         """
-        answers = self.answers(images_B3HW / 255)
-        return decode(answers, self.landmarks)
+        return self.decode(self.answers(images_B3HW / 255))
 
     def answers(self, scaled_B3HW: Tensor) -> list[Tensor]:
         """Returns the head's raw maps for the three grids, for pixels from 0 to 1."""
@@ -127,6 +107,27 @@ class FaceNetwork(nn.Module):
             merged.append(smooth(here))
         return [self.answer(self.head(each)) for each in reversed(merged)]
 
+    def decode(self, answers: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Turns the head's raw maps into logits_BA, boxes_BA4 and landmarks_BAP2 in input pixels (see `forward`).
+
+        A cell's place is its middle; the four sides are exp(raw) strides away from it (as in Tian et al. 2019, "FCOS"), the
+        points raw strides.
+        """
+        logits, boxes, points = [], [], []
+        for answer, stride in zip(answers, STRIDES, strict=True):
+            raw = answer.float()
+            x, y = cell_centres(raw.shape[2], raw.shape[3], stride, raw.device)
+            left, top, right, bottom = (raw[:, 1:5].clamp(max=LARGEST_LOGARITHM).exp() * stride).unbind(1)
+            logits.append(raw[:, 0].flatten(1))
+            boxes.append(torch.stack((x - left, y - top, x + right, y + bottom), dim=-1).flatten(1, 2))
+            if self.landmarks:
+                offsets = raw[:, 5:] * stride
+                pairs = torch.stack((x + offsets[:, 0::2], y + offsets[:, 1::2]), dim=-1)
+                points.append(pairs.permute(0, 2, 3, 1, 4).flatten(1, 2))
+        logits_BA = torch.cat(logits, dim=1)
+        landmarks_BAP2 = torch.cat(points, dim=1) if self.landmarks else logits_BA.new_zeros((*logits_BA.shape, 0, 2))
+        return logits_BA, torch.cat(boxes, dim=1), landmarks_BAP2
+
     def fuse(self) -> None:
         """Makes each convolution and its normalisation one, and puts the division by 255 into the first layer.
 
@@ -137,28 +138,6 @@ class FaceNetwork(nn.Module):
                 module.fuse()
         with torch.no_grad():
             self.stem.convolution.weight /= 255
-
-
-def decode(answers: list[Tensor], landmarks: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Turns the head's raw maps into logits_BA, boxes_BA4 and landmarks_BAP2 in input pixels (see FaceNetwork.forward).
-
-    A cell's place is its middle; the four sides are exp(raw) strides away from it (as in Tian et al. 2019, "FCOS"), the
-    points raw strides.
-    """
-    logits, boxes, points = [], [], []
-    for answer, stride in zip(answers, STRIDES, strict=True):
-        raw = answer.float()
-        x, y = cell_centres(raw.shape[2], raw.shape[3], stride, raw.device)
-        left, top, right, bottom = (raw[:, 1:5].clamp(max=LARGEST_LOGARITHM).exp() * stride).unbind(1)
-        logits.append(raw[:, 0].flatten(1))
-        boxes.append(torch.stack((x - left, y - top, x + right, y + bottom), dim=-1).flatten(1, 2))
-        if landmarks:
-            offsets = raw[:, 5:] * stride
-            pairs = torch.stack((x + offsets[:, 0::2], y + offsets[:, 1::2]), dim=-1)
-            points.append(pairs.permute(0, 2, 3, 1, 4).flatten(1, 2))
-    logits_BA = torch.cat(logits, dim=1)
-    landmarks_BAP2 = torch.cat(points, dim=1) if landmarks else logits_BA.new_zeros((*logits_BA.shape, 0, 2))
-    return logits_BA, torch.cat(boxes, dim=1), landmarks_BAP2
 
 
 def cell_centres(rows: int, columns: int, stride: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -35,8 +35,12 @@ def render_report(name: str, metrics: Sequence[dict[str, Any]], figures: dict[st
         points = [(entry["step"], entry[key]) for entry in metrics if key in entry]
         if points:
             parts.append(f"<h2>{heading}</h2>{draw_curve(points, heading)}")
-    rows = "".join(f"<tr><td>{html.escape(key)}</td><td>{html.escape(str(value))}</td></tr>" for key, value in _flat(figures))
-    return PAGE.format(title=html.escape(f"Training report: {name}"), body="".join(parts) + f"<h2>Figures</h2><table>{rows}</table>")
+    rows = "".join(
+        f"<tr><td>{html.escape(key)}</td><td>{html.escape(str(value))}</td></tr>" for key, value in _flat(figures)
+    )
+    return PAGE.format(
+        title=html.escape(f"Training report: {name}"), body="".join(parts) + f"<h2>Figures</h2><table>{rows}</table>"
+    )
 
 
 def draw_curve(points: Sequence[tuple[float, float]], label: str) -> str:

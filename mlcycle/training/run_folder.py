@@ -1,12 +1,12 @@
 """The run folder: everything one training leaves behind, and who may write there.
 
-    runs/NAME/
-      recipe.yaml         the recipe as it was resolved, overrides included
-      environment.json    versions, device, git commit, data fingerprint
-      metrics.jsonl       one line per report: losses, rate, time spent waiting for data; scores when evaluated
-      checkpoints/        step-00001000.safetensors …, and best.safetensors
-      report.html         curves and figures, made when the run ends
-      lock                held while a process trains here
+runs/NAME/
+  recipe.yaml         the recipe as it was resolved, overrides included
+  environment.json    versions, device, git commit, data fingerprint
+  metrics.jsonl       one line per report: losses, rate, time spent waiting for data; scores when evaluated
+  checkpoints/        step-00001000.safetensors …, and best.safetensors
+  report.html         curves and figures, made when the run ends
+  lock                held while a process trains here
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             if any(self.path.iterdir()):
                 raise InputError(
-                    f"the run folder {self.path} exists already", "go on with it by --resume, or choose another with --out"
+                    f"the run folder {self.path} exists already",
+                    "go on with it by --resume, or choose another with --out",
                 )
             self.checkpoints.mkdir()
         except OSError as problem:
@@ -158,7 +159,9 @@ def _git_commit() -> str | None:
     here = Path(__file__).resolve().parent
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", here, *words], capture_output=True, text=True, check=True, timeout=10).stdout
+        return subprocess.run(
+            ["git", "-C", here, *words], capture_output=True, text=True, check=True, timeout=10
+        ).stdout
 
     try:
         if Path(git("rev-parse", "--show-toplevel").strip()) != here.parent.parent:

@@ -54,7 +54,8 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         moved = [
-            getattr(self, name).to(device, non_blocking=True) for name in Batch.__slots__[:-1]  # type: ignore[attr-defined]
+            getattr(self, name).to(device, non_blocking=True)
+            for name in Batch.__slots__[:-1]  # type: ignore[attr-defined]
         ]
         return Batch(*moved, names=self.names)
 
@@ -164,7 +165,9 @@ def _render(image: Image.Image, window: tuple[float, float, float], crop: int, s
     x2, y2 = min(size[0], left + crop / zoom), min(size[1], top + crop / zoom)
     target = [round((value - origin) * zoom) for value, origin in ((x1, left), (y1, top), (x2, left), (y2, top))]
     width, height = max(1, target[2] - target[0]), max(1, target[3] - target[1])
-    part = picture.resize((width, height), Image.Resampling.BILINEAR, box=(x1 * across, y1 * down, x2 * across, y2 * down))
+    part = picture.resize(
+        (width, height), Image.Resampling.BILINEAR, box=(x1 * across, y1 * down, x2 * across, y2 * down)
+    )
     if part.size == (crop, crop):
         return np.asarray(part)
     canvas = Image.new("RGB", (crop, crop))

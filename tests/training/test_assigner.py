@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from mlcycle.training.assigner import assign, pairwise_iou  # noqa: E402
-from mlcycle.training.network import grids  # noqa: E402
+from mlcycle.training.grid import grids  # noqa: E402
 
 pytestmark = pytest.mark.training
 

@@ -55,9 +55,7 @@ def test_any_size_gives_what_torch_gives(session: onnxruntime.InferenceSession, 
     images = pictures(1, *size)
     boxes, scores, landmarks = session.run(["boxes", "scores", "landmarks"], {"images": images})
     height, width = size
-    pixels = functional.pad(
-        torch.from_numpy(images).permute(0, 3, 1, 2).float(), (0, -width % 32, 0, -height % 32)
-    )
+    pixels = functional.pad(torch.from_numpy(images).permute(0, 3, 1, 2).float(), (0, -width % 32, 0, -height % 32))
     with torch.no_grad():
         answers = [each[0] for each in excited_network()(pixels)]
     expected = select(*answers, size=(width, height), rule=(0.1, 0.45, 30))

@@ -6,7 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from mlcycle.training.network import STRIDES, FaceNetwork, decode, grids  # noqa: E402
+from mlcycle.training.grid import STRIDES, grids  # noqa: E402
+from mlcycle.training.network import FaceNetwork  # noqa: E402
 
 pytestmark = pytest.mark.training
 
@@ -24,7 +25,7 @@ def test_every_cell_of_every_grid_answers(landmarks: bool) -> None:
 
 def test_a_silent_head_puts_boxes_of_two_strides_around_each_cell() -> None:
     answers = [torch.zeros(1, 15, 64 // stride, 96 // stride) for stride in STRIDES]
-    _, boxes, points = decode(answers, landmarks=True)
+    _, boxes, points = FaceNetwork(width=4, depth=1, landmarks=True).decode(answers)
     # First cell of the finest grid: its middle is at (4, 4), exp(0) strides of 8 to each side.
     assert boxes[0, 0].tolist() == [-4, -4, 12, 12]
     # Second cell of the second row of the coarsest grid: middle at (48, 48).
@@ -43,6 +44,6 @@ def test_a_fused_network_answers_as_the_unfused_one() -> None:
     pixels = torch.rand(1, 3, 64, 96) * 255
     before = network(pixels)
     network.fuse()
-    after = decode(network.answers(pixels), landmarks=True)
+    after = network.decode(network.answers(pixels))
     for one, other in zip(before, after, strict=True):
         assert torch.allclose(one, other, atol=1e-4)

@@ -72,7 +72,7 @@ def test_mirroring_swaps_left_and_right_points(marked: dict[int, LabelledPhotogr
         sample = cut(marked[1], always, np.random.default_rng(number))
         for (left, right, *_), box in zip(sample.landmarks_N52, sample.faces_N4, strict=True):
             assert left[0] < right[0]
-            if 0 < box[0] and box[2] < 160:  # not clipped
+            if box[0] > 0 and box[2] < 160:  # not clipped
                 assert left[0] == pytest.approx(box[0], abs=0.01)
                 assert right[0] == pytest.approx(box[2], abs=0.01)
 

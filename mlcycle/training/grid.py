@@ -1,0 +1,26 @@
+"""The three grids of cells that the network answers on: the vocabulary of network, assigner and losses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+STRIDES = (8, 16, 32)
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """One level's cells: `rows` x `columns` of `stride` pixels, the first of them at index `start` among all cells."""
+
+    stride: int
+    rows: int
+    columns: int
+    start: int
+
+
+def grids(height: int, width: int) -> tuple[Grid, ...]:
+    """Returns the grids of an input of these sizes in pixels, which must be multiples of 32."""
+    found, start = [], 0
+    for stride in STRIDES:
+        found.append(Grid(stride, height // stride, width // stride, start))
+        start += found[-1].rows * found[-1].columns
+    return tuple(found)
