@@ -71,7 +71,7 @@ class TrainingDivergedError(MlcycleError):
     pass
 
 
-class Interrupted(MlcycleError):
+class Interrupted(MlcycleError):  # noqa: N818  (nothing went wrong)
     """Raised after an interrupted command has saved what it had; `signal_number` 2 exits 130, 15 exits 143."""
 
     def __init__(self, message: str, hint: str = "", signal_number: int = 2) -> None:

@@ -50,7 +50,7 @@ class Difference:
         )
 
 
-class StageDiffers(Exception):
+class StageDiffersError(Exception):
     """One stage gives something else on the two ways; `stage` is one of STAGES."""
 
     def __init__(self, stage: str, what: str) -> None:
@@ -107,7 +107,7 @@ def compare(ways: Ways, photos: Sequence[Path], folders: tuple[Path, Path], tole
         one, other = (_load(folder / f"{index:05d}.npz") for folder in folders)
         try:
             here = _compare_photo(one, other, ways, tolerance)
-        except StageDiffers as difference:
+        except StageDiffersError as difference:
             raise GateError(
                 f"{' and '.join(ways.names)} part at the stage {difference.stage!r} on {photo.name}: {difference.what}",
                 "this is a fault of the program or of a library's version, not of the photograph; nothing was written",
@@ -132,7 +132,7 @@ def _compare_photo(one: Trace, other: Trace, ways: Ways, tolerance: Tolerance) -
     if "error" in one or "error" in other:
         if ("error" in one) != ("error" in other):
             said = one.get("error", other.get("error"))
-            raise StageDiffers("decode", f"only one of the two could read it ({said})")
+            raise StageDiffersError("decode", f"only one of the two could read it ({said})")
         return Difference(0, 0, 0.0, 0.0)
     if "decode" in ways.stages:
         _same_pixels("decode", one, other, "decode")
@@ -153,17 +153,17 @@ def _compare_photo(one: Trace, other: Trace, ways: Ways, tolerance: Tolerance) -
 def _same_pixels(stage: str, one: Trace, other: Trace, key: str) -> None:
     shapes = [tuple(int(side) for side in each[f"{key}_shape"]) for each in (one, other)]
     if shapes[0] != shapes[1]:
-        raise StageDiffers(stage, f"{_size(shapes[0])} and {_size(shapes[1])}")
+        raise StageDiffersError(stage, f"{_size(shapes[0])} and {_size(shapes[1])}")
     if str(one[f"{key}_sha256"]) != str(other[f"{key}_sha256"]):
-        raise StageDiffers(stage, "the pixels are not the same")
+        raise StageDiffersError(stage, "the pixels are not the same")
 
 
 def _same_input(one: np.ndarray, other: np.ndarray) -> None:
     if one.shape != other.shape:
-        raise StageDiffers("resize", f"{_size(one.shape)} and {_size(other.shape)}")
+        raise StageDiffersError("resize", f"{_size(one.shape)} and {_size(other.shape)}")
     worst = int(np.abs(one.astype(np.int16) - other).max(initial=0))
     if worst:
-        raise StageDiffers("resize", f"pixels differ by up to {worst} of 255")
+        raise StageDiffersError("resize", f"pixels differ by up to {worst} of 255")
 
 
 def _same_boxes(
@@ -178,7 +178,7 @@ def _same_boxes(
     edge = max(least_score, min(scores.min(initial=1.0), other_scores.min(initial=1.0)))
     lonely = np.concatenate((np.delete(scores, mine), np.delete(other_scores, theirs)))
     if (lonely > edge + 2 * tolerance.score + NEAR_THRESHOLD).any():
-        raise StageDiffers(stage, f"{len(boxes)} and {len(others)} boxes, and not the same ones")
+        raise StageDiffersError(stage, f"{len(boxes)} and {len(others)} boxes, and not the same ones")
     mine, theirs = mine[counts], theirs[counts]
     pixels = _largest(boxes[mine], others[theirs])
     points, other_points = (each[f"{prefix}landmarks"] for each in traces)
@@ -187,14 +187,14 @@ def _same_boxes(
     score = _largest(scores[mine], other_scores[theirs])
     if pixels > tolerance.pixels or score > tolerance.score:
         allowed = f"at most {tolerance.pixels:g} px and {tolerance.score:g} are allowed"
-        raise StageDiffers(stage, f"boxes are {pixels:.3g} px and scores {score:.3g} apart; {allowed}")
+        raise StageDiffersError(stage, f"boxes are {pixels:.3g} px and scores {score:.3g} apart; {allowed}")
     return Difference(1, len(mine), pixels, score)
 
 
 def _pairs(
     boxes_N4: np.ndarray, others_M4: np.ndarray, scores_N: np.ndarray, scores_M: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the indices of boxes that are each other's nearest, in place first and in score where places are equal."""
+    """Returns the indices of boxes that are each other's nearest: in place, and in score where places are equal."""
     if not len(boxes_N4) or not len(others_M4):
         return np.zeros(0, np.intp), np.zeros(0, np.intp)
     apart_NM = np.abs(boxes_N4[:, None].astype(np.float64) - others_M4[None]).max(axis=2)

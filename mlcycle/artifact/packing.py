@@ -1,4 +1,4 @@
-"""Model + contract → the bytes of a sealed file. Takes an onnx.ModelProto without importing onnx, so that it costs nothing."""
+"""Model + contract → the bytes of a sealed file. It takes an onnx.ModelProto, and needs no onnx to do so."""
 
 from __future__ import annotations
 

@@ -48,7 +48,6 @@ def fp16(
 
     exported = export(file, out, files_of(photos)[:count], "float16", to_float16)
     console.say(f"parent and variant agree: {exported.difference}")
-    console.say(
-        f"exported: {exported.path} ({exported.size / 1e6:.2f} MB, {exported.size / exported.parent_size:.0%} of its parent, read-only)"
-    )
+    share = exported.size / exported.parent_size
+    console.say(f"exported: {exported.path} ({exported.size / 1e6:.2f} MB, {share:.0%} of its parent, read-only)")
     console.data(f"{exported.sha256}  {exported.path}")

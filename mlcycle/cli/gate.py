@@ -1,4 +1,4 @@
-"""The gate of `mlcycle freeze`: which photographs, and both ways over them. It stands at the door, since no room may see both."""
+"""The gate of `mlcycle freeze`: both ways over real photographs. It stands at the door: no room may see both."""
 
 from __future__ import annotations
 

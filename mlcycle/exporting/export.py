@@ -1,4 +1,4 @@
-"""The conductor of `mlcycle export`: a sealed file → a variant of it with a contract of its own. Read it top to bottom."""
+"""The conductor of `mlcycle export`: a sealed file → a variant with a contract of its own. Read it top to bottom."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VARIANT_TOLERANCE = Tolerance(pixels=2.0, score=0.02)
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A variant that was written: where, its sha256, its size and its parent's in bytes, and how far apart they answer."""
+    """A variant that was written: where, its sha256, its and its parent's size in bytes, how far apart they answer."""
 
     path: Path
     sha256: str

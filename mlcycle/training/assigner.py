@@ -1,4 +1,4 @@
-"""Which cells answer for which face: every face looks at the cells around its middle on all grids and takes the cheapest.
+"""Which cells answer for which face: every face looks at the cells around its middle and takes the cheapest.
 
 The rule is SimOTA's (Ge et al. 2021, "YOLOX"): the cost of a cell is how badly it scores and how badly its box fits,
 and a face that is easy to fit takes more cells than one that is not. It is computed here for the few cells near each

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -43,8 +43,7 @@ def save(
         tensors |= {f"optimizer.{names[parameter]}.{slot}": value for slot, value in slots.items()}
     state = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     temporary = path.with_name(f".{path.name}.part")
-    fields = {each: getattr(progress, each) for each in Progress.__slots__}  # type: ignore[attr-defined]
-    save_file(state, temporary, metadata={METADATA_KEY: json.dumps(fields)})
+    save_file(state, temporary, metadata={METADATA_KEY: json.dumps(asdict(progress))})
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.replace(path)

@@ -31,7 +31,7 @@ def choose_device(name: str) -> torch.device:
 def share_processors(device: torch.device, workers: int | None) -> int:
     """Divides the processors between arithmetic and reading photographs; returns how many workers read.
 
-    On a CPU, torch's threads wait for each other many times a step, and one that a reader pushes aside keeps all of them
+    On a CPU, torch's threads wait for each other many times a step, and one that a reader pushes aside keeps all
     waiting; so the readers get processors of their own. OMP_NUM_THREADS, where set, is left to decide.
     """
     processors = available_processors()

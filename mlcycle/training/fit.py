@@ -41,7 +41,7 @@ REPORT_EVERY = 20
 
 @dataclass(frozen=True, slots=True)
 class FitResult:
-    """What a finished run has to say: its folder, steps, seconds of training, and the best held-out AP with its step."""
+    """What a finished run has to say: its folder, steps, seconds of training, the best held-out AP50 and its step."""
 
     run_folder: Path
     steps: int
@@ -86,7 +86,7 @@ class _Run:
         self.workers = share_processors(device, recipe.schedule.workers)
         torch.manual_seed(recipe.seed)
         network = FaceNetwork(recipe.model.width, recipe.model.depth, recipe.model.landmarks)
-        self.model = network.to(device, memory_format=torch.channels_last)
+        self.model = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.model).eval()
         self.optimizer = make_optimizer(self.model, recipe.schedule)
         self.grids = grids(recipe.augment.crop, recipe.augment.crop)
@@ -194,7 +194,7 @@ class _Run:
         raise TrainingDivergedError(
             f"the loss is not finite at step {self.progress.step + 1} ({values}), in the batch of samples {first} to "
             f"{first + len(batch.names) - 1}: {', '.join(batch.names)}",
-            "check these labels (mlcycle train data check), or lower schedule.learning_rate; the last checkpoint is kept",
+            "check these labels (mlcycle train data check), or lower schedule.learning_rate; the run is kept",
         )
 
     def _evaluate(self, stop: StopRequest) -> dict[str, float]:

@@ -112,7 +112,7 @@ def build_model(network: FaceNetwork, contract: Contract) -> bytes:
     Args:
         network: trained; it is left as it is, a copy is fused and exported.
     """
-    fused = copy.deepcopy(network).cpu().float().eval().to(memory_format=torch.contiguous_format)
+    fused = copy.deepcopy(network).cpu().float().eval()
     fused.fuse()
     body = _export(_Frozen(fused))
     whole = compose.merge_models(_part(PRELUDE), body, io_map=[("pixels", "pixels_in")], name="face-detector")

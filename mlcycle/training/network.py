@@ -76,6 +76,7 @@ class FaceNetwork(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         nn.init.normal_(self.answer.weight, std=0.01)
+        assert self.answer.bias is not None
         with torch.no_grad():
             self.answer.bias[0] = -math.log((1 - PRIOR) / PRIOR)
 
@@ -108,10 +109,10 @@ class FaceNetwork(nn.Module):
         return [self.answer(self.head(each)) for each in reversed(merged)]
 
     def decode(self, answers: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Turns the head's raw maps into logits_BA, boxes_BA4 and landmarks_BAP2 in input pixels (see `forward`).
+        """Turns the head's raw maps into logits_BA, boxes_BA4 and landmarks_BAP2 in input pixels.
 
-        A cell's place is its middle; the four sides are exp(raw) strides away from it (as in Tian et al. 2019, "FCOS"), the
-        points raw strides.
+        A cell's place is its middle; the four sides are exp(raw) strides away from it, as in Tian et al. 2019 ("FCOS"),
+        the points raw strides.
         """
         logits, boxes, points = [], [], []
         for answer, stride in zip(answers, STRIDES, strict=True):

@@ -30,7 +30,7 @@ def learning_rate(step: int, rule: Schedule) -> float:
 
 @torch.no_grad()
 def follow(average: nn.Module, model: nn.Module, step: int, decay: float) -> None:
-    """Moves the average towards the model: slowly in the long run, quickly at first, when there is little to average."""
+    """Moves the average towards the model: slowly in the long run, quickly at first, with little to average yet."""
     weight = 1 - min(decay, (1 + step) / (10 + step))
     for kept, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
         if kept.is_floating_point():

@@ -81,7 +81,7 @@ def fit_long_side(picture: Image.Image, long_side: int) -> np.ndarray:
     """Makes a picture smaller, never larger, until its long side is `long_side` pixels; returns input_HW3 uint8."""
     width, height = picture.size
     scale = min(1.0, long_side / max(width, height))
-    size = tuple(max(1, math.floor(side * scale + 0.5)) for side in (width, height))
+    size = (max(1, math.floor(width * scale + 0.5)), max(1, math.floor(height * scale + 0.5)))
     if size != picture.size:
         picture = picture.resize(size, Image.Resampling.BILINEAR)
     return np.asarray(picture)

@@ -155,17 +155,19 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """Returns the commit of the checkout that this code runs from, "-dirty" if it was changed; None if it is in none."""
+    """Returns the commit of the checkout that this code runs from, "-dirty" if changed; None if it runs from none."""
     here = Path(__file__).resolve().parent
 
     def git(*words: str) -> str:
         return subprocess.run(
-            ["git", "-C", here, *words], capture_output=True, text=True, check=True, timeout=10
+            ["git", "-C", str(here), *words], capture_output=True, text=True, check=True, timeout=10
         ).stdout
 
     try:
         if Path(git("rev-parse", "--show-toplevel").strip()) != here.parent.parent:
             return None
-        return git("rev-parse", "HEAD").strip() + ("-dirty" if git("status", "--porcelain", "--", here).strip() else "")
+        return git("rev-parse", "HEAD").strip() + (
+            "-dirty" if git("status", "--porcelain", "--", str(here)).strip() else ""
+        )
     except (OSError, subprocess.SubprocessError):
         return None

@@ -7,8 +7,9 @@ and a resumed run goes on with exactly the samples that an unbroken one would ha
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,14 +54,16 @@ class Batch:
     names: tuple[str, ...]
 
     def to(self, device: torch.device) -> Batch:
-        moved = [
-            getattr(self, name).to(device, non_blocking=True)
-            for name in Batch.__slots__[:-1]  # type: ignore[attr-defined]
-        ]
-        return Batch(*moved, names=self.names)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
-        return Batch(*[getattr(self, name).pin_memory() for name in Batch.__slots__[:-1]], names=self.names)  # type: ignore[attr-defined]
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        tensors: dict[str, Any] = {
+            each.name: change(getattr(self, each.name)) for each in fields(self) if each.name != "names"
+        }
+        return replace(self, **tensors)
 
 
 class Samples(Dataset):

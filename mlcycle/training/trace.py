@@ -73,7 +73,7 @@ def trace(network: FaceNetwork, recipe: Recipe, photo: Path) -> dict[str, np.nda
 
 
 def _pixels(stage: str, picture: np.ndarray) -> dict[str, np.ndarray]:
-    digest = hashlib.sha256(np.ascontiguousarray(picture)).hexdigest()
+    digest = hashlib.sha256(picture.tobytes()).hexdigest()
     return {f"{stage}_sha256": np.array(digest), f"{stage}_shape": np.array(picture.shape)}
 
 

@@ -55,7 +55,7 @@ def test_another_file_is_never_overwritten(finished_run: Path, tmp_path: Path, m
     outcome = mlcycle("freeze", finished_run, "-o", target)
     assert outcome.code == 3
     assert target.read_text() == "somebody's work"
-    assert os.listdir(tmp_path) == ["taken.onnx"]
+    assert [each.name for each in tmp_path.iterdir()] == ["taken.onnx"]
 
 
 def test_the_contract_says_where_the_model_comes_from(frozen: Path) -> None:
