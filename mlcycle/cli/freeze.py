@@ -29,9 +29,9 @@ def freeze(
     """Freeze a trained run into one immutable model file.
 
     Before it is published, the file answers real photographs through the inference pipeline, in a process without
-    torch, and must say what the training pipeline says; else nothing is written and the exit code is 5. The file is read-only,
-    never written over another, and the same run always gives the same bytes. Its sha256 goes to stdout, and beside the
-    file in the form that `sha256sum -c` reads.
+    torch, and must say what the training pipeline says; else nothing is written and the exit code is 5. The file is
+    read-only, never written over another, and the same run always gives the same bytes. Its sha256 goes to stdout,
+    and beside the file in the form that `sha256sum -c` reads.
 
     Example:  mlcycle freeze runs/face
     """

@@ -86,10 +86,11 @@ def make_figure(
     final = height / (FACE_BOX[3] - FACE_BOX[1])
     # Small figures are drawn larger and reduced, as a camera does; very large ones smaller and enlarged, to save time.
     scale = min(max(final, 1.0), 4.0)
-    canvas = _Canvas(rng, backdrops, scale, mean_colour(behind))
     skin = _coloured(rng, _enlarged(rng, patch_2525, scale))
+    canvas = _Canvas(rng, backdrops, scale, mean_colour(behind))
+    canvas.skin = mean_colour(skin)
     if rng.random() < 0.65:
-        canvas.add_body(mean_colour(skin))
+        canvas.add_body()
     if rng.random() < 0.7:
         canvas.add_hair()
     canvas.add_patch(skin)
@@ -149,23 +150,24 @@ class _Canvas:
         self.picture = Image.new("RGB", (round(WIDTH * scale), round(HEIGHT * scale)), ground)
         self.mask = Image.new("L", self.picture.size, 0)
         self.middle = LEFT + (FACE_BOX[0] + FACE_BOX[2]) / 2
+        self.skin = ground
 
-    def add_body(self, skin: tuple[int, int, int]) -> None:
+    def add_body(self) -> None:
         """A neck of a shade of the skin, and shoulders in cloth."""
         middle, shade = self.middle + self.rng.normal(0, 1.5), self.rng.uniform(0.6, 1.0)
         neck = self._oval((middle, TOP + 24), (self.rng.uniform(5, 8), self.rng.uniform(8, 12)), 0.5)
         width, height = self.rng.uniform(19, 26), self.rng.uniform(16, 26)
         body = self._oval((middle, TOP + PATCH + self.rng.uniform(1, 7) + height), (width, height), 0.5)
-        shaded = tuple(int(channel * shade) for channel in skin)
+        shaded = tuple(int(channel * shade) for channel in self.skin)
         self._lay(Image.new("RGB", self.picture.size, shaded), neck)
-        self._lay(self._cloth(dark=self.rng.random() < 0.5), body)
+        self._lay(self._cloth(self._dye(dark=0.5)), body)
 
     def add_hair(self) -> None:
         """Hair behind the face, short or long."""
         across, down = self.rng.uniform(9.5, 16), self.rng.uniform(13, 19)
         middle = self.middle + self.rng.normal(0, 1), TOP + 12 - self.rng.uniform(1, 7) + max(0.0, down - 16)
         shape = self._oval(middle, (across, down), self.rng.uniform(0.3, 1.0))
-        self._lay(self._cloth(dark=self.rng.random() < 0.8), shape)
+        self._lay(self._cloth(self._hair_colour()), shape)
 
     def add_patch(self, skin: Image.Image) -> None:
         """The patch: its oval alone, or nearly the whole photograph with its own surroundings; soft-edged in both."""
@@ -191,7 +193,7 @@ class _Canvas:
         across, down = self.rng.uniform(9, 13), self.rng.uniform(4, 8)
         middle = self.middle + self.rng.normal(0, 1.5), TOP + self.rng.uniform(2, 5.5) - down
         shape = self._oval(middle, (across, down), self.rng.uniform(0.2, 0.7))
-        self._lay(self._cloth(dark=self.rng.random() < 0.7), shape)
+        self._lay(self._cloth(self._hair_colour()), shape)
 
     def finish(self, final: float) -> Figure:
         """Turns and stretches the figure a little, brings it from `scale` to `final`, and reckons its face's box."""
@@ -217,10 +219,19 @@ class _Canvas:
         ImageDraw.Draw(shape).ellipse([edge * self.scale for edge in edges], fill=255)
         return shape.filter(ImageFilter.GaussianBlur(soft * self.scale))
 
-    def _cloth(self, dark: bool) -> Image.Image:
+    def _dye(self, dark: float) -> np.ndarray:
+        """A colour, RGB in 0..1: a dark one in this share of the cases, seldom a loud one."""
+        level = self.rng.uniform(0.02, 0.5) if self.rng.random() < dark else self.rng.uniform(0.2, 1.0)
+        return level * (1 + self.rng.normal(0, 0.1 if self.rng.random() < 0.6 else 0.4, 3))
+
+    def _hair_colour(self) -> np.ndarray:
+        # Fair hair is hardly to be told from the forehead below it: where the face ends must be learned from the face.
+        if self.rng.random() < 0.45:
+            return np.array(self.skin) / 255 * self.rng.uniform(0.55, 1.15) * (1 + self.rng.normal(0, 0.06, 3))
+        return self._dye(dark=0.75)
+
+    def _cloth(self, colour_3: np.ndarray) -> Image.Image:
         """Cloth or hair: a colour with the pattern of some backdrop woven in."""
-        level = self.rng.uniform(0.02, 0.5) if dark else self.rng.uniform(0.2, 1.0)
-        colour_3 = level * (1 + self.rng.normal(0, 0.1 if self.rng.random() < 0.6 else 0.4, 3))
         half = max(self.mask.width // 2, 1), max(self.mask.height // 2, 1)
         pattern_HW = np.asarray(self.backdrops.crop(self.rng, half).convert("L"), np.float32) / 255
         pixels_HW3 = colour_3 + (pattern_HW - pattern_HW.mean())[..., None] * self.rng.uniform(0, 0.7)
