@@ -1,0 +1,68 @@
+"""Cold starts: `mlcycle infer PHOTO` and `mlcycle --help` as ratios to a bare script that answers on the same photo.
+
+    python benchmarks/startup.py MODEL PHOTO [--runs 15]
+
+Needs mlcycle installed, nothing else. The three are run in turn, so that a machine that slows down slows all of them;
+quoted are the median of the ratios, run by run, and their least and largest. Everything from the start of the process
+to its end is inside the timed window.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+# What one would write without mlcycle: no verification, no orientation, no errors, no output but the boxes.
+BARE = """
+import sys, json
+import numpy as np
+import onnxruntime
+from PIL import Image
+session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+contract = json.loads(session.get_modelmeta().custom_metadata_map["mlcycle.contract"])
+photo = Image.open(sys.argv[2]).convert("RGB")
+scale = min(1, contract["resize"]["long_side"] / max(photo.size))
+small = photo.resize([max(1, int(side * scale + 0.5)) for side in photo.size], Image.Resampling.BILINEAR)
+boxes, scores = session.run(["boxes", "scores"], {"images": np.asarray(small)[None]})
+print(boxes[0][scores[0] >= contract["thresholds"]["balanced"]] / scale)
+"""
+
+
+def seconds(words: list[str]) -> float:
+    before = time.perf_counter()
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - before
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("photo", type=Path)
+    parser.add_argument("--runs", type=int, default=15)
+    chosen = parser.parse_args()
+    files = [str(chosen.model), str(chosen.photo)]
+    commands = {
+        "bare script": [sys.executable, "-c", BARE, *files],
+        "mlcycle infer": [sys.executable, "-m", "mlcycle", "infer", files[1], "--model", files[0]],
+        "mlcycle --help": [sys.executable, "-m", "mlcycle", "--help"],
+    }
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    for run in range(chosen.runs + 1):
+        for name, words in commands.items():
+            passed = seconds(words)
+            if run:  # the first fills the caches of the file system
+                times[name].append(passed)
+    for name, passed in times.items():
+        ratios = sorted(one / bare for one, bare in zip(passed, times["bare script"], strict=True))
+        print(
+            f"{name:15} median {statistics.median(passed):.3f} s   ratio to the bare script:"
+            f" median {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+        )
+
+
+if __name__ == "__main__":
+    main()
