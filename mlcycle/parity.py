@@ -22,13 +22,12 @@ TRAINING_TRACE = "mlcycle.training.trace"
 INFERENCE_TRACE = "mlcycle.inference.trace"
 Trace = dict[str, np.ndarray]
 STAGES = ("decode", "orientation", "resize", "graph", "selection")
-# Two boxes whose scores are this close to the rule's threshold may fall on different sides of it without any fault.
-NEAR_THRESHOLD = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """How far the two ways may be apart: pixels of the photograph, and score."""
+    """How far the two ways may be apart: pixels (of the input for what the graph gives, of the photograph for what is
+    selected), and score."""
 
     pixels: float = 0.05
     score: float = 1e-4
@@ -88,7 +87,7 @@ def check(ways: Ways, photos: Sequence[Path], tolerance: Tolerance) -> Differenc
     """
     with tempfile.TemporaryDirectory(prefix="mlcycle-parity-") as scratch:
         listing = Path(scratch) / "photos.txt"
-        listing.write_bytes(b"\n".join(os.fsencode(photo.resolve()) for photo in photos) + b"\n")
+        listing.write_bytes(b"\0".join(os.fsencode(photo.resolve()) for photo in photos))
         folders = (Path(scratch) / "one", Path(scratch) / "other")
         for program, subject, folder in zip(ways.programs, ways.subjects, folders, strict=True):
             folder.mkdir()
@@ -173,22 +172,29 @@ def _same_boxes(
     boxes, others = (each[f"{prefix}boxes"] for each in traces)
     scores, other_scores = (each[f"{prefix}scores"] for each in traces)
     mine, theirs = _pairs(boxes, others, scores, other_scores)
-    counts = np.maximum(scores[mine], other_scores[theirs]) >= least_score
-    # A box at the very threshold may fall on either side of it without any fault.
-    edge = max(least_score, min(scores.min(initial=1.0), other_scores.min(initial=1.0)))
     lonely = np.concatenate((np.delete(scores, mine), np.delete(other_scores, theirs)))
-    if (lonely > edge + 2 * tolerance.score + NEAR_THRESHOLD).any():
+    edge = max(least_score, *(_edge(each, prefix) for each in traces))
+    # Only a box at the very edge of what is asked for may fall on either side of it without any fault.
+    if (lonely > edge + tolerance.score).any():
         raise StageDiffersError(stage, f"{len(boxes)} and {len(others)} boxes, and not the same ones")
+    counts = np.maximum(scores[mine], other_scores[theirs]) >= least_score
     mine, theirs = mine[counts], theirs[counts]
     pixels = _largest(boxes[mine], others[theirs])
     points, other_points = (each[f"{prefix}landmarks"] for each in traces)
     if points.size and other_points.size:
         pixels = max(pixels, _largest(points[mine], other_points[theirs]))
     score = _largest(scores[mine], other_scores[theirs])
-    if pixels > tolerance.pixels or score > tolerance.score:
+    if not (pixels <= tolerance.pixels and score <= tolerance.score):  # so that "not a number" does not pass
         allowed = f"at most {tolerance.pixels:g} px and {tolerance.score:g} are allowed"
         raise StageDiffersError(stage, f"boxes are {pixels:.3g} px and scores {score:.3g} apart; {allowed}")
     return Difference(1, len(mine), pixels, score)
+
+
+def _edge(trace: Trace, prefix: str) -> float:
+    """Returns the score below which a trace has no boxes: the rule's, or its worst box's if it has all it may have."""
+    scores, most = trace[f"{prefix}scores"], int(trace["max_faces"])
+    least = float(trace[f"{prefix}least_score"])
+    return max(least, float(scores.min())) if len(scores) and len(trace["graph_scores"]) >= most else least
 
 
 def _pairs(
@@ -218,12 +224,16 @@ def _load(path: Path) -> Trace:
 
 
 def _run(module: str, subject: Path, listing: Path, folder: Path) -> None:
+    # The very package that is running, wherever it was started from.
+    package = str(Path(__file__).resolve().parent.parent)
+    paths = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), package)))
     done = subprocess.run(
         [sys.executable, "-m", module, subject, listing, folder],
         capture_output=True,
         text=True,
         errors="replace",
         check=False,
+        env=os.environ | {"PYTHONPATH": paths},
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]

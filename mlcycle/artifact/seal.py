@@ -18,6 +18,8 @@ from mlcycle.errors import InputError, ModelFileError
 
 SEAL_LENGTH = 64
 BLANK = b"0" * SEAL_LENGTH
+TAKEN = "choose another name with -o; a model file is never overwritten"
+STALE = "remove it if it belongs to no file any more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +93,10 @@ def write_sealed(data: bytes, path: Path) -> str:
     """
     digest = hashlib.sha256(data).hexdigest()
     try:
+        must_be_free(data, path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_once(path, data, "choose another name with -o; a model file is never overwritten")
-        _write_once(
-            digest_path(path), f"{digest}  {path.name}\n".encode(), "remove it if it belongs to no file any more"
-        )
+        _write_once(path, data, TAKEN)
+        _write_once(digest_path(path), _beside(data, path), STALE)
     except OSError as problem:
         raise InputError(
             f"{path} cannot be written: {problem.strerror or problem}", "choose another place with -o"
@@ -103,21 +104,31 @@ def write_sealed(data: bytes, path: Path) -> str:
     return digest
 
 
+def must_be_free(data: bytes, path: Path) -> None:
+    """Raises InputError if another file has this name, or the name of the digest beside it."""
+    for place, content, hint in ((path, data, TAKEN), (digest_path(path), _beside(data, path), STALE)):
+        if place.exists() and (not place.is_file() or place.read_bytes() != content):
+            raise InputError(f"{place} exists and holds something else", hint)
+
+
+def _beside(data: bytes, path: Path) -> bytes:
+    return f"{hashlib.sha256(data).hexdigest()}  {path.name}\n".encode()
+
+
 def _write_once(path: Path, data: bytes, hint: str) -> None:
-    if path.exists():
-        if path.read_bytes() == data:
-            return
-        raise InputError(f"{path} exists and holds something else", hint)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    if path.exists():  # with the same bytes, or must_be_free would have said so
+        return
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o444)
-        _rename_without_replacing(Path(temporary), path, hint)
+        _rename_without_replacing(temporary, path, hint)
+        path.chmod(0o444)
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _rename_without_replacing(temporary: Path, path: Path, hint: str) -> None:
@@ -125,8 +136,6 @@ def _rename_without_replacing(temporary: Path, path: Path, hint: str) -> None:
     # no hard links, and there a check and a rename must do.
     try:
         os.link(temporary, path)
-    except FileExistsError:
-        raise InputError(f"{path} exists and holds something else", hint) from None
     except OSError:
         if path.exists():
             raise InputError(f"{path} exists and holds something else", hint) from None

@@ -41,7 +41,7 @@ def freeze(
 
     chosen = photographs_for(run, photos or [], count)
     console.say(f"comparing both ways on {len(chosen)} photographs …")
-    frozen = freeze_run(run, out, lambda candidate: two_ways_meet(run, candidate, chosen))
+    frozen = freeze_run(run, out, lambda still, candidate: two_ways_meet(still, candidate, chosen))
     console.say(f"both ways agree: {frozen.verdict}")
     console.say(f"frozen: {frozen.path} ({frozen.size / 1e6:.2f} MB, read-only)")
     console.data(f"{frozen.sha256}  {frozen.path}")

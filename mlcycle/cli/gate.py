@@ -5,9 +5,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mlcycle.errors import InputError
+from mlcycle.errors import GateError, InputError
 from mlcycle.parity import Difference, Tolerance, Ways, check
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 ORIENTATION_TAG = 0x0112
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
@@ -19,14 +23,22 @@ def photographs_for(run: Path, named: Sequence[Path], count: int) -> list[Path]:
     Raises:
         InputError: there are none.
     """
-    files = [file for file in (files_of(named) if named else _held_out(run)) if file.is_file()][:count]
+    files = files_of(named) if named else [file for file in _held_out(run) if file.is_file()]
+    files = files[:count]
     if not files:
         raise InputError("there is no photograph to compare both ways on", "name some with --photos FOLDER")
     return files
 
 
 def files_of(named: Sequence[Path]) -> list[Path]:
-    """Returns the photo files named, and those below the folders named, sorted."""
+    """Returns the photo files named, and those below the folders named, sorted.
+
+    Raises:
+        InputError: one of them is not there.
+    """
+    for each in named:
+        if not each.exists():
+            raise InputError(f"there is no photograph or folder {each}", "check --photos")
 
     def below(folder: Path) -> list[Path]:
         return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
@@ -35,13 +47,13 @@ def files_of(named: Sequence[Path]) -> list[Path]:
 
 
 def two_ways_meet(run: Path, candidate: Path, photos: Sequence[Path]) -> Difference:
-    """Compares both ways over the photographs, and over the first of them stored in all eight EXIF orientations.
+    """Compares both ways over the photographs, and over one of them stored in all eight EXIF orientations.
 
     Raises:
-        GateError: they part.
+        GateError: they part, or no photograph can be read.
     """
     with tempfile.TemporaryDirectory(prefix="mlcycle-gate-") as scratch:
-        turned = _in_all_orientations(photos[0], Path(scratch))
+        turned = _in_all_orientations(photos, Path(scratch))
         return check(Ways((run, candidate)), [*photos, *turned], Tolerance())
 
 
@@ -54,17 +66,25 @@ def _held_out(run: Path) -> list[Path]:
     return [photograph.path for photograph in gather(load(run / RECIPE).data).held_out]
 
 
-def _in_all_orientations(photo: Path, folder: Path) -> list[Path]:
-    from PIL import Image, UnidentifiedImageError
+def _in_all_orientations(photos: Sequence[Path], folder: Path) -> list[Path]:
+    from PIL import Image
 
+    picture = _first_readable(photos)
     paths = []
-    try:
-        picture = Image.open(photo).convert("RGB")
-    except (OSError, UnidentifiedImageError):
-        return []
     for orientation in range(1, 9):
         exif = Image.Exif()
         exif[ORIENTATION_TAG] = orientation
         paths.append(folder / f"orientation-{orientation}.jpg")
         picture.save(paths[-1], quality=95, exif=exif)
     return paths
+
+
+def _first_readable(photos: Sequence[Path]) -> Image.Image:
+    from PIL import Image
+
+    for photo in photos:
+        try:
+            return Image.open(photo).convert("RGB")
+        except Exception:  # whatever is wrong with it, the two ways will say it
+            continue
+    raise GateError("none of the photographs can be read, so nothing can be compared", "name others with --photos")

@@ -30,7 +30,9 @@ def upright_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            return (height, width) if orientation(image) in SIDEWAYS else (width, height)
+            # Pillow turns TIFFs by itself, and says their size as if it had.
+            is_sideways = orientation(image) in SIDEWAYS and image.format != "TIFF"
+            return (height, width) if is_sideways else (width, height)
     except FileNotFoundError:
         raise DataError(
             f"there is no photograph {path}", "its labels are there: fetch it again, or remove them"

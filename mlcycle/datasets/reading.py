@@ -69,7 +69,7 @@ def fingerprint(photographs: list[LabelledPhotograph]) -> str:
     digest = hashlib.sha256()
     for photograph in sorted(photographs, key=lambda photograph: photograph.name):
         faces = len(photograph.boxes_N4)
-        digest.update(f"{photograph.name}\0{_bytes(photograph.path)}\0{faces}\0".encode())
+        digest.update(f"{photograph.name}\0{_bytes(photograph.path)}\0{faces}\0".encode("utf-8", "surrogateescape"))
         digest.update(photograph.boxes_N4.astype("<f4").tobytes())
         digest.update(photograph.ignore_N.astype("u1").tobytes())
         digest.update(photograph.landmarks_N52.astype("<f4").tobytes())

@@ -84,7 +84,7 @@ def as_picture(pixels_HW3: np.ndarray) -> Image.Image:
 
 
 def compose_backdrop(rng: np.random.Generator, backdrops: Backdrops, side: int) -> Image.Image:
-    """Returns a square backdrop: one piece, two that melt into each other, or a plain wall; and shapes cut from others."""
+    """Returns a square backdrop: a piece, two that melt together, or a plain wall; with shapes cut from others."""
     scene = _plain_wall(rng, side) if rng.random() < 0.25 else backdrops.crop(rng, (side, side))
     if rng.random() < 0.4:
         where = as_picture(rng.uniform(-0.3, 1.3, (4, 4))).resize((side, side), Image.Resampling.BICUBIC)

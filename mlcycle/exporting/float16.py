@@ -15,14 +15,20 @@ import onnx
 def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     """Returns a copy of a model with its middle in half precision; inputs and outputs keep their types."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
 
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     _name_every_node(copy.graph.node)
     kept = _nodes_to_keep(copy.graph)
-    return convert_float_to_float16(
+    half = convert_float_to_float16(
         copy, keep_io_types=True, disable_shape_infer=False, node_block_list=kept, op_block_list=["NonMaxSuppression"]
     )
+    # The casts that were put in stand at the end; ONNX asks for each node to come after what it uses.
+    OnnxModel(half).topological_sort()
+    del half.graph.value_info[:]  # types from before the conversion; they are inferred again by whoever wants them
+    onnx.checker.check_model(half, full_check=True)
+    return half
 
 
 def _name_every_node(nodes: Iterable[onnx.NodeProto]) -> None:

@@ -1,8 +1,8 @@
 """Every stage of inference laid open, for the comparison with training.
 
 Run as `python -m mlcycle.inference.trace MODEL LIST OUT`, in a process of its own, which must never have seen torch.
-LIST names one photograph a line; OUT receives 00000.npz, 00001.npz … in that order. A photograph that cannot be read
-has the key `error` alone.
+LIST names photographs with NUL between; OUT receives 00000.npz, 00001.npz … in that order. A photograph that cannot be
+read has the key `error` alone.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from mlcycle.inference import detect, images, letterbox
 def trace(model_path: Path, list_path: Path, folder: Path) -> None:
     """Writes one archive per photograph.
 
-    Keys: decode_sha256 and decode_shape (the rows as they lie in the file), upright_sha256 and upright_shape, resized
-    (uint8 HxWx3), graph_boxes, graph_scores, graph_landmarks (input pixels, all above the floor), and boxes, scores,
-    landmarks (photograph's pixels, above the balanced threshold). Landmarks have no rows where the model has none.
+    Keys: graph_least_score, least_score and max_faces (the contract's rule), decode_sha256 and decode_shape (the rows
+    as they lie in the file), upright_sha256 and upright_shape, resized (uint8 HxWx3), graph_boxes, graph_scores,
+    graph_landmarks (input pixels, all above the floor), and boxes, scores, landmarks (photograph's pixels, above the
+    balanced threshold). Landmarks have no rows where the model has none.
 
     Raises:
         MlcycleError: the model cannot be used, or torch is in this process.
     """
     detector = detect.load_detector(model_path, provider="cpu", threads=1)
     folder.mkdir(parents=True, exist_ok=True)
-    names = [line for line in list_path.read_bytes().split(b"\n") if line.strip()]
+    names = list_path.read_bytes().split(b"\0")
     for number, name in enumerate(names):
         np.savez(folder / f"{number:05d}.npz", **_stages(detector, os.fsdecode(name)))
     if "torch" in sys.modules:
@@ -54,6 +55,9 @@ def _stages(detector: detect.Detector, path: str) -> dict[str, Any]:
         **_pixels("decode", decoded.image),
         **_pixels("upright", upright),
         "resized": resized_HW3,
+        "graph_least_score": np.array(detector.contract.selection.score_floor),
+        "least_score": np.array(detector.contract.thresholds["balanced"]),
+        "max_faces": np.array(detector.contract.selection.max_faces),
         **_named("graph_", boxes_1N4[0], scores_1N[0], landmarks_N52),
         **_named("", *faces),
     }

@@ -89,10 +89,14 @@ def _cheapest(cost_MK: Tensor, iou_MK: Tensor) -> Tensor:
 
 
 def _wins_its_cell(cost_MK: Tensor, taken_MK: Tensor, key_MK: Tensor, cells: int) -> Tensor:
-    """A cell that several faces want answers for the one to which it is cheapest."""
+    """A cell that several faces want answers for the one to which it is cheapest; the first of several as cheap."""
     least = cost_MK.new_full((cells,), torch.inf)
     least = least.scatter_reduce(0, key_MK[taken_MK], cost_MK[taken_MK], reduce="amin")
-    return cost_MK == least[key_MK]
+    cheapest_MK = taken_MK & (cost_MK == least[key_MK])
+    face_MK = torch.arange(len(cost_MK), device=cost_MK.device).unsqueeze(1).expand_as(key_MK)
+    first = face_MK.new_full((cells,), len(cost_MK))
+    first = first.scatter_reduce(0, key_MK[cheapest_MK], face_MK[cheapest_MK], reduce="amin")
+    return cheapest_MK & (face_MK == first[key_MK])
 
 
 def pairwise_iou(a_N4: Tensor, b_N4: Tensor) -> Tensor:

@@ -24,12 +24,20 @@ METADATA_KEY = "mlcycle.checkpoint"
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is: steps done, samples' seconds of training so far, and the best held-out score with its step."""
+    """How far a run is.
+
+    Attributes:
+        step: optimizer steps done.
+        seconds: of training, evaluations included.
+        best_score, best_step: the best held-out AP50 so far, and when it was.
+        evaluated_step: the last step that was evaluated.
+    """
 
     step: int = 0
     seconds: float = 0.0
     best_score: float = -1.0
     best_step: int = 0
+    evaluated_step: int = 0
 
 
 def save(
@@ -44,7 +52,7 @@ def save(
     state = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     temporary = path.with_name(f".{path.name}.part")
     save_file(state, temporary, metadata={METADATA_KEY: json.dumps(asdict(progress))})
-    with temporary.open("rb") as file:
+    with temporary.open("r+b") as file:
         os.fsync(file.fileno())
     temporary.replace(path)
 

@@ -67,6 +67,7 @@ def fit(
     """
     chosen = choose_device(device)
     material = gather(recipe.data)
+    _must_have_landmarks(recipe, material)
     folder = RunFolder(run_folder)
     if resume:
         folder.must_exist()
@@ -76,6 +77,12 @@ def fit(
         if not resume:
             folder.write(RECIPE, dump(recipe))
         return _Run(recipe, folder, material, chosen).train(quiet)
+
+
+def _must_have_landmarks(recipe: Recipe, material: Material) -> None:
+    # Else the file would promise five points that nobody ever taught the network.
+    if recipe.model.landmarks and not material.has_landmarks():
+        raise DataError("the recipe asks for landmarks, and no face of its data has any", "set model.landmarks=false")
 
 
 class _Run:
@@ -94,9 +101,10 @@ class _Run:
 
     def train(self, quiet: bool) -> FitResult:
         resumed_from = self._resume()
-        environment = describe_environment(describe(self.device), self.material.figures())
-        self.folder.write(ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
         schedule = self.recipe.schedule
+        if self._is_finished():
+            return self._result()
+        self._write_environment(resumed_from)
         with StopRequest() as stop, Display(schedule.steps, self._title(), quiet) as display:
             if resumed_from:
                 display.note(f"resumed from step {self.progress.step} ({resumed_from.name})")
@@ -111,6 +119,12 @@ class _Run:
                 stop.signal_number,
             )
         self._write_report()
+        return self._result()
+
+    def _is_finished(self) -> bool:
+        return self.progress.step == self.progress.evaluated_step == self.recipe.schedule.steps
+
+    def _result(self) -> FitResult:
         done = self.progress
         return FitResult(self.folder.path, done.step, done.seconds, done.best_score, done.best_step)
 
@@ -118,11 +132,14 @@ class _Run:
         """Yields lines for metrics.jsonl while it trains; between two of them the run can be left."""
         schedule = self.recipe.schedule
         meter = Meter(schedule.batch, self.device, self.progress.seconds)
+        yield from self._evaluate_if_due(stop)  # one that a stop cut short
         batches = iter(self._batches())
         try:
             while self.progress.step < schedule.steps and not stop:
                 with meter.waiting():
                     batch = next(batches)
+                if isinstance(batch, DataError):
+                    raise batch
                 meter.add(self._step(batch))
                 self.progress = replace(self.progress, step=self.progress.step + 1, seconds=meter.seconds())
                 display.step(self.progress.step)
@@ -132,17 +149,28 @@ class _Run:
             del batches
 
     def _after_step(self, meter: Meter, stop: StopRequest) -> Iterator[dict[str, Any]]:
-        """Reports, evaluates and saves where it is due."""
+        """Reports, saves and evaluates where it is due; saves first, so that an evaluation that fails loses nothing."""
         schedule, step = self.recipe.schedule, self.progress.step
-        is_last = step == schedule.steps
-        if step % REPORT_EVERY == 0 or is_last:
+        if step % REPORT_EVERY == 0 or step == schedule.steps:
             yield {"step": step, **meter.report(), "learning_rate": learning_rate(step - 1, schedule)}
-        if (step % schedule.evaluate_every == 0 or is_last) and not stop:
-            scores = self._evaluate(stop)
-            if scores:
-                yield {"step": step, **scores}
-            meter.restart()
-        if step % schedule.checkpoint_every == 0 or is_last:
+        if step % schedule.checkpoint_every == 0 or self._evaluation_is_due():
+            self._save_step()
+        yield from self._evaluate_if_due(stop)
+        meter.restart_if_idle()
+
+    def _evaluation_is_due(self) -> bool:
+        step, schedule = self.progress.step, self.recipe.schedule
+        return 0 < step != self.progress.evaluated_step and (
+            step % schedule.evaluate_every == 0 or step == schedule.steps
+        )
+
+    def _evaluate_if_due(self, stop: StopRequest) -> Iterator[dict[str, Any]]:
+        if not self._evaluation_is_due() or stop:
+            return
+        scores = self._evaluate(stop)
+        if scores:
+            yield {"step": self.progress.step, **scores}
+            self.progress = replace(self.progress, evaluated_step=self.progress.step)
             self._save_step()
 
     def _step(self, batch: Batch) -> dict[str, torch.Tensor]:
@@ -163,7 +191,8 @@ class _Run:
             group["lr"] = learning_rate(step, recipe.schedule)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        clip_grad_norm_(self.model.parameters(), recipe.schedule.clip_norm)
+        if not math.isfinite(clip_grad_norm_(self.model.parameters(), recipe.schedule.clip_norm).item()):
+            self._give_up(batch, parts)
         self.optimizer.step()
         follow(self.average, self.model, step, recipe.schedule.ema_decay)
         return {"loss": loss.detach(), **{f"{name}_loss": value.detach() for name, value in _named(parts).items()}}
@@ -192,8 +221,8 @@ class _Run:
         values = ", ".join(f"{name} {value.item():.3g}" for name, value in _named(parts).items())
         first = self.progress.step * self.recipe.schedule.batch
         raise TrainingDivergedError(
-            f"the loss is not finite at step {self.progress.step + 1} ({values}), in the batch of samples {first} to "
-            f"{first + len(batch.names) - 1}: {', '.join(batch.names)}",
+            f"the loss or its gradient is not finite at step {self.progress.step + 1} ({values}), in the batch of "
+            f"samples {first} to {first + len(batch.names) - 1}: {', '.join(batch.names)}",
             "check these labels (mlcycle train data check), or lower schedule.learning_rate; the run is kept",
         )
 
@@ -204,7 +233,7 @@ class _Run:
         if stop:
             return {}
         truths = [(each.boxes_N4, each.ignore_N) for each in photographs]
-        result = average_precision(truths, found, max_detections=self.recipe.inference.max_faces)
+        result = average_precision(truths, found, max_detections=self.recipe.inference.max_faces, ranges=())
         if result.ap50 > self.progress.best_score:
             self.progress = replace(self.progress, best_score=result.ap50, best_step=self.progress.step)
             self._save(self.folder.checkpoints / BEST)
@@ -232,7 +261,7 @@ class _Run:
         return DataLoader(
             samples, schedule.batch, sampler=numbers, num_workers=self.workers, collate_fn=collate,
             pin_memory=self.device.type == "cuda", worker_init_fn=leave_signals_to_the_parent,
-            prefetch_factor=4 if self.workers else None,
+            prefetch_factor=2 if self.workers else None,
         )  # fmt: skip
 
     def _resume(self) -> Path | None:
@@ -245,14 +274,29 @@ class _Run:
                 problems.append(problem.message)
                 continue
             checkpoint.restore(tensors, self.model, self.average, self.optimizer)
-            self.folder.forget_metrics_after(self.progress.step)
+            self.folder.forget_metrics_after(self.progress.step, self.progress.evaluated_step)
             return path
         if problems:
             raise DataError(
                 f"no checkpoint of {self.folder.path} can be read; the newest: {problems[0]}", "train again"
             )
-        self.folder.forget_metrics_after(0)
+        self.folder.forget_metrics_after(0, 0)
         return None
+
+    def _write_environment(self, resumed_from: Path | None) -> None:
+        """Notes how the run came about; what a resumed run goes on with is added, not put in the place of the first."""
+        figures = self.material.figures()
+        now = describe_environment(describe(self.device), figures)
+        if resumed_from:
+            first = self.folder.environment()
+            if first["data"]["fingerprint"] != figures["fingerprint"]:
+                raise DataError(
+                    f"the data is not what {self.folder.path} was begun with: photographs or labels have changed",
+                    "put them back, or begin another run",
+                )
+            resumed = [*first.get("resumed", []), {"step": self.progress.step, **now}]
+            now = first | {"resumed": resumed}
+        self.folder.write(ENVIRONMENT, json.dumps(now, indent=2) + "\n")
 
     def _save_step(self) -> None:
         self._save(self.folder.checkpoint_path(self.progress.step))

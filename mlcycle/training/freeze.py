@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from mlcycle.artifact.contract import LANDMARKS, Contract, Resize, Selection
-from mlcycle.artifact.seal import write_sealed
+from mlcycle.artifact.seal import must_be_free, write_sealed
+from mlcycle.errors import DataError
 from mlcycle.training.checkpoint import Progress
 from mlcycle.training.graph import build_model
 from mlcycle.training.recipe import Recipe
-from mlcycle.training.run_folder import RunFolder
+from mlcycle.training.run_folder import BEST, ENVIRONMENT, RECIPE, RunFolder
 from mlcycle.training.trace import load_trained
 
 # What of a run's environment travels in the file: nothing that names a machine or a day, so that freezing the same run
-# anywhere gives the same bytes.
+# with the same versions gives the same bytes anywhere.
 PACKAGES_TOLD = ("mlcycle", "torch")
 
 
@@ -31,29 +33,45 @@ class Frozen:
     verdict: Any
 
 
-def freeze(run: Path, target: Path | None, gate: Callable[[Path], Any]) -> Frozen:
+def freeze(run: Path, target: Path | None, gate: Callable[[Path, Path], Any]) -> Frozen:
     """Freezes a run's best checkpoint.
 
     Args:
         run: the run folder.
         target: the file to write; None means models/NAME-DIGEST.onnx, so that two models never share a name.
-        gate: is given the path of the finished but unpublished file, and raises GateError if it must not be.
+        gate: is given a copy of the run as it was frozen and the finished but unpublished file, and raises GateError
+            if the file must not be published.
 
     Raises:
         InputError, DataError: the run cannot be used, or the target is taken.
         GateError: the gate's; then nothing was written.
     """
-    recipe, network, progress = load_trained(run)
-    environment = RunFolder(run).environment()
-    contract = make_contract(recipe, progress, environment)
-    data = build_model(network, contract)
     with tempfile.TemporaryDirectory(prefix="mlcycle-freeze-") as scratch:
+        # The run may still be training: what is frozen and what it is compared with must be the same weights.
+        still = _copy(run, Path(scratch) / "run")
+        recipe, network, progress = load_trained(still)
+        data = build_model(network, make_contract(recipe, progress, RunFolder(still).environment()))
         candidate = Path(scratch) / "candidate.onnx"
         digest = write_sealed(data, candidate)
-        verdict = gate(candidate)
-    path = target or Path("models") / f"{recipe.name}-{digest[:12]}.onnx"
+        path = target or Path("models") / f"{recipe.name}-{digest[:12]}.onnx"
+        must_be_free(data, path)
+        verdict = gate(still, candidate)
     write_sealed(data, path)
     return Frozen(path, digest, len(data), verdict)
+
+
+def _copy(run: Path, still: Path) -> Path:
+    folder = RunFolder(run)
+    folder.must_exist()
+    (still / folder.checkpoints.name).mkdir(parents=True)
+    for name in (RECIPE, ENVIRONMENT, f"{folder.checkpoints.name}/{BEST}"):
+        try:
+            shutil.copyfile(run / name, still / name)
+        except FileNotFoundError:
+            raise DataError(
+                f"{run} has no {name} yet, so there is nothing to freeze", "train until the first evaluation"
+            ) from None
+    return still
 
 
 def make_contract(recipe: Recipe, progress: Progress, environment: dict[str, Any]) -> Contract:
@@ -70,7 +88,14 @@ def make_contract(recipe: Recipe, progress: Progress, environment: dict[str, Any
             "step": progress.best_step,
             "held_out_average_precision_50": round(progress.best_score, 6),
             "data": environment.get("data", {}),
-            "git_commit": environment.get("git_commit"),
+            "git_commit": _commits(environment),
             "versions": {name: environment.get("packages", {}).get(name) for name in PACKAGES_TOLD},
         },
     )
+
+
+def _commits(environment: dict[str, Any]) -> str | None:
+    """Returns the commit that trained, or all of them in order if the code changed between two parts of the run."""
+    parts = [environment, *environment.get("resumed", [])]
+    commits = dict.fromkeys(part["git_commit"] for part in parts if part.get("git_commit"))
+    return " ".join(commits) or None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+import numpy as np
+
 from mlcycle.datasets.photograph import LabelledPhotograph
 from mlcycle.datasets.reading import fingerprint, read
 from mlcycle.errors import DataError
@@ -26,12 +28,17 @@ class Material:
     held_out: tuple[LabelledPhotograph, ...]
     fingerprint: str
 
+    def has_landmarks(self) -> bool:
+        """Tells whether any face to study has a labelled point."""
+        return any(np.isfinite(each.landmarks_N52[~each.ignore_N]).any() for each in self.train)
+
     def figures(self) -> dict[str, object]:
         """Returns what the run and the model file say of the data."""
         return {
             "fingerprint": self.fingerprint,
             "train_photographs": len(self.train),
             "train_faces": sum(int((~each.ignore_N).sum()) for each in self.train),
+            "train_faces_with_landmarks": sum(_with_landmarks(each) for each in self.train),
             "held_out_photographs": len(self.held_out),
             "held_out_faces": sum(int((~each.ignore_N).sum()) for each in self.held_out),
         }
@@ -55,7 +62,8 @@ def gather(data: Data) -> Material:
                 weights.append(source.weight)
     for source in data.validation:
         held_out += _read(source)
-    held_out = sorted(held_out, key=lambda each: _draw(each.name))[: data.validation_limit]
+    # Another draw than the one that holds photographs out, or those would always come first.
+    held_out = sorted(held_out, key=lambda each: _draw(f"limit {each.name}"))[: data.validation_limit]
     if not any((~each.ignore_N).any() for each in train):
         raise DataError("no face is left to study in the recipe's training sets", "run: mlcycle train data check")
     if not any((~each.ignore_N).any() for each in held_out):
@@ -72,14 +80,19 @@ def _draw(name: str) -> float:
     return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "big") / 2**64
 
 
+def _with_landmarks(photograph: LabelledPhotograph) -> int:
+    return int(np.isfinite(photograph.landmarks_N52[~photograph.ignore_N]).any((1, 2)).sum())
+
+
 def _read(source: Source) -> list[LabelledPhotograph]:
     photographs = read(source.path, source.split)
-    unknown = set(source.leave_out) - {each.name for each in photographs}
+    left_out = set(source.leave_out)
+    unknown = left_out - {each.name for each in photographs}
     if unknown:
         raise DataError(
             f"{source.path} has no photograph {sorted(unknown)[0]} to leave out", "see data.train in the recipe"
         )
-    return [each for each in photographs if each.name not in source.leave_out]
+    return [each for each in photographs if each.name not in left_out]
 
 
 def _fingerprint_of(*parts: list[LabelledPhotograph]) -> str:

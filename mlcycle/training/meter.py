@@ -17,7 +17,7 @@ class Meter:
 
     Args:
         batch: pictures a step.
-        device: whose memory is told; on a CPU, the resident memory of this process and its workers.
+        device: whose memory is told; on a CPU, what this process and its workers hold for themselves.
         seconds_before: of training, before this process took over.
     """
 
@@ -27,8 +27,13 @@ class Meter:
         self.start = time.perf_counter() - seconds_before
         self.restart()
 
+    def restart_if_idle(self) -> None:
+        """Leaves the time since the last report (an evaluation, a checkpoint) out of the next rate."""
+        if not self.steps:
+            self.restart()
+
     def restart(self) -> None:
-        """Begins a new stretch; what lies between the last report and now (an evaluation) counts for no rate."""
+        """Begins a new stretch."""
         self.since = time.perf_counter()
         self.waited, self.steps = 0.0, 0
         self.sums: dict[str, Tensor] = {}
@@ -67,7 +72,8 @@ class Meter:
         total = 0
         for process in (self.process, *self.process.children(recursive=True)):
             try:
-                total += process.memory_info().rss
+                # Memory of its own alone: a worker shares most of its pages with the trainer.
+                total += process.memory_full_info().uss
             except psutil.Error:
                 continue
         return total

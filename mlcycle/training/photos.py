@@ -15,6 +15,9 @@ from PIL import Image
 from mlcycle.errors import DataError
 
 ORIENTATION_TAG = 0x0112
+SIDEWAYS = (5, 6, 7, 8)
+# Not every format that Pillow knows: some start other programs.
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
 # What turns a stored picture upright, for each EXIF orientation that needs it.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -31,32 +34,51 @@ def open_photo(path: Path) -> Image.Image:
     """Opens a photograph without decoding it.
 
     Raises:
-        DataError: missing, or not a picture.
+        DataError: missing, or not a picture of a format that photographs have.
     """
     try:
-        return Image.open(path)
-    except (OSError, Image.DecompressionBombError) as problem:
-        raise DataError(f"the photograph {path} cannot be read: {problem}", "run: mlcycle train data check") from None
+        return Image.open(path, formats=FORMATS)
+    except Exception as problem:  # a broken file makes Pillow raise nearly anything
+        raise _unreadable(path, problem) from None
 
 
 def stored_rgb(image: Image.Image) -> Image.Image:
-    """Decodes a picture as it lies in its file, in 8-bit RGB: of 16 bits the high byte, what is transparent on white.
+    """Decodes a picture as it lies in its file, in 8-bit RGB, by the rules of docs/model-file.md.
 
     Raises:
-        DataError: truncated or damaged, or of a kind that is no photograph (32-bit grey).
+        DataError: truncated or damaged, or its numbers are no pixels; the file is named.
     """
     try:
         image.load()
         if image.mode.startswith("I;16"):
-            return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+            return _grey(np.asarray(image) >> 8)
         if image.mode in ("I", "F"):
-            raise ValueError(f"its mode {image.mode} is not one of photographs")
+            return _grey(_in_bytes(np.asarray(image, np.float64)))
         if image.has_transparency_data:
             white = Image.new("RGBA", image.size, "white")
             return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
         return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as problem:
-        raise DataError(f"a photograph cannot be decoded: {problem}", "run: mlcycle train data check") from None
+    except Exception as problem:
+        raise _unreadable(getattr(image, "filename", "a photograph"), problem) from None
+
+
+def _grey(values_HW: np.ndarray) -> Image.Image:
+    return Image.fromarray(values_HW.astype(np.uint8)).convert("RGB")
+
+
+def _in_bytes(values_HW: np.ndarray) -> np.ndarray:
+    """32-bit grey by the range that it evidently has: 0 to 1 in fractions, 0 to 255, or 0 to 65535."""
+    if not (values_HW.min() >= 0 and values_HW.max() <= 65535):
+        raise ValueError("its pixels are numbers outside 0 to 65535")
+    if values_HW.max() > 255:
+        return values_HW // 256
+    is_fractions = values_HW.max() <= 1 and (values_HW % 1).any()
+    return np.rint(values_HW * (255 if is_fractions else 1))
+
+
+def _unreadable(path: object, problem: Exception) -> DataError:
+    said = " ".join(str(problem).split())[:120] or type(problem).__name__
+    return DataError(f"the photograph {path} cannot be read: {said}", "run: mlcycle train data check")
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
@@ -67,14 +89,23 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     """
     pixels = stored_rgb(image)
     # Asked for after decoding, for Pillow turns some formats by itself and then says that nothing is left to turn.
-    turn = TURNS.get(image.getexif().get(ORIENTATION_TAG, 1))
+    turn = TURNS.get(_orientation(image))
     return pixels if turn is None else pixels.transpose(turn)
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Returns width and height as the upright picture will have them, from the header alone."""
     width, height = image.size
-    return (height, width) if image.getexif().get(ORIENTATION_TAG, 1) >= 5 else (width, height)
+    # Pillow turns TIFFs by itself, and says their size as if it had.
+    is_sideways = _orientation(image) in SIDEWAYS and image.format != "TIFF"
+    return (height, width) if is_sideways else (width, height)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(ORIENTATION_TAG, 1)
+    except Exception:  # EXIF that cannot be parsed turns nothing
+        return 1
 
 
 def fit_long_side(picture: Image.Image, long_side: int) -> np.ndarray:

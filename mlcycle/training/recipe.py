@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
+
+
+def _in_order(limits: tuple[float, float]) -> tuple[float, float]:
+    if limits[0] > limits[1]:
+        raise ValueError(f"the first of {limits[0]:g} and {limits[1]:g} should be the smaller one")
+    return limits
+
+
+Range = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_in_order)]
 
 
 class _Section(BaseModel):
@@ -62,9 +71,9 @@ class Augment(_Section):
     """
 
     crop: Annotated[int, Field(ge=64, multiple_of=32)] = 320
-    zoom: tuple[PositiveFloat, PositiveFloat] = (0.25, 1.5)
+    zoom: Range = (0.25, 1.5)
     on_face: Fraction = 0.7
-    face_size: tuple[PositiveFloat, PositiveFloat] = (8.0, 200.0)
+    face_size: Range = (8.0, 200.0)
     smallest_face: NonNegative = 4.0
     flip: Fraction = 0.5
     brightness: Fraction = 0.3
@@ -78,7 +87,8 @@ class Augment(_Section):
 class Schedule(_Section):
     """How long and how fast: steps are optimizer steps, one batch each.
 
-    `workers` are the processes that read photographs; null means one fewer than there are processors, at most 8.
+    `workers` are the processes that read photographs; null leaves it to the machine:
+    half of its processors when a CPU trains, all but one otherwise, at most 8.
     """
 
     steps: PositiveInt
@@ -112,10 +122,16 @@ class Inference(_Section):
     max_faces: PositiveInt = 1000
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
 
+    @model_validator(mode="after")
+    def _threshold_above_floor(self) -> Inference:
+        if self.threshold < self.score_floor:
+            raise ValueError("threshold should not be below score_floor")
+        return self
+
 
 class Recipe(_Section):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
-    seed: Annotated[int, Field(ge=0)] = 1
+    seed: Annotated[int, Field(ge=0, le=2**31)] = 1
     data: Data
     model: Model = Model()
     augment: Augment = Augment()

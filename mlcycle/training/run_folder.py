@@ -117,9 +117,13 @@ class RunFolder:
                 continue
         return entries
 
-    def forget_metrics_after(self, step: int) -> None:
+    def forget_metrics_after(self, step: int, evaluated_step: int) -> None:
         """Takes out what was written after the checkpoint that a run resumes from, so that no step stands twice."""
-        kept = [entry for entry in self.metrics() if entry["step"] <= step]
+        kept = [
+            entry
+            for entry in self.metrics()
+            if entry["step"] <= (evaluated_step if "average_precision" in entry else step)
+        ]
         self.write(METRICS, "".join(json.dumps(entry) + "\n" for entry in kept))
 
     def environment(self) -> dict[str, Any]:
@@ -167,7 +171,7 @@ def _git_commit() -> str | None:
         if Path(git("rev-parse", "--show-toplevel").strip()) != here.parent.parent:
             return None
         return git("rev-parse", "HEAD").strip() + (
-            "-dirty" if git("status", "--porcelain", "--", str(here)).strip() else ""
+            "-dirty" if git("status", "--porcelain", "--", str(here.parent)).strip() else ""
         )
     except (OSError, subprocess.SubprocessError):
         return None

@@ -54,7 +54,7 @@ class Batch:
     names: tuple[str, ...]
 
     def to(self, device: torch.device) -> Batch:
-        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+        return self._each(lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"))
 
     def pin_memory(self) -> Batch:
         return self._each(lambda tensor: tensor.pin_memory())
@@ -84,7 +84,14 @@ class Samples(Dataset):
         self.rule = rule
         self.seed = seed
 
-    def __getitem__(self, number: int) -> Sample:
+    def __getitem__(self, number: int) -> Sample | DataError:
+        # An error raised in a worker would come back with the worker's traceback for a message; so it is handed over.
+        try:
+            return self._sample(number)
+        except DataError as problem:
+            return problem
+
+    def _sample(self, number: int) -> Sample:
         random = np.random.default_rng((self.seed, number))
         place = np.searchsorted(self.cumulative, random.random() * self.cumulative[-1], side="right")
         photograph = self.photographs[min(int(place), len(self.photographs) - 1)]
@@ -111,11 +118,9 @@ def cut(photograph: LabelledPhotograph, rule: Augment, random: np.random.Generat
         DataError: the photograph cannot be read; it is named.
     """
     image = open_photo(photograph.path)
-    zoom, left, top = _choose_window(photograph, upright_size(image), rule, random)
-    try:
-        picture = _render(image, (zoom, left, top), rule.crop, upright_size(image))
-    except DataError as problem:
-        raise DataError(f"{photograph.path}: {problem.message}", problem.hint) from None
+    size = upright_size(image)
+    zoom, left, top = _choose_window(photograph, size, rule, random)
+    picture = _render(image, (zoom, left, top), rule.crop, size)
     boxes = (photograph.boxes_N4 - (left, top, left, top)) * zoom
     landmarks = (photograph.landmarks_N52 - (left, top)) * zoom
     if random.random() < rule.flip:
@@ -200,8 +205,12 @@ def _sort_out(
     return clipped[learn], landmarks[learn].astype(np.float32), clipped[in_crop & ~learn]
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Puts samples into one batch."""
+def collate(results: Sequence[Sample | DataError]) -> Batch | DataError:
+    """Puts samples into one batch; if one could not be read, that is the result."""
+    for each in results:
+        if isinstance(each, DataError):
+            return each
+    samples = [each for each in results if isinstance(each, Sample)]
 
     def owners(lists: Sequence[np.ndarray]) -> Tensor:
         return torch.from_numpy(np.repeat(np.arange(len(lists)), [len(each) for each in lists]))

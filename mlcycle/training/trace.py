@@ -1,7 +1,8 @@
 """The training way over photo files, stage by stage: `python -m mlcycle.training.trace RUN LIST FOLDER`.
 
-For each photograph of LIST (one path a line) it writes FOLDER/00000.npz … with what it had after decoding, turning
-upright, resizing, running the network and choosing boxes. `mlcycle freeze` holds this against the same from inference.
+For each photograph of LIST (paths with NUL between) it writes FOLDER/00000.npz … with what it had after decoding,
+turning upright, resizing, running the network and choosing boxes. `mlcycle freeze` holds this against the same from
+inference.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def trace(network: FaceNetwork, recipe: Recipe, photo: Path) -> dict[str, np.nda
     try:
         stored = np.asarray(stored_rgb(open_photo(photo)))
         upright = upright_rgb(open_photo(photo))
-    except (MlcycleError, OSError) as problem:
+    except MlcycleError as problem:
         return {"error": np.array(str(problem))}
     resized = fit_long_side(upright, rule.long_side)
     height, width = resized.shape[:2]
@@ -63,6 +64,9 @@ def trace(network: FaceNetwork, recipe: Recipe, photo: Path) -> dict[str, np.nda
         **_pixels("decode", stored),
         **_pixels("upright", np.asarray(upright)),
         "resized": resized,
+        "graph_least_score": np.array(rule.score_floor),
+        "least_score": np.array(rule.threshold),
+        "max_faces": np.array(rule.max_faces),
         "graph_boxes": boxes.numpy(),
         "graph_scores": scores.numpy(),
         "graph_landmarks": landmarks.numpy(),
@@ -79,7 +83,7 @@ def _pixels(stage: str, picture: np.ndarray) -> dict[str, np.ndarray]:
 
 def main(run: str, listing: str, folder: str) -> None:
     recipe, network, _ = load_trained(Path(run))
-    for index, line in enumerate(Path(listing).read_bytes().splitlines()):
+    for index, line in enumerate(Path(listing).read_bytes().split(b"\0")):
         found = trace(network, recipe, Path(os.fsdecode(line)))
         np.savez(Path(folder) / f"{index:05d}.npz", **found)  # type: ignore[arg-type]
 

@@ -16,7 +16,7 @@ pytest_plugins = ("tiny_album",)
 
 def traced(tmp_path: Path, model: Path, *photographs: Path) -> list[dict[str, np.ndarray]]:
     listed = tmp_path / "list.txt"
-    listed.write_text("".join(f"{path}\n" for path in photographs))
+    listed.write_text("\0".join(str(path) for path in photographs))
     command = [sys.executable, "-m", "mlcycle.inference.trace", model, listed, tmp_path / "out"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -10,6 +10,9 @@ import pytest
 # The face in the photograph of the astronaut and the one in Grace Hopper's, x1 y1 x2 y2, looked up by eye.
 ASTRONAUT_FACE = (178, 76, 272, 190)
 HOPPER_FACE = (162, 130, 368, 338)
+# Left eye, right eye, nose, left and right corner of the mouth, as seen in the picture.
+ASTRONAUT_POINTS = ((205, 101), (246, 101), (226, 122), (209, 143), (244, 143))
+HOPPER_POINTS = ((223, 190), (305, 187), (268, 235), (236, 279), (306, 276))
 
 RECIPE = """
 name: tiny
@@ -39,7 +42,11 @@ def labelled_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "annotations").mkdir()
     for split, sides in sizes.items():
         images, labels = [], []
-        for picture, face in ((astronaut, ASTRONAUT_FACE), (hopper, HOPPER_FACE), (coffee, None)):
+        for picture, face, points in (
+            (astronaut, ASTRONAUT_FACE, ASTRONAUT_POINTS),
+            (hopper, HOPPER_FACE, HOPPER_POINTS),
+            (coffee, None, ()),
+        ):
             for side in sides:
                 scale = side / picture.width
                 small = picture.resize((side, round(picture.height * scale)))
@@ -50,7 +57,9 @@ def labelled_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 if face:
                     x1, y1, x2, y2 = (value * scale for value in face)
                     box = [x1, y1, x2 - x1, y2 - y1]
-                    labels.append({"id": len(labels), "image_id": len(images) - 1, "category_id": 1, "bbox": box})
+                    keypoints = [value for x, y in points for value in (x * scale, y * scale, 2)]
+                    label = {"id": len(labels), "image_id": len(images) - 1, "category_id": 1, "bbox": box}
+                    labels.append(label | {"keypoints": keypoints})
         content = {"images": images, "annotations": labels, "categories": [{"id": 1, "name": "face"}]}
         (folder / "annotations" / f"{split}.json").write_text(json.dumps(content))
     return folder

@@ -65,8 +65,16 @@ def test_pictures_of_a_batch_do_not_mix() -> None:
 
 def test_a_face_at_the_edge_takes_cells_inside_the_picture() -> None:
     pairs = assign(*answers(30), GRIDS, torch.tensor([[100.0, 0.0, 128.0, 20.0]]), torch.tensor([0]))
-    assert ((pairs.cell_P >= 0) & (pairs.cell_P < CELLS)).all()
+    x, y = middles()[pairs.cell_P].T
     assert len(pairs.cell_P)
+    # Cells beyond the right edge must not come back as the last ones of their row, far below or above the face.
+    assert ((x > 100) & (y < 20)).all()
+
+
+def test_of_two_faces_at_one_place_the_first_has_the_cells() -> None:
+    faces = torch.tensor([[40.0, 40.0, 80.0, 80.0]]).repeat(2, 1)
+    pairs = assign(*answers(40), GRIDS, faces, torch.tensor([0, 0]))
+    assert len(set(pairs.cell_P.tolist())) == len(pairs.cell_P)
 
 
 def test_no_faces_make_no_pairs() -> None:

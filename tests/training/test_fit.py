@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ torch = pytest.importorskip("torch")
 from conftest import environment  # noqa: E402
 from filelock import FileLock  # noqa: E402
 
-from mlcycle.errors import DeviceError, InputError, TrainingDivergedError  # noqa: E402
+from mlcycle.errors import DataError, DeviceError, InputError, Interrupted, TrainingDivergedError  # noqa: E402
 from mlcycle.training import checkpoint  # noqa: E402
 from mlcycle.training.device import choose_device  # noqa: E402
 from mlcycle.training.fit import fit  # noqa: E402
@@ -60,9 +62,7 @@ def test_a_run_resumed_from_its_middle_ends_with_the_same_weights(
     newest.write_bytes(newest.read_bytes()[:1000])  # a checkpoint that a crash cut short: the one before counts
     fit(recipe, run, device="cpu", resume=True, quiet=True)
     assert_equal(tensors(finished_run), tensors(run))
-    entries = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    evaluated = [entry["step"] for entry in entries if "average_precision" in entry]
-    assert evaluated == [3, 6]
+    assert [step for step, _ in evaluations(run)] == [3, 6]
 
 
 @pytest.mark.parametrize(("signal_number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -122,7 +122,9 @@ def test_a_folder_in_use_and_a_folder_that_exists_are_refused(
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_batch(recipe_path: Path, tmp_path: Path) -> None:
     recipe = load(recipe_path, ["schedule.learning_rate=1e+30", "schedule.warmup_steps=0"])
-    with pytest.raises(TrainingDivergedError, match=r"not finite at step [2-6] .*samples \d+ to \d+: train/\d+\.jpg, "):
+    with pytest.raises(
+        TrainingDivergedError, match=r"gradient is not finite at step [1-6] .*samples \d+ to \d+: train/\d+\.jpg, "
+    ):
         fit(recipe, tmp_path / "run", device="cpu", quiet=True)
 
 
@@ -132,6 +134,82 @@ def test_a_device_that_is_not_there_is_an_error_and_leaves_no_folder(recipe_path
         fit(load(recipe_path), tmp_path / "run", device="cuda", quiet=True)
     assert not (tmp_path / "run").exists()
     assert choose_device("auto").type in ("mps", "cpu")
+
+
+def test_an_evaluation_that_a_stop_cut_short_is_made_up_for(
+    recipe_path: Path, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlcycle.training import held_out
+
+    run, recipe, honest = tmp_path / "run", load(recipe_path), held_out.batches
+    for stopped_at, call in ((3, 1), (6, 2)):  # the second time, the first call makes up for what was cut short
+        monkeypatch.setattr(held_out, "batches", with_a_signal_at(call, honest))
+        with pytest.raises(Interrupted, match=f"at step {stopped_at} of 6") as caught:
+            fit(recipe, run, device="cpu", quiet=True, resume=stopped_at > 3)
+        assert caught.value.exit_code == 143
+    monkeypatch.setattr(held_out, "batches", honest)
+    assert fit(recipe, run, device="cpu", quiet=True, resume=True).average_precision >= 0
+    assert_equal(tensors(finished_run), tensors(run))
+    assert_equal(tensors(finished_run, "best.safetensors"), tensors(run, "best.safetensors"))
+    assert evaluations(run) == evaluations(finished_run)
+
+
+def with_a_signal_at(call: int, honest: Callable) -> Callable:
+    """Returns `held_out.batches` that is told to stop when it is called for this time."""
+    calls = []
+
+    def batches(*arguments: object) -> object:
+        calls.append(arguments)
+        if len(calls) == call:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return honest(*arguments)
+
+    return batches
+
+
+def evaluations(run: Path) -> list[tuple[int, float]]:
+    entries = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [(entry["step"], entry["average_precision"]) for entry in entries if "average_precision" in entry]
+
+
+def test_a_run_does_not_go_on_with_other_data(recipe_path: Path, finished_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    before = (run / "environment.json").read_text()
+    finished = fit(load(recipe_path), run, device="cpu", resume=True, quiet=True)
+    assert finished.steps == 6
+    assert (run / "environment.json").read_text() == before
+    fewer = load(recipe_path, ["data.train.0.leave_out=[train/0.jpg]", "schedule.steps=9"])
+    with pytest.raises(DataError, match=r"is not what .* was begun with"):
+        fit(fewer, run, device="cpu", resume=True, quiet=True)
+
+
+def test_landmarks_are_not_promised_where_none_are_labelled(
+    recipe_path: Path, labelled_set: Path, tmp_path: Path
+) -> None:
+    label_file = labelled_set / "annotations" / "train.json"
+    bare = tmp_path / "bare"
+    shutil.copytree(labelled_set, bare)
+    content = json.loads(label_file.read_text())
+    for label in content["annotations"]:
+        del label["keypoints"]
+    (bare / "annotations" / "train.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match="landmarks"):
+        fit(load(recipe_path, [f"data.train.0.path={bare}"]), tmp_path / "run", device="cpu", quiet=True)
+
+
+def test_a_broken_photograph_is_one_sentence_that_names_it(
+    recipe_path: Path, labelled_set: Path, tmp_path: Path, mlcycle: Callable
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(labelled_set, broken)
+    for photo in (broken / "images" / "train").iterdir():
+        photo.write_bytes(photo.read_bytes()[:3000])
+    outcome = mlcycle("train", recipe_path, f"data.train.0.path={broken}", "--device", "cpu", "--out", tmp_path / "run")
+    assert outcome.code == 3
+    sentence = next(line for line in outcome.err.splitlines() if line.startswith("error:"))
+    assert ".jpg" in sentence
+    assert "Traceback" not in outcome.err
 
 
 def test_learning_lowers_the_loss(recipe_path: Path, tmp_path: Path) -> None:

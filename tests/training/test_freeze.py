@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -153,3 +154,36 @@ def test_a_photograph_that_nobody_can_read_is_no_proof(finished_run: Path, froze
     broken.write_bytes(b"no picture")
     with pytest.raises(GateError, match="no photograph could be read"):
         check(Ways((finished_run, frozen), (TRAINING_TRACE, "mlcycle.inference.trace")), [broken], Tolerance())
+
+
+def test_a_run_that_has_not_been_evaluated_yet_is_refused(
+    finished_run: Path, tmp_path: Path, mlcycle: Callable
+) -> None:
+    shutil.copytree(finished_run, tmp_path / "run")
+    (tmp_path / "run" / "checkpoints" / "best.safetensors").unlink()
+    outcome = mlcycle("freeze", tmp_path / "run")
+    assert outcome.code == 3
+    assert "best.safetensors" in outcome.err
+
+
+def test_half_precision_of_a_real_network_is_a_valid_model_that_answers_alike() -> None:
+    import numpy as np
+    import onnx
+    import onnxruntime
+    from test_graph import contract, excited_network, pictures
+
+    from mlcycle.exporting.float16 import to_float16
+    from mlcycle.training.graph import build_model
+
+    parent = onnx.load_from_string(build_model(excited_network(), contract()))
+    child = to_float16(parent)
+    onnx.checker.check_model(child, full_check=True)
+    halves = [each for each in child.graph.initializer if each.data_type == onnx.TensorProto.FLOAT16]
+    assert sum(np.prod(each.dims) for each in halves) > 0.9 * sum(p.numel() for p in excited_network().parameters())
+    scores = [
+        onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+            ["scores"], {"images": pictures(1, 96, 96)}
+        )[0][0, :5]
+        for model in (parent, child)
+    ]
+    assert np.abs(scores[0] - scores[1]).max() < 0.01
