@@ -25,7 +25,7 @@ from mlcycle.errors import DataError
 SIDE = 320
 TRAIN_SCENES, VAL_SCENES = 800, 100
 TRAIN_FACES = 80
-SMALLEST, LARGEST = 9.0, 140.0
+SMALLEST, LARGEST = 14.0, 140.0
 # Among the photographed "non-faces" these show parts of faces.
 NOT_QUITE_FACELESS = (125, 126, 130, 193, 196)
 

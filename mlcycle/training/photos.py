@@ -17,7 +17,9 @@ from mlcycle.errors import DataError
 ORIENTATION_TAG = 0x0112
 SIDEWAYS = (5, 6, 7, 8)
 # Not every format that Pillow knows: some start other programs.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
+FORMATS = frozenset(
+    "AVIF BMP DIB GIF HEIF ICO JPEG JPEG2000 MPO PCX PNG PPM QOI SGI SUN TGA TIFF WEBP".split()  # noqa: SIM905
+)
 # What turns a stored picture upright, for each EXIF orientation that needs it.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -37,9 +39,12 @@ def open_photo(path: Path) -> Image.Image:
         DataError: missing, or not a picture of a format that photographs have.
     """
     try:
-        return Image.open(path, formats=FORMATS)
+        image = Image.open(path)
     except Exception as problem:  # a broken file makes Pillow raise nearly anything
         raise _unreadable(path, problem) from None
+    if image.format not in FORMATS:
+        raise _unreadable(path, ValueError(f"{image.format} files are not read"))
+    return image
 
 
 def stored_rgb(image: Image.Image) -> Image.Image:

@@ -10,10 +10,10 @@ from PIL import Image
 
 pytest.importorskip("torch")
 
-from mlcycle.datasets.header import upright_size as size_by_labels  # noqa: E402
-from mlcycle.errors import DataError  # noqa: E402
-from mlcycle.inference import images  # noqa: E402
-from mlcycle.training.photos import open_photo, upright_rgb, upright_size  # noqa: E402
+from mlcycle.datasets.header import upright_size as size_by_labels
+from mlcycle.errors import DataError
+from mlcycle.inference import images
+from mlcycle.training.photos import open_photo, upright_rgb, upright_size
 
 pytestmark = pytest.mark.training
 
