@@ -22,7 +22,7 @@ class Outcome:
     Attributes:
         line: the command as a person would type it.
         seconds: from its start to its end, by the wall's clock.
-        peak_bytes: the most memory that it, or a process that it started, held; 0 where the system does not tell.
+        peak_bytes: the most memory that it, or the largest process that it started, held; 0 where no system tells.
         output: what it wrote to stdout.
     """
 

@@ -151,7 +151,7 @@ def _compared(rows: Sequence[Row]) -> str:
 {lines}
 </tbody></table></div>
 <p><small>Multiply-adds are those of the convolutions; for training, a backward pass is counted as two forward ones.
-Memory is the most that a process, with its helpers, held at once.</small></p>"""
+Memory is the most that a command’s largest process held at once.</small></p>"""
 
 
 def _typed(commands: Sequence[str]) -> str:

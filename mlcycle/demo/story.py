@@ -149,15 +149,13 @@ def _conclude(folder: Path, outcomes: dict[str, Outcome]) -> Told:
 def _study(folder: Path, outcome: Outcome, metrics: list[dict[str, Any]], recipe: dict[str, Any]) -> Study:
     steps, batch, crop = recipe["schedule"]["steps"], recipe["schedule"]["batch"], recipe["augment"]["crop"]
     data = _read_json(folder / RUN / "environment.json")["data"]
-    # The trainer counts its helpers' memory as well, but only now and then: the larger of both is nearer the truth.
-    peak_bytes = max([outcome.peak_bytes, *(each["memory_bytes"] for each in metrics if "memory_bytes" in each)])
     return Study(
         seconds=max(each["seconds"] for each in metrics if "seconds" in each),
         photographs=steps * batch,
         scenes=data["train_photographs"],
         faces=data["train_faces"],
         multiply_adds=steps * batch * PASSES_OF_TRAINING * multiply_adds(folder / MODEL, crop, crop),
-        peak_bytes=peak_bytes,
+        peak_bytes=outcome.peak_bytes,
         average_precision_50=max(each["average_precision_50"] for each in metrics if "average_precision_50" in each),
     )
 
