@@ -35,7 +35,7 @@ UNSEEN = (
         "astronaut.png",
         "skimage",
         "data/astronaut.png",
-        (177.0, 70.0, 270.0, 181.0),
+        (178.0, 76.0, 270.0, 181.0),
         "Eileen Collins, astronaut",
         "NASA, public domain; from scikit-image",
     ),

@@ -16,7 +16,7 @@ from mlcycle.demo.photographs import UNSEEN, overlap
 VOID = {"meta", "img", "br", "line", "circle", "polyline"}
 STUDY = Study(123.4, 38_400, 600, 2_345, 8 * 10**12, 900_000_000, 0.87)
 FROZEN = Frozen("demo.onnx", "ab" * 32, 612_345, 9.2)
-FOUND = Answer("astronaut.png", (177, 70, 270, 181), (((178.0, 70.0, 268.0, 180.0), 0.83),), 0.88, 12.5)
+FOUND = Answer("astronaut.png", (178, 76, 270, 181), (((178.0, 70.0, 268.0, 180.0), 0.83),), 0.88, 12.5)
 
 
 class _Reader(HTMLParser):
