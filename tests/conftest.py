@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from typing import NamedTuple
 
 import pytest
 
+# A shell that starts tests in the background has told them to ignore Ctrl-C, and so would be every process they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Set before anything loads a numeric library: tests share the cores among them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

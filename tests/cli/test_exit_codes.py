@@ -14,7 +14,8 @@ from conftest import environment
 
 # Stands in for a long command: writes that it has begun, and on its way out that its temporary file went.
 LONG_COMMAND = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the tests were started by
 from pathlib import Path
 import typer
 from mlcycle.cli import app as tree, main

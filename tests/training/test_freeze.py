@@ -170,12 +170,11 @@ def test_half_precision_of_a_real_network_is_a_valid_model_that_answers_alike() 
     import numpy as np
     import onnx
     import onnxruntime
-    from test_graph import contract, excited_network, pictures
+    from test_graph import excited_bytes, excited_network, pictures
 
     from mlcycle.exporting.float16 import to_float16
-    from mlcycle.training.graph import build_model
 
-    parent = onnx.load_from_string(build_model(excited_network(), contract()))
+    parent = onnx.load_model_from_string(excited_bytes())
     child = to_float16(parent)
     onnx.checker.check_model(child, full_check=True)
     halves = [each for each in child.graph.initializer if each.data_type == onnx.TensorProto.FLOAT16]
