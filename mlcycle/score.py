@@ -218,16 +218,17 @@ def _unreadable(photographs: list[LabelledPhotograph], answers: list[Answer]) ->
 
 
 def _wider(photographs: list[LabelledPhotograph], answers: list[Answer], official: OfficialFaces) -> WiderFigures:
-    named = zip((official_name(each) for each in photographs), answers, strict=True)
-    here = [(official[name], answer) for name, answer in named if name in official]
+    named = ((official_name(each), each.scale, answer) for each, answer in zip(photographs, answers, strict=True))
+    here = [(official[name], scale, answer) for name, scale, answer in named if name in official]
     if not here:
         raise DataError(
             "none of the photographs is in the ground truth of WIDER FACE", "the files in ground_truth are those of val"
         )
     levels = wider.average_precision(
-        [faces.boxes_N4 for faces, _ in here],
-        {level: [faces.counted[level] for faces, _ in here] for level in wider.LEVELS},
-        [(answer.boxes_M4, answer.scores_M) for _, answer in here],
+        [faces.boxes_N4 for faces, _, _ in here],
+        {level: [faces.counted[level] for faces, _, _ in here] for level in wider.LEVELS},
+        # The ground truth is in pixels of the official photographs, of which the files may be smaller copies.
+        [(answer.boxes_M4 / np.tile(scale, 2), answer.scores_M) for _, scale, answer in here],
     )
     return WiderFigures(levels, len(here), len(official))
 

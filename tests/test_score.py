@@ -193,7 +193,8 @@ def test_a_limit_takes_photographs_from_all_over_the_set(capsys, model, wider_fa
     assert score.spread(list(range(3)), 5) == [0, 1, 2]
 
 
-def test_a_model_replaced_meanwhile_is_refused_by_the_other_processes(model):
+def test_a_model_replaced_meanwhile_is_refused_by_the_other_processes(model, monkeypatch):
+    monkeypatch.setattr(score.signal, "signal", lambda *_: None)  # or this process would be deaf to Ctrl-C from now on
     score._Worker.open(model, "0" * 64, None)
     with pytest.raises(score.ModelFileError, match="was replaced"):
         score._Worker.answer(Path("any.jpg"))
@@ -240,3 +241,26 @@ def test_a_figure_that_does_not_exist_is_null_and_not_nan(model, wider_face):
     text = figures.as_json(outcome.figures)
     assert json.loads(text)["coco"]["by_size"][">=96 px"] == {"ap": None, "ap50": None, "ap75": None, "faces": 0}
     assert "NaN" not in text
+
+
+def test_smaller_copies_have_the_official_figures_of_the_originals(tmp_path, model):
+    """A portrait that was shrunk, its labels left as they were: the official boxes are those of the original."""
+    tall = np.asarray(Image.fromarray(data.rocket()).resize((1024, 1536))).copy()
+    x, y, w, h = 300, 600, 240, 330
+    tall[y : y + h, x : x + w] = GREEN
+    folder = tmp_path / "WIDER_val" / "images" / "0--Cat"
+    folder.mkdir(parents=True)
+    Image.fromarray(tall).resize((683, 1024), Image.Resampling.NEAREST).save(
+        folder / "0_Cat_chelsea_1.jpg", quality=100, subsampling=0
+    )
+    split = tmp_path / "wider_face_split"
+    split.mkdir()
+    row = f"0--Cat/0_Cat_chelsea_1.jpg\n1\n{x} {y} {w} {h} 0 0 0 0 0 0\n"
+    (split / "wider_face_val_bbx_gt.txt").write_text(row)
+    official = {"0--Cat/0_Cat_chelsea_1": score.wider_ground_truth.OfficialFaces(
+        np.array([[x, y, x + w, y + h]], np.float32), {level: np.array([True]) for level in score.wider.LEVELS}
+    )}  # fmt: skip
+    [photograph] = score.reading.read(tmp_path, "val")
+    assert photograph.scale == pytest.approx((683 / 1024, 683 / 1024))
+    answers = [score.Answer(photograph.boxes_N4, np.array([0.9], np.float32), {}, None)]
+    assert score._wider([photograph], answers, official).levels["easy"].ap == 1.0

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from mlcycle.cli import console
-from mlcycle.errors import Interrupted, MlcycleError, UsageError
+from mlcycle.errors import InputError, Interrupted, MlcycleError, UsageError
 
 GLOBAL_OPTIONS = ("-q", "--quiet", "-v", "--verbose", "--debug", "--version")
 BROKEN_PIPE = 128 + 13
@@ -22,6 +24,8 @@ class Terminated(KeyboardInterrupt):
 def main() -> NoReturn:
     """Runs the command line of this process and exits; the codes are listed in docs/exit-codes.md."""
     signal.signal(signal.SIGTERM, _terminate)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, _terminate)  # a terminal that was closed; not where nohup says to ignore it
     sys.exit(run(sys.argv[1:]))
 
 
@@ -42,11 +46,18 @@ def run(arguments: Sequence[str]) -> int:
         # Whoever read our output has gone, as `head` does: no news. What is still buffered goes nowhere.
         _discard_stdout()
         return BROKEN_PIPE
+    except OSError as problem:
+        if problem.errno != errno.ENOSPC:
+            return _say(_unexpected(problem), problem)
+        _discard_stdout()
+        return _say(InputError("the disk is full, or what results were written to is", "make room and run it again"))
     except Exception as problem:
-        what = " ".join(f"{type(problem).__name__}: {problem}".split()).removesuffix(":")
-        return _say(
-            MlcycleError(f"something unexpected happened: {what}", "run again with --debug to see where"), problem
-        )
+        return _say(_unexpected(problem), problem)
+
+
+def _unexpected(problem: Exception) -> MlcycleError:
+    what = " ".join(f"{type(problem).__name__}: {problem}".split()).removesuffix(":")
+    return MlcycleError(f"something unexpected happened: {what}", "run again with --debug to see where")
 
 
 def _run(arguments: list[str]) -> int:
@@ -106,6 +117,10 @@ def _terminate(signal_number: int, frame: object) -> None:
 
 
 def _prepare_streams() -> None:
+    # A daemon may have closed them; what is said then goes nowhere.
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  (open as long as we are)
     # A file name that is not UTF-8 goes out as the bytes it has; where the stream is not UTF-8 nothing fails either.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

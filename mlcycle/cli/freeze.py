@@ -41,6 +41,8 @@ def freeze(
 
     chosen = photographs_for(run, photos or [], count)
     console.say(f"comparing both ways on {len(chosen)} photographs …")
+    for photo in chosen:
+        console.detail(f"  {photo}")
     frozen = freeze_run(run, out, lambda still, candidate: two_ways_meet(still, candidate, chosen))
     console.say(f"both ways agree: {frozen.verdict}")
     console.say(f"frozen: {frozen.path} ({frozen.size / 1e6:.2f} MB, read-only)")

@@ -51,6 +51,7 @@ class DefaultGroup(Group):
         path = ctx.command_path
         formatter.write_paragraph()
         formatter.write_text(f"Without COMMAND, {self.default} is meant: {path} … is {path} {self.default} …")
+        formatter.write_text(f"Its options: {path} {self.default} --help")
         super().format_epilog(ctx, formatter)
 
     def _needs_arguments(self, ctx: Any) -> bool:

@@ -92,7 +92,7 @@ class _Wishes:
 
 @app.command()
 def image(  # noqa: PLR0913, PLR0917
-    photographs: Annotated[list[str], typer.Argument(metavar="PHOTO...", help="The photographs, of any kind.")],
+    photographs: Annotated[list[str], typer.Argument(metavar="PHOTO", help="The photographs, of any kind.")],
     model: ModelOption = None,
     format: FormatOption = None,
     out: OutOption = None,
@@ -109,8 +109,12 @@ def image(  # noqa: PLR0913, PLR0917
 
     Example:  mlcycle infer photo.jpg --annotate found
     """
+    from mlcycle.errors import UsageError
     from mlcycle.inference.sources import from_names
 
+    folders = [name for name in photographs if Path(name).is_dir()]
+    if folders:
+        raise UsageError(f"{folders[0]} is a folder", f"mlcycle infer dir {folders[0]}")
     wishes = _Wishes(model, format, out, annotate, overwrite, threshold, provider, threads, max_pixels)
     found = from_names(photographs)
     _infer(found, [source.path.name for source in found], wishes, faces=True)
@@ -166,7 +170,7 @@ def _infer(sources: list[Source], names: list[str], wishes: _Wishes, *, faces: b
                 tally.count(record)
                 advance()
     finally:
-        console.say(tally.sentence() + (f"; drawn in {wishes.annotate}" if wishes.annotate else ""))
+        console.say(tally.sentence() + (f"; drawn in {wishes.annotate}" if tally.drawn else ""))
     if tally.failed:
         raise typer.Exit(3)
 
@@ -178,6 +182,9 @@ def _detector(wishes: _Wishes) -> Detector:
     from mlcycle.inference.detect import load_detector
 
     detector = load_detector(path, provider=wishes.provider, threads=wishes.threads)
+    contract = detector.contract
+    console.detail(f"verified {detector.sha256}")
+    console.detail(f"long side {contract.resize.long_side} px, threshold {contract.thresholds['balanced']:g}")
     console.say(
         f"model {detector.contract.name} {detector.sha256[:12]} from {path} ({how}), on {detector.provider}"
         + (" (auto)" if wishes.provider == Provider.auto else "")
@@ -204,6 +211,8 @@ def _with_copies(sources: list[Source], names: list[str], folder: Path, overwrit
     from mlcycle.errors import InputError
     from mlcycle.inference.annotate import plan
 
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is no folder to put annotated copies into", "name a folder with --annotate")
     paths = plan(names, folder)
     originals = {source.path.resolve() for source in sources}
     for path in paths:
@@ -241,13 +250,14 @@ class _Tally:
     """Counts for the closing line."""
 
     def __init__(self) -> None:
-        self.photographs = self.faces = self.failed = 0
+        self.photographs = self.faces = self.failed = self.drawn = 0
         self._start = time.perf_counter()
 
     def count(self, record: Record) -> None:
         self.photographs += 1
         self.faces += len(record.scores_N)
         self.failed += record.error is not None
+        self.drawn += bool(record.annotated)
 
     def sentence(self) -> str:
         """Returns e.g. "12 photographs, 7 faces, 1 failed, 34.1 photographs a second"."""

@@ -105,6 +105,8 @@ def _rows(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     for name, value in values.items():
         if isinstance(value, dict):
             rows += _rows(value, f"{prefix}{name}.")
+        elif isinstance(value, (list, tuple)) and value and all(isinstance(each, dict) for each in value):
+            rows += [row for place, each in enumerate(value) for row in _rows(each, f"{prefix}{name}.{place}.")]
         elif isinstance(value, (list, tuple)):
             rows.append((prefix + name, ", ".join(map(str, value)) or "none"))
         else:

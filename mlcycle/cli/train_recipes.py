@@ -5,6 +5,7 @@ A recipe that comes with mlcycle opens with a comment: what it makes, then lines
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -139,4 +140,5 @@ def _write(path: Path, text: str) -> None:
     except OSError as problem:
         raise InputError(f"{path} cannot be written: {problem.strerror}", "choose another place") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()

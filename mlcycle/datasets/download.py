@@ -110,6 +110,7 @@ def _fetch_rest(url: str, part: Path, size: int | None, advance: Progress, timeo
                 have = _start_again(part, have, advance)
             whole = _whole_length(response, have)
             _check_size(url, whole, size)
+            whole = size if whole is None else whole
             if not have:
                 _remember_tag(part, response)
             _store(response, part, advance)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -71,7 +72,8 @@ def _fetch_archive(archive: Archive, downloads: Path, progress: Progress, say: S
         _compare(archive, path, digest)
         path.with_name(f"{path.name}.sha256").write_text(f"{digest}  {path.name}\n", "utf-8")
     except OSError as problem:
-        raise InputError(f"{path} cannot be written: {problem.strerror or problem}", "is the disk full?") from None
+        hint = "make room, and fetch again" if problem.errno == errno.ENOSPC else "choose another folder"
+        raise InputError(f"{path} cannot be written: {problem.strerror or problem}", hint) from None
     return digest
 
 

@@ -16,13 +16,15 @@ class LabelledPhotograph:
         path: the file.
         name: its key within its set: the path below the set's image root, with "/" between, e.g.
             "0--Parade/0_Parade_marchingband_1_465.jpg".
-        boxes_N4: float32, x1 y1 x2 y2 in pixels of the upright photograph, exactly as labelled (not clipped).
+        boxes_N4: float32, x1 y1 x2 y2 in pixels of the upright photograph, as labelled (not clipped).
         ignore_N: bool, True for a box that is neither a face to learn nor a false alarm when found
             (WIDER's "invalid", COCO's "iscrowd" or "ignore").
         landmarks_N52: float32, five points (left eye, right eye, nose, left and right corner of the mouth, as seen in
             the picture), x y in pixels; NaN where a face has none.
         group: what the set files it under (a WIDER event), or "".
         size: width, height in pixels if the labels say so, else None.
+        scale: how much smaller the file is than the photograph that was labelled, in x and in y; boxes and landmarks
+            have been made smaller with it.
     """
 
     path: Path
@@ -32,3 +34,4 @@ class LabelledPhotograph:
     landmarks_N52: np.ndarray
     group: str = ""
     size: tuple[int, int] | None = field(default=None)
+    scale: tuple[float, float] = (1.0, 1.0)

@@ -52,6 +52,7 @@ def _follow(photograph: LabelledPhotograph, stated: dict[str, Size], size_of: Si
         photograph,
         boxes_N4=photograph.boxes_N4 * np.tile(scale_2, 2),
         landmarks_N52=photograph.landmarks_N52 * scale_2,
+        scale=scale,
     )
 
 

@@ -74,6 +74,15 @@ def build_scenes(folder: Path, seed: int = 1) -> str:
     if marker.exists() and marker.read_text("utf-8") == readme:
         return f"{folder} is complete already ({TRAIN_SCENES} scenes for training, {VAL_SCENES} for validation)"
     _refuse_other(folder)
+    try:
+        faces = _write_all(folder, readme, seed)
+    except OSError as problem:
+        raise DataError(f"{folder} cannot be written: {problem.strerror or problem}", "choose another place") from None
+    return f"made {TRAIN_SCENES} scenes for training and {VAL_SCENES} for validation, with {faces} faces, in {folder}"
+
+
+def _write_all(folder: Path, readme: str, seed: int) -> int:
+    """Writes the set into a sibling and renames it; returns how many faces it has."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     try:
@@ -85,7 +94,7 @@ def build_scenes(folder: Path, seed: int = 1) -> str:
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return f"made {TRAIN_SCENES} scenes for training and {VAL_SCENES} for validation, with {faces} faces, in {folder}"
+    return faces
 
 
 def load_material(training: bool) -> Material:

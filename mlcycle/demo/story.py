@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ LOG, PAGE = "story.json", "index.html"
 DATA, RUN, MODEL, PHOTOGRAPHS, ANSWERS = "data/demo", "runs/demo", "models/demo.onnx", "photographs", "answers"
 STEPS = ("data", "train", "freeze", "infer")
 # All that is ever made in the folder, and so all that --overwrite may remove.
-OURS = (LOG, PAGE, "data", "runs", "models", PHOTOGRAPHS, ANSWERS)
+OURS = (LOG, PAGE, DATA, RUN, MODEL, f"{MODEL}.sha256", PHOTOGRAPHS, ANSWERS)
 
 Say = Callable[[str], None]
 
@@ -58,10 +58,10 @@ def tell(folder: Path, *, overwrite: bool, say: Say, quiet: bool = False) -> Tol
     log.step("data", ["train", "data", "demo"], DATA)
     log.step("train", _training(folder), f"{RUN}/report.html")
     say("Between the lives: freezing. From now on the model is one file, and nothing in it changes any more.")
-    log.step("freeze", ["freeze", RUN, "-o", MODEL], MODEL, anew="models")
+    log.step("freeze", ["freeze", RUN, "-o", MODEL], MODEL, anew=(MODEL, f"{MODEL}.sha256"))
     say("Second life: inference. The model stays the same, the photographs change; it never saw these.")
     write_unseen(folder / PHOTOGRAPHS)
-    log.step("infer", _inference(), ANSWERS, anew=ANSWERS)
+    log.step("infer", _inference(), ANSWERS, anew=(ANSWERS,))
     return _conclude(folder, log.outcomes)
 
 
@@ -71,23 +71,28 @@ def check(told: Told) -> None:
     if missed:
         raise GateError(
             f"the model did not find the face in {', '.join(missed)}",
-            f"see {told.page}; then try again: mlcycle demo --overwrite",
+            f"see {told.page}; then try again: mlcycle demo --folder {told.page.parent} --overwrite",
         )
 
 
 def _prepare(folder: Path, overwrite: bool) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        is_strange = any(folder.iterdir()) and not (folder / LOG).exists()
+        if not is_strange and not (folder / LOG).exists():
+            (folder / LOG).write_text("{}\n", "utf-8")
     except OSError as problem:
-        raise InputError(f"{folder} cannot be made: {problem.strerror}", "name another with --folder") from None
-    if any(folder.iterdir()) and not (folder / LOG).exists():
+        raise InputError(f"{folder} cannot be used: {problem.strerror}", "name another with --folder") from None
+    if is_strange:
         raise InputError(f"{folder} holds something else than a demo", "name another with --folder")
     if overwrite:
         for name in OURS:
-            path = folder / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    if not (folder / LOG).exists():
+            _remove(folder / name)
         (folder / LOG).write_text("{}\n", "utf-8")
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _training(folder: Path) -> list[str]:
@@ -105,19 +110,22 @@ class _Log:
     def __init__(self, folder: Path, quiet: bool, say: Say) -> None:
         self.folder, self.quiet, self.say = folder, quiet, say
         kept = _read_json(folder / LOG)
-        self.outcomes = {name: Outcome(**each) for name, each in kept.items()}
+        try:
+            self.outcomes = {name: Outcome(**each) for name, each in kept.items()}
+        except TypeError:
+            raise _cannot_be_read(folder / LOG, "it was written by another version") from None
 
-    def step(self, name: str, words: list[str], made: str, anew: str = "") -> None:
+    def step(self, name: str, words: list[str], made: str, anew: Sequence[str] = ()) -> None:
         """Runs a command, unless it is known to be done and what it made is still there.
 
-        `anew` is a folder that is removed first; the steps that follow are then to be done again as well.
+        `anew` is removed first; the steps that follow are then to be done again as well.
         """
         if name in self.outcomes and (self.folder / made).exists():
             self.say(f"  $ {self.outcomes[name].line}   (done before)")
             return
         self.say(f"  $ {commands.as_typed(words)}")
-        if anew:
-            shutil.rmtree(self.folder / anew, ignore_errors=True)
+        for each in anew:
+            _remove(self.folder / each)
         outcome = commands.run([*words, "-q"] if self.quiet else words, self.folder)
         before = STEPS[: STEPS.index(name)]
         self.outcomes = {each: self.outcomes[each] for each in before if each in self.outcomes} | {name: outcome}
@@ -190,7 +198,11 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as problem:
-        raise DataError(f"{path} cannot be read: {problem}", "begin anew: mlcycle demo --overwrite") from None
+        raise _cannot_be_read(path, str(problem)) from None
+
+
+def _cannot_be_read(path: Path, why: str) -> DataError:
+    return DataError(f"{path} cannot be read: {why}", f"begin anew: mlcycle demo --folder {path.parent} --overwrite")
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -94,11 +94,12 @@ class Detector:
             decoded = images.decode(data, options.max_pixels)
             prepared.image, prepared.note = decoded.upright(), decoded.note
             prepared.clock.lap("decode")
+            prepared.input_HW3, prepared.frame = letterbox.shrink(prepared.image, long_side)
+            prepared.clock.lap("resize")
         except images.UnreadableError as problem:
             prepared.error = (problem.code, problem.message)
-            return prepared
-        prepared.input_HW3, prepared.frame = letterbox.shrink(prepared.image, long_side)
-        prepared.clock.lap("resize")
+        except MemoryError:
+            prepared.error = ("too-large", "there is not enough memory for it")
         return prepared
 
     def _answer(self, prepared: _Prepared, options: Options) -> Record:
@@ -169,15 +170,14 @@ def _annotated(record: Record, prepared: _Prepared, overwrite: bool) -> Record:
     path = prepared.source.copy
     assert path is not None
     assert prepared.image is not None
-    drawn = annotate.draw(prepared.image, record.boxes_N4, record.scores_N, record.landmarks_N52)
     try:
+        drawn = annotate.draw(prepared.image, record.boxes_N4, record.scores_N, record.landmarks_N52)
         annotate.save(drawn, path, overwrite=overwrite)
     except FileExistsError:
         return replace(record, error=("exists", f"its annotated copy {path} exists already"))
-    except OSError as problem:
-        return replace(
-            record, error=("not-written", f"its annotated copy {path} cannot be written: {problem.strerror}")
-        )
+    except (OSError, MemoryError) as problem:
+        why = getattr(problem, "strerror", None) or problem or "memory is short"
+        return replace(record, error=("not-written", f"its annotated copy {path} cannot be written: {why}"))
     return replace(record, annotated=path.as_posix())
 
 

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from mlcycle.artifact.contract import LANDMARKS, Contract, Resize, Selection
@@ -84,7 +84,7 @@ def make_contract(recipe: Recipe, progress: Progress, environment: dict[str, Any
         thresholds={"balanced": rule.threshold},
         landmarks=LANDMARKS if recipe.model.landmarks else (),
         training={
-            "recipe": recipe.model_dump(mode="json"),
+            "recipe": _without_places(recipe.model_dump(mode="json")),
             "step": progress.best_step,
             "held_out_average_precision_50": round(progress.best_score, 6),
             "data": environment.get("data", {}),
@@ -92,6 +92,14 @@ def make_contract(recipe: Recipe, progress: Progress, environment: dict[str, Any
             "versions": {name: environment.get("packages", {}).get(name) for name in PACKAGES_TOLD},
         },
     )
+
+
+def _without_places(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Names each set by the last part of its path: where it lay on the machine that trained is nobody's business."""
+    data = dict(recipe["data"])
+    for part in ("train", "validation"):
+        data[part] = [source | {"path": PurePath(source["path"]).name} for source in data[part]]
+    return recipe | {"data": data}
 
 
 def _commits(environment: dict[str, Any]) -> str | None:

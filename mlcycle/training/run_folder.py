@@ -23,10 +23,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from mlcycle import __version__
 from mlcycle.errors import DataError, InputError
 
 RECIPE, ENVIRONMENT, METRICS, REPORT = "recipe.yaml", "environment.json", "metrics.jsonl", "report.html"
-PACKAGES = ("mlcycle", "torch", "torchvision", "numpy", "pillow", "onnx", "onnxscript", "safetensors")
+PACKAGES = ("torch", "torchvision", "numpy", "pillow", "onnx", "onnxscript", "safetensors")
 BEST = "best.safetensors"
 
 
@@ -145,7 +146,7 @@ def describe_environment(device: str, data: dict[str, Any]) -> dict[str, Any]:
         "platform": platform.platform(),
         "processors": os.cpu_count(),
         "device": device,
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {"mlcycle": __version__} | {name: _version(name) for name in PACKAGES},
         "git_commit": _git_commit(),
         "data": data,
     }

@@ -73,12 +73,23 @@ def test_a_folder_of_someone_elses_is_refused_also_with_overwrite(tmp_path: Path
 
 def test_overwrite_removes_what_the_demo_made_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / story.LOG).write_text("{}")
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "notes.txt").write_text("mine")
+    for mine in ("notes.txt", "runs/mine/recipe.yaml", "models/mine.onnx", "data/mine/photo.jpg"):
+        (tmp_path / mine).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / mine).write_text("mine")
+    for ours in (f"{story.RUN}/recipe.yaml", story.MODEL, f"{story.DATA}/README.txt", f"{story.ANSWERS}/a.png"):
+        (tmp_path / ours).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / ours).write_text("ours")
 
     story._prepare(tmp_path, overwrite=True)
 
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["notes.txt", story.LOG]
+    files = {each.relative_to(tmp_path).as_posix(): each.read_text() for each in tmp_path.rglob("*") if each.is_file()}
+    assert files == {
+        "data/mine/photo.jpg": "mine",
+        "models/mine.onnx": "mine",
+        "notes.txt": "mine",
+        "runs/mine/recipe.yaml": "mine",
+        story.LOG: "{}\n",
+    }
 
 
 def test_a_missed_face_is_said_with_exit_code_5() -> None:

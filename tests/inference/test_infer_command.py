@@ -188,3 +188,64 @@ def test_torch_stays_out_and_nothing_odd_is_printed(album: Path, tiny: Path) -> 
     )
     assert (done.returncode, done.stderr) == (3, "")
     assert len(json.loads(done.stdout)["records"]) == 4
+
+
+def test_a_folder_where_photographs_are_meant_gets_a_hint(mlcycle: Run, album: Path, tiny: Path) -> None:
+    outcome = mlcycle("infer", album, "--model", tiny)
+    assert outcome.code == 2
+    assert f"mlcycle infer dir {album}" in outcome.err
+
+
+def test_a_file_in_the_place_of_the_folder_for_copies_is_refused(mlcycle: Run, album: Path, tiny: Path) -> None:
+    photo = album / "one.jpg"
+    outcome = mlcycle("infer", photo, "--model", tiny, "--annotate", photo)
+    assert outcome.code == 3
+    assert "no folder" in outcome.err
+
+
+def test_memory_that_runs_out_over_one_photograph_does_not_stop_the_others(
+    detector: object, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlcycle.inference import letterbox
+    from mlcycle.inference.detect import Options
+    from mlcycle.inference.sources import Source
+
+    honest, calls = letterbox.shrink, []
+
+    def once_too_large(*arguments: object) -> object:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise MemoryError
+        return honest(*arguments)
+
+    monkeypatch.setattr(letterbox, "shrink", once_too_large)
+    photo = album / "one.jpg"
+    records = list(detector.detect_all([Source(photo, "one"), Source(photo, "two")], Options()))
+    assert [record.status for record in records] != ["error", "error"]
+    assert records[0].error == ("too-large", "there is not enough memory for it")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_one_sentence(album: Path, tiny: Path) -> None:
+    photo = album / "one.jpg"
+    words = [sys.executable, "-m", "mlcycle", "infer", str(photo), "--model", str(tiny), "--format", "json"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=environment())
+    assert done.returncode == 3
+    assert "the disk is full" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX shells")
+def test_streams_that_were_closed_do_not_lose_the_results(album: Path, tiny: Path) -> None:
+    photo = album / "one.jpg"
+    line = f"{sys.executable} -m mlcycle infer {photo} --model {tiny} --format jsonl"
+    talk_closed = subprocess.run(
+        f"{line} 2>&-", shell=True, capture_output=True, text=True, env=environment(), check=False
+    )
+    assert talk_closed.returncode == 0
+    assert json.loads(talk_closed.stdout)["input"] == photo.as_posix()
+    data_closed = subprocess.run(
+        f"{line} >&-", shell=True, capture_output=True, text=True, env=environment(), check=False
+    )
+    assert "Traceback" not in data_closed.stderr

@@ -63,6 +63,7 @@ def test_the_contract_says_where_the_model_comes_from(frozen: Path) -> None:
     contract = load_detector(frozen).contract
     assert contract.resize.long_side == 128
     assert contract.training["recipe"]["name"] == "tiny"
+    assert contract.training["versions"]["mlcycle"]
     assert contract.training["data"]["train_faces"] == 8
     assert contract.training["step"] in (3, 6)
     assert "held_out_average_precision_50" in contract.training
@@ -186,3 +187,9 @@ def test_half_precision_of_a_real_network_is_a_valid_model_that_answers_alike() 
         for model in (parent, child)
     ]
     assert np.abs(scores[0] - scores[1]).max() < 0.01
+
+
+def test_the_file_does_not_say_where_the_data_lay(frozen: Path, labelled_set: Path) -> None:
+    data = frozen.read_bytes()
+    assert labelled_set.name.encode() in data
+    assert str(labelled_set.parent).encode() not in data
