@@ -110,13 +110,15 @@ def _problems(file: str) -> list[RecipeError]:
 
 
 def _head(path: Path) -> dict[str, str]:
-    """Reads the comment that opens a recipe."""
+    """Reads the comment that opens a recipe; an empty line in it ends what the list shows."""
     head: dict[str, list[str]] = {"what": [], "command": [], "cost": [], "score": []}
     current = "what"
     for line in _text(path).splitlines():
         if not line.startswith("#"):
             break
         text = line.lstrip("#").strip()
+        if not text:
+            break
         key, colon, rest = text.partition(":")
         if colon and key.lower() in head:
             current, text = key.lower(), rest.strip()
