@@ -36,10 +36,12 @@ main()
 """
 
 
+@pytest.mark.training
 def test_0_all_went_well(mlcycle):
     assert mlcycle("train", "recipes", "show", "demo").code == 0
 
 
+@pytest.mark.training
 def test_2_wrong_override(mlcycle):
     outcome = mlcycle("train", "demo", "schedule.stps=3")
     assert outcome.code == 2
@@ -65,6 +67,7 @@ def test_2_a_missing_extra_gives_the_line_that_installs_it(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.training
 def test_3_output_is_there_already(mlcycle, tmp_path):
     (tmp_path / "demo.yaml").write_text("mine")
     assert mlcycle("train", "recipes", "copy", "demo", tmp_path).code == 3
@@ -106,6 +109,7 @@ def test_130_and_143_signals_let_temporary_files_go(tmp_path, number, code):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["begun"]
 
 
+@pytest.mark.training
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX pipes")
 def test_141_a_reader_that_has_gone_is_no_news():
     reader, writer = os.pipe()

@@ -10,8 +10,7 @@ from conftest import environment
 
 from mlcycle.cli.reference import commands
 
-# Not pydantic, which Typer itself takes to read arguments.
-HEAVY = {"numpy", "PIL", "onnxruntime", "onnx", "torch", "torchvision", "scipy", "rich"}
+HEAVY = {"numpy", "PIL", "onnxruntime", "onnx", "torch", "torchvision", "scipy", "rich", "pydantic"}
 
 
 def loaded_by(*arguments: str) -> set[str]:

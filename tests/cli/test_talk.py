@@ -72,6 +72,7 @@ def test_quiet_silences_talk_but_neither_data_nor_warnings_nor_errors(capsys):
     console.configure()
 
 
+@pytest.mark.training
 def test_quiet_at_the_end_of_the_line(mlcycle, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "no recipe given" in mlcycle("train", "schedule.steps=0").err
@@ -109,6 +110,7 @@ def test_colour_on_a_terminal_unless_refused(changes, coloured):
     assert ("\x1b[" in said) == coloured
 
 
+@pytest.mark.training
 def test_a_traceback_comes_with_debug_only(process, tmp_path):
     (tmp_path / "taken.yaml").write_text("")
     arguments = ["train", "recipes", "copy", "demo", "taken.yaml"]
@@ -120,6 +122,7 @@ def test_a_traceback_comes_with_debug_only(process, tmp_path):
     assert debug.err.endswith(plain.err)
 
 
+@pytest.mark.training
 def test_an_unexpected_error_is_one_sentence_and_shows_its_place_with_debug(mlcycle, monkeypatch):
     from mlcycle.training import recipe_file
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+pytest.importorskip("pydantic")
+
 from mlcycle.training.recipe_file import dump, find, load, recipes_folder
+
+pytestmark = pytest.mark.training
 
 
 @pytest.fixture(autouse=True)
