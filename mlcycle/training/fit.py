@@ -46,7 +46,7 @@ class FitResult:
     run_folder: Path
     steps: int
     seconds: float
-    average_precision: float
+    average_precision_50: float
     best_step: int
 
 
@@ -103,11 +103,13 @@ class _Run:
         resumed_from = self._resume()
         schedule = self.recipe.schedule
         if self._is_finished():
+            self._write_report()
             return self._result()
         self._write_environment(resumed_from)
         with StopRequest() as stop, Display(schedule.steps, self._title(), quiet) as display:
             if resumed_from:
                 display.note(f"resumed from step {self.progress.step} ({resumed_from.name})")
+                self._tell_another_device(display)
             for entry in self._steps(stop, display):
                 self.folder.append_metrics(entry)
                 display.report(entry)
@@ -120,6 +122,11 @@ class _Run:
             )
         self._write_report()
         return self._result()
+
+    def _tell_another_device(self, display: Display) -> None:
+        begun_on, now = self.folder.environment()["device"], describe(self.device)
+        if begun_on != now:
+            display.note(f"begun on {begun_on}, now on {now}: the weights will differ in their last bits")
 
     def _is_finished(self) -> bool:
         return self.progress.step == self.progress.evaluated_step == self.recipe.schedule.steps

@@ -148,7 +148,7 @@ def test_an_evaluation_that_a_stop_cut_short_is_made_up_for(
             fit(recipe, run, device="cpu", quiet=True, resume=stopped_at > 3)
         assert caught.value.exit_code == 143
     monkeypatch.setattr(held_out, "batches", honest)
-    assert fit(recipe, run, device="cpu", quiet=True, resume=True).average_precision >= 0
+    assert fit(recipe, run, device="cpu", quiet=True, resume=True).average_precision_50 >= 0
     assert_equal(tensors(finished_run), tensors(run))
     assert_equal(tensors(finished_run, "best.safetensors"), tensors(run, "best.safetensors"))
     assert evaluations(run) == evaluations(finished_run)
@@ -176,8 +176,10 @@ def test_a_run_does_not_go_on_with_other_data(recipe_path: Path, finished_run: P
     run = tmp_path / "run"
     shutil.copytree(finished_run, run)
     before = (run / "environment.json").read_text()
+    (run / "report.html").unlink()  # as if the run had been killed just before its end
     finished = fit(load(recipe_path), run, device="cpu", resume=True, quiet=True)
     assert finished.steps == 6
+    assert (run / "report.html").exists()
     assert (run / "environment.json").read_text() == before
     fewer = load(recipe_path, ["data.train.0.leave_out=[train/0.jpg]", "schedule.steps=9"])
     with pytest.raises(DataError, match=r"is not what .* was begun with"):
