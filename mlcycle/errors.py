@@ -10,7 +10,7 @@
     ├─ GateError               5  a check that guards an output failed, so the output was not written
     ├─ DeviceError             6  the requested device or provider is not there
     ├─ TrainingDivergedError   1  the loss is no longer a finite number
-    └─ Interrupted       130/143  SIGINT or SIGTERM, after saving
+    └─ Interrupted   129/130/143  SIGHUP, SIGINT or SIGTERM, after saving
 
 Exit code 0 means that all went well, also when no face was found. They are caught in one place: `mlcycle.cli.main`.
 """
@@ -72,7 +72,7 @@ class TrainingDivergedError(MlcycleError):
 
 
 class Interrupted(MlcycleError):  # noqa: N818  (nothing went wrong)
-    """Raised after an interrupted command has saved what it had; `signal_number` 2 exits 130, 15 exits 143."""
+    """Raised after an interrupted command has saved what it had; the exit code is 128 + `signal_number`."""
 
     def __init__(self, message: str, hint: str = "", signal_number: int = 2) -> None:
         super().__init__(message, hint)

@@ -47,7 +47,7 @@ def test_exit_codes_are_those_of_the_errors():
     table = (CHECKOUT / "docs/exit-codes.md").read_text("utf-8")
     documented = {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)}
     classes = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception)]
-    signals = {errors.Interrupted("", signal_number=number).exit_code for number in (2, 15)}
+    signals = {errors.Interrupted("", signal_number=number).exit_code for number in (1, 2, 15)}
     raised = {each.exit_code for each in classes} | signals | {0, BROKEN_PIPE}
     assert documented == raised
 

@@ -18,7 +18,12 @@ BROKEN_PIPE = 128 + 13
 
 
 class Terminated(KeyboardInterrupt):
-    """Raised by SIGTERM where it arrives, so that `finally` blocks run and no `except Exception` swallows it."""
+    """Raised by SIGTERM and SIGHUP where they arrive, so that `finally` blocks run and no `except Exception` swallows
+    them; `signal_number` says which it was."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__()
+        self.signal_number = signal_number
 
 
 def main() -> NoReturn:
@@ -38,8 +43,9 @@ def run(arguments: Sequence[str]) -> int:
         return code
     except MlcycleError as problem:
         return _say(problem)
-    except Terminated:
-        return _say(Interrupted("stopped by SIGTERM", signal_number=signal.SIGTERM))
+    except Terminated as stop:
+        name = signal.Signals(stop.signal_number).name
+        return _say(Interrupted(f"stopped by {name}", signal_number=stop.signal_number))
     except KeyboardInterrupt:
         return _say(Interrupted("stopped by Ctrl-C", signal_number=signal.SIGINT))
     except BrokenPipeError:
@@ -113,7 +119,7 @@ def _say(problem: MlcycleError, cause: BaseException | None = None) -> int:
 
 
 def _terminate(signal_number: int, frame: object) -> None:
-    raise Terminated
+    raise Terminated(signal_number)
 
 
 def _prepare_streams() -> None:

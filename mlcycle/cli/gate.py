@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
 ORIENTATION_TAG = 0x0112
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 def photographs_for(run: Path, named: Sequence[Path], count: int) -> list[Path]:
@@ -36,14 +35,14 @@ def files_of(named: Sequence[Path]) -> list[Path]:
     Raises:
         InputError: one of them is not there.
     """
+    from mlcycle.inference.sources import from_folder
+
+    files: list[Path] = []
     for each in named:
         if not each.exists():
             raise InputError(f"there is no photograph or folder {each}", "check --photos")
-
-    def below(folder: Path) -> list[Path]:
-        return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
-
-    return [file for each in named for file in (below(each) if each.is_dir() else [each])]
+        files += [source.path for source in from_folder(each).photographs] if each.is_dir() else [each]
+    return files
 
 
 def two_ways_meet(run: Path, candidate: Path, photos: Sequence[Path]) -> Difference:

@@ -112,9 +112,8 @@ def image(  # noqa: PLR0913, PLR0917
     from mlcycle.errors import UsageError
     from mlcycle.inference.sources import from_names
 
-    folders = [name for name in photographs if Path(name).is_dir()]
-    if folders:
-        raise UsageError(f"{folders[0]} is a folder", f"mlcycle infer dir {folders[0]}")
+    if all(Path(name).is_dir() for name in photographs):
+        raise UsageError(f"{photographs[0]} is a folder", f"mlcycle infer dir {photographs[0]}")
     wishes = _Wishes(model, format, out, annotate, overwrite, threshold, provider, threads, max_pixels)
     found = from_names(photographs)
     _infer(found, [source.path.name for source in found], wishes, faces=True)

@@ -1,11 +1,11 @@
-"""Ctrl-C and SIGTERM: finish the step, save, then go."""
+"""Ctrl-C, SIGTERM and a terminal that is closed: finish the step, save, then go."""
 
 from __future__ import annotations
 
 import signal
 from types import FrameType, TracebackType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class StopRequest:
@@ -22,7 +22,9 @@ class StopRequest:
         return self.signal_number != 0
 
     def __enter__(self) -> StopRequest:
-        self._before = {each: signal.signal(each, self._remember) for each in SIGNALS}
+        # What whoever started us told us to ignore, as nohup does with hang-ups, stays ignored.
+        heard = [each for each in SIGNALS if signal.getsignal(each) != signal.SIG_IGN]
+        self._before = {each: signal.signal(each, self._remember) for each in heard}
         return self
 
     def __exit__(self, kind: type | None, problem: BaseException | None, trace: TracebackType | None) -> None:

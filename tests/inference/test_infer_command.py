@@ -196,6 +196,13 @@ def test_a_folder_where_photographs_are_meant_gets_a_hint(mlcycle: Run, album: P
     assert f"mlcycle infer dir {album}" in outcome.err
 
 
+def test_a_folder_among_photographs_does_not_stop_them(mlcycle: Run, album: Path, tiny: Path) -> None:
+    outcome = mlcycle("infer", album / "inside", album / "one.jpg", "--model", tiny, "--format", "jsonl")
+    records = [json.loads(line) for line in outcome.out.splitlines()]
+    assert outcome.code == 3
+    assert [record["status"] for record in records] == ["error", "ok"]
+
+
 def test_a_file_in_the_place_of_the_folder_for_copies_is_refused(mlcycle: Run, album: Path, tiny: Path) -> None:
     photo = album / "one.jpg"
     outcome = mlcycle("infer", photo, "--model", tiny, "--annotate", photo)

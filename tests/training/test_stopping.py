@@ -1,0 +1,43 @@
+"""Signals while training: the first is remembered, the handlers come back, and what was ignored stays ignored."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import pytest
+
+from mlcycle.training.stopping import StopRequest
+
+pytestmark = [pytest.mark.training, pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")]
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_is_remembered_and_the_handler_comes_back(name: str) -> None:
+    number, came = getattr(signal, name), []
+    before = signal.signal(number, lambda *_: came.append(number))
+    try:
+        with StopRequest() as stop:
+            assert not stop
+            os.kill(os.getpid(), number)
+            assert stop
+            assert stop.signal_number == number
+            assert came == []
+            os.kill(os.getpid(), number)  # a second one is answered as it would be without us
+            assert came == [number]
+        os.kill(os.getpid(), number)
+        assert came == [number, number]
+    finally:
+        signal.signal(number, before)
+
+
+def test_a_hang_up_that_nohup_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
