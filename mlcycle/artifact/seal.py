@@ -14,6 +14,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlcycle.artifact import bundled
 from mlcycle.errors import InputError, ModelFileError
 
 SEAL_LENGTH = 64
@@ -52,15 +53,18 @@ def seal_bytes(unsealed: bytes) -> bytes:
 def read_sealed(path: Path) -> SealedBytes:
     """Reads a model file once and verifies these bytes: the seal in the file, and the digest beside it if there is one.
 
+    Args:
+        path: of the file, or the name of one that comes with mlcycle.
+
     Raises:
         ModelFileError: missing, unreadable, not a model of mlcycle's, damaged, or not the one its digest names.
     """
+    path = bundled.locate(path)
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise ModelFileError(
-            f"there is no model file {path}", "name one with --model, or make one: mlcycle freeze RUN"
-        ) from None
+        there = " or ".join([*bundled.names(), "a file that mlcycle freeze made"])
+        raise ModelFileError(f"there is no model file {path}", f"name {there}") from None
     except OSError as problem:
         raise ModelFileError(f"the model file {path} cannot be read: {problem.strerror}") from None
     digest = hashlib.sha256(data).hexdigest()

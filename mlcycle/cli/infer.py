@@ -48,7 +48,12 @@ class Provider(StrEnum):
 
 ModelOption = Annotated[
     Path | None,
-    typer.Option("--model", metavar="FILE", help="The model file. Else $MLCYCLE_MODEL, else the newest in ./models."),
+    typer.Option(
+        "--model",
+        metavar="FILE",
+        help="The model file, or the name of one that comes with mlcycle. Else $MLCYCLE_MODEL, else the newest in "
+        "./models, else face-nano.",
+    ),
 ]
 FormatOption = Annotated[
     Format | None,

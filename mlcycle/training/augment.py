@@ -10,22 +10,25 @@ from mlcycle.training.recipe import Augment
 
 # How much red, green and blue weigh in what an eye calls brightness (ITU-R BT.601).
 LUMA = (0.299, 0.587, 0.114)
+# Every so many rows and columns give a picture's mean.
+MEAN_STEP = 4
 
 
-def augment(pixels_BSS3: Tensor, rule: Augment, random: torch.Generator) -> Tensor:
+def augment(pixels_BSS3: Tensor, rule: Augment, random: torch.Generator, dtype: torch.dtype) -> Tensor:
     """Changes the pictures' look and leaves every pixel in its place.
 
     Args:
         pixels_BSS3: uint8, RGB.
         random: a generator on the CPU; the same state gives the same pictures.
+        dtype: of the pictures; whole numbers up to 256 are exact in bfloat16, which is a fifth of the work.
 
     Returns:
-        pictures_B3SS: float32, 0 to 255, channels last in memory.
+        pictures_B3SS: 0 to 255, channels last in memory.
     """
     batch, side = pixels_BSS3.shape[:2]
-    pixels = pixels_BSS3.float().view(batch, side * side, 3)
-    mean_B3 = pixels.mean(1)
-    matrix_B33, shift_B13 = _colour_change(mean_B3, rule, random)
+    pixels = pixels_BSS3.to(dtype).view(batch, side * side, 3)
+    mean_B3 = pixels_BSS3[:, ::MEAN_STEP, ::MEAN_STEP].float().mean((1, 2))
+    matrix_B33, shift_B13 = (each.to(dtype) for each in _colour_change(mean_B3, rule, random))
     pictures = torch.baddbmm(shift_B13, pixels, matrix_B33).view(batch, side, side, 3).permute(0, 3, 1, 2)
     blurred = (_uniform(batch, random) < rule.blur).to(pictures.device)
     if blurred.any():
@@ -34,8 +37,8 @@ def augment(pixels_BSS3: Tensor, rule: Augment, random: torch.Generator) -> Tens
     if rule.noise:
         # One field of noise a batch, in another strength for each picture: drawing one for each would cost as much as
         # the network's own step.
-        field = torch.randn((1, side, side, 3), generator=random).to(pictures.device).permute(0, 3, 1, 2)
-        strength = (_uniform(batch, random) * rule.noise * 255).to(pictures.device)
+        field = torch.randn((1, side, side, 3), generator=random).to(pictures).permute(0, 3, 1, 2)
+        strength = (_uniform(batch, random) * rule.noise * 255).to(pictures)
         pictures.addcmul_(field, strength.view(batch, 1, 1, 1))
     return pictures.clamp_(0, 255)
 

@@ -105,6 +105,38 @@ def load_weights(tensors: dict[str, Tensor], network: nn.Module, which: str) -> 
         raise DataError("the checkpoint does not fit the recipe's network", "use the run's own recipe") from None
 
 
+def find_weights(named: str, best: Path, bundled: Path) -> Path:
+    """Returns the file that holds the weights that a recipe names.
+
+    Args:
+        best: where a run folder keeps its best checkpoint, relative to the folder.
+        bundled: the folder of the models that come with mlcycle.
+
+    Raises:
+        DataError: there are none.
+    """
+    path = Path(named)
+    for candidate in (path / best, path, bundled / f"{named}.safetensors"):
+        if candidate.is_file():
+            return candidate
+    there = ", ".join(sorted(each.stem for each in bundled.glob("*.safetensors"))) or "none"
+    raise DataError(
+        f"there are no weights {named} to start from",
+        f"name a run folder, a checkpoint, or weights that come with mlcycle ({there})",
+    )
+
+
+def save_weights(path: Path, average: nn.Module) -> None:
+    """Writes an average's weights alone, in half precision: enough to start another run from."""
+    state = {
+        f"average.{name}": (value.half() if value.is_floating_point() else value).cpu().contiguous()
+        for name, value in average.state_dict().items()
+    }
+    temporary = path.with_name(f".{path.name}.part")
+    save_file(state, temporary, metadata={METADATA_KEY: json.dumps(asdict(Progress()))})
+    temporary.replace(path)
+
+
 def _parameter_names(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[Tensor, str]:
     held = {parameter for group in optimizer.param_groups for parameter in group["params"]}
     return {parameter: name for name, parameter in model.named_parameters() if parameter in held}

@@ -72,6 +72,13 @@ class Display:
             self.last_line = time.monotonic()
             self.console.print(_line(entry, self.steps), soft_wrap=True)
 
+    def decoded(self, done: int, photographs: int) -> None:
+        """Tells how far the decoding of photographs is, now and then."""
+        due = time.monotonic() - self.last_line >= LINE_EVERY
+        if due or done == photographs:
+            self.last_line = time.monotonic()
+            self.note(f"decoded {done} of {photographs} photographs")
+
     def note(self, text: str) -> None:
         """Says something in passing, above the panel."""
         self.console.print(text, soft_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import math
 from collections.abc import Iterator
@@ -15,13 +16,15 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
 
+from mlcycle.artifact.bundled import FOLDER as BUNDLED
 from mlcycle.errors import DataError, Interrupted, TrainingDivergedError
 from mlcycle.evaluation.coco import average_precision
 from mlcycle.training import checkpoint, held_out, losses
 from mlcycle.training.assigner import assign
 from mlcycle.training.augment import augment
 from mlcycle.training.checkpoint import Progress
-from mlcycle.training.device import choose_device, describe, share_processors
+from mlcycle.training.decoded import Decoded, decode_all
+from mlcycle.training.device import choose_device, describe, keep_memory, share_processors
 from mlcycle.training.display import Display
 from mlcycle.training.grid import grids
 from mlcycle.training.material import Material, gather
@@ -31,8 +34,8 @@ from mlcycle.training.optimisation import follow, learning_rate, make_optimizer
 from mlcycle.training.recipe import Recipe
 from mlcycle.training.recipe_file import dump
 from mlcycle.training.report import render_report
-from mlcycle.training.run_folder import BEST, ENVIRONMENT, RECIPE, REPORT, RunFolder, describe_environment
-from mlcycle.training.samples import Batch, Numbers, Samples, collate
+from mlcycle.training.run_folder import BEST, CHECKPOINTS, ENVIRONMENT, RECIPE, REPORT, RunFolder, describe_environment
+from mlcycle.training.samples import Batch, Samples, Steps, collate
 from mlcycle.training.selection import select
 from mlcycle.training.stopping import StopRequest, leave_signals_to_the_parent
 
@@ -90,13 +93,15 @@ class _Run:
 
     def __init__(self, recipe: Recipe, folder: RunFolder, material: Material, device: torch.device) -> None:
         self.recipe, self.folder, self.material, self.device = recipe, folder, material, device
-        self.workers = share_processors(device, recipe.schedule.workers)
+        self.workers, self.readers = share_processors(device, recipe.schedule.workers)
+        self.precision = torch.bfloat16 if recipe.schedule.precision == "bfloat16" else torch.float32
         torch.manual_seed(recipe.seed)
         network = FaceNetwork(recipe.model.width, recipe.model.depth, recipe.model.landmarks)
         self.model = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.model).eval()
         self.optimizer = make_optimizer(self.model, recipe.schedule)
-        self.grids = grids(recipe.augment.crop, recipe.augment.crop)
+        self.started_from: str | None = None
+        self.decoded: dict[Path, Decoded] = {}
         self.progress = Progress()
 
     def train(self, quiet: bool) -> FitResult:
@@ -105,11 +110,15 @@ class _Run:
         if self._is_finished():
             self._write_report()
             return self._result()
+        if resumed_from is None:
+            self._start()
         self._write_environment(resumed_from)
+        keep_memory()
         with StopRequest() as stop, Display(schedule.steps, self._title(), quiet) as display:
             if resumed_from:
                 display.note(f"resumed from step {self.progress.step} ({resumed_from.name})")
                 self._tell_another_device(display)
+            self._decode(display)
             for entry in self._steps(stop, display):
                 self.folder.append_metrics(entry)
                 display.report(entry)
@@ -122,6 +131,11 @@ class _Run:
             )
         self._write_report()
         return self._result()
+
+    def _decode(self, display: Display) -> None:
+        if self.recipe.data.decoded is not None:
+            paths = [each.path for each in self.material.train]
+            self.decoded = decode_all(Path(self.recipe.data.decoded), paths, display.decoded)
 
     def _tell_another_device(self, display: Display) -> None:
         begun_on, now = self.folder.environment()["device"], describe(self.device)
@@ -185,11 +199,11 @@ class _Run:
         recipe, step = self.recipe, self.progress.step
         on_device = batch.to(self.device)
         random = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-        pictures = augment(on_device.pixels_BSS3, recipe.augment, random)
+        pictures = augment(on_device.pixels_BSS3, recipe.augment, random, self.precision)
         self.model.train()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.schedule.precision == "bfloat16"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16):
             answers = self.model(pictures)
-        parts = self._losses(answers, on_device)
+        parts = losses_of(answers, on_device, recipe.model.landmarks)
         weights = recipe.losses
         loss = weights.score * parts.score + weights.box * parts.box + weights.landmarks * parts.landmarks
         if not math.isfinite(loss.item()):
@@ -203,26 +217,6 @@ class _Run:
         self.optimizer.step()
         follow(self.average, self.model, step, recipe.schedule.ema_decay)
         return {"loss": loss.detach(), **{f"{name}_loss": value.detach() for name, value in _named(parts).items()}}
-
-    def _losses(self, answers: tuple[torch.Tensor, ...], batch: Batch) -> losses.LossParts:
-        logits, boxes, landmarks = answers
-        pairs = assign(logits.detach(), boxes.detach(), self.grids, batch.faces_M4, batch.picture_M)
-        target = torch.zeros_like(logits, dtype=torch.float32)
-        target[pairs.picture_P, pairs.cell_P] = pairs.iou_P.clamp(min=1e-3)
-        counts = losses.outside_ignored(batch.ignored_I4, batch.ignored_picture_I, self.grids, len(logits)) | (
-            target > 0
-        )
-        faces = batch.faces_M4[pairs.face_P]
-        points = logits.new_zeros(())
-        if self.recipe.model.landmarks:
-            points = losses.landmark_loss(
-                landmarks[pairs.picture_P, pairs.cell_P], batch.landmarks_M52[pairs.face_P], faces
-            )
-        return losses.LossParts(
-            score=losses.score_loss(logits, target, counts),
-            box=losses.box_loss(boxes[pairs.picture_P, pairs.cell_P], faces),
-            landmarks=points,
-        )
 
     def _give_up(self, batch: Batch, parts: losses.LossParts) -> None:
         values = ", ".join(f"{name} {value.item():.3g}" for name, value in _named(parts).items())
@@ -263,10 +257,13 @@ class _Run:
 
     def _batches(self) -> DataLoader:
         schedule = self.recipe.schedule
-        samples = Samples(self.material.train, self.material.weights, self.recipe.augment, self.recipe.seed)
-        numbers = Numbers(self.progress.step * schedule.batch, schedule.steps * schedule.batch)
+        rule, seed = self.recipe.augment, self.recipe.seed
+        samples = Samples(
+            self.material.train, self.material.weights, rule, seed, self.decoded, 1 if self.workers else self.readers
+        )
+        steps = Steps(range(self.progress.step, schedule.steps), schedule.batch, rule, seed)
         return DataLoader(
-            samples, schedule.batch, sampler=numbers, num_workers=self.workers, collate_fn=collate,
+            samples, batch_sampler=steps, num_workers=self.workers, collate_fn=collate,
             pin_memory=self.device.type == "cuda", worker_init_fn=leave_signals_to_the_parent,
             prefetch_factor=2 if self.workers else None,
         )  # fmt: skip
@@ -290,10 +287,20 @@ class _Run:
         self.folder.forget_metrics_after(0, 0)
         return None
 
+    def _start(self) -> None:
+        """Takes the weights that the recipe says to start from, if it names any."""
+        if self.recipe.start_from is None:
+            return
+        path = checkpoint.find_weights(self.recipe.start_from, CHECKPOINTS / BEST, BUNDLED)
+        tensors, _ = checkpoint.load(path)
+        for network in (self.model, self.average):
+            checkpoint.load_weights(tensors, network, "average")
+        self.started_from = hashlib.sha256(path.read_bytes()).hexdigest()
+
     def _write_environment(self, resumed_from: Path | None) -> None:
         """Notes how the run came about; what a resumed run goes on with is added, not put in the place of the first."""
         figures = self.material.figures()
-        now = describe_environment(describe(self.device), figures)
+        now = describe_environment(describe(self.device), figures) | {"started_from": self.started_from}
         if resumed_from:
             first = self.folder.environment()
             if first["data"]["fingerprint"] != figures["fingerprint"]:
@@ -332,3 +339,23 @@ class _Run:
 
 def _named(parts: losses.LossParts) -> dict[str, torch.Tensor]:
     return {"score": parts.score, "box": parts.box, "landmark": parts.landmarks}
+
+
+def losses_of(answers: tuple[torch.Tensor, ...], batch: Batch, has_landmarks: bool) -> losses.LossParts:
+    """Decides which cell answers for which face, and compares the answers with the labels."""
+    logits, boxes, landmarks = answers
+    cells = grids(*batch.pixels_BSS3.shape[1:3])
+    pairs = assign(logits.detach(), boxes.detach(), cells, batch.faces_M4, batch.picture_M)
+    target = torch.zeros_like(logits, dtype=torch.float32)
+    target[pairs.picture_P, pairs.cell_P] = pairs.iou_P.clamp(min=1e-3)
+    counts = losses.outside_ignored(batch.ignored_I4, batch.ignored_picture_I, cells, len(logits)) | (target > 0)
+    faces = batch.faces_M4[pairs.face_P]
+    points = logits.new_zeros(())
+    if has_landmarks:
+        at = landmarks[pairs.picture_P, pairs.cell_P]
+        points = losses.landmark_loss(at, batch.landmarks_M52[pairs.face_P], faces)
+    return losses.LossParts(
+        score=losses.score_loss(logits, target, counts),
+        box=losses.box_loss(boxes[pairs.picture_P, pairs.cell_P], faces),
+        landmarks=points,
+    )

@@ -87,6 +87,7 @@ def make_contract(recipe: Recipe, progress: Progress, environment: dict[str, Any
             "recipe": _without_places(recipe.model_dump(mode="json")),
             "step": progress.best_step,
             "held_out_average_precision_50": round(progress.best_score, 6),
+            "started_from": environment.get("started_from"),
             "data": environment.get("data", {}),
             "git_commit": _commits(environment),
             "versions": {name: environment.get("packages", {}).get(name) for name in PACKAGES_TOLD},
@@ -96,10 +97,11 @@ def make_contract(recipe: Recipe, progress: Progress, environment: dict[str, Any
 
 def _without_places(recipe: dict[str, Any]) -> dict[str, Any]:
     """Names each set by the last part of its path: where it lay on the machine that trained is nobody's business."""
-    data = dict(recipe["data"])
+    data = recipe["data"] | {"decoded": None}
     for part in ("train", "validation"):
         data[part] = [source | {"path": PurePath(source["path"]).name} for source in data[part]]
-    return recipe | {"data": data}
+    started_from = recipe["start_from"] and PurePath(recipe["start_from"]).name
+    return recipe | {"data": data, "start_from": started_from}
 
 
 def _commits(environment: dict[str, Any]) -> str | None:

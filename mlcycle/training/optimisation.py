@@ -7,13 +7,16 @@ import math
 import torch
 from torch import nn
 
+from mlcycle.training.muon import Muon
 from mlcycle.training.recipe import Schedule
 
 LAST_SHARE = 0.01
 
 
-def make_optimizer(model: nn.Module, rule: Schedule) -> torch.optim.AdamW:
-    """Returns AdamW; weight decay pulls on convolutions alone, not on biases and normalisations."""
+def make_optimizer(model: nn.Module, rule: Schedule) -> torch.optim.Optimizer:
+    """Returns the rule's optimizer; weight decay pulls on convolutions alone, not on biases and normalisations."""
+    if rule.optimizer == "muon":
+        return Muon(model, rule.learning_rate, rule.weight_decay)
     weights = [each for each in model.parameters() if each.dim() > 1]
     others = [each for each in model.parameters() if each.dim() <= 1]
     groups = [{"params": weights, "weight_decay": rule.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -32,8 +35,9 @@ def learning_rate(step: int, rule: Schedule) -> float:
 def follow(average: nn.Module, model: nn.Module, step: int, decay: float) -> None:
     """Moves the average towards the model: slowly in the long run, quickly at first, with little to average yet."""
     weight = 1 - min(decay, (1 + step) / (10 + step))
-    for kept, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
-        if kept.is_floating_point():
-            kept.lerp_(new, weight)
-        else:
+    pairs = list(zip(average.state_dict().values(), model.state_dict().values(), strict=True))
+    floats = [pair for pair in pairs if pair[0].is_floating_point()]
+    torch._foreach_lerp_([kept for kept, _ in floats], [new for _, new in floats], weight)
+    for kept, new in pairs:
+        if not kept.is_floating_point():
             kept.copy_(new)

@@ -40,13 +40,15 @@ class Data(_Section):
     """Where the photographs come from.
 
     `hold_out` is the share of the training photographs that is kept aside, chosen by the hash of their names; it joins
-    the validation photographs. Of these at most `validation_limit` are looked at during training.
+    the validation photographs. Of these at most `validation_limit` are looked at during training. `decoded` is a folder
+    to keep the decoded photographs in (4 bytes a pixel), so that none is decoded twice; it can be shared and deleted.
     """
 
     train: Annotated[tuple[Source, ...], Field(min_length=1)]
     validation: tuple[Source, ...] = ()
     hold_out: Fraction = 0.0
     validation_limit: PositiveInt = 500
+    decoded: str | None = None
 
     @model_validator(mode="after")
     def _something_to_choose_on(self) -> Data:
@@ -68,6 +70,9 @@ class Augment(_Section):
 
     `crop` is the side of the square that the network trains on. `zoom` is the range of scales at which it is cut out
     of the photograph; `face_size` the range of sizes that a chosen face is brought to, and `on_face` how often one is.
+    `large` is the share of steps that look at crops of twice the side (and at a quarter as many), for larger faces;
+    `mosaic` the share of crops put together of four; `rotate` that of crops turned by up to `angle` degrees; `jpeg`
+    that of crops compressed once more.
     """
 
     crop: Annotated[int, Field(ge=64, multiple_of=32)] = 320
@@ -75,6 +80,11 @@ class Augment(_Section):
     on_face: Fraction = 0.7
     face_size: Range = (8.0, 200.0)
     smallest_face: NonNegative = 4.0
+    large: Fraction = 0.0
+    mosaic: Fraction = 0.0
+    rotate: Fraction = 0.0
+    angle: Annotated[float, Field(ge=0, le=180)] = 15.0
+    jpeg: Fraction = 0.0
     flip: Fraction = 0.5
     brightness: Fraction = 0.3
     contrast: Fraction = 0.3
@@ -87,12 +97,14 @@ class Augment(_Section):
 class Schedule(_Section):
     """How long and how fast: steps are optimizer steps, one batch each.
 
-    `workers` are the processes that read photographs; null leaves it to the machine:
-    half of its processors when a CPU trains, all but one otherwise, at most 8.
+    `workers` are the processes that read photographs beside the training; null leaves it to the machine: none where a
+    CPU trains, else all of its processors but one, at most 8. `optimizer` is adamw, or muon, which learns as much in
+    half the steps.
     """
 
     steps: PositiveInt
     batch: PositiveInt = 32
+    optimizer: Literal["adamw", "muon"] = "muon"
     learning_rate: PositiveFloat = 2e-3
     warmup_steps: Annotated[int, Field(ge=0)] = 200
     weight_decay: NonNegative = 0.02
@@ -130,8 +142,14 @@ class Inference(_Section):
 
 
 class Recipe(_Section):
+    """All that makes one model.
+
+    `start_from` names weights to begin with instead of chance: a run folder, a checkpoint, or a bundled model's name.
+    """
+
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
     seed: Annotated[int, Field(ge=0, le=2**31)] = 1
+    start_from: str | None = None
     data: Data
     model: Model = Model()
     augment: Augment = Augment()

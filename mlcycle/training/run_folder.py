@@ -29,6 +29,7 @@ from mlcycle.errors import DataError, InputError
 RECIPE, ENVIRONMENT, METRICS, REPORT = "recipe.yaml", "environment.json", "metrics.jsonl", "report.html"
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "onnx", "onnxscript", "safetensors")
 BEST = "best.safetensors"
+CHECKPOINTS = Path("checkpoints")
 
 
 class RunFolder:
@@ -40,7 +41,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.checkpoints = path / "checkpoints"
+        self.checkpoints = path / CHECKPOINTS
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -6,39 +6,24 @@ and a resumed run goes on with exactly the samples that an unbroken one would ha
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from mlcycle.datasets.photograph import LabelledPhotograph
 from mlcycle.errors import DataError
-from mlcycle.training.photos import open_photo, upright_rgb, upright_size
+from mlcycle.training.crop import PhotoFile, Sample, Source, cut, mosaic
 from mlcycle.training.recipe import Augment
 
-# In a mirrored picture the left eye is the right one.
-MIRRORED_POINTS = (1, 0, 2, 4, 3)
-# A face of which less than this share is left in the crop is neither learnt nor counted as background.
-LEAST_VISIBLE = 0.5
-# A whole photograph may be made as small as this share of the crop.
-WHOLE_PHOTO_SHARE = 0.8
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One crop: pixels_SS3 uint8, faces_N4 and landmarks_N52 in crop pixels, ignored_I4, and whose it is."""
-
-    pixels_SS3: np.ndarray
-    faces_N4: np.ndarray
-    landmarks_N52: np.ndarray
-    ignored_I4: np.ndarray
-    name: str
+# Sets the draw of a step's size apart from the draws of its samples.
+LARGE_DRAW = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,142 +52,77 @@ class Batch:
 
 
 class Samples(Dataset):
-    """Crops by number.
+    """Crops by number and side.
 
     Args:
         photographs: to draw from.
         weights: how often each is drawn, relative to the others.
         rule: how they are cut.
         seed: the recipe's.
+        decoded: where photographs lie decoded; those that are not among them are read from their files.
+        readers: how many threads read the samples of a step.
     """
 
     def __init__(
-        self, photographs: Sequence[LabelledPhotograph], weights: Sequence[float], rule: Augment, seed: int
+        self,
+        photographs: Sequence[LabelledPhotograph],
+        weights: Sequence[float],
+        rule: Augment,
+        seed: int,
+        decoded: Mapping[Path, Source] | None = None,
+        readers: int = 1,
     ) -> None:
         self.photographs = photographs
         self.cumulative = np.cumsum(np.asarray(weights, np.float64))
         self.rule = rule
         self.seed = seed
+        self.decoded = decoded or {}
+        self.pool = ThreadPoolExecutor(readers, "reader") if readers > 1 else None
 
-    def __getitem__(self, number: int) -> Sample | DataError:
+    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[Sample | DataError]:
+        """Returns the samples of a step at once: what a DataLoader asks for where it can."""
+        return list(self.pool.map(self.__getitem__, keys)) if self.pool else [self[key] for key in keys]
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample | DataError:
         # An error raised in a worker would come back with the worker's traceback for a message; so it is handed over.
         try:
-            return self._sample(number)
+            return self._sample(*key)
         except DataError as problem:
             return problem
 
-    def _sample(self, number: int) -> Sample:
+    def _sample(self, number: int, side: int) -> Sample:
         random = np.random.default_rng((self.seed, number))
+        if random.random() < self.rule.mosaic:
+            half = side // 2
+            return mosaic([self._cut(random, half) for _ in range(4)], half)
+        return self._cut(random, side)
+
+    def _cut(self, random: np.random.Generator, side: int) -> Sample:
         place = np.searchsorted(self.cumulative, random.random() * self.cumulative[-1], side="right")
         photograph = self.photographs[min(int(place), len(self.photographs) - 1)]
-        return cut(photograph, self.rule, random)
+        source = self.decoded.get(photograph.path) or PhotoFile(photograph.path)
+        return cut(photograph, source, self.rule, side, random)
 
 
-class Numbers(Sampler):
-    """Sample numbers in order, from a step on: what makes a resumed run go on where it stopped."""
+class Steps(Sampler):
+    """The samples of each step, from a step on: what makes a resumed run go on where it stopped.
 
-    def __init__(self, first: int, last: int) -> None:
-        self.range = range(first, last)
+    A step's number decides whether it looks at `batch` crops of the rule's side or, for faces too large for those, at a
+    quarter as many of twice the side, which is the same work.
+    """
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.range)
+    def __init__(self, steps: range, batch: int, rule: Augment, seed: int) -> None:
+        self.steps, self.batch, self.rule, self.seed = steps, batch, rule, seed
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for step in self.steps:
+            is_large = np.random.default_rng((self.seed, step, LARGE_DRAW)).random() < self.rule.large
+            count = max(1, self.batch // 4) if is_large else self.batch
+            first = step * self.batch
+            yield [(number, self.rule.crop * (2 if is_large else 1)) for number in range(first, first + count)]
 
     def __len__(self) -> int:
-        return len(self.range)
-
-
-def cut(photograph: LabelledPhotograph, rule: Augment, random: np.random.Generator) -> Sample:
-    """Cuts one square crop out of a photograph and moves its labels along.
-
-    Raises:
-        DataError: the photograph cannot be read; it is named.
-    """
-    image = open_photo(photograph.path)
-    size = upright_size(image)
-    zoom, left, top = _choose_window(photograph, size, rule, random)
-    picture = _render(image, (zoom, left, top), rule.crop, size)
-    boxes = (photograph.boxes_N4 - (left, top, left, top)) * zoom
-    landmarks = (photograph.landmarks_N52 - (left, top)) * zoom
-    if random.random() < rule.flip:
-        picture, boxes, landmarks = _mirror(picture, boxes, landmarks, rule.crop)
-    faces, points, ignored = _sort_out(boxes, landmarks, photograph.ignore_N, rule)
-    pixels = np.ascontiguousarray(picture)
-    return Sample(pixels, faces, points, ignored, photograph.name)
-
-
-def _choose_window(
-    photograph: LabelledPhotograph, size: tuple[int, int], rule: Augment, random: np.random.Generator
-) -> tuple[float, float, float]:
-    """Returns the zoom (crop pixels per photo pixel) and the left and top of the window in photo pixels."""
-    # Beyond the zoom that shows the whole photograph there is little but black to see.
-    smallest = min(rule.zoom[1], max(rule.zoom[0], WHOLE_PHOTO_SHARE * rule.crop / max(size)))
-    learnt = np.flatnonzero(~photograph.ignore_N)
-    if len(learnt) and random.random() < rule.on_face:
-        x1, y1, x2, y2 = photograph.boxes_N4[random.choice(learnt)].astype(float)
-        face = max(1.0, math.sqrt((x2 - x1) * (y2 - y1)))
-        zoom = float(np.clip(_log_uniform(rule.face_size, random) / face, smallest, rule.zoom[1]))
-        side = rule.crop / zoom
-        # The face's middle lies anywhere in the inner four fifths of the window.
-        left = (x1 + x2) / 2 - side * random.uniform(0.1, 0.9)
-        top = (y1 + y2) / 2 - side * random.uniform(0.1, 0.9)
-    else:
-        zoom = _log_uniform((smallest, rule.zoom[1]), random)
-        side = rule.crop / zoom
-        left, top = (random.uniform(min(0.0, edge - side), max(0.0, edge - side)) for edge in size)
-    # A window that hangs over an edge is pushed back as far as the photograph reaches.
-    left, top = (
-        float(np.clip(place, min(0.0, edge - side), max(0.0, edge - side)))
-        for place, edge in zip((left, top), size, strict=True)
-    )
-    return zoom, left, top
-
-
-def _log_uniform(limits: tuple[float, float], random: np.random.Generator) -> float:
-    return math.exp(random.uniform(math.log(limits[0]), math.log(limits[1])))
-
-
-def _render(image: Image.Image, window: tuple[float, float, float], crop: int, size: tuple[int, int]) -> np.ndarray:
-    """Returns picture_SS3 uint8: the window, resized; black where it reaches beyond the photograph."""
-    zoom, left, top = window
-    if zoom < 0.5:
-        # A JPEG can be decoded at a half, a quarter or an eighth for a fraction of the time.
-        image.draft("RGB", (math.ceil(image.width * zoom), math.ceil(image.height * zoom)))
-    picture = upright_rgb(image)
-    across, down = picture.width / size[0], picture.height / size[1]
-    x1, y1 = max(0.0, left), max(0.0, top)
-    x2, y2 = min(size[0], left + crop / zoom), min(size[1], top + crop / zoom)
-    target = [round((value - origin) * zoom) for value, origin in ((x1, left), (y1, top), (x2, left), (y2, top))]
-    width, height = max(1, target[2] - target[0]), max(1, target[3] - target[1])
-    part = picture.resize(
-        (width, height), Image.Resampling.BILINEAR, box=(x1 * across, y1 * down, x2 * across, y2 * down)
-    )
-    if part.size == (crop, crop):
-        return np.asarray(part)
-    canvas = Image.new("RGB", (crop, crop))
-    canvas.paste(part, (target[0], target[1]))
-    return np.asarray(canvas)
-
-
-def _mirror(
-    picture: np.ndarray, boxes: np.ndarray, landmarks: np.ndarray, crop: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    mirrored = boxes.copy()
-    mirrored[:, 0], mirrored[:, 2] = crop - boxes[:, 2], crop - boxes[:, 0]
-    points = landmarks[:, MIRRORED_POINTS] * (-1, 1) + (crop, 0)
-    return picture[:, ::-1], mirrored, points
-
-
-def _sort_out(
-    boxes: np.ndarray, landmarks: np.ndarray, ignore: np.ndarray, rule: Augment
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the faces to learn with their landmarks, and the boxes to ignore, all clipped to the crop."""
-    clipped = boxes.clip(0, rule.crop).astype(np.float32)
-    area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    seen = (clipped[:, 2:] - clipped[:, :2]).prod(axis=1)
-    in_crop = seen > 0
-    small = np.sqrt(np.maximum(area, 0)) < rule.smallest_face
-    learn = in_crop & ~ignore & ~small & (seen >= LEAST_VISIBLE * area)
-    return clipped[learn], landmarks[learn].astype(np.float32), clipped[in_crop & ~learn]
+        return len(self.steps)
 
 
 def collate(results: Sequence[Sample | DataError]) -> Batch | DataError:

@@ -118,8 +118,7 @@ def test_files_that_are_no_models_of_ours(tmp_path: Path) -> None:
 def test_which_model_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLCYCLE_MODEL", raising=False)
-    with pytest.raises(ModelFileError, match="there is no model"):
-        find_model()
+    assert find_model() == (Path("face-nano"), "the one that comes with mlcycle")
     (tmp_path / "models").mkdir()
     for number, name in enumerate(("new.onnx", "old.onnx", ".hidden.onnx", "notes.txt")):
         path = tmp_path / "models" / name

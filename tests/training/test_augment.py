@@ -14,17 +14,21 @@ pytestmark = pytest.mark.training
 STILL = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "grey": 0.0, "noise": 0.0, "blur": 0.0}
 
 
+def augment32(pixels: torch.Tensor, rule: Augment, random: torch.Generator) -> torch.Tensor:
+    return augment(pixels, rule, random, torch.float32)
+
+
 def pixels() -> torch.Tensor:
     return torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
 def test_a_rule_that_asks_for_nothing_changes_nothing() -> None:
-    pictures = augment(pixels(), Augment(crop=64, **STILL), torch.Generator())
+    pictures = augment32(pixels(), Augment(crop=64, **STILL), torch.Generator())
     assert torch.allclose(pictures, pixels().permute(0, 3, 1, 2).float(), atol=1e-3)
 
 
 def test_grey_pictures_have_no_colour_and_keep_their_brightness() -> None:
-    pictures = augment(pixels(), Augment(crop=64, **STILL | {"grey": 1.0}), torch.Generator())
+    pictures = augment32(pixels(), Augment(crop=64, **STILL | {"grey": 1.0}), torch.Generator())
     assert (pictures.amax(1) - pictures.amin(1)).max() < 1e-2
     luma = (pixels().float() * torch.tensor(LUMA)).sum(-1)
     assert torch.allclose(pictures[:, 0], luma, atol=1e-2)
@@ -33,15 +37,27 @@ def test_grey_pictures_have_no_colour_and_keep_their_brightness() -> None:
 def test_contrast_keeps_the_mean_brightness() -> None:
     soft = torch.full((2, 32, 32, 3), 100, dtype=torch.uint8)
     soft[:, 16:] = 140
-    pictures = augment(soft, Augment(crop=64, **STILL | {"contrast": 0.5}), torch.Generator().manual_seed(1))
+    pictures = augment32(soft, Augment(crop=64, **STILL | {"contrast": 0.5}), torch.Generator().manual_seed(1))
     assert pictures.mean((1, 2, 3)).tolist() == pytest.approx([120.0, 120.0], abs=0.1)
     assert (pictures.amax((1, 2, 3)) - pictures.amin((1, 2, 3))).tolist() != pytest.approx([40.0, 40.0], abs=1.0)
 
 
 def test_the_same_state_gives_the_same_pictures_within_the_range_of_pixels() -> None:
     rule = Augment(crop=64, brightness=1.0, contrast=1.0, saturation=1.0, noise=0.2, blur=0.5)
-    one, other = (augment(pixels(), rule, torch.Generator().manual_seed(7)) for _ in range(2))
+    one, other = (augment32(pixels(), rule, torch.Generator().manual_seed(7)) for _ in range(2))
     assert torch.equal(one, other)
     assert one.min() >= 0
     assert one.max() <= 255
-    assert not torch.equal(one, augment(pixels(), rule, torch.Generator().manual_seed(8)))
+    assert not torch.equal(one, augment32(pixels(), rule, torch.Generator().manual_seed(8)))
+
+
+def test_half_precision_is_as_good_as_the_pixels_themselves() -> None:
+    rule = Augment(crop=64, blur=0.0)
+    exact, half = (
+        augment(pixels(), rule, torch.Generator().manual_seed(3), each) for each in (torch.float32, torch.bfloat16)
+    )
+    assert half.dtype == torch.bfloat16
+    difference = (exact - half.float()).abs()
+    # Above 128 a step of bfloat16 is one grey value.
+    assert difference.mean() < 0.6
+    assert difference.max() <= 3

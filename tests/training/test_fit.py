@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -24,6 +25,7 @@ from mlcycle.training import checkpoint  # noqa: E402
 from mlcycle.training.device import choose_device  # noqa: E402
 from mlcycle.training.fit import fit  # noqa: E402
 from mlcycle.training.recipe_file import load  # noqa: E402
+from mlcycle.training.trace import load_trained  # noqa: E402
 
 pytestmark = pytest.mark.training
 pytest_plugins = ("small_run",)
@@ -220,3 +222,48 @@ def test_learning_lowers_the_loss(recipe_path: Path, tmp_path: Path) -> None:
     entries = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     losses = [entry["loss"] for entry in entries if "loss" in entry]
     assert losses[-1] < 0.9 * losses[0]
+
+
+def test_decoded_photographs_are_read_instead_of_the_files(recipe_path: Path, tmp_path: Path) -> None:
+    recipe = load(recipe_path, [f"data.decoded={tmp_path / 'decoded'}", "schedule.workers=0"])
+    fit(recipe, tmp_path / "first", device="cpu", quiet=True)
+    held = [each for each in (tmp_path / "decoded").rglob("*") if each.is_file()]
+    assert len(held) == 12
+    for each in held:
+        each.write_bytes(bytes(each.stat().st_size))
+    fit(recipe, tmp_path / "blind", device="cpu", quiet=True)
+    assert not torch.equal(tensors(tmp_path / "first")["model.stem.convolution.weight"],
+                           tensors(tmp_path / "blind")["model.stem.convolution.weight"])  # fmt: skip
+
+
+def test_a_run_starts_from_another_ones_weights(recipe_path: Path, finished_run: Path, tmp_path: Path) -> None:
+    still = ["schedule.steps=1", "schedule.learning_rate=1e-12", "schedule.evaluate_every=1"]
+    recipe = load(recipe_path, [f"start_from={finished_run}", *still])
+    fit(recipe, tmp_path / "next", device="cpu", quiet=True)
+    before, after = tensors(finished_run, "best.safetensors"), tensors(tmp_path / "next", "step-00000001.safetensors")
+    assert torch.equal(before["average.stem.convolution.weight"], after["model.stem.convolution.weight"])
+    environment = json.loads((tmp_path / "next" / "environment.json").read_text())
+    best = finished_run / "checkpoints" / "best.safetensors"
+    assert environment["started_from"] == hashlib.sha256(best.read_bytes()).hexdigest()
+
+
+def test_weights_alone_are_enough_to_start_from(recipe_path: Path, finished_run: Path, tmp_path: Path) -> None:
+    _, network, _ = load_trained(finished_run)
+    checkpoint.save_weights(tmp_path / "weights.safetensors", network)
+    still = ["schedule.steps=1", "schedule.learning_rate=1e-12", "schedule.evaluate_every=1"]
+    fit(load(recipe_path, [f"start_from={tmp_path / 'weights.safetensors'}", *still]), tmp_path / "next", device="cpu",
+        quiet=True)  # fmt: skip
+    got = tensors(tmp_path / "next", "step-00000001.safetensors")["model.stem.convolution.weight"]
+    assert torch.equal(got, network.stem.convolution.weight.half().float())
+
+
+@pytest.mark.parametrize(
+    ("start", "override", "words"),
+    [("nowhere", "seed=1", "there are no weights nowhere"), ("{run}", "model.width=8", "does not fit")],
+)
+def test_weights_that_cannot_be_started_from(
+    recipe_path: Path, finished_run: Path, tmp_path: Path, start: str, override: str, words: str
+) -> None:
+    recipe = load(recipe_path, [f"start_from={start.format(run=finished_run)}", override])
+    with pytest.raises(DataError, match=words):
+        fit(recipe, tmp_path / "run", device="cpu", quiet=True)
