@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from mlcycle.answers import Answer, answer_all, cores
 from mlcycle.datasets import reading
 from mlcycle.datasets.photograph import LabelledPhotograph
-from mlcycle.errors import DataError, MlcycleError, ModelFileError
-from mlcycle.evaluation import bootstrap, coco, operating, wider, wider_ground_truth
-from mlcycle.evaluation.figures import Figures, Subject, WiderFigures
-from mlcycle.inference.detect import Detector, load_detector
+from mlcycle.errors import DataError
+from mlcycle.evaluation import bootstrap, coco, groups, landmarks, operating, wider, wider_ground_truth
+from mlcycle.evaluation.figures import Figures, Intervals, Subject, WiderFigures
+from mlcycle.evaluation.matches import Matches, match_photographs
+from mlcycle.inference.detect import load_detector
 
 # COCO says 100; photographs of crowds hold more faces than that.
 MAX_DETECTIONS = 1000
@@ -46,23 +43,12 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What the model gave for one photograph, down to its score floor.
-
-    `boxes_M4` are x1 y1 x2 y2 in pixels of the upright photograph, best first; `error` is a code and a sentence.
-    """
-
-    boxes_M4: np.ndarray
-    scores_M: np.ndarray
-    milliseconds: dict[str, float]
-    error: tuple[str, str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
-    """The figures, with the photographs they are of and the answers behind them, in one order."""
+    """The figures, with the photographs they are of and the answers behind them, in one order, and what comparing both
+    gave."""
 
     figures: Figures
+    matches: Matches
     photographs: list[LabelledPhotograph]
     answers: list[Answer]
 
@@ -94,7 +80,7 @@ def evaluate(model: Path, data: Path, options: Options, started: Callable[[int],
     workers = min(options.workers or cores(), len(photographs))
     answers = []
     advance = started(len(photographs))
-    for answer in _answers(detector, [each.path for each in photographs], options.long_side, workers):
+    for answer in answer_all(detector, [each.path for each in photographs], options.long_side, workers):
         answers.append(answer)
         advance(1)
     subject = Subject(
@@ -110,31 +96,78 @@ def evaluate(model: Path, data: Path, options: Options, started: Callable[[int],
         max_detections=MAX_DETECTIONS,
         processes=workers,
     )
-    threshold = detector.contract.thresholds["balanced"]
-    return Outcome(_figures(subject, photographs, answers, official, threshold), photographs, answers)
+    measured = _Measured(photographs, answers, detector.contract.thresholds["balanced"], detector.contract.landmarks)
+    return _outcome(subject, measured, official)
 
 
-def _figures(
-    subject: Subject,
-    photographs: list[LabelledPhotograph],
-    answers: list[Answer],
-    official: OfficialFaces,
-    threshold: float,
-) -> Figures:
-    matches = coco.match_photographs(
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """Photographs, the answers about them, the threshold that counts, and the names of the landmarks."""
+
+    photographs: list[LabelledPhotograph]
+    answers: list[Answer]
+    threshold: float
+    landmarks: tuple[str, ...]
+
+
+def _outcome(subject: Subject, measured: _Measured, official: OfficialFaces) -> Outcome:
+    photographs, answers, threshold = measured.photographs, measured.answers, measured.threshold
+    matches = match_photographs(
         [(each.boxes_N4, each.ignore_N) for each in photographs],
         [(each.boxes_M4, each.scores_M) for each in answers],
         max_detections=subject.max_detections,
     )
-    return Figures(
+    weights_BP = bootstrap.weights(len(photographs))
+    figures = Figures(
         subject=subject,
         coco=coco.summarise(matches),
         wider=_wider(photographs, answers, official) if official else None,
         balanced=operating.at_threshold(matches, threshold),
         quiet=operating.at_false_alarms(matches, FALSE_ALARMS_PER_PHOTOGRAPH),
-        quiet_recall=bootstrap.interval(lambda weights_P: _quiet_recall(matches, weights_P), len(photographs)),
+        intervals=_intervals(matches, threshold, weights_BP),
+        face_free=_face_free(matches, measured),
+        landmarks=_landmarks(matches, measured),
+        groups=groups.by_group(matches, [each.group for each in photographs], threshold),
         milliseconds=_mean_milliseconds(answers),
     )
+    return Outcome(figures, matches, photographs, answers)
+
+
+def _intervals(matches: Matches, threshold: float, weights_BP: np.ndarray) -> Intervals:
+    ap_B, ap50_B = coco.drawn(matches, weights_BP)
+    balanced_recall, balanced_false_alarms = operating.threshold_intervals(matches, threshold, weights_BP)
+    quiet_recall = operating.false_alarms_interval(matches, FALSE_ALARMS_PER_PHOTOGRAPH, weights_BP)
+    ap, ap50 = bootstrap.interval(ap_B), bootstrap.interval(ap50_B)
+    return Intervals(ap, ap50, balanced_recall, balanced_false_alarms, quiet_recall)
+
+
+def _face_free(matches: Matches, measured: _Measured) -> operating.FaceFree | None:
+    """False alarms where no face is labelled; a photograph that could not be read would flatter."""
+    empty_P = np.array(
+        [
+            not len(photograph.boxes_N4) and answer.error is None
+            for photograph, answer in zip(measured.photographs, measured.answers, strict=True)
+        ]
+    )
+    if not empty_P.any():
+        return None
+    return operating.on_face_free(matches, empty_P, measured.threshold, FALSE_ALARMS_PER_PHOTOGRAPH)
+
+
+def _landmarks(matches: Matches, measured: _Measured) -> landmarks.LandmarkError | None:
+    if not measured.landmarks:
+        return None
+    points = [
+        landmarks.PhotographLandmarks(
+            photograph.boxes_N4, photograph.landmarks_N52, ~photograph.ignore_N, _found_points(answer)
+        )
+        for photograph, answer in zip(measured.photographs, measured.answers, strict=True)
+    ]
+    return landmarks.measure(matches, points, measured.landmarks, measured.threshold)
+
+
+def _found_points(answer: Answer) -> np.ndarray:
+    return np.zeros((len(answer.boxes_M4), 5, 2)) if answer.landmarks_M52 is None else answer.landmarks_M52
 
 
 def spread(photographs: list[LabelledPhotograph], limit: int) -> list[LabelledPhotograph]:
@@ -144,13 +177,6 @@ def spread(photographs: list[LabelledPhotograph], limit: int) -> list[LabelledPh
     return [photographs[place * len(photographs) // limit] for place in range(limit)]
 
 
-def cores() -> int:
-    """Returns how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _usual_split(data: Path) -> str:
     return "val" if "val" in reading.splits(data) else ""
 
@@ -158,55 +184,6 @@ def _usual_split(data: Path) -> str:
 def _official(data: Path, split: str) -> OfficialFaces:
     folder = data / "ground_truth"
     return wider_ground_truth.read(folder) if split == "val" and wider_ground_truth.is_here(folder) else {}
-
-
-def _answers(detector: Detector, paths: list[Path], long_side: int | None, workers: int) -> Iterator[Answer]:
-    """Yields an answer for each photograph, in order, from this process or from several others."""
-    if workers <= 1:
-        yield from (_answer(detector, path, long_side) for path in paths)
-        return
-    # Spawned, not forked: onnxruntime's threads do not survive a fork.
-    pool = ProcessPoolExecutor(
-        workers, get_context("spawn"), initializer=_Worker.open, initargs=(detector.path, detector.sha256, long_side)
-    )
-    try:
-        yield from pool.map(_Worker.answer, paths, chunksize=2)
-    except BrokenProcessPool:
-        raise MlcycleError(
-            "a process that ran the model was ended from outside", "was memory short? try --workers 1"
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-class _Worker:
-    """What a spawned process keeps: the model, loaded once, or why it could not be."""
-
-    detector: Detector
-    long_side: int | None
-    problem: MlcycleError | None = None
-
-    @classmethod
-    def open(cls, model: Path, sha256: str, long_side: int | None) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to answer
-        cls.long_side = long_side
-        try:
-            cls.detector = load_detector(model, provider="cpu", threads=1)
-            if cls.detector.sha256 != sha256:
-                cls.problem = ModelFileError(f"{model} was replaced while it was being evaluated", "run it again")
-        except MlcycleError as problem:
-            cls.problem = problem
-
-    @classmethod
-    def answer(cls, path: Path) -> Answer:
-        if cls.problem:
-            raise cls.problem
-        return _answer(cls.detector, path, cls.long_side)
-
-
-def _answer(detector: Detector, path: Path, long_side: int | None) -> Answer:
-    record = detector.detect_file(path, long_side=long_side, threshold=detector.contract.selection.score_floor)
-    return Answer(record.boxes_N4, record.scores_N, record.milliseconds, record.error)
 
 
 def _unreadable(photographs: list[LabelledPhotograph], answers: list[Answer]) -> list[tuple[str, str, str]]:
@@ -224,22 +201,22 @@ def _wider(photographs: list[LabelledPhotograph], answers: list[Answer], officia
         raise DataError(
             "none of the photographs is in the ground truth of WIDER FACE", "the files in ground_truth are those of val"
         )
-    levels = wider.average_precision(
+    counts = wider.count(
         [faces.boxes_N4 for faces, _, _ in here],
         {level: [faces.counted[level] for faces, _, _ in here] for level in wider.LEVELS},
         # The ground truth is in pixels of the official photographs, of which the files may be smaller copies.
         [(answer.boxes_M4 / np.tile(scale, 2), answer.scores_M) for _, scale, answer in here],
     )
-    return WiderFigures(levels, len(here), len(official))
+    weights_BP = bootstrap.weights(len(here))
+    intervals = {level: bootstrap.interval(wider.drawn(each, weights_BP)) for level, each in counts.items()}
+    return WiderFigures(
+        {level: wider.summarise(each) for level, each in counts.items()}, intervals, len(here), len(official)
+    )
 
 
 def official_name(photograph: LabelledPhotograph) -> str:
     """Returns a photograph's name in the official ground truth: EVENT/STEM."""
     return f"{photograph.group}/{PurePosixPath(photograph.name).stem}"
-
-
-def _quiet_recall(matches: coco.Matches, weights_P: np.ndarray) -> float:
-    return operating.at_false_alarms(matches, FALSE_ALARMS_PER_PHOTOGRAPH, weights_P).recall
 
 
 def _mean_milliseconds(answers: list[Answer]) -> dict[str, float]:

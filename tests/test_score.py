@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from tiny_model import BLUE, GREEN, write_tiny_model
 
-from mlcycle import score
+from mlcycle import answers, score
 from mlcycle.cli import run
-from mlcycle.evaluation import figures
+from mlcycle.evaluation import document
 
 data = pytest.importorskip("skimage.data")
 scipy_io = pytest.importorskip("scipy.io")
@@ -113,7 +113,10 @@ def test_the_figures_of_a_known_set(capsys, model, wider_face):
     assert result["coco"]["ap"] == result["coco"]["ap50"]
     assert result["coco"]["by_size"]["<16 px"]["faces"] == 2
     assert result["coco"]["by_size"]["32-96 px"] == {"ap": 1.0, "ap50": 1.0, "ap75": 1.0, "faces": 2}
-    assert result["balanced"] == {"threshold": 0.5, "recall": 0.8, "false_alarms_per_photograph": 0.25}
+    balanced = result["balanced"]
+    assert (balanced["threshold"], balanced["recall"], balanced["false_alarms_per_photograph"]) == (0.5, 0.8, 0.25)
+    assert balanced["recall_95"][0] < 0.8 < balanced["recall_95"][1]
+    assert result["coco"]["ap50_95"][0] < result["coco"]["ap50"] < result["coco"]["ap50_95"][1]
 
 
 def test_the_official_levels_count_the_photographs_that_are_there(capsys, model, wider_face):
@@ -176,6 +179,36 @@ def test_detections_are_written_as_coco_results(capsys, model, wider_face, tmp_p
     assert run([*arguments, "--overwrite"]) == 0
 
 
+def test_an_independent_evaluation_of_the_written_detections_gives_the_same_figures(
+    capsys, model, wider_face, tmp_path
+):
+    package = pytest.importorskip("faster_coco_eval")
+    path = tmp_path / "found.json"
+    _, result, _ = evaluated(capsys, model, "--data", wider_face, "--workers", 1, "--detections", path)
+    truth, found = package.COCO(), package.COCO()
+    photographs = score.reading.read(wider_face, "val")
+    images = [{"id": number} for number in range(1, len(photographs) + 1)]
+    faces = [
+        {"image_id": number, "bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1)}
+        for number, photograph in enumerate(photographs, 1)
+        for x1, y1, x2, y2 in photograph.boxes_N4.tolist()
+    ]
+    detections = [each | {"area": each["bbox"][2] * each["bbox"][3]} for each in json.loads(path.read_text())]
+    for data_set, rows in ((truth, faces), (found, detections)):
+        annotations = [{"id": number, "category_id": 1, "iscrowd": 0} | row for number, row in enumerate(rows, 1)]
+        data_set.dataset = {"images": images, "categories": [{"id": 1, "name": "face"}], "annotations": annotations}
+        data_set.createIndex()
+    evaluation = package.COCOeval_faster(truth, found, "bbox")
+    evaluation.params.maxDets = [1, 10, 1000]
+    evaluation.evaluate()
+    evaluation.accumulate()
+    precision_TS = evaluation.eval["precision"][:, :, 0, :, 2].mean(axis=1)
+    theirs = {"all": result["coco"]} | {name: result["coco"]["by_size"][name] for name in ("small", "medium")}
+    for place, ours in enumerate(theirs.values()):
+        assert ours["ap"] == pytest.approx(precision_TS[:, place].mean(), abs=1e-6)
+        assert ours["ap50"] == pytest.approx(precision_TS[0, place], abs=1e-6)
+
+
 def test_the_table_says_what_it_is_of(capsys, model, wider_face, tmp_path):
     path = tmp_path / "figures.txt"
     assert run(["evaluate", str(model), "--data", str(wider_face), "--long-side", "original", "-o", str(path)]) == 0
@@ -194,10 +227,10 @@ def test_a_limit_takes_photographs_from_all_over_the_set(capsys, model, wider_fa
 
 
 def test_a_model_replaced_meanwhile_is_refused_by_the_other_processes(model, monkeypatch):
-    monkeypatch.setattr(score.signal, "signal", lambda *_: None)  # or this process would be deaf to Ctrl-C from now on
-    score._Worker.open(model, "0" * 64, None)
-    with pytest.raises(score.ModelFileError, match="was replaced"):
-        score._Worker.answer(Path("any.jpg"))
+    monkeypatch.setattr(answers.signal, "signal", lambda *_: None)  # or this process would be deaf to Ctrl-C
+    answers._Worker.open(model, "0" * 64, None)
+    with pytest.raises(answers.ModelFileError, match="was replaced"):
+        answers._Worker.answer(Path("any.jpg"))
 
 
 @pytest.mark.parametrize(
@@ -238,7 +271,7 @@ def test_without_scipy_the_official_evaluation_says_what_to_install(capsys, monk
 
 def test_a_figure_that_does_not_exist_is_null_and_not_nan(model, wider_face):
     outcome = score.evaluate(model, wider_face, score.Options(workers=1, limit=1), started=lambda _: lambda _: None)
-    text = figures.as_json(outcome.figures)
+    text = document.as_json(outcome.figures)
     assert json.loads(text)["coco"]["by_size"][">=96 px"] == {"ap": None, "ap50": None, "ap75": None, "faces": 0}
     assert "NaN" not in text
 
@@ -262,5 +295,5 @@ def test_smaller_copies_have_the_official_figures_of_the_originals(tmp_path, mod
     )}  # fmt: skip
     [photograph] = score.reading.read(tmp_path, "val")
     assert photograph.scale == pytest.approx((683 / 1024, 683 / 1024))
-    answers = [score.Answer(photograph.boxes_N4, np.array([0.9], np.float32), {}, None)]
-    assert score._wider([photograph], answers, official).levels["easy"].ap == 1.0
+    found = [score.Answer(photograph.boxes_N4, np.array([0.9], np.float32), {}, None)]
+    assert score._wider([photograph], found, official).levels["easy"].ap == 1.0

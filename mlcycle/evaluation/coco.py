@@ -12,71 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from mlcycle.evaluation import matching
+from mlcycle.evaluation.matches import IOU_THRESHOLDS, Matches, Prediction, Truth, match_photographs
+from mlcycle.evaluation.sizes import BY_AREA, BY_HEIGHT, SizeRange
 
-Truth = tuple[np.ndarray, np.ndarray]
-Prediction = tuple[np.ndarray, np.ndarray]
-
-IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
-
-
-@dataclass(frozen=True, slots=True)
-class SizeRange:
-    """Which faces count: those whose area (square pixels) or height (pixels) lies between two values, both included."""
-
-    name: str
-    least: float
-    most: float
-    measure: Literal["area", "height"] = "area"
-
-    def holds(self, boxes_N4: np.ndarray) -> np.ndarray:
-        """Returns for each box (x1 y1 x2 y2) whether it is of this size."""
-        size_N = matching.areas(boxes_N4) if self.measure == "area" else boxes_N4[:, 3] - boxes_N4[:, 1]
-        return (size_N >= self.least) & (size_N <= self.most)
-
-
-def _below(value: float) -> float:
-    return float(np.nextafter(value, 0))
-
-
-ALL = SizeRange("all", 0, 1e10)
-BY_AREA = (
-    SizeRange("small", 0, 32**2),
-    SizeRange("medium", 32**2, 96**2),
-    SizeRange("large", 96**2, 1e10),
-)
-BY_HEIGHT = (
-    SizeRange("<16 px", 0, _below(16), "height"),
-    SizeRange("16-32 px", 16, _below(32), "height"),
-    SizeRange("32-96 px", 32, _below(96), "height"),
-    SizeRange(">=96 px", 96, 1e10, "height"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Matches:
-    """What comparing boxes gave, over P photographs with D detections in all, best score first.
-
-    Attributes:
-        ranges: the R ranges of sizes.
-        scores_D: float64.
-        photograph_D: which photograph a detection is of.
-        right_RTD: bool, for each range and each of T IoU thresholds: it found a face that counts.
-        wrong_RTD: bool: it found nothing. Neither right nor wrong: it counts neither way.
-        faces_RP: how many faces count.
-    """
-
-    ranges: tuple[SizeRange, ...]
-    scores_D: np.ndarray
-    photograph_D: np.ndarray
-    right_RTD: np.ndarray
-    wrong_RTD: np.ndarray
-    faces_RP: np.ndarray
+# Score bins of `drawn`: a curve of a thousand points has the area of the exact one to three digits.
+BINS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,33 +75,6 @@ def average_precision(
     return summarise(match_photographs(truths, predictions, max_detections=max_detections, ranges=ranges))
 
 
-def match_photographs(
-    truths: Sequence[Truth],
-    predictions: Sequence[Prediction],
-    *,
-    max_detections: int = 100,
-    ranges: Sequence[SizeRange] = BY_AREA + BY_HEIGHT,
-) -> Matches:
-    """Compares the boxes; arguments and errors as in `average_precision`. The range "all" is put before the others."""
-    if len(truths) != len(predictions):
-        raise ValueError(f"{len(truths)} photographs have truths and {len(predictions)} have predictions")
-    all_ranges = (ALL, *ranges)
-    photographs = [
-        _match_one(truth, prediction, max_detections, all_ranges)
-        for truth, prediction in zip(truths, predictions, strict=True)
-    ]
-    scores_D, right_RTD, wrong_RTD = (
-        np.concatenate([each[part] for each in photographs] or [empty], axis=-1)
-        for part, empty in enumerate(_nothing(len(all_ranges)))
-    )
-    photograph_D = np.repeat(np.arange(len(photographs)), [len(each[0]) for each in photographs])
-    order = np.argsort(-scores_D, kind="stable")
-    faces_RP = np.array([each[3] for each in photographs], int).reshape(len(photographs), len(all_ranges)).T
-    return Matches(
-        all_ranges, scores_D[order], photograph_D[order], right_RTD[..., order], wrong_RTD[..., order], faces_RP
-    )
-
-
 def summarise(matches: Matches, weights_P: np.ndarray | None = None) -> AveragePrecision:
     """Counts: average precision of matches.
 
@@ -174,30 +91,33 @@ def summarise(matches: Matches, weights_P: np.ndarray | None = None) -> AverageP
     return AveragePrecision(whole.ap, whole.ap50, whole.ap75, photographs, whole.faces, whole.precision_T101, by_size)
 
 
-def _match_one(
-    truth: Truth, prediction: Prediction, max_detections: int, ranges: tuple[SizeRange, ...]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    truth_N4, ignore_N = np.asarray(truth[0], float).reshape(-1, 4), np.asarray(truth[1], bool).reshape(-1)
-    boxes_M4, scores_M = np.asarray(prediction[0], float).reshape(-1, 4), np.asarray(prediction[1], float).reshape(-1)
-    if len(truth_N4) != len(ignore_N) or len(boxes_M4) != len(scores_M):
-        raise ValueError(
-            f"{len(truth_N4)} boxes with {len(ignore_N)} ignore marks, "
-            f"{len(boxes_M4)} detections with {len(scores_M)} scores"
+def drawn(matches: Matches, weights_BP: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns ap_B and ap50_B of all sizes over B samples of the photographs, for an interval; NaN without a face.
+
+    Detections are gathered in bins of like scores first, so that a sample costs a product of matrices and no sorting.
+    """
+    right_TD, wrong_TD = matches.right_RTD[0], matches.wrong_RTD[0]
+    faces_B = weights_BP @ matches.faces_RP[0]
+    shape = (matches.faces_RP.shape[1], BINS)
+    cell_D = matches.photograph_D * BINS + _bins(right_TD[0])
+    ap_TB = np.full((len(right_TD), len(weights_BP)), np.nan)
+    weights_BP = weights_BP.astype(np.float32)
+    for ap_B, right_D, wrong_D in zip(ap_TB, right_TD, wrong_TD, strict=True):
+        right_BK, wrong_BK = (
+            np.cumsum(
+                weights_BP @ np.bincount(cell_D, marks_D, shape[0] * shape[1]).reshape(shape).astype("f4"), axis=1
+            )
+            for marks_D in (right_D, wrong_D)
         )
-    best = np.argsort(-scores_M, kind="stable")[:max_detections]
-    boxes_M4, scores_M = boxes_M4[best], scores_M[best]
-    aside_RN = np.array([ignore_N | ~size.holds(truth_N4) for size in ranges]).reshape(len(ranges), len(truth_N4))
-    other_size_RM = np.array([~size.holds(boxes_M4) for size in ranges]).reshape(len(ranges), len(boxes_M4))
-    overlap_MN = matching.overlaps(boxes_M4, truth_N4, ignore_N)
-    found_RTM, aside_RTM = matching.match(overlap_MN, ignore_N, aside_RN, IOU_THRESHOLDS)
-    right_RTM = found_RTM & ~aside_RTM
-    wrong_RTM = ~found_RTM & ~other_size_RM[:, None, :]
-    return scores_M, right_RTM, wrong_RTM, (~aside_RN).sum(axis=1)
+        for sample in np.flatnonzero(faces_B):
+            ap_B[sample] = precision_at_recalls(right_BK[sample], wrong_BK[sample], faces_B[sample]).mean()
+    return ap_TB.mean(axis=0), ap_TB[0]
 
 
-def _nothing(ranges: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    outcomes = np.zeros((ranges, len(IOU_THRESHOLDS), 0), bool)
-    return np.zeros(0), outcomes, outcomes
+def _bins(right_D: np.ndarray) -> np.ndarray:
+    """Returns the bin of each detection, best first; each bin has about as many right ones as any other."""
+    before_D = np.cumsum(right_D) - right_D
+    return before_D * BINS // max(1, int(right_D.sum()) + 1)
 
 
 def _size_precision(right_TD: np.ndarray, wrong_TD: np.ndarray, weights_D: np.ndarray, faces: float) -> SizePrecision:

@@ -1,15 +1,24 @@
-"""Which detection found which face: COCO's greedy matching, for all IoU thresholds and ranges of sizes at once."""
+"""Which detection found which face: COCO's greedy matching, for all IoU thresholds and ranges of sizes at once.
+
+Greedy matching is a chain: what a detection may take depends on what better scored ones took. But it depends only on
+those that want one of the same faces, and few do. So it runs in rounds: in each, every detection that no undecided,
+better scored one competes with is decided, in all photographs together. A handful of rounds replaces a loop over tens
+of thousands of detections, and gives the same.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
 
 def intersections(first_M4: np.ndarray, second_N4: np.ndarray) -> np.ndarray:
     """Returns the areas, in square pixels, that M boxes share with N others (x1 y1 x2 y2): float64, [M, N]."""
-    least = np.minimum(first_M4[:, None, 2:], second_N4[None, :, 2:])
-    most = np.maximum(first_M4[:, None, :2], second_N4[None, :, :2])
-    return np.prod(np.clip(least - most, 0, None), axis=2)
+    least_MN2 = np.minimum(first_M4[:, None, 2:], second_N4[None, :, 2:])
+    most_MN2 = np.maximum(first_M4[:, None, :2], second_N4[None, :, :2])
+    sides_MN2 = np.clip(least_MN2 - most_MN2, 0, None)
+    return sides_MN2[..., 0] * sides_MN2[..., 1]
 
 
 def areas(boxes_N4: np.ndarray) -> np.ndarray:
@@ -30,43 +39,77 @@ def overlaps(boxes_M4: np.ndarray, truth_N4: np.ndarray, ignore_N: np.ndarray) -
     return np.divide(shared_MN, whole_MN, out=np.zeros_like(shared_MN), where=shared_MN > 0)
 
 
-def match(
-    overlap_MN: np.ndarray, ignore_N: np.ndarray, aside_RN: np.ndarray, thresholds_T: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Matches the detections of one photograph, best score first, to its truths.
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Detections and truths that overlap enough to be matched, of any number of photographs.
 
-    Each detection takes, among the truths not taken yet that it overlaps enough, the one it overlaps most; a truth set
-    aside only if no other is left. A truth with `ignore_N` can be taken any number of times.
+    Attributes:
+        detection_K: the detection of each of K pairs, rising; those of a photograph are numbered best score first.
+        truth_K: its truth. Photographs share neither detections nor truths.
+        overlap_K: what `overlaps` gave for it.
+    """
+
+    detection_K: np.ndarray
+    truth_K: np.ndarray
+    overlap_K: np.ndarray
+
+    def of(self, chosen_K: np.ndarray) -> Pairs:
+        return Pairs(self.detection_K[chosen_K], self.truth_K[chosen_K], self.overlap_K[chosen_K])
+
+
+def match(
+    pairs: Pairs, detections: int, ignore_N: np.ndarray, aside_RN: np.ndarray, thresholds_T: np.ndarray
+) -> np.ndarray:
+    """Matches detections, best score first within each photograph, to truths.
+
+    Each detection takes, among the truths not taken yet that it overlaps enough, the one it overlaps most (of equal
+    ones the later, as COCO's own loop does); a truth set aside only if no other is left. A truth with `ignore_N` can be
+    taken any number of times.
 
     Args:
-        overlap_MN: what `overlaps` gave; rows in falling order of score.
+        pairs: those with an overlap of at least the least threshold.
+        detections: how many there are, M.
         ignore_N: bool, truths that are regions to be ignored.
         aside_RN: bool, for each of R ranges of sizes the truths that do not count there; includes `ignore_N`.
         thresholds_T: least overlap of a match.
 
     Returns:
-        found_RTM: bool, the detection was matched to some truth.
-        aside_RTM: bool, and this truth does not count.
+        taken_RTM: int32, the truth that each detection was matched to, or -1.
     """
-    ranges, (detections, truths), steps = len(aside_RN), overlap_MN.shape, len(thresholds_T)
-    found_RTM = np.zeros((ranges, steps, detections), bool)
-    aside_RTM = np.zeros((ranges, steps, detections), bool)
-    free_RTN = np.ones((ranges, steps, truths), bool)
-    near_MN = overlap_MN >= thresholds_T.min()
-    for detection in np.flatnonzero(near_MN.any(axis=1)):
-        # Few truths are near enough to be taken, so each step works on very small arrays. Of equal overlaps the later
-        # truth wins, as in COCO's own loop: hence the stable order, and its last candidate.
-        near = np.flatnonzero(near_MN[detection])
-        near = near[np.argsort(overlap_MN[detection, near], kind="stable")]
-        enough_TK = overlap_MN[detection, near] >= thresholds_T[:, None]
-        possible_RTK = free_RTN[:, :, near] & enough_TK
-        rank_R1K = np.where(aside_RN[:, near], 1, 1 + len(near))[:, None, :] + np.arange(len(near))
-        rank_RTK = np.where(possible_RTK, rank_R1K, 0)
-        chosen_RT = rank_RTK.argmax(axis=2)
-        hit_RT = rank_RTK.max(axis=2) > 0
-        found_RTM[:, :, detection] = hit_RT
-        at_range, at_step = np.nonzero(hit_RT)
-        taken = near[chosen_RT[at_range, at_step]]
-        aside_RTM[at_range, at_step, detection] = aside_RN[at_range, taken]
-        free_RTN[at_range, at_step, taken] = ignore_N[taken]
-    return found_RTM, aside_RTM
+    taken_RTM = np.full((len(aside_RN), len(thresholds_T), detections), -1, np.int32)
+    free_RTN = np.ones((len(aside_RN), len(thresholds_T), len(ignore_N)), bool)
+    while len(pairs.detection_K):
+        now_K = _decidable(pairs, detections, ignore_N)
+        detection_D, best_RTD = _best(pairs.of(now_K), free_RTN, aside_RN, thresholds_T)
+        taken_RTM[:, :, detection_D] = best_RTD
+        at_range, at_step, at = np.nonzero(best_RTD >= 0)
+        truth = best_RTD[at_range, at_step, at]
+        free_RTN[at_range, at_step, truth] = ignore_N[truth]
+        pairs = pairs.of(~now_K)
+    return taken_RTM
+
+
+def _decidable(pairs: Pairs, detections: int, ignore_N: np.ndarray) -> np.ndarray:
+    """Returns which pairs, bool, [K], are of detections that come first at every truth that they compete for."""
+    first_N = np.full(len(ignore_N), detections)
+    np.minimum.at(first_N, pairs.truth_K, pairs.detection_K)
+    waits_K = (first_N[pairs.truth_K] < pairs.detection_K) & ~ignore_N[pairs.truth_K]
+    waits_M = np.zeros(detections, bool)
+    waits_M[pairs.detection_K[waits_K]] = True
+    return ~waits_M[pairs.detection_K]
+
+
+def _best(
+    pairs: Pairs, free_RTN: np.ndarray, aside_RN: np.ndarray, thresholds_T: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the D detections of these pairs, and the truth that each takes, best_RTD, or -1."""
+    order = np.lexsort((pairs.truth_K, pairs.overlap_K))
+    rank_K = np.empty(len(order), np.int64)
+    rank_K[order] = np.arange(len(order))
+    # A truth that counts ranks above all that do not.
+    rank_RK = rank_K + len(order) * ~aside_RN[:, pairs.truth_K]
+    possible_RTK = free_RTN[:, :, pairs.truth_K] & (pairs.overlap_K >= thresholds_T[:, None])
+    ranks_RTK = np.where(possible_RTK, rank_RK[:, None, :], -1)
+    detection_D, first_D = np.unique(pairs.detection_K, return_index=True)
+    best_RTD = np.maximum.reduceat(ranks_RTK, first_D, axis=2)
+    return detection_D, np.where(best_RTD >= 0, pairs.truth_K[order][best_RTD % len(order)], -1)

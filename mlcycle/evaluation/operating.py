@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlcycle.evaluation.coco import Matches
+from mlcycle.evaluation import bootstrap
+from mlcycle.evaluation.bootstrap import Interval
+from mlcycle.evaluation.matches import Matches, first_detections, of_photographs
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,22 @@ class OperatingPoint:
     false_alarms: float
 
 
+@dataclass(frozen=True, slots=True)
+class FaceFree:
+    """False alarms on photographs on which there is no face, and nothing to be ignored.
+
+    Attributes:
+        photographs: how many.
+        given: what the threshold that was given costs there; `given_interval` is of its false alarms a photograph.
+        allowed: the lowest threshold that costs no more than was allowed.
+    """
+
+    photographs: int
+    given: OperatingPoint
+    given_interval: Interval
+    allowed: OperatingPoint
+
+
 def at_threshold(matches: Matches, threshold: float, weights_P: np.ndarray | None = None) -> OperatingPoint:
     """Returns what comes of accepting every detection scored at least `threshold`.
 
@@ -29,6 +47,18 @@ def at_threshold(matches: Matches, threshold: float, weights_P: np.ndarray | Non
     right_D, wrong_D, faces, photographs = _counts(matches, weights_P)
     accepted = int(np.searchsorted(-matches.scores_D, -threshold, side="right"))
     return _point(threshold, float(right_D[accepted]), float(wrong_D[accepted]), faces, photographs)
+
+
+def threshold_intervals(matches: Matches, threshold: float, weights_BP: np.ndarray) -> tuple[Interval, Interval]:
+    """Returns the intervals of recall, and of false alarms a photograph, at a threshold over samples of photographs."""
+    accepted_D = matches.scores_D >= threshold
+    faces_P = matches.faces_RP[0]
+    right_P, wrong_P = (
+        np.bincount(matches.photograph_D[marks_D & accepted_D], minlength=len(faces_P))
+        for marks_D in (matches.right_RTD[0, 0], matches.wrong_RTD[0, 0])
+    )
+    recall = bootstrap.ratio(right_P, faces_P, weights_BP)
+    return recall, bootstrap.ratio(wrong_P, np.ones(len(faces_P)), weights_BP)
 
 
 def at_false_alarms(matches: Matches, per_photograph: float, weights_P: np.ndarray | None = None) -> OperatingPoint:
@@ -44,6 +74,40 @@ def at_false_alarms(matches: Matches, per_photograph: float, weights_P: np.ndarr
     accepted = int(allowed[-1])
     threshold = float(matches.scores_D[accepted - 1]) if accepted else float("inf")
     return _point(threshold, float(right_D[accepted]), float(wrong_D[accepted]), faces, photographs)
+
+
+def false_alarms_interval(matches: Matches, per_photograph: float, weights_BP: np.ndarray) -> Interval:
+    """Returns the interval of the recall of `at_false_alarms` over samples of as many photographs as the set has."""
+    # Most samples have used up their false alarms long before the last detection, and are done with the first ones.
+    allowed = per_photograph * matches.faces_RP.shape[1]
+    wrong_D = matches.wrong_RTD[0, 0]
+    first = first_detections(matches, int(np.searchsorted(np.cumsum(wrong_D), 3 * allowed + 10)) + 1)
+    alarms_P = np.bincount(first.photograph_D[first.wrong_RTD[0, 0]], minlength=matches.faces_RP.shape[1])
+    recalls_B = [
+        at_false_alarms(first if alarms > allowed + 1e-9 else matches, per_photograph, weights_P).recall
+        for weights_P, alarms in zip(weights_BP, weights_BP @ alarms_P, strict=True)
+    ]
+    return bootstrap.interval(np.array(recalls_B))
+
+
+def on_face_free(matches: Matches, empty_P: np.ndarray, threshold: float, allowed: float) -> FaceFree:
+    """Measures false alarms on photographs without a face.
+
+    Args:
+        empty_P: bool, which photographs have neither faces nor regions to be ignored.
+        threshold: at which false alarms are counted.
+        allowed: false alarms a photograph for which a threshold is looked for.
+    """
+    some, sample_P = of_photographs(matches, empty_P), empty_P.astype(float)
+    accepted = some.photograph_D[some.scores_D >= threshold]
+    alarms_P = np.bincount(accepted, minlength=len(empty_P))[empty_P]
+    weights_BP = bootstrap.weights(len(alarms_P))
+    return FaceFree(
+        len(alarms_P),
+        at_threshold(some, threshold, sample_P),
+        bootstrap.ratio(alarms_P, np.ones(len(alarms_P)), weights_BP),
+        at_false_alarms(some, allowed, sample_P),
+    )
 
 
 def _counts(matches: Matches, weights_P: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, float, float]:

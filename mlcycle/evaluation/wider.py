@@ -42,6 +42,19 @@ class LevelPrecision:
     recall_1000: np.ndarray
 
 
+@dataclass(frozen=True, slots=True)
+class LevelCounts:
+    """What one level's result is counted from, for each of P photographs.
+
+    `proposals_P1000` and `found_P1000` are how many proposals, and of them faces found for the first time, a photograph
+    has down to each threshold; `faces_P` how many faces count.
+    """
+
+    proposals_P1000: np.ndarray
+    found_P1000: np.ndarray
+    faces_P: np.ndarray
+
+
 def average_precision(
     faces: Sequence[np.ndarray], counted: Mapping[str, Sequence[np.ndarray]], predictions: Sequence[Prediction]
 ) -> dict[str, LevelPrecision]:
@@ -55,10 +68,35 @@ def average_precision(
     Raises:
         ValueError: the lists differ in length, or arrays of one photograph do not fit together.
     """
+    return {level: summarise(counts) for level, counts in count(faces, counted, predictions).items()}
+
+
+def count(
+    faces: Sequence[np.ndarray], counted: Mapping[str, Sequence[np.ndarray]], predictions: Sequence[Prediction]
+) -> dict[str, LevelCounts]:
+    """Compares the boxes; arguments and errors as in `average_precision`."""
     predictions = [best_first(*each) for each in normalised(predictions)]
     hits = [hit_faces(boxes, truth) for (boxes, _), truth in zip(predictions, faces, strict=True)]
     scores = [scores for _, scores in predictions]
     return {level: _level(hits, scores, counts) for level, counts in counted.items()}
+
+
+def summarise(counts: LevelCounts) -> LevelPrecision:
+    """Counts: one level's result over all photographs."""
+    faces = int(counts.faces_P.sum())
+    found, proposals = counts.found_P1000.sum(axis=0), counts.proposals_P1000.sum(axis=0)
+    recall, precision = _curve(found, proposals, float(faces))
+    return LevelPrecision(float(area_under_envelope(recall, precision)), faces, precision, recall)
+
+
+def drawn(counts: LevelCounts, weights_BP: np.ndarray) -> np.ndarray:
+    """Returns ap_B over B samples of the photographs, for an interval; scores stay normalised over the whole set.
+
+    `weights_BP` says how often each photograph is in each sample.
+    """
+    found_B1000, proposals_B1000 = weights_BP @ counts.found_P1000, weights_BP @ counts.proposals_P1000
+    recall_B1000, precision_B1000 = _curve(found_B1000, proposals_B1000, (weights_BP @ counts.faces_P)[:, None])
+    return area_under_envelope(recall_B1000, precision_B1000)
 
 
 def normalised(predictions: Sequence[Prediction]) -> list[Prediction]:
@@ -110,19 +148,23 @@ def overlaps(boxes_M4: np.ndarray, faces_N4: np.ndarray) -> np.ndarray:
     return np.divide(shared_MN, whole_MN, out=np.zeros_like(shared_MN), where=shared_MN > 0)
 
 
-def _level(hits: Sequence[np.ndarray], scores: Sequence[np.ndarray], counted: Sequence[np.ndarray]) -> LevelPrecision:
-    proposals, found = np.zeros(len(THRESHOLDS)), np.zeros(len(THRESHOLDS))
-    for hit_M, scores_M, counted_N in zip(hits, scores, counted, strict=True):
+def _level(hits: Sequence[np.ndarray], scores: Sequence[np.ndarray], counted: Sequence[np.ndarray]) -> LevelCounts:
+    proposals_P1000, found_P1000 = (np.zeros((len(hits), len(THRESHOLDS))) for _ in range(2))
+    for place, (hit_M, scores_M, counted_N) in enumerate(zip(hits, scores, counted, strict=True)):
         if not len(hit_M):
             continue
         proposal_M, new_M = judge(hit_M, np.asarray(counted_N, bool))
         down_to = np.searchsorted(-scores_M, -THRESHOLDS, side="right")
-        proposals += np.append(0, np.cumsum(proposal_M))[down_to]
-        found += np.append(0, np.cumsum(new_M))[down_to]
-    faces = int(sum(np.count_nonzero(each) for each in counted))
+        proposals_P1000[place] = np.append(0, np.cumsum(proposal_M))[down_to]
+        found_P1000[place] = np.append(0, np.cumsum(new_M))[down_to]
+    return LevelCounts(proposals_P1000, found_P1000, np.array([np.count_nonzero(each) for each in counted], float))
+
+
+def _curve(found: np.ndarray, proposals: np.ndarray, faces: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns recall and precision at each threshold; recall is NaN without a face."""
     precision = np.divide(found, proposals, out=np.zeros_like(found), where=proposals > 0)
-    recall = found / faces if faces else np.full_like(found, np.nan)
-    return LevelPrecision(area_under_envelope(recall, precision), faces, precision, recall)
+    there = np.broadcast_to(np.asarray(faces, float), found.shape)
+    return np.divide(found, there, out=np.full_like(found, np.nan), where=there > 0), precision
 
 
 def judge(hit_M: np.ndarray, counted_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -135,11 +177,11 @@ def judge(hit_M: np.ndarray, counted_N: np.ndarray) -> tuple[np.ndarray, np.ndar
     return proposal_M, new_M
 
 
-def area_under_envelope(recall: np.ndarray, precision: np.ndarray) -> float:
-    """Returns the area under a precision-recall curve, points in rising order of recall, each precision raised to the
-    best that stands at its recall or beyond; NaN where the recall is."""
-    if np.isnan(recall).any():
-        return float("nan")
-    steps = np.diff(np.concatenate([[0.0], recall, [1.0]]))
-    envelope = np.maximum.accumulate(np.append(precision, 0.0)[::-1])[::-1]
-    return float(steps @ envelope)
+def area_under_envelope(recall: np.ndarray, precision: np.ndarray) -> np.ndarray:
+    """Returns the area under precision-recall curves, points along the last axis in rising order of recall, each
+    precision raised to the best that stands at its recall or beyond; NaN where the recall is."""
+    around = [(0, 0)] * (recall.ndim - 1)
+    steps = np.diff(np.pad(recall, [*around, (1, 1)], constant_values=(0, 1)), axis=-1)
+    best_first = np.pad(precision, [*around, (0, 1)])[..., ::-1]
+    envelope = np.maximum.accumulate(best_first, axis=-1)[..., ::-1]
+    return (steps * envelope).sum(axis=-1)

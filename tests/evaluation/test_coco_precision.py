@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 
-from mlcycle.evaluation import coco
+from mlcycle.evaluation import bootstrap, coco, sizes
 
 NOTHING = (np.zeros((0, 4)), np.zeros(0))
 
@@ -39,7 +39,7 @@ def annotations(photographs, second, measure):
     return rows
 
 
-def independent(truths, predictions, max_detections, ranges=coco.BY_AREA, measure="area"):
+def independent(truths, predictions, max_detections, ranges=sizes.BY_AREA, measure="area"):
     """Precision [T, 101, ranges] from pycocotools, or from faster-coco-eval where that is what is installed."""
     try:
         from pycocotools.coco import COCO
@@ -62,14 +62,14 @@ def independent(truths, predictions, max_detections, ranges=coco.BY_AREA, measur
             "bbox",
         )
         evaluation.params.maxDets = [1, 10, max_detections]
-        evaluation.params.areaRng = [[size.least, size.most] for size in (coco.ALL, *ranges)]
-        evaluation.params.areaRngLbl = [size.name for size in (coco.ALL, *ranges)]
+        evaluation.params.areaRng = [[size.least, size.most] for size in (sizes.ALL, *ranges)]
+        evaluation.params.areaRngLbl = [size.name for size in (sizes.ALL, *ranges)]
         evaluation.evaluate()
         evaluation.accumulate()
     return np.asarray(evaluation.eval["precision"])[:, :, 0, :, 2]
 
 
-def assert_agrees(truths, predictions, max_detections, ranges=coco.BY_AREA, measure="area"):
+def assert_agrees(truths, predictions, max_detections, ranges=sizes.BY_AREA, measure="area"):
     theirs = independent(truths, predictions, max_detections, ranges, measure)
     ours = coco.average_precision(truths, predictions, max_detections=max_detections, ranges=ranges)
     for place, part in enumerate([ours, *ours.by_size.values()]):
@@ -103,7 +103,7 @@ def test_random_photographs_agree_with_an_independent_evaluation(seed):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_sizes_by_height_agree_with_an_independent_evaluation(seed):
-    assert_agrees(*random_photographs(seed), max_detections=100, ranges=coco.BY_HEIGHT, measure="height")
+    assert_agrees(*random_photographs(seed), max_detections=100, ranges=sizes.BY_HEIGHT, measure="height")
 
 
 def test_a_crowd_with_many_detections_agrees_with_an_independent_evaluation():
@@ -158,7 +158,7 @@ def test_only_the_best_detections_count_up_to_the_limit():
 def test_sizes_by_height_part_at_the_limits():
     boxes_N4 = np.array([[0, 0, 9, 15.9], [0, 50, 9, 66], [0, 100, 9, 131.9], [0, 200, 9, 232], [0, 300, 9, 396]])
     result = coco.average_precision([(boxes_N4, np.zeros(5, bool))], [NOTHING])
-    assert [result.by_size[size.name].faces for size in coco.BY_HEIGHT] == [1, 2, 1, 1]
+    assert [result.by_size[size.name].faces for size in sizes.BY_HEIGHT] == [1, 2, 1, 1]
 
 
 def test_without_any_face_there_is_no_figure():
@@ -187,3 +187,18 @@ def test_arrays_that_do_not_fit_are_refused():
         coco.average_precision([truth()], [])
     with pytest.raises(ValueError, match="1 detections with 2 scores"):
         coco.average_precision([truth()], [(np.ones((1, 4)), np.ones(2))])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_samples_drawn_at_once_have_nearly_the_precision_of_each_counted_alone(seed):
+    matches = coco.match_photographs(*random_photographs(seed, photographs=20))
+    weights_BP = bootstrap.weights(20, draws=30, seed=seed)
+    ap_B, ap50_B = coco.drawn(matches, weights_BP)
+    alone = [coco.summarise(matches, weights_P) for weights_P in weights_BP]
+    np.testing.assert_allclose(ap_B, [each.ap for each in alone], atol=5e-3)
+    np.testing.assert_allclose(ap50_B, [each.ap50 for each in alone], atol=5e-3)
+
+
+def test_a_sample_without_a_face_has_no_precision():
+    matches = coco.match_photographs([truth((0, 0, 9, 9)), truth()], [NOTHING, NOTHING])
+    assert np.isnan(coco.drawn(matches, np.array([[0.0, 2.0], [1.0, 1.0]]))[0]).tolist() == [True, False]

@@ -58,22 +58,40 @@ def test_weights_stand_for_photographs_drawn_more_than_once():
     assert weighted == operating.at_threshold(drawn, 0.5)
 
 
-def test_the_interval_holds_the_share_it_says_and_narrows_with_photographs():
-    def width(photographs):
-        values_P = np.arange(photographs) % 2
-        interval = bootstrap.interval(lambda weights_P: float(values_P @ weights_P / photographs), photographs)
-        assert interval.least < 0.5 < interval.most
-        return interval.most - interval.least
+def test_the_intervals_at_a_threshold_are_those_of_the_samples():
+    compared = matches(
+        *[photograph((FACE, 0.9))] * 3, *[photograph((NOWHERE, 0.8), (NOWHERE, 0.7), (FACE, 0.1))] * 2, photograph()
+    )
+    weights_BP = bootstrap.weights(6)
+    points = [operating.at_threshold(compared, 0.5, weights_P) for weights_P in weights_BP]
+    recall, false_alarms = operating.threshold_intervals(compared, 0.5, weights_BP)
+    assert recall == bootstrap.interval(np.array([point.recall for point in points]))
+    assert false_alarms == bootstrap.interval(np.array([point.false_alarms for point in points]))
+    assert recall.least < 0.5 < recall.most
 
-    # A share of one half has a standard error of 0.5 / sqrt(n), and 95 % lie within about two of them.
-    assert width(100) == pytest.approx(4 * 0.05, abs=0.04)
-    assert width(1600) == pytest.approx(4 * 0.0125, abs=0.01)
+
+def test_photographs_without_a_face_are_counted_by_themselves():
+    empty = np.zeros((0, 4)), np.zeros(0, bool)
+    alarms = np.array([NOWHERE, NOWHERE], float), np.array([0.9, 0.4])
+    nothing = np.zeros((0, 4)), np.zeros(0)
+    truths = [photograph()[0], empty, empty, empty, empty]
+    compared = coco.match_photographs(truths, [alarms, nothing, alarms, nothing, nothing])
+    figures = operating.on_face_free(compared, np.array([False, True, True, True, True]), 0.5, 0.5)
+    assert (figures.photographs, figures.given.threshold, figures.given.false_alarms) == (4, 0.5, 0.25)
+    # With both detections there are two in four photographs, which is as many as is allowed.
+    assert (figures.allowed.threshold, figures.allowed.false_alarms) == (0.4, 0.5)
+    assert 0 <= figures.given_interval.least < 0.25 < figures.given_interval.most <= 1
+    assert math.isnan(figures.given.recall)
 
 
-def test_the_interval_repeats_with_its_seed_and_is_nothing_without_photographs():
-    def first_weight(weights_P):
-        return float(weights_P[0])
-
-    assert bootstrap.interval(first_weight, 9, seed=5) == bootstrap.interval(first_weight, 9, seed=5)
-    assert math.isnan(bootstrap.interval(first_weight, 0).least)
-    assert math.isnan(bootstrap.interval(lambda _: math.nan, 3).most)
+@pytest.mark.parametrize("seed", range(4))
+def test_the_interval_at_few_false_alarms_is_that_of_the_samples(seed):
+    random = np.random.default_rng(seed)
+    photographs = []
+    for _ in range(40):
+        # Few scores, so that many are equal; more false alarms than are allowed, or in the last case hardly any.
+        boxes = [FACE] * int(random.integers(0, 2)) + [NOWHERE] * int(random.integers(0, 2 if seed == 3 else 9))
+        photographs.append(photograph(*((box, float(random.integers(1, 9) / 10)) for box in boxes)))
+    compared, weights_BP = matches(*photographs), bootstrap.weights(40, draws=100, seed=seed)
+    recalls = [operating.at_false_alarms(compared, 0.1, weights_P).recall for weights_P in weights_BP]
+    assert operating.false_alarms_interval(compared, 0.1, weights_BP) == bootstrap.interval(np.array(recalls))

@@ -200,3 +200,18 @@ def test_random_photographs_agree_with_a_plain_loop(seed):
         predictions.append((boxes_M4, random.integers(0, 40, detections) / 40 + 0.1))
     ours = wider.average_precision(faces, {"hard": counted}, predictions)["hard"].ap
     assert ours == pytest.approx(plain_average_precision(faces, counted, predictions), abs=1e-12)
+
+
+def test_a_sample_of_photographs_has_the_figure_of_the_photographs_that_it_holds():
+    random = np.random.default_rng(1)
+    faces = [np.array([FACE_A, FACE_B], float) for _ in range(6)]
+    found = [(np.array([FACE_A, NOWHERE, FACE_B], float), random.random(3)) for _ in faces]
+    # The least and the greatest score are in the sample, so that its scores are normalised as those of the set.
+    found[0] = (found[0][0], np.array([1.0, 0.0, 0.5]))
+    counts = wider.count(faces, {"hard": [np.array([True, True])] * 6}, found)["hard"]
+    drawn = [0, 0, 2, 3, 3, 3]
+    weights_BP = np.array([np.bincount(drawn, minlength=6), np.ones(6)], float)
+    given = wider.average_precision(
+        [faces[each] for each in drawn], {"hard": [np.array([True, True])] * 6}, [found[each] for each in drawn]
+    )["hard"]
+    assert wider.drawn(counts, weights_BP) == pytest.approx([given.ap, wider.summarise(counts).ap])

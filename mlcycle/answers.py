@@ -1,0 +1,97 @@
+"""What a frozen file answers about many photographs, on all cores at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from mlcycle.errors import MlcycleError, ModelFileError
+from mlcycle.inference.detect import Detector, load_detector
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model gave for one photograph, down to its score floor.
+
+    `boxes_M4` are x1 y1 x2 y2, and `landmarks_M52` (None from a model without them) x y, in pixels of the upright
+    photograph, best first; `error` is a code and a sentence.
+    """
+
+    boxes_M4: np.ndarray
+    scores_M: np.ndarray
+    milliseconds: dict[str, float]
+    error: tuple[str, str] | None = None
+    landmarks_M52: np.ndarray | None = None
+
+
+def cores() -> int:
+    """Returns how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def answer_all(detector: Detector, paths: list[Path], long_side: int | None, workers: int) -> Iterator[Answer]:
+    """Yields an answer for each photograph, in order, from this process or from several others.
+
+    Args:
+        long_side: of the input in pixels; None takes the contract's, 0 the photograph's own size.
+        workers: processes, one thread each.
+
+    Raises:
+        ModelFileError: the model file was replaced meanwhile.
+        MlcycleError: a process was ended from outside.
+    """
+    if workers <= 1:
+        yield from (_answer(detector, path, long_side) for path in paths)
+        return
+    # Spawned, not forked: onnxruntime's threads do not survive a fork.
+    pool = ProcessPoolExecutor(
+        workers, get_context("spawn"), initializer=_Worker.open, initargs=(detector.path, detector.sha256, long_side)
+    )
+    try:
+        yield from pool.map(_Worker.answer, paths, chunksize=2)
+    except BrokenProcessPool:
+        raise MlcycleError(
+            "a process that ran the model was ended from outside", "was memory short? try --workers 1"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class _Worker:
+    """What a spawned process keeps: the model, loaded once, or why it could not be."""
+
+    detector: Detector
+    long_side: int | None
+    problem: MlcycleError | None = None
+
+    @classmethod
+    def open(cls, model: Path, sha256: str, long_side: int | None) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to answer
+        cls.long_side = long_side
+        try:
+            cls.detector = load_detector(model, provider="cpu", threads=1)
+            if cls.detector.sha256 != sha256:
+                cls.problem = ModelFileError(f"{model} was replaced while it was being evaluated", "run it again")
+        except MlcycleError as problem:
+            cls.problem = problem
+
+    @classmethod
+    def answer(cls, path: Path) -> Answer:
+        if cls.problem:
+            raise cls.problem
+        return _answer(cls.detector, path, cls.long_side)
+
+
+def _answer(detector: Detector, path: Path, long_side: int | None) -> Answer:
+    record = detector.detect_file(path, long_side=long_side, threshold=detector.contract.selection.score_floor)
+    return Answer(record.boxes_N4, record.scores_N, record.milliseconds, record.error, record.landmarks_N52)

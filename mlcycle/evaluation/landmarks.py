@@ -1,0 +1,109 @@
+"""How far landmarks lie from where they were labelled, as a share of the face's size.
+
+The size is the square root of the labelled box's area. It is known for every face, also in profile, where the distance
+of the eyes, by which faces are often measured, says little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlcycle.evaluation import bootstrap, matching
+from mlcycle.evaluation.bootstrap import Interval
+from mlcycle.evaluation.matches import Matches
+
+GOOD = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class LandmarkError:
+    """Errors as shares of the face's size, over faces that were found and have landmarks.
+
+    Attributes:
+        faces: how many; `labelled` is how many there were to find.
+        mean: over the faces, of each the mean over its labelled points.
+        mean_interval: its 95 % interval.
+        by_point: the mean of each point, by its name; NaN for one that is labelled on no face.
+        good: the share of faces whose mean error is below a tenth.
+    """
+
+    faces: int
+    labelled: int
+    mean: float
+    mean_interval: Interval
+    by_point: dict[str, float]
+    good: float
+
+
+@dataclass(frozen=True, slots=True)
+class PhotographLandmarks:
+    """Of one photograph.
+
+    Attributes:
+        boxes_N4, points_N52: of its labels, in pixels; NaN for a point that is not labelled.
+        counted_N: bool, the labelled faces that are not to be ignored.
+        found_M52: the points of its detections.
+    """
+
+    boxes_N4: np.ndarray
+    points_N52: np.ndarray
+    counted_N: np.ndarray
+    found_M52: np.ndarray
+
+
+def measure(
+    matches: Matches,
+    photographs: Sequence[PhotographLandmarks],
+    names: tuple[str, ...],
+    threshold: float,
+) -> LandmarkError | None:
+    """Compares the landmarks of faces that were found at IoU 0.5 with a score of at least `threshold`.
+
+    Args:
+        photographs: those that were matched, in their order.
+        names: of the five points.
+
+    Returns:
+        The errors, or None where no face has landmarks.
+    """
+    labelled = sum(
+        int((np.isfinite(each.points_N52).all(axis=2).any(axis=1) & each.counted_N).sum()) for each in photographs
+    )
+    if not labelled:
+        return None
+    errors_K5, photograph_K = _errors(matches, photographs, threshold)
+    present_K5 = np.isfinite(errors_K5)
+    face_K = np.nansum(errors_K5, axis=1) / np.maximum(present_K5.sum(axis=1), 1)
+    sum_P, number_P = (np.bincount(photograph_K, each, len(photographs)) for each in (face_K, np.ones(len(face_K))))
+    return LandmarkError(
+        faces=len(face_K),
+        labelled=labelled,
+        mean=_mean(face_K),
+        mean_interval=bootstrap.ratio(sum_P, number_P, bootstrap.weights(len(photographs))),
+        by_point={name: _mean(error_K[np.isfinite(error_K)]) for name, error_K in zip(names, errors_K5.T, strict=True)},
+        good=_mean(face_K < GOOD),
+    )
+
+
+def _errors(
+    matches: Matches, photographs: Sequence[PhotographLandmarks], threshold: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the error of each point of K faces (NaN: not labelled), and the number of each one's photograph."""
+    good = np.flatnonzero(matches.right_RTD[0, 0] & (matches.scores_D >= threshold))
+    photograph_K = matches.photograph_D[good]
+    of_photograph = [photographs[number] for number in photograph_K]
+    faces, rows = matches.face_D[good], matches.row_D[good]
+    found_K52 = np.array([each.found_M52[row] for each, row in zip(of_photograph, rows, strict=True)])
+    labelled_K52 = np.array([each.points_N52[face] for each, face in zip(of_photograph, faces, strict=True)])
+    boxes_K4 = np.array([each.boxes_N4[face] for each, face in zip(of_photograph, faces, strict=True)])
+    distance_K5 = np.linalg.norm((found_K52 - labelled_K52).reshape(-1, 5, 2), axis=2)
+    errors_K5 = distance_K5 / np.sqrt(matching.areas(boxes_K4.reshape(-1, 4)))[:, None]
+    has_points_K = np.isfinite(errors_K5).any(axis=1)
+    return errors_K5[has_points_K], photograph_K[has_points_K]
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")

@@ -1,0 +1,188 @@
+"""What comparing detections with truths gave, for all photographs of a set: the base of every figure but WIDER's own.
+
+The rules are COCO's; see mlcycle.evaluation.coco.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlcycle.evaluation import matching
+from mlcycle.evaluation.sizes import ALL, BY_AREA, BY_HEIGHT, SizeRange
+
+Truth = tuple[np.ndarray, np.ndarray]
+Prediction = tuple[np.ndarray, np.ndarray]
+
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+# Photographs that are matched together: enough for speed, few enough for memory.
+PHOTOGRAPHS_AT_ONCE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """What comparing boxes gave, over P photographs with D detections in all, best score first.
+
+    Attributes:
+        ranges: the R ranges of sizes.
+        scores_D: float64.
+        photograph_D: which photograph a detection is of.
+        row_D: which of the detections that were given for this photograph it is.
+        face_D: which of its truths it found, whatever its size, at the lowest IoU threshold, or -1.
+        right_RTD: bool, for each range and each of T IoU thresholds: it found a face that counts.
+        wrong_RTD: bool: it found nothing. Neither right nor wrong: it counts neither way.
+        faces_RP: how many faces count.
+    """
+
+    ranges: tuple[SizeRange, ...]
+    scores_D: np.ndarray
+    photograph_D: np.ndarray
+    row_D: np.ndarray
+    face_D: np.ndarray
+    right_RTD: np.ndarray
+    wrong_RTD: np.ndarray
+    faces_RP: np.ndarray
+
+
+def match_photographs(
+    truths: Sequence[Truth],
+    predictions: Sequence[Prediction],
+    *,
+    max_detections: int = 100,
+    ranges: Sequence[SizeRange] = BY_AREA + BY_HEIGHT,
+) -> Matches:
+    """Compares the boxes; arguments and errors as in `coco.average_precision`.
+
+    The range "all" is put before the others.
+    """
+    if len(truths) != len(predictions):
+        raise ValueError(f"{len(truths)} photographs have truths and {len(predictions)} have predictions")
+    photographs = [
+        _photograph(truth, prediction, max_detections) for truth, prediction in zip(truths, predictions, strict=True)
+    ]
+    parts = [
+        _match_several(photographs[first : first + PHOTOGRAPHS_AT_ONCE], first, (ALL, *ranges))
+        for first in range(0, max(1, len(photographs)), PHOTOGRAPHS_AT_ONCE)
+    ]
+    return _best_first(parts)
+
+
+def of_photographs(matches: Matches, chosen_P: np.ndarray) -> Matches:
+    """Returns the matches of some photographs (bool, [P]), of all sizes only; they keep their numbers."""
+    return _some(matches, chosen_P[matches.photograph_D], matches.faces_RP[:1] * chosen_P)
+
+
+def first_detections(matches: Matches, number: int) -> Matches:
+    """Returns the matches of all sizes only, and of so many detections, those scored best."""
+    return _some(matches, slice(number), matches.faces_RP[:1])
+
+
+def _some(matches: Matches, chosen_D: np.ndarray | slice, faces_1P: np.ndarray) -> Matches:
+    return Matches(
+        matches.ranges[:1],
+        matches.scores_D[chosen_D],
+        matches.photograph_D[chosen_D],
+        matches.row_D[chosen_D],
+        matches.face_D[chosen_D],
+        matches.right_RTD[:1, :, chosen_D],
+        matches.wrong_RTD[:1, :, chosen_D],
+        faces_1P,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Photograph:
+    """The truths of one photograph and its detections, best score first; `row_M` is where they stood."""
+
+    truth_N4: np.ndarray
+    ignore_N: np.ndarray
+    boxes_M4: np.ndarray
+    scores_M: np.ndarray
+    row_M: np.ndarray
+
+    def near(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns detection, truth and overlap of each pair that might be matched."""
+        overlap_MN = matching.overlaps(self.boxes_M4, self.truth_N4, self.ignore_N)
+        detection_K, truth_K = np.nonzero(overlap_MN >= IOU_THRESHOLDS[0])
+        return detection_K, truth_K, overlap_MN[detection_K, truth_K]
+
+
+def _photograph(truth: Truth, prediction: Prediction, max_detections: int) -> _Photograph:
+    truth_N4, ignore_N = np.asarray(truth[0], float).reshape(-1, 4), np.asarray(truth[1], bool).reshape(-1)
+    boxes_M4, scores_M = np.asarray(prediction[0], float).reshape(-1, 4), np.asarray(prediction[1], float).reshape(-1)
+    if len(truth_N4) != len(ignore_N) or len(boxes_M4) != len(scores_M):
+        raise ValueError(
+            f"{len(truth_N4)} boxes with {len(ignore_N)} ignore marks, "
+            f"{len(boxes_M4)} detections with {len(scores_M)} scores"
+        )
+    best = np.argsort(-scores_M, kind="stable")[:max_detections]
+    return _Photograph(truth_N4, ignore_N, boxes_M4[best], scores_M[best], best)
+
+
+def _match_several(photographs: list[_Photograph], first: int, ranges: tuple[SizeRange, ...]) -> Matches:
+    """Matches photographs together, as one long list of truths and one of detections; `first` is the first's number."""
+    truth_N4 = np.concatenate([each.truth_N4 for each in photographs] or [np.zeros((0, 4))])
+    boxes_M4 = np.concatenate([each.boxes_M4 for each in photographs] or [np.zeros((0, 4))])
+    ignore_N = _joined([each.ignore_N for each in photographs], bool)
+    truths = np.array([len(each.truth_N4) for each in photographs], int)
+    detections = np.array([len(each.boxes_M4) for each in photographs], int)
+    aside_RN = np.array([ignore_N | ~size.holds(truth_N4) for size in ranges])
+    pairs = _pairs(photographs, truths, detections)
+    taken_RTM = matching.match(pairs, len(boxes_M4), ignore_N, aside_RN, IOU_THRESHOLDS)
+    counts_RTM = np.array([~aside[taken] for aside, taken in zip(_padded(aside_RN), taken_RTM, strict=True)])
+    of_size_RM = np.array([size.holds(boxes_M4) for size in ranges])
+    place_M = np.repeat(np.arange(len(photographs)), detections)
+    before_M = np.repeat(np.cumsum(truths) - truths, detections)
+    return Matches(
+        ranges,
+        _joined([each.scores_M for each in photographs], float),
+        first + place_M,
+        _joined([each.row_M for each in photographs], int),
+        np.where(taken_RTM[0, 0] < 0, -1, taken_RTM[0, 0] - before_M),
+        (taken_RTM >= 0) & counts_RTM,
+        (taken_RTM < 0) & of_size_RM[:, None, :],
+        _sums(~aside_RN, truths),
+    )
+
+
+def _pairs(photographs: list[_Photograph], truths: np.ndarray, detections: np.ndarray) -> matching.Pairs:
+    near = [each.near() for each in photographs]
+    found = np.array([len(overlap_K) for _, _, overlap_K in near], int)
+    return matching.Pairs(
+        _joined([each[0] for each in near], int) + np.repeat(np.cumsum(detections) - detections, found),
+        _joined([each[1] for each in near], int) + np.repeat(np.cumsum(truths) - truths, found),
+        _joined([each[2] for each in near], float),
+    )
+
+
+def _best_first(parts: list[Matches]) -> Matches:
+    scores_D = np.concatenate([each.scores_D for each in parts])
+    order = np.argsort(-scores_D, kind="stable")
+    return Matches(
+        parts[0].ranges,
+        scores_D[order],
+        np.concatenate([each.photograph_D for each in parts])[order],
+        np.concatenate([each.row_D for each in parts])[order],
+        np.concatenate([each.face_D for each in parts])[order],
+        np.concatenate([each.right_RTD for each in parts], axis=2)[..., order],
+        np.concatenate([each.wrong_RTD for each in parts], axis=2)[..., order],
+        np.concatenate([each.faces_RP for each in parts], axis=1),
+    )
+
+
+def _joined(arrays: list[np.ndarray], kind: type) -> np.ndarray:
+    return np.concatenate([np.zeros(0, kind), *arrays])
+
+
+def _padded(aside_RN: np.ndarray) -> np.ndarray:
+    """One truth more that does not count, for the detections without a truth, whose index is -1."""
+    return np.pad(aside_RN, ((0, 0), (0, 1)), constant_values=True)
+
+
+def _sums(marks_RN: np.ndarray, lengths_P: np.ndarray) -> np.ndarray:
+    """Adds up marks over pieces of these lengths: int, [R, P]."""
+    totals = np.pad(np.cumsum(marks_RN, axis=1), ((0, 0), (1, 0)))
+    ends = np.cumsum(lengths_P)
+    return totals[:, ends] - totals[:, ends - lengths_P]
