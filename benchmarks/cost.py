@@ -1,0 +1,193 @@
+"""What model files cost in onnxruntime on one thread: milliseconds a picture, and the ratio to a reference.
+
+    python benchmarks/cost.py MODEL [MODEL ...] [--against OTHER.onnx] [--sides 320 640]
+
+Needs mlcycle installed, nothing else. The reference is any ONNX file with one float input [batch, 3, height, width], or
+a model file of mlcycle; without one it is the first MODEL. All files run in one process, in turn, round by round, each
+round begun by another, with the options of onnxruntime that mlcycle sets; quoted are the median time, and the median
+and the quartiles of the ratios, round by round. Inside the timed window is the session's run on a square picture in
+memory, the choice of final boxes that a model file holds included, and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mlcycle.artifact.contract import CONTRACT_KEY, INPUT
+from mlcycle.cli import console
+from mlcycle.errors import InputError, MlcycleError, ModelFileError, UsageError
+from mlcycle.inference import images, output, session
+from mlcycle.inference.detect import load_detector
+
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+WARM_UPS = 3
+
+Run = Callable[[], object]
+# What is given picture_HW3 (uint8 RGB, square) and gives a call that runs the file on it.
+Prepare = Callable[[np.ndarray], Run]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """One file at one side: `milliseconds` is the median; the ratios are to the reference, over all rounds."""
+
+    name: str
+    side: int
+    milliseconds: float
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+
+
+def open_model(path: Path) -> Prepare:
+    """Opens a model file of mlcycle, verified. Raises ModelFileError if it cannot be used."""
+    runtime = load_detector(path, provider="cpu", threads=1).session.runtime
+    return lambda picture_HW3: lambda: runtime.run(None, {INPUT: picture_HW3[None]})
+
+
+def open_reference(path: Path) -> Prepare:
+    """Opens any ONNX file with one float image input, or a model file of mlcycle.
+
+    Raises:
+        ModelFileError: there is none, onnxruntime cannot load it, or its input is of another kind.
+    """
+    import onnxruntime
+
+    try:
+        runtime = onnxruntime.InferenceSession(
+            path.read_bytes(), session._options(1), providers=["CPUExecutionProvider"]
+        )
+    except OSError as problem:
+        raise ModelFileError(f"the reference {path} cannot be read: {problem.strerror}") from None
+    except Exception as problem:  # onnxruntime has a dozen classes
+        raise ModelFileError(f"onnxruntime cannot load {path}: {' '.join(str(problem).split())[:200]}") from None
+    if CONTRACT_KEY in runtime.get_modelmeta().custom_metadata_map:
+        return open_model(path)
+    inputs = [(each.name, each.type, each.shape) for each in runtime.get_inputs()]
+    if len(inputs) != 1 or inputs[0][1] != "tensor(float)" or len(inputs[0][2]) != 4:
+        raise ModelFileError(
+            f"{path} does not take one picture of floats: {inputs}",
+            "name a file with one input [batch, 3, height, width]",
+        )
+    [(name, _, shape)] = inputs
+
+    def prepare(picture_HW3: np.ndarray) -> Run:
+        floats_13HW = np.ascontiguousarray(picture_HW3.transpose(2, 0, 1)[None], np.float32)
+        for wanted, given in zip(shape, floats_13HW.shape, strict=True):
+            if isinstance(wanted, int) and wanted != given:
+                raise UsageError(
+                    f"{path} takes only {shape}, not {list(floats_13HW.shape)}", "ask for its side: --sides"
+                )
+        return lambda: runtime.run(None, {name: floats_13HW})
+
+    return prepare
+
+
+def picture(side: int, photo: Path | None) -> np.ndarray:
+    """Returns a square uint8 RGB picture: the photograph, squeezed into it, or noise, the same each time."""
+    if photo is None:
+        return np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    return np.array(images.decode(images.read(photo)).upright().resize((side, side)))
+
+
+def measure(runs: list[Run], rounds: int, clock: Callable[[], float]) -> np.ndarray:
+    """Runs all in turn, round by round, each round begun by another; returns milliseconds [rounds, runs]."""
+    for run in runs:
+        for _ in range(WARM_UPS):
+            run()
+    passed = np.zeros((rounds, len(runs)))
+    for number in range(rounds):
+        for turn in range(len(runs)):
+            place = (number + turn) % len(runs)
+            before = clock()
+            runs[place]()
+            passed[number, place] = (clock() - before) * 1000
+    return passed
+
+
+def costs_at(side: int, runs: dict[str, Run], rounds: int, clock: Callable[[], float]) -> list[Cost]:
+    """Measures all files at one side; the first is the reference."""
+    passed = measure(list(runs.values()), rounds, clock)
+    ratios = passed / passed[:, :1]
+    return [
+        Cost(name, side, float(np.median(passed[:, place])), *np.quantile(ratios[:, place], (0.5, 0.25, 0.75)).tolist())
+        for place, name in enumerate(runs)
+    ]
+
+
+def as_table(costs: list[Cost]) -> str:
+    """Returns the costs as lines of text for people."""
+    width = max(len(cost.name) for cost in costs)
+    lines = [f"{'':{width}} {'side':>6} {'ms':>9} {'ratio':>8}   quartiles"]
+    lines += [
+        f"{cost.name:{width}} {cost.side:>6} {cost.milliseconds:>9.2f} {cost.ratio:>8.3f}"
+        f"   {cost.ratio_low:.3f} to {cost.ratio_high:.3f}"
+        for cost in costs
+    ]
+    return "\n".join([*lines, "", f"ratio: to {costs[0].name}"])
+
+
+def as_json(costs: list[Cost], chosen: argparse.Namespace) -> str:
+    """Returns one JSON document."""
+    import json
+
+    settings = {"reference": costs[0].name, "rounds": chosen.rounds, "clock": chosen.clock, "threads": 1}
+    return json.dumps(settings | {"costs": [asdict(cost) for cost in costs]}, indent=2)
+
+
+def compare(chosen: argparse.Namespace) -> None:
+    if chosen.out is not None and chosen.out.exists() and not chosen.overwrite:
+        raise InputError(f"{chosen.out} exists already", "name another file, or say --overwrite")
+    opened = {str(chosen.against): open_reference(chosen.against)} if chosen.against else {}
+    opened |= {str(path): open_model(path) for path in chosen.models if str(path) not in opened}
+    # All sides are prepared before any is measured: a reference of fixed size is refused at once.
+    pictures = {side: picture(side, chosen.photo) for side in chosen.sides}
+    runs = {side: {name: prepare(pictures[side]) for name, prepare in opened.items()} for side in chosen.sides}
+    clock = CLOCKS[chosen.clock]
+    costs = [cost for side in runs for cost in costs_at(side, runs[side], chosen.rounds, clock)]
+    text = as_json(costs, chosen) if chosen.format == "json" else as_table(costs)
+    with output.opened(chosen.out, overwrite=chosen.overwrite) as stream:
+        stream.write(f"{text}\n")
+
+
+def main(words: list[str] | None = None) -> int:
+    try:
+        compare(_arguments(words))
+    except MlcycleError as problem:
+        console.fail(problem.message, problem.hint)
+        return problem.exit_code
+    except KeyboardInterrupt:
+        console.fail("stopped; nothing was written")
+        return 130
+    return 0
+
+
+def _arguments(words: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", type=Path, nargs="+", metavar="MODEL", help="model files of mlcycle")
+    parser.add_argument("--against", type=Path, help="the reference; without it the first MODEL")
+    parser.add_argument("--sides", type=_count, nargs="+", default=[320, 640], help="of the square pictures, in pixels")
+    parser.add_argument("--rounds", type=_count, default=40)
+    parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall", help="cpu: where other work is in the way")
+    parser.add_argument("--photo", type=Path, help="a photograph to run on, instead of noise")
+    parser.add_argument("--format", choices=("table", "json"), default="table")
+    parser.add_argument("--out", type=Path, help="write to this file instead of stdout")
+    parser.add_argument("--overwrite", action="store_true", help="replace that file if it exists")
+    return parser.parse_args(words)
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text} is no positive number")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
