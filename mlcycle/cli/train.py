@@ -17,7 +17,7 @@ from mlcycle.errors import InputError, UsageError
 if TYPE_CHECKING:
     from mlcycle.training.recipe import Recipe
 
-DEFAULT_RECIPE = "face"
+DEFAULT_RECIPE = "face-nano"
 RUNS = Path("runs")
 
 app = typer.Typer(cls=default_group("fit"))
@@ -44,7 +44,7 @@ def train() -> None:
 def fit(
     recipe: Annotated[
         str | None,
-        typer.Argument(metavar="RECIPE", help="A file, or the name of a recipe that comes with mlcycle; else face."),
+        typer.Argument(metavar="RECIPE", help="A file, or the name of a recipe that comes with mlcycle; else face-nano."),
     ] = None,
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Values that replace the recipe's.")

@@ -15,7 +15,7 @@ from PIL import Image
 from mlcycle.datasets.photograph import LabelledPhotograph
 from mlcycle.training.photos import open_photo, upright_rgb, upright_size
 from mlcycle.training.recipe import Augment
-from mlcycle.training.window import resize, stored_window
+from mlcycle.training.window import mirror, resize, stored_window
 
 # In a mirrored picture the left eye is the right one.
 MIRRORED_POINTS = (1, 0, 2, 4, 3)
@@ -156,14 +156,14 @@ def _mirror(picture: np.ndarray, boxes: np.ndarray, landmarks: np.ndarray) -> tu
     side, mirrored = picture.shape[1], boxes.copy()
     mirrored[:, 0], mirrored[:, 2] = side - boxes[:, 2], side - boxes[:, 0]
     points = landmarks[:, MIRRORED_POINTS] * (-1, 1) + (side, 0)
-    return picture[:, ::-1], mirrored, points
+    return mirror(picture), mirrored, points
 
 
 def _turn(
     picture: np.ndarray, boxes: np.ndarray, landmarks: np.ndarray, angle: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Turns a picture clockwise about its middle; a box's face is taken for the ellipse within it."""
-    turned = np.asarray(Image.fromarray(picture).rotate(-math.degrees(angle), Image.Resampling.BILINEAR))
+    turned = np.array(Image.fromarray(picture).rotate(-math.degrees(angle), Image.Resampling.BILINEAR))
     cosine, sine = math.cos(angle), math.sin(angle)
     matrix = np.array([[cosine, sine], [-sine, cosine]])
     middle = np.array(picture.shape[:2]) / 2
@@ -175,7 +175,7 @@ def _turn(
 def _through_jpeg(picture: np.ndarray, quality: int) -> np.ndarray:
     packed = io.BytesIO()
     Image.fromarray(picture).save(packed, "JPEG", quality=quality)
-    return np.asarray(Image.open(packed).convert("RGB"))
+    return np.array(Image.open(packed).convert("RGB"))
 
 
 def mosaic(tiles: Sequence[Sample], side: int) -> Sample:

@@ -347,7 +347,7 @@ def losses_of(answers: tuple[torch.Tensor, ...], batch: Batch, has_landmarks: bo
     cells = grids(*batch.pixels_BSS3.shape[1:3])
     pairs = assign(logits.detach(), boxes.detach(), cells, batch.faces_M4, batch.picture_M)
     target = torch.zeros_like(logits, dtype=torch.float32)
-    target[pairs.picture_P, pairs.cell_P] = pairs.iou_P.clamp(min=1e-3)
+    target[pairs.picture_P, pairs.cell_P] = losses.quality(pairs.iou_P)
     counts = losses.outside_ignored(batch.ignored_I4, batch.ignored_picture_I, cells, len(logits)) | (target > 0)
     faces = batch.faces_M4[pairs.face_P]
     points = logits.new_zeros(())

@@ -13,6 +13,8 @@ from mlcycle.training.grid import Grid
 
 # A miss of this share of the face's size is where the landmark loss turns from square to straight.
 LANDMARK_TURN = 0.05
+# A cell that answers for a face is told so even if its box is still beside it.
+LEAST_IOU = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +26,19 @@ class LossParts:
     landmarks: Tensor
 
 
+def quality(iou_P: Tensor) -> Tensor:
+    """Returns what score cells are to give whose boxes have these IoUs: the root.
+
+    As it is, the IoU would let small faces, whose boxes are seldom exact, score below the background of large ones.
+    """
+    return iou_P.clamp(min=LEAST_IOU).sqrt()
+
+
 def score_loss(logits_BA: Tensor, target_BA: Tensor, counts_BA: Tensor) -> Tensor:
-    """Quality focal loss: the score is to be the IoU of the cell's own box (Li et al. 2020, "Generalized Focal Loss").
+    """Quality focal loss (Li et al. 2020, "Generalized Focal Loss"): the score is to tell how good the cell's box is.
 
     Args:
-        target_BA: the IoU where a cell answers for a face, 0 elsewhere.
+        target_BA: the quality where a cell answers for a face, 0 elsewhere.
         counts_BA: False for cells in ignored regions, which are told nothing.
     """
     logits = logits_BA.float()

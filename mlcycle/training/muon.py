@@ -21,7 +21,7 @@ EPSILON = 1e-8
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 4
 # How much faster matrices learn than the rate says, which is AdamW's.
-MATRIX_RATE = 10.0
+MATRIX_RATE = 20.0
 # Weight decay pulls on matrices with this share of the rate that moves them.
 MATRIX_DECAY = 0.1
 

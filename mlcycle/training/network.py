@@ -22,6 +22,8 @@ POINTS = 5
 PRIOR = 0.01
 # exp() of this many is a side of 400 strides: larger than any picture, and far from overflow.
 LARGEST_LOGARITHM = 6.0
+# How many blocks follow the one that halves the picture, at strides 4, 8, 16 and 32, for each unit of depth.
+MORE_BLOCKS = (0, 2, 1, 1)
 
 
 class ConvolutionBlock(nn.Module):
@@ -46,7 +48,7 @@ class FaceNetwork(nn.Module):
 
     Args:
         width: channels of the first layer; all others follow from it.
-        depth: blocks at each stride from 8 on.
+        depth: blocks at strides 16 and 32; at stride 8, where small faces are found, there are twice as many.
         landmarks: whether there is an output for the five points.
     """
 
@@ -59,7 +61,7 @@ class FaceNetwork(nn.Module):
         inputs = width
         for index, outputs in enumerate(stages):
             blocks = [ConvolutionBlock(inputs, outputs, stride=2)]
-            blocks += [ConvolutionBlock(outputs, outputs) for _ in range(depth if index else 0)]
+            blocks += [ConvolutionBlock(outputs, outputs) for _ in range(depth * MORE_BLOCKS[index])]
             self.stages.append(nn.Sequential(*blocks))
             inputs = outputs
         neck = 3 * width

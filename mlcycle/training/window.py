@@ -1,4 +1,7 @@
-"""Windows of photographs: to the borders of the pixels that are stored, and to the size that is wanted."""
+"""Pixels of photographs: windows to the borders of what is stored, the size that is wanted, and mirrored.
+
+torch does on uint8 what Pillow and numpy do, with the same numbers, in a fraction of the time.
+"""
 
 from __future__ import annotations
 
@@ -40,12 +43,14 @@ def stored_window(
 
 
 def resize(pixels_HW3: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Makes uint8 pixels `size` wide and high: bilinear, and averaging where they become fewer.
-
-    torch has the numbers of Pillow's own resize, in a quarter of the time.
-    """
+    """Makes uint8 pixels `size` wide and high: bilinear, and averaging where they become fewer, as Pillow does."""
     if (pixels_HW3.shape[1], pixels_HW3.shape[0]) == size:
         return pixels_HW3
     planes = torch.from_numpy(pixels_HW3).permute(2, 0, 1).unsqueeze(0)
     made = functional.interpolate(planes, (size[1], size[0]), mode="bilinear", antialias=True, align_corners=False)
     return made[0].permute(1, 2, 0).numpy()
+
+
+def mirror(pixels_HW3: np.ndarray) -> np.ndarray:
+    """Returns pixels with left and right changed."""
+    return torch.from_numpy(pixels_HW3).flip(1).numpy()

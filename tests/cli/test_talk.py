@@ -39,7 +39,7 @@ def test_help_is_data_and_no_command_at_all_is_a_usage_error(mlcycle):
         (["train", "--device", "gpu"], "invalid value for '--device': 'gpu' is not one of", "train fit --help"),
         (["train", "--out"], "'--out' requires an argument", "--help"),
         (["train", "recipes", "show"], "missing argument 'NAME'", "see mlcycle train recipes show --help"),
-        (["train", "recipes", "show", "demo", "face"], "unexpected extra argument", "recipes show --help"),
+        (["train", "recipes", "show", "demo", "face-nano"], "unexpected extra argument", "recipes show --help"),
     ],
 )
 def test_usage_errors_are_one_sentence_and_one_hint(mlcycle, arguments, error, hint):

@@ -67,15 +67,15 @@ def test_check_says_all_that_is_wrong_with_all_files(mlcycle, tmp_path):
     assert outcome.out == "demo: fine\n"
     for said in ("unknown key 'stps' in schedule", "'steps' is missing", "b.yaml:1: not YAML", "no recipe none.yaml"):
         assert said in outcome.err
-    assert mlcycle("train", "recipes", "check", "demo", "face").code == 0
+    assert mlcycle("train", "recipes", "check", "demo", "face-nano", "face-base").code == 0
 
 
-def test_without_a_recipe_train_takes_face_and_says_so(mlcycle):
+def test_without_a_recipe_train_takes_face_nano_and_says_so(mlcycle):
     outcome = mlcycle("train", "schedule.steps=0")
     assert outcome.code == 2
     first, second = outcome.err.splitlines()
     assert first.startswith("no recipe given: training with ")
-    assert first.endswith("face.yaml")
+    assert first.endswith("face-nano.yaml")
     assert "override 'schedule.steps=0'" in second
 
 
@@ -105,6 +105,6 @@ def test_resume_needs_a_run_of_the_same_recipe_and_no_overrides(mlcycle, tmp_pat
 
 
 def test_two_recipes_at_once_are_refused(mlcycle):
-    outcome = mlcycle("train", "demo", "face")
+    outcome = mlcycle("train", "demo", "face-nano")
     assert outcome.code == 2
     assert "one recipe at a time" in outcome.err
