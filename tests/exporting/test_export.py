@@ -75,6 +75,23 @@ def test_a_variant_that_finds_nothing_to_compare_is_not_written(
     tmp_path: Path, astronaut: Path, mlcycle: Callable
 ) -> None:
     parent = write_tiny_model(tmp_path / "parent.onnx")
-    outcome = mlcycle("export", "fp16", parent, "--photos", astronaut, "-o", tmp_path / "half.onnx")
+    outcome = mlcycle("export", parent, "--photos", astronaut, "-o", tmp_path / "half.onnx")
     assert outcome.code == 5
     assert not (tmp_path / "half.onnx").exists()
+
+
+def test_bytes_want_convolutions_and_readable_photographs(tmp_path: Path, astronaut: Path, mlcycle: Callable) -> None:
+    parent = write_tiny_model(tmp_path / "parent.onnx")
+    outcome = mlcycle("export", parent, "--precision", "int8", "--photos", astronaut)
+    assert outcome.code == 4
+    assert "no convolution" in outcome.err
+    broken = tmp_path / "broken.jpg"
+    broken.write_text("no picture")
+    outcome = mlcycle("export", parent, "--precision", "int8", "--photos", broken)
+    assert outcome.code == 3
+    assert [each.name for each in tmp_path.glob("*.onnx")] == ["parent.onnx"]
+
+
+def test_labelled_photographs_are_for_bytes_alone(tmp_path: Path, astronaut: Path, mlcycle: Callable) -> None:
+    parent = write_tiny_model(tmp_path / "parent.onnx")
+    assert mlcycle("export", parent, "--photos", astronaut, "--data", tmp_path).code == 2

@@ -19,6 +19,7 @@ from conftest import environment  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from mlcycle.artifact.contract import LANDMARKS, Contract, Resize, Selection  # noqa: E402
+from mlcycle.training import graph, network  # noqa: E402
 from mlcycle.training.graph import build_model  # noqa: E402
 from mlcycle.training.network import FaceNetwork  # noqa: E402
 from mlcycle.training.selection import select  # noqa: E402
@@ -118,3 +119,45 @@ def test_the_bytes_name_no_path_and_no_program_lines() -> None:
     data = excited_bytes()
     for trace in (b".py", b"mlcycle/training", b"stack_trace", b"site-packages"):
         assert trace not in data
+
+
+def test_rows_of_pixels_are_read_as_torch_reads_colours(session: onnxruntime.InferenceSession) -> None:
+    """Each colour alone, at the picture's edges: taken for another colour or another column, it would show."""
+    for colour in range(3):
+        images = np.zeros((1, 64, 64, 3), np.uint8)
+        images[0, [0, -1], :, colour] = images[0, :, [0, -1], colour] = 255
+        with torch.no_grad():
+            logits, *_ = excited_network()(torch.from_numpy(images).permute(0, 3, 1, 2).float())
+        best = logits[0].sigmoid().max().item()
+        assert abs(session.run(["scores"], {"images": images})[0].max(initial=0) - best) < 1e-5
+
+
+def test_the_graph_decodes_by_the_numbers_of_the_network() -> None:
+    assert graph.LARGEST_LOGARITHM == network.LARGEST_LOGARITHM
+    assert graph.POINTS == network.POINTS
+
+
+def test_eight_bits_compute_the_whole_network_between_pixels_and_answers(tmp_path: Path) -> None:
+    import onnx
+
+    from mlcycle.exporting.calibration import ranges_of
+    from mlcycle.exporting.int8 import to_int8
+    from mlcycle.exporting.plan import plan_of
+    from mlcycle.exporting.stem import group_pixels
+
+    parent = onnx.load_model_from_string(excited_bytes())
+    model = group_pixels(parent)
+    assert model is not parent
+    plan = plan_of(model)
+    child = to_int8(model, plan, ranges_of(model, plan.measured, [pictures(64, 96)]))
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.log_severity_level = 4
+    eight = onnxruntime.InferenceSession(child.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    optimised = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
+    assert optimised.count("Conv") == 3  # the answers on three grids
+    assert optimised.count("QLinearConv") == [node.op_type for node in parent.graph.node].count("Conv") - 3
+    for images in (pictures(1, 64, 96), pictures(2, 33, 40)):
+        boxes, scores, landmarks = eight.run(["boxes", "scores", "landmarks"], {"images": images})
+        assert boxes.shape[:2] == scores.shape == landmarks.shape[:2]
+        assert len(boxes) == len(images)

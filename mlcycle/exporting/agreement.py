@@ -1,0 +1,100 @@
+"""Do parent and variant find the same faces? The gate of a variant whose boxes may move by a fraction of a pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mlcycle.errors import GateError
+from mlcycle.evaluation import matching
+from mlcycle.inference.detect import Detector, load_detector
+from mlcycle.inference.report import Record
+
+# Of the faces that either finds, this share must be found by the other, by this overlap, and their scores may be so far
+# apart in the mean.
+LEAST_SHARED, LEAST_IOU, MOST_SCORE_DIFFERENCE = 0.95, 0.5, 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far parent and variant agree.
+
+    Attributes:
+        photographs: how many both could read.
+        faces: how many faces either found above the balanced threshold; one that both found counts twice.
+        shared: the share of these that the other found as well.
+        score: mean difference of the scores of those found by both.
+        overlap: their mean intersection over union.
+    """
+
+    photographs: int
+    faces: int
+    shared: float
+    score: float
+    overlap: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.photographs} photographs, {self.faces} faces: {self.shared:.1%} found by both, by a mean IoU of"
+            f" {self.overlap:.2f} and with scores {self.score:.3f} apart in the mean"
+        )
+
+
+def agree(parent: Path, variant: Path, photos: Sequence[Path]) -> Agreement:
+    """Runs parent and variant over photo files and compares the faces they find above the balanced threshold.
+
+    A face counts as found by the other from half the threshold on: on which side of it a score falls may be luck.
+
+    Raises:
+        GateError: they part, or nothing could be compared.
+    """
+    detectors = load_detector(parent, provider="cpu"), load_detector(variant, provider="cpu")
+    photographs = 0
+    pairs: list[tuple[float, float]] = []
+    for photo in photos:
+        records = [_found(detector, photo) for detector in detectors]
+        if any(record.error for record in records):
+            continue
+        photographs += 1
+        threshold = detectors[0].contract.thresholds["balanced"]
+        for mine, other in (records, records[::-1]):
+            pairs += _pairs(mine, other, threshold)
+    if not pairs:
+        raise GateError(
+            f"no face was found on {photographs} photographs, so nothing could be compared",
+            "name photographs with faces by --photos, or train longer",
+        )
+    overlaps_N, scores_N = np.array(pairs).T
+    both_N = overlaps_N >= LEAST_IOU
+    agreement = Agreement(
+        photographs,
+        len(pairs),
+        float(both_N.mean()),
+        float(scores_N[both_N].mean()) if both_N.any() else 1.0,
+        float(overlaps_N[both_N].mean()) if both_N.any() else 0.0,
+    )
+    if agreement.shared < LEAST_SHARED or agreement.score > MOST_SCORE_DIFFERENCE:
+        raise GateError(
+            f"parent and variant part: {agreement}; {LEAST_SHARED:.0%} and {MOST_SCORE_DIFFERENCE:g} are asked for",
+            "name more and other photographs by --photos, or measure on labelled ones: --data; nothing was written",
+        )
+    return agreement
+
+
+def _found(detector: Detector, photo: Path) -> Record:
+    return detector.detect_file(photo, threshold=detector.contract.thresholds["balanced"] / 2)
+
+
+def _pairs(mine: Record, other: Record, threshold: float) -> Iterator[tuple[float, float]]:
+    """Yields of each face above the threshold its overlap with the nearest of the other, and how far scores differ."""
+    above_N = mine.scores_N >= threshold
+    if not len(other.boxes_N4):
+        yield from ((0.0, 1.0) for _ in range(int(above_N.sum())))
+        return
+    overlap_NM = matching.overlaps(mine.boxes_N4[above_N], other.boxes_N4, np.zeros(len(other.boxes_N4), bool))
+    for row_M, score in zip(overlap_NM, mine.scores_N[above_N], strict=True):
+        nearest = int(row_M.argmax())
+        yield float(row_M[nearest]), abs(float(score) - float(other.scores_N[nearest]))

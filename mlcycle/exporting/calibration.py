@@ -1,0 +1,46 @@
+"""Between which limits a network's values lie on real photographs: what eight bits must span.
+
+The limits are the least and the most that was seen. To cut off what is rare, for finer steps within, was tried: limits
+of least squared error, or around 99.99 of 100 values, gave an AP50 within 0.2 points of these, and around 99.9 one that
+was 0.8 points lower. Sixteen photographs gave as good limits as 48.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from mlcycle.artifact.contract import INPUT
+
+
+def ranges_of(
+    model: onnx.ModelProto, values: Sequence[str], pictures: Sequence[np.ndarray]
+) -> dict[str, tuple[float, float]]:
+    """Runs a model over pictures and returns least and most of each value, and of 0, which is always among them.
+
+    Args:
+        values: names of float values inside the model.
+        pictures: uint8 RGB [H, W, 3], each of any size.
+    """
+    session = _session(model, values)
+    least, most = dict.fromkeys(values, 0.0), dict.fromkeys(values, 0.0)
+    for picture_HW3 in pictures:
+        seen = session.run(list(values), {INPUT: picture_HW3[None]})
+        for name, array in zip(values, seen, strict=True):
+            least[name] = min(least[name], float(array.min()))
+            most[name] = max(most[name], float(array.max()))
+    return {name: (least[name], most[name]) for name in values}
+
+
+def _session(model: onnx.ModelProto, values: Sequence[str]) -> onnxruntime.InferenceSession:
+    """Opens a copy of a model that puts out these values instead of its own outputs."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    del copy.graph.output[:]
+    copy.graph.output.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in values)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    return onnxruntime.InferenceSession(copy.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,101 @@
+"""The first convolution, looking at four pixels at once: the same sums, in a form that is fast on bytes.
+
+A convolution on bytes wants channels by fours, and a pixel has three. Four pixels side by side have twelve, and as rows
+of pixels lie in memory, to take them together is no work at all. A stride of two then gives two places for each four
+pixels: they become twice as many channels, and are put side by side again behind it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+PIXELS, COLOURS = 4, 3
+# The only form that is known here: 3x3 with a stride of 2, over rows of R G B R G B ...
+KERNEL, STRIDES, PADS = [3, 9], [2, 6], [1, 3, 1, 3]
+CHAIN = ("Cast", "Reshape", "Unsqueeze", "Conv", "Relu")
+
+
+def group_pixels(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Returns a copy of a model whose first convolution takes four pixels at once, or the model if it has another form.
+
+    The copy gives the same results, but for the order in which sums are rounded.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    chain = _chain(copy.graph)
+    if chain is None:
+        return model
+    cast, convolution, rectifier = chain[0], chain[3], chain[4]
+    weights, bias = _arrays(copy.graph, convolution)
+    constants = {
+        "stem_weights": _grouped(weights),
+        "stem_bias": np.tile(bias, 2),
+        "stem_by_fours": np.array([0, 0, -1, PIXELS * COLOURS]),
+        "stem_one_by_one": np.array([0, 0, -1, len(bias)]),
+    }
+    nodes = _nodes(cast.input[0], rectifier.output[0])
+    first = list(copy.graph.node).index(cast)
+    others = [node for node in copy.graph.node if node not in chain]
+    kept = [each for each in copy.graph.initializer if each.name not in convolution.input]
+    del copy.graph.node[:], copy.graph.initializer[:]
+    copy.graph.node.extend([*others[:first], *nodes, *others[first:]])
+    copy.graph.initializer.extend(kept)
+    copy.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.items())
+    return copy
+
+
+def _nodes(pixels: str, result: str) -> list[onnx.NodeProto]:
+    node = helper.make_node
+    return [
+        node("Reshape", [pixels, "stem_by_fours"], ["stem_fours"]),
+        node("Transpose", ["stem_fours"], ["stem_channels"], perm=[0, 3, 1, 2]),
+        node("Cast", ["stem_channels"], ["stem_pixels"], to=onnx.TensorProto.FLOAT),
+        node(
+            "Conv", ["stem_pixels", "stem_weights", "stem_bias"], ["stem_sums"],
+            kernel_shape=[3, 2], strides=[2, 1], pads=[1, 1, 1, 0],
+        ),
+        node("Relu", ["stem_sums"], ["stem_pairs"]),
+        node("Transpose", ["stem_pairs"], ["stem_rows"], perm=[0, 2, 3, 1]),
+        node("Reshape", ["stem_rows", "stem_one_by_one"], ["stem_single"]),
+        node("Transpose", ["stem_single"], [result], perm=[0, 3, 1, 2]),
+    ]  # fmt: skip
+
+
+def _grouped(weights_O139: np.ndarray) -> np.ndarray:
+    """Returns weights [2 O, 12, 3, 2]: for both places of four pixels, over the four before them and the four."""
+    outputs = len(weights_O139)
+    taps_OYXC = weights_O139.reshape(outputs, 3, 3, COLOURS)
+    grouped = np.zeros((2, outputs, 3, 2, PIXELS, COLOURS), np.float32)
+    for place in range(2):
+        for tap in range(3):
+            group, pixel = divmod(PIXELS + 2 * place + tap - 1, PIXELS)
+            grouped[place, :, :, group, pixel] = taps_OYXC[:, :, tap]
+    rows = grouped.reshape(2 * outputs, 3, 2, PIXELS * COLOURS)
+    return np.ascontiguousarray(rows.transpose(0, 3, 1, 2))
+
+
+def _chain(graph: onnx.GraphProto) -> list[onnx.NodeProto] | None:
+    """Finds the nodes from the pixels to behind the first convolution, each of which the next one alone reads."""
+    convolution = next((node for node in graph.node if node.op_type == "Conv"), None)
+    if convolution is None:
+        return None
+    settings = {each.name: list(each.ints) for each in convolution.attribute}
+    weights, _ = _arrays(graph, convolution)
+    if [settings.get("strides"), settings.get("pads")] != [STRIDES, PADS] or list(weights.shape[1:]) != [1, *KERNEL]:
+        return None
+    made_by = {name: node for node in graph.node for name in node.output}
+    chain = [convolution]
+    while len(chain) < 4 and chain[0].input[0] in made_by:
+        chain.insert(0, made_by[chain[0].input[0]])
+    readers = [node for node in graph.node if convolution.output[0] in node.input]
+    chain += readers
+    return chain if tuple(node.op_type for node in chain) == CHAIN else None
+
+
+def _arrays(graph: onnx.GraphProto, convolution: onnx.NodeProto) -> tuple[np.ndarray, np.ndarray]:
+    """Returns a convolution's weights and bias; a bias of zeros may have been left out."""
+    arrays = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
+    weights, *bias = (arrays[name] for name in convolution.input[1:])
+    return weights, bias[0] if bias else np.zeros(len(weights), np.float32)
