@@ -44,7 +44,9 @@ def train() -> None:
 def fit(
     recipe: Annotated[
         str | None,
-        typer.Argument(metavar="RECIPE", help="A file, or the name of a recipe that comes with mlcycle; else face-nano."),
+        typer.Argument(
+            metavar="RECIPE", help="A file, or the name of a recipe that comes with mlcycle; else face-nano."
+        ),
     ] = None,
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Values that replace the recipe's.")
