@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -46,7 +45,7 @@ def main() -> None:
 
 def bare_in_its_own_process(options: argparse.Namespace) -> float:
     words = [sys.executable, __file__, options.recipe, *options.overrides, "--steps", str(options.steps), BARE]
-    return float(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    return float(subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def bare(recipe_path: str, overrides: list[str], steps: int) -> float:
@@ -56,19 +55,20 @@ def bare(recipe_path: str, overrides: list[str], steps: int) -> float:
     from mlcycle.training import fit
     from mlcycle.training.device import keep_memory, share_processors
     from mlcycle.training.network import FaceNetwork
-    from mlcycle.training.recipe_file import load
+    from mlcycle.training.recipe_file import find, load
 
-    recipe = load(recipe_path, overrides)
+    recipe = load(find(recipe_path), overrides)
     keep_memory()
     share_processors(torch.device("cpu"), recipe.schedule.workers)
     model = FaceNetwork(**recipe.model.model_dump()).to(memory_format=torch.channels_last).train()
     batch = fixed_batch(recipe.schedule.batch, recipe.augment.crop)
-    pictures = batch.pixels_BSS3.permute(0, 3, 1, 2).bfloat16()
+    is_half = recipe.schedule.precision == "bfloat16"
+    pictures = batch.pixels_BSS3.permute(0, 3, 1, 2).to(torch.bfloat16 if is_half else torch.float32)
     started = 0.0
     for step in range(WARM_UP + steps):
         if step == WARM_UP:
             started = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.schedule.precision == "bfloat16"):
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_half):
             answers = model(pictures)
         parts = fit.losses_of(answers, batch, recipe.model.landmarks)
         model.zero_grad(set_to_none=True)
@@ -103,7 +103,9 @@ def train(options: argparse.Namespace) -> float:
         run = Path(folder) / "run"
         length = [f"schedule.steps={steps}", f"schedule.evaluate_every={steps}", f"schedule.checkpoint_every={steps}"]
         words = [sys.executable, "-m", "mlcycle", "train", options.recipe, "--device", "cpu", "--out", str(run)]
-        subprocess.run([*words, *options.overrides, *length], check=True, capture_output=True, env=os.environ)
+        outcome = subprocess.run([*words, *options.overrides, *length], capture_output=True, text=True, check=False)
+        if outcome.returncode:
+            sys.exit(outcome.stderr)
         entries = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     counted = [each for each in entries if "images_per_second" in each and each["step"] > WARM_UP]
     return statistics.mean(each["images_per_second"] for each in counted)

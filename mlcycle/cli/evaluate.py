@@ -71,13 +71,13 @@ def evaluate(  # noqa: PLR0913 (an option of a command is a parameter)
             return bar.enter_context(console.progress("evaluating", photographs))
 
         outcome = score.evaluate(file, data, options, started)
-    _write_beside(outcome, detections, page)
     as_text = document.as_json if format_ is Format.json else table.as_table
     if output is not None:
         _write(as_text(outcome.figures), output)
         console.say(f"the figures are in {output}")
     else:
         console.data(as_text(outcome.figures))
+    _write_beside(outcome, detections, page)
     _name_unreadable(outcome.figures.subject.unreadable)
 
 
@@ -135,7 +135,8 @@ def _write(text: str, path: Path) -> None:
 
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        temporary.write_text(f"{text}\n", "utf-8")
+        # A file name need not be UTF-8, and must not cost the figures.
+        temporary.write_text(f"{text}\n", "utf-8", errors="backslashreplace")
         temporary.replace(path)
     except OSError as problem:
         raise InputError(f"{path} cannot be written: {problem.strerror}", "choose another place") from None

@@ -36,7 +36,7 @@ def export(
         typer.Option(
             "--out",
             "-o",
-            help="The file to write. Default: beside FILE, NAME-PRECISION-DIGEST.onnx.",
+            help="The file to write. Default: NAME-PRECISION-DIGEST.onnx beside FILE; for a bundled one in ./models.",
             show_default=False,
         ),
     ] = None,

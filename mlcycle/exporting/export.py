@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from mlcycle.artifact import bundled
 from mlcycle.artifact.contract import CONTRACT_KEY, Contract, from_json
 from mlcycle.artifact.packing import pack
 from mlcycle.artifact.seal import SealedBytes, must_be_free, read_sealed, write_sealed
@@ -102,11 +103,16 @@ def _publish(parent: _Parent, model: onnx.ModelProto, child: Contract, target: P
     with tempfile.TemporaryDirectory(prefix="mlcycle-export-") as scratch:
         candidate = Path(scratch) / "candidate.onnx"
         digest = write_sealed(data, candidate)
-        path = target or parent.sealed.path.with_name(f"{child.name}-{child.precision}-{digest[:12]}.onnx")
+        path = target or _beside(parent.sealed.path) / f"{child.name}-{child.precision}-{digest[:12]}.onnx"
         must_be_free(data, path)
         verdict = gate(parent.sealed.path, candidate)
     write_sealed(data, path)
     return Exported(path, digest, len(data), len(parent.sealed.data), str(verdict))
+
+
+def _beside(path: Path) -> Path:
+    """Returns the folder for a variant: its parent's, but ./models for that of a model that comes with mlcycle."""
+    return Path("models") if path.parent == bundled.FOLDER else path.parent
 
 
 def _same_boxes(contract: Contract, photos: Sequence[Path]) -> Gate:

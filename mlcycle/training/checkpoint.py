@@ -105,6 +105,28 @@ def load_weights(tensors: dict[str, Tensor], network: nn.Module, which: str) -> 
         raise DataError("the checkpoint does not fit the recipe's network", "use the run's own recipe") from None
 
 
+def start(tensors: dict[str, Tensor], network: nn.Module, path: Path) -> None:
+    """Takes an average's weights to begin another run with.
+
+    The two may differ in whether they answer with landmarks: what only the network has keeps its own first values.
+
+    Raises:
+        DataError: they belong to a network of other sizes.
+    """
+    state = network.state_dict()
+    for name, own in state.items():
+        given = tensors.get(f"average.{name}")
+        if given is not None and name.startswith("answer.") and given.shape[1:] == own.shape[1:]:
+            count = min(len(given), len(own))
+            given = torch.cat((given[:count].to(own), own[count:]))
+        if given is None or given.shape != own.shape:
+            raise DataError(
+                f"the weights {path} are not of the recipe's network", "set model.width and model.depth to theirs"
+            )
+        state[name] = given
+    network.load_state_dict(state)
+
+
 def find_weights(named: str, best: Path, bundled: Path) -> Path:
     """Returns the file that holds the weights that a recipe names.
 

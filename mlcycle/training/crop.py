@@ -113,7 +113,7 @@ def _choose_window(
     if len(learnt) and random.random() < rule.on_face:
         x1, y1, x2, y2 = photograph.boxes_N4[random.choice(learnt)].astype(float)
         face = max(1.0, math.sqrt((x2 - x1) * (y2 - y1)))
-        wanted = _log_uniform((rule.face_size[0], rule.face_size[1] * crop / rule.crop), random)
+        wanted = _log_uniform(_sizes_for(rule, crop), random)
         zoom = float(np.clip(wanted / face, smallest, rule.zoom[1]))
         side = crop / zoom
         # The face's middle lies anywhere in the inner four fifths of the window.
@@ -129,6 +129,12 @@ def _choose_window(
         for place, edge in zip((left, top), size, strict=True)
     )
     return zoom, left, top
+
+
+def _sizes_for(rule: Augment, crop: int) -> tuple[float, float]:
+    """Returns between which sizes a face is brought: larger ones in a larger crop."""
+    least, most = rule.face_size
+    return least, max(least, most * crop / rule.crop)
 
 
 def _log_uniform(limits: tuple[float, float], random: np.random.Generator) -> float:

@@ -13,6 +13,7 @@ import hashlib
 import math
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -48,31 +49,59 @@ class Decoded:
         width = sizes[level][0]
         # Whole rows in one read: faster than to map the file, which takes a fault for each page.
         start = 3 * (sum(across * down for across, down in sizes[:level]) + y1 * width)
-        rows = np.fromfile(self.file, np.uint8, 3 * width * (y2 - y1), offset=start).reshape(y2 - y1, width, 3)
+        try:
+            rows = np.fromfile(self.file, np.uint8, 3 * width * (y2 - y1), offset=start).reshape(y2 - y1, width, 3)
+        except (OSError, ValueError):
+            raise DataError(
+                f"the decoded photograph {self.file} is gone or cut short", "resume the run: it is decoded again"
+            ) from None
         return resize(rows[:, x1:x2], size), place.real
 
 
-def decode_all(folder: Path, photographs: Sequence[Path], advance: Callable[[int, int], None]) -> dict[Path, Decoded]:
+def decode_all(
+    folder: Path,
+    photographs: Sequence[Path],
+    advance: Callable[[int, int], None],
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> dict[Path, Decoded]:
     """Decodes what the folder does not hold yet; returns where each photograph lies.
 
     Args:
         advance: told how many photographs of how many are there, after each.
+        is_stopped: asked after each whether to leave the rest undone.
 
     Raises:
-        DataError: a photograph cannot be read, or the disk has no room for all.
+        DataError: a photograph cannot be read, or the folder cannot be written to or has no room for all.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    there = {path: _place(folder, path) for path in photographs}
-    missing = [path for path, place in there.items() if not _is_whole(place)]
-    _must_have_room(folder, [there[path] for path in missing])
-
-    def write(path: Path) -> None:
-        _write(path, there[path])
-
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as writers:
-        for done, _ in enumerate(writers.map(write, missing), len(there) - len(missing) + 1):
-            advance(done, len(there))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        there = {path: _place(folder, path) for path in photographs}
+        # Two names may mean one file, which is decoded once.
+        missing = {place.file: (path, place) for path, place in there.items() if not _is_whole(place)}
+        _must_have_room(folder, [place for _, place in missing.values()])
+        _write_all(list(missing.values()), len(there), advance, is_stopped)
+    except OSError as problem:
+        raise DataError(
+            f"photographs cannot be decoded into {folder}: {problem.strerror}",
+            "name another folder with data.decoded, or say data.decoded=null",
+        ) from None
     return there
+
+
+def _write_all(
+    missing: Sequence[tuple[Path, Decoded]],
+    whole: int,
+    advance: Callable[[int, int], None],
+    is_stopped: Callable[[], bool],
+) -> None:
+    writers = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+    try:
+        for done, _ in enumerate(writers.map(lambda each: _write(*each), missing), whole - len(missing) + 1):
+            advance(done, whole)
+            if is_stopped():
+                break
+    finally:
+        writers.shutdown(cancel_futures=True)
 
 
 def _place(folder: Path, path: Path) -> Decoded:
@@ -96,7 +125,7 @@ def _must_have_room(folder: Path, missing: Iterable[Decoded]) -> None:
     if needed and needed + SPARE > free:
         raise DataError(
             f"decoded photographs need {needed / 1e9:.1f} GB below {folder}, and {free / 1e9:.1f} GB are free",
-            "name a roomier folder with data.decoded, or leave it out",
+            "name a roomier folder with data.decoded, or say data.decoded=null",
         )
 
 
@@ -105,12 +134,16 @@ def _write(path: Path, decoded: Decoded) -> None:
     if picture.size != decoded.size:
         raise DataError(f"{path} decodes to another size than its header says", "run: mlcycle train data check")
     decoded.file.parent.mkdir(exist_ok=True)
-    draft = decoded.file.with_name(f"{decoded.file.name}.{os.getpid()}.tmp")
-    with draft.open("wb") as file:
-        for size in _sizes(decoded.size):
-            # Each level from the whole picture, so that a level is what a resize to its size would give.
-            file.write((picture if size == picture.size else picture.resize(size, Image.Resampling.BOX)).tobytes())
-    draft.replace(decoded.file)
+    handle, draft = tempfile.mkstemp(dir=decoded.file.parent, prefix=f".{decoded.file.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            for size in _sizes(decoded.size):
+                # Each level from the whole picture, so that a level is what a resize to its size would give.
+                small = picture if size == picture.size else picture.resize(size, Image.Resampling.BOX)
+                file.write(small.tobytes())
+        Path(draft).replace(decoded.file)
+    finally:
+        Path(draft).unlink(missing_ok=True)
 
 
 def _sizes(size: tuple[int, int]) -> list[tuple[int, int]]:

@@ -76,10 +76,15 @@ def fit(
         folder.must_exist()
     else:
         folder.create()
-    with folder.held():
+    try:
+        with folder.held():
+            if not resume:
+                folder.write(RECIPE, dump(recipe))
+            return _Run(recipe, folder, material, chosen).train(quiet)
+    except DataError:
         if not resume:
-            folder.write(RECIPE, dump(recipe))
-        return _Run(recipe, folder, material, chosen).train(quiet)
+            folder.remove_if_nothing_was_learnt()
+        raise
 
 
 def _must_have_landmarks(recipe: Recipe, material: Material) -> None:
@@ -118,7 +123,7 @@ class _Run:
             if resumed_from:
                 display.note(f"resumed from step {self.progress.step} ({resumed_from.name})")
                 self._tell_another_device(display)
-            self._decode(display)
+            self._decode(stop, display)
             for entry in self._steps(stop, display):
                 self.folder.append_metrics(entry)
                 display.report(entry)
@@ -132,10 +137,10 @@ class _Run:
         self._write_report()
         return self._result()
 
-    def _decode(self, display: Display) -> None:
+    def _decode(self, stop: StopRequest, display: Display) -> None:
         if self.recipe.data.decoded is not None:
             paths = [each.path for each in self.material.train]
-            self.decoded = decode_all(Path(self.recipe.data.decoded), paths, display.decoded)
+            self.decoded = decode_all(Path(self.recipe.data.decoded), paths, display.decoded, lambda: bool(stop))
 
     def _tell_another_device(self, display: Display) -> None:
         begun_on, now = self.folder.environment()["device"], describe(self.device)
@@ -152,7 +157,7 @@ class _Run:
     def _steps(self, stop: StopRequest, display: Display) -> Iterator[dict[str, Any]]:
         """Yields lines for metrics.jsonl while it trains; between two of them the run can be left."""
         schedule = self.recipe.schedule
-        meter = Meter(schedule.batch, self.device, self.progress.seconds)
+        meter = Meter(self.device, self.progress.seconds)
         yield from self._evaluate_if_due(stop)  # one that a stop cut short
         batches = iter(self._batches())
         try:
@@ -161,7 +166,7 @@ class _Run:
                     batch = next(batches)
                 if isinstance(batch, DataError):
                     raise batch
-                meter.add(self._step(batch))
+                meter.add(self._step(batch), len(batch.names))
                 self.progress = replace(self.progress, step=self.progress.step + 1, seconds=meter.seconds())
                 display.step(self.progress.step)
                 yield from self._after_step(meter, stop)
@@ -294,7 +299,7 @@ class _Run:
         path = checkpoint.find_weights(self.recipe.start_from, CHECKPOINTS / BEST, BUNDLED)
         tensors, _ = checkpoint.load(path)
         for network in (self.model, self.average):
-            checkpoint.load_weights(tensors, network, "average")
+            checkpoint.start(tensors, network, path)
         self.started_from = hashlib.sha256(path.read_bytes()).hexdigest()
 
     def _write_environment(self, resumed_from: Path | None) -> None:

@@ -16,13 +16,12 @@ class Meter:
     """Adds up what happens until the next report.
 
     Args:
-        batch: pictures a step.
         device: whose memory is told; on a CPU, what this process and its workers hold for themselves.
         seconds_before: of training, before this process took over.
     """
 
-    def __init__(self, batch: int, device: torch.device, seconds_before: float) -> None:
-        self.batch, self.device = batch, device
+    def __init__(self, device: torch.device, seconds_before: float) -> None:
+        self.device = device
         self.process = psutil.Process()
         self.start = time.perf_counter() - seconds_before
         self.restart()
@@ -35,7 +34,7 @@ class Meter:
     def restart(self) -> None:
         """Begins a new stretch."""
         self.since = time.perf_counter()
-        self.waited, self.steps = 0.0, 0
+        self.waited, self.steps, self.images = 0.0, 0, 0
         self.sums: dict[str, Tensor] = {}
 
     @contextmanager
@@ -45,8 +44,9 @@ class Meter:
         yield
         self.waited += time.perf_counter() - before
 
-    def add(self, losses: dict[str, Tensor]) -> None:
+    def add(self, losses: dict[str, Tensor], images: int) -> None:
         self.steps += 1
+        self.images += images
         for name, value in losses.items():
             self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
 
@@ -58,7 +58,7 @@ class Meter:
         """Returns the stretch's mean losses, rate, share of time spent waiting and memory, and begins a new one."""
         passed = time.perf_counter() - self.since
         entry: dict[str, Any] = {name: round(value.item() / self.steps, 6) for name, value in self.sums.items()}
-        entry["images_per_second"] = round(self.steps * self.batch / passed, 1)
+        entry["images_per_second"] = round(self.images / passed, 1)
         entry["seconds_per_step"] = round(passed / self.steps, 5)
         entry["data_wait_share"] = round(self.waited / passed, 4)
         entry["memory_bytes"] = self._memory()

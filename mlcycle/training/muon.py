@@ -65,7 +65,9 @@ class Muon(torch.optim.Optimizer):
         if parameter.grad is None:
             return
         gradient = parameter.grad
-        momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
+        if not self.state[parameter]:
+            self.state[parameter]["momentum"] = torch.zeros_like(parameter)
+        momentum = self.state[parameter]["momentum"]
         momentum.mul_(MOMENTUM).add_(gradient)
         ahead = (gradient + MOMENTUM * momentum).flatten(1)
         rate = group["lr"] * MATRIX_RATE

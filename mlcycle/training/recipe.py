@@ -58,7 +58,7 @@ class Data(_Section):
 
 
 class Model(_Section):
-    """The network's few dials: `width` is the stem's channels, `depth` how many blocks there are at each stride."""
+    """The network's few dials: `width` is the stem's channels, `depth` counts the blocks at strides 16 and 32."""
 
     width: Annotated[int, Field(ge=4, multiple_of=4)] = 16
     depth: PositiveInt = 1

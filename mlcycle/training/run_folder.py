@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +43,12 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoints = path / CHECKPOINTS
+
+    def remove_if_nothing_was_learnt(self) -> None:
+        """Removes the folder of a run that failed before its first report and checkpoint, so that it can be begun."""
+        metrics = self.path / METRICS
+        if not self.checkpoint_paths() and not (metrics.exists() and metrics.stat().st_size):
+            shutil.rmtree(self.path, ignore_errors=True)
 
     @contextmanager
     def held(self) -> Iterator[None]:

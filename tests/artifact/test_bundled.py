@@ -29,6 +29,9 @@ def test_each_is_sealed_small_and_has_a_card_that_names_its_digest(name: str) ->
 def test_a_file_of_the_same_name_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert bundled.locate(Path(bundled.DEFAULT)).parent == bundled.FOLDER
+    Path(bundled.DEFAULT).mkdir()
+    assert bundled.locate(Path(bundled.DEFAULT)).parent == bundled.FOLDER
+    Path(bundled.DEFAULT).rmdir()
     Path(bundled.DEFAULT).touch()
     assert bundled.locate(Path(bundled.DEFAULT)) == Path(bundled.DEFAULT)
 

@@ -76,12 +76,14 @@ def test_a_broken_photograph_is_named(tmp_path: Path) -> None:
 
 def test_a_turned_face_stays_within_its_box(marked: dict[int, LabelledPhotograph]) -> None:
     rule = Augment(crop=160, zoom=(0.4, 0.4), on_face=1.0, rotate=1.0, angle=40.0, flip=0.0)
+    checked = 0
     for number in range(20):
         sample = cut_file(marked[1], rule, number)
         red = (sample.pixels_SS3[..., 0] > 170) & (sample.pixels_SS3[..., 1] < 90)
         for box, points in zip(sample.faces_N4, sample.landmarks_N52, strict=True):
             if box.min() <= 0 or box.max() >= 160:
                 continue  # clipped
+            checked += 1
             rows, columns = np.where(red)
             middle = np.array([columns.mean(), rows.mean()]) + 0.5
             assert np.abs((box[:2] + box[2:]) / 2 - middle).max() < 1.0
@@ -93,6 +95,7 @@ def test_a_turned_face_stays_within_its_box(marked: dict[int, LabelledPhotograph
             outside = points[0] - 0.1 * (middle - points[0])
             if (outside >= 0).all() and (outside < 160).all():
                 assert not red[int(outside[1]), int(outside[0])]
+    assert checked >= 5
 
 
 def test_compressing_once_more_changes_pixels_and_no_label(marked: dict[int, LabelledPhotograph]) -> None:

@@ -92,3 +92,35 @@ def test_a_disk_without_room_is_told_before_anything_is_written(
     with pytest.raises(DataError, match="GB are free"):
         decode(tmp_path / "decoded", marked[1].path)
     assert [each for each in (tmp_path / "decoded").rglob("*") if each.is_file()] == []
+
+
+def test_one_photograph_under_two_names_is_decoded_once(
+    marked: dict[int, LabelledPhotograph], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = marked[1].path
+    monkeypatch.chdir(path.parent)
+    (one, other), _ = decode(tmp_path, path, Path(path.name))
+    assert one.file == other.file
+    assert [each for each in tmp_path.rglob("*") if each.is_file()] == [one.file]
+
+
+def test_a_request_to_stop_leaves_the_rest_undone(marked: dict[int, LabelledPhotograph], tmp_path: Path) -> None:
+    paths = []
+    for number in range(40):
+        paths.append(tmp_path / f"{number}.jpg")
+        shutil.copy(marked[1].path, paths[-1])
+    decode_all(tmp_path / "decoded", paths, lambda done, photographs: None, lambda: True)
+    assert 1 <= len([each for each in (tmp_path / "decoded").rglob("*") if each.is_file()]) < 40
+
+
+def test_a_folder_that_is_a_file_is_said(marked: dict[int, LabelledPhotograph], tmp_path: Path) -> None:
+    (tmp_path / "decoded").touch()
+    with pytest.raises(DataError, match="cannot be decoded into"):
+        decode(tmp_path / "decoded", marked[1].path)
+
+
+def test_a_decoded_photograph_that_is_gone_is_said(marked: dict[int, LabelledPhotograph], tmp_path: Path) -> None:
+    (there,), _ = decode(tmp_path, marked[1].path)
+    there.file.unlink()
+    with pytest.raises(DataError, match="is gone or cut short"):
+        there.part(1.0, (0, 0, 10, 10), (10, 10))

@@ -259,7 +259,10 @@ def test_weights_alone_are_enough_to_start_from(recipe_path: Path, finished_run:
 
 @pytest.mark.parametrize(
     ("start", "override", "words"),
-    [("nowhere", "seed=1", "there are no weights nowhere"), ("{run}", "model.width=8", "does not fit")],
+    [
+        ("nowhere", "seed=1", "there are no weights nowhere"),
+        ("{run}", "model.width=8", "are not of the recipe's network"),
+    ],
 )
 def test_weights_that_cannot_be_started_from(
     recipe_path: Path, finished_run: Path, tmp_path: Path, start: str, override: str, words: str
@@ -267,3 +270,31 @@ def test_weights_that_cannot_be_started_from(
     recipe = load(recipe_path, [f"start_from={start.format(run=finished_run)}", override])
     with pytest.raises(DataError, match=words):
         fit(recipe, tmp_path / "run", device="cpu", quiet=True)
+
+
+def test_a_run_that_fails_before_it_begins_can_be_begun_again(recipe_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    with pytest.raises(DataError):
+        fit(load(recipe_path, [f"data.decoded={tmp_path / 'taken'}"]), tmp_path / "run", device="cpu", quiet=True)
+    with pytest.raises(DataError):
+        fit(load(recipe_path, ["start_from=nowhere"]), tmp_path / "run", device="cpu", quiet=True)
+    fit(load(recipe_path, ["schedule.steps=1"]), tmp_path / "run", device="cpu", quiet=True)
+
+
+def test_weights_with_landmarks_start_a_network_without(recipe_path: Path, finished_run: Path, tmp_path: Path) -> None:
+    still = ["schedule.steps=1", "schedule.learning_rate=1e-12", "schedule.evaluate_every=1", "model.landmarks=false"]
+    fit(load(recipe_path, [f"start_from={finished_run}", *still]), tmp_path / "next", device="cpu", quiet=True)
+    before, after = tensors(finished_run, "best.safetensors"), tensors(tmp_path / "next", "step-00000001.safetensors")
+    assert len(after["model.answer.weight"]) == 5
+    assert torch.allclose(before["average.answer.weight"][:5], after["model.answer.weight"], atol=1e-9)
+
+
+def test_crops_of_both_sizes_resume_bit_by_bit(recipe_path: Path, tmp_path: Path) -> None:
+    changes = ["augment.large=0.5", "augment.mosaic=0.3", "augment.rotate=0.5", "augment.jpeg=0.5",
+               "schedule.workers=0", f"data.decoded={tmp_path / 'decoded'}"]  # fmt: skip
+    recipe = load(recipe_path, changes)
+    fit(recipe, tmp_path / "whole", device="cpu", quiet=True)
+    shutil.copytree(tmp_path / "whole", tmp_path / "half")
+    (tmp_path / "half" / "checkpoints" / "step-00000006.safetensors").unlink()
+    fit(recipe, tmp_path / "half", device="cpu", resume=True, quiet=True)
+    assert_equal(tensors(tmp_path / "whole"), tensors(tmp_path / "half"))

@@ -72,3 +72,19 @@ def test_a_mosaic_keeps_the_labels_of_its_four_tiles_on_their_pixels(marked: dic
             assert sample.pixels_SS3[y, x, 0] > 170
             assert sample.pixels_SS3[y, x, 1] < 90
     assert len(quarters) == 4
+
+
+def test_threads_read_the_same_samples(marked: dict[int, LabelledPhotograph]) -> None:
+    keys = [(number, 96) for number in range(12)]
+    alone, together = (
+        Samples([marked[1], marked[6]], [1.0, 2.0], Augment(crop=96), 5, None, readers) for readers in (1, 3)
+    )
+    for one, other in zip(alone.__getitems__(keys), together.__getitems__(keys), strict=True):
+        assert isinstance(one, Sample)
+        assert isinstance(other, Sample)
+        assert np.array_equal(one.pixels_SS3, other.pixels_SS3)
+
+
+def test_a_narrow_range_of_sizes_goes_with_tiles_of_half_a_crop(marked: dict[int, LabelledPhotograph]) -> None:
+    rule = Augment(crop=192, mosaic=1.0, on_face=1.0, face_size=(100.0, 150.0))
+    assert isinstance(Samples([marked[1]], [1.0], rule, seed=2)[(0, 192)], Sample)
