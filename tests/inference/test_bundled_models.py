@@ -34,7 +34,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def answer(mlcycle, *words: str | Path) -> list[dict]:
     outcome = mlcycle("infer", *words, "--format", "json")
     assert outcome.code == 0, outcome.err
-    return json.loads(outcome.out)["faces"]
+    return json.loads(outcome.out)["records"][0]["faces"]
 
 
 def test_without_a_model_of_ones_own_the_bundled_one_answers(mlcycle, photographs, tmp_path, monkeypatch) -> None:

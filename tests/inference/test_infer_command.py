@@ -86,7 +86,6 @@ def test_results_go_to_a_file_once(mlcycle: Run, album: Path, tiny: Path, tmp_pa
         (("photo.jpg", "--provider", "abacus"), 2, "abacus"),
         (("photo.jpg", "--format", "xml"), 2, "xml"),
         (("dir", "nowhere"), 3, "there is no folder"),
-        (("photo.jpg",), 4, "there is no model"),
         (("photo.jpg", "--model", "nothing.onnx"), 4, "there is no model file"),
     ],
 )
