@@ -52,14 +52,15 @@ def export(
 ) -> None:
     """Make a variant of a model file for where it must run.
 
-    float16 halves the size, and is faster on GPUs that have half-precision units. It must agree with its parent on the
-    photographs within 2 pixels and 0.02 in score.
+    float16 halves the size, and is faster on GPUs that have half-precision units. It must find the same faces
+    on the photographs: 95 of 100 that parent or variant finds must be found by both, with an IoU of at least 0.5, and
+    their scores must differ by at most 0.02 in the mean.
 
     int8 quarters the size, and is two to three times as fast on CPUs that multiply bytes (x86 with VNNI, ARM with dot
     product); make it on a CPU like the one that will run it. Every other photograph is used to find the range of the
     network's values. With --data, AP50 may drop by --max-drop points, over all faces and over those of each height of
-    which at least 300 are labelled. Without, 95 of 100 faces that parent or variant finds on the other photographs must
-    be found by both, with an IoU of at least 0.5, and their scores must differ by at most 0.02 in the mean.
+    which at least 300 are labelled. Without, it must find the same faces on the other photographs, as float16
+    must.
 
     The variant is a sealed model file with a contract of its own that names its parent. If it fails its test, it is not
     written, and the exit code is 5.

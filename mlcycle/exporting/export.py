@@ -24,10 +24,6 @@ from mlcycle.exporting.plan import plan_of
 from mlcycle.exporting.precision_drop import Labelled, keeps_precision
 from mlcycle.exporting.stem import group_pixels
 from mlcycle.inference import images, letterbox
-from mlcycle.parity import INFERENCE_TRACE, Tolerance, Ways, check
-
-# How far half precision may be from its parent: pixels of the photograph, and score.
-FLOAT16_TOLERANCE = Tolerance(pixels=2.0, score=0.02)
 
 # Is given the parent's path and the unpublished variant's; returns what to say of them, or raises GateError.
 Gate = Callable[[Path, Path], object]
@@ -52,7 +48,7 @@ class _Parent:
 
 
 def export_float16(source: Path, target: Path | None, photos: Sequence[Path]) -> Exported:
-    """Makes a variant in half precision, which must agree with its parent on real photographs, box by box.
+    """Makes a variant in half precision, which must find the same faces as its parent on real photographs.
 
     Args:
         target: the file to write; None puts it beside its parent, as NAME-float16-DIGEST.onnx.
@@ -66,7 +62,7 @@ def export_float16(source: Path, target: Path | None, photos: Sequence[Path]) ->
     _must_not_be_empty(photos)
     parent = _open(source)
     child = replace(parent.contract, precision="float16", parent=parent.sealed.sha256)
-    return _publish(parent, to_float16(parent.model), child, target, _same_boxes(parent.contract, photos))
+    return _publish(parent, to_float16(parent.model), child, target, _same_faces(photos))
 
 
 def export_int8(source: Path, target: Path | None, photos: Sequence[Path], labelled: Labelled | None) -> Exported:
@@ -95,7 +91,13 @@ def export_int8(source: Path, target: Path | None, photos: Sequence[Path], label
         parent=parent.sealed.sha256,
         training=parent.contract.training | {"calibration": _fingerprint(pictures)},
     )
-    return _publish(parent, model, child, target, _same_faces(photos) if labelled is None else _little_lost(labelled))
+    return _publish(
+        parent,
+        model,
+        child,
+        target,
+        _same_faces(photos[1::2] or photos) if labelled is None else _little_lost(labelled),
+    )
 
 
 def _publish(parent: _Parent, model: onnx.ModelProto, child: Contract, target: Path | None, gate: Gate) -> Exported:
@@ -115,18 +117,8 @@ def _beside(path: Path) -> Path:
     return Path("models") if path.parent == bundled.FOLDER else path.parent
 
 
-def _same_boxes(contract: Contract, photos: Sequence[Path]) -> Gate:
-    """Boxes from half the balanced threshold on: below, which of two overlapping guesses stays is a matter of luck."""
-    programs, names = (INFERENCE_TRACE, INFERENCE_TRACE), ("the parent", "the variant")
-    least = contract.thresholds["balanced"] / 2
-    return lambda parent, variant: check(
-        Ways((parent, variant), programs, names, ("graph",), least), photos, FLOAT16_TOLERANCE
-    )
-
-
 def _same_faces(photos: Sequence[Path]) -> Gate:
-    """On the photographs that did not give the limits, if there is more than one."""
-    return lambda parent, variant: agree(parent, variant, photos[1::2] or photos)
+    return lambda parent, variant: agree(parent, variant, photos)
 
 
 def _little_lost(labelled: Labelled) -> Gate:
