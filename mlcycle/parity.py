@@ -64,16 +64,10 @@ class Ways:
     Attributes:
         subjects: what each runs: a run folder, or a model file.
         programs: the module that runs it and writes the trace.
-        names: what they are called in an error.
-        stages: which stages must agree.
-        least_score: boxes that score less on both ways are left out.
     """
 
     subjects: tuple[Path, Path]
     programs: tuple[str, str] = (TRAINING_TRACE, INFERENCE_TRACE)
-    names: tuple[str, str] = ("training", "inference")
-    stages: tuple[str, ...] = STAGES
-    least_score: float = 0.0
 
 
 def check(ways: Ways, photos: Sequence[Path], tolerance: Tolerance) -> Difference:
@@ -92,10 +86,10 @@ def check(ways: Ways, photos: Sequence[Path], tolerance: Tolerance) -> Differenc
         for program, subject, folder in zip(ways.programs, ways.subjects, folders, strict=True):
             folder.mkdir()
             _run(program, subject, listing, folder)
-        return compare(ways, photos, folders, tolerance)
+        return compare(photos, folders, tolerance)
 
 
-def compare(ways: Ways, photos: Sequence[Path], folders: tuple[Path, Path], tolerance: Tolerance) -> Difference:
+def compare(photos: Sequence[Path], folders: tuple[Path, Path], tolerance: Tolerance) -> Difference:
     """Compares what two traces wrote into these folders, photograph by photograph.
 
     Raises:
@@ -105,10 +99,10 @@ def compare(ways: Ways, photos: Sequence[Path], folders: tuple[Path, Path], tole
     for index, photo in enumerate(photos):
         one, other = (_load(folder / f"{index:05d}.npz") for folder in folders)
         try:
-            here = _compare_photo(one, other, ways, tolerance)
+            here = _compare_photo(one, other, tolerance)
         except StageDiffersError as difference:
             raise GateError(
-                f"{' and '.join(ways.names)} part at the stage {difference.stage!r} on {photo.name}: {difference.what}",
+                f"training and inference part at the stage {difference.stage!r} on {photo.name}: {difference.what}",
                 "this is a fault of the program or of a library's version, not of the photograph; nothing was written",
             ) from None
         total = Difference(
@@ -127,25 +121,21 @@ def compare(ways: Ways, photos: Sequence[Path], folders: tuple[Path, Path], tole
     return total
 
 
-def _compare_photo(one: Trace, other: Trace, ways: Ways, tolerance: Tolerance) -> Difference:
+def _compare_photo(one: Trace, other: Trace, tolerance: Tolerance) -> Difference:
     if "error" in one or "error" in other:
         if ("error" in one) != ("error" in other):
             said = one.get("error", other.get("error"))
             raise StageDiffersError("decode", f"only one of the two could read it ({said})")
         return Difference(0, 0, 0.0, 0.0)
-    if "decode" in ways.stages:
-        _same_pixels("decode", one, other, "decode")
-    if "orientation" in ways.stages:
-        _same_pixels("orientation", one, other, "upright")
-    if "resize" in ways.stages:
-        _same_input(one["resized"], other["resized"])
+    _same_pixels("decode", one, other, "decode")
+    _same_pixels("orientation", one, other, "upright")
+    _same_input(one["resized"], other["resized"])
     total = Difference(1, 0, 0.0, 0.0)
     for stage, prefix in (("graph", "graph_"), ("selection", "")):
-        if stage in ways.stages:
-            here = _same_boxes(stage, (one, other), prefix, ways.least_score, tolerance)
-            total = Difference(
-                1, max(total.faces, here.faces), max(total.pixels, here.pixels), max(total.score, here.score)
-            )
+        here = _same_boxes(stage, (one, other), prefix, tolerance)
+        total = Difference(
+            1, max(total.faces, here.faces), max(total.pixels, here.pixels), max(total.score, here.score)
+        )
     return total
 
 
@@ -165,20 +155,16 @@ def _same_input(one: np.ndarray, other: np.ndarray) -> None:
         raise StageDiffersError("resize", f"pixels differ by up to {worst} of 255")
 
 
-def _same_boxes(
-    stage: str, traces: tuple[Trace, Trace], prefix: str, least_score: float, tolerance: Tolerance
-) -> Difference:
+def _same_boxes(stage: str, traces: tuple[Trace, Trace], prefix: str, tolerance: Tolerance) -> Difference:
     """Pairs each box with the nearest of the other way's, so that equal scores in another order are no difference."""
     boxes, others = (each[f"{prefix}boxes"] for each in traces)
     scores, other_scores = (each[f"{prefix}scores"] for each in traces)
     mine, theirs = _pairs(boxes, others, scores, other_scores)
     lonely = np.concatenate((np.delete(scores, mine), np.delete(other_scores, theirs)))
-    edge = max(least_score, *(_edge(each, prefix) for each in traces))
+    edge = max(_edge(each, prefix) for each in traces)
     # Only a box at the very edge of what is asked for may fall on either side of it without any fault.
     if (lonely > edge + tolerance.score).any():
         raise StageDiffersError(stage, f"{len(boxes)} and {len(others)} boxes, and not the same ones")
-    counts = np.maximum(scores[mine], other_scores[theirs]) >= least_score
-    mine, theirs = mine[counts], theirs[counts]
     pixels = _largest(boxes[mine], others[theirs])
     points, other_points = (each[f"{prefix}landmarks"] for each in traces)
     if points.size and other_points.size:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import numpy as np
 
@@ -23,6 +24,7 @@ FALSE_ALARMS_PER_PHOTOGRAPH = 0.1
 
 OfficialFaces = dict[str, wider_ground_truth.OfficialFaces]
 Advance = Callable[[int], None]
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +172,7 @@ def _found_points(answer: Answer) -> np.ndarray:
     return np.zeros((len(answer.boxes_M4), 5, 2)) if answer.landmarks_M52 is None else answer.landmarks_M52
 
 
-def spread(photographs: list[LabelledPhotograph], limit: int) -> list[LabelledPhotograph]:
+def spread(photographs: list[Item], limit: int) -> list[Item]:
     """Takes `limit` photographs, evenly over the list, so that a sorted set is not cut off after its first events."""
     if not 0 < limit < len(photographs):
         return photographs

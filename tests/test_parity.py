@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mlcycle.errors import GateError
-from mlcycle.parity import Tolerance, Ways, compare
+from mlcycle.parity import Tolerance, compare
 
 PHOTOS = [Path("one.jpg"), Path("two.jpg")]
 
@@ -33,7 +33,7 @@ def compare_all(folder: Path, pairs: list[tuple[dict, dict]]) -> Any:
         for place, content in zip(folders, both, strict=True):
             place.mkdir(exist_ok=True)
             np.savez(place / f"{index:05d}.npz", **content)
-    return compare(Ways((folder, folder)), PHOTOS[: len(pairs)], folders, Tolerance())
+    return compare(PHOTOS[: len(pairs)], folders, Tolerance())
 
 
 FACE, OTHER_FACE = (10, 10, 30, 40), (60, 60, 90, 95)

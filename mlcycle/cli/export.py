@@ -70,8 +70,9 @@ def export(
     if precision is Precision.float16 and data is not None:
         raise UsageError("--data is for --precision int8", "leave it out: float16 is compared on --photos")
     from mlcycle.cli.gate import files_of
+    from mlcycle.score import spread
 
-    files = _spread(files_of(photos), count)
+    files = spread(files_of(photos), count)
     with extra("export", "mlcycle export"):
         from mlcycle.exporting import export as conductors
     if precision is Precision.float16:
@@ -86,13 +87,6 @@ def export(
 
         labelled = Labelled(data, split, max_drop, console.say, started) if data else None
         _tell(conductors.export_int8(file, out, files, labelled))
-
-
-def _spread(files: list[Path], count: int) -> list[Path]:
-    """Takes `count` files, evenly over the list, so that a sorted folder is not cut off after its first subjects."""
-    if count >= len(files):
-        return files
-    return [files[place * len(files) // count] for place in range(count)]
 
 
 def _tell(exported: Exported) -> None:

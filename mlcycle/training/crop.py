@@ -89,8 +89,9 @@ def cut(
     Raises:
         DataError: the photograph cannot be read; it is named.
     """
-    window = _choose_window(photograph, source.size, rule, side, random)
-    picture, scale, shift = _render(source, window, side)
+    size = source.size  # asked for once: of a file, it is read from its header
+    window = _choose_window(photograph, size, rule, side, random)
+    picture, scale, shift = _render(source, size, window, side)
     boxes = photograph.boxes_N4 * np.tile(scale, 2) + np.tile(shift, 2)
     landmarks = photograph.landmarks_N52 * scale + shift
     if random.random() < rule.rotate:
@@ -141,10 +142,12 @@ def _log_uniform(limits: tuple[float, float], random: np.random.Generator) -> fl
     return math.exp(random.uniform(math.log(limits[0]), math.log(limits[1])))
 
 
-def _render(source: Source, window: tuple[float, float, float], crop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _render(
+    source: Source, whole: tuple[int, int], window: tuple[float, float, float], crop: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns picture_SS3, black beyond the photograph, and what takes places there: scale_2 and then shift_2."""
     zoom, left, top = window
-    width, height = source.size
+    width, height = whole
     x1, y1, x2, y2 = max(0.0, left), max(0.0, top), min(width, left + crop / zoom), min(height, top + crop / zoom)
     target = [round((value - origin) * zoom) for value, origin in ((x1, left), (y1, top), (x2, left), (y2, top))]
     size = max(1, target[2] - target[0]), max(1, target[3] - target[1])
