@@ -84,15 +84,17 @@ DECODING = """
     all_boxes = Transpose<perm = [0, 2, 1]>(corners)
 """
 
-# A cell's place is its middle: half a stride, one and a half ...
+# A cell's place is its middle: half a stride, one and a half ... up to the last that begins inside the picture.
 DECODING_OF_GRID = """
     raw_S = Reshape(answer_S, one_row)
     half_S = Constant<value_float = {half}>()
     stride_S = Constant<value_float = {stride}>()
     cells_S = Shape<start = 2>(answer_S)
     map_S = Concat<axis = 0>(one, cells_S)
-    columns_S = Range(half_S, width, stride_S)
-    lines_S = Range(half_S, height, stride_S)
+    beyond_width_S = Add(width, half_S)
+    beyond_height_S = Add(height, half_S)
+    columns_S = Range(half_S, beyond_width_S, stride_S)
+    lines_S = Range(half_S, beyond_height_S, stride_S)
     lines_down_S = Unsqueeze(lines_S, one)
     x_S = Expand(columns_S, map_S)
     y_S = Expand(lines_down_S, map_S)
@@ -176,7 +178,7 @@ def build_model(network: FaceNetwork, contract: Contract) -> bytes:
 
 
 def postlude_text(contract: Contract) -> str:
-    """Returns what follows the network, in ONNX's text form: for three grids, and this contract's rule and outputs."""
+    """Returns what follows the network, in ONNX's text form: for all grids, and this contract's rule and outputs."""
     rule = contract.selection
     answers = ", ".join(f"float[batch, answers, rows_{s}, columns_{s}] answer_{s}" for s in STRIDES)
     decoding = DECODING.format(

@@ -1,10 +1,10 @@
-"""The three grids of cells that the network answers on: the vocabulary of network, assigner and losses."""
+"""The grids of cells that the network answers on: the vocabulary of network, assigner and losses."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-STRIDES = (8, 16, 32)
+STRIDES = (8, 16, 32, 64, 128)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +18,12 @@ class Grid:
 
 
 def grids(height: int, width: int) -> tuple[Grid, ...]:
-    """Returns the grids of an input of these sizes in pixels, which must be multiples of 32."""
+    """Returns the grids of an input of these sizes in pixels, which must be multiples of 32.
+
+    The last cells of the grids coarser than that may reach beyond the input.
+    """
     found, start = [], 0
     for stride in STRIDES:
-        found.append(Grid(stride, height // stride, width // stride, start))
+        found.append(Grid(stride, -(-height // stride), -(-width // stride), start))
         start += found[-1].rows * found[-1].columns
     return tuple(found)

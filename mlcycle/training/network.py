@@ -1,4 +1,4 @@
-"""The network: a plain convolutional detector without anchors, on three grids of strides 8, 16 and 32.
+"""The network: a plain convolutional detector without anchors, on five grids of strides 8, 16, 32, 64 and 128.
 
 Every cell of a grid answers three questions about its own place: is there a face whose middle is near me (score), how
 far from me are its four sides (box), and where are its five points (landmarks). Plain 3x3 convolutions are chosen over
@@ -8,6 +8,7 @@ depthwise ones because a CPU runs several times their arithmetic in the same tim
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ PRIOR = 0.01
 LARGEST_LOGARITHM = 6.0
 # How many blocks follow the one that halves the picture, at strides 4, 8, 16 and 32, for each unit of depth.
 MORE_BLOCKS = (0, 2, 1, 1)
+HEAD_BLOCKS = 2
 
 
 class ConvolutionBlock(nn.Module):
@@ -43,8 +45,33 @@ class ConvolutionBlock(nn.Module):
             self.normalisation = nn.Identity()
 
 
+class SharedBlock(nn.Module):
+    """A block that all grids share, but for its normalisation: one convolution, and statistics for each grid.
+
+    Faces look alike on every grid, but values do not spread alike. With one normalisation, training divides each grid's
+    values by their own spread and evaluation by that of all of them, and boxes come out too large or too small.
+    """
+
+    def __init__(self, channels: int, grids: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.normalisations = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(grids))
+        self.fused = nn.ModuleList()
+
+    def forward(self, x: Tensor, grid: int) -> Tensor:
+        x = self.fused[grid](x) if self.fused else self.normalisations[grid](self.convolution(x))
+        return functional.relu(x, inplace=True)
+
+    def fuse(self) -> None:
+        """Gives each grid a convolution of its own, with its normalisation in it."""
+        for each in self.normalisations:
+            assert isinstance(each, nn.BatchNorm2d)
+            self.fused.append(fuse_conv_bn_eval(self.convolution, each))
+        self.normalisations = nn.ModuleList()
+
+
 class FaceNetwork(nn.Module):
-    """Backbone, top-down neck and one head that all three grids share.
+    """Backbone, top-down neck, two coarser grids for faces that fill a picture, and one head that all grids share.
 
     Args:
         width: channels of the first layer; all others follow from it.
@@ -66,8 +93,9 @@ class FaceNetwork(nn.Module):
             inputs = outputs
         neck = 3 * width
         self.lateral = nn.ModuleList(nn.Conv2d(channels, neck, 1) for channels in stages[1:])
-        self.smooth = nn.ModuleList(ConvolutionBlock(neck, neck) for _ in STRIDES)
-        self.head = nn.Sequential(ConvolutionBlock(neck, neck), ConvolutionBlock(neck, neck))
+        self.smooth = nn.ModuleList(ConvolutionBlock(neck, neck) for _ in self.lateral)
+        self.coarser = nn.ModuleList(ConvolutionBlock(neck, neck, stride=2) for _ in STRIDES[len(self.smooth) :])
+        self.head = nn.ModuleList(SharedBlock(neck, len(STRIDES)) for _ in range(HEAD_BLOCKS))
         self.answer = nn.Conv2d(neck, 1 + 4 + (2 * POINTS if landmarks else 0), 1)
         self._initialise()
 
@@ -89,14 +117,14 @@ class FaceNetwork(nn.Module):
             images_B3HW: pixels from 0 to 255, RGB, float; height and width multiples of 32.
 
         Returns:
-            logits_BA: the scores before the sigmoid, for all A cells of the three grids.
+            logits_BA: the scores before the sigmoid, for all A cells of the grids.
             boxes_BA4: x1 y1 x2 y2 in input pixels, float32.
             landmarks_BAP2: x y in input pixels, float32; P is 5, or 0 without landmarks.
         """
         return self.decode(self.answers(images_B3HW / 255))
 
     def answers(self, scaled_B3HW: Tensor) -> list[Tensor]:
-        """Returns the head's raw maps for the three grids, for pixels from 0 to 1."""
+        """Returns the head's raw maps for the grids, finest first, for pixels from 0 to 1."""
         features, x = [], self.stages[0](self.stem(scaled_B3HW))
         for stage in list(self.stages)[1:]:
             x = stage(x)
@@ -108,7 +136,15 @@ class FaceNetwork(nn.Module):
                 here = here + functional.interpolate(above, scale_factor=2.0, mode="nearest")
             above = here
             merged.append(smooth(here))
-        return [self.answer(self.head(each)) for each in reversed(merged)]
+        maps = merged[::-1]
+        for coarser in self.coarser:
+            maps.append(coarser(maps[-1]))
+        return [self._answer(each, grid) for grid, each in enumerate(maps)]
+
+    def _answer(self, x: Tensor, grid: int) -> Tensor:
+        for block in self.head:
+            x = block(x, grid)
+        return cast("Tensor", self.answer(x))
 
     def decode(self, answers: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Turns the head's raw maps into logits_BA, boxes_BA4 and landmarks_BAP2 in input pixels.
@@ -136,8 +172,8 @@ class FaceNetwork(nn.Module):
 
         For a trained network in evaluation mode; `answers` then takes pixels from 0 to 255.
         """
-        for module in self.modules():
-            if isinstance(module, ConvolutionBlock):
+        for module in list(self.modules()):
+            if isinstance(module, ConvolutionBlock | SharedBlock):
                 module.fuse()
         with torch.no_grad():
             self.stem.convolution.weight /= 255

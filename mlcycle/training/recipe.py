@@ -75,7 +75,8 @@ class Augment(_Section):
     that of crops compressed once more.
     """
 
-    crop: Annotated[int, Field(ge=64, multiple_of=32)] = 320
+    # A smaller one has a single cell on the grid before the coarsest, for which torch's bfloat16 gives no gradient.
+    crop: Annotated[int, Field(ge=96, multiple_of=32)] = 320
     zoom: Range = (0.25, 1.5)
     on_face: Fraction = 0.7
     face_size: Range = (8.0, 200.0)
@@ -103,7 +104,7 @@ class Schedule(_Section):
     """
 
     steps: PositiveInt
-    batch: PositiveInt = 32
+    batch: Annotated[int, Field(ge=2)] = 32  # on a coarse grid one crop may be one cell, which has no spread
     optimizer: Literal["adamw", "muon"] = "muon"
     learning_rate: PositiveFloat = 2e-3
     warmup_steps: Annotated[int, Field(ge=0)] = 200

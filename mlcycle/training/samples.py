@@ -117,7 +117,7 @@ class Steps(Sampler):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for step in self.steps:
             is_large = np.random.default_rng((self.seed, step, LARGE_DRAW)).random() < self.rule.large
-            count = max(1, self.batch // 4) if is_large else self.batch
+            count = max(2, self.batch // 4) if is_large else self.batch
             first = step * self.batch
             yield [(number, self.rule.crop * (2 if is_large else 1)) for number in range(first, first + count)]
 

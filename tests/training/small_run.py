@@ -21,7 +21,7 @@ data:
   train: [{{path: {folder}, split: train}}]
   validation: [{{path: {folder}, split: val}}]
 model: {{width: 4, depth: 1, landmarks: true}}
-augment: {{crop: 64, zoom: [0.1, 1.0]}}
+augment: {{crop: 96, zoom: [0.1, 1.0]}}
 schedule: {{steps: 6, batch: 4, warmup_steps: 2, evaluate_every: 3, checkpoint_every: 3, workers: 1}}
 inference: {{long_side: 128, score_floor: 0.001, threshold: 0.01, max_faces: 50}}
 """

@@ -23,12 +23,12 @@ def pixels() -> torch.Tensor:
 
 
 def test_a_rule_that_asks_for_nothing_changes_nothing() -> None:
-    pictures = augment32(pixels(), Augment(crop=64, **STILL), torch.Generator())
+    pictures = augment32(pixels(), Augment(crop=96, **STILL), torch.Generator())
     assert torch.allclose(pictures, pixels().permute(0, 3, 1, 2).float(), atol=1e-3)
 
 
 def test_grey_pictures_have_no_colour_and_keep_their_brightness() -> None:
-    pictures = augment32(pixels(), Augment(crop=64, **STILL | {"grey": 1.0}), torch.Generator())
+    pictures = augment32(pixels(), Augment(crop=96, **STILL | {"grey": 1.0}), torch.Generator())
     assert (pictures.amax(1) - pictures.amin(1)).max() < 1e-2
     luma = (pixels().float() * torch.tensor(LUMA)).sum(-1)
     assert torch.allclose(pictures[:, 0], luma, atol=1e-2)
@@ -37,13 +37,13 @@ def test_grey_pictures_have_no_colour_and_keep_their_brightness() -> None:
 def test_contrast_keeps_the_mean_brightness() -> None:
     soft = torch.full((2, 32, 32, 3), 100, dtype=torch.uint8)
     soft[:, 16:] = 140
-    pictures = augment32(soft, Augment(crop=64, **STILL | {"contrast": 0.5}), torch.Generator().manual_seed(1))
+    pictures = augment32(soft, Augment(crop=96, **STILL | {"contrast": 0.5}), torch.Generator().manual_seed(1))
     assert pictures.mean((1, 2, 3)).tolist() == pytest.approx([120.0, 120.0], abs=0.1)
     assert (pictures.amax((1, 2, 3)) - pictures.amin((1, 2, 3))).tolist() != pytest.approx([40.0, 40.0], abs=1.0)
 
 
 def test_the_same_state_gives_the_same_pictures_within_the_range_of_pixels() -> None:
-    rule = Augment(crop=64, brightness=1.0, contrast=1.0, saturation=1.0, noise=0.2, blur=0.5)
+    rule = Augment(crop=96, brightness=1.0, contrast=1.0, saturation=1.0, noise=0.2, blur=0.5)
     one, other = (augment32(pixels(), rule, torch.Generator().manual_seed(7)) for _ in range(2))
     assert torch.equal(one, other)
     assert one.min() >= 0
@@ -52,7 +52,7 @@ def test_the_same_state_gives_the_same_pictures_within_the_range_of_pixels() -> 
 
 
 def test_half_precision_is_as_good_as_the_pixels_themselves() -> None:
-    rule = Augment(crop=64, blur=0.0)
+    rule = Augment(crop=96, blur=0.0)
     exact, half = (
         augment(pixels(), rule, torch.Generator().manual_seed(3), each) for each in (torch.float32, torch.bfloat16)
     )

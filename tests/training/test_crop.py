@@ -71,7 +71,7 @@ def test_a_broken_photograph_is_named(tmp_path: Path) -> None:
     broken.write_bytes(b"\xff\xd8\xff\xe0 this is no picture")
     photograph = LabelledPhotograph(broken, "broken.jpg", np.zeros((0, 4), np.float32), np.zeros(0, bool), NOTHING)
     with pytest.raises(DataError, match=r"broken\.jpg"):
-        cut_file(photograph, Augment(crop=64), 0)
+        cut_file(photograph, Augment(crop=96), 0)
 
 
 def test_a_turned_face_stays_within_its_box(marked: dict[int, LabelledPhotograph]) -> None:

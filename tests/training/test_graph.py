@@ -21,6 +21,7 @@ from torch.nn import functional  # noqa: E402
 from mlcycle.artifact.contract import LANDMARKS, Contract, Resize, Selection  # noqa: E402
 from mlcycle.training import graph, network  # noqa: E402
 from mlcycle.training.graph import build_model  # noqa: E402
+from mlcycle.training.grid import STRIDES  # noqa: E402
 from mlcycle.training.network import FaceNetwork  # noqa: E402
 from mlcycle.training.selection import select  # noqa: E402
 
@@ -155,8 +156,8 @@ def test_eight_bits_compute_the_whole_network_between_pixels_and_answers(tmp_pat
     options.log_severity_level = 4
     eight = onnxruntime.InferenceSession(child.SerializeToString(), options, providers=["CPUExecutionProvider"])
     optimised = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
-    assert optimised.count("Conv") == 3  # the answers on three grids
-    assert optimised.count("QLinearConv") == [node.op_type for node in parent.graph.node].count("Conv") - 3
+    assert optimised.count("Conv") == len(STRIDES)  # the answers on each grid
+    assert optimised.count("QLinearConv") == [node.op_type for node in parent.graph.node].count("Conv") - len(STRIDES)
     for images in (pictures(1, 64, 96), pictures(2, 33, 40)):
         boxes, scores, landmarks = eight.run(["boxes", "scores", "landmarks"], {"images": images})
         assert boxes.shape[:2] == scores.shape == landmarks.shape[:2]

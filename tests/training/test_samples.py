@@ -31,7 +31,7 @@ def test_a_number_gives_the_same_sample_in_any_order(marked: dict[int, LabelledP
 
 
 def test_weights_say_how_often_a_photograph_is_drawn(marked: dict[int, LabelledPhotograph]) -> None:
-    samples = Samples([marked[1], marked[6]], [3.0, 1.0], Augment(crop=64), seed=0)
+    samples = Samples([marked[1], marked[6]], [3.0, 1.0], Augment(crop=96), seed=0)
     names = [samples[(number, 96)].name for number in range(200)]
     assert 0.65 < names.count("1.jpg") / 200 < 0.85
 
@@ -46,16 +46,16 @@ def test_a_batch_keeps_whose_face_is_whose(marked: dict[int, LabelledPhotograph]
 
 
 def test_steps_go_on_where_a_run_stopped() -> None:
-    whole = list(Steps(range(8), 4, Augment(crop=64, large=0.5), seed=3))
-    assert list(Steps(range(5, 8), 4, Augment(crop=64, large=0.5), seed=3)) == whole[5:]
-    assert len(Steps(range(5, 8), 4, Augment(crop=64), seed=3)) == 3
+    whole = list(Steps(range(8), 4, Augment(crop=96, large=0.5), seed=3))
+    assert list(Steps(range(5, 8), 4, Augment(crop=96, large=0.5), seed=3)) == whole[5:]
+    assert len(Steps(range(5, 8), 4, Augment(crop=96), seed=3)) == 3
 
 
 def test_a_step_of_large_crops_has_a_quarter_as_many() -> None:
-    steps = list(Steps(range(40), 8, Augment(crop=64, large=0.5), seed=0))
-    assert {(len(step), *{side for _, side in step}) for step in steps} == {(8, 64), (2, 128)}
+    steps = list(Steps(range(40), 8, Augment(crop=96, large=0.5), seed=0))
+    assert {(len(step), *{side for _, side in step}) for step in steps} == {(8, 96), (2, 192)}
     assert all(step[0][0] == 8 * index for index, step in enumerate(steps))
-    assert {side for step in Steps(range(40), 8, Augment(crop=64), seed=0) for _, side in step} == {64}
+    assert {side for step in Steps(range(40), 8, Augment(crop=96), seed=0) for _, side in step} == {96}
 
 
 def test_a_mosaic_keeps_the_labels_of_its_four_tiles_on_their_pixels(marked: dict[int, LabelledPhotograph]) -> None:
