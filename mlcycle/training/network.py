@@ -139,9 +139,9 @@ class FaceNetwork(nn.Module):
         maps = merged[::-1]
         for coarser in self.coarser:
             maps.append(coarser(maps[-1]))
-        return [self._answer(each, grid) for grid, each in enumerate(maps)]
+        return [self._through_head(each, grid) for grid, each in enumerate(maps)]
 
-    def _answer(self, x: Tensor, grid: int) -> Tensor:
+    def _through_head(self, x: Tensor, grid: int) -> Tensor:
         for block in self.head:
             x = block(x, grid)
         return cast("Tensor", self.answer(x))

@@ -75,7 +75,7 @@ class Augment(_Section):
     that of crops compressed once more.
     """
 
-    # A smaller one has a single cell on the grid before the coarsest, for which torch's bfloat16 gives no gradient.
+    # A smaller one has a single cell on the grid before the coarsest, whose gradient torch gets wrong in bfloat16.
     crop: Annotated[int, Field(ge=96, multiple_of=32)] = 320
     zoom: Range = (0.25, 1.5)
     on_face: Fraction = 0.7

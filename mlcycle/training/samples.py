@@ -108,7 +108,7 @@ class Steps(Sampler):
     """The samples of each step, from a step on: what makes a resumed run go on where it stopped.
 
     A step's number decides whether it looks at `batch` crops of the rule's side or, for faces too large for those, at a
-    quarter as many of twice the side, which is the same work.
+    quarter as many of twice the side (two at least), which is the same work.
     """
 
     def __init__(self, steps: range, batch: int, rule: Augment, seed: int) -> None:
