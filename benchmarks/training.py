@@ -70,7 +70,7 @@ def bare(recipe_path: str, overrides: list[str], steps: int) -> float:
             started = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16, enabled=is_half):
             answers = model(pictures)
-        parts = fit.losses_of(answers, batch, recipe.model.landmarks)
+        parts = fit.losses_of(answers, batch, recipe.model)
         model.zero_grad(set_to_none=True)
         (parts.score + parts.box + parts.landmarks).backward()
     return steps * recipe.schedule.batch / (time.perf_counter() - started)

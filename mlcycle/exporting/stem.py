@@ -2,7 +2,7 @@
 
 A convolution on bytes wants channels by fours, and a pixel has three. Four pixels side by side have twelve, and as rows
 of pixels lie in memory, to take them together is no work at all. A stride of two then gives two places for each four
-pixels: they become twice as many channels, and are put side by side again behind it.
+pixels, and a stride of one four: they become so many times the channels, and are put side by side again behind it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import onnx
 from onnx import helper, numpy_helper
 
 PIXELS, COLOURS = 4, 3
-# The only form that is known here: 3x3 with a stride of 2, over rows of R G B R G B ...
-KERNEL, STRIDES, PADS = [3, 9], [2, 6], [1, 3, 1, 3]
+# The only forms that are known here: 3x3 with a stride of 1 or 2, over rows of R G B R G B ...
+KERNEL, STRIDES, PADS = [3, 9], ([1, 3], [2, 6]), [1, 3, 1, 3]
+# Which fours a place looks at, by the stride: the one before its own, its own, and with a stride of 1 the next.
+FOURS = {1: 3, 2: 2}
 CHAIN = ("Cast", "Reshape", "Unsqueeze", "Conv", "Relu")
 
 
@@ -29,13 +31,14 @@ def group_pixels(model: onnx.ModelProto) -> onnx.ModelProto:
         return model
     cast, convolution, rectifier = chain[0], chain[3], chain[4]
     weights, bias = _arrays(copy.graph, convolution)
+    stride = _settings(convolution)["strides"][0]
     constants = {
-        "stem_weights": _grouped(weights),
-        "stem_bias": np.tile(bias, 2),
+        "stem_weights": _grouped(weights, stride),
+        "stem_bias": np.tile(bias, PIXELS // stride),
         "stem_by_fours": np.array([0, 0, -1, PIXELS * COLOURS]),
         "stem_one_by_one": np.array([0, 0, -1, len(bias)]),
     }
-    nodes = _nodes(cast.input[0], rectifier.output[0])
+    nodes = _nodes(cast.input[0], rectifier.output[0], stride)
     first = list(copy.graph.node).index(cast)
     others = [node for node in copy.graph.node if node not in chain]
     kept = [each for each in copy.graph.initializer if each.name not in convolution.input]
@@ -46,15 +49,15 @@ def group_pixels(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def _nodes(pixels: str, result: str) -> list[onnx.NodeProto]:
-    node = helper.make_node
+def _nodes(pixels: str, result: str, stride: int) -> list[onnx.NodeProto]:
+    node, fours = helper.make_node, FOURS[stride]
     return [
         node("Reshape", [pixels, "stem_by_fours"], ["stem_fours"]),
         node("Transpose", ["stem_fours"], ["stem_channels"], perm=[0, 3, 1, 2]),
         node("Cast", ["stem_channels"], ["stem_pixels"], to=onnx.TensorProto.FLOAT),
         node(
             "Conv", ["stem_pixels", "stem_weights", "stem_bias"], ["stem_sums"],
-            kernel_shape=[3, 2], strides=[2, 1], pads=[1, 1, 1, 0],
+            kernel_shape=[3, fours], strides=[stride, 1], pads=[1, 1, 1, fours - 2],
         ),
         node("Relu", ["stem_sums"], ["stem_pairs"]),
         node("Transpose", ["stem_pairs"], ["stem_rows"], perm=[0, 2, 3, 1]),
@@ -63,16 +66,16 @@ def _nodes(pixels: str, result: str) -> list[onnx.NodeProto]:
     ]  # fmt: skip
 
 
-def _grouped(weights_O139: np.ndarray) -> np.ndarray:
-    """Returns weights [2 O, 12, 3, 2]: for both places of four pixels, over the four before them and the four."""
-    outputs = len(weights_O139)
+def _grouped(weights_O139: np.ndarray, stride: int) -> np.ndarray:
+    """Returns weights [places O, 12, 3, fours]: for the places of four pixels, over these four and those beside them."""
+    outputs, places, fours = len(weights_O139), PIXELS // stride, FOURS[stride]
     taps_OYXC = weights_O139.reshape(outputs, 3, 3, COLOURS)
-    grouped = np.zeros((2, outputs, 3, 2, PIXELS, COLOURS), np.float32)
-    for place in range(2):
+    grouped = np.zeros((places, outputs, 3, fours, PIXELS, COLOURS), np.float32)
+    for place in range(places):
         for tap in range(3):
-            group, pixel = divmod(PIXELS + 2 * place + tap - 1, PIXELS)
+            group, pixel = divmod(PIXELS + stride * place + tap - 1, PIXELS)
             grouped[place, :, :, group, pixel] = taps_OYXC[:, :, tap]
-    rows = grouped.reshape(2 * outputs, 3, 2, PIXELS * COLOURS)
+    rows = grouped.reshape(places * outputs, 3, fours, PIXELS * COLOURS)
     return np.ascontiguousarray(rows.transpose(0, 3, 1, 2))
 
 
@@ -81,9 +84,10 @@ def _chain(graph: onnx.GraphProto) -> list[onnx.NodeProto] | None:
     convolution = next((node for node in graph.node if node.op_type == "Conv"), None)
     if convolution is None:
         return None
-    settings = {each.name: list(each.ints) for each in convolution.attribute}
+    settings = _settings(convolution)
     weights, _ = _arrays(graph, convolution)
-    if [settings.get("strides"), settings.get("pads")] != [STRIDES, PADS] or list(weights.shape[1:]) != [1, *KERNEL]:
+    is_known = settings.get("strides") in STRIDES and settings.get("pads") == PADS
+    if not is_known or list(weights.shape[1:]) != [1, *KERNEL]:
         return None
     made_by = {name: node for node in graph.node for name in node.output}
     chain = [convolution]
@@ -92,6 +96,10 @@ def _chain(graph: onnx.GraphProto) -> list[onnx.NodeProto] | None:
     readers = [node for node in graph.node if convolution.output[0] in node.input]
     chain += readers
     return chain if tuple(node.op_type for node in chain) == CHAIN else None
+
+
+def _settings(convolution: onnx.NodeProto) -> dict[str, list[int]]:
+    return {each.name: list(each.ints) for each in convolution.attribute}
 
 
 def _arrays(graph: onnx.GraphProto, convolution: onnx.NodeProto) -> tuple[np.ndarray, np.ndarray]:

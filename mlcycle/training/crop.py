@@ -23,6 +23,8 @@ MIRRORED_POINTS = (1, 0, 2, 4, 3)
 LEAST_VISIBLE = 0.5
 # A whole photograph may be made as small as this share of the crop.
 WHOLE_PHOTO_SHARE = 0.8
+# How many of the crops around a face bring it to a size that is drawn; the others take faces at the sizes they have.
+SIZED_SHARE = 0.5
 # Between which qualities a crop is compressed once more.
 JPEG_QUALITY = (30, 90)
 
@@ -113,9 +115,12 @@ def _choose_window(
     learnt = np.flatnonzero(~photograph.ignore_N)
     if len(learnt) and random.random() < rule.on_face:
         x1, y1, x2, y2 = photograph.boxes_N4[random.choice(learnt)].astype(float)
-        face = max(1.0, math.sqrt((x2 - x1) * (y2 - y1)))
-        wanted = _log_uniform(_sizes_for(rule, crop), random)
-        zoom = float(np.clip(wanted / face, smallest, rule.zoom[1]))
+        if random.random() < SIZED_SHARE:
+            face = max(1.0, math.sqrt((x2 - x1) * (y2 - y1)))
+            wanted = _log_uniform(_sizes_for(rule, crop), random)
+            zoom = float(np.clip(wanted / face, smallest, rule.zoom[1]))
+        else:
+            zoom = _log_uniform((smallest, rule.zoom[1]), random)
         side = crop / zoom
         # The face's middle lies anywhere in the inner four fifths of the window.
         left = (x1 + x2) / 2 - side * random.uniform(0.1, 0.9)

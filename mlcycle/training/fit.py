@@ -31,7 +31,7 @@ from mlcycle.training.material import Material, gather
 from mlcycle.training.meter import Meter
 from mlcycle.training.network import FaceNetwork
 from mlcycle.training.optimisation import follow, learning_rate, make_optimizer
-from mlcycle.training.recipe import Recipe
+from mlcycle.training.recipe import Model, Recipe
 from mlcycle.training.recipe_file import dump
 from mlcycle.training.report import render_report
 from mlcycle.training.run_folder import BEST, CHECKPOINTS, ENVIRONMENT, RECIPE, REPORT, RunFolder, describe_environment
@@ -101,7 +101,7 @@ class _Run:
         self.workers, self.readers = share_processors(device, recipe.schedule.workers)
         self.precision = torch.bfloat16 if recipe.schedule.precision == "bfloat16" else torch.float32
         torch.manual_seed(recipe.seed)
-        network = FaceNetwork(recipe.model.width, recipe.model.depth, recipe.model.landmarks)
+        network = FaceNetwork(**recipe.model.model_dump())
         self.model = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.model).eval()
         self.optimizer = make_optimizer(self.model, recipe.schedule)
@@ -208,7 +208,7 @@ class _Run:
         self.model.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16):
             answers = self.model(pictures)
-        parts = losses_of(answers, on_device, recipe.model.landmarks)
+        parts = losses_of(answers, on_device, recipe.model)
         weights = recipe.losses
         loss = weights.score * parts.score + weights.box * parts.box + weights.landmarks * parts.landmarks
         if not math.isfinite(loss.item()):
@@ -346,21 +346,23 @@ def _named(parts: losses.LossParts) -> dict[str, torch.Tensor]:
     return {"score": parts.score, "box": parts.box, "landmark": parts.landmarks}
 
 
-def losses_of(answers: tuple[torch.Tensor, ...], batch: Batch, has_landmarks: bool) -> losses.LossParts:
+def losses_of(answers: tuple[torch.Tensor, ...], batch: Batch, rule: Model) -> losses.LossParts:
     """Decides which cell answers for which face, and compares the answers with the labels."""
     logits, boxes, landmarks = answers
-    cells = grids(*batch.pixels_BSS3.shape[1:3])
+    cells = grids(*batch.pixels_BSS3.shape[1:3], rule.stride)
     pairs = assign(logits.detach(), boxes.detach(), cells, batch.faces_M4, batch.picture_M)
     target = torch.zeros_like(logits, dtype=torch.float32)
     target[pairs.picture_P, pairs.cell_P] = losses.quality(pairs.iou_P)
-    counts = losses.outside_ignored(batch.ignored_I4, batch.ignored_picture_I, cells, len(logits)) | (target > 0)
+    weights_P = losses.share_alike(pairs.face_P)
+    weights = losses.outside_ignored(batch.ignored_I4, batch.ignored_picture_I, cells, len(logits)).float()
+    weights[pairs.picture_P, pairs.cell_P] = weights_P
     faces = batch.faces_M4[pairs.face_P]
     points = logits.new_zeros(())
-    if has_landmarks:
+    if rule.landmarks:
         at = landmarks[pairs.picture_P, pairs.cell_P]
         points = losses.landmark_loss(at, batch.landmarks_M52[pairs.face_P], faces)
     return losses.LossParts(
-        score=losses.score_loss(logits, target, counts),
-        box=losses.box_loss(boxes[pairs.picture_P, pairs.cell_P], faces),
+        score=losses.score_loss(logits, target, weights),
+        box=losses.box_loss(boxes[pairs.picture_P, pairs.cell_P], faces, weights_P),
         landmarks=points,
     )

@@ -19,14 +19,12 @@ from torch import Tensor, nn
 
 from mlcycle.artifact.contract import Contract
 from mlcycle.artifact.packing import pack
-from mlcycle.training.grid import STRIDES
 
 if TYPE_CHECKING:
     from mlcycle.training.network import FaceNetwork
 
 OPSET = 18
 IR_VERSION = 10
-ANSWERS = [f"answer_{stride}" for stride in STRIDES]
 # As `mlcycle.training.network` has them, which a step does not import; a test holds both together.
 LARGEST_LOGARITHM = 6.0
 POINTS = 5
@@ -70,17 +68,21 @@ DECODING = """
     parts = Constant<value_ints = {parts}>()
     {parts_out} = Split<axis = 1>(raw, parts)
     scores_by_class = Sigmoid(logits)
-    x_y_x_y = Constant<value_ints = [0, 1, 0, 1]>()
-    middles = Gather<axis = 0>(places, x_y_x_y)
-    four_strides = Constant<value_ints = [2, 2, 2, 2]>()
-    strides = Gather<axis = 0>(places, four_strides)
-    towards = Constant<value = float[4, 1] {{-1.0, -1.0, 1.0, 1.0}}>()
-    steps = Mul(strides, towards)
+    x_y = Constant<value_ints = [0, 1]>()
+    places_x_y = Gather<axis = 0>(places, x_y)
+    two_strides = Constant<value_ints = [2, 2]>()
+    strides = Gather<axis = 0>(places, two_strides)
+    shifts = Mul(shifts_in_strides, strides)
+    middles = Add(shifts, places_x_y)
     largest = Constant<value_float = {largest}>()
     bounded = Min(logarithms, largest)
     sides_in_strides = Exp(bounded)
-    sides = Mul(sides_in_strides, steps)
-    corners = Add(sides, middles)
+    half = Constant<value_float = 0.5>()
+    half_strides = Mul(strides, half)
+    half_sides = Mul(sides_in_strides, half_strides)
+    left_top = Sub(middles, half_sides)
+    right_bottom = Add(middles, half_sides)
+    corners = Concat<axis = 1>(left_top, right_bottom)
     all_boxes = Transpose<perm = [0, 2, 1]>(corners)
 """
 
@@ -171,23 +173,24 @@ def build_model(network: FaceNetwork, contract: Contract) -> bytes:
     fused = copy.deepcopy(network).cpu().float().eval()
     fused.fuse()
     fused.stem.convolution = _taking_rows(fused.stem.convolution)
-    whole = _joined(_part(PRELUDE), _export(_Raw(fused)), ["rows"])
-    whole = _joined(whole, _part(postlude_text(contract)), [*ANSWERS, "padded_size", "size"])
+    answers = [f"answer_{stride}" for stride in network.strides]
+    whole = _joined(_part(PRELUDE), _export(_Raw(fused), answers), ["rows"])
+    whole = _joined(whole, _part(postlude_text(contract, network.strides)), [*answers, "padded_size", "size"])
     onnx.checker.check_model(whole, full_check=True)
     return pack(whole, contract)
 
 
-def postlude_text(contract: Contract) -> str:
-    """Returns what follows the network, in ONNX's text form: for all grids, and this contract's rule and outputs."""
+def postlude_text(contract: Contract, strides: tuple[int, ...]) -> str:
+    """Returns what follows the network, in ONNX's text form: for these grids, and this contract's rule and outputs."""
     rule = contract.selection
-    answers = ", ".join(f"float[batch, answers, rows_{s}, columns_{s}] answer_{s}" for s in STRIDES)
+    answers = ", ".join(f"float[batch, answers, rows_{s}, columns_{s}] answer_{s}" for s in strides)
     decoding = DECODING.format(
-        grids="".join(_grid_text(stride) for stride in STRIDES),
-        raw_of_grids=", ".join(f"raw_{stride}" for stride in STRIDES),
-        places_of_grids=", ".join(f"places_{stride}" for stride in STRIDES),
+        grids="".join(_grid_text(stride) for stride in strides),
+        raw_of_grids=", ".join(f"raw_{stride}" for stride in strides),
+        places_of_grids=", ".join(f"places_{stride}" for stride in strides),
         largest=_number(LARGEST_LOGARITHM),
-        parts=[1, 4, 2 * POINTS] if contract.landmarks else [1, 4],
-        parts_out="logits, logarithms, points" if contract.landmarks else "logits, logarithms",
+        parts=[1, 2, 2, 2 * POINTS] if contract.landmarks else [1, 2, 2],
+        parts_out="logits, shifts_in_strides, logarithms" + (", points" if contract.landmarks else ""),
     )
     selection = SELECTION.format(
         max_faces=rule.max_faces, iou_threshold=_number(rule.iou_threshold), score_floor=_number(rule.score_floor)
@@ -224,7 +227,7 @@ def _taking_rows(convolution: nn.Conv2d) -> nn.Conv2d:
     return rows
 
 
-def _export(module: _Raw) -> onnx.ModelProto:
+def _export(module: _Raw, answers: list[str]) -> onnx.ModelProto:
     """Exports for any batch and any multiples of 32, and takes out what names this machine or this process."""
     batch, rows, columns = (torch.export.Dim(name, min=1, max=4096) for name in ("batch", "rows", "columns"))
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()), torch.no_grad():
@@ -236,7 +239,7 @@ def _export(module: _Raw) -> onnx.ModelProto:
             verbose=False,
             opset_version=OPSET,
             input_names=["rows"],
-            output_names=ANSWERS,
+            output_names=answers,
             dynamic_shapes=({0: batch, 2: 32 * rows, 3: 96 * columns},),
         )
     assert program is not None

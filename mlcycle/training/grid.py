@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-STRIDES = (8, 16, 32, 64, 128)
+COARSEST = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +17,18 @@ class Grid:
     start: int
 
 
-def grids(height: int, width: int) -> tuple[Grid, ...]:
-    """Returns the grids of an input of these sizes in pixels, which must be multiples of 32.
+def strides(finest: int) -> tuple[int, ...]:
+    """Returns the strides of all grids in pixels, each twice the one before, from the finest to 128."""
+    return tuple(finest << grid for grid in range((COARSEST // finest).bit_length()))
 
-    The last cells of the grids coarser than that may reach beyond the input.
+
+def grids(height: int, width: int, finest: int) -> tuple[Grid, ...]:
+    """Returns the grids of an input of these sizes in pixels, which must be multiples of 32; `finest` is a stride.
+
+    The last cells of the grids coarser than 32 may reach beyond the input.
     """
     found, start = [], 0
-    for stride in STRIDES:
+    for stride in strides(finest):
         found.append(Grid(stride, -(-height // stride), -(-width // stride), start))
         start += found[-1].rows * found[-1].columns
     return tuple(found)

@@ -34,24 +34,36 @@ def quality(iou_P: Tensor) -> Tensor:
     return iou_P.clamp(min=LEAST_IOU).sqrt()
 
 
-def score_loss(logits_BA: Tensor, target_BA: Tensor, counts_BA: Tensor) -> Tensor:
+def share_alike(face_P: Tensor) -> Tensor:
+    """Returns weights_P, 1 on average, with which each face counts the same, however many cells answer for it.
+
+    A large face has up to ten of them and a small one a single one; unweighted, large faces would be most of the loss.
+
+    Args:
+        face_P: the face that each cell answers for, an index from 0.
+    """
+    share_P = face_P.bincount()[face_P].float().reciprocal()
+    return share_P / share_P.mean()
+
+
+def score_loss(logits_BA: Tensor, target_BA: Tensor, weights_BA: Tensor) -> Tensor:
     """Quality focal loss (Li et al. 2020, "Generalized Focal Loss"): the score is to tell how good the cell's box is.
 
     Args:
         target_BA: the quality where a cell answers for a face, 0 elsewhere.
-        counts_BA: False for cells in ignored regions, which are told nothing.
+        weights_BA: how much each cell counts; 0 for cells in ignored regions, which are told nothing.
     """
     logits = logits_BA.float()
     miss = (target_BA - logits.sigmoid()).abs().square()
     each = functional.binary_cross_entropy_with_logits(logits, target_BA, reduction="none") * miss
-    return (each * counts_BA).sum() / target_BA.count_nonzero().clamp(min=1)
+    return (each * weights_BA).sum() / target_BA.count_nonzero().clamp(min=1)
 
 
-def box_loss(boxes_P4: Tensor, faces_P4: Tensor) -> Tensor:
-    """Generalised IoU loss, averaged over pairs (Rezatofighi et al. 2019)."""
+def box_loss(boxes_P4: Tensor, faces_P4: Tensor, weights_P: Tensor) -> Tensor:
+    """Generalised IoU loss (Rezatofighi et al. 2019), averaged over pairs that count `weights_P` each."""
     if not len(boxes_P4):
         return boxes_P4.sum()
-    return generalized_box_iou_loss(boxes_P4.float(), faces_P4, reduction="mean", eps=1e-6)
+    return (generalized_box_iou_loss(boxes_P4.float(), faces_P4, reduction="none", eps=1e-6) * weights_P).mean()
 
 
 def landmark_loss(landmarks_P52: Tensor, labels_P52: Tensor, faces_P4: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The network: a plain convolutional detector without anchors, on five grids of strides 8, 16, 32, 64 and 128.
+"""The network: a plain convolutional detector without anchors, on grids of strides 8 (or 4 and 8), 16, 32, 64 and 128.
 
 Every cell of a grid answers three questions about its own place: is there a face whose middle is near me (score), how
 far from me are its four sides (box), and where are its five points (landmarks). Plain 3x3 convolutions are chosen over
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from mlcycle.training.grid import STRIDES
+from mlcycle.training.grid import strides
 
 POINTS = 5
 # A cell's first guess of "face": rare, so that the many empty cells do not drown the first steps (Lin et al. 2017,
@@ -23,8 +23,10 @@ POINTS = 5
 PRIOR = 0.01
 # exp() of this many is a side of 400 strides: larger than any picture, and far from overflow.
 LARGEST_LOGARITHM = 6.0
-# How many blocks follow the one that halves the picture, at strides 4, 8, 16 and 32, for each unit of depth.
-MORE_BLOCKS = (0, 2, 1, 1)
+# From the pixels to the finest grid the picture is halved twice, or once more by the first layer.
+HALVED_TWICE = 4
+# How many blocks follow each of the four that halve the picture, for each unit of depth.
+MORE_BLOCKS = (1, 2, 1, 1)
 HEAD_BLOCKS = 2
 
 
@@ -71,19 +73,20 @@ class SharedBlock(nn.Module):
 
 
 class FaceNetwork(nn.Module):
-    """Backbone, top-down neck, two coarser grids for faces that fill a picture, and one head that all grids share.
+    """Backbone, top-down neck, coarser grids for faces that fill a picture, and one head that all grids share.
 
     Args:
         width: channels of the first layer; all others follow from it.
-        depth: blocks at strides 16 and 32; at stride 8, where small faces are found, there are twice as many.
+        depth: blocks behind each halving of the picture; on the finest grid, for small faces, there are twice as many.
         landmarks: whether there is an output for the five points.
+        stride: of the finest grid in pixels: 8, or 4, where the first layer does not halve the picture.
     """
 
-    def __init__(self, width: int, depth: int, landmarks: bool) -> None:
+    def __init__(self, width: int, depth: int, landmarks: bool, stride: int = 8) -> None:
         super().__init__()
-        self.landmarks = landmarks
+        self.landmarks, self.strides = landmarks, strides(stride)
         stages = (2 * width, 4 * width, 6 * width, 8 * width)
-        self.stem = ConvolutionBlock(3, width, stride=2)
+        self.stem = ConvolutionBlock(3, width, stride=stride // HALVED_TWICE)
         self.stages = nn.ModuleList()
         inputs = width
         for index, outputs in enumerate(stages):
@@ -94,8 +97,8 @@ class FaceNetwork(nn.Module):
         neck = 3 * width
         self.lateral = nn.ModuleList(nn.Conv2d(channels, neck, 1) for channels in stages[1:])
         self.smooth = nn.ModuleList(ConvolutionBlock(neck, neck) for _ in self.lateral)
-        self.coarser = nn.ModuleList(ConvolutionBlock(neck, neck, stride=2) for _ in STRIDES[len(self.smooth) :])
-        self.head = nn.ModuleList(SharedBlock(neck, len(STRIDES)) for _ in range(HEAD_BLOCKS))
+        self.coarser = nn.ModuleList(ConvolutionBlock(neck, neck, stride=2) for _ in self.strides[len(self.smooth) :])
+        self.head = nn.ModuleList(SharedBlock(neck, len(self.strides)) for _ in range(HEAD_BLOCKS))
         self.answer = nn.Conv2d(neck, 1 + 4 + (2 * POINTS if landmarks else 0), 1)
         self._initialise()
 
@@ -149,20 +152,21 @@ class FaceNetwork(nn.Module):
     def decode(self, answers: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Turns the head's raw maps into logits_BA, boxes_BA4 and landmarks_BAP2 in input pixels.
 
-        A cell's place is its middle; the four sides are exp(raw) strides away from it, as in Tian et al. 2019 ("FCOS"),
-        the points raw strides.
+        A cell's place is its middle. A box's middle is raw strides away from it and its sides are exp(raw) strides long,
+        as in Ge et al. 2021 ("YOLOX"); the points are raw strides away. So a face that lies between the middles of four
+        cells, as one smaller than a stride may, has a box like any other.
         """
         logits, boxes, points = [], [], []
-        for answer, stride in zip(answers, STRIDES, strict=True):
+        for answer, stride in zip(answers, self.strides, strict=True):
             raw = answer.float()
-            x, y = cell_centres(raw.shape[2], raw.shape[3], stride, raw.device)
-            left, top, right, bottom = (raw[:, 1:5].clamp(max=LARGEST_LOGARITHM).exp() * stride).unbind(1)
+            place_2RC = cell_centres(raw.shape[2], raw.shape[3], stride, raw.device)
+            middle = raw[:, 1:3] * stride + place_2RC
+            half = raw[:, 3:5].clamp(max=LARGEST_LOGARITHM).exp() * (stride / 2)
             logits.append(raw[:, 0].flatten(1))
-            boxes.append(torch.stack((x - left, y - top, x + right, y + bottom), dim=-1).flatten(1, 2))
+            boxes.append(torch.cat((middle - half, middle + half), dim=1).flatten(2).transpose(1, 2))
             if self.landmarks:
-                offsets = raw[:, 5:] * stride
-                pairs = torch.stack((x + offsets[:, 0::2], y + offsets[:, 1::2]), dim=-1)
-                points.append(pairs.permute(0, 2, 3, 1, 4).flatten(1, 2))
+                pairs = (raw[:, 5:] * stride).unflatten(1, (POINTS, 2)) + place_2RC
+                points.append(pairs.permute(0, 3, 4, 1, 2).flatten(1, 2))
         logits_BA = torch.cat(logits, dim=1)
         landmarks_BAP2 = torch.cat(points, dim=1) if self.landmarks else logits_BA.new_zeros((*logits_BA.shape, 0, 2))
         return logits_BA, torch.cat(boxes, dim=1), landmarks_BAP2
@@ -179,8 +183,8 @@ class FaceNetwork(nn.Module):
             self.stem.convolution.weight /= 255
 
 
-def cell_centres(rows: int, columns: int, stride: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Returns the middles of a grid's cells in input pixels: x_1C and y_R1, which together span all R x C of them."""
+def cell_centres(rows: int, columns: int, stride: int, device: torch.device) -> Tensor:
+    """Returns the middles of a grid's R x C cells in input pixels: place_2RC, x and y."""
     x = (torch.arange(columns, device=device, dtype=torch.float32) + 0.5) * stride
     y = (torch.arange(rows, device=device, dtype=torch.float32) + 0.5) * stride
-    return x.unsqueeze(0), y.unsqueeze(1)
+    return torch.stack((x.expand(rows, columns), y.unsqueeze(1).expand(rows, columns)))

@@ -36,7 +36,7 @@ def load_trained(run: Path) -> tuple[Recipe, FaceNetwork, checkpoint.Progress]:
     folder.must_exist()
     recipe = load_recipe(run / RECIPE)
     tensors, progress = checkpoint.load(folder.checkpoints / BEST)
-    network = FaceNetwork(recipe.model.width, recipe.model.depth, recipe.model.landmarks)
+    network = FaceNetwork(**recipe.model.model_dump())
     checkpoint.load_weights(tensors, network, "average")
     return recipe, network.eval(), progress
 

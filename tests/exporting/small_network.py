@@ -47,9 +47,13 @@ _SHAPES = {
 }
 
 
-def small_network() -> onnx.ModelProto:
-    """Returns the network with weights drawn at random, as large as initialisation makes them."""
-    model = parser.parse_model(_GRAPH)
+def small_network(stride: int = 2) -> onnx.ModelProto:
+    """Returns the network with weights drawn at random, as large as initialisation makes them.
+
+    Args:
+        stride: of the first convolution, in pixels.
+    """
+    model = parser.parse_model(_GRAPH.replace("strides = [2, 6]", f"strides = [{stride}, {3 * stride}]"))
     random = np.random.default_rng(0)
     for name, shape in _SHAPES.items():
         weights = random.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape).astype(np.float32)

@@ -11,7 +11,7 @@ from mlcycle.training.grid import grids  # noqa: E402
 
 pytestmark = pytest.mark.training
 
-GRIDS = grids(128, 128)
+GRIDS = grids(128, 128, 8)
 CELLS = sum(grid.rows * grid.columns for grid in GRIDS)
 
 

@@ -59,6 +59,17 @@ def test_mirroring_swaps_left_and_right_points(marked: dict[int, LabelledPhotogr
                 assert right[0] == pytest.approx(box[2], abs=0.01)
 
 
+def test_half_of_the_crops_around_a_face_bring_it_to_a_drawn_size(marked: dict[int, LabelledPhotograph]) -> None:
+    rule = Augment(crop=160, zoom=(0.2, 1.5), on_face=1.0, face_size=(40.0, 41.0))
+    photograph = marked[1]
+    side = np.sqrt((photograph.boxes_N4[0, 2:] - photograph.boxes_N4[0, :2]).prod())
+    assert 40 / side > 0.2
+    sizes = [np.sqrt((face[2:] - face[:2]).prod()) for n in range(200) for face in cut_file(photograph, rule, n).faces_N4]
+    drawn = sum(39.5 <= size <= 41.5 for size in sizes)
+    assert 70 <= drawn <= 130
+    assert max(sizes) > 60
+
+
 def test_small_and_cut_off_faces_are_ignored_not_background(marked: dict[int, LabelledPhotograph]) -> None:
     tiny = Augment(crop=160, zoom=(0.1, 0.1), on_face=0.0, smallest_face=60.0)
     sample = cut_file(marked[1], tiny, 0)

@@ -21,7 +21,6 @@ from torch.nn import functional  # noqa: E402
 from mlcycle.artifact.contract import LANDMARKS, Contract, Resize, Selection  # noqa: E402
 from mlcycle.training import graph, network  # noqa: E402
 from mlcycle.training.graph import build_model  # noqa: E402
-from mlcycle.training.grid import STRIDES  # noqa: E402
 from mlcycle.training.network import FaceNetwork  # noqa: E402
 from mlcycle.training.selection import select  # noqa: E402
 
@@ -30,10 +29,10 @@ pytestmark = pytest.mark.training
 RULE = Selection(score_floor=0.1, iou_threshold=0.45, max_faces=30)
 
 
-def excited_network(landmarks: bool = True) -> FaceNetwork:
+def excited_network(landmarks: bool = True, stride: int = 8) -> FaceNetwork:
     """An untrained network that is sure of much, so that there is something to select."""
     torch.manual_seed(0)
-    network = FaceNetwork(4, 1, landmarks).eval()
+    network = FaceNetwork(4, 1, landmarks, stride).eval()
     with torch.no_grad():
         network.answer.weight *= 40
         network.answer.bias[0] = -2.0
@@ -58,14 +57,21 @@ def pictures(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
 
 
+@functools.cache
+def session_of(stride: int) -> onnxruntime.InferenceSession:
+    data = build_model(excited_network(stride=stride), contract())
+    return onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+
+
 @pytest.mark.parametrize("size", [(1, 1), (33, 65), (64, 64), (97, 40)])
-def test_any_size_gives_what_torch_gives(session: onnxruntime.InferenceSession, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("stride", [8, 4])
+def test_any_size_gives_what_torch_gives(stride: int, size: tuple[int, int]) -> None:
     images = pictures(1, *size)
-    boxes, scores, landmarks = session.run(["boxes", "scores", "landmarks"], {"images": images})
+    boxes, scores, landmarks = session_of(stride).run(["boxes", "scores", "landmarks"], {"images": images})
     height, width = size
     pixels = functional.pad(torch.from_numpy(images).permute(0, 3, 1, 2).float(), (0, -width % 32, 0, -height % 32))
     with torch.no_grad():
-        answers = [each[0] for each in excited_network()(pixels)]
+        answers = [each[0] for each in excited_network(stride=stride)(pixels)]
     expected = select(*answers, size=(width, height), rule=(0.1, 0.45, 30))
     assert boxes.shape[1] == len(expected[0])
     order = np.argsort(-scores[0], kind="stable")
@@ -138,7 +144,8 @@ def test_the_graph_decodes_by_the_numbers_of_the_network() -> None:
     assert graph.POINTS == network.POINTS
 
 
-def test_eight_bits_compute_the_whole_network_between_pixels_and_answers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stride", [8, 4])
+def test_eight_bits_compute_the_whole_network_between_pixels_and_answers(tmp_path: Path, stride: int) -> None:
     import onnx
 
     from mlcycle.exporting.calibration import ranges_of
@@ -146,7 +153,8 @@ def test_eight_bits_compute_the_whole_network_between_pixels_and_answers(tmp_pat
     from mlcycle.exporting.plan import plan_of
     from mlcycle.exporting.stem import group_pixels
 
-    parent = onnx.load_model_from_string(excited_bytes())
+    excited = excited_network(stride=stride)
+    parent = onnx.load_model_from_string(build_model(excited, contract()))
     model = group_pixels(parent)
     assert model is not parent
     plan = plan_of(model)
@@ -156,8 +164,9 @@ def test_eight_bits_compute_the_whole_network_between_pixels_and_answers(tmp_pat
     options.log_severity_level = 4
     eight = onnxruntime.InferenceSession(child.SerializeToString(), options, providers=["CPUExecutionProvider"])
     optimised = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
-    assert optimised.count("Conv") == len(STRIDES)  # the answers on each grid
-    assert optimised.count("QLinearConv") == [node.op_type for node in parent.graph.node].count("Conv") - len(STRIDES)
+    assert optimised.count("Conv") == len(excited.strides)  # the answers on each grid
+    convolutions = [node.op_type for node in parent.graph.node].count("Conv")
+    assert optimised.count("QLinearConv") == convolutions - len(excited.strides)
     for images in (pictures(1, 64, 96), pictures(2, 33, 40)):
         boxes, scores, landmarks = eight.run(["boxes", "scores", "landmarks"], {"images": images})
         assert boxes.shape[:2] == scores.shape == landmarks.shape[:2]

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.training
 
 def test_cells_in_ignored_boxes_are_told_nothing() -> None:
     torch.manual_seed(1)
-    levels = grids(96, 128)
+    levels = grids(96, 128, 8)
     corner = torch.rand(12, 2) * 90
     ignored = torch.cat((corner, corner + torch.rand(12, 2) * 60), dim=1)
     picture = torch.arange(12) % 3
@@ -33,15 +33,15 @@ def test_cells_in_ignored_boxes_are_told_nothing() -> None:
 
 def test_an_ignored_cell_costs_nothing_whatever_it_says() -> None:
     target = torch.tensor([[0.8, 0.0, 0.0]])
-    counts = torch.tensor([[True, True, False]])
-    one = losses.score_loss(torch.tensor([[1.0, -2.0, -9.0]]), target, counts)
-    other = losses.score_loss(torch.tensor([[1.0, -2.0, 9.0]]), target, counts)
+    weights = torch.tensor([[1.0, 1.0, 0.0]])
+    one = losses.score_loss(torch.tensor([[1.0, -2.0, -9.0]]), target, weights)
+    other = losses.score_loss(torch.tensor([[1.0, -2.0, 9.0]]), target, weights)
     assert one == other > 0
 
 
 def test_a_score_that_equals_the_overlap_costs_nothing() -> None:
     target = torch.tensor([[0.7, 0.2]])
-    assert losses.score_loss(torch.logit(target), target, torch.ones(1, 2, dtype=torch.bool)) < 1e-6
+    assert losses.score_loss(torch.logit(target), target, torch.ones(1, 2)) < 1e-6
 
 
 def test_points_without_a_label_are_left_out() -> None:
@@ -60,4 +60,25 @@ def test_points_without_a_label_are_left_out() -> None:
 @pytest.mark.parametrize("count", [0, 3])
 def test_box_loss_is_zero_for_perfect_boxes_and_for_none(count: int) -> None:
     boxes = torch.tensor([[1.0, 2.0, 30.0, 40.0]]).repeat(count, 1)
-    assert losses.box_loss(boxes, boxes).item() == pytest.approx(0, abs=1e-6)
+    assert losses.box_loss(boxes, boxes, torch.ones(count)).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_face_counts_the_same_however_many_cells_answer_for_it() -> None:
+    face_P = torch.tensor([4, 0, 4, 4, 4, 2])
+    weights = losses.share_alike(face_P)
+    assert weights.mean().item() == pytest.approx(1)
+    totals = torch.zeros(5).index_add_(0, face_P, weights)
+    assert totals.tolist() == pytest.approx([2, 0, 2, 0, 2])
+    # Two boxes that miss for one face weigh as one that misses for another.
+    faces = torch.tensor([[0.0, 0.0, 10.0, 10.0]]).repeat(3, 1)
+    away = faces + 20
+    first_misses = torch.stack((away[0], away[1], faces[2]))
+    second_misses = torch.stack((faces[0], faces[1], away[2]))
+    weights = losses.share_alike(torch.tensor([0, 0, 1]))
+    one, other = (losses.box_loss(boxes, faces, weights) for boxes in (first_misses, second_misses))
+    assert one.item() == pytest.approx(other.item())
+    assert one.item() > 0.5
+
+
+def test_no_face_at_all_has_no_weights() -> None:
+    assert losses.share_alike(torch.zeros(0, dtype=torch.long)).shape == (0,)
