@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -54,10 +54,13 @@ class Outcome:
     photographs: list[LabelledPhotograph]
     answers: list[Answer]
 
-    def detections(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-        """Yields name, boxes_M4 and scores_M of each photograph."""
-        for photograph, answer in zip(self.photographs, self.answers, strict=True):
-            yield photograph.name, answer.boxes_M4, answer.scores_M
+    def detections(self) -> Iterator[tuple[str, tuple[Any, Any], np.ndarray, np.ndarray]]:
+        """Yields name, ids of image and category, boxes_M4 and scores_M of each photograph.
+
+        The ids are those of the COCO file that the labels come from; else photographs count from 1, and faces are 1.
+        """
+        for number, (photograph, answer) in enumerate(zip(self.photographs, self.answers, strict=True), 1):
+            yield photograph.name, photograph.coco_ids or (number, 1), answer.boxes_M4, answer.scores_M
 
 
 def evaluate(model: Path, data: Path, options: Options, started: Callable[[int], Advance]) -> Outcome:

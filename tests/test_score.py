@@ -179,6 +179,23 @@ def test_detections_are_written_as_coco_results(capsys, model, wider_face, tmp_p
     assert run([*arguments, "--overwrite"]) == 0
 
 
+def test_detections_of_a_coco_set_have_its_ids(capsys, model, wider_face, tmp_path):
+    box = {"image_id": "b/7", "category_id": 3, "bbox": [0, 0, 9, 9], "id": 1}
+    labels = {
+        "images": [{"id": "b/7", "file_name": "7.png"}],
+        "annotations": [box],
+        "categories": [{"id": 2, "name": "plate"}, {"id": 3, "name": "face"}],
+    }
+    (tmp_path / "images").mkdir()
+    picture = (wider_face / "WIDER_val" / "images" / "0--Cat" / "0_Cat_chelsea.png").read_bytes()
+    (tmp_path / "images" / "7.png").write_bytes(picture)
+    (tmp_path / "annotations.json").write_text(json.dumps(labels))
+    path = tmp_path / "found.json"
+    evaluated(capsys, model, "--data", tmp_path, "--workers", 1, "--detections", path)
+    ids = {(each["image_id"], each["category_id"], each["file_name"]) for each in json.loads(path.read_text())}
+    assert ids == {("b/7", 3, "7.png")}
+
+
 def test_an_independent_evaluation_of_the_written_detections_gives_the_same_figures(
     capsys, model, wider_face, tmp_path
 ):

@@ -36,7 +36,10 @@ def evaluate(  # noqa: PLR0913 (an option of a command is a parameter)
         Path | None, typer.Option("-o", "--output", help="Write them to this file instead.", show_default=False)
     ] = None,
     detections: Annotated[
-        Path | None, typer.Option(help="Also write all detections, as COCO results.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Also write all detections, as COCO results; with the ids of a COCO set.", show_default=False
+        ),
     ] = None,
     page: Annotated[
         Path | None,

@@ -46,7 +46,8 @@ def read_coco(path: Path, split: str) -> list[LabelledPhotograph]:
             if category is None or annotation["category_id"] == category:
                 annotations[annotation["image_id"]].append(annotation)
         root = _image_root(file, split, [image["file_name"] for image in content["images"]])
-        return [_photograph(root, image, annotations.get(image["id"], [])) for image in content["images"]]
+        told = _only_category(content) if category is None else category
+        return [_photograph(root, image, annotations.get(image["id"], []), told) for image in content["images"]]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as problem:
         what = f"lacks {problem}" if isinstance(problem, KeyError) else f"is not as it should be: {problem}"
         raise DataError(
@@ -105,6 +106,10 @@ def _face_category(content: dict[str, Any], file: Path) -> Any:
     )
 
 
+def _only_category(content: dict[str, Any]) -> Any:
+    return next((each["id"] for each in content.get("categories") or [] if "id" in each), 1)
+
+
 def _image_root(file: Path, split: str, names: list[str]) -> Path:
     """Looks for a few of the photographs instead of all: a large set on a slow disk is then read in a second."""
     stem = _split_name(file.stem)
@@ -120,7 +125,9 @@ def _image_root(file: Path, split: str, names: list[str]) -> Path:
     return roots[found.index(max(found))]
 
 
-def _photograph(root: Path, image: dict[str, Any], annotations: list[dict[str, Any]]) -> LabelledPhotograph:
+def _photograph(
+    root: Path, image: dict[str, Any], annotations: list[dict[str, Any]], category: Any
+) -> LabelledPhotograph:
     name = image["file_name"].replace("\\", "/")
     bboxes_N4 = np.array([each["bbox"] for each in annotations], np.float32).reshape(len(annotations), 4)
     ignore = [bool(each.get("iscrowd") or each.get("ignore")) for each in annotations]
@@ -131,6 +138,7 @@ def _photograph(root: Path, image: dict[str, Any], annotations: list[dict[str, A
         ignore_N=np.array(ignore, bool),
         landmarks_N52=_landmarks(annotations),
         size=_size(image),
+        coco_ids=(image["id"], category),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,7 @@ class LabelledPhotograph:
             the picture), x y in pixels; NaN where a face has none.
         group: what the set files it under (a WIDER event), or "".
         size: width, height in pixels if the labels say so, else None.
+        coco_ids: the ids of its image and of the category face in a COCO file, if it comes from one.
         scale: how much smaller the file is than the photograph that was labelled, in x and in y; boxes and landmarks
             have been made smaller with it.
     """
@@ -34,4 +36,5 @@ class LabelledPhotograph:
     landmarks_N52: np.ndarray
     group: str = ""
     size: tuple[int, int] | None = field(default=None)
+    coco_ids: tuple[Any, Any] | None = None
     scale: tuple[float, float] = (1.0, 1.0)

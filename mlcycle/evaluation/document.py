@@ -49,15 +49,16 @@ def as_json(figures: Figures) -> str:
     return json.dumps(document, indent=2, ensure_ascii=True, allow_nan=False)
 
 
-def coco_results(photographs: Iterable[tuple[str, np.ndarray, np.ndarray]]) -> str:
-    """Returns detections in COCO's form for results: a list of image_id, category_id 1, bbox (x y w h) and score.
+def coco_results(photographs: Iterable[tuple[str, tuple[Any, Any], np.ndarray, np.ndarray]]) -> str:
+    """Returns detections in COCO's form for results: image_id, category_id, bbox (x y w h) and score, with file_name.
 
-    `photographs` gives name, boxes_M4 (x1 y1 x2 y2) and scores_M of each; image_id counts them from 1, in this order,
-    and each detection has the name besides, as file_name.
+    `photographs` gives name, the ids of the image and of the category, boxes_M4 (x1 y1 x2 y2) and scores_M of each.
     """
     rows = [
-        json.dumps({"image_id": number, "file_name": name, "category_id": 1, "bbox": _x_y_w_h(box_4), "score": score})
-        for number, (name, boxes_M4, scores_M) in enumerate(photographs, 1)
+        json.dumps(
+            {"image_id": image, "file_name": name, "category_id": category, "bbox": _x_y_w_h(box_4), "score": score}
+        )
+        for name, (image, category), boxes_M4, scores_M in photographs
         for box_4, score in zip(boxes_M4.tolist(), scores_M.tolist(), strict=True)
     ]
     return "[" + ",\n".join(rows) + "]"

@@ -67,7 +67,7 @@ def _nodes(pixels: str, result: str, stride: int) -> list[onnx.NodeProto]:
 
 
 def _grouped(weights_O139: np.ndarray, stride: int) -> np.ndarray:
-    """Returns weights [places O, 12, 3, fours]: for the places of four pixels, over these four and those beside them."""
+    """Returns weights [places O, 12, 3, fours]: for the places of four pixels, over these and the fours beside them."""
     outputs, places, fours = len(weights_O139), PIXELS // stride, FOURS[stride]
     taps_OYXC = weights_O139.reshape(outputs, 3, 3, COLOURS)
     grouped = np.zeros((places, outputs, 3, fours, PIXELS, COLOURS), np.float32)

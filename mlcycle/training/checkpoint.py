@@ -114,14 +114,16 @@ def start(tensors: dict[str, Tensor], network: nn.Module, path: Path) -> None:
         DataError: they belong to a network of other sizes.
     """
     state = network.state_dict()
+    strange = {each for each in tensors if each.startswith("average.")} - {f"average.{name}" for name in state}
     for name, own in state.items():
-        given = tensors.get(f"average.{name}")
+        given = None if strange else tensors.get(f"average.{name}")
         if given is not None and name.startswith("answer.") and given.shape[1:] == own.shape[1:]:
             count = min(len(given), len(own))
             given = torch.cat((given[:count].to(own), own[count:]))
         if given is None or given.shape != own.shape:
             raise DataError(
-                f"the weights {path} are not of the recipe's network", "set model.width and model.depth to theirs"
+                f"the weights {path} are not of the recipe's network",
+                "set model.width, depth and stride to theirs; weights of an earlier mlcycle may fit none",
             )
         state[name] = given
     network.load_state_dict(state)

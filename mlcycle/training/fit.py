@@ -349,7 +349,8 @@ def _named(parts: losses.LossParts) -> dict[str, torch.Tensor]:
 def losses_of(answers: tuple[torch.Tensor, ...], batch: Batch, rule: Model) -> losses.LossParts:
     """Decides which cell answers for which face, and compares the answers with the labels."""
     logits, boxes, landmarks = answers
-    cells = grids(*batch.pixels_BSS3.shape[1:3], rule.stride)
+    height, width = batch.pixels_BSS3.shape[1:3]
+    cells = grids(height, width, rule.stride)
     pairs = assign(logits.detach(), boxes.detach(), cells, batch.faces_M4, batch.picture_M)
     target = torch.zeros_like(logits, dtype=torch.float32)
     target[pairs.picture_P, pairs.cell_P] = losses.quality(pairs.iou_P)

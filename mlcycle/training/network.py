@@ -152,9 +152,9 @@ class FaceNetwork(nn.Module):
     def decode(self, answers: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Turns the head's raw maps into logits_BA, boxes_BA4 and landmarks_BAP2 in input pixels.
 
-        A cell's place is its middle. A box's middle is raw strides away from it and its sides are exp(raw) strides long,
-        as in Ge et al. 2021 ("YOLOX"); the points are raw strides away. So a face that lies between the middles of four
-        cells, as one smaller than a stride may, has a box like any other.
+        A cell's place is its middle. A box's middle is raw strides away from it, and its sides are exp(raw) strides
+        long, as in Ge et al. 2021 ("YOLOX"); the points are raw strides away. So a face between the middles of four
+        cells, as one smaller than a stride may be, has a box like any other.
         """
         logits, boxes, points = [], [], []
         for answer, stride in zip(answers, self.strides, strict=True):

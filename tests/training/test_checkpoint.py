@@ -63,3 +63,13 @@ def test_another_network_is_refused(tmp_path: Path) -> None:
     tensors, _ = checkpoint.load(path)
     with pytest.raises(DataError, match="does not fit"):
         checkpoint.load_weights(tensors, FaceNetwork(8, 1, True), "average")
+
+
+@pytest.mark.parametrize("other", [FaceNetwork(8, 1, True), FaceNetwork(4, 2, True), FaceNetwork(4, 1, True, stride=4)])
+def test_weights_of_another_network_are_no_start(tmp_path: Path, other: FaceNetwork) -> None:
+    path = tmp_path / "weights.safetensors"
+    network = FaceNetwork(4, 1, False)
+    for kept, taken in ((network, other), (other, network)):
+        checkpoint.save_weights(path, kept)
+        with pytest.raises(DataError, match="not of the recipe's network"):
+            checkpoint.start(checkpoint.load(path)[0], taken, path)

@@ -64,7 +64,9 @@ def test_half_of_the_crops_around_a_face_bring_it_to_a_drawn_size(marked: dict[i
     photograph = marked[1]
     side = np.sqrt((photograph.boxes_N4[0, 2:] - photograph.boxes_N4[0, :2]).prod())
     assert 40 / side > 0.2
-    sizes = [np.sqrt((face[2:] - face[:2]).prod()) for n in range(200) for face in cut_file(photograph, rule, n).faces_N4]
+    sizes = [
+        np.sqrt((face[2:] - face[:2]).prod()) for n in range(200) for face in cut_file(photograph, rule, n).faces_N4
+    ]
     drawn = sum(39.5 <= size <= 41.5 for size in sizes)
     assert 70 <= drawn <= 130
     assert max(sizes) > 60
