@@ -38,7 +38,8 @@ def evaluate(  # noqa: PLR0913 (an option of a command is a parameter)
     detections: Annotated[
         Path | None,
         typer.Option(
-            help="Also write all detections, as COCO results; with the ids of a COCO set.", show_default=False
+            help="Also write all detections, as COCO results, with the ids of the set if it is in COCO's layout.",
+            show_default=False,
         ),
     ] = None,
     page: Annotated[

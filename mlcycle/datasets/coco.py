@@ -46,8 +46,8 @@ def read_coco(path: Path, split: str) -> list[LabelledPhotograph]:
             if category is None or annotation["category_id"] == category:
                 annotations[annotation["image_id"]].append(annotation)
         root = _image_root(file, split, [image["file_name"] for image in content["images"]])
-        told = _only_category(content) if category is None else category
-        return [_photograph(root, image, annotations.get(image["id"], []), told) for image in content["images"]]
+        face_id = _category_told(content) if category is None else category
+        return [_photograph(root, image, annotations.get(image["id"], []), face_id) for image in content["images"]]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as problem:
         what = f"lacks {problem}" if isinstance(problem, KeyError) else f"is not as it should be: {problem}"
         raise DataError(
@@ -106,8 +106,11 @@ def _face_category(content: dict[str, Any], file: Path) -> Any:
     )
 
 
-def _only_category(content: dict[str, Any]) -> Any:
-    return next((each["id"] for each in content.get("categories") or [] if "id" in each), 1)
+def _category_told(content: dict[str, Any]) -> Any:
+    """Returns the category of a file that has one at most: what its annotations say, else its list, else 1."""
+    said = [each["category_id"] for each in content["annotations"] if "category_id" in each]
+    listed = [each["id"] for each in content.get("categories") or [] if "id" in each]
+    return [*said, *listed, 1][0]
 
 
 def _image_root(file: Path, split: str, names: list[str]) -> Path:

@@ -24,7 +24,7 @@ class LabelledPhotograph:
             the picture), x y in pixels; NaN where a face has none.
         group: what the set files it under (a WIDER event), or "".
         size: width, height in pixels if the labels say so, else None.
-        coco_ids: the ids of its image and of the category face in a COCO file, if it comes from one.
+        coco_ids: image id and category id of faces in the COCO file that the labels come from, else None.
         scale: how much smaller the file is than the photograph that was labelled, in x and in y; boxes and landmarks
             have been made smaller with it.
     """

@@ -14,8 +14,8 @@ from onnx import helper, numpy_helper
 PIXELS, COLOURS = 4, 3
 # The only forms that are known here: 3x3 with a stride of 1 or 2, over rows of R G B R G B ...
 KERNEL, STRIDES, PADS = [3, 9], ([1, 3], [2, 6]), [1, 3, 1, 3]
-# Which fours a place looks at, by the stride: the one before its own, its own, and with a stride of 1 the next.
-FOURS = {1: 3, 2: 2}
+# How many fours a place may look at, by the stride: the one before its own, its own, and with a stride of 1 the next.
+FOURS_SEEN = {1: 3, 2: 2}
 CHAIN = ("Cast", "Reshape", "Unsqueeze", "Conv", "Relu")
 
 
@@ -50,7 +50,7 @@ def group_pixels(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _nodes(pixels: str, result: str, stride: int) -> list[onnx.NodeProto]:
-    node, fours = helper.make_node, FOURS[stride]
+    node, fours = helper.make_node, FOURS_SEEN[stride]
     return [
         node("Reshape", [pixels, "stem_by_fours"], ["stem_fours"]),
         node("Transpose", ["stem_fours"], ["stem_channels"], perm=[0, 3, 1, 2]),
@@ -59,16 +59,16 @@ def _nodes(pixels: str, result: str, stride: int) -> list[onnx.NodeProto]:
             "Conv", ["stem_pixels", "stem_weights", "stem_bias"], ["stem_sums"],
             kernel_shape=[3, fours], strides=[stride, 1], pads=[1, 1, 1, fours - 2],
         ),
-        node("Relu", ["stem_sums"], ["stem_pairs"]),
-        node("Transpose", ["stem_pairs"], ["stem_rows"], perm=[0, 2, 3, 1]),
+        node("Relu", ["stem_sums"], ["stem_places"]),
+        node("Transpose", ["stem_places"], ["stem_rows"], perm=[0, 2, 3, 1]),
         node("Reshape", ["stem_rows", "stem_one_by_one"], ["stem_single"]),
         node("Transpose", ["stem_single"], [result], perm=[0, 3, 1, 2]),
     ]  # fmt: skip
 
 
 def _grouped(weights_O139: np.ndarray, stride: int) -> np.ndarray:
-    """Returns weights [places O, 12, 3, fours]: for the places of four pixels, over these and the fours beside them."""
-    outputs, places, fours = len(weights_O139), PIXELS // stride, FOURS[stride]
+    """Returns weights [places O, 12, 3, fours]: for all places in four pixels, each over these and those beside."""
+    outputs, places, fours = len(weights_O139), PIXELS // stride, FOURS_SEEN[stride]
     taps_OYXC = weights_O139.reshape(outputs, 3, 3, COLOURS)
     grouped = np.zeros((places, outputs, 3, fours, PIXELS, COLOURS), np.float32)
     for place in range(places):

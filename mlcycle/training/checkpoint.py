@@ -102,7 +102,10 @@ def load_weights(tensors: dict[str, Tensor], network: nn.Module, which: str) -> 
     try:
         network.load_state_dict(state)
     except RuntimeError:
-        raise DataError("the checkpoint does not fit the recipe's network", "use the run's own recipe") from None
+        raise DataError(
+            "the checkpoint does not fit the recipe's network",
+            "use the run's own recipe; runs of an earlier mlcycle may fit none",
+        ) from None
 
 
 def start(tensors: dict[str, Tensor], network: nn.Module, path: Path) -> None:
@@ -111,16 +114,16 @@ def start(tensors: dict[str, Tensor], network: nn.Module, path: Path) -> None:
     The two may differ in whether they answer with landmarks: what only the network has keeps its own first values.
 
     Raises:
-        DataError: they belong to a network of other sizes.
+        DataError: they lack weights of this network, or hold others.
     """
     state = network.state_dict()
-    strange = {each for each in tensors if each.startswith("average.")} - {f"average.{name}" for name in state}
+    unknown = {each for each in tensors if each.startswith("average.")} - {f"average.{name}" for name in state}
     for name, own in state.items():
-        given = None if strange else tensors.get(f"average.{name}")
+        given = tensors.get(f"average.{name}")
         if given is not None and name.startswith("answer.") and given.shape[1:] == own.shape[1:]:
             count = min(len(given), len(own))
             given = torch.cat((given[:count].to(own), own[count:]))
-        if given is None or given.shape != own.shape:
+        if unknown or given is None or given.shape != own.shape:
             raise DataError(
                 f"the weights {path} are not of the recipe's network",
                 "set model.width, depth and stride to theirs; weights of an earlier mlcycle may fit none",

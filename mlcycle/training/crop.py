@@ -23,7 +23,7 @@ MIRRORED_POINTS = (1, 0, 2, 4, 3)
 LEAST_VISIBLE = 0.5
 # A whole photograph may be made as small as this share of the crop.
 WHOLE_PHOTO_SHARE = 0.8
-# How many of the crops around a face bring it to a size that is drawn; the others take faces at the sizes they have.
+# How many of the crops around a face bring it to a size that is drawn; the others are cut at a free scale.
 SIZED_SHARE = 0.5
 # Between which qualities a crop is compressed once more.
 JPEG_QUALITY = (30, 90)

@@ -355,15 +355,15 @@ def losses_of(answers: tuple[torch.Tensor, ...], batch: Batch, rule: Model) -> l
     target = torch.zeros_like(logits, dtype=torch.float32)
     target[pairs.picture_P, pairs.cell_P] = losses.quality(pairs.iou_P)
     weights_P = losses.share_alike(pairs.face_P)
-    weights = losses.outside_ignored(batch.ignored_I4, batch.ignored_picture_I, cells, len(logits)).float()
-    weights[pairs.picture_P, pairs.cell_P] = weights_P
+    weights_BA = losses.outside_ignored(batch.ignored_I4, batch.ignored_picture_I, cells, len(logits)).float()
+    weights_BA[pairs.picture_P, pairs.cell_P] = weights_P
     faces = batch.faces_M4[pairs.face_P]
     points = logits.new_zeros(())
     if rule.landmarks:
         at = landmarks[pairs.picture_P, pairs.cell_P]
         points = losses.landmark_loss(at, batch.landmarks_M52[pairs.face_P], faces)
     return losses.LossParts(
-        score=losses.score_loss(logits, target, weights),
+        score=losses.score_loss(logits, target, weights_BA),
         box=losses.box_loss(boxes[pairs.picture_P, pairs.cell_P], faces, weights_P),
         landmarks=points,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-COARSEST = 128
+STRIDES = (4, 8, 16, 32, 64, 128)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +18,8 @@ class Grid:
 
 
 def strides(finest: int) -> tuple[int, ...]:
-    """Returns the strides of all grids in pixels, each twice the one before, from the finest to 128."""
-    return tuple(finest << grid for grid in range((COARSEST // finest).bit_length()))
+    """Returns the strides of all grids in pixels, from the finest one's on."""
+    return STRIDES[STRIDES.index(finest) :]
 
 
 def grids(height: int, width: int, finest: int) -> tuple[Grid, ...]:

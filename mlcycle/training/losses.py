@@ -19,7 +19,7 @@ LEAST_IOU = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class LossParts:
-    """The three losses, unweighted, each a scalar tensor."""
+    """The three losses, each a scalar tensor, before the recipe weighs them."""
 
     score: Tensor
     box: Tensor
@@ -37,7 +37,8 @@ def quality(iou_P: Tensor) -> Tensor:
 def share_alike(face_P: Tensor) -> Tensor:
     """Returns weights_P, 1 on average, with which each face counts the same, however many cells answer for it.
 
-    A large face has up to ten of them and a small one a single one; unweighted, large faces would be most of the loss.
+    A large face has up to ten of them and a small one a single one; without weights, large faces would be most of the
+    score and box losses.
 
     Args:
         face_P: the face that each cell answers for, an index from 0.

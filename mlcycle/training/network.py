@@ -1,8 +1,8 @@
-"""The network: a plain convolutional detector without anchors, on grids of strides 8 (or 4 and 8), 16, 32, 64 and 128.
+"""The network: a plain convolutional detector without anchors, on grids of strides 8 to 128, or 4 to 128.
 
-Every cell of a grid answers three questions about its own place: is there a face whose middle is near me (score), how
-far from me are its four sides (box), and where are its five points (landmarks). Plain 3x3 convolutions are chosen over
-depthwise ones because a CPU runs several times their arithmetic in the same time.
+Every cell of a grid answers three questions about its own place: is there a face whose middle is near me (score), where
+is its middle and how long are its sides (box), and where are its five points (landmarks). Plain 3x3 convolutions are
+chosen over depthwise ones because a CPU runs several times their arithmetic in the same time.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ POINTS = 5
 PRIOR = 0.01
 # exp() of this many is a side of 400 strides: larger than any picture, and far from overflow.
 LARGEST_LOGARITHM = 6.0
-# From the pixels to the finest grid the picture is halved twice, or once more by the first layer.
-HALVED_TWICE = 4
-# How many blocks follow each of the four that halve the picture, for each unit of depth.
+# The two stages up to the finest grid halve the picture once each; the rest of that grid's stride is the stem's.
+STRIDE_BEHIND_STEM = 4
+# How many blocks follow the first of each of the four stages, for each unit of depth.
 MORE_BLOCKS = (1, 2, 1, 1)
 HEAD_BLOCKS = 2
 
@@ -77,7 +77,7 @@ class FaceNetwork(nn.Module):
 
     Args:
         width: channels of the first layer; all others follow from it.
-        depth: blocks behind each halving of the picture; on the finest grid, for small faces, there are twice as many.
+        depth: blocks behind the first of each of the four stages; in the stage of the finest grid twice as many.
         landmarks: whether there is an output for the five points.
         stride: of the finest grid in pixels: 8, or 4, where the first layer does not halve the picture.
     """
@@ -86,7 +86,7 @@ class FaceNetwork(nn.Module):
         super().__init__()
         self.landmarks, self.strides = landmarks, strides(stride)
         stages = (2 * width, 4 * width, 6 * width, 8 * width)
-        self.stem = ConvolutionBlock(3, width, stride=stride // HALVED_TWICE)
+        self.stem = ConvolutionBlock(3, width, stride=stride // STRIDE_BEHIND_STEM)
         self.stages = nn.ModuleList()
         inputs = width
         for index, outputs in enumerate(stages):

@@ -60,8 +60,8 @@ class Data(_Section):
 class Model(_Section):
     """The network's few dials.
 
-    `width` is the first layer's channels, `depth` counts the blocks behind each halving of the picture, and `stride` is
-    that of the finest grid in pixels: 4 instead of 8 finds smaller faces at four times the cost.
+    `width` is the first layer's channels, `depth` counts the blocks behind the first of each stage, and `stride` is
+    that of the finest grid in pixels: with 4 instead of 8 the network looks twice as closely, at four times the cost.
     """
 
     width: Annotated[int, Field(ge=4, multiple_of=4)] = 16
@@ -74,7 +74,8 @@ class Augment(_Section):
     """What a photograph goes through before the network sees it; sizes in pixels, the rest shares or strengths.
 
     `crop` is the side of the square that the network trains on. `zoom` is the range of scales at which it is cut out
-    of the photograph; `face_size` the range of sizes that a chosen face is brought to, and `on_face` how often one is.
+    of the photograph. `on_face` is how often a crop is cut around a face; half of these faces are brought to a size
+    within `face_size`, the others are cut at any scale within `zoom`.
     `large` is the share of steps that look at crops of twice the side (and at a quarter as many), for larger faces;
     `mosaic` the share of crops put together of four; `rotate` that of crops turned by up to `angle` degrees; `jpeg`
     that of crops compressed once more.

@@ -54,6 +54,25 @@ def test_of_several_categories_the_one_called_face_counts(tmp_path):
         _read(tmp_path, what)
 
 
+@pytest.mark.parametrize(
+    ("categories", "annotated", "expected"),
+    [
+        ([{"id": 1, "name": "face"}, {"id": 4, "name": "plate"}], 1, 1),
+        ([{"id": 0, "name": "head"}], 0, 0),
+        ([{"id": 5, "name": "head"}], 9, 9),  # all annotations count as faces there, whatever they say
+        ([], 0, 0),
+        ([{"id": 5, "name": "head"}], None, 5),
+        ([], None, 1),
+    ],
+)
+def test_ids_are_those_by_which_others_would_match_the_annotations(tmp_path, categories, annotated, expected):
+    what = _one(image_id=0, category_id=annotated) | {"categories": categories}
+    what["images"][0]["id"] = 0
+    if annotated is None:
+        what["annotations"] = []
+    assert _read(tmp_path, what)[0].coco_ids == (0, expected)
+
+
 def test_a_single_category_is_a_face_whatever_its_name(tmp_path):
     what = _one()
     what["categories"][0]["name"] = "head"

@@ -8,12 +8,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from mlcycle.artifact.bundled import FOLDER as BUNDLED  # noqa: E402
 from mlcycle.errors import DataError  # noqa: E402
 from mlcycle.training import checkpoint  # noqa: E402
 from mlcycle.training.checkpoint import Progress  # noqa: E402
 from mlcycle.training.network import FaceNetwork  # noqa: E402
 from mlcycle.training.optimisation import make_optimizer  # noqa: E402
 from mlcycle.training.recipe import Schedule  # noqa: E402
+from mlcycle.training.recipe_file import find, load  # noqa: E402
 
 pytestmark = pytest.mark.training
 
@@ -73,3 +75,9 @@ def test_weights_of_another_network_are_no_start(tmp_path: Path, other: FaceNetw
         checkpoint.save_weights(path, kept)
         with pytest.raises(DataError, match="not of the recipe's network"):
             checkpoint.start(checkpoint.load(path)[0], taken, path)
+
+
+@pytest.mark.parametrize("path", sorted(BUNDLED.glob("*.safetensors")), ids=lambda path: path.stem)
+def test_bundled_weights_start_the_recipe_of_their_name(path: Path) -> None:
+    recipe = load(find(path.stem))
+    checkpoint.start(checkpoint.load(path)[0], FaceNetwork(**recipe.model.model_dump()), path)

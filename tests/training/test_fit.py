@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -23,8 +24,12 @@ from filelock import FileLock  # noqa: E402
 from mlcycle.errors import DataError, DeviceError, InputError, Interrupted, TrainingDivergedError  # noqa: E402
 from mlcycle.training import checkpoint  # noqa: E402
 from mlcycle.training.device import choose_device  # noqa: E402
-from mlcycle.training.fit import fit  # noqa: E402
+from mlcycle.training.fit import fit, losses_of  # noqa: E402
+from mlcycle.training.grid import grids  # noqa: E402
+from mlcycle.training.network import FaceNetwork  # noqa: E402
+from mlcycle.training.recipe import Model  # noqa: E402
 from mlcycle.training.recipe_file import load  # noqa: E402
+from mlcycle.training.samples import Batch  # noqa: E402
 from mlcycle.training.trace import load_trained  # noqa: E402
 
 pytestmark = pytest.mark.training
@@ -298,3 +303,47 @@ def test_crops_of_both_sizes_resume_bit_by_bit(recipe_path: Path, tmp_path: Path
     (tmp_path / "half" / "checkpoints" / "step-00000006.safetensors").unlink()
     fit(recipe, tmp_path / "half", device="cpu", resume=True, quiet=True)
     assert_equal(tensors(tmp_path / "whole"), tensors(tmp_path / "half"))
+
+
+def test_a_network_with_a_finer_grid_trains_and_is_read_back(recipe_path: Path, tmp_path: Path) -> None:
+    fit(load(recipe_path, ["model.stride=4", "schedule.steps=3"]), tmp_path / "finer", device="cpu", quiet=True)
+    recipe, network, _ = load_trained(tmp_path / "finer")
+    assert recipe.model.stride == network.strides[0] == 4
+
+
+def batch_of(faces: list[list[float]], ignored: list[list[float]]) -> Batch:
+    """One black crop of 96 pixels."""
+    faces_M4, ignored_I4 = (torch.tensor(boxes).reshape(-1, 4) for boxes in (faces, ignored))
+    none = torch.full((len(faces), 5, 2), torch.nan)
+    in_first_M, in_first_I = (torch.zeros(len(boxes), dtype=torch.long) for boxes in (faces, ignored))
+    return Batch(
+        torch.zeros(1, 96, 96, 3, dtype=torch.uint8), faces_M4, none, in_first_M, ignored_I4, in_first_I, ("a",)
+    )
+
+
+@pytest.mark.parametrize("stride", [8, 4])
+def test_only_ignored_cells_that_answer_for_no_face_are_told_nothing(stride: int) -> None:
+    torch.manual_seed(0)
+    rule = Model(width=4, landmarks=True, stride=stride)
+    answers = FaceNetwork(**rule.model_dump()).eval()(torch.zeros(1, 3, 96, 96))
+    answers[0].retain_grad()
+    face = [30.0, 30.0, 50.0, 50.0]
+    parts = losses_of(answers, batch_of([face], [[0.0, 0.0, 96.0, 96.0]]), rule)
+    (parts.score + parts.box + parts.landmarks).backward()
+    finest = grids(96, 96, stride)[0]
+    gradient = answers[0].grad[0, : finest.rows * finest.columns].reshape(finest.rows, finest.columns)
+    told = gradient.nonzero() * stride + stride / 2
+    coarser = answers[0].grad[0, finest.rows * finest.columns :]
+    assert len(told) or coarser.any()
+    assert ((told > 30 - 2 * stride) & (told < 50 + 2 * stride)).all()
+    assert (answers[0].grad != 0).sum() <= 10
+
+
+def test_a_batch_without_a_face_teaches_the_background() -> None:
+    rule = Model(width=4, landmarks=True)
+    network = FaceNetwork(**rule.model_dump()).eval()
+    parts = losses_of(network(torch.zeros(1, 3, 96, 96)), batch_of([], []), rule)
+    assert parts.box.item() == parts.landmarks.item() == 0
+    assert 0 < parts.score.item() < math.inf
+    (parts.score + parts.box + parts.landmarks).backward()
+    assert all(each.grad is None or each.grad.isfinite().all() for each in network.parameters())

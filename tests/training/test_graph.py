@@ -21,6 +21,7 @@ from torch.nn import functional  # noqa: E402
 from mlcycle.artifact.contract import LANDMARKS, Contract, Resize, Selection  # noqa: E402
 from mlcycle.training import graph, network  # noqa: E402
 from mlcycle.training.graph import build_model  # noqa: E402
+from mlcycle.training.grid import grids  # noqa: E402
 from mlcycle.training.network import FaceNetwork  # noqa: E402
 from mlcycle.training.selection import select  # noqa: E402
 
@@ -44,23 +45,22 @@ def contract(landmarks: bool = True) -> Contract:
 
 
 @functools.cache
-def excited_bytes() -> bytes:
-    return build_model(excited_network(), contract())
-
-
-@pytest.fixture(scope="module")
-def session() -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(excited_bytes(), providers=["CPUExecutionProvider"])
-
-
-def pictures(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+def excited_bytes(stride: int = 8) -> bytes:
+    return build_model(excited_network(stride=stride), contract())
 
 
 @functools.cache
 def session_of(stride: int) -> onnxruntime.InferenceSession:
-    data = build_model(excited_network(stride=stride), contract())
-    return onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(excited_bytes(stride), providers=["CPUExecutionProvider"])
+
+
+@pytest.fixture(scope="module")
+def session() -> onnxruntime.InferenceSession:
+    return session_of(8)
+
+
+def pictures(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (33, 65), (64, 64), (97, 40)])
@@ -80,6 +80,33 @@ def test_any_size_gives_what_torch_gives(stride: int, size: tuple[int, int]) -> 
         assert np.abs(found - wanted.numpy()).max(initial=0) < 2e-3
     assert boxes.min(initial=0) >= 0
     assert (boxes.reshape(-1, 4) <= (width, height, width, height)).all()
+
+
+@pytest.mark.parametrize("stride", [8, 4])
+@pytest.mark.parametrize("landmarks", [True, False])
+def test_every_cell_of_every_grid_is_decoded_as_torch_decodes_it(stride: int, landmarks: bool) -> None:
+    """Nothing is left out by overlap or score here, so that coarse grids are compared as well as the finest."""
+    network = excited_network(landmarks, stride)
+    with torch.no_grad():
+        network.answer.weight *= 0.1
+        network.answer.bias[4] = 7.0  # more than a box may be high
+    all_cells = Selection(score_floor=1e-6, iou_threshold=1.0, max_faces=5000)
+    told = Contract("test", Resize(640), all_cells, {"balanced": 0.5}, LANDMARKS if landmarks else ())
+    data = build_model(network, told)
+    images = pictures(1, 64, 96)
+    found = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, {"images": images})
+    with torch.no_grad():
+        logits, boxes, points = network(torch.from_numpy(images).permute(0, 3, 1, 2).float())
+    cells = sum(grid.rows * grid.columns for grid in grids(64, 96, stride))
+    assert found[1].shape == (1, cells)
+    order = logits[0].argsort(descending=True)
+    limit = torch.tensor([96, 64, 96, 64])
+    expected = boxes[0, order].clamp(min=0).minimum(limit)
+    assert np.abs(found[1][0] - logits[0, order].sigmoid().numpy()).max() < 1e-5
+    assert np.abs(found[0][0] - expected.numpy()).max() < 2e-3
+    assert boxes[0, :, 3].max() > 64 * 10
+    if landmarks:
+        assert np.abs(found[2][0] - points[0, order].numpy()).max() < 2e-3
 
 
 def test_a_picture_answers_the_same_alone_and_in_a_batch(session: onnxruntime.InferenceSession) -> None:
@@ -154,7 +181,7 @@ def test_eight_bits_compute_the_whole_network_between_pixels_and_answers(tmp_pat
     from mlcycle.exporting.stem import group_pixels
 
     excited = excited_network(stride=stride)
-    parent = onnx.load_model_from_string(build_model(excited, contract()))
+    parent = onnx.load_model_from_string(excited_bytes(stride))
     model = group_pixels(parent)
     assert model is not parent
     plan = plan_of(model)

@@ -39,6 +39,13 @@ def test_an_ignored_cell_costs_nothing_whatever_it_says() -> None:
     assert one == other > 0
 
 
+def test_a_cell_of_twice_the_weight_costs_twice_as_much() -> None:
+    logits, target = torch.tensor([[1.0, -2.0]]), torch.tensor([[0.8, 0.0]])
+    first, second = (losses.score_loss(logits, target, torch.tensor([each])) for each in ([1.0, 0.0], [0.0, 1.0]))
+    both = losses.score_loss(logits, target, torch.tensor([[2.0, 0.5]]))
+    assert both.item() == pytest.approx(2 * first.item() + 0.5 * second.item())
+
+
 def test_a_score_that_equals_the_overlap_costs_nothing() -> None:
     target = torch.tensor([[0.7, 0.2]])
     assert losses.score_loss(torch.logit(target), target, torch.ones(1, 2)) < 1e-6
