@@ -29,7 +29,7 @@ class Record:
         model: name and sha256 of the model file.
         provider: what really ran it, e.g. "cpu".
         milliseconds: time of each stage that was reached.
-        annotated: where the annotated copy was written, or "".
+        copies: where the copies of it were written, by their kind: annotated, redacted.
     """
 
     input: str
@@ -44,7 +44,7 @@ class Record:
     model: tuple[str, str] = ("", "")
     provider: str = ""
     milliseconds: dict[str, float] = field(default_factory=dict)
-    annotated: str = ""
+    copies: dict[str, str] = field(default_factory=dict)
 
     @property
     def status(self) -> str:
@@ -63,7 +63,8 @@ class Record:
             "faces": self._faces(),
             "model": {"name": self.model[0], "sha256": self.model[1]},
             "provider": self.provider,
-            "annotated": self.annotated or None,
+            "annotated": self.copies.get("annotated"),
+            "redacted": self.copies.get("redacted"),
             "milliseconds": {stage: round(value, 3) for stage, value in self.milliseconds.items()},
         }
 

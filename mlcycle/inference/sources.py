@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlcycle.errors import InputError, UsageError
@@ -25,12 +25,12 @@ class Source:
     Attributes:
         path: where it lies.
         key: what its record is called: the name as given, or the path below the folder, with "/" on every system.
-        copy: where its annotated copy goes, if one is wanted.
+        copies: where the copies of it go that are wanted, by their kind: annotated, redacted.
     """
 
     path: Path
     key: str
-    copy: Path | None = None
+    copies: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +53,10 @@ def from_names(names: list[str]) -> list[Source]:
     return [Source(Path(name), Path(name).as_posix()) for name in names]
 
 
-def from_folder(folder: Path, without: Path | None = None) -> Folder:
+def from_folder(folder: Path, without: Sequence[Path] = ()) -> Folder:
     """Finds all photographs below a folder, by suffix; hidden files are passed over in silence, loops entered once.
 
-    `without` is a folder that is not entered: that of the annotated copies, which may lie inside.
+    `without` are folders that are not entered: those of the copies, which may lie inside.
 
     Raises:
         InputError: it is no folder, or cannot be read.
@@ -69,11 +69,9 @@ def from_folder(folder: Path, without: Path | None = None) -> Folder:
     return Folder(photographs, len(found) - len(photographs))
 
 
-def _walk(folder: Path, without: Path | None) -> Iterator[Path]:
+def _walk(folder: Path, without: Sequence[Path]) -> Iterator[Path]:
     # A link may lead to a folder above or beside; each real folder is entered once, under the first name that is met.
-    entered: set[tuple[int, int]] = set()
-    if without is not None and without.is_dir():
-        entered.add((without.stat().st_dev, without.stat().st_ino))
+    entered = {(each.stat().st_dev, each.stat().st_ino) for each in without if each.is_dir()}
     waiting = [folder]
     while waiting:
         here = waiting.pop()
