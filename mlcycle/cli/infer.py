@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from contextlib import contextmanager
@@ -76,8 +77,9 @@ RedactOption = Annotated[
     tuple[Redaction, Path] | None,
     typer.Option(
         "--redact",
-        metavar="<blur|pixelate|fill> DIR",
-        help="Write a copy of each photograph without metadata, its faces made unrecognisable; JPEGs at quality 92.",
+        metavar="WAY DIR",
+        help="Write a copy of each photograph with its faces made unrecognisable, WAY is blur, pixelate or fill, and "
+        "without metadata; JPEGs have quality 92. A lower --threshold misses fewer.",
     ),
 ]
 OverwriteOption = Annotated[
@@ -120,7 +122,18 @@ class _Wishes:
 
 @app.command()
 def image(  # noqa: PLR0913, PLR0917
-    photographs: Annotated[list[str], typer.Argument(metavar="PHOTO", help="The photographs, of any kind.")],
+    photographs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PHOTO",
+            help="Photographs of any kind; patterns, as 'in/**/*.jpg'; @FILE, a list of names; -, the bytes of one "
+            "photograph on standard input.",
+            show_default=False,
+        ),
+    ] = None,
+    stdin0: Annotated[
+        bool, typer.Option("--stdin0", help="Read names from standard input too, with a zero byte behind each.")
+    ] = False,
     model: ModelOption = None,
     format: FormatOption = None,
     out: OutOption = None,
@@ -137,14 +150,25 @@ def image(  # noqa: PLR0913, PLR0917
     One that cannot be read does not stop the others; the exit code is then 3. No face at all is no failure.
 
     Example:  mlcycle infer photo.jpg --annotate found
-    """
-    from mlcycle.errors import UsageError
-    from mlcycle.inference.sources import from_names
 
-    if all(Path(name).is_dir() for name in photographs):
-        raise UsageError(f"{photographs[0]} is a folder", f"mlcycle infer dir {photographs[0]}")
+    Example:  find . -name '*.jpg' -print0 | mlcycle infer --stdin0 --format jsonl
+    """
+    from mlcycle.errors import InputError, UsageError
+    from mlcycle.inference.sources import from_listed, from_names
+
+    names = photographs or []
+    if not names and not stdin0:
+        raise UsageError("no photograph is named", "mlcycle infer photo.jpg, or mlcycle infer dir FOLDER")
+    if names and all(Path(name).is_dir() for name in names):
+        raise UsageError(f"{names[0]} is a folder", f"mlcycle infer dir {names[0]}")
     wishes = _Wishes(model, format, out, annotate, redact, overwrite, threshold, provider, threads, max_pixels)
-    found = from_names(photographs)
+    if stdin0 and "-" in names:
+        raise UsageError("standard input holds names, or a photograph, not both", "leave out --stdin0 or -")
+    found = from_names(names, sys.stdin.buffer.read)
+    if stdin0:
+        found += from_listed(sys.stdin.buffer.read().split(b"\0"))
+    if not found:
+        raise InputError("standard input names no photograph", "write a zero byte behind each name, as find -print0")
     _infer(found, [source.path.name for source in found], wishes, faces=True)
 
 

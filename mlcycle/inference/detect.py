@@ -95,7 +95,7 @@ class Detector:
         long_side = self.contract.resize.long_side if options.long_side is None else options.long_side
         prepared.clock.start()
         try:
-            data = images.read(source.path, options.max_pixels)
+            data = images.read(source.path, options.max_pixels) if source.data is None else source.data
             prepared.clock.lap("read")
             decoded = images.decode(data, options.max_pixels)
             prepared.image, prepared.note = decoded.upright(), decoded.note

@@ -62,6 +62,6 @@ def _covered(region: Image.Image, way: Way) -> Image.Image:
 def _mask(box_4: list[float], region: tuple[int, int, int, int]) -> Image.Image:
     mask = Image.new("L", (region[2] - region[0], region[3] - region[1]))
     left, top, right, bottom = _ellipse(box_4)
-    place = (left - region[0], top - region[1], right - region[0] - 1, bottom - region[1] - 1)
-    ImageDraw.Draw(mask).ellipse((place[0], place[1], max(place[0], place[2]), max(place[1], place[3])), fill=255)
+    place = (left - region[0], top - region[1], right - region[0], bottom - region[1])
+    ImageDraw.Draw(mask).ellipse(place, fill=255)
     return mask
