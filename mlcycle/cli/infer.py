@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mlcycle.inference.detect import Detector, Options
-    from mlcycle.inference.report import Json, JsonLines, Record, Table
+    from mlcycle.inference.report import Record, Writer
     from mlcycle.inference.sources import Source
 
 app = typer.Typer(
@@ -37,6 +37,8 @@ class Format(StrEnum):
     table = "table"
     json = "json"
     jsonl = "jsonl"
+    csv = "csv"
+    coco = "coco"
 
 
 class Provider(StrEnum):
@@ -285,17 +287,17 @@ def _with_copies(sources: list[Source], names: list[str], kind: str, folder: Pat
 
 
 @contextmanager
-def _writer(wishes: _Wishes, keys: list[str], faces: bool) -> Iterator[Json | JsonLines | Table]:
+def _writer(wishes: _Wishes, keys: list[str], faces: bool) -> Iterator[Writer]:
     from mlcycle.inference import output, report
 
-    by_suffix = {".json": Format.json, ".jsonl": Format.jsonl}
+    by_suffix = {".json": Format.json, ".jsonl": Format.jsonl, ".csv": Format.csv}
     format = wishes.format or by_suffix.get(wishes.out.suffix.lower() if wishes.out else "", Format.table)
     with output.opened(wishes.out, overwrite=wishes.overwrite) as stream:
-        writer: Json | JsonLines | Table
+        writer: Writer
         if format is Format.table:
             writer = report.Table(stream, keys, faces=faces)
         else:
-            writer = report.Json(stream) if format is Format.json else report.JsonLines(stream)
+            writer = report.WRITERS[format.value](stream)
         try:
             yield writer
         finally:
