@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mlcycle.inference.detect import Detector, Options
-    from mlcycle.inference.report import Json, JsonLines, Record, Table
+    from mlcycle.inference.report import Record, Writer
     from mlcycle.inference.sources import Source
 
 app = typer.Typer(
@@ -35,6 +37,8 @@ class Format(StrEnum):
     table = "table"
     json = "json"
     jsonl = "jsonl"
+    csv = "csv"
+    coco = "coco"
 
 
 class Provider(StrEnum):
@@ -44,6 +48,12 @@ class Provider(StrEnum):
     tensorrt = "tensorrt"
     openvino = "openvino"
     coreml = "coreml"
+
+
+class Redaction(StrEnum):
+    blur = "blur"
+    pixelate = "pixelate"
+    fill = "fill"
 
 
 ModelOption = Annotated[
@@ -65,7 +75,18 @@ OutOption = Annotated[
 AnnotateOption = Annotated[
     Path | None, typer.Option("--annotate", metavar="DIR", help="Write a copy of each photograph with its faces drawn.")
 ]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Let --out and --annotate replace existing files.")]
+RedactOption = Annotated[
+    tuple[Redaction, Path] | None,
+    typer.Option(
+        "--redact",
+        metavar="WAY DIR",
+        help="Write a copy of each photograph with its faces made unrecognisable, WAY is blur, pixelate or fill, and "
+        "without metadata; JPEGs have quality 92. A lower --threshold misses fewer.",
+    ),
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Let --out, --annotate and --redact replace existing files.")
+]
 ThresholdOption = Annotated[
     float | None,
     typer.Option("--threshold", min=0, max=1, help="The least score that counts as a face; else the model file's own."),
@@ -88,20 +109,38 @@ class _Wishes:
     format: Format | None
     out: Path | None
     annotate: Path | None
+    redact: tuple[Redaction, Path] | None
     overwrite: bool
     threshold: float | None
     provider: Provider
     threads: int | None
     max_pixels: int | None
 
+    def folders(self) -> dict[str, Path]:
+        """Returns the folder of each kind of copy that is wanted."""
+        wanted = {"annotated": self.annotate, "redacted": self.redact[1] if self.redact else None}
+        return {kind: folder for kind, folder in wanted.items() if folder is not None}
+
 
 @app.command()
 def image(  # noqa: PLR0913, PLR0917
-    photographs: Annotated[list[str], typer.Argument(metavar="PHOTO", help="The photographs, of any kind.")],
+    photographs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PHOTO",
+            help="Photographs of any kind; patterns, as 'in/**/*.jpg'; @FILE, a list of names; -, the bytes of one "
+            "photograph on standard input.",
+            show_default=False,
+        ),
+    ] = None,
+    stdin0: Annotated[
+        bool, typer.Option("--stdin0", help="Read names from standard input too, with a zero byte behind each.")
+    ] = False,
     model: ModelOption = None,
     format: FormatOption = None,
     out: OutOption = None,
     annotate: AnnotateOption = None,
+    redact: RedactOption = None,
     overwrite: OverwriteOption = False,
     threshold: ThresholdOption = None,
     provider: ProviderOption = Provider.auto,
@@ -113,14 +152,25 @@ def image(  # noqa: PLR0913, PLR0917
     One that cannot be read does not stop the others; the exit code is then 3. No face at all is no failure.
 
     Example:  mlcycle infer photo.jpg --annotate found
-    """
-    from mlcycle.errors import UsageError
-    from mlcycle.inference.sources import from_names
 
-    if all(Path(name).is_dir() for name in photographs):
-        raise UsageError(f"{photographs[0]} is a folder", f"mlcycle infer dir {photographs[0]}")
-    wishes = _Wishes(model, format, out, annotate, overwrite, threshold, provider, threads, max_pixels)
-    found = from_names(photographs)
+    Example:  find . -name '*.jpg' -print0 | mlcycle infer --stdin0 --format jsonl
+    """
+    from mlcycle.errors import InputError, UsageError
+    from mlcycle.inference.sources import from_listed, from_names
+
+    names = photographs or []
+    if not names and not stdin0:
+        raise UsageError("no photograph is named", "mlcycle infer photo.jpg, or mlcycle infer dir FOLDER")
+    if names and all(Path(name).is_dir() for name in names):
+        raise UsageError(f"{names[0]} is a folder", f"mlcycle infer dir {names[0]}")
+    wishes = _Wishes(model, format, out, annotate, redact, overwrite, threshold, provider, threads, max_pixels)
+    if stdin0 and "-" in names:
+        raise UsageError("standard input holds names, or a photograph, not both", "leave out --stdin0 or -")
+    found = from_names(names, sys.stdin.buffer.read)
+    if stdin0:
+        found += from_listed(sys.stdin.buffer.read().split(b"\0"))
+    if not found:
+        raise InputError("standard input names no photograph", "write a zero byte behind each name, as find -print0")
     _infer(found, [source.path.name for source in found], wishes, faces=True)
 
 
@@ -131,6 +181,7 @@ def folder(  # noqa: PLR0913, PLR0917
     format: FormatOption = None,
     out: OutOption = None,
     annotate: AnnotateOption = None,
+    redact: RedactOption = None,
     overwrite: OverwriteOption = False,
     threshold: ThresholdOption = None,
     provider: ProviderOption = Provider.auto,
@@ -147,8 +198,8 @@ def folder(  # noqa: PLR0913, PLR0917
     from mlcycle.errors import InputError
     from mlcycle.inference.sources import from_folder
 
-    wishes = _Wishes(model, format, out, annotate, overwrite, threshold, provider, threads, max_pixels)
-    found = from_folder(folder, without=annotate)
+    wishes = _Wishes(model, format, out, annotate, redact, overwrite, threshold, provider, threads, max_pixels)
+    found = from_folder(folder, without=list(wishes.folders().values()))
     if not found.photographs:
         raise InputError(f"{folder} holds no photographs", f"{found.others} other files were passed over")
     if found.others:
@@ -159,8 +210,8 @@ def folder(  # noqa: PLR0913, PLR0917
 
 
 def _infer(sources: list[Source], names: list[str], wishes: _Wishes, *, faces: bool) -> None:
-    if wishes.annotate is not None:
-        sources = _with_copies(sources, names, wishes.annotate, wishes.overwrite)
+    for kind, folder in wishes.folders().items():
+        sources = _with_copies(sources, names, kind, folder, wishes.overwrite)
     detector = _detector(wishes)
     options = _options(wishes, detector)
     tally = _Tally()
@@ -174,7 +225,7 @@ def _infer(sources: list[Source], names: list[str], wishes: _Wishes, *, faces: b
                 tally.count(record)
                 advance()
     finally:
-        console.say(tally.sentence() + (f"; drawn in {wishes.annotate}" if tally.drawn else ""))
+        console.say("; ".join([tally.sentence(), *_where(wishes, tally)]))
     if tally.failed:
         raise typer.Exit(3)
 
@@ -207,42 +258,46 @@ def _options(wishes: _Wishes, detector: Detector) -> Options:
         threshold=wishes.threshold,
         max_pixels=wishes.max_pixels or DEFAULT.max_pixels,
         overwrite=wishes.overwrite,
+        redaction=wishes.redact[0].value if wishes.redact else DEFAULT.redaction,
     )
 
 
-def _with_copies(sources: list[Source], names: list[str], folder: Path, overwrite: bool) -> list[Source]:
-    """Gives each photograph the place of its annotated copy, and refuses at once what is known to be taken."""
+def _with_copies(sources: list[Source], names: list[str], kind: str, folder: Path, overwrite: bool) -> list[Source]:
+    """Gives each photograph the place of a copy, and refuses at once what is known to be taken."""
     from mlcycle.errors import InputError
-    from mlcycle.inference.annotate import plan
+    from mlcycle.inference.copies import plan
 
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is no folder to put annotated copies into", "name a folder with --annotate")
+        raise InputError(f"{folder} is no folder to put {kind} copies into", "name a folder")
     paths = plan(names, folder)
     originals = {source.path.resolve() for source in sources}
+    others = {each.resolve() for source in sources for each in source.copies.values()}
     for path in paths:
+        if path.resolve() in others:
+            raise InputError(f"two copies would have the name {path}", "give each kind of copy a folder of its own")
         if path.resolve() in originals:
-            raise InputError(f"the annotated copy {path} would replace the photograph itself", "choose another folder")
+            raise InputError(f"the {kind} copy {path} would replace the photograph itself", "choose another folder")
     existing = [path for path in paths if path.exists()]
     if existing and not overwrite:
         raise InputError(
-            f"of {len(paths)} annotated copies {len(existing)} exist already, for example {existing[0]}",
+            f"of {len(paths)} {kind} copies {len(existing)} exist already, for example {existing[0]}",
             "choose another folder, or say --overwrite",
         )
-    return [replace(source, copy=path) for source, path in zip(sources, paths, strict=True)]
+    return [replace(source, copies={**source.copies, kind: path}) for source, path in zip(sources, paths, strict=True)]
 
 
 @contextmanager
-def _writer(wishes: _Wishes, keys: list[str], faces: bool) -> Iterator[Json | JsonLines | Table]:
+def _writer(wishes: _Wishes, keys: list[str], faces: bool) -> Iterator[Writer]:
     from mlcycle.inference import output, report
 
-    by_suffix = {".json": Format.json, ".jsonl": Format.jsonl}
+    by_suffix = {".json": Format.json, ".jsonl": Format.jsonl, ".csv": Format.csv}
     format = wishes.format or by_suffix.get(wishes.out.suffix.lower() if wishes.out else "", Format.table)
     with output.opened(wishes.out, overwrite=wishes.overwrite) as stream:
-        writer: Json | JsonLines | Table
+        writer: Writer
         if format is Format.table:
             writer = report.Table(stream, keys, faces=faces)
         else:
-            writer = report.Json(stream) if format is Format.json else report.JsonLines(stream)
+            writer = report.WRITERS[format.value](stream)
         try:
             yield writer
         finally:
@@ -250,18 +305,24 @@ def _writer(wishes: _Wishes, keys: list[str], faces: bool) -> Iterator[Json | Js
             writer.close()
 
 
+def _where(wishes: _Wishes, tally: _Tally) -> list[str]:
+    said = {"annotated": "drawn in", "redacted": "redacted in"}
+    return [f"{said[kind]} {folder}" for kind, folder in wishes.folders().items() if tally.copies[kind]]
+
+
 class _Tally:
     """Counts for the closing line."""
 
     def __init__(self) -> None:
-        self.photographs = self.faces = self.failed = self.drawn = 0
+        self.photographs = self.faces = self.failed = 0
+        self.copies: Counter[str] = Counter()
         self._start = time.perf_counter()
 
     def count(self, record: Record) -> None:
         self.photographs += 1
         self.faces += len(record.scores_N)
         self.failed += record.error is not None
-        self.drawn += bool(record.annotated)
+        self.copies.update(record.copies.keys())
 
     def sentence(self) -> str:
         """Returns e.g. "12 photographs, 7 faces, 1 failed, 34.1 photographs a second"."""

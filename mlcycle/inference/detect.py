@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -17,6 +18,9 @@ from mlcycle.inference import images, letterbox
 from mlcycle.inference.report import Record
 from mlcycle.inference.session import Session, open_session
 from mlcycle.inference.sources import Source
+
+if TYPE_CHECKING:
+    from mlcycle.inference.redact import Way
 
 Faces = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
@@ -29,13 +33,15 @@ class Options:
         threshold: the least score that counts as a face; None takes the contract's threshold "balanced".
         long_side: the input's long side in pixels; None takes the contract's, 0 the photograph's own size.
         max_pixels: larger photographs are refused by their headers.
-        overwrite: whether annotated copies may take the place of existing files.
+        overwrite: whether copies may take the place of existing files.
+        redaction: what is done to faces in redacted copies: blur, pixelate or fill.
     """
 
     threshold: float | None = None
     long_side: int | None = None
     max_pixels: int = images.MAX_PIXELS
     overwrite: bool = False
+    redaction: Way = "blur"
 
 
 DEFAULT = Options()
@@ -89,7 +95,7 @@ class Detector:
         long_side = self.contract.resize.long_side if options.long_side is None else options.long_side
         prepared.clock.start()
         try:
-            data = images.read(source.path, options.max_pixels)
+            data = images.read(source.path, options.max_pixels) if source.data is None else source.data
             prepared.clock.lap("read")
             decoded = images.decode(data, options.max_pixels)
             prepared.image, prepared.note = decoded.upright(), decoded.note
@@ -116,7 +122,7 @@ class Detector:
         faces = select(outputs, threshold, prepared.frame)
         prepared.clock.lap("select")
         record = self._record(prepared, faces)
-        return record if prepared.source.copy is None else _annotated(record, prepared, options.overwrite)
+        return _with_copies(record, prepared, options) if prepared.source.copies else record
 
     def _record(self, prepared: _Prepared, faces: Faces | None) -> Record:
         frame = prepared.frame
@@ -163,22 +169,33 @@ def select(outputs: Faces, threshold: float, frame: letterbox.Frame) -> Faces:
     return boxes_N4, scores_1N[0][keep_N], letterbox.to_photograph(landmarks_1N52[0][keep_N], frame)
 
 
-def _annotated(record: Record, prepared: _Prepared, overwrite: bool) -> Record:
-    """Writes the photograph's annotated copy; what goes wrong with it is said in the record, beside the faces."""
+def _with_copies(record: Record, prepared: _Prepared, options: Options) -> Record:
+    """Writes the copies that are wanted of the photograph; what goes wrong is said in the record, beside the faces."""
+    from mlcycle.inference import copies
+
+    written: dict[str, str] = {}
+    for kind, path in prepared.source.copies.items():
+        try:
+            copies.save(_copy(kind, record, prepared, options), path, overwrite=options.overwrite)
+        except FileExistsError:
+            return replace(record, copies=written, error=("exists", f"its {kind} copy {path} exists already"))
+        except (OSError, MemoryError) as problem:
+            why = getattr(problem, "strerror", None) or problem or "memory is short"
+            error = ("not-written", f"its {kind} copy {path} cannot be written: {why}")
+            return replace(record, copies=written, error=error)
+        written[kind] = path.as_posix()
+    return replace(record, copies=written)
+
+
+def _copy(kind: str, record: Record, prepared: _Prepared, options: Options) -> Image.Image:
+    assert prepared.image is not None
+    if kind == "redacted":
+        from mlcycle.inference import redact
+
+        return redact.redact(prepared.image, record.boxes_N4, options.redaction)
     from mlcycle.inference import annotate  # brings fonts, which nobody else needs
 
-    path = prepared.source.copy
-    assert path is not None
-    assert prepared.image is not None
-    try:
-        drawn = annotate.draw(prepared.image, record.boxes_N4, record.scores_N, record.landmarks_N52)
-        annotate.save(drawn, path, overwrite=overwrite)
-    except FileExistsError:
-        return replace(record, error=("exists", f"its annotated copy {path} exists already"))
-    except (OSError, MemoryError) as problem:
-        why = getattr(problem, "strerror", None) or problem or "memory is short"
-        return replace(record, error=("not-written", f"its annotated copy {path} cannot be written: {why}"))
-    return replace(record, annotated=path.as_posix())
+    return annotate.draw(prepared.image, record.boxes_N4, record.scores_N, record.landmarks_N52)
 
 
 class _Clock:

@@ -86,7 +86,7 @@ def read(path: str | Path, max_pixels: int = MAX_PIXELS) -> bytes:
     """Reads a photograph's bytes; pipes, sockets and devices are refused without being opened.
 
     Raises:
-        UnreadableError: not-found, not-a-file, no-permission, empty, too-large or unreadable.
+        UnreadableError: not-found, not-a-file, no-permission, too-large or unreadable.
     """
     try:
         status = os.stat(path)  # noqa: PTH116 (a Path is not needed, and strings come in from the trace)
@@ -103,8 +103,6 @@ def read(path: str | Path, max_pixels: int = MAX_PIXELS) -> bytes:
         raise UnreadableError("no-permission", "it may not be read by this user") from None
     except (OSError, ValueError) as problem:
         raise UnreadableError("unreadable", f"it cannot be read: {getattr(problem, 'strerror', problem)}") from None
-    if not data:
-        raise UnreadableError("empty", "the file is empty")
     return data
 
 
@@ -112,8 +110,10 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
     """Decodes a photograph of any format and mode to 8-bit RGB; what is too large is refused by its header.
 
     Raises:
-        UnreadableError: not-an-image, unsupported, truncated, damaged or too-large.
+        UnreadableError: empty, not-an-image, unsupported, truncated, damaged or too-large.
     """
+    if not data:
+        raise UnreadableError("empty", "the file is empty")
     if max_pixels > MAX_PIXELS:
         Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow's own limit would come first
     try:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import glob
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlcycle.errors import InputError, UsageError
 
+STANDARD_INPUT = "-"
 SUFFIXES = frozenset(
     f".{name}"
     for name in (
@@ -24,13 +26,15 @@ class Source:
 
     Attributes:
         path: where it lies.
+        data: its bytes, if they came by themselves.
         key: what its record is called: the name as given, or the path below the folder, with "/" on every system.
-        copy: where its annotated copy goes, if one is wanted.
+        copies: where the copies of it go that are wanted, by their kind: annotated, redacted.
     """
 
     path: Path
     key: str
-    copy: Path | None = None
+    copies: Mapping[str, Path] = field(default_factory=dict)
+    data: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +45,68 @@ class Folder:
     others: int
 
 
-def from_names(names: list[str]) -> list[Source]:
+def from_names(names: Iterable[str], standard_input: Callable[[], bytes]) -> list[Source]:
     """Takes each name as a photograph, whatever its suffix; whether it can be read is found out later.
+
+    `-` is a photograph whose bytes come from standard input, `@FILE` stands for the names in a file, one a line, and
+    a name that is no file's but holds *, ? or [ for all files that it fits, ** for folders within folders.
+
+    Raises:
+        UsageError: a name is a URL, or standard input is asked for twice.
+        InputError: a list cannot be read, or names nothing.
+    """
+    sources: list[Source] = []
+    for name in names:
+        if name == STANDARD_INPUT:
+            if any(each.data is not None for each in sources):
+                raise UsageError("standard input holds one photograph, and is named twice", "name - once")
+            sources.append(Source(Path("stdin"), name, data=standard_input()))
+        elif name.startswith("@"):
+            sources += from_listed(_read_list(Path(name[1:])).split(b"\n"))
+        else:
+            sources += _named(name)
+    return sources
+
+
+def from_listed(lines: Iterable[bytes]) -> list[Source]:
+    """Takes each line as the name of a photograph, as it stands, in any encoding; empty ones are passed over.
 
     Raises:
         UsageError: a name is a URL.
     """
-    for name in names:
-        if "://" in name.split("?")[0]:
-            raise UsageError(f"{name} is a URL, and mlcycle fetches nothing", "download it first, then name the file")
-    return [Source(Path(name), Path(name).as_posix()) for name in names]
+    names = [os.fsdecode(line.rstrip(b"\r")) for line in lines]
+    return [_photograph(name) for name in names if name]
 
 
-def from_folder(folder: Path, without: Path | None = None) -> Folder:
+def _named(name: str) -> list[Source]:
+    if not glob.has_magic(name) or Path(name).exists() or "://" in name:
+        return [_photograph(name)]
+    # What fits nothing is passed on as it is, and becomes the record of a photograph that is not there.
+    found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (Path.glob takes no pattern that begins at /)
+    fitting = [each for each in found if not Path(each).is_dir()]
+    return [_photograph(each) for each in fitting or [name]]
+
+
+def _photograph(name: str) -> Source:
+    if "://" in name.split("?", maxsplit=1)[0]:
+        raise UsageError(f"{name} is a URL, and mlcycle fetches nothing", "download it first, then name the file")
+    return Source(Path(name), Path(name).as_posix())
+
+
+def _read_list(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as problem:
+        raise InputError(f"the list {path} cannot be read: {problem.strerror}", "name photographs in a file") from None
+    if not data.strip():
+        raise InputError(f"the list {path} names no photograph", "give it one name a line")
+    return data
+
+
+def from_folder(folder: Path, without: Sequence[Path] = ()) -> Folder:
     """Finds all photographs below a folder, by suffix; hidden files are passed over in silence, loops entered once.
 
-    `without` is a folder that is not entered: that of the annotated copies, which may lie inside.
+    `without` are folders that are not entered: those of the copies, which may lie inside.
 
     Raises:
         InputError: it is no folder, or cannot be read.
@@ -69,11 +119,9 @@ def from_folder(folder: Path, without: Path | None = None) -> Folder:
     return Folder(photographs, len(found) - len(photographs))
 
 
-def _walk(folder: Path, without: Path | None) -> Iterator[Path]:
+def _walk(folder: Path, without: Sequence[Path]) -> Iterator[Path]:
     # A link may lead to a folder above or beside; each real folder is entered once, under the first name that is met.
-    entered: set[tuple[int, int]] = set()
-    if without is not None and without.is_dir():
-        entered.add((without.stat().st_dev, without.stat().st_ino))
+    entered = {(each.stat().st_dev, each.stat().st_ino) for each in without if each.is_dir()}
     waiting = [folder]
     while waiting:
         here = waiting.pop()

@@ -196,7 +196,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
         expected[plug] = "not-a-file"
         for path, code in expected.items():
             with pytest.raises(UnreadableError) as caught:
-                read(path)
+                decode(read(path))
             assert caught.value.code == code, path
 
 

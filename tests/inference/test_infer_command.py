@@ -255,3 +255,47 @@ def test_streams_that_were_closed_do_not_lose_the_results(album: Path, tiny: Pat
         f"{line} >&-", shell=True, capture_output=True, text=True, env=environment(), check=False
     )
     assert "Traceback" not in data_closed.stderr
+
+
+def piped(given: bytes, *words: str | Path) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "mlcycle", "infer", *map(str, words)]
+    return subprocess.run(command, input=given, capture_output=True, check=False, env=environment())
+
+
+def test_a_photograph_is_taken_from_standard_input(album: Path, tiny: Path, tmp_path: Path) -> None:
+    words = ("-", "--model", tiny, "--format", "json", "--annotate", tmp_path / "found")
+    done = piped((album / "one.jpg").read_bytes(), *words)
+    (record,) = json.loads(done.stdout)["records"]
+    assert (done.returncode, record["input"], record["status"], len(record["faces"])) == (0, "-", "ok", 1)
+    assert [path.name for path in (tmp_path / "found").iterdir()] == ["stdin.png"]
+    done = piped(b"", "-", "--model", tiny, "--format", "json")
+    assert (done.returncode, json.loads(done.stdout)["records"][0]["error"]["code"]) == (3, "empty")
+
+
+def test_names_are_taken_from_standard_input(album: Path, tiny: Path) -> None:
+    names = b"\0".join(bytes(album / name) for name in ("none.jpg", "a\nb.jpg", "one.jpg")) + b"\0"
+    done = piped(names, "--stdin0", "--model", tiny, "--format", "jsonl")
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(Path(each["input"]).name, each["status"]) for each in records] == [
+        ("none.jpg", "empty"),
+        ("a\nb.jpg", "error"),
+        ("one.jpg", "ok"),
+    ]
+    assert done.returncode == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "words", "code", "said"),
+    [
+        (b"", (), 2, b"no photograph is named"),
+        (b"", ("--stdin0",), 3, b"names no photograph"),
+        (b"a.jpg", ("-", "--stdin0"), 2, b"not both"),
+    ],
+)
+def test_no_photograph_is_said_before_a_model_is_loaded(
+    given: bytes, words: tuple[str], code: int, said: bytes
+) -> None:
+    done = piped(given, *words)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert b"model" not in done.stderr

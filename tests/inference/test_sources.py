@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from mlcycle.errors import UsageError
-from mlcycle.inference.sources import from_folder, from_names
+from mlcycle.errors import InputError, UsageError
+from mlcycle.inference.sources import from_folder, from_listed, from_names
+
+
+def nothing() -> bytes:
+    raise AssertionError("standard input was read")
 
 
 def touch(*paths: Path) -> None:
@@ -40,11 +44,51 @@ def test_pipes_in_a_folder_are_listed_and_not_opened(tmp_path: Path) -> None:
 
 
 def test_named_files_are_taken_whatever_they_are_called() -> None:
-    assert [source.key for source in from_names(["./notes.txt", "a//b.jpg", "C:thing"])] == [
+    assert [source.key for source in from_names(["./notes.txt", "a//b.jpg", "C:thing"], nothing)] == [
         "notes.txt",
         "a/b.jpg",
         "C:thing",
     ]
     for url in ("http://host/a.jpg", "s3://bucket/a.jpg"):
         with pytest.raises(UsageError, match="is a URL"):
-            from_names([url])
+            from_names([url], nothing)
+
+
+def test_a_list_gives_its_names_in_order_and_in_any_encoding(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes(b"b.jpg\n\n a b .png\r\n\xff.jpg")
+    found = from_names(["first.jpg", f"@{tmp_path / 'list.txt'}"], nothing)
+    assert [source.key for source in found] == ["first.jpg", "b.jpg", " a b .png", os.fsdecode(b"\xff.jpg")]
+
+
+@pytest.mark.parametrize(("content", "words"), [(None, "cannot be read"), (b" \n\n", "names no photograph")])
+def test_a_list_without_names_is_refused(tmp_path: Path, content: bytes | None, words: str) -> None:
+    if content is not None:
+        (tmp_path / "list.txt").write_bytes(content)
+    with pytest.raises(InputError, match=words):
+        from_names([f"@{tmp_path / 'list.txt'}"], nothing)
+
+
+def test_a_list_may_hold_no_url() -> None:
+    with pytest.raises(UsageError, match="is a URL"):
+        from_listed([b"a.jpg", b"https://host/a.jpg"])
+
+
+def test_a_pattern_stands_for_the_files_that_fit(tmp_path: Path) -> None:
+    touch(*(tmp_path / name for name in ("a.jpg", "in/b.jpg", "in/deep/c.jpg", "d.png", "odd[1].jpg", "odd1.jpg")))
+    (tmp_path / "folder.jpg").mkdir()
+
+    def keys(pattern: str) -> list[str]:
+        found = from_names([str(tmp_path / pattern)], nothing)
+        return [source.path.relative_to(tmp_path).as_posix() for source in found]
+
+    assert keys("*.jpg") == ["a.jpg", "odd1.jpg", "odd[1].jpg"]
+    assert keys("**/?.jpg") == ["a.jpg", "in/b.jpg", "in/deep/c.jpg"]
+    assert keys("odd[1].jpg") == ["odd[1].jpg"]  # a file of that very name goes first
+    assert keys("none*.jpg") == ["none*.jpg"]
+
+
+def test_standard_input_holds_one_photograph() -> None:
+    (source,) = from_names(["-"], lambda: b"bytes")
+    assert (source.key, source.data) == ("-", b"bytes")
+    with pytest.raises(UsageError, match="named twice"):
+        from_names(["-", "-"], lambda: b"bytes")
