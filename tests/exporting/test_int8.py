@@ -42,7 +42,7 @@ def test_a_first_convolution_over_four_pixels_takes_them_as_the_bytes_they_are()
     plan = plan_of(grouped)
     assert "stem_sums" in plan.computed
     assert plan.pixels == {"stem_pixels"}
-    assert plan.source("first_relu") == "stem_pairs"
+    assert plan.source("first_relu") == "stem_places"
     whole = quantised(grouped)
     assert not [node for node in whole.graph.node if node.op_type == "Cast"]
 
