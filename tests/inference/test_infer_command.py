@@ -164,9 +164,12 @@ def test_a_signal_leaves_whole_records(number: int, code: int, tmp_path: Path, p
     command = [sys.executable, "-m", "mlcycle", "infer", "dir", tmp_path, "--model", tiny, "--format", "jsonl"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()) as run:
         assert run.stdout is not None
+        assert run.stderr is not None
         first = run.stdout.readline()
         run.send_signal(number)
-        rest, said = run.communicate(timeout=60)
+        # Not communicate(), which reads past what the stream has read ahead of the first line.
+        rest, said = run.stdout.read(), run.stderr.read()
+        run.wait(timeout=60)
     records = [json.loads(line) for line in (first + rest).splitlines()]
     assert run.returncode == code
     assert 1 <= len(records) < 3000
