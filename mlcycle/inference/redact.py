@@ -12,8 +12,9 @@ Way = Literal["blur", "pixelate", "fill"]
 # The ellipse through the corners of a box is this much longer than its sides: hair, chin and ears are within.
 AROUND = 2**0.5
 # What is left of a face: the means of so many fields across the shorter side of its ellipse, fewer than eyes, nose and
-# mouth take to be told apart. A Gaussian blur would leave a picture that can be sharpened again.
-FIELDS = 5
+# mouth take to be told apart. A Gaussian blur would leave a picture that can be sharpened again. Of 714 faces on 192
+# photographs of groups, face-nano found 11 % again with five fields, 2 % with four, 0.6 % with three.
+FIELDS = 3
 FILLING = (96, 96, 96)
 
 
@@ -21,7 +22,7 @@ def redact(image: Image.Image, boxes_N4: np.ndarray, way: Way) -> Image.Image:
     """Returns a copy of an upright RGB picture whose faces cannot be recognised.
 
     Each is covered by the ellipse through the corners of its box. Of `blur` and `pixelate` nothing is left but the
-    means of five fields across, smoothly or as squares; `fill` leaves nothing.
+    means of three fields across, smoothly or as squares; `fill` leaves nothing.
 
     Args:
         boxes_N4: x1 y1 x2 y2 in pixels of the picture.
