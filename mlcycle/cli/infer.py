@@ -273,9 +273,10 @@ def _with_copies(sources: list[Source], names: list[str], kind: str, folder: Pat
     originals = {source.path.resolve() for source in sources}
     others = {each.resolve() for source in sources for each in source.copies.values()}
     for path in paths:
-        if path.resolve() in others:
+        real = path.resolve()
+        if real in others:
             raise InputError(f"two copies would have the name {path}", "give each kind of copy a folder of its own")
-        if path.resolve() in originals:
+        if real in originals:
             raise InputError(f"the {kind} copy {path} would replace the photograph itself", "choose another folder")
     existing = [path for path in paths if path.exists()]
     if existing and not overwrite:

@@ -108,9 +108,8 @@ def _face_category(content: dict[str, Any], file: Path) -> Any:
 
 def _category_told(content: dict[str, Any]) -> Any:
     """Returns the category of a file that has one at most: what its annotations say, else its list, else 1."""
-    said = [each["category_id"] for each in content["annotations"] if "category_id" in each]
-    listed = [each["id"] for each in content.get("categories") or [] if "id" in each]
-    return [*said, *listed, 1][0]
+    listed = next((each["id"] for each in content.get("categories") or [] if "id" in each), 1)
+    return next((each["category_id"] for each in content["annotations"] if "category_id" in each), listed)
 
 
 def _image_root(file: Path, split: str, names: list[str]) -> Path:

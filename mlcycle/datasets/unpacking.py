@@ -51,6 +51,7 @@ def unpack(
             (temporary / name).replace(folder / name)
         return len(chosen)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as problem:
+        # The last two are what zipfile raises on a compression that it does not know, and on an encrypted file.
         raise InputError(f"{archive} cannot be unpacked: {problem}", f"remove {archive} and fetch it again") from None
     except OSError as problem:
         raise InputError(f"{folder} cannot be written: {problem.strerror or problem}", "is the disk full?") from None

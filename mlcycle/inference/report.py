@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TextIO
@@ -132,6 +129,8 @@ class Csv:
     """Writes a row for each face; a photograph without one, or with an error, has one row with no face in it."""
 
     def __init__(self, stream: TextIO) -> None:
+        import csv  # each format brings what it alone needs: every start would pay for it
+
         self._writer = csv.writer(stream, lineterminator="\n")
         self._head: list[str] = []
 
@@ -160,6 +159,8 @@ class Coco:
     """Writes one COCO document: photographs as they come, faces behind them, kept in a temporary file until then."""
 
     def __init__(self, stream: TextIO) -> None:
+        import tempfile
+
         self._stream = stream
         self._annotations = tempfile.TemporaryFile("w+", encoding="ascii")  # noqa: SIM115 (closed in close)
         self._images = self._faces = 0
@@ -188,6 +189,8 @@ class Coco:
 
     def close(self) -> None:
         """Ends the document; what was written so far is whole."""
+        import shutil
+
         category: dict[str, Any] = {"id": 1, "name": "face"} | ({"keypoints": self._names} if self._names else {})
         self._stream.write("" if self._images else '{"images": [')
         self._stream.write(f'\n],\n"categories": [{json.dumps(category)}],\n"annotations": [\n')

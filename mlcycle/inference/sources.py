@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -79,8 +78,10 @@ def from_listed(lines: Iterable[bytes]) -> list[Source]:
 
 
 def _named(name: str) -> list[Source]:
-    if not glob.has_magic(name) or Path(name).exists() or "://" in name:
+    if not any(each in name for each in "*?[") or Path(name).exists() or "://" in name:
         return [_photograph(name)]
+    import glob
+
     # What fits nothing is passed on as it is, and becomes the record of a photograph that is not there.
     found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (Path.glob takes no pattern that begins at /)
     fitting = [each for each in found if not Path(each).is_dir()]
