@@ -6,8 +6,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,12 +14,28 @@ import typer
 
 from mlcycle.cli import console
 from mlcycle.cli.group import default_group
+from mlcycle.cli.infer_options import (
+    AnnotateOption,
+    Format,
+    FormatOption,
+    MaxPixelsOption,
+    ModelOption,
+    OutOption,
+    OverwriteOption,
+    Provider,
+    ProviderOption,
+    RedactOption,
+    ThreadsOption,
+    ThresholdOption,
+    Wishes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mlcycle.inference.detect import Detector, Options
-    from mlcycle.inference.report import Record, Writer
+    from mlcycle.inference.record import Record
+    from mlcycle.inference.report import Writer
     from mlcycle.inference.sources import Source
 
 app = typer.Typer(
@@ -31,95 +46,6 @@ app = typer.Typer(
 Example:  mlcycle infer photo.jpg
 """,
 )
-
-
-class Format(StrEnum):
-    table = "table"
-    json = "json"
-    jsonl = "jsonl"
-    csv = "csv"
-    coco = "coco"
-
-
-class Provider(StrEnum):
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-    tensorrt = "tensorrt"
-    openvino = "openvino"
-    coreml = "coreml"
-
-
-class Redaction(StrEnum):
-    blur = "blur"
-    pixelate = "pixelate"
-    fill = "fill"
-
-
-ModelOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--model",
-        metavar="FILE",
-        help="The model file, or the name of one that comes with mlcycle. Else $MLCYCLE_MODEL, else the newest in "
-        "./models, else face-nano.",
-    ),
-]
-FormatOption = Annotated[
-    Format | None,
-    typer.Option("--format", help="How to write results; else table, or what --out ends in."),
-]
-OutOption = Annotated[
-    Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the results to this file instead of stdout.")
-]
-AnnotateOption = Annotated[
-    Path | None, typer.Option("--annotate", metavar="DIR", help="Write a copy of each photograph with its faces drawn.")
-]
-RedactOption = Annotated[
-    tuple[Redaction, Path] | None,
-    typer.Option(
-        "--redact",
-        metavar="WAY DIR",
-        help="Write a copy of each photograph with its faces made unrecognisable, WAY is blur, pixelate or fill, and "
-        "without metadata; JPEGs have quality 92. A lower --threshold misses fewer.",
-    ),
-]
-OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", help="Let --out, --annotate and --redact replace existing files.")
-]
-ThresholdOption = Annotated[
-    float | None,
-    typer.Option("--threshold", min=0, max=1, help="The least score that counts as a face; else the model file's own."),
-]
-ProviderOption = Annotated[Provider, typer.Option("--provider", help="What runs the model; auto says what it took.")]
-ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Threads that run the model; else as many as there are cores.")
-]
-MaxPixelsOption = Annotated[
-    int | None,
-    typer.Option("--max-pixels", min=1, help="Refuse photographs with more pixels by their header; else 178,956,970."),
-]
-
-
-@dataclass(frozen=True, slots=True)
-class _Wishes:
-    """The options that both commands share, as given."""
-
-    model: Path | None
-    format: Format | None
-    out: Path | None
-    annotate: Path | None
-    redact: tuple[Redaction, Path] | None
-    overwrite: bool
-    threshold: float | None
-    provider: Provider
-    threads: int | None
-    max_pixels: int | None
-
-    def folders(self) -> dict[str, Path]:
-        """Returns the folder of each kind of copy that is wanted."""
-        wanted = {"annotated": self.annotate, "redacted": self.redact[1] if self.redact else None}
-        return {kind: folder for kind, folder in wanted.items() if folder is not None}
 
 
 @app.command()
@@ -163,7 +89,7 @@ def image(  # noqa: PLR0913, PLR0917
         raise UsageError("no photograph is named", "mlcycle infer photo.jpg, or mlcycle infer dir FOLDER")
     if names and all(Path(name).is_dir() for name in names):
         raise UsageError(f"{names[0]} is a folder", f"mlcycle infer dir {names[0]}")
-    wishes = _Wishes(model, format, out, annotate, redact, overwrite, threshold, provider, threads, max_pixels)
+    wishes = Wishes(model, format, out, annotate, redact, overwrite, threshold, provider, threads, max_pixels)
     if stdin0 and "-" in names:
         raise UsageError("standard input holds names, or a photograph, not both", "leave out --stdin0 or -")
     found = from_names(names, sys.stdin.buffer.read)
@@ -198,7 +124,7 @@ def folder(  # noqa: PLR0913, PLR0917
     from mlcycle.errors import InputError
     from mlcycle.inference.sources import from_folder
 
-    wishes = _Wishes(model, format, out, annotate, redact, overwrite, threshold, provider, threads, max_pixels)
+    wishes = Wishes(model, format, out, annotate, redact, overwrite, threshold, provider, threads, max_pixels)
     found = from_folder(folder, without=list(wishes.folders().values()))
     if not found.photographs:
         raise InputError(f"{folder} holds no photographs", f"{found.others} other files were passed over")
@@ -209,7 +135,7 @@ def folder(  # noqa: PLR0913, PLR0917
     _infer(found.photographs, [source.key for source in found.photographs], wishes, faces=False)
 
 
-def _infer(sources: list[Source], names: list[str], wishes: _Wishes, *, faces: bool) -> None:
+def _infer(sources: list[Source], names: list[str], wishes: Wishes, *, faces: bool) -> None:
     for kind, folder in wishes.folders().items():
         sources = _with_copies(sources, names, kind, folder, wishes.overwrite)
     detector = _detector(wishes)
@@ -230,7 +156,7 @@ def _infer(sources: list[Source], names: list[str], wishes: _Wishes, *, faces: b
         raise typer.Exit(3)
 
 
-def _detector(wishes: _Wishes) -> Detector:
+def _detector(wishes: Wishes) -> Detector:
     from mlcycle.inference.models import find_model
 
     path, how = find_model(wishes.model)
@@ -247,7 +173,7 @@ def _detector(wishes: _Wishes) -> Detector:
     return detector
 
 
-def _options(wishes: _Wishes, detector: Detector) -> Options:
+def _options(wishes: Wishes, detector: Detector) -> Options:
     from mlcycle.inference.detect import DEFAULT
 
     floor = detector.contract.selection.score_floor
@@ -288,7 +214,7 @@ def _with_copies(sources: list[Source], names: list[str], kind: str, folder: Pat
 
 
 @contextmanager
-def _writer(wishes: _Wishes, keys: list[str], faces: bool) -> Iterator[Writer]:
+def _writer(wishes: Wishes, keys: list[str], faces: bool) -> Iterator[Writer]:
     from mlcycle.inference import output, report
 
     by_suffix = {".json": Format.json, ".jsonl": Format.jsonl, ".csv": Format.csv}
@@ -306,7 +232,7 @@ def _writer(wishes: _Wishes, keys: list[str], faces: bool) -> Iterator[Writer]:
             writer.close()
 
 
-def _where(wishes: _Wishes, tally: _Tally) -> list[str]:
+def _where(wishes: Wishes, tally: _Tally) -> list[str]:
     said = {"annotated": "drawn in", "redacted": "redacted in"}
     return [f"{said[kind]} {folder}" for kind, folder in wishes.folders().items() if tally.copies[kind]]
 

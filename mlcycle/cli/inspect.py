@@ -83,7 +83,7 @@ def _facts(sealed: SealedBytes, contract: Contract) -> dict[str, Any]:
 
 def _table(facts: dict[str, Any]) -> str:
     """Returns the facts as two columns; what stands inside something is named with a dot: resize.long_side."""
-    from mlcycle.inference.report import printable
+    from mlcycle.inference.record import printable
 
     contract = dict(facts["contract"])
     training = contract.pop("training")

@@ -11,7 +11,7 @@ import numpy as np
 from mlcycle.errors import GateError
 from mlcycle.evaluation import matching
 from mlcycle.inference.detect import Detector, load_detector
-from mlcycle.inference.report import Record
+from mlcycle.inference.record import Record
 
 # Of the faces that either finds, this share must be found by the other, by this overlap, and their scores may be so far
 # apart in the mean.

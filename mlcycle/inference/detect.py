@@ -15,7 +15,7 @@ from PIL import Image
 from mlcycle.artifact.contract import Contract
 from mlcycle.artifact.seal import read_sealed
 from mlcycle.inference import images, letterbox
-from mlcycle.inference.report import Record
+from mlcycle.inference.record import Record
 from mlcycle.inference.session import Session, open_session
 from mlcycle.inference.sources import Source
 

@@ -1,85 +1,14 @@
-"""One record per photograph, and the ways to write it down: JSON for programs, a table for people."""
+"""The ways to write records down: JSON for programs, rows for tables, lines for people."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Protocol, TextIO
 
-import numpy as np
+from mlcycle.inference.record import SCHEMA_VERSION, Record, line, printable, readable, verdict
 
-SCHEMA_VERSION = 1
 CSV_COLUMNS = ("input", "status", "error", "width", "height", "face", "x1", "y1", "x2", "y2", "score")
-STAGES = ("read", "decode", "resize", "run", "select")
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What is known of one photograph after `infer`.
-
-    Attributes:
-        input: the photograph's key: its path as given, or below the folder that was given.
-        boxes_N4: float32, x1 y1 x2 y2 in pixels of the upright photograph, best first.
-        scores_N: float32, 0 to 1.
-        landmarks_N52: float32, x y in pixels of the upright photograph, or None for a model without landmarks.
-        landmark_names: the five points in order, or ().
-        width, height: of the upright photograph in pixels; 0 when it could not be read.
-        note: what a reader should know, e.g. "first of 12 frames", or "".
-        error: a stable code and a sentence, or None. Faces beside an error were found, but a copy was not written.
-        model: name and sha256 of the model file.
-        provider: what really ran it, e.g. "cpu".
-        milliseconds: time of each stage that was reached.
-        copies: where the copies of it were written, by their kind: annotated, redacted.
-    """
-
-    input: str
-    boxes_N4: np.ndarray = field(default_factory=lambda: np.zeros((0, 4), np.float32))
-    scores_N: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
-    landmarks_N52: np.ndarray | None = None
-    landmark_names: tuple[str, ...] = ()
-    width: int = 0
-    height: int = 0
-    note: str = ""
-    error: tuple[str, str] | None = None
-    model: tuple[str, str] = ("", "")
-    provider: str = ""
-    milliseconds: dict[str, float] = field(default_factory=dict)
-    copies: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def status(self) -> str:
-        """Returns "error", "empty" (read, and no face in it) or "ok"."""
-        return "error" if self.error else "ok" if len(self.scores_N) else "empty"
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns the record as JSON has it: boxes to 0.01 pixel, scores to six digits."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "input": self.input,
-            "status": self.status,
-            "error": {"code": self.error[0], "message": self.error[1]} if self.error else None,
-            "image": {"width": self.width, "height": self.height} if self.width else None,
-            "note": self.note,
-            "faces": self.faces(),
-            "model": {"name": self.model[0], "sha256": self.model[1]},
-            "provider": self.provider,
-            "annotated": self.copies.get("annotated"),
-            "redacted": self.copies.get("redacted"),
-            "milliseconds": {stage: round(value, 3) for stage, value in self.milliseconds.items()},
-        }
-
-    def faces(self) -> list[dict[str, Any]]:
-        """Returns box, score and, if the model gives any, landmarks by name, of each face, as JSON has them."""
-        faces: list[dict[str, Any]] = []
-        for row, (box_4, score) in enumerate(zip(self.boxes_N4, self.scores_N, strict=True)):
-            face: dict[str, Any] = {"box": _rounded(box_4), "score": round(float(score), 6)}
-            if self.landmarks_N52 is not None:
-                points = (_rounded(point_2) for point_2 in self.landmarks_N52[row])
-                face["landmarks"] = dict(zip(self.landmark_names, points, strict=True))
-            faces.append(face)
-        return faces
 
 
 class Writer(Protocol):
@@ -88,11 +17,6 @@ class Writer(Protocol):
     def write(self, record: Record) -> None: ...
 
     def close(self) -> None: ...
-
-
-def line(record: Record) -> str:
-    """Returns a record as one line of JSON, in ASCII, so that a name in any encoding survives any terminal or pipe."""
-    return json.dumps(record.as_dict(), ensure_ascii=True, allow_nan=False)
 
 
 class JsonLines:
@@ -223,33 +147,8 @@ class Table:
 WRITERS: dict[str, Callable[[TextIO], Writer]] = {"json": Json, "jsonl": JsonLines, "csv": Csv, "coco": Coco}
 
 
-def verdict(record: Record) -> str:
-    """Returns the sentence that a person reads."""
-    count = len(record.scores_N)
-    said = "No face." if not count else "That's a face." if count == 1 else f"Those are {count} faces."
-    if record.error:
-        why = printable(record.error[1])
-        said = f"{said} But {why}." if record.width else f"Unreadable: {why}."
-    return f"{said} ({record.note})" if record.note else said
-
-
-def readable(text: str) -> str:
-    """Returns a name in UTF-8: what is none of it becomes an escape, as \\xff."""
-    return os.fsencode(text).decode("utf-8", "backslashreplace")
-
-
-def printable(text: str) -> str:
-    """Returns a name as a terminal may show it: what is no printable character becomes an escape, as \\n or \\xff."""
-    text = readable(text)
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
-
-
 def _face_lines(record: Record) -> str:
     lines = [f"{'score':>10} {'x1':>8} {'y1':>8} {'x2':>8} {'y2':>8}"]
     for box_4, score in zip(record.boxes_N4.tolist(), record.scores_N.tolist(), strict=True):
         lines.append(f"{score:>10.3f} " + " ".join(f"{value:>8.1f}" for value in box_4))
     return "\n".join(lines) + "\n"
-
-
-def _rounded(values_N: np.ndarray) -> list[float]:
-    return [round(float(value), 2) for value in values_N]

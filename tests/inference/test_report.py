@@ -10,7 +10,8 @@ import os
 import numpy as np
 import pytest
 
-from mlcycle.inference.report import WRITERS, Record
+from mlcycle.inference.record import Record
+from mlcycle.inference.report import WRITERS
 
 NAMES = ("left_eye", "right_eye", "nose", "left_mouth_corner", "right_mouth_corner")
 ODD = os.fsdecode(b'a,"b"\n\xff.jpg')

@@ -1,0 +1,99 @@
+"""What can be asked of `mlcycle infer`: the options that its commands share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Format(StrEnum):
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+    coco = "coco"
+
+
+class Provider(StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    tensorrt = "tensorrt"
+    openvino = "openvino"
+    coreml = "coreml"
+
+
+class Redaction(StrEnum):
+    blur = "blur"
+    pixelate = "pixelate"
+    fill = "fill"
+
+
+ModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--model",
+        metavar="FILE",
+        help="The model file, or the name of one that comes with mlcycle. Else $MLCYCLE_MODEL, else the newest in "
+        "./models, else face-nano.",
+    ),
+]
+FormatOption = Annotated[
+    Format | None,
+    typer.Option("--format", help="How to write results; else table, or what --out ends in."),
+]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the results to this file instead of stdout.")
+]
+AnnotateOption = Annotated[
+    Path | None, typer.Option("--annotate", metavar="DIR", help="Write a copy of each photograph with its faces drawn.")
+]
+RedactOption = Annotated[
+    tuple[Redaction, Path] | None,
+    typer.Option(
+        "--redact",
+        metavar="WAY DIR",
+        help="Write a copy of each photograph with its faces made unrecognisable, WAY is blur, pixelate or fill, and "
+        "without metadata; JPEGs have quality 92. A lower --threshold misses fewer.",
+    ),
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Let --out, --annotate and --redact replace existing files.")
+]
+ThresholdOption = Annotated[
+    float | None,
+    typer.Option("--threshold", min=0, max=1, help="The least score that counts as a face; else the model file's own."),
+]
+ProviderOption = Annotated[Provider, typer.Option("--provider", help="What runs the model; auto says what it took.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Threads that run the model; else as many as there are cores.")
+]
+MaxPixelsOption = Annotated[
+    int | None,
+    typer.Option("--max-pixels", min=1, help="Refuse photographs with more pixels by their header; else 178,956,970."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """The options that both commands share, as given."""
+
+    model: Path | None
+    format: Format | None
+    out: Path | None
+    annotate: Path | None
+    redact: tuple[Redaction, Path] | None
+    overwrite: bool
+    threshold: float | None
+    provider: Provider
+    threads: int | None
+    max_pixels: int | None
+
+    def folders(self) -> dict[str, Path]:
+        """Returns the folder of each kind of copy that is wanted."""
+        wanted = {"annotated": self.annotate, "redacted": self.redact[1] if self.redact else None}
+        return {kind: folder for kind, folder in wanted.items() if folder is not None}

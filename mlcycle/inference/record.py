@@ -1,0 +1,134 @@
+"""What is known of one photograph after `infer`, as data and as a sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which of the pictures of a file is meant: a page of a TIFF, or a frame of a video.
+
+    Attributes:
+        kind: "page" or "frame".
+        number: from 1 on.
+        count: how many there are, where that is known.
+        seconds: since the beginning of the video, for a frame.
+    """
+
+    kind: str
+    number: int
+    count: int | None = None
+    seconds: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns what is known of it, as JSON has it."""
+        known = {"kind": self.kind, "number": self.number, "count": self.count, "seconds": self.seconds}
+        return {key: value for key, value in known.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is known of one photograph after `infer`.
+
+    Attributes:
+        input: the photograph's key: its path as given, or below the folder that was given.
+        boxes_N4: float32, x1 y1 x2 y2 in pixels of the upright photograph, best first.
+        scores_N: float32, 0 to 1.
+        landmarks_N52: float32, x y in pixels of the upright photograph, or None for a model without landmarks.
+        landmark_names: the five points in order, or ().
+        part: which of the file's pictures it is, where each is a picture of its own; None of a plain photograph.
+        width, height: of the upright photograph in pixels; 0 when it could not be read.
+        note: what a reader should know, e.g. "first of 12 frames", or "".
+        error: a stable code and a sentence, or None. Faces beside an error were found, but a copy was not written.
+        model: name and sha256 of the model file.
+        provider: what really ran it, e.g. "cpu".
+        milliseconds: time of each stage that was reached.
+        copies: where the copies of it were written, by their kind: annotated, redacted.
+    """
+
+    input: str
+    boxes_N4: np.ndarray = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    scores_N: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    landmarks_N52: np.ndarray | None = None
+    landmark_names: tuple[str, ...] = ()
+    width: int = 0
+    height: int = 0
+    part: Part | None = None
+    note: str = ""
+    error: tuple[str, str] | None = None
+    model: tuple[str, str] = ("", "")
+    provider: str = ""
+    milliseconds: dict[str, float] = field(default_factory=dict)
+    copies: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def status(self) -> str:
+        """Returns "error", "empty" (read, and no face in it) or "ok"."""
+        return "error" if self.error else "ok" if len(self.scores_N) else "empty"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the record as JSON has it: boxes to 0.01 pixel, scores to six digits."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "input": self.input,
+            "part": self.part.as_dict() if self.part else None,
+            "status": self.status,
+            "error": {"code": self.error[0], "message": self.error[1]} if self.error else None,
+            "image": {"width": self.width, "height": self.height} if self.width else None,
+            "note": self.note,
+            "faces": self.faces(),
+            "model": {"name": self.model[0], "sha256": self.model[1]},
+            "provider": self.provider,
+            "annotated": self.copies.get("annotated"),
+            "redacted": self.copies.get("redacted"),
+            "milliseconds": {stage: round(value, 3) for stage, value in self.milliseconds.items()},
+        }
+
+    def faces(self) -> list[dict[str, Any]]:
+        """Returns box, score and, if the model gives any, landmarks by name, of each face, as JSON has them."""
+        faces: list[dict[str, Any]] = []
+        for row, (box_4, score) in enumerate(zip(self.boxes_N4, self.scores_N, strict=True)):
+            face: dict[str, Any] = {"box": _rounded(box_4), "score": round(float(score), 6)}
+            if self.landmarks_N52 is not None:
+                points = (_rounded(point_2) for point_2 in self.landmarks_N52[row])
+                face["landmarks"] = dict(zip(self.landmark_names, points, strict=True))
+            faces.append(face)
+        return faces
+
+
+def line(record: Record) -> str:
+    """Returns a record as one line of JSON, in ASCII, so that a name in any encoding survives any terminal or pipe."""
+    return json.dumps(record.as_dict(), ensure_ascii=True, allow_nan=False)
+
+
+def verdict(record: Record) -> str:
+    """Returns the sentence that a person reads."""
+    count = len(record.scores_N)
+    said = "No face." if not count else "That's a face." if count == 1 else f"Those are {count} faces."
+    if record.error:
+        why = printable(record.error[1])
+        said = f"{said} But {why}." if record.width else f"Unreadable: {why}."
+    return f"{said} ({record.note})" if record.note else said
+
+
+def readable(text: str) -> str:
+    """Returns a name in UTF-8: what is none of it becomes an escape, as \\xff."""
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
+
+
+def printable(text: str) -> str:
+    """Returns a name as a terminal may show it: what is no printable character becomes an escape, as \\n or \\xff."""
+    text = readable(text)
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def _rounded(values_N: np.ndarray) -> list[float]:
+    return [round(float(value), 2) for value in values_N]
