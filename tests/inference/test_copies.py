@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mlcycle.inference.copies import plan, save
+from mlcycle.inference.copies import placed, save
+from mlcycle.inference.record import Source
 
 
 def test_no_two_copies_share_a_name(tmp_path: Path) -> None:
     keys = ["a.jpg", "A.JPG", "a.jpg", "a.tif", "a.tif.png", "in/a.jpg", "noend", "../../up.jpg", "/abs/x.png"]
-    names = [path.relative_to(tmp_path).as_posix() for path in plan(keys, tmp_path)]
+    sources = placed([Source(Path(key), key) for key in keys], {"annotated": tmp_path}, keep_tree=True)
+    names = [source.copies["annotated"].relative_to(tmp_path).as_posix() for source in sources]
     assert names == [
         "a.jpg",
         "A-2.JPG",
