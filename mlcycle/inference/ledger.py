@@ -65,7 +65,7 @@ class Ledger:
         code = record.error[0] if record.error else None
         values = (*record.identity, record.status, code, len(record.scores_N), line(replace(record, milliseconds={})))
         with _told(self._folder):
-            if not self._uncommitted:
+            if not self._database.in_transaction:
                 self._database.execute("begin")
             self._database.execute("insert or replace into records values (?, ?, ?, ?, ?, ?)", values)
             self._uncommitted += 1
@@ -74,10 +74,10 @@ class Ledger:
 
     def commit(self) -> None:
         """Makes sure of all records that were added."""
-        if self._uncommitted:
+        self._uncommitted = 0
+        if self._database.in_transaction:  # when a disk is full, SQLite has ended it already
             with _told(self._folder):
                 self._database.execute("commit")
-            self._uncommitted = 0
 
     def forget_failed(self) -> int:
         """Takes out the records with an error, so that these photographs are not done; returns how many there were."""
