@@ -76,12 +76,12 @@ def _of_folder(folder: Path) -> Album:
     import hashlib
 
     found = from_folder(folder)
-    if not found.photographs:
+    if not len(found):
         raise InputError(f"{folder} holds no photographs", f"{found.others} other files were passed over")
     digest = hashlib.sha256()
-    for source in found.photographs:
+    for source in found:
         digest.update(f"{source.key}\0{_size(source.path)}\0".encode("utf-8", "surrogateescape"))
-    return Album(tuple(source.path for source in found.photographs), "folder", digest.hexdigest()[:16])
+    return Album(tuple(source.path for source in found), "folder", digest.hexdigest()[:16])
 
 
 def _size(path: Path) -> int:
