@@ -42,6 +42,7 @@ class Options:
         max_pixels: larger photographs are refused by their headers.
         overwrite: whether copies may take the place of existing files.
         redaction: what is done to faces in redacted copies: blur, pixelate or fill.
+        reduced_jpeg: whether large JPEGs are decoded at a reduced scale where the contract allows it.
         token: what the temporary names of copies have in common.
         lanes: how many threads look at photographs.
         batch: how many photographs a thread takes at once; those of one input size go through the graph together.
@@ -52,6 +53,7 @@ class Options:
     max_pixels: int = images.MAX_PIXELS
     overwrite: bool = False
     redaction: Way = "blur"
+    reduced_jpeg: bool = True
     token: str = ""
     lanes: int = 1
     batch: int = 1
@@ -120,16 +122,25 @@ class Detector:
         try:
             data = images.read(source.path, options.max_pixels) if source.data is None else source.data
             prepared.clock.lap("read")
-            decoded = images.decode(data, options.max_pixels)
-            prepared.image, prepared.note = decoded.upright(), decoded.note
+            decoded = images.decode(data, options.max_pixels, self._least_side(long_side, options))
+            image, prepared.note = decoded.upright(), decoded.note
             prepared.clock.lap("decode")
-            prepared.input_HW3, prepared.frame = letterbox.shrink(prepared.image, long_side)
+            prepared.input_HW3, prepared.frame = letterbox.shrink(image, long_side, decoded.upright_size)
             prepared.clock.lap("resize")
+            if source.copies:  # what is looked at does not depend on whether copies are wanted, so this is apart
+                whole = decoded.image.size == decoded.size
+                prepared.image = image if whole else images.decode(data, options.max_pixels).upright()
+                prepared.clock.lap("copies")
         except images.UnreadableError as problem:
             prepared.error = (problem.code, problem.message)
         except MemoryError:
             prepared.error = ("too-large", "there is not enough memory for it")
         return prepared
+
+    def _least_side(self, long_side: int, options: Options) -> float | None:
+        """Returns how long a JPEG must stay that is decoded at a reduced scale, or None where it must not be."""
+        times = self.contract.reduced_jpeg
+        return times * long_side if times and long_side and options.reduced_jpeg else None
 
     def _answer(self, alike: list[_Prepared], options: Options) -> list[Record]:
         """Runs the graph on pictures of one size; those that could not be read have no picture and need no graph."""
@@ -261,7 +272,7 @@ class _Clock:
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
-        self.milliseconds[stage] = (now - self._since) * 1000
+        self.milliseconds[stage] = self.milliseconds.get(stage, 0.0) + (now - self._since) * 1000
         self._since = now
 
 

@@ -133,5 +133,7 @@ def _check_graph(runtime: onnxruntime.InferenceSession, contract: Contract, seal
             f"{sealed.path} asks for a way of preparing photographs that this mlcycle does not know",
             "install a newer mlcycle",
         )
+    if contract.reduced_jpeg is not None and not contract.reduced_jpeg >= 1:
+        raise ModelFileError(f"{sealed.path} allows JPEGs to become smaller than its input", "freeze the model again")
     if not 0 < contract.thresholds.get("balanced", 0) <= 1:
         raise ModelFileError(f"{sealed.path} has no threshold named balanced", "freeze the model again")
