@@ -15,7 +15,9 @@ import typer
 from mlcycle.cli import console
 from mlcycle.cli.group import default_group
 from mlcycle.cli.infer_options import (
+    AlignOption,
     AnnotateOption,
+    CropsOption,
     Format,
     FormatOption,
     MaxPixelsOption,
@@ -67,6 +69,8 @@ def image(  # noqa: PLR0913, PLR0917
     out: OutOption = None,
     annotate: AnnotateOption = None,
     redact: RedactOption = None,
+    crops: CropsOption = None,
+    align: AlignOption = False,
     overwrite: OverwriteOption = False,
     threshold: ThresholdOption = None,
     provider: ProviderOption = Provider.auto,
@@ -89,7 +93,8 @@ def image(  # noqa: PLR0913, PLR0917
         raise UsageError("no photograph is named", "mlcycle infer photo.jpg, or mlcycle infer dir FOLDER")
     if names and all(Path(name).is_dir() for name in names):
         raise UsageError(f"{names[0]} is a folder", f"mlcycle infer dir {names[0]}")
-    wishes = Wishes(model, format, out, annotate, redact, overwrite, threshold, provider, threads, max_pixels)
+    copies = (annotate, redact, crops, align, overwrite)
+    wishes = Wishes(model, format, out, *copies, threshold, provider, threads, max_pixels)
     if stdin0 and "-" in names:
         raise UsageError("standard input holds names, or a photograph, not both", "leave out --stdin0 or -")
     found = from_names(names, sys.stdin.buffer.read)
@@ -108,6 +113,8 @@ def folder(  # noqa: PLR0913, PLR0917
     out: OutOption = None,
     annotate: AnnotateOption = None,
     redact: RedactOption = None,
+    crops: CropsOption = None,
+    align: AlignOption = False,
     overwrite: OverwriteOption = False,
     threshold: ThresholdOption = None,
     provider: ProviderOption = Provider.auto,
@@ -124,7 +131,8 @@ def folder(  # noqa: PLR0913, PLR0917
     from mlcycle.errors import InputError
     from mlcycle.inference.sources import from_folder
 
-    wishes = Wishes(model, format, out, annotate, redact, overwrite, threshold, provider, threads, max_pixels)
+    copies = (annotate, redact, crops, align, overwrite)
+    wishes = Wishes(model, format, out, *copies, threshold, provider, threads, max_pixels)
     found = from_folder(folder, without=list(wishes.folders().values()))
     if not found.photographs:
         raise InputError(f"{folder} holds no photographs", f"{found.others} other files were passed over")
@@ -174,8 +182,12 @@ def _detector(wishes: Wishes) -> Detector:
 
 
 def _options(wishes: Wishes, detector: Detector) -> Options:
+    from mlcycle.errors import UsageError
     from mlcycle.inference.detect import DEFAULT
 
+    if wishes.align and len(detector.contract.landmarks) != 5:
+        what = f"--align needs the five landmarks of a face, and the model {detector.contract.name} gives none"
+        raise UsageError(what, "leave it out, or name a model that gives them, such as --model face-nano")
     floor = detector.contract.selection.score_floor
     if wishes.threshold is not None and wishes.threshold < floor:
         console.warn(f"the model gives no scores below {floor}, so that a lower threshold finds no more")
@@ -185,6 +197,7 @@ def _options(wishes: Wishes, detector: Detector) -> Options:
         max_pixels=wishes.max_pixels or DEFAULT.max_pixels,
         overwrite=wishes.overwrite,
         redaction=wishes.redact[0].value if wishes.redact else DEFAULT.redaction,
+        align=wishes.align,
     )
 
 
@@ -195,7 +208,7 @@ def _with_copies(sources: list[Source], names: list[str], kind: str, folder: Pat
 
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is no folder to put {kind} copies into", "name a folder")
-    paths = plan(names, folder)
+    paths = plan(names, folder, folders=kind == "cropped")
     originals = {source.path.resolve() for source in sources}
     others = {each.resolve() for source in sources for each in source.copies.values()}
     for path in paths:
@@ -233,7 +246,7 @@ def _writer(wishes: Wishes, keys: list[str], faces: bool) -> Iterator[Writer]:
 
 
 def _where(wishes: Wishes, tally: _Tally) -> list[str]:
-    said = {"annotated": "drawn in", "redacted": "redacted in"}
+    said = {"annotated": "drawn in", "redacted": "redacted in", "cropped": "cut out in"}
     return [f"{said[kind]} {folder}" for kind, folder in wishes.folders().items() if tally.copies[kind]]
 
 

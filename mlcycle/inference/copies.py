@@ -12,17 +12,19 @@ JPEG_QUALITY = 92
 _JPEG = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"}
 
 
-def plan(keys: list[str], folder: Path) -> list[Path]:
+def plan(keys: list[str], folder: Path, *, folders: bool = False) -> list[Path]:
     """Returns where below `folder` each photograph's copy goes; no two share a name.
 
-    The tree is kept, and so are names. What is neither JPEG nor PNG becomes PNG: a.tif → a.tif.png. Names that would
-    meet, also on file systems that do not tell a from A, are numbered: a-2.jpg. None can climb out of the folder.
+    The tree is kept, and so are names. What is neither JPEG nor PNG becomes PNG: a.tif → a.tif.png; with `folders` a
+    copy is a folder that is called as the photograph, and each name stays as it is. Names that would meet, also on file
+    systems that do not tell a from A, are numbered: a-2.jpg. None can climb out of the folder.
     """
     taken: set[str] = set()
     paths = []
     for key in keys:
-        name = _name(key)
-        stem, suffix = name[: name.rindex(".")], name[name.rindex(".") :]
+        name = _below(key) if folders else _name(key)
+        suffix = Path(name).suffix
+        stem = name.removesuffix(suffix)
         number = 1
         while name.lower() in taken:
             number += 1
@@ -33,9 +35,13 @@ def plan(keys: list[str], folder: Path) -> list[Path]:
 
 
 def _name(key: str) -> str:
+    name = _below(key)
+    return name if Path(key).suffix.lower() in {*_JPEG, ".png"} else name + ".png"
+
+
+def _below(key: str) -> str:
     path = Path(key)
-    name = "/".join(part for part in path.parts if part not in ("..", path.anchor)) or "photograph"
-    return name if path.suffix.lower() in {*_JPEG, ".png"} else name + ".png"
+    return "/".join(part for part in path.parts if part not in ("..", path.anchor)) or "photograph"
 
 
 def save(image: Image.Image, path: Path, *, overwrite: bool = False) -> None:

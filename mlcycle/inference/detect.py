@@ -35,6 +35,7 @@ class Options:
         max_pixels: larger photographs are refused by their headers.
         overwrite: whether copies may take the place of existing files.
         redaction: what is done to faces in redacted copies: blur, pixelate or fill.
+        align: whether crops are turned and scaled by the landmarks.
     """
 
     threshold: float | None = None
@@ -42,6 +43,7 @@ class Options:
     max_pixels: int = images.MAX_PIXELS
     overwrite: bool = False
     redaction: Way = "blur"
+    align: bool = False
 
 
 DEFAULT = Options()
@@ -176,10 +178,13 @@ def _with_copies(record: Record, prepared: _Prepared, options: Options) -> Recor
     written: dict[str, str] = {}
     for kind, path in prepared.source.copies.items():
         try:
+            if kind == "cropped":
+                written |= _crops(record, prepared, path, options)
+                continue
             copies.save(_copy(kind, record, prepared, options), path, overwrite=options.overwrite)
         except FileExistsError:
             return replace(record, copies=written, error=("exists", f"its {kind} copy {path} exists already"))
-        except (OSError, MemoryError) as problem:
+        except (OSError, MemoryError, ValueError) as problem:
             why = getattr(problem, "strerror", None) or problem or "memory is short"
             error = ("not-written", f"its {kind} copy {path} cannot be written: {why}")
             return replace(record, copies=written, error=error)
@@ -196,6 +201,17 @@ def _copy(kind: str, record: Record, prepared: _Prepared, options: Options) -> I
     from mlcycle.inference import annotate  # brings fonts, which nobody else needs
 
     return annotate.draw(prepared.image, record.boxes_N4, record.scores_N, record.landmarks_N52)
+
+
+def _crops(record: Record, prepared: _Prepared, folder: Path, options: Options) -> dict[str, str]:
+    assert prepared.image is not None
+    from mlcycle.inference import crops
+
+    folder = crops.folder_of(folder, record.part)
+    points_N52 = record.landmarks_N52 if options.align else None
+    overwrite = options.overwrite
+    written = crops.write(prepared.image, record.boxes_N4, folder, landmarks_N52=points_N52, overwrite=overwrite)
+    return {"cropped": folder.as_posix()} if written else {}
 
 
 class _Clock:

@@ -26,6 +26,12 @@ def test_no_two_copies_share_a_name(tmp_path: Path) -> None:
     ]
 
 
+def test_a_copy_that_is_a_folder_is_called_as_the_photograph(tmp_path: Path) -> None:
+    keys = ["a.jpg", "A.JPG", "a.tif", "in/a.jpg", "noend", "noend", "../../up.jpg"]
+    names = [path.relative_to(tmp_path).as_posix() for path in plan(keys, tmp_path, folders=True)]
+    assert names == ["a.jpg", "A-2.JPG", "a.tif", "in/a.jpg", "noend", "noend-2", "up.jpg"]
+
+
 def test_a_copy_carries_no_metadata(tmp_path: Path) -> None:
     source = tmp_path / "source.jpg"
     exif = Image.Exif()
