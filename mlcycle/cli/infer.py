@@ -230,14 +230,24 @@ def _with_copies(sources: list[Source], names: list[str], kind: str, folder: Pat
 def _writer(wishes: Wishes, keys: list[str], faces: bool) -> Iterator[Writer]:
     from mlcycle.inference import output, report
 
-    by_suffix = {".json": Format.json, ".jsonl": Format.jsonl, ".csv": Format.csv}
+    by_suffix = {".json": Format.json, ".jsonl": Format.jsonl, ".csv": Format.csv, ".parquet": Format.parquet}
     format = wishes.format or by_suffix.get(wishes.out.suffix.lower() if wishes.out else "", Format.table)
+    if format is Format.yolo:
+        from mlcycle.inference import yolo_labels
+
+        assert wishes.out is not None
+        with yolo_labels.opened(wishes.out, tree=not faces, overwrite=wishes.overwrite) as labels:
+            yield labels
+        return
+    writers = {**report.WRITERS, "table": lambda stream: report.Table(stream, keys, faces=faces)}
+    if format is Format.parquet:
+        from mlcycle.cli.extras import extra
+
+        with extra("parquet", "the format parquet"):
+            from mlcycle.inference.parquet import Parquet
+        writers["parquet"] = Parquet
     with output.opened(wishes.out, overwrite=wishes.overwrite) as stream:
-        writer: Writer
-        if format is Format.table:
-            writer = report.Table(stream, keys, faces=faces)
-        else:
-            writer = report.WRITERS[format.value](stream)
+        writer = writers[format.value](stream)
         try:
             yield writer
         finally:

@@ -16,6 +16,8 @@ class Format(StrEnum):
     jsonl = "jsonl"
     csv = "csv"
     coco = "coco"
+    yolo = "yolo"
+    parquet = "parquet"
 
 
 class Provider(StrEnum):
@@ -47,7 +49,13 @@ FormatOption = Annotated[
     typer.Option("--format", help="How to write results; else table, or what --out ends in."),
 ]
 OutOption = Annotated[
-    Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the results to this file instead of stdout.")
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="FILE",
+        help="Write the results to this file instead of stdout; yolo needs a folder, parquet a file.",
+    ),
 ]
 AnnotateOption = Annotated[
     Path | None, typer.Option("--annotate", metavar="DIR", help="Write a copy of each photograph with its faces drawn.")
@@ -113,6 +121,10 @@ class Wishes:
     def __post_init__(self) -> None:
         from mlcycle.errors import UsageError
 
+        if self.format is Format.yolo and self.out is None:
+            raise UsageError("yolo labels are a folder of files", "name it: --format yolo --out FOLDER")
+        if self.format is Format.parquet and self.out is None:
+            raise UsageError("parquet is no format for a stream", "name a file: --out faces.parquet")
         if self.align and self.crops is None:
             raise UsageError("--align turns crops, and none are asked for", "name a folder: --crops DIR --align")
 
