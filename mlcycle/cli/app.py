@@ -20,6 +20,7 @@ COMMANDS = {
     "inspect": "inspect",
     "verify": "inspect",
     "evaluate": "evaluate",
+    "bench": "bench",
     "demo": "demo",
 }
 

@@ -41,7 +41,7 @@ def files_of(named: Sequence[Path]) -> list[Path]:
     for each in named:
         if not each.exists():
             raise InputError(f"there is no photograph or folder {each}", "check --photos")
-        files += [source.path for source in from_folder(each).photographs] if each.is_dir() else [each]
+        files += [source.path for source in from_folder(each)] if each.is_dir() else [each]
     return files
 
 

@@ -20,6 +20,9 @@ class Format(StrEnum):
     parquet = "parquet"
 
 
+_BY_SUFFIX = {".json": Format.json, ".jsonl": Format.jsonl, ".csv": Format.csv, ".parquet": Format.parquet}
+
+
 class Provider(StrEnum):
     auto = "auto"
     cpu = "cpu"
@@ -57,6 +60,15 @@ OutOption = Annotated[
         help="Write the results to this file instead of stdout; yolo needs a folder, parquet a file.",
     ),
 ]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Go on with the run in --out RUN; begin it where there is none.")
+]
+RetryFailedOption = Annotated[
+    bool, typer.Option("--retry-failed", help="Go on with the run, and do the photographs that failed once more.")
+]
+ShardOption = Annotated[
+    str | None, typer.Option("--shard", metavar="I/N", help="Look at the i-th of n parts only, as 2/8.")
+]
 AnnotateOption = Annotated[
     Path | None, typer.Option("--annotate", metavar="DIR", help="Write a copy of each photograph with its faces drawn.")
 ]
@@ -93,7 +105,13 @@ ThresholdOption = Annotated[
 ]
 ProviderOption = Annotated[Provider, typer.Option("--provider", help="What runs the model; auto says what it took.")]
 ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Threads that run the model; else as many as there are cores.")
+    int | None, typer.Option("--threads", min=1, help="Threads to work with; else as many as there are cores.")
+]
+BatchOption = Annotated[
+    int,
+    typer.Option(
+        "--batch", min=1, help="Photographs of one size that go through the model together; on a CPU 1 is the quickest."
+    ),
 ]
 MaxPixelsOption = Annotated[
     int | None,
@@ -116,6 +134,7 @@ class Wishes:
     threshold: float | None
     provider: Provider
     threads: int | None
+    batch: int
     max_pixels: int | None
 
     def __post_init__(self) -> None:
@@ -128,8 +147,32 @@ class Wishes:
         if self.align and self.crops is None:
             raise UsageError("--align turns crops, and none are asked for", "name a folder: --crops DIR --align")
 
+    def is_run(self) -> bool:
+        """Tells whether --out is a folder with a ledger: it ends in no format's suffix, and no table is asked for."""
+        return self.out is not None and self.format is not Format.table and self.format_of_suffix() is None
+
+    def format_of_suffix(self) -> Format | None:
+        """Returns the format that --out ends in, if any."""
+        return _BY_SUFFIX.get(self.out.suffix.lower()) if self.out else None
+
     def folders(self) -> dict[str, Path]:
         """Returns the folder of each kind of copy that is wanted."""
         redacted = self.redact[1] if self.redact else None
         wanted = {"annotated": self.annotate, "redacted": redacted, "cropped": self.crops}
         return {kind: folder for kind, folder in wanted.items() if folder is not None}
+
+
+def shard_of(text: str | None) -> tuple[int, int] | None:
+    """Reads "2/8" as the second of eight parts.
+
+    Raises:
+        UsageError: it is nothing like that.
+    """
+    if text is None:
+        return None
+    number, slash, count = text.partition("/")
+    if slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count):
+        return int(number), int(count)
+    from mlcycle.errors import UsageError
+
+    raise UsageError(f"--shard {text} names no part", "write 2/8 for the second of eight parts")

@@ -7,6 +7,7 @@ and nothing is invented that could be taken for a part of the picture.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mlcycle.inference.record import Part, crop_name
+from mlcycle.inference.record import crop_name
 
 # Of the longer side of a box, at each of its ends.
 MARGIN = 0.2
@@ -30,11 +31,6 @@ TEMPLATE_52 = np.array(
 _FINER = 2
 
 
-def folder_of(folder: Path, part: Part | None) -> Path:
-    """Returns where the crops of a file's second page go, if those of the file would go to a.tif: a.tif.2."""
-    return folder.with_name(f"{folder.name}.{part.number}") if part else folder
-
-
 def write(
     image: Image.Image,
     boxes_N4: np.ndarray,
@@ -42,6 +38,7 @@ def write(
     *,
     landmarks_N52: np.ndarray | None = None,
     overwrite: bool = False,
+    token: str = "",
 ) -> bool:
     """Writes 1.png, 2.png … into a folder, in the order of the boxes, without metadata: all of them or none.
 
@@ -50,31 +47,41 @@ def write(
         boxes_N4: x1 y1 x2 y2 in its pixels; a crop is the square around one, with a margin.
         landmarks_N52: x y in its pixels; if given, each crop is aligned by them instead.
         overwrite: whether an existing folder may be replaced; one that holds anything but crops is left alone.
+        token: what the temporary names of a run have in common, so that going on with it also takes away what it left.
+
+    A folder of the very same crops is no other folder: it is what a run that was killed had finished.
 
     Returns whether there is a folder now; without faces there is none.
 
     Raises:
-        FileExistsError: the folder is there, and `overwrite` is off.
+        FileExistsError: another folder is there, and `overwrite` is off.
         OSError: it cannot be written, or holds other files.
         ValueError: a face's landmarks all lie in one point.
     """
     exists = os.path.lexists(folder)
-    if exists and not overwrite:
-        raise FileExistsError(f"{folder} exists")
     if exists and not _holds_crops_alone(folder):
+        if not overwrite:
+            raise FileExistsError(f"{folder} exists")
         raise OSError("it is no folder that holds crops alone, and is left as it is")
     if not len(boxes_N4):
+        if exists and not overwrite:
+            raise FileExistsError(f"{folder} exists")
         if exists:
             shutil.rmtree(folder)
         return False
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".mlcycle-{os.urandom(6).hex()}.part")
+    temporary = folder.with_name(_temporary(folder.name + (token or os.urandom(8).hex())))
     try:
+        shutil.rmtree(temporary, ignore_errors=True)  # what a killed run left
         temporary.mkdir()
         for row, box_4 in enumerate(boxes_N4):
             crop = square(image, box_4) if landmarks_N52 is None else aligned(image, landmarks_N52[row])
             crop.info.clear()
             crop.save(temporary / crop_name(row + 1), compress_level=3)
+        if exists and not overwrite:
+            if _contents(folder) == _contents(temporary):
+                return True
+            raise FileExistsError(f"{folder} exists")
         _take_place(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -162,8 +169,17 @@ def _holds_crops_alone(folder: Path) -> bool:
     return all(re.fullmatch(r"\d+\.png", name) for name in os.listdir(folder))  # noqa: PTH208 (names are all it takes)
 
 
+def _temporary(name: str) -> str:
+    return f".mlcycle-{hashlib.blake2b(os.fsencode(name), digest_size=8).hexdigest()}.part"
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 def _take_place(temporary: Path, folder: Path) -> None:
     old = temporary.with_suffix(".old")
+    shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.rename(old)
     # Should another have written it meanwhile, this fails, and nothing is lost.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TextIO
 
 from mlcycle.inference.record import SCHEMA_VERSION, Record, line, printable, readable, verdict
@@ -129,7 +129,7 @@ class Coco:
 class Table:
     """Writes for people: a line per photograph, and, with `faces`, a line for each face below it."""
 
-    def __init__(self, stream: TextIO, keys: list[str], *, faces: bool) -> None:
+    def __init__(self, stream: TextIO, keys: Iterable[str], *, faces: bool) -> None:
         self._stream = stream
         self._width = min(60, max((len(printable(key)) for key in keys), default=0))
         self._faces = faces

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 from mlcycle.errors import InputError, UsageError
+from mlcycle.inference.record import Source
 
 STANDARD_INPUT = "-"
 SUFFIXES = frozenset(
@@ -19,29 +21,30 @@ SUFFIXES = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A photograph to look at.
+class Folder:
+    """The photographs below a folder, in the order of their keys' bytes, as often as they are asked for.
+
+    Their names are kept in a temporary file, so that memory does not grow with their number.
 
     Attributes:
-        path: where it lies.
-        data: its bytes, if they came by themselves.
-        key: what its record is called: the name as given, or the path below the folder, with "/" on every system.
-        copies: where the copies of it go that are wanted, by their kind: annotated, redacted.
+        others: how many other files were passed over.
     """
 
-    path: Path
-    key: str
-    copies: Mapping[str, Path] = field(default_factory=dict)
-    data: bytes | None = None
+    def __init__(self, folder: Path, names: IO[bytes], count: int, others: int) -> None:
+        self._folder, self._names, self._count = folder, names, count
+        self.others = others
 
+    def __len__(self) -> int:
+        return self._count
 
-@dataclass(frozen=True, slots=True)
-class Folder:
-    """What a folder holds: its photographs in the order of their keys, and how many other files were passed over."""
-
-    photographs: list[Source]
-    others: int
+    def __iter__(self) -> Iterator[Source]:
+        place, rest = 0, b""
+        while block := os.pread(self._names.fileno(), 1 << 16, place):
+            place += len(block)
+            *names, rest = (rest + block).split(b"\0")
+            for name in names:
+                key = os.fsdecode(name)
+                yield Source(self._folder / key, key)
 
 
 def from_names(names: Iterable[str], standard_input: Callable[[], bytes]) -> list[Source]:
@@ -112,30 +115,74 @@ def from_folder(folder: Path, without: Sequence[Path] = ()) -> Folder:
     Raises:
         InputError: it is no folder, or cannot be read.
     """
+    import tempfile
+
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}", "name a folder that holds photographs")
-    found = [Source(path, path.relative_to(folder).as_posix()) for path in _walk(folder, without)]
-    photographs = [source for source in found if source.path.suffix.lower() in SUFFIXES]
-    photographs.sort(key=lambda source: source.key)
-    return Folder(photographs, len(found) - len(photographs))
+    names = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the Folder)
+    count = others = 0
+    for name in _walk(folder, without):
+        if os.path.splitext(name)[1].lower() in SUFFIXES:  # noqa: PTH122 (a Path for each of a million names is slow)
+            names.write(os.fsencode(name) + b"\0")
+            count += 1
+        else:
+            others += 1
+    names.flush()
+    return Folder(folder, names, count, others)
 
 
-def _walk(folder: Path, without: Sequence[Path]) -> Iterator[Path]:
+def in_shard(source: Source, shard: tuple[int, int]) -> bool:
+    """Tells whether a photograph belongs to the i-th of n parts (i from 1 on); its key alone decides, anywhere."""
+    number, count = shard
+    digest = hashlib.blake2b(source.identity[0], digest_size=8).digest()
+    return int.from_bytes(digest) % count == number - 1
+
+
+def _walk(folder: Path, without: Sequence[Path]) -> Iterator[str]:
+    """Yields the paths of files below a folder, in the order of their bytes."""
     # A link may lead to a folder above or beside; each real folder is entered once, under the first name that is met.
     entered = {(each.stat().st_dev, each.stat().st_ino) for each in without if each.is_dir()}
-    waiting = [folder]
-    while waiting:
-        here = waiting.pop()
-        try:
-            status = here.stat()
-            entries = sorted(os.scandir(here), key=lambda entry: entry.name)
-        except OSError as problem:
-            if here == folder:
-                raise InputError(f"the folder {folder} cannot be read: {problem.strerror}") from None
-            continue
-        if (status.st_dev, status.st_ino) in entered:
-            continue
-        entered.add((status.st_dev, status.st_ino))
+    entered.add(_identity(folder))
+    try:
+        open_folders = [("", iter(_below(folder)))]
+    except OSError as problem:
+        raise InputError(f"the folder {folder} cannot be read: {problem.strerror}") from None
+    while open_folders:
+        here, names = open_folders[-1]
+        name = next(names, None)
+        if name is None:
+            open_folders.pop()
+        elif not name.endswith("/"):
+            yield here + name
+        elif (identity := _identity(folder / here / name)) not in entered:
+            entered.add(identity)
+            open_folders.append((here + name, iter(_below_or_nothing(folder / here / name))))
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    try:
+        status = folder.stat()
+    except OSError:  # it went away, or may not be looked at
+        return 0, 0
+    return status.st_dev, status.st_ino
+
+
+def _below_or_nothing(folder: Path) -> list[str]:
+    try:
+        return _below(folder)
+    except OSError:
+        return []
+
+
+def _below(folder: Path) -> list[str]:
+    """Returns the names in a folder that are shown, those of folders with a "/" behind, sorted by their bytes."""
+    with os.scandir(folder) as entries:
         shown = [entry for entry in entries if not entry.name.startswith(".")]
-        yield from (Path(entry.path) for entry in shown if not entry.is_dir())
-        waiting.extend(Path(entry.path) for entry in reversed(shown) if entry.is_dir())
+        return sorted((entry.name + "/" * _is_folder(entry) for entry in shown), key=os.fsencode)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False

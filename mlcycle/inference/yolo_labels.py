@@ -13,6 +13,7 @@ without a label file would count as one without faces; so one that failed is kep
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -65,7 +66,7 @@ class YoloLabels:
     def __init__(self, folder: Path, *, tree: bool) -> None:
         self._folder = folder
         self._tree = tree
-        self._taken: set[str] = set()
+        self._taken: set[bytes] = set()  # digests, since a million names would fill the memory
         self._landmarks: tuple[str, ...] = ()
         for name in ("labels", "predictions"):
             (folder / name).mkdir()
@@ -105,10 +106,10 @@ class YoloLabels:
         if record.part:
             stem, suffix = f"{name}.{record.part.number}", ".png"
         free, number = stem, 1
-        while free.lower() in self._taken:
+        while (digest := hashlib.blake2b(free.lower().encode(), digest_size=8).digest()) in self._taken:
             number += 1
             free = f"{stem}-{number}"
-        self._taken.add(free.lower())
+        self._taken.add(digest)
         return free, suffix
 
     def _save(self, name: str, lines: list[str]) -> None:

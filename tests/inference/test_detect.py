@@ -67,7 +67,7 @@ def test_the_balanced_threshold_is_the_file_s_unless_one_is_given(
 
 
 def test_bad_photographs_among_good_ones_give_a_record_each_in_order(album: Path, detector: Detector) -> None:
-    records = list(detector.detect_all(from_folder(album).photographs))
+    records = list(detector.detect_all(from_folder(album)))
     assert [(record.input, record.status) for record in records] == [
         ("broken.jpg", "error"),
         ("inside/two.png", "ok"),

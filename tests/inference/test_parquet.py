@@ -104,6 +104,20 @@ def test_the_suffix_is_enough(mlcycle: Run, album: Path, tiny: Path, tmp_path: P
     assert [path.name for path in out.parent.glob("faces*")] == ["faces.parquet"]
 
 
+def test_a_run_can_be_written_as_parquet(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    run = tmp_path / "run"
+    arguments = ("infer", "dir", album, "--model", tiny, "--out", run, "--format", "parquet")
+    assert mlcycle(*arguments).code == 3
+    rows = parquet.read_table(run / "records.parquet").to_pylist()
+    assert [(row["input"], row["faces"] and len(row["faces"])) for row in rows] == [
+        ("broken.jpg", None),
+        ("inside/two.png", 2),
+        ("none.jpg", []),
+        ("one.jpg", 1),
+    ]
+
+
 def test_a_stream_is_refused_before_a_model_is_loaded(mlcycle: Run, album: Path) -> None:
     outcome = mlcycle("infer", album / "one.jpg", "--format", "parquet")
     assert (outcome.code, outcome.out) == (2, "")
@@ -117,9 +131,10 @@ def test_a_missing_extra_is_said_with_the_line_that_installs_it(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.delitem(sys.modules, "mlcycle.inference.parquet", raising=False)
     out = tmp_path / "faces.parquet"
-    outcome = mlcycle("infer", album / "one.jpg", "--model", tiny, "--out", out)
-    assert outcome.code == 2
-    assert "pip install 'mlcycle[parquet]'" in outcome.err
+    for words in (("infer", album / "one.jpg", "--out", out), ("infer", "dir", album, "--out", tmp_path / "faces")):
+        outcome = mlcycle(*words, "--model", tiny, "--format", "parquet")
+        assert outcome.code == 2
+        assert "pip install 'mlcycle[parquet]'" in outcome.err
     assert list(tmp_path.glob("faces*")) == []
 
 

@@ -67,6 +67,24 @@ def test_the_own_reader_reads_what_was_found(mlcycle: Run, album: Path, tiny: Pa
         assert [line.rsplit(" ", 1)[0] for line in scored] == (out / row["labels"]).read_text().splitlines()
 
 
+def test_labels_of_a_run_are_those_of_all_its_photographs(
+    mlcycle: Run, album: Path, tiny: Path, tmp_path: Path
+) -> None:
+    whole, merged = tmp_path / "whole", tmp_path / "merged"
+    arguments = ("infer", "dir", album, "--model", tiny, "--out")
+    assert mlcycle(*arguments, whole, "--format", "yolo").code == 3
+    (whole / "images").mkdir()
+    assert mlcycle(*arguments, whole, "--format", "yolo", "--resume").code == 3
+    assert mlcycle(*arguments, whole, "--format", "yolo", "--overwrite").code == 3
+    assert (whole / "images").exists()
+    for number in ("1/2", "2/2"):
+        mlcycle(*arguments, tmp_path / number[0], "--shard", number)
+    assert mlcycle("infer", "merge", tmp_path / "1", tmp_path / "2", "--out", merged, "--format", "yolo").code == 3
+    for name in ("labels.csv", "photographs.txt", "labels/inside/two.txt", "predictions/one.txt", "data.yaml"):
+        assert (merged / name).read_bytes() == (whole / name).read_bytes()
+    assert len(table(whole)) == 4
+
+
 def test_without_landmarks_a_row_has_five_columns(mlcycle: Run, album: Path, tmp_path: Path) -> None:
     plain = write_tiny_model(tmp_path / "plain.onnx", landmarks=False)
     arguments = ("infer", album / "one.jpg", "--model", plain, "--format", "yolo", "--out", tmp_path / "out")
