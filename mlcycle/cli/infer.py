@@ -13,8 +13,10 @@ import typer
 from mlcycle.cli import console
 from mlcycle.cli.group import default_group
 from mlcycle.cli.infer_options import (
+    AlignOption,
     AnnotateOption,
     BatchOption,
+    CropsOption,
     FormatOption,
     MaxPixelsOption,
     ModelOption,
@@ -65,6 +67,8 @@ def image(  # noqa: PLR0913, PLR0917
     out: OutOption = None,
     annotate: AnnotateOption = None,
     redact: RedactOption = None,
+    crops: CropsOption = None,
+    align: AlignOption = False,
     overwrite: OverwriteOption = False,
     threshold: ThresholdOption = None,
     provider: ProviderOption = Provider.auto,
@@ -82,7 +86,8 @@ def image(  # noqa: PLR0913, PLR0917
     """
     from mlcycle.cli.infer_stream import stream
 
-    wishes = Wishes(model, format, out, annotate, redact, overwrite, threshold, provider, threads, batch, max_pixels)
+    copies = (annotate, redact, crops, align, overwrite)
+    wishes = Wishes(model, format, out, *copies, threshold, provider, threads, batch, max_pixels)
     found = _named(photographs or [], stdin0)
     stream(partial(_placed, found, wishes, keep_tree=False), len(found), wishes, faces=True)
 
@@ -98,6 +103,8 @@ def folder(  # noqa: PLR0913, PLR0917
     shard: ShardOption = None,
     annotate: AnnotateOption = None,
     redact: RedactOption = None,
+    crops: CropsOption = None,
+    align: AlignOption = False,
     overwrite: OverwriteOption = False,
     threshold: ThresholdOption = None,
     provider: ProviderOption = Provider.auto,
@@ -120,7 +127,8 @@ def folder(  # noqa: PLR0913, PLR0917
     from mlcycle.cli.infer_run import run
     from mlcycle.cli.infer_stream import stream
 
-    wishes = Wishes(model, format, out, annotate, redact, overwrite, threshold, provider, threads, batch, max_pixels)
+    copies = (annotate, redact, crops, align, overwrite)
+    wishes = Wishes(model, format, out, *copies, threshold, provider, threads, batch, max_pixels)
     part = shard_of(shard)
     found = _found(folder, wishes)
     sources = partial(_placed, found, wishes, keep_tree=True, shard=part)

@@ -53,8 +53,12 @@ def detector_for(wishes: Wishes, count: int) -> Detector:
 
 def options_for(wishes: Wishes, detector: Detector, count: int) -> Options:
     """Returns how to look at `count` photographs; warns of a threshold that the model cannot go down to."""
+    from mlcycle.errors import UsageError
     from mlcycle.inference.detect import DEFAULT
 
+    if wishes.align and len(detector.contract.landmarks) != 5:
+        what = f"--align needs the five landmarks of a face, and the model {detector.contract.name} gives none"
+        raise UsageError(what, "leave it out, or name a model that gives them, such as --model face-nano")
     floor = detector.contract.selection.score_floor
     if wishes.threshold is not None and wishes.threshold < floor:
         console.warn(f"the model gives no scores below {floor}, so that a lower threshold finds no more")
@@ -64,6 +68,7 @@ def options_for(wishes: Wishes, detector: Detector, count: int) -> Options:
         max_pixels=wishes.max_pixels or DEFAULT.max_pixels,
         overwrite=wishes.overwrite,
         redaction=wishes.redact[0].value if wishes.redact else DEFAULT.redaction,
+        align=wishes.align,
     )
     if count <= 1:
         return options

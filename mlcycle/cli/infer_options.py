@@ -16,9 +16,11 @@ class Format(StrEnum):
     jsonl = "jsonl"
     csv = "csv"
     coco = "coco"
+    yolo = "yolo"
+    parquet = "parquet"
 
 
-_BY_SUFFIX = {".json": Format.json, ".jsonl": Format.jsonl, ".csv": Format.csv}
+_BY_SUFFIX = {".json": Format.json, ".jsonl": Format.jsonl, ".csv": Format.csv, ".parquet": Format.parquet}
 
 
 class Provider(StrEnum):
@@ -50,7 +52,13 @@ FormatOption = Annotated[
     typer.Option("--format", help="How to write results; else table, or what --out ends in."),
 ]
 OutOption = Annotated[
-    Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the results to this file instead of stdout.")
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="FILE",
+        help="Write the results to this file instead of stdout; yolo needs a folder, parquet a file.",
+    ),
 ]
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Go on with the run in --out RUN; begin it where there is none.")
@@ -73,8 +81,23 @@ RedactOption = Annotated[
         "without metadata; JPEGs have quality 92. A lower --threshold misses fewer.",
     ),
 ]
+CropsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--crops",
+        metavar="DIR",
+        help="Cut out the faces of each photograph as PNG, the best as DIR/PHOTO/1.png: the square around the box and "
+        "20 % more at each end, black where it leaves the photograph.",
+    ),
+]
+AlignOption = Annotated[
+    bool,
+    typer.Option(
+        "--align", help="Turn and scale crops by the landmarks to the 112 x 112 pixels that face recognition expects."
+    ),
+]
 OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", help="Let --out, --annotate and --redact replace existing files.")
+    bool, typer.Option("--overwrite", help="Let --out, --annotate, --redact and --crops replace existing files.")
 ]
 ThresholdOption = Annotated[
     float | None,
@@ -105,12 +128,24 @@ class Wishes:
     out: Path | None
     annotate: Path | None
     redact: tuple[Redaction, Path] | None
+    crops: Path | None
+    align: bool
     overwrite: bool
     threshold: float | None
     provider: Provider
     threads: int | None
     batch: int
     max_pixels: int | None
+
+    def __post_init__(self) -> None:
+        from mlcycle.errors import UsageError
+
+        if self.format is Format.yolo and self.out is None:
+            raise UsageError("yolo labels are a folder of files", "name it: --format yolo --out FOLDER")
+        if self.format is Format.parquet and self.out is None:
+            raise UsageError("parquet is no format for a stream", "name a file: --out faces.parquet")
+        if self.align and self.crops is None:
+            raise UsageError("--align turns crops, and none are asked for", "name a folder: --crops DIR --align")
 
     def is_run(self) -> bool:
         """Tells whether --out is a folder with a ledger: it ends in no format's suffix, and no table is asked for."""
@@ -122,7 +157,8 @@ class Wishes:
 
     def folders(self) -> dict[str, Path]:
         """Returns the folder of each kind of copy that is wanted."""
-        wanted = {"annotated": self.annotate, "redacted": self.redact[1] if self.redact else None}
+        redacted = self.redact[1] if self.redact else None
+        wanted = {"annotated": self.annotate, "redacted": redacted, "cropped": self.crops}
         return {kind: folder for kind, folder in wanted.items() if folder is not None}
 
 

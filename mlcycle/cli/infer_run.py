@@ -14,6 +14,7 @@ import mlcycle
 from mlcycle.cli import console
 from mlcycle.cli.infer_model import detector_for, options_for, refuse_taken_copies
 from mlcycle.cli.infer_options import Format, Wishes
+from mlcycle.cli.infer_results import must_be_installed, results
 from mlcycle.cli.infer_tally import Tally, number
 from mlcycle.errors import InputError
 
@@ -39,6 +40,7 @@ def run(
     from mlcycle.inference import ledger
 
     assert wishes.out is not None
+    must_be_installed(wishes.format)
     going_on = any(again) and ledger.is_there(wishes.out)
     if not going_on:
         _must_be_new(wishes)
@@ -63,6 +65,7 @@ def merge(runs: list[Path], out: Path, format: Format | None) -> None:
     """Makes one run of several; exits with 3 if it holds a failed photograph."""
     from mlcycle.inference import ledger
 
+    must_be_installed(format)
     if ledger.is_there(out) or (out.is_dir() and any(out.iterdir())):
         raise InputError(f"{out} holds something already", "choose another folder with --out")
     books = [_existing(each) for each in runs]
@@ -136,6 +139,7 @@ def _settings(wishes: Wishes, detector: Detector, options: Options, shard: Shard
         "max-pixels": options.max_pixels,
         "copies": {kind: str(folder) for kind, folder in wishes.folders().items()},
         "redaction": wishes.redact[0].value if wishes.redact else None,
+        "align": wishes.align,
         "shard": f"{shard[0]}/{shard[1]}" if shard else None,
         "landmarks": list(detector.contract.landmarks),
     }
@@ -168,11 +172,9 @@ def _look(
 def _write_results(book: Ledger, out: Path, format: Format | None, tally: Tally | None) -> None:
     from mlcycle.inference import output, report
 
-    with output.opened(_results(out, format), overwrite=True) as text:
-        writer = report.WRITERS[(format or Format.jsonl).value](text)
+    with results(_results(out, format), format or Format.jsonl, tree=True, overwrite=True) as writer:
         for record in book.records():
             writer.write(record)
-        writer.close()
     counts = book.counts()
     summary = {
         "schema_version": report.SCHEMA_VERSION,
@@ -194,6 +196,8 @@ def _write_results(book: Ledger, out: Path, format: Format | None, tally: Tally 
 
 
 def _results(out: Path, format: Format | None) -> Path:
+    if format is Format.yolo:
+        return out
     return out / f"records.{(format or Format.jsonl).value.replace('coco', 'coco.json')}"
 
 

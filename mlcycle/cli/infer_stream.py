@@ -11,6 +11,7 @@ import typer
 from mlcycle.cli import console
 from mlcycle.cli.infer_model import detector_for, options_for, refuse_taken_copies
 from mlcycle.cli.infer_options import Format, Wishes
+from mlcycle.cli.infer_results import results
 from mlcycle.cli.infer_tally import Tally
 
 if TYPE_CHECKING:
@@ -44,17 +45,12 @@ def stream(sources: Callable[[], Iterator[Source]], count: int, wishes: Wishes, 
 
 @contextmanager
 def _writer(wishes: Wishes, sources: Callable[[], Iterator[Source]], faces: bool) -> Iterator[Writer]:
+    format = wishes.format or wishes.format_of_suffix() or Format.table
+    if format is not Format.table:
+        with results(wishes.out, format, tree=not faces, overwrite=wishes.overwrite) as writer:
+            yield writer
+        return
     from mlcycle.inference import output, report
 
-    format = wishes.format or wishes.format_of_suffix() or Format.table
     with output.opened(wishes.out, overwrite=wishes.overwrite) as text:
-        writer: Writer
-        if format is Format.table:
-            writer = report.Table(text, (source.key for source in sources()), faces=faces)
-        else:
-            writer = report.WRITERS[format.value](text)
-        try:
-            yield writer
-        finally:
-            # Also when broken off: what was done so far is whole.
-            writer.close()
+        yield report.Table(text, (source.key for source in sources()), faces=faces)

@@ -45,7 +45,7 @@ class Tally:
 
     def copies_sentences(self, wishes: Wishes) -> list[str]:
         """Returns where the copies are, of each kind that was written."""
-        said = {"annotated": "drawn in", "redacted": "redacted in"}
+        said = {"annotated": "drawn in", "redacted": "redacted in", "cropped": "cut out in"}
         return [f"{said[kind]} {folder}" for kind, folder in wishes.folders().items() if self.copies[kind]]
 
 

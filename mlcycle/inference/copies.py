@@ -22,14 +22,15 @@ def placed(sources: Iterable[Source], folders: Mapping[str, Path], *, keep_tree:
     """Gives each photograph the places of its copies, one for each kind and its folder; no two share a name.
 
     With `keep_tree` a copy has the photograph's key below the folder, else its file's name. What is neither JPEG nor
-    PNG becomes PNG: a.tif → a.tif.png, and of its page 2 a.tif.2.png. Names that would meet, also on file systems that
-    do not tell a from A, are numbered: a-2.jpg. None can climb out of the folder. In the same order, the names are the
-    same.
+    PNG becomes PNG: a.tif → a.tif.png, and of its page 2 a.tif.2.png; crops have a folder, a.tif or a.tif.2. Names that
+    would meet, also on file systems that do not tell a from A, are numbered: a-2.jpg. None can climb out of the folder.
+    In the same order, the names are the same.
     """
     taken: set[int] = set()  # digests, since a million names would fill the memory
     for source in sources:
-        name = _name(source.key if keep_tree else source.path.name, source.part)
-        yield replace(source, copies={kind: _free(folder, name, taken) for kind, folder in folders.items()})
+        key = source.key if keep_tree else source.path.name
+        names = {kind: _name(key, source.part, picture=kind != "cropped") for kind in folders}
+        yield replace(source, copies={kind: _free(folder, names[kind], taken) for kind, folder in folders.items()})
 
 
 def must_be_free(sources: Callable[[], Iterable[Source]], *, overwrite: bool) -> None:
@@ -56,7 +57,8 @@ def must_be_free(sources: Callable[[], Iterable[Source]], *, overwrite: bool) ->
 
 
 def _free(folder: Path, name: str, taken: set[int]) -> Path:
-    stem, suffix = name[: name.rindex(".")], name[name.rindex(".") :]
+    suffix = Path(name).suffix
+    stem = name.removesuffix(suffix)
     number = 1
     while (digest := _digest(f"{folder}/{name}".lower())) in taken:
         number += 1
@@ -74,10 +76,10 @@ def _digest(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(os.fsencode(name), digest_size=8).digest())
 
 
-def _name(key: str, part: Part | None) -> str:
+def _name(key: str, part: Part | None, *, picture: bool) -> str:
     path = Path(f"{key}.{part.number}" if part else key)
     name = "/".join(part for part in path.parts if part not in ("..", path.anchor)) or "photograph"
-    return name if path.suffix.lower() in {*_JPEG, ".png"} else name + ".png"
+    return name if not picture or path.suffix.lower() in {*_JPEG, ".png"} else name + ".png"
 
 
 def save(image: Image.Image, path: Path, *, overwrite: bool = False, token: str = "") -> None:

@@ -43,6 +43,7 @@ class Options:
         overwrite: whether copies may take the place of existing files.
         redaction: what is done to faces in redacted copies: blur, pixelate or fill.
         reduced_jpeg: whether large JPEGs are decoded at a reduced scale where the contract allows it.
+        align: whether crops are turned and scaled by the landmarks.
         token: what the temporary names of copies have in common.
         lanes: how many threads look at photographs.
         batch: how many photographs a thread takes at once; those of one input size go through the graph together.
@@ -54,6 +55,7 @@ class Options:
     overwrite: bool = False
     redaction: Way = "blur"
     reduced_jpeg: bool = True
+    align: bool = False
     token: str = ""
     lanes: int = 1
     batch: int = 1
@@ -236,10 +238,13 @@ def _with_copies(record: Record, prepared: _Prepared, options: Options) -> Recor
     written: dict[str, str] = {}
     for kind, path in prepared.source.copies.items():
         try:
+            if kind == "cropped":
+                written |= _crops(record, prepared, path, options)
+                continue
             copies.save(_copy(kind, record, prepared, options), path, overwrite=options.overwrite, token=options.token)
         except FileExistsError:
             return replace(record, copies=written, error=("exists", f"its {kind} copy {path} exists already"))
-        except (OSError, MemoryError) as problem:
+        except (OSError, MemoryError, ValueError) as problem:
             if getattr(problem, "errno", None) in FULL:
                 raise  # every photograph would fail alike
             why = getattr(problem, "strerror", None) or problem or "memory is short"
@@ -258,6 +263,17 @@ def _copy(kind: str, record: Record, prepared: _Prepared, options: Options) -> I
     from mlcycle.inference import annotate  # brings fonts, which nobody else needs
 
     return annotate.draw(prepared.image, record.boxes_N4, record.scores_N, record.landmarks_N52)
+
+
+def _crops(record: Record, prepared: _Prepared, folder: Path, options: Options) -> dict[str, str]:
+    assert prepared.image is not None
+    from mlcycle.inference import crops
+
+    points_N52 = record.landmarks_N52 if options.align else None
+    overwrite, token = options.overwrite, options.token
+    boxes_N4, image = record.boxes_N4, prepared.image
+    written = crops.write(image, boxes_N4, folder, landmarks_N52=points_N52, overwrite=overwrite, token=token)
+    return {"cropped": folder.as_posix()} if written else {}
 
 
 class _Clock:

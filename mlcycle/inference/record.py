@@ -44,7 +44,7 @@ class Source:
         path: where it lies.
         data: its bytes, if they came by themselves.
         key: what its record is called: the name as given, or the path below the folder, with "/" on every system.
-        copies: where the copies of it go that are wanted, by their kind: annotated, redacted.
+        copies: where the copies of it go that are wanted, by their kind: annotated, redacted, cropped (a folder).
         part: which of the file's pictures is meant, if each is one of its own.
     """
 
@@ -77,7 +77,7 @@ class Record:
         model: name and sha256 of the model file.
         provider: what really ran it, e.g. "cpu".
         milliseconds: time of each stage that was reached.
-        copies: where the copies of it were written, by their kind: annotated, redacted.
+        copies: where the copies of it were written, by their kind: annotated, redacted, cropped (a folder).
     """
 
     input: str
@@ -120,6 +120,7 @@ class Record:
             "provider": self.provider,
             "annotated": self.copies.get("annotated"),
             "redacted": self.copies.get("redacted"),
+            "crops": self.crops(),
             "milliseconds": {stage: round(value, 3) for stage, value in self.milliseconds.items()},
         }
 
@@ -130,6 +131,8 @@ class Record:
         points = [[face["landmarks"][name] for name in landmark_names] for face in faces]
         part, image, error = known["part"], known["image"] or {"width": 0, "height": 0}, known["error"]
         copies = {kind: known[kind] for kind in ("annotated", "redacted") if known[kind]}
+        if crops := known.get("crops"):
+            copies["cropped"] = crops[0].rpartition("/")[0]
         return cls(
             input=known["input"],
             part=Part(**part) if part else None,
@@ -147,6 +150,12 @@ class Record:
             copies=copies,
         )
 
+    def crops(self) -> list[str] | None:
+        """Returns the path of each face's crop, in the order of the faces; None where none were written."""
+        if "cropped" not in self.copies:
+            return None
+        return [f"{self.copies['cropped']}/{crop_name(row + 1)}" for row in range(len(self.scores_N))]
+
     def faces(self) -> list[dict[str, Any]]:
         """Returns box, score and, if the model gives any, landmarks by name, of each face, as JSON has them."""
         faces: list[dict[str, Any]] = []
@@ -162,6 +171,11 @@ class Record:
 def line(record: Record) -> str:
     """Returns a record as one line of JSON, in ASCII, so that a name in any encoding survives any terminal or pipe."""
     return json.dumps(record.as_dict(), ensure_ascii=True, allow_nan=False)
+
+
+def crop_name(number: int) -> str:
+    """Returns the name of a face's crop in its folder; the best face of a photograph is number 1."""
+    return f"{number}.png"
 
 
 def verdict(record: Record) -> str:

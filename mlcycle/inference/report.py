@@ -8,7 +8,7 @@ from typing import Any, Protocol, TextIO
 
 from mlcycle.inference.record import SCHEMA_VERSION, Record, line, printable, readable, verdict
 
-CSV_COLUMNS = ("input", "status", "error", "width", "height", "face", "x1", "y1", "x2", "y2", "score")
+CSV_COLUMNS = ("input", "part", "status", "error", "width", "height", "face", "x1", "y1", "x2", "y2", "score")
 
 
 class Writer(Protocol):
@@ -61,8 +61,8 @@ class Csv:
     def write(self, record: Record) -> None:
         if not self._head:
             self._begin(record.landmark_names)
-        photograph: list[Any] = [readable(record.input), record.status, record.error[0] if record.error else None]
-        photograph += [record.width or None, record.height or None]
+        photograph: list[Any] = [readable(record.input), record.part.number if record.part else None, record.status]
+        photograph += [record.error[0] if record.error else None, record.width or None, record.height or None]
         for number, face in enumerate(record.faces(), 1):
             points = [value for point in face.get("landmarks", {}).values() for value in point]
             self._writer.writerow([*photograph, number, *face["box"], face["score"], *points])
@@ -94,6 +94,8 @@ class Coco:
         self._images += 1
         self._names = record.landmark_names
         image: dict[str, Any] = {"id": self._images, "file_name": record.input, "status": record.status}
+        if record.part:
+            image["part"] = record.part.number
         if record.width:
             image |= {"width": record.width, "height": record.height}
         if record.error:
