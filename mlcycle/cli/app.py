@@ -20,6 +20,7 @@ COMMANDS = {
     "inspect": "inspect",
     "verify": "inspect",
     "evaluate": "evaluate",
+    "doctor": "doctor",
     "demo": "demo",
 }
 
