@@ -110,7 +110,9 @@ def _runtimes() -> dict[str, str]:
     """Finds onnxruntime, onnxruntime-gpu and the like, but no package that only has such a name."""
     found: dict[str, str] = {}
     for each in metadata.distributions():
-        name = re.sub(r"[-_.]+", "-", each.metadata["Name"] or "").lower()
+        # Half uninstalled packages have no metadata any more.
+        told = re.search(r"^Name: *(\S+)", each.read_text("METADATA") or "", re.MULTILINE)
+        name = re.sub(r"[-_.]+", "-", told[1] if told else "").lower()
         if name.startswith((_RUNTIME, "ort-")) and _writes_the_folder(each):
             found.setdefault(name, each.version)
     return dict(sorted(found.items()))

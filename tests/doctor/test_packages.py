@@ -40,6 +40,7 @@ def test_two_packages_that_write_one_folder_are_found(tmp_path):
     assert len(plain) == 1, "onnxruntime is installed once where tests are run"
     write_metadata(tmp_path, "onnxruntime-gpu", "1.20.0")
     write_metadata(tmp_path, "ort_nightly", "1.21.0")
+    (tmp_path / "onnxruntime_openvino-1.22.0.dist-info").mkdir()
     assert found_with(tmp_path) == plain | {"onnxruntime-gpu": "1.20.0", "ort-nightly": "1.21.0"}
 
 
