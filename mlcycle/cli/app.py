@@ -21,6 +21,7 @@ COMMANDS = {
     "verify": "inspect",
     "evaluate": "evaluate",
     "bench": "bench",
+    "doctor": "doctor",
     "demo": "demo",
 }
 

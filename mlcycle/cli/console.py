@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -119,6 +119,11 @@ def _talk(text: str) -> None:
     sys.stderr.flush()
 
 
-def _coloured(word: str, code: int) -> str:
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not is_terminal()
+def coloured_data(word: str, code: int) -> str:
+    """Returns a word of a result in bold and one of a terminal's colours, if stdout is a terminal that shows them."""
+    return _coloured(word, code, sys.stdout)
+
+
+def _coloured(word: str, code: int, stream: TextIO | None = None) -> str:
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not (stream or sys.stderr).isatty()
     return word if plain else f"\x1b[1;{code}m{word}\x1b[0m"
