@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlcycle.doctor import machine, models, nvidia, packages, pictures, providers
+from mlcycle.doctor import models, nvidia, packages, pictures, providers
 from mlcycle.doctor.models import ModelFile
 from mlcycle.doctor.providers import Trial
+from mlcycle.machine import machine
 
 
 @dataclass(frozen=True, slots=True)

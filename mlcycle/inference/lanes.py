@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,10 +17,10 @@ AHEAD = 8
 
 
 def cores() -> int:
-    """Returns how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Returns how many cores this process may use: those it is bound to, or what its container grants, if less."""
+    from mlcycle.machine import machine
+
+    return max(1, math.ceil(machine.cores().usable))
 
 
 def in_order(work: Callable[[Thing], Answer], things: Iterable[Thing], lanes: int) -> Iterator[Answer]:

@@ -19,8 +19,9 @@ PROVIDERS = {
     "openvino": "OpenVINOExecutionProvider",
     "coreml": "CoreMLExecutionProvider",
 }
-# What "auto" tries, best first. TensorRT is left out: it compiles for minutes, so it has to be asked for.
-_AUTO = ("cuda", "coreml", "openvino", "cpu")
+# What "auto" tries, best first. Two have to be asked for: TensorRT compiles for minutes, and OpenVINO (onnxruntime-openvino
+# 1.24) crashes where a picture has no box at all.
+_AUTO = ("cuda", "coreml", "cpu")
 _NAMES = {long: short for short, long in PROVIDERS.items()}
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import environment
 
-from mlcycle.doctor import cgroup, machine, nvidia
+from mlcycle.doctor import nvidia
+from mlcycle.machine import cgroup, machine
 
 X86_OLD = (
     "processor\t: 0\nmodel name\t: Old Xeon\nflags\t\t: fpu sse2 avx2 avx512f\n\nprocessor\t: 1\nmodel name\t: B\n"
@@ -30,7 +31,7 @@ def written(root: Path, files: dict[str, str]) -> Path:
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="affinity is Linux's")
 def test_a_process_that_may_use_one_core_says_so():
     code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); \
-from mlcycle.doctor import machine; found = machine.look(); print(found.cores.allowed, found.cores.machine)"
+from mlcycle.machine import machine; found = machine.look(); print(found.cores.allowed, found.cores.machine)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=True, timeout=60
     )

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from mlcycle.doctor import examine, page, verdict
-from mlcycle.doctor.machine import Cores
 from mlcycle.doctor.nvidia import Driver
 from mlcycle.doctor.providers import Failure, Trial
 from mlcycle.doctor.verdict import Level, Row
+from mlcycle.machine.machine import Cores
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What the machine says of itself, from files that look like the kernel's; memory; photographs."""
+"""Memory of this process and of fresh ones; photographs that are made, and those of a folder."""
 
 from __future__ import annotations
 
@@ -10,26 +10,7 @@ import pytest
 from PIL import Image
 
 from mlcycle.benching import cold_start, memory, photographs
-from mlcycle.benching.machine import cores_allowed, cpu_model
 from mlcycle.errors import InputError, MlcycleError
-
-
-@pytest.mark.skipif(sys.platform == "darwin", reason="macOS has another way")
-def test_the_processor_is_named_or_else_its_architecture(tmp_path):
-    cpuinfo = tmp_path / "cpuinfo"
-    cpuinfo.write_text("processor\t: 0\nmodel name\t: Abacus(R)  3000 @ 2 Hz\nprocessor\t: 1\n")
-    assert cpu_model(cpuinfo) == "Abacus(R) 3000 @ 2 Hz"
-    cpuinfo.write_text("processor\t: 0\nCPU part\t: 0xd0c\n")
-    assert cpu_model(cpuinfo) == cpu_model(tmp_path / "none") != ""
-
-
-def test_the_cores_are_those_that_a_container_grants(tmp_path):
-    everything = cores_allowed(tmp_path / "none")
-    assert everything >= 1
-    quota = tmp_path / "cpu.max"
-    for text, cores in (("max 100000\n", everything), ("50000 100000\n", 0.5), ("99900000 100000\n", everything)):
-        quota.write_text(text)
-        assert cores_allowed(quota) == cores
 
 
 def test_the_kernel_s_mark_of_the_peak_is_taken(tmp_path):

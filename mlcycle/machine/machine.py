@@ -7,7 +7,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlcycle.doctor import cgroup
+from mlcycle.machine import cgroup
 
 # What /proc/cpuinfo calls instructions that multiply bytes four at a time.
 _X86, _ARM = ("avx512_vnni", "avx_vnni"), ("asimddp", "i8mm")
@@ -23,6 +23,7 @@ class Cores:
 
     @property
     def usable(self) -> float:
+        """Returns how many cores' time this process gets at most."""
         return min(self.allowed, self.quota or self.allowed)
 
 
@@ -59,7 +60,7 @@ def look(root: Path = Path("/")) -> Machine:
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         processor=_processor(rows),
         byte_instructions=_byte_instructions(rows),
-        cores=_cores(root),
+        cores=cores(root),
         memory=_memory(root),
     )
 
@@ -90,7 +91,8 @@ def _byte_instructions(rows: dict[str, str]) -> tuple[str, ...] | None:
     return None
 
 
-def _cores(root: Path) -> Cores:
+def cores(root: Path = Path("/")) -> Cores:
+    """Counts the cores; `root` is where /proc and /sys lie."""
     machine = os.cpu_count() or 1
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else machine
     return Cores(machine, allowed, cgroup.core_limit(root))
