@@ -16,7 +16,7 @@ from mlcycle.cli.infer_model import detector_for, options_for, refuse_taken_copi
 from mlcycle.cli.infer_options import Format, Wishes
 from mlcycle.cli.infer_results import must_be_installed, results
 from mlcycle.cli.infer_tally import Tally, number
-from mlcycle.errors import InputError
+from mlcycle.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from mlcycle.inference.detect import Detector, Options
@@ -65,6 +65,8 @@ def merge(runs: list[Path], out: Path, format: Format | None) -> None:
     """Makes one run of several; exits with 3 if it holds a failed photograph."""
     from mlcycle.inference import ledger
 
+    if format is Format.table:
+        raise UsageError("a run is written for programs, and the table is for people", "choose another --format")
     must_be_installed(format)
     if ledger.is_there(out) or (out.is_dir() and any(out.iterdir())):
         raise InputError(f"{out} holds something already", "choose another folder with --out")

@@ -44,9 +44,16 @@ class Tally:
         return ", ".join([*parts, f"{self.photographs / self.seconds:.1f} photographs a second"])
 
     def copies_sentences(self, wishes: Wishes) -> list[str]:
-        """Returns where the copies are, of each kind that was written."""
+        """Returns where the copies are, of each kind that was written, and what of the original they have kept."""
+        from mlcycle.inference.record import JPEG_QUALITY
+
+        kept = f"; JPEGs of quality {JPEG_QUALITY}, others lossless, none with metadata"
         said = {"annotated": "drawn in", "redacted": "redacted in", "cropped": "cut out in"}
-        return [f"{said[kind]} {folder}" for kind, folder in wishes.folders().items() if self.copies[kind]]
+        return [
+            f"{said[kind]} {folder}{kept if kind == 'redacted' else ''}"
+            for kind, folder in wishes.folders().items()
+            if self.copies[kind]
+        ]
 
 
 def number(count: int, word: str) -> str:

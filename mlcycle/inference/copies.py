@@ -12,10 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from mlcycle.errors import InputError
-from mlcycle.inference.record import Part, Source
-
-JPEG_QUALITY = 92
-_JPEG = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"}
+from mlcycle.inference.record import JPEG_QUALITY, JPEG_SUFFIXES, Part, Source
 
 
 def placed(sources: Iterable[Source], folders: Mapping[str, Path], *, keep_tree: bool) -> Iterator[Source]:
@@ -79,7 +76,7 @@ def _digest(name: str) -> int:
 def _name(key: str, part: Part | None, *, picture: bool) -> str:
     path = Path(f"{key}.{part.number}" if part else key)
     name = "/".join(part for part in path.parts if part not in ("..", path.anchor)) or "photograph"
-    return name if not picture or path.suffix.lower() in {*_JPEG, ".png"} else name + ".png"
+    return name if not picture or path.suffix.lower() in {*JPEG_SUFFIXES, ".png"} else name + ".png"
 
 
 def save(image: Image.Image, path: Path, *, overwrite: bool = False, token: str = "") -> None:

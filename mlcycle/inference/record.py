@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 SCHEMA_VERSION = 1
+JPEG_QUALITY = 92  # of copies; a PNG loses nothing
+JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,13 @@ class Record:
         return os.fsencode(self.input), self.part.number if self.part else 0
 
     @property
+    def redacted_quality(self) -> int | str | None:
+        """Returns the JPEG quality of the redacted copy, or "lossless"; None where there is no copy."""
+        if "redacted" not in self.copies:
+            return None
+        return JPEG_QUALITY if Path(self.copies["redacted"]).suffix.lower() in JPEG_SUFFIXES else "lossless"
+
+    @property
     def status(self) -> str:
         """Returns "error", "empty" (read, and no face in it) or "ok"."""
         return "error" if self.error else "ok" if len(self.scores_N) else "empty"
@@ -120,6 +129,7 @@ class Record:
             "provider": self.provider,
             "annotated": self.copies.get("annotated"),
             "redacted": self.copies.get("redacted"),
+            "redacted_quality": self.redacted_quality,
             "crops": self.crops(),
             "milliseconds": {stage: round(value, 3) for stage, value in self.milliseconds.items()},
         }

@@ -19,8 +19,8 @@ PROVIDERS = {
     "openvino": "OpenVINOExecutionProvider",
     "coreml": "CoreMLExecutionProvider",
 }
-# What "auto" tries, best first. Two have to be asked for: TensorRT compiles for minutes, and OpenVINO (onnxruntime-openvino
-# 1.24) crashes where a picture has no box at all.
+# What "auto" tries, best first. Two have to be asked for: TensorRT compiles for minutes, and OpenVINO, as in
+# onnxruntime-openvino 1.24, crashes where a picture has no box at all.
 _AUTO = ("cuda", "coreml", "cpu")
 _NAMES = {long: short for short, long in PROVIDERS.items()}
 
