@@ -196,10 +196,11 @@ def _found(folder: Path, wishes: Wishes) -> Folder:
 def _placed(
     found: list[Source] | Folder, wishes: Wishes, *, keep_tree: bool, shard: tuple[int, int] | None = None
 ) -> Iterator[Source]:
-    """Yields the photographs of the shard with the places of their copies, which do not depend on the shard."""
+    """Yields the photographs and pages of the shard with the places of their copies, which do not depend on it."""
+    from mlcycle.inference.parts import split
     from mlcycle.inference.sources import in_shard
 
-    sources: Iterator[Source] = iter(found)
+    sources: Iterator[Source] = split(found)
     if folders := wishes.folders():
         from mlcycle.inference.copies import placed
 

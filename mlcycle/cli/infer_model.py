@@ -30,10 +30,15 @@ def refuse_taken_copies(sources: Callable[[], Iterator[Source]], wishes: Wishes)
         must_be_free(sources, overwrite=wishes.overwrite)
 
 
+def pictures(sources: Callable[[], Iterator[Source]], files: int) -> int:
+    """Returns how many pictures there are at least: of a single file those in it, of several one in each."""
+    return files if files > 1 else sum(1 for _ in sources())
+
+
 def detector_for(wishes: Wishes, count: int) -> Detector:
     """Loads the model that is wished for, or else found, and says which it is and what runs it.
 
-    Many photographs are looked at side by side, by one thread each; a single one has all threads for itself.
+    Many pictures are looked at side by side, by one thread each; a single one has all threads for itself.
     """
     from mlcycle.inference.models import find_model
 
@@ -52,7 +57,7 @@ def detector_for(wishes: Wishes, count: int) -> Detector:
 
 
 def options_for(wishes: Wishes, detector: Detector, count: int) -> Options:
-    """Returns how to look at `count` photographs; warns of a threshold that the model cannot go down to."""
+    """Returns how to look at `count` pictures; warns of a threshold that the model cannot go down to."""
     from mlcycle.errors import UsageError
     from mlcycle.inference.detect import DEFAULT
 

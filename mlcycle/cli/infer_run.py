@@ -12,10 +12,10 @@ import typer
 
 import mlcycle
 from mlcycle.cli import console
-from mlcycle.cli.infer_model import detector_for, options_for, refuse_taken_copies
+from mlcycle.cli.infer_model import detector_for, options_for, pictures, refuse_taken_copies
 from mlcycle.cli.infer_options import Format, Wishes
 from mlcycle.cli.infer_results import must_be_installed, results
-from mlcycle.cli.infer_tally import Tally, number
+from mlcycle.cli.infer_tally import Tally, begins_a_file, number
 from mlcycle.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -45,8 +45,9 @@ def run(
     if not going_on:
         _must_be_new(wishes)
         refuse_taken_copies(sources, wishes)
-    detector = detector_for(wishes, count)
-    options = options_for(wishes, detector, count)
+    many = pictures(sources, count)
+    detector = detector_for(wishes, many)
+    options = options_for(wishes, detector, many)
     settings = _settings(wishes, detector, options, shard)
     book = _opened(wishes.out, settings, going_on)
     tally = Tally()
@@ -159,15 +160,16 @@ def _look(
 
         def missing() -> Iterator[Source]:
             for source in sources():
-                if book.has(source.identity):
-                    advance()
-                else:
+                if not book.has(source.identity):
                     yield source
+                elif begins_a_file(source.part):
+                    advance()
 
         for record in detector.detect_all(missing(), options):
             book.add(record)
             tally.count(record)
-            advance()
+            if begins_a_file(record.part):
+                advance()
     book.commit()
 
 

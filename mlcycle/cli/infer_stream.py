@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from mlcycle.cli import console
-from mlcycle.cli.infer_model import detector_for, options_for, refuse_taken_copies
+from mlcycle.cli.infer_model import detector_for, options_for, pictures, refuse_taken_copies
 from mlcycle.cli.infer_options import Format, Wishes
 from mlcycle.cli.infer_results import results
-from mlcycle.cli.infer_tally import Tally
+from mlcycle.cli.infer_tally import Tally, begins_a_file
 
 if TYPE_CHECKING:
     from mlcycle.inference.record import Source
@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 def stream(sources: Callable[[], Iterator[Source]], count: int, wishes: Wishes, *, faces: bool) -> None:
     """Looks at photographs and writes each record at once; exits with 3 if one failed.
 
-    `sources` gives the photographs as often as it is called; the table tells of each of the `faces`, if wanted.
+    `sources` gives the photographs as often as it is called, and `count` says how many files they are in; the table
+    tells of each of the `faces`, if wanted. The bar counts files, of a single file its pictures.
     """
     refuse_taken_copies(sources, wishes)
-    detector = detector_for(wishes, count)
-    options = options_for(wishes, detector, count)
+    many = pictures(sources, count)
+    detector = detector_for(wishes, many)
+    options = options_for(wishes, detector, many)
     tally = Tally()
     try:
         with (
@@ -36,7 +38,8 @@ def stream(sources: Callable[[], Iterator[Source]], count: int, wishes: Wishes, 
             for record in detector.detect_all(sources(), options):
                 writer.write(record)
                 tally.count(record)
-                advance()
+                if count == 1 or begins_a_file(record.part):
+                    advance()
     finally:
         console.say("; ".join([tally.sentence(), *tally.copies_sentences(wishes)]))
     if tally.failed:
@@ -51,6 +54,7 @@ def _writer(wishes: Wishes, sources: Callable[[], Iterator[Source]], faces: bool
             yield writer
         return
     from mlcycle.inference import output, report
+    from mlcycle.inference.record import title
 
     with output.opened(wishes.out, overwrite=wishes.overwrite) as text:
-        yield report.Table(text, (source.key for source in sources()), faces=faces)
+        yield report.Table(text, (title(source.key, source.part) for source in sources()), faces=faces)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mlcycle.cli.infer_options import Wishes
 
 if TYPE_CHECKING:
-    from mlcycle.inference.record import Record
+    from mlcycle.inference.record import Part, Record
 
 
 class Tally:
@@ -54,6 +54,11 @@ class Tally:
             for kind, folder in wishes.folders().items()
             if self.copies[kind]
         ]
+
+
+def begins_a_file(part: Part | None) -> bool:
+    """Tells whether a picture is the first of its file, or the only one."""
+    return part is None or part.number == 1
 
 
 def number(count: int, word: str) -> str:

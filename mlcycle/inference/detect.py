@@ -8,6 +8,7 @@ and there are never more pictures in memory than threads.
 from __future__ import annotations
 
 import errno
+import io
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,10 +21,9 @@ from PIL import Image
 
 from mlcycle.artifact.contract import Contract
 from mlcycle.artifact.seal import read_sealed
-from mlcycle.inference import images, letterbox
-from mlcycle.inference.record import Record
+from mlcycle.inference import images, letterbox, reading
+from mlcycle.inference.record import Record, Source
 from mlcycle.inference.session import Session, open_session
-from mlcycle.inference.sources import Source
 
 if TYPE_CHECKING:
     from mlcycle.inference.redact import Way
@@ -122,16 +122,16 @@ class Detector:
         long_side = self.contract.resize.long_side if options.long_side is None else options.long_side
         prepared.clock.start()
         try:
-            data = images.read(source.path, options.max_pixels) if source.data is None else source.data
+            data = _read(source, options.max_pixels)
             prepared.clock.lap("read")
-            decoded = images.decode(data, options.max_pixels, self._least_side(long_side, options))
+            decoded = _decode(source, data, options.max_pixels, self._least_side(long_side, options))
             image, prepared.note = decoded.upright(), decoded.note
             prepared.clock.lap("decode")
             prepared.input_HW3, prepared.frame = letterbox.shrink(image, long_side, decoded.upright_size)
             prepared.clock.lap("resize")
             if source.copies:  # what is looked at does not depend on whether copies are wanted, so this is apart
                 whole = decoded.image.size == decoded.size
-                prepared.image = image if whole else images.decode(data, options.max_pixels).upright()
+                prepared.image = image if whole else _decode(source, data, options.max_pixels).upright()
                 prepared.clock.lap("copies")
         except images.UnreadableError as problem:
             prepared.error = (problem.code, problem.message)
@@ -219,6 +219,19 @@ def select(outputs: Faces, threshold: float, frame: letterbox.Frame) -> Faces:
     if landmarks_N52 is None:
         return boxes_N4, scores_N[keep_N], None
     return boxes_N4, scores_N[keep_N], letterbox.to_photograph(landmarks_N52[keep_N], frame)
+
+
+def _read(source: Source, max_pixels: int) -> bytes:
+    if source.offset:
+        return b""  # beside the page that is meant the file may hold a thousand others
+    return images.read(source.path, max_pixels) if source.data is None else source.data
+
+
+def _decode(source: Source, data: bytes, max_pixels: int, least_side: float | None = None) -> images.Decoded:
+    if not source.offset:
+        return images.decode(data, max_pixels, least_side)
+    with reading.opened(source.path) if source.data is None else io.BytesIO(source.data) as file:
+        return images.decode_page(file, source.offset, max_pixels)
 
 
 def _several(sources: Iterable[Source], count: int) -> Iterator[list[Source]]:

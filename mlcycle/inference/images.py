@@ -5,7 +5,8 @@ What is decided here, and stands in docs/model-file.md as the decoding that the 
 - the EXIF orientation is applied (all eight), and nothing of the file's metadata is used besides;
 - transparent pixels are laid onto white, as a viewer shows them;
 - 16-bit pixels keep their high byte; nothing is clipped to white;
-- of animations and multi-page files the first picture counts, and the record says so;
+- of animations the first picture counts, of HEIF the primary one, and the record says so; pages of a TIFF are pictures
+  of their own, but who decodes the file as one gets the first;
 - colour profiles (ICC) are ignored: the pixels count as sRGB;
 - a file that ends early is an error, never half a picture.
 """
@@ -14,16 +15,16 @@ from __future__ import annotations
 
 import io
 import logging
-import os
-import stat
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from mlcycle.errors import InputError
+from mlcycle.inference import pages
+from mlcycle.inference.reading import UnreadableError, opened
 
 # Twice Pillow's own mark for a suspicious picture, which is where Pillow itself refuses: about 179 megapixels.
 MAX_PIXELS = 178_956_970
@@ -43,23 +44,12 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION = 0x0112
-_PIECES = {"TIFF": "pages", "MPO": "pictures"}
+_PIECES = {"TIFF": "pages", "MPO": "pictures", "HEIF": "pictures"}
+_HEIF_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 msf1".split())
 
 # Pillow warns of odd files on stderr, where the words would stand between the records. What matters becomes an error.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
-
-
-class UnreadableError(InputError):
-    """A photograph that cannot be read.
-
-    `code` is one of not-found, not-a-file, no-permission, empty, not-an-image, unsupported, truncated, damaged,
-    too-large, unreadable; the codes are stable, the sentences are for people.
-    """
-
-    def __init__(self, code: str, message: str, hint: str = "") -> None:
-        super().__init__(message, hint)
-        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,22 +86,9 @@ def read(path: str | Path, max_pixels: int = MAX_PIXELS) -> bytes:
     Raises:
         UnreadableError: not-found, not-a-file, no-permission, too-large or unreadable.
     """
-    try:
-        status = os.stat(path)  # noqa: PTH116 (a Path is not needed, and strings come in from the trace)
-        if not stat.S_ISREG(status.st_mode):
-            raise UnreadableError("not-a-file", f"it is {_kind(status.st_mode)}, not a file")
-        # Eight bytes a pixel is the most that a picture takes without compression.
-        if status.st_size > 8 * max_pixels:
-            raise UnreadableError("too-large", f"the file has {status.st_size:,} bytes")
-        with open(path, "rb") as file:
-            data = file.read()
-    except FileNotFoundError:
-        raise UnreadableError("not-found", "there is no such file") from None
-    except PermissionError:
-        raise UnreadableError("no-permission", "it may not be read by this user") from None
-    except (OSError, ValueError) as problem:
-        raise UnreadableError("unreadable", f"it cannot be read: {getattr(problem, 'strerror', problem)}") from None
-    return data
+    # Eight bytes a pixel is the most that a picture takes without compression.
+    with opened(path, most_bytes=8 * max_pixels) as file:
+        return file.read()
 
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS, least_side: float | None = None) -> Decoded:
@@ -125,21 +102,69 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, least_side: float | None =
     """
     if not data:
         raise UnreadableError("empty", "the file is empty")
-    if max_pixels > MAX_PIXELS:
-        Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow's own limit would come first
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            _check(image, max_pixels)
-            whole = image.size
-            reduced = least_side is not None and _reduce(image, least_side)
-            image.load()
-            # Asked for after loading: Pillow turns TIFFs by itself, and then says that nothing is left to turn.
-            return Decoded(_rgb(image), whole if reduced else image.size, _orientation(image), _note(image))
+        page_count = len(pages.offsets(io.BytesIO(data)))
+        with _image(data, max_pixels) as image:
+            decoded = _decoded(image, max_pixels, least_side)
+            return replace(decoded, note=_note(image, page_count))
     except UnreadableError:
         raise
     except Exception as problem:
         # Broken files make Pillow raise nearly anything: OSError, SyntaxError, ValueError, struct.error, zlib.error …
         raise _unreadable(problem, data) from None
+
+
+def decode_page(file: BinaryIO, offset: int, max_pixels: int = MAX_PIXELS) -> Decoded:
+    """Decodes the one page of a TIFF whose directory begins at `offset`, and reads nothing of the others.
+
+    Raises:
+        UnreadableError: unsupported, truncated, damaged or too-large.
+    """
+    try:
+        with pages.first_at(file, offset) as view, _opened(view, max_pixels, "TIFF") as image:
+            return _decoded(image, max_pixels)
+    except UnreadableError:
+        raise
+    except UnidentifiedImageError:
+        raise UnreadableError("damaged", "the page's directory is damaged, or beyond the end of the file") from None
+    except Exception as problem:
+        raise _unreadable(problem, b"") from None
+
+
+def _image(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
+    if not _is_heif(data):
+        return _opened(io.BytesIO(data), max_pixels)
+    try:
+        from pillow_heif import HeifImageFile
+    except ModuleNotFoundError:
+        message = "HEIC and HEIF need a package that is not installed: pip install 'mlcycle[heif]'"
+        raise UnreadableError("unsupported", message) from None
+    image: ImageFile.ImageFile = HeifImageFile(io.BytesIO(data))
+    return image
+
+
+def _opened(file: Any, max_pixels: int, *formats: str) -> ImageFile.ImageFile:
+    if max_pixels > MAX_PIXELS:
+        Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow's own limit would come first
+    return Image.open(file, formats=formats or None)
+
+
+def _is_heif(data: bytes) -> bool:
+    """Tells HEIF by the brands at its begin from AVIF, which Pillow reads itself, and from video."""
+    if data[4:8] != b"ftyp":
+        return False
+    end = min(int.from_bytes(data[:4]), 1024)
+    brands = {data[8:12], *(data[place : place + 4] for place in range(16, end, 4))}
+    return bool(brands & _HEIF_BRANDS) and not brands & {b"avif", b"avis"}
+
+
+def _decoded(image: ImageFile.ImageFile, max_pixels: int, least_side: float | None = None) -> Decoded:
+    _check(image, max_pixels)
+    whole = image.size
+    reduced = least_side is not None and _reduce(image, least_side)
+    image.load()
+    # Asked for after loading: Pillow turns TIFFs by itself, and then says that nothing is left to turn.
+    return Decoded(_rgb(image), whole if reduced else image.size, _orientation(image), "")
 
 
 def _check(image: ImageFile.ImageFile, max_pixels: int) -> None:
@@ -200,6 +225,8 @@ def _wide_to_bytes(values_HW: np.ndarray) -> np.ndarray:
 
 
 def _orientation(image: Image.Image) -> int:
+    if image.format == "HEIF":
+        return 1  # its own marks have turned it already, and they count, not EXIF
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except Exception:
@@ -207,35 +234,24 @@ def _orientation(image: Image.Image) -> int:
     return value if value in _UPRIGHT else 1
 
 
-def _note(image: Image.Image) -> str:
+def _note(image: Image.Image, page_count: int) -> str:
     try:
-        count = getattr(image, "n_frames", 1)
+        # Pillow would read the directory of every page of a TIFF to count them.
+        count = page_count if image.format == "TIFF" else getattr(image, "n_frames", 1)
     except Exception:
         return "first of several frames, some of them damaged"
-    return f"first of {count} {_PIECES.get(image.format or '', 'frames')}" if count > 1 else ""
+    which = "primary" if image.format == "HEIF" else "first"
+    return f"{which} of {count} {_PIECES.get(image.format or '', 'frames')}" if count > 1 else ""
 
 
 def _unreadable(problem: Exception, data: bytes) -> UnreadableError:
     said = " ".join(str(problem).split())[:120]
     if isinstance(problem, UnidentifiedImageError):
         if data[4:8] == b"ftyp":
-            return UnreadableError("unsupported", "it is a HEIF or a video file", "save it as JPEG or PNG")
+            return UnreadableError("unsupported", "it is a video, or of a kind that is not read")
         return UnreadableError("not-an-image", "it is not a picture of a known format")
     if isinstance(problem, (Image.DecompressionBombError, MemoryError)):
         return UnreadableError("too-large", "it has too many pixels")
-    if isinstance(problem, EOFError) or "truncated" in said.lower():
+    if isinstance(problem, EOFError) or any(words in said.lower() for words in ("truncated", "end of file")):
         return UnreadableError("truncated", "the file ends before the picture does")
     return UnreadableError("damaged", f"the picture is damaged: {said or type(problem).__name__}")
-
-
-def _kind(mode: int) -> str:
-    for test, words in (
-        (stat.S_ISDIR, "a folder"),
-        (stat.S_ISFIFO, "a pipe"),
-        (stat.S_ISSOCK, "a socket"),
-        (stat.S_ISCHR, "a device"),
-        (stat.S_ISBLK, "a device"),
-    ):
-        if test(mode):
-            return words
-    return "something else"

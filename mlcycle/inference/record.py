@@ -48,6 +48,7 @@ class Source:
         key: what its record is called: the name as given, or the path below the folder, with "/" on every system.
         copies: where the copies of it go that are wanted, by their kind: annotated, redacted, cropped (a folder).
         part: which of the file's pictures is meant, if each is one of its own.
+        offset: where in the file the page begins that is meant; 0 of a plain photograph.
     """
 
     path: Path
@@ -55,6 +56,7 @@ class Source:
     copies: Mapping[str, Path] = field(default_factory=dict)
     data: bytes | None = None
     part: Part | None = None
+    offset: int = 0
 
     @property
     def identity(self) -> tuple[bytes, int]:
@@ -196,6 +198,14 @@ def verdict(record: Record) -> str:
         why = printable(record.error[1])
         said = f"{said} But {why}." if record.width else f"Unreadable: {why}."
     return f"{said} ({record.note})" if record.note else said
+
+
+def title(key: str, part: Part | None) -> str:
+    """Returns what a person calls a picture, as a terminal may show it: "a.tif page 2" or "a.mp4 frame 40, 1.56 s"."""
+    if part is None:
+        return printable(key)
+    seconds = "" if part.seconds is None else f", {part.seconds:.2f} s"
+    return f"{printable(key)} {part.kind} {part.number}{seconds}"
 
 
 def readable(text: str) -> str:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TextIO
 
-from mlcycle.inference.record import SCHEMA_VERSION, Record, line, printable, readable, verdict
+from mlcycle.inference.record import SCHEMA_VERSION, Record, line, readable, title, verdict
 
 CSV_COLUMNS = ("input", "part", "status", "error", "width", "height", "face", "x1", "y1", "x2", "y2", "score")
 
@@ -129,14 +129,14 @@ class Coco:
 class Table:
     """Writes for people: a line per photograph, and, with `faces`, a line for each face below it."""
 
-    def __init__(self, stream: TextIO, keys: Iterable[str], *, faces: bool) -> None:
+    def __init__(self, stream: TextIO, titles: Iterable[str], *, faces: bool) -> None:
         self._stream = stream
-        self._width = min(60, max((len(printable(key)) for key in keys), default=0))
+        self._width = min(60, max((len(each) for each in titles), default=0))
         self._faces = faces
 
     def write(self, record: Record) -> None:
         size = f"{record.width} x {record.height}" if record.width else "-"
-        self._stream.write(f"{printable(record.input):<{self._width}}  {size:>13}  {verdict(record)}\n")
+        self._stream.write(f"{title(record.input, record.part):<{self._width}}  {size:>13}  {verdict(record)}\n")
         if self._faces and len(record.scores_N):
             self._stream.write(_face_lines(record))
         self._stream.flush()

@@ -15,7 +15,7 @@ STANDARD_INPUT = "-"
 SUFFIXES = frozenset(
     f".{name}"
     for name in (
-        *("avif", "bmp", "gif", "jpeg", "jpg", "png", "tif", "tiff", "webp"),
+        *("avif", "bmp", "gif", "heic", "heif", "hif", "jpeg", "jpg", "png", "tif", "tiff", "webp"),
         *("dib", "ico", "j2k", "jfif", "jp2", "jpe", "mpo", "pcx", "pgm", "pnm", "ppm", "qoi", "sgi", "tga"),
     )
 )

@@ -133,7 +133,7 @@ def test_truncated_photographs_say_so(pixels: np.ndarray) -> None:
 
 def test_what_is_no_photograph() -> None:
     assert code_of(b"just words, named .jpg") == "not-an-image"
-    assert code_of(b"\x00\x00\x00\x18ftypheic" + bytes(200)) == "unsupported"
+    assert code_of(b"\x00\x00\x00\x18ftypisom" + bytes(200)) == "unsupported"
     assert code_of(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n") == "unsupported"
 
 
