@@ -17,6 +17,7 @@ from mlcycle.cli.infer_options import (
     AnnotateOption,
     BatchOption,
     CropsOption,
+    EveryOption,
     FormatOption,
     MaxPixelsOption,
     ModelOption,
@@ -30,6 +31,7 @@ from mlcycle.cli.infer_options import (
     ShardOption,
     ThreadsOption,
     ThresholdOption,
+    VideosOption,
     Wishes,
     shard_of,
 )
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     cls=default_group("image"),
     rich_markup_mode=None,
-    help="""Find the faces in photographs.
+    help="""Find the faces in photographs and videos.
 
 Example:  mlcycle infer photo.jpg
 """,
@@ -54,8 +56,8 @@ def image(  # noqa: PLR0913, PLR0917
         list[str] | None,
         typer.Argument(
             metavar="PHOTO",
-            help="Photographs of any kind; patterns, as 'in/**/*.jpg'; @FILE, a list of names; -, the bytes of one "
-            "photograph on standard input.",
+            help="Photographs of any kind, and videos; patterns, as 'in/**/*.jpg'; @FILE, a list of names; -, the "
+            "bytes of one photograph on standard input.",
             show_default=False,
         ),
     ] = None,
@@ -75,8 +77,9 @@ def image(  # noqa: PLR0913, PLR0917
     threads: ThreadsOption = None,
     batch: BatchOption = 1,
     max_pixels: MaxPixelsOption = None,
+    every: EveryOption = 0,
 ) -> None:
-    """Find the faces in the photographs that are named.
+    """Find the faces in the photographs that are named, on each page of a TIFF, and in each frame of a video.
 
     One that cannot be read does not stop the others; the exit code is then 3. No face at all is no failure.
 
@@ -87,7 +90,7 @@ def image(  # noqa: PLR0913, PLR0917
     from mlcycle.cli.infer_stream import stream
 
     copies = (annotate, redact, crops, align, overwrite)
-    wishes = Wishes(model, format, out, *copies, threshold, provider, threads, batch, max_pixels)
+    wishes = Wishes(model, format, out, *copies, threshold, provider, threads, batch, max_pixels, every)
     found = _named(photographs or [], stdin0)
     stream(partial(_placed, found, wishes, keep_tree=False), len(found), wishes, faces=True)
 
@@ -95,6 +98,8 @@ def image(  # noqa: PLR0913, PLR0917
 @app.command(name="dir")
 def folder(  # noqa: PLR0913, PLR0917
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder; folders inside it count too.")],
+    videos: VideosOption = False,
+    every: EveryOption = 0,
     model: ModelOption = None,
     format: FormatOption = None,
     out: OutOption = None,
@@ -114,8 +119,9 @@ def folder(  # noqa: PLR0913, PLR0917
 ) -> None:
     """Find the faces in all photographs below a folder.
 
-    Hidden files and files that are no photographs by their suffix are passed over. A photograph that cannot be read
-    does not stop the others; the exit code is then 3.
+    Hidden files and files that are no photographs by their suffix are passed over, and so are videos without --videos:
+    a minute of video has as many frames as 1,800 photographs. A photograph that cannot be read does not stop the
+    others; the exit code is then 3.
 
     Where --out has no suffix of a format, as `--out RUN`, it is a folder with a ledger: whatever ends the command, the
     same with --resume goes on with what is missing, and RUN/records.jsonl is then what it would have been.
@@ -128,9 +134,9 @@ def folder(  # noqa: PLR0913, PLR0917
     from mlcycle.cli.infer_stream import stream
 
     copies = (annotate, redact, crops, align, overwrite)
-    wishes = Wishes(model, format, out, *copies, threshold, provider, threads, batch, max_pixels)
+    wishes = Wishes(model, format, out, *copies, threshold, provider, threads, batch, max_pixels, every)
     part = shard_of(shard)
-    found = _found(folder, wishes)
+    found = _found(folder, wishes, videos=videos)
     sources = partial(_placed, found, wishes, keep_tree=True, shard=part)
     count = sum(1 for _ in sources()) if part else len(found)
     if wishes.is_run():
@@ -179,17 +185,19 @@ def _named(names: list[str], stdin0: bool) -> list[Source]:
     return found
 
 
-def _found(folder: Path, wishes: Wishes) -> Folder:
+def _found(folder: Path, wishes: Wishes, *, videos: bool) -> Folder:
     from mlcycle.errors import InputError
     from mlcycle.inference.sources import from_folder
 
-    found = from_folder(folder, without=[*wishes.folders().values(), *([wishes.out] if wishes.out else [])])
+    without = [*wishes.folders().values(), *([wishes.out] if wishes.out else [])]
+    found = from_folder(folder, without=without, videos=videos)
+    passed_over = f"{found.others} other files were passed over" if found.others > 1 else "1 other file was passed over"
+    if found.videos:
+        passed_over += f", {found.videos} of them with the suffix of a video; --videos looks at them"
     if not len(found):
-        raise InputError(f"{folder} holds no photographs", f"{found.others} other files were passed over")
+        raise InputError(f"{folder} holds no photographs", passed_over if found.others else "name another folder")
     if found.others:
-        console.say(
-            f"{found.others} other files were passed over" if found.others > 1 else "1 other file was passed over"
-        )
+        console.say(passed_over)
     return found
 
 

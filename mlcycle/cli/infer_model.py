@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from mlcycle.inference.detect import Detector, Options
     from mlcycle.inference.record import Source
 
+# Of a video, which has to be decoded to count them: enough to be looked at side by side.
+_FRAMES = 100
+
 
 def refuse_taken_copies(sources: Callable[[], Iterator[Source]], wishes: Wishes) -> None:
     """Raises InputError if a folder for copies cannot take them, or what they would be called is there already."""
@@ -31,8 +34,10 @@ def refuse_taken_copies(sources: Callable[[], Iterator[Source]], wishes: Wishes)
 
 
 def pictures(sources: Callable[[], Iterator[Source]], files: int) -> int:
-    """Returns how many pictures there are at least: of a single file those in it, of several one in each."""
-    return files if files > 1 else sum(1 for _ in sources())
+    """Returns about how many pictures there are at least: of a single file those in it, of several one in each."""
+    from mlcycle.inference.parts import is_video
+
+    return files if files > 1 else sum(_FRAMES if is_video(each) else 1 for each in sources())
 
 
 def detector_for(wishes: Wishes, count: int) -> Detector:

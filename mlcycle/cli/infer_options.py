@@ -113,6 +113,11 @@ BatchOption = Annotated[
         "--batch", min=1, help="Photographs of one size that go through the model together; on a CPU 1 is the quickest."
     ),
 ]
+EveryOption = Annotated[
+    float,
+    typer.Option("--every", metavar="SECONDS", min=0, help="Of videos look at a frame every so often; 0 at all."),
+]
+VideosOption = Annotated[bool, typer.Option("--videos", help="Look at videos too, frame by frame.")]
 MaxPixelsOption = Annotated[
     int | None,
     typer.Option("--max-pixels", min=1, help="Refuse photographs with more pixels by their header; else 178,956,970."),
@@ -136,6 +141,7 @@ class Wishes:
     threads: int | None
     batch: int
     max_pixels: int | None
+    every: float = 0.0
 
     def __post_init__(self) -> None:
         from mlcycle.errors import UsageError
@@ -146,6 +152,9 @@ class Wishes:
             raise UsageError("parquet is no format for a stream", "name a file: --out faces.parquet")
         if self.align and self.crops is None:
             raise UsageError("--align turns crops, and none are asked for", "name a folder: --crops DIR --align")
+        if self.every and (self.redact or self.annotate):
+            what = "--redact and --annotate copy videos whole, and --every would leave frames out"
+            raise UsageError(what, "leave out --every, or ask for --crops or records alone")
 
     def is_run(self) -> bool:
         """Tells whether --out is a folder with a ledger: it ends in no format's suffix, and no table is asked for."""

@@ -54,7 +54,7 @@ def run(
     try:
         if again[1] and (failed := book.forget_failed()):
             console.say(f"{number(failed, 'photograph')} that failed will be done again")
-        _look(detector, replace(options, token=book.token), (sources, count), book, tally)
+        _look(detector, replace(options, token=book.token), (sources, count, wishes.every), book, tally)
         _write_results(book, wishes.out, wishes.format, tally)
     finally:
         book.close()
@@ -140,6 +140,7 @@ def _settings(wishes: Wishes, detector: Detector, options: Options, shard: Shard
         "model": detector.sha256,
         "threshold": detector.contract.thresholds["balanced"] if threshold is None else threshold,
         "max-pixels": options.max_pixels,
+        "every": wishes.every,
         "copies": {kind: str(folder) for kind, folder in wishes.folders().items()},
         "redaction": wishes.redact[0].value if wishes.redact else None,
         "align": wishes.align,
@@ -151,21 +152,22 @@ def _settings(wishes: Wishes, detector: Detector, options: Options, shard: Shard
 def _look(
     detector: Detector,
     options: Options,
-    photographs: tuple[Callable[[], Iterator[Source]], int],
+    photographs: tuple[Callable[[], Iterator[Source]], int, float],
     book: Ledger,
     tally: Tally,
 ) -> None:
-    sources, count = photographs
+    from mlcycle.inference import parts
+
+    sources, count, every = photographs
     with console.progress("looking", count) as advance:
 
-        def missing() -> Iterator[Source]:
-            for source in sources():
-                if not book.has(source.identity):
-                    yield source
-                elif begins_a_file(source.part):
-                    advance()
+        def is_done(source: Source) -> bool:
+            done = book.has(source.identity)
+            if done and begins_a_file(source.part):
+                advance()
+            return done
 
-        for record in detector.detect_all(missing(), options):
+        for record in parts.detect_all(detector, sources(), options, every=every, known=is_done):
             book.add(record)
             tally.count(record)
             if begins_a_file(record.part):

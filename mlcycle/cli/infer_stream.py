@@ -25,6 +25,8 @@ def stream(sources: Callable[[], Iterator[Source]], count: int, wishes: Wishes, 
     `sources` gives the photographs as often as it is called, and `count` says how many files they are in; the table
     tells of each of the `faces`, if wanted. The bar counts files, of a single file its pictures.
     """
+    from mlcycle.inference import parts
+
     refuse_taken_copies(sources, wishes)
     many = pictures(sources, count)
     detector = detector_for(wishes, many)
@@ -35,7 +37,7 @@ def stream(sources: Callable[[], Iterator[Source]], count: int, wishes: Wishes, 
             _writer(wishes, sources, faces) as writer,
             console.progress("looking", count if count > 1 else None) as advance,
         ):
-            for record in detector.detect_all(sources(), options):
+            for record in parts.detect_all(detector, sources(), options, every=wishes.every):
                 writer.write(record)
                 tally.count(record)
                 if count == 1 or begins_a_file(record.part):

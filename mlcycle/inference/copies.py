@@ -12,16 +12,16 @@ from pathlib import Path
 from PIL import Image
 
 from mlcycle.errors import InputError
-from mlcycle.inference.record import JPEG_QUALITY, JPEG_SUFFIXES, Part, Source
+from mlcycle.inference.record import JPEG_QUALITY, JPEG_SUFFIXES, VIDEO_SUFFIXES, Part, Source
 
 
 def placed(sources: Iterable[Source], folders: Mapping[str, Path], *, keep_tree: bool) -> Iterator[Source]:
     """Gives each photograph the places of its copies, one for each kind and its folder; no two share a name.
 
-    With `keep_tree` a copy has the photograph's key below the folder, else its file's name. What is neither JPEG nor
-    PNG becomes PNG: a.tif → a.tif.png, and of its page 2 a.tif.2.png; crops have a folder, a.tif or a.tif.2. Names that
-    would meet, also on file systems that do not tell a from A, are numbered: a-2.jpg. None can climb out of the folder.
-    In the same order, the names are the same.
+    With `keep_tree` a copy has the photograph's key below the folder, else its file's name. What is neither JPEG, PNG
+    nor a video becomes PNG: a.tif → a.tif.png, and of its page 2 a.tif.2.png; crops have a folder, a.tif or a.tif.2.
+    Names that would meet, also on file systems that do not tell a from A, are numbered: a-2.jpg. None can climb out of
+    the folder. In the same order, the names are the same.
     """
     taken: set[int] = set()  # digests, since a million names would fill the memory
     for source in sources:
@@ -76,7 +76,7 @@ def _digest(name: str) -> int:
 def _name(key: str, part: Part | None, *, picture: bool) -> str:
     path = Path(f"{key}.{part.number}" if part else key)
     name = "/".join(part for part in path.parts if part not in ("..", path.anchor)) or "photograph"
-    return name if not picture or path.suffix.lower() in {*JPEG_SUFFIXES, ".png"} else name + ".png"
+    return name if not picture or path.suffix.lower() in {*JPEG_SUFFIXES, *VIDEO_SUFFIXES, ".png"} else name + ".png"
 
 
 def save(image: Image.Image, path: Path, *, overwrite: bool = False, token: str = "") -> None:

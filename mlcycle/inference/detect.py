@@ -222,12 +222,15 @@ def select(outputs: Faces, threshold: float, frame: letterbox.Frame) -> Faces:
 
 
 def _read(source: Source, max_pixels: int) -> bytes:
-    if source.offset:
-        return b""  # beside the page that is meant the file may hold a thousand others
+    if source.offset or source.picture:
+        return b""  # beside the picture that is meant the file may hold a thousand others
     return images.read(source.path, max_pixels) if source.data is None else source.data
 
 
 def _decode(source: Source, data: bytes, max_pixels: int, least_side: float | None = None) -> images.Decoded:
+    if source.picture:
+        image = source.picture()
+        return images.Decoded(image, image.size, 1, "")
     if not source.offset:
         return images.decode(data, max_pixels, least_side)
     with reading.opened(source.path) if source.data is None else io.BytesIO(source.data) as file:

@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Semaphore
 from typing import TypeVar
 
 Thing = TypeVar("Thing")
@@ -14,6 +15,8 @@ Answer = TypeVar("Answer")
 # How many things each lane may be ahead of the one whose answer is waited for: so many small ones are done meanwhile,
 # where one takes long.
 AHEAD = 8
+# How many things each lane may hold that it is not done with: a decoded frame of a video takes megabytes.
+AT_HAND = 2
 
 
 def cores() -> int:
@@ -33,10 +36,12 @@ def in_order(work: Callable[[Thing], Answer], things: Iterable[Thing], lanes: in
         yield from map(work, things)
         return
     waiting: deque[Future[Answer]] = deque()
+    room = Semaphore(AT_HAND * lanes)
     with ThreadPoolExecutor(lanes, "mlcycle-lane") as pool:
         try:
-            for thing in things:
+            for thing in _as_there_is(room, things):
                 waiting.append(pool.submit(work, thing))
+                waiting[-1].add_done_callback(lambda _: room.release())
                 if len(waiting) >= AHEAD * lanes:
                     yield waiting.popleft().result()
             while waiting:
@@ -44,3 +49,14 @@ def in_order(work: Callable[[Thing], Answer], things: Iterable[Thing], lanes: in
         finally:
             for each in waiting:
                 each.cancel()
+
+
+def _as_there_is(room: Semaphore, things: Iterable[Thing]) -> Iterator[Thing]:
+    remaining = iter(things)
+    while True:
+        room.acquire()
+        try:
+            thing = next(remaining)
+        except StopIteration:
+            return
+        yield thing

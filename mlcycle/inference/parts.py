@@ -1,13 +1,18 @@
-"""The conductor of files that hold several pictures: the pages of a TIFF."""
+"""The conductor of files that hold several pictures: the pages of a TIFF, and the frames of a video."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import groupby
+from typing import TYPE_CHECKING
 
 from mlcycle.inference import pages, reading
-from mlcycle.inference.record import Part, Source
+from mlcycle.inference.record import VIDEO_SUFFIXES, Part, Record, Source
+
+if TYPE_CHECKING:
+    from mlcycle.inference.detect import Detector, Options
 
 _TIFF = (".tif", ".tiff")
 
@@ -25,6 +30,35 @@ def split(sources: Iterable[Source]) -> Iterator[Source]:
             continue
         for number, offset in enumerate(offsets, 1):
             yield replace(source, part=Part("page", number, len(offsets)), offset=offset)
+
+
+def is_video(source: Source) -> bool:
+    """Tells whether a file counts as a video, by its suffix."""
+    return source.data is None and source.path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def detect_all(
+    detector: Detector,
+    sources: Iterable[Source],
+    options: Options,
+    *,
+    every: float = 0.0,
+    known: Callable[[Source], bool] = lambda source: False,
+) -> Iterator[Record]:
+    """Yields a record for each picture, in order: those of a video are its frames, one after the other.
+
+    Args:
+        every: so many seconds are from one frame that is looked at to the next; 0 looks at all of them.
+        known: tells of a picture whether it need not be looked at.
+    """
+    for are_videos, some in groupby(sources, is_video):
+        if not are_videos:
+            yield from detector.detect_all((source for source in some if not known(source)), options)
+            continue
+        from mlcycle.inference import films
+
+        for video in some:
+            yield from films.watch(detector, video, options, every=every, known=known)
 
 
 def _page_offsets(source: Source) -> list[int]:

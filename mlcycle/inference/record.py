@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 SCHEMA_VERSION = 1
 JPEG_QUALITY = 92  # of copies; a PNG loses nothing
+VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"})
 
 
@@ -49,6 +53,7 @@ class Source:
         copies: where the copies of it go that are wanted, by their kind: annotated, redacted, cropped (a folder).
         part: which of the file's pictures is meant, if each is one of its own.
         offset: where in the file the page begins that is meant; 0 of a plain photograph.
+        picture: gives the upright picture, or raises UnreadableError, where another has decoded it: a frame of a video.
     """
 
     path: Path
@@ -57,6 +62,7 @@ class Source:
     data: bytes | None = None
     part: Part | None = None
     offset: int = 0
+    picture: Callable[[], Image.Image] | None = None
 
     @property
     def identity(self) -> tuple[bytes, int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from mlcycle.errors import InputError, UsageError
-from mlcycle.inference.record import Source
+from mlcycle.inference.record import VIDEO_SUFFIXES, Source
 
 STANDARD_INPUT = "-"
 SUFFIXES = frozenset(
@@ -28,11 +28,12 @@ class Folder:
 
     Attributes:
         others: how many other files were passed over.
+        videos: how many of these are videos.
     """
 
-    def __init__(self, folder: Path, names: IO[bytes], count: int, others: int) -> None:
+    def __init__(self, folder: Path, names: IO[bytes], count: int, others: int, videos: int) -> None:
         self._folder, self._names, self._count = folder, names, count
-        self.others = others
+        self.others, self.videos = others, videos
 
     def __len__(self) -> int:
         return self._count
@@ -107,10 +108,11 @@ def _read_list(path: Path) -> bytes:
     return data
 
 
-def from_folder(folder: Path, without: Sequence[Path] = ()) -> Folder:
+def from_folder(folder: Path, without: Sequence[Path] = (), *, videos: bool = False) -> Folder:
     """Finds all photographs below a folder, by suffix; hidden files are passed over in silence, loops entered once.
 
-    `without` are folders that are not entered: those of the copies, which may lie inside.
+    `without` are folders that are not entered: those of the copies, which may lie inside. Videos are passed over as
+    other files are, unless `videos` says that they count.
 
     Raises:
         InputError: it is no folder, or cannot be read.
@@ -120,15 +122,18 @@ def from_folder(folder: Path, without: Sequence[Path] = ()) -> Folder:
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}", "name a folder that holds photographs")
     names = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the Folder)
-    count = others = 0
+    count = others = unwatched = 0
+    counting = SUFFIXES | VIDEO_SUFFIXES if videos else SUFFIXES
     for name in _walk(folder, without):
-        if os.path.splitext(name)[1].lower() in SUFFIXES:  # noqa: PTH122 (a Path for each of a million names is slow)
+        suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 (a Path for each of a million names is slow)
+        if suffix in counting:
             names.write(os.fsencode(name) + b"\0")
             count += 1
         else:
             others += 1
+            unwatched += suffix in VIDEO_SUFFIXES
     names.flush()
-    return Folder(folder, names, count, others)
+    return Folder(folder, names, count, others, unwatched)
 
 
 def in_shard(source: Source, shard: tuple[int, int]) -> bool:

@@ -1,0 +1,98 @@
+"""Makes small videos, with a patch that the tiny model takes for a face, and with sound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tiny_model import GREEN
+
+SIZE = (160, 120)
+RATE = 25
+SIDE = 40
+CODECS = {".webm": "libvpx-vp9"}
+# Nothing in these is kept in a copy that is redacted.
+SECRETS = {"title": "secret title", "creation_time": "2020-02-02T02:02:02Z", "location": "+48.1234+011.5678/"}
+
+
+def place(number: int) -> tuple[int, int]:
+    """Returns x and y of the patch in frame `number`, from 0 on: it wanders down to the right, and begins anew."""
+    return 10 + 2 * (number % 30), 10 + number % 30
+
+
+def pictures(count: int, without: Sequence[int] = ()) -> Iterable[np.ndarray]:
+    """Yields frames with the patch, some of them without."""
+    width, height = SIZE
+    rows_HW, columns_HW = np.indices((height, width))
+    for number in range(count):
+        picture_HW3 = np.stack([rows_HW + 40, (rows_HW + columns_HW) // 2 + 30, columns_HW], axis=-1).astype(np.uint8)
+        if number not in without:
+            x, y = place(number)
+            picture_HW3[y : y + SIDE, x : x + SIDE] = GREEN
+        yield picture_HW3
+
+
+def write_film(
+    path: Path,
+    frames: Iterable[np.ndarray],
+    *,
+    sound: bool = False,
+    turned: tuple[float, bool, bool] | None = None,
+    times: Sequence[int] | None = None,
+    reordered: bool = False,
+    metadata: dict[str, str] | None = None,
+    options: dict[str, str] | None = None,
+) -> Path:
+    """Writes a video by its suffix.
+
+    Args:
+        frames: HxWx3, uint8 RGB.
+        turned: degrees, and whether it is mirrored left to right and top to bottom, as a telephone notes it.
+        times: of each frame, in 1/1000 s; else RATE frames a second.
+        reordered: whether frames lie in the file in another order than they are shown.
+        options: of the container.
+    """
+    import av
+
+    frames = iter(frames)
+    first_HW3 = next(frames)
+    with av.open(str(path), "w", options=options or {}) as film:
+        film.metadata.update(metadata or {})
+        stream = film.add_stream(CODECS.get(path.suffix, "mpeg4"), rate=RATE)
+        stream.height, stream.width = first_HW3.shape[:2]
+        stream.pix_fmt, stream.bit_rate = "yuv420p", 8_000_000
+        unit = Fraction(1, 1000 if times else RATE)
+        stream.time_base = stream.codec_context.time_base = unit
+        stream.codec_context.max_b_frames = 2 if reordered else 0
+        if turned:
+            stream.set_display_rotation(*turned)
+        voice = _voice(film, path) if sound else None
+        count = 0
+        for picture_HW3 in (first_HW3, *frames):
+            frame = av.VideoFrame.from_ndarray(picture_HW3, format="rgb24")
+            frame.pts, frame.time_base = times[count] if times else count, unit
+            count += 1
+            film.mux(stream.encode(frame))
+        film.mux(stream.encode(None))
+        if voice:
+            _speak(film, voice, count / RATE)
+    return path
+
+
+def _voice(film: Any, path: Path) -> Any:
+    codec = {".webm": "libopus", ".avi": "pcm_s16le"}.get(path.suffix, "aac")
+    return film.add_stream(codec, rate=48_000, layout="mono")
+
+
+def _speak(film: Any, voice: Any, seconds: float) -> None:
+    import av
+
+    tone_N = (np.sin(np.arange(int(seconds * 48_000)) / 20) * 8000).astype(np.int16)
+    for begin in range(0, len(tone_N), 960):
+        frame = av.AudioFrame.from_ndarray(tone_N[None, begin : begin + 960], format="s16", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 48_000, begin, Fraction(1, 48_000)
+        film.mux(voice.encode(frame))
+    film.mux(voice.encode(None))
