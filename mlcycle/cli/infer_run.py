@@ -167,7 +167,7 @@ def _look(
                 advance()
             return done
 
-        for record in parts.detect_all(detector, sources(), options, every=every, known=is_done):
+        for record in parts.detect_all(detector, sources(), options, every=every, known=is_done, recall=book.find):
             book.add(record)
             tally.count(record)
             if begins_a_file(record.part):

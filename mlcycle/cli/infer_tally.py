@@ -23,6 +23,7 @@ class Tally:
         self.photographs = self.faces = self.failed = 0
         self.copies: Counter[str] = Counter()
         self.milliseconds: defaultdict[str, float] = defaultdict(float)
+        self._has_films = False
         self._start = time.perf_counter()
 
     @property
@@ -35,6 +36,7 @@ class Tally:
         self.faces += len(record.scores_N)
         self.failed += record.error is not None
         self.copies.update(record.copies.keys())
+        self._has_films |= record.part is not None and record.part.kind == "frame"
         for stage, milliseconds in record.milliseconds.items():
             self.milliseconds[stage] += milliseconds
 
@@ -45,9 +47,10 @@ class Tally:
 
     def copies_sentences(self, wishes: Wishes) -> list[str]:
         """Returns where the copies are, of each kind that was written, and what of the original they have kept."""
-        from mlcycle.inference.record import JPEG_QUALITY
+        from mlcycle.inference.record import JPEG_QUALITY, MPEG4_QUANTISER, VP9_CRF
 
-        kept = f"; JPEGs of quality {JPEG_QUALITY}, others lossless, none with metadata"
+        films = f"videos MPEG-4 of quantiser {MPEG4_QUANTISER} or VP9 of crf {VP9_CRF} with their sound as it was, "
+        kept = f"; JPEGs of quality {JPEG_QUALITY}, {films * self._has_films}others lossless, none with metadata"
         said = {"annotated": "drawn in", "redacted": "redacted in", "cropped": "cut out in"}
         return [
             f"{said[kind]} {folder}{kept if kind == 'redacted' else ''}"

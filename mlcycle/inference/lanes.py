@@ -26,11 +26,13 @@ def cores() -> int:
     return max(1, math.ceil(machine.cores().usable))
 
 
-def in_order(work: Callable[[Thing], Answer], things: Iterable[Thing], lanes: int) -> Iterator[Answer]:
+def in_order(
+    work: Callable[[Thing], Answer], things: Iterable[Thing], lanes: int, ahead: int = AHEAD
+) -> Iterator[Answer]:
     """Yields `work(thing)` for each thing, in their order, from so many threads at once.
 
-    A thing is asked for only when there is room for it. When the caller stops, or work raises, what has not been begun
-    is not begun any more.
+    A thing is asked for only when there is room for it, and `ahead` answers of each thread may wait for their turn.
+    When the caller stops, or work raises, what has not been begun is not begun any more.
     """
     if lanes <= 1:
         yield from map(work, things)
@@ -42,7 +44,7 @@ def in_order(work: Callable[[Thing], Answer], things: Iterable[Thing], lanes: in
             for thing in _as_there_is(room, things):
                 waiting.append(pool.submit(work, thing))
                 waiting[-1].add_done_callback(lambda _: room.release())
-                if len(waiting) >= AHEAD * lanes:
+                if len(waiting) >= ahead * lanes:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -56,6 +56,12 @@ class Ledger:
         found = self._database.execute("select 1 from records where input = ? and part = ?", identity).fetchone()
         return found is not None
 
+    def find(self, identity: tuple[bytes, int]) -> Record:
+        """Returns the record of a photograph, or of one of the parts of a file, that is done."""
+        query = "select line from records where input = ? and part = ?"
+        (text,) = self._database.execute(query, identity).fetchone()
+        return Record.from_dict(json.loads(text), tuple(self.settings["landmarks"]))
+
     def add(self, record: Record) -> None:
         """Takes a record in, in the place of an older one of the photograph; not its times, which no two runs share.
 

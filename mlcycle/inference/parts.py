@@ -44,12 +44,14 @@ def detect_all(
     *,
     every: float = 0.0,
     known: Callable[[Source], bool] = lambda source: False,
+    recall: Callable[[tuple[bytes, int]], Record] | None = None,
 ) -> Iterator[Record]:
     """Yields a record for each picture, in order: those of a video are its frames, one after the other.
 
     Args:
         every: so many seconds are from one frame that is looked at to the next; 0 looks at all of them.
         known: tells of a picture whether it need not be looked at.
+        recall: gives the record of a picture that is known, by its identity.
     """
     for are_videos, some in groupby(sources, is_video):
         if not are_videos:
@@ -58,7 +60,7 @@ def detect_all(
         from mlcycle.inference import films
 
         for video in some:
-            yield from films.watch(detector, video, options, every=every, known=known)
+            yield from films.watch(detector, video, options, every=every, known=known, recall=recall)
 
 
 def _page_offsets(source: Source) -> list[int]:
