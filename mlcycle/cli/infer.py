@@ -18,6 +18,7 @@ from mlcycle.cli.infer_options import (
     BatchOption,
     CropsOption,
     EveryOption,
+    Format,
     FormatOption,
     MaxPixelsOption,
     ModelOption,
@@ -148,6 +149,26 @@ def folder(  # noqa: PLR0913, PLR0917
         option = "--resume" if resume else "--retry-failed"
         raise UsageError(f"{option} goes on with a run, and --out names none", "give it a folder: --out RUN")
     stream(sources, count, wishes, faces=False)
+
+
+@app.command()
+def webcam(
+    camera: Annotated[int, typer.Argument(metavar="CAMERA", min=0, help="Which camera; the first is 0.")] = 0,
+    model: ModelOption = None,
+    threshold: ThresholdOption = None,
+    provider: ProviderOption = Provider.auto,
+    threads: ThreadsOption = None,
+    every: EveryOption = 0,
+) -> None:
+    """Find the faces in what a camera sees: a line of JSON for each frame, until Ctrl-C.
+
+    Example:  mlcycle infer webcam --every 0.5
+    """
+    from mlcycle.cli import infer_webcam
+
+    copies = (None, None, None, False, False)
+    wishes = Wishes(model, Format.jsonl, None, *copies, threshold, provider, threads, 1, None, every)
+    infer_webcam.webcam(camera, wishes)
 
 
 @app.command()

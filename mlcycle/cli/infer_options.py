@@ -78,7 +78,8 @@ RedactOption = Annotated[
         "--redact",
         metavar="WAY DIR",
         help="Write a copy of each photograph with its faces made unrecognisable, WAY is blur, pixelate or fill, and "
-        "without metadata; JPEGs have quality 92. A lower --threshold misses fewer.",
+        "without metadata; JPEGs have quality 92, videos become MPEG-4 or VP9 and keep their sound. A lower "
+        "--threshold misses fewer.",
     ),
 ]
 CropsOption = Annotated[

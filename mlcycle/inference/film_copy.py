@@ -104,7 +104,7 @@ def _painted(av: Any, frame: Frame, paint: Paint) -> _Painted:
     matrix = _MATRICES.get(int(decoded.colorspace))
     stored = picture.reformat(format="yuv420p", dst_colorspace=matrix, dst_color_range=_LIMITED, threads=1)
     stored.color_primaries, stored.color_trc = decoded.color_primaries, decoded.color_trc
-    return _Painted(stored, decoded.pts, decoded.duration or 0, frame.turn() in _TRANSPOSED)
+    return _Painted(stored, decoded.pts, decoded.duration or 0, frame.turn in _TRANSPOSED)
 
 
 class _Writer:

@@ -75,7 +75,8 @@ class _Seen:
             kept = (record.boxes_N4, 2), (record.scores_N, 6), (record.landmarks_N52, 2)
             boxes_N4, scores_N, landmarks_N52 = (_rounded(*each) for each in kept)
             self.faces[number] = boxes_N4, scores_N, landmarks_N52 if record.landmark_names else None
-        if record.error and not self.error:
+        # A copy that could not be written says nothing of the faces.
+        if record.error and record.error[0] not in ("exists", "not-written") and not self.error:
             self.error = f"frame {number:,}: {record.error[1]}"
 
     def count(self) -> int:
@@ -149,12 +150,12 @@ def frames_of(video: Source, max_pixels: int, every: float = 0.0) -> Iterator[So
 
     What stops it gives a last source, whose picture is its error: a part of the video if there were frames before.
     """
-    last, due = 0, 0.0
+    last = 0
+    is_due = Due(every)
     try:
         for frame, count in videos.looked_through(video.path, max_pixels):
             last = frame.number
-            if frame.seconds >= due:
-                due = _next_time(frame.seconds, every)
+            if is_due(frame.seconds):
                 part = Part("frame", last, count, round(frame.seconds, 6))
                 copies = {kind: path / str(last) for kind, path in video.copies.items() if kind == "cropped"}
                 yield replace(video, part=part, picture=frame.upright, copies=copies)
@@ -163,9 +164,18 @@ def frames_of(video: Source, max_pixels: int, every: float = 0.0) -> Iterator[So
         yield replace(video, part=part_of, picture=_raising(problem), copies={})
 
 
-def _next_time(seconds: float, every: float) -> float:
-    # A little less than a whole multiple, since 0.1 + 0.2 is not 0.3.
-    return ((seconds + 1e-6) // every + 1) * every - 1e-6 if every else 0.0
+class Due:
+    """Tells of one frame after the other whether it is to be looked at, if one every so many seconds is; 0 is all."""
+
+    def __init__(self, every: float) -> None:
+        self._every, self._next = every, 0.0
+
+    def __call__(self, seconds: float) -> bool:
+        if seconds < self._next:
+            return False
+        if self._every:  # a little less than a whole multiple, since 0.1 + 0.2 is not 0.3
+            self._next = ((seconds + 1e-6) // self._every + 1) * self._every - 1e-6
+        return True
 
 
 def _raising(problem: UnreadableError) -> Callable[[], Image.Image]:

@@ -11,7 +11,7 @@ import pytest
 from conftest import Outcome
 from small_films import RATE, SECRETS, SIDE, pictures, place, write_film
 
-from mlcycle.inference import detect
+from mlcycle.inference import detect, video
 from mlcycle.inference.frames import Frame
 from mlcycle.inference.record import VIDEO_SUFFIXES
 
@@ -23,10 +23,10 @@ Run = Callable[..., Outcome]
 
 def shown(path: Path) -> list[tuple[float, np.ndarray]]:
     """Returns the time and the upright picture of each frame."""
-    with av.open(str(path)) as film:
-        stream = film.streams.video[0]
-        frames = film.decode(stream)
-        return [(float(each.pts * stream.time_base), np.asarray(Frame(1, 0, each).upright())) for each in frames]
+    with video.opened(path, 10**6) as film:
+        unit = film.stream.time_base
+        frames = [each for each in film.walk() if isinstance(each, Frame)]
+    return [(float(each.decoded.pts * unit), np.asarray(each.upright())) for each in frames]
 
 
 def heard(path: Path) -> list[tuple[float, bytes]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import threading
@@ -246,3 +247,15 @@ def test_few_things_are_held_that_nobody_is_done_with() -> None:
     most: list[int] = []
     assert list(in_order(work, things(), lanes)) == list(range(100))
     assert most[0] <= AT_HAND * lanes
+
+
+def test_frames_do_not_pile_up_in_memory(tmp_path: Path) -> None:
+    path = write_film(tmp_path / "film.mp4", pictures(60), turned=(90, False, False))
+    gc.collect()
+    gc.disable()  # what only the collector of garbage can free would pile up between two of its rounds
+    try:
+        for frame, _ in video.looked_through(path, 10**6):
+            frame.upright()
+        assert sum(isinstance(each, av.VideoFrame) for each in gc.get_objects()) < 10
+    finally:
+        gc.enable()
