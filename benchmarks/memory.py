@@ -62,10 +62,10 @@ def main() -> None:
         if chosen.long_side:
             paths = smaller(paths, chosen.long_side, Path(scratch))
         least = 0
-        for count in chosen.counts:
-            inputs = Path(scratch) / f"inputs-{count}"
+        for number, count in enumerate(chosen.counts):
+            inputs = Path(scratch) / f"inputs-{number}"
             link(paths, inputs, count)
-            where = ["--out", f"{scratch}/run-{count}"]
+            where = ["--out", f"{scratch}/run-{number}"]
             memory, seconds = peak(
                 [sys.executable, "-m", "mlcycle", "infer", "dir", str(inputs), "--model", chosen.model, *where]
             )
