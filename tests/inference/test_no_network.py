@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from conftest import Outcome, environment
+from conftest import environment
 
 pytest_plugins = ("tiny_album",)
 
@@ -23,29 +22,20 @@ print(json.dumps([codes, heard]), file=sys.stderr)
 """
 
 
-def test_no_command_makes_a_socket(album: Path, tiny: Path, tmp_path: Path) -> None:
-    commands = [
-        ["--help"],
-        ["infer", "dir", "--help"],
-        ["inspect", "face-nano"],
-        ["verify", str(tiny)],
-        ["infer", str(album / "one.jpg"), "--annotate", str(tmp_path / "found"), "--format", "coco"],
-        ["infer", "dir", str(album), "--model", str(tiny), "--out", str(tmp_path / "run")],
-        ["infer", "merge", str(tmp_path / "run"), "--out", str(tmp_path / "whole")],
-        ["evaluate", str(tiny), "--data", str(album)],
-    ]
-    words = [sys.executable, "-c", LISTENER, json.dumps(commands)]
-    done = subprocess.run(words, capture_output=True, text=True, env=environment(), check=False)
-    codes, heard = json.loads(done.stderr.splitlines()[-1])
-    assert heard == []
-    assert codes[:7] == [0, 0, 0, 0, 0, 3, 3]
-
-
-def test_the_runtime_keeps_nothing_in_the_home_folder(
-    process: Callable[..., Outcome], album: Path, tiny: Path, tmp_path: Path
-) -> None:
+def test_no_command_makes_a_socket_or_keeps_anything_at_home(album: Path, tiny: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
-    away = {"HOME": str(home), "XDG_CACHE_HOME": "", "ORT_DISABLE_TELEMETRY": "0"}
-    assert process("infer", album / "one.jpg", "--model", tiny, env=away).code == 0
+    commands = [
+        ["--help"],
+        ["inspect", "face-nano"],
+        ["verify", str(tiny)],
+        ["infer", str(album / "one.jpg"), "--model", str(tiny), "--annotate", str(tmp_path / "found")],
+        ["infer", "dir", str(album), "--model", str(tiny), "--out", str(tmp_path / "run")],
+        ["infer", "merge", str(tmp_path / "run"), "--out", str(tmp_path / "whole")],
+    ]
+    words = [sys.executable, "-c", LISTENER, json.dumps(commands)]
+    # The runtime's own telemetry writes to the user's cache from native code, which no audit hook sees.
+    away = environment({"HOME": str(home), "XDG_CACHE_HOME": "", "ORT_DISABLE_TELEMETRY": "0"})
+    done = subprocess.run(words, capture_output=True, text=True, env=away, check=False)
+    assert json.loads(done.stderr.splitlines()[-1]) == [[0, 0, 0, 0, 3, 3], []]
     assert list(home.rglob("*")) == []
