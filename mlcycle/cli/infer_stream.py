@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from mlcycle.cli import console
-from mlcycle.cli.infer_model import detector_for, options_for, refuse_taken_copies
+from mlcycle.cli.infer_model import detector_for, options_for, records_of, refuse_taken_copies
 from mlcycle.cli.infer_options import Format, Wishes
 from mlcycle.cli.infer_results import results
 from mlcycle.cli.infer_tally import Tally
@@ -33,7 +33,7 @@ def stream(sources: Callable[[], Iterator[Source]], count: int, wishes: Wishes, 
             _writer(wishes, sources, faces) as writer,
             console.progress("looking", count if count > 1 else None) as advance,
         ):
-            for record in detector.detect_all(sources(), options):
+            for record in records_of(detector, sources(), options, wishes):
                 writer.write(record)
                 tally.count(record)
                 advance()
@@ -47,7 +47,9 @@ def stream(sources: Callable[[], Iterator[Source]], count: int, wishes: Wishes, 
 def _writer(wishes: Wishes, sources: Callable[[], Iterator[Source]], faces: bool) -> Iterator[Writer]:
     format = wishes.format or wishes.format_of_suffix() or Format.table
     if format is not Format.table:
-        with results(wishes.out, format, tree=not faces, overwrite=wishes.overwrite) as writer:
+        with results(
+            wishes.out, format, tree=not faces, overwrite=wishes.overwrite, in_memory=wishes.private
+        ) as writer:
             yield writer
         return
     from mlcycle.inference import output, report

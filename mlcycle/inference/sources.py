@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -24,7 +25,8 @@ SUFFIXES = frozenset(
 class Folder:
     """The photographs below a folder, in the order of their keys' bytes, as often as they are asked for.
 
-    Their names are kept in a temporary file, so that memory does not grow with their number.
+    Their names are kept in a temporary file, so that memory does not grow with their number, or in memory, if no disk
+    is to see them.
 
     Attributes:
         others: how many other files were passed over.
@@ -39,12 +41,17 @@ class Folder:
 
     def __iter__(self) -> Iterator[Source]:
         place, rest = 0, b""
-        while block := os.pread(self._names.fileno(), 1 << 16, place):
+        while block := self._read(place, 1 << 16):
             place += len(block)
             *names, rest = (rest + block).split(b"\0")
             for name in names:
                 key = os.fsdecode(name)
                 yield Source(self._folder / key, key)
+
+    def _read(self, place: int, size: int) -> bytes:
+        if isinstance(self._names, io.BytesIO):
+            return self._names.getbuffer()[place : place + size].tobytes()
+        return os.pread(self._names.fileno(), size, place)
 
 
 def from_names(names: Iterable[str], standard_input: Callable[[], bytes]) -> list[Source]:
@@ -107,10 +114,11 @@ def _read_list(path: Path) -> bytes:
     return data
 
 
-def from_folder(folder: Path, without: Sequence[Path] = ()) -> Folder:
+def from_folder(folder: Path, without: Sequence[Path] = (), *, in_memory: bool = False) -> Folder:
     """Finds all photographs below a folder, by suffix; hidden files are passed over in silence, loops entered once.
 
-    `without` are folders that are not entered: those of the copies, which may lie inside.
+    `without` are folders that are not entered: those of the copies, which may lie inside. With `in_memory` the names
+    are not put into a temporary file.
 
     Raises:
         InputError: it is no folder, or cannot be read.
@@ -119,7 +127,8 @@ def from_folder(folder: Path, without: Sequence[Path] = ()) -> Folder:
 
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}", "name a folder that holds photographs")
-    names = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the Folder)
+    # It lives as long as the Folder.
+    names: IO[bytes] = io.BytesIO() if in_memory else tempfile.TemporaryFile()  # noqa: SIM115
     count = others = 0
     for name in _walk(folder, without):
         if os.path.splitext(name)[1].lower() in SUFFIXES:  # noqa: PTH122 (a Path for each of a million names is slow)
