@@ -20,6 +20,7 @@ SUFFIXES = frozenset(
         *("dib", "ico", "j2k", "jfif", "jp2", "jpe", "mpo", "pcx", "pgm", "pnm", "ppm", "qoi", "sgi", "tga"),
     )
 )
+_SUFFIXES = frozenset(os.fsencode(suffix) for suffix in SUFFIXES)
 
 
 class Folder:
@@ -131,8 +132,8 @@ def from_folder(folder: Path, without: Sequence[Path] = (), *, in_memory: bool =
     names: IO[bytes] = io.BytesIO() if in_memory else tempfile.TemporaryFile()  # noqa: SIM115
     count = others = 0
     for name in _walk(folder, without):
-        if os.path.splitext(name)[1].lower() in SUFFIXES:  # noqa: PTH122 (a Path for each of a million names is slow)
-            names.write(os.fsencode(name) + b"\0")
+        if os.path.splitext(name)[1].lower() in _SUFFIXES:  # noqa: PTH122 (a Path for each of a million names is slow)
+            names.write(name + b"\0")
             count += 1
         else:
             others += 1
@@ -147,13 +148,17 @@ def in_shard(source: Source, shard: tuple[int, int]) -> bool:
     return int.from_bytes(digest) % count == number - 1
 
 
-def _walk(folder: Path, without: Sequence[Path]) -> Iterator[str]:
-    """Yields the paths of files below a folder, in the order of their bytes."""
+def _walk(folder: Path, without: Sequence[Path]) -> Iterator[bytes]:
+    """Yields the paths of files below a folder, in the order of their bytes.
+
+    As bytes they take a fifth of the memory of what `os.scandir` makes of them; of a folder all names are held at once.
+    """
     # A link may lead to a folder above or beside; each real folder is entered once, under the first name that is met.
     entered = {(each.stat().st_dev, each.stat().st_ino) for each in without if each.is_dir()}
-    entered.add(_identity(folder))
+    root = os.fsencode(folder)
+    entered.add(_identity(root))
     try:
-        open_folders = [("", iter(_below(folder)))]
+        open_folders = [(b"", iter(_below(root)))]
     except OSError as problem:
         raise InputError(f"the folder {folder} cannot be read: {problem.strerror}") from None
     while open_folders:
@@ -161,36 +166,39 @@ def _walk(folder: Path, without: Sequence[Path]) -> Iterator[str]:
         name = next(names, None)
         if name is None:
             open_folders.pop()
-        elif not name.endswith("/"):
+        elif not name.endswith(b"/"):
             yield here + name
-        elif (identity := _identity(folder / here / name)) not in entered:
+        elif (identity := _identity(_joined(root, here + name))) not in entered:
             entered.add(identity)
-            open_folders.append((here + name, iter(_below_or_nothing(folder / here / name))))
+            open_folders.append((here + name, iter(_below_or_nothing(_joined(root, here + name)))))
 
 
-def _identity(folder: Path) -> tuple[int, int]:
+def _joined(folder: bytes, name: bytes) -> bytes:
+    return os.path.join(folder, name)  # noqa: PTH118 (a Path holds no bytes)
+
+
+def _identity(folder: bytes) -> tuple[int, int]:
     try:
-        status = folder.stat()
+        status = os.stat(folder)  # noqa: PTH116
     except OSError:  # it went away, or may not be looked at
         return 0, 0
     return status.st_dev, status.st_ino
 
 
-def _below_or_nothing(folder: Path) -> list[str]:
+def _below_or_nothing(folder: bytes) -> list[bytes]:
     try:
         return _below(folder)
     except OSError:
         return []
 
 
-def _below(folder: Path) -> list[str]:
+def _below(folder: bytes) -> list[bytes]:
     """Returns the names in a folder that are shown, those of folders with a "/" behind, sorted by their bytes."""
     with os.scandir(folder) as entries:
-        shown = [entry for entry in entries if not entry.name.startswith(".")]
-        return sorted((entry.name + "/" * _is_folder(entry) for entry in shown), key=os.fsencode)
+        return sorted(entry.name + b"/" * _is_folder(entry) for entry in entries if not entry.name.startswith(b"."))
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _is_folder(entry: os.DirEntry[bytes]) -> bool:
     try:
         return entry.is_dir()
     except OSError:  # a link that leads to itself
