@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -30,13 +29,6 @@ class Answer:
     milliseconds: dict[str, float]
     error: tuple[str, str] | None = None
     landmarks_M52: np.ndarray | None = None
-
-
-def cores() -> int:
-    """Returns how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def answer_all(detector: Detector, paths: list[Path], long_side: int | None, workers: int) -> Iterator[Answer]:

@@ -10,6 +10,7 @@
     ├─ ModelFileError          4  a model file is missing, damaged, tampered with or of another format
     ├─ GateError               5  a check that guards an output failed, so the output was not written
     ├─ DeviceError             6  the requested device or provider is not there
+    ├─ PrivacyError            7  something that --private does not let happen was tried, and refused
     ├─ TrainingDivergedError   1  the loss is no longer a finite number
     └─ Interrupted   129/130/143  SIGHUP, SIGINT or SIGTERM, after saving
 
@@ -78,6 +79,10 @@ class GateError(MlcycleError):
 
 class DeviceError(MlcycleError):
     exit_code = 6
+
+
+class PrivacyError(MlcycleError):
+    exit_code = 7
 
 
 class TrainingDivergedError(MlcycleError):

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from mlcycle.answers import Answer, answer_all, cores
+from mlcycle.answers import Answer, answer_all
 from mlcycle.datasets import reading
 from mlcycle.datasets.photograph import LabelledPhotograph
 from mlcycle.errors import DataError
@@ -17,6 +17,7 @@ from mlcycle.evaluation import bootstrap, coco, groups, landmarks, operating, wi
 from mlcycle.evaluation.figures import Figures, Intervals, Subject, WiderFigures
 from mlcycle.evaluation.matches import Matches, match_photographs
 from mlcycle.inference.detect import load_detector
+from mlcycle.inference.lanes import cores
 
 # COCO says 100; photographs of crowds hold more faces than that.
 MAX_DETECTIONS = 1000

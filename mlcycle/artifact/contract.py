@@ -54,7 +54,9 @@ class Contract:
 
     `landmarks` names the points of the output `landmarks` in order ("left" as seen in the picture); empty when the
     model was trained without them, and then the graph has no such output. `thresholds` maps an operating point to
-    the least score that counts as a face there. `training` is provenance for people; nothing reads it to decide.
+    the least score that counts as a face there. `reduced_jpeg` allows a JPEG to be decoded at 1/2, 1/4 or 1/8 of its
+    size, as long as it stays so many times as long as the input; None does not. `training` is provenance for people;
+    nothing reads it to decide.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Contract:
     dtype: str = "uint8"
     orientation: str = "upright"
     box_order: str = "x1 y1 x2 y2"
+    reduced_jpeg: float | None = None
     precision: str = "float32"
     parent: str | None = None
     training: dict[str, Any] = field(default_factory=dict)

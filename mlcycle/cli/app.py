@@ -20,6 +20,8 @@ COMMANDS = {
     "inspect": "inspect",
     "verify": "inspect",
     "evaluate": "evaluate",
+    "bench": "bench",
+    "doctor": "doctor",
     "demo": "demo",
 }
 

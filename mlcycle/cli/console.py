@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,6 +19,7 @@ class _Settings:
     quiet: bool = False
     verbose: bool = False
     debug: bool = False
+    cover: Callable[[str], str] | None = None
 
 
 _settings = _Settings()
@@ -33,6 +34,11 @@ class Advance(Protocol):
 def configure(*, quiet: bool = False, verbose: bool = False, debug: bool = False) -> None:
     """Sets how much is said; called once per command line."""
     _settings.quiet, _settings.verbose, _settings.debug = quiet, verbose, debug
+
+
+def cover(by: Callable[[str], str]) -> None:
+    """Lets `by` take out of all talk, from now on, what nobody is to read."""
+    _settings.cover = by
 
 
 def data(text: str) -> None:
@@ -115,10 +121,16 @@ def _stand_still(n: int = 1) -> None:
 def _talk(text: str) -> None:
     # stdout first, so that both keep their order where they go to the same place.
     sys.stdout.flush()
+    text = _settings.cover(text) if _settings.cover else text
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
 
-def _coloured(word: str, code: int) -> str:
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not is_terminal()
+def coloured_data(word: str, code: int) -> str:
+    """Returns a word of a result in bold and one of a terminal's colours, if stdout is a terminal that shows them."""
+    return _coloured(word, code, sys.stdout)
+
+
+def _coloured(word: str, code: int, stream: TextIO | None = None) -> str:
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not (stream or sys.stderr).isatty()
     return word if plain else f"\x1b[1;{code}m{word}\x1b[0m"

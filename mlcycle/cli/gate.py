@@ -13,6 +13,8 @@ from mlcycle.parity import Difference, Tolerance, Ways, check
 if TYPE_CHECKING:
     from PIL import Image
 
+    from mlcycle.exporting.agreement import Agreement
+
 ORIENTATION_TAG = 0x0112
 
 
@@ -41,19 +43,59 @@ def files_of(named: Sequence[Path]) -> list[Path]:
     for each in named:
         if not each.exists():
             raise InputError(f"there is no photograph or folder {each}", "check --photos")
-        files += [source.path for source in from_folder(each).photographs] if each.is_dir() else [each]
+        files += [source.path for source in from_folder(each)] if each.is_dir() else [each]
     return files
 
 
 def two_ways_meet(run: Path, candidate: Path, photos: Sequence[Path]) -> Difference:
     """Compares both ways over the photographs, and over one of them stored in all eight EXIF orientations.
 
+    If the file allows large JPEGs to be decoded at a reduced scale, it must find the same faces on them as in full.
+
     Raises:
         GateError: they part, or no photograph can be read.
     """
     with tempfile.TemporaryDirectory(prefix="mlcycle-gate-") as scratch:
         turned = _in_all_orientations(photos, Path(scratch))
-        return check(Ways((run, candidate)), [*photos, *turned], Tolerance())
+        difference = check(Ways((run, candidate)), [*photos, *turned], Tolerance())
+        reduced_and_whole_agree(candidate, photos, Path(scratch))
+        return difference
+
+
+def reduced_and_whole_agree(candidate: Path, photos: Sequence[Path], folder: Path) -> Agreement | None:
+    """Compares what a file finds on large JPEGs decoded at a reduced scale and in full; None where it allows none.
+
+    The JPEGs are the photographs side by side, nine at a time, and each enlarged: the first have the detail of real
+    large photographs, the others large faces. They are written below `folder`.
+
+    Raises:
+        GateError: too many faces are found one way only, or none at all.
+    """
+    from dataclasses import replace
+
+    from mlcycle.exporting.agreement import compare
+    from mlcycle.inference.detect import DEFAULT, load_detector
+    from mlcycle.inference.record import Source
+
+    detector = load_detector(candidate, provider="cpu")
+    if detector.contract.reduced_jpeg is None:
+        return None
+    side = int(2 * detector.contract.reduced_jpeg * detector.contract.resize.long_side) + 64
+    threshold = detector.contract.thresholds["balanced"]
+    options = replace(DEFAULT, threshold=threshold / 2)
+    whole = replace(options, reduced_jpeg=False)
+    agreement = compare(
+        lambda photo: detector.look([Source(photo, photo.name)], options)[0],
+        lambda photo: detector.look([Source(photo, photo.name)], whole)[0],
+        threshold,
+        _large(photos, side, folder),
+    )
+    if not agreement.good:
+        raise GateError(
+            f"large JPEGs decoded at a reduced scale give other faces than in full: {agreement}",
+            "forbid it in the recipe, inference.reduced_jpeg=null, or raise the number; nothing was written",
+        )
+    return agreement
 
 
 def _held_out(run: Path) -> list[Path]:
@@ -78,12 +120,42 @@ def _in_all_orientations(photos: Sequence[Path], folder: Path) -> list[Path]:
     return paths
 
 
-def _first_readable(photos: Sequence[Path]) -> Image.Image:
+def _large(photos: Sequence[Path], side: int, folder: Path, most: int = 9) -> list[Path]:
+    """Writes JPEGs whose long side has `side` pixels: nine photographs side by side, and each of them enlarged."""
     from PIL import Image
 
+    pictures = [picture for photo in photos[:most] if (picture := _readable(photo)) is not None]
+    if not pictures:
+        raise GateError("none of the photographs can be read, so nothing can be compared", "name others with --photos")
+    tile = -(-side // 3)
+    sheet = Image.new("RGB", (3 * tile, 3 * tile))
+    for number in range(9):
+        picture = pictures[number % len(pictures)]
+        scale = tile / max(picture.size)
+        size = (max(1, int(picture.width * scale)), max(1, int(picture.height * scale)))
+        sheet.paste(picture.resize(size, Image.Resampling.LANCZOS), (number % 3 * tile, number // 3 * tile))
+    large = [sheet]
+    for picture in pictures:
+        scale = side / max(picture.size)
+        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+        large.append(picture.resize(size, Image.Resampling.LANCZOS))
+    paths = [folder / f"large-{number}.jpg" for number in range(len(large))]
+    for picture, path in zip(large, paths, strict=True):
+        picture.save(path, quality=92)
+    return paths
+
+
+def _readable(photo: Path) -> Image.Image | None:
+    from PIL import Image
+
+    try:
+        return Image.open(photo).convert("RGB")
+    except Exception:  # whatever is wrong with it, the two ways will say it
+        return None
+
+
+def _first_readable(photos: Sequence[Path]) -> Image.Image:
     for photo in photos:
-        try:
-            return Image.open(photo).convert("RGB")
-        except Exception:  # whatever is wrong with it, the two ways will say it
-            continue
+        if (picture := _readable(photo)) is not None:
+            return picture
     raise GateError("none of the photographs can be read, so nothing can be compared", "name others with --photos")

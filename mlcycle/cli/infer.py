@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections import Counter
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,28 +13,31 @@ import typer
 from mlcycle.cli import console
 from mlcycle.cli.group import default_group
 from mlcycle.cli.infer_options import (
+    AlignOption,
     AnnotateOption,
-    Format,
+    BatchOption,
+    CropsOption,
     FormatOption,
     MaxPixelsOption,
     ModelOption,
     OutOption,
     OverwriteOption,
+    PrivateOption,
     Provider,
     ProviderOption,
     RedactOption,
+    ResumeOption,
+    RetryFailedOption,
+    ShardOption,
     ThreadsOption,
     ThresholdOption,
     Wishes,
+    shard_of,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from mlcycle.inference.detect import Detector, Options
-    from mlcycle.inference.record import Record
-    from mlcycle.inference.report import Writer
-    from mlcycle.inference.sources import Source
+    from mlcycle.inference.record import Source
+    from mlcycle.inference.sources import Folder
 
 app = typer.Typer(
     cls=default_group("image"),
@@ -67,11 +68,15 @@ def image(  # noqa: PLR0913, PLR0917
     out: OutOption = None,
     annotate: AnnotateOption = None,
     redact: RedactOption = None,
+    crops: CropsOption = None,
+    align: AlignOption = False,
     overwrite: OverwriteOption = False,
     threshold: ThresholdOption = None,
     provider: ProviderOption = Provider.auto,
     threads: ThreadsOption = None,
+    batch: BatchOption = 1,
     max_pixels: MaxPixelsOption = None,
+    private: PrivateOption = False,
 ) -> None:
     """Find the faces in the photographs that are named.
 
@@ -81,23 +86,15 @@ def image(  # noqa: PLR0913, PLR0917
 
     Example:  find . -name '*.jpg' -print0 | mlcycle infer --stdin0 --format jsonl
     """
-    from mlcycle.errors import InputError, UsageError
-    from mlcycle.inference.sources import from_listed, from_names
+    from mlcycle.cli.infer_private import absolute, guarded
+    from mlcycle.cli.infer_stream import stream
 
-    names = photographs or []
-    if not names and not stdin0:
-        raise UsageError("no photograph is named", "mlcycle infer photo.jpg, or mlcycle infer dir FOLDER")
-    if names and all(Path(name).is_dir() for name in names):
-        raise UsageError(f"{names[0]} is a folder", f"mlcycle infer dir {names[0]}")
-    wishes = Wishes(model, format, out, annotate, redact, overwrite, threshold, provider, threads, max_pixels)
-    if stdin0 and "-" in names:
-        raise UsageError("standard input holds names, or a photograph, not both", "leave out --stdin0 or -")
-    found = from_names(names, sys.stdin.buffer.read)
-    if stdin0:
-        found += from_listed(sys.stdin.buffer.read().split(b"\0"))
-    if not found:
-        raise InputError("standard input names no photograph", "write a zero byte behind each name, as find -print0")
-    _infer(found, [source.path.name for source in found], wishes, faces=True)
+    copies = (annotate, redact, crops, align, overwrite)
+    wishes = Wishes(model, format, out, *copies, threshold, provider, threads, batch, max_pixels, private)
+    names = [absolute(name) for name in photographs or []] if private else photographs or []
+    with guarded(wishes, names, is_run=False) as wishes:
+        found = _named(names, stdin0)
+        stream(partial(_placed, found, wishes, keep_tree=False), len(found), wishes, faces=True)
 
 
 @app.command(name="dir")
@@ -106,157 +103,149 @@ def folder(  # noqa: PLR0913, PLR0917
     model: ModelOption = None,
     format: FormatOption = None,
     out: OutOption = None,
+    resume: ResumeOption = False,
+    retry_failed: RetryFailedOption = False,
+    shard: ShardOption = None,
     annotate: AnnotateOption = None,
     redact: RedactOption = None,
+    crops: CropsOption = None,
+    align: AlignOption = False,
     overwrite: OverwriteOption = False,
     threshold: ThresholdOption = None,
     provider: ProviderOption = Provider.auto,
     threads: ThreadsOption = None,
+    batch: BatchOption = 1,
     max_pixels: MaxPixelsOption = None,
+    private: PrivateOption = False,
 ) -> None:
     """Find the faces in all photographs below a folder.
 
     Hidden files and files that are no photographs by their suffix are passed over. A photograph that cannot be read
     does not stop the others; the exit code is then 3.
 
-    Example:  mlcycle infer dir holiday --format jsonl --out holiday.jsonl
+    Where --out has no suffix of a format, as `--out RUN`, it is a folder with a ledger: whatever ends the command, the
+    same with --resume goes on with what is missing, and RUN/records.jsonl is then what it would have been.
+
+    Example:  mlcycle infer dir holiday --out holiday.jsonl
+
+    Example:  mlcycle infer dir archive --out run --redact blur redacted --resume
     """
+    from mlcycle.cli.infer_private import guarded
+
+    copies = (annotate, redact, crops, align, overwrite)
+    wishes = Wishes(model, format, out, *copies, threshold, provider, threads, batch, max_pixels, private)
+    part = shard_of(shard)
+    if not wishes.is_run() and (resume or retry_failed):
+        from mlcycle.errors import UsageError
+
+        option = "--resume" if resume else "--retry-failed"
+        raise UsageError(f"{option} goes on with a run, and --out names none", "give it a folder: --out RUN")
+    folder = folder.absolute() if private else folder
+    with guarded(wishes, [folder], is_run=wishes.is_run()) as wishes:
+        _look_below(folder, wishes, part, again=(resume, retry_failed))
+
+
+@app.command()
+def merge(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders that `mlcycle infer dir --out RUN` left.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="The folder to write.", show_default=False)],
+    format: FormatOption = None,
+) -> None:
+    """Make one run of several: of the shards of a folder, or of one run in another format.
+
+    Their settings must agree. Of a photograph that several have, an answer counts more than an error.
+
+    Example:  mlcycle infer merge run-1 run-2 --out run --format csv
+    """
+    from mlcycle.cli.infer_run import merge as merge_runs
+
+    merge_runs(runs, out, format)
+
+
+@app.command()
+def names(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A folder that --private left, with its names.key.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder whose photographs were looked at.")],
+) -> None:
+    """Say what the photographs of a folder are called in a private run.
+
+    One line of JSON for each, with its hashed name and its own. It takes the run's key: who deletes RUN/names.key makes
+    sure that nobody can.
+
+    Example:  mlcycle infer names run archive | grep 5ad0
+    """
+    from mlcycle.cli.infer_private import say_names
+
+    say_names(run, _found(folder, without=[run]))
+
+
+def _look_below(folder: Path, wishes: Wishes, part: tuple[int, int] | None, again: tuple[bool, bool]) -> None:
+    without = [*wishes.folders().values(), *([wishes.out] if wishes.out else [])]
+    found = _found(folder, without, in_memory=wishes.private)
+    sources = partial(_placed, found, wishes, keep_tree=True, shard=part)
+    count = sum(1 for _ in sources()) if part else len(found)
+    if wishes.is_run():
+        from mlcycle.cli.infer_run import run
+
+        run(sources, count, wishes, part, again)
+        return
+    from mlcycle.cli.infer_stream import stream
+
+    stream(sources, count, wishes, faces=False)
+
+
+def _named(names: list[str], stdin0: bool) -> list[Source]:
+    from mlcycle.errors import InputError, UsageError
+    from mlcycle.inference.sources import from_listed, from_names
+
+    if not names and not stdin0:
+        raise UsageError("no photograph is named", "mlcycle infer photo.jpg, or mlcycle infer dir FOLDER")
+    if names and all(Path(name).is_dir() for name in names):
+        raise UsageError(f"{names[0]} is a folder", f"mlcycle infer dir {names[0]}")
+    if stdin0 and "-" in names:
+        raise UsageError("standard input holds names, or a photograph, not both", "leave out --stdin0 or -")
+    found = from_names(names, sys.stdin.buffer.read)
+    if stdin0:
+        found += from_listed(sys.stdin.buffer.read().split(b"\0"))
+    if not found:
+        raise InputError("standard input names no photograph", "write a zero byte behind each name, as find -print0")
+    return found
+
+
+def _found(folder: Path, without: list[Path], *, in_memory: bool = False) -> Folder:
     from mlcycle.errors import InputError
     from mlcycle.inference.sources import from_folder
 
-    wishes = Wishes(model, format, out, annotate, redact, overwrite, threshold, provider, threads, max_pixels)
-    found = from_folder(folder, without=list(wishes.folders().values()))
-    if not found.photographs:
+    found = from_folder(folder, without, in_memory=in_memory)
+    if not len(found):
         raise InputError(f"{folder} holds no photographs", f"{found.others} other files were passed over")
     if found.others:
         console.say(
             f"{found.others} other files were passed over" if found.others > 1 else "1 other file was passed over"
         )
-    _infer(found.photographs, [source.key for source in found.photographs], wishes, faces=False)
+    return found
 
 
-def _infer(sources: list[Source], names: list[str], wishes: Wishes, *, faces: bool) -> None:
-    for kind, folder in wishes.folders().items():
-        sources = _with_copies(sources, names, kind, folder, wishes.overwrite)
-    detector = _detector(wishes)
-    options = _options(wishes, detector)
-    tally = _Tally()
-    try:
-        with (
-            _writer(wishes, [source.key for source in sources], faces) as writer,
-            console.progress("looking", len(sources) if len(sources) > 1 else None) as advance,
-        ):
-            for record in detector.detect_all(sources, options):
-                writer.write(record)
-                tally.count(record)
-                advance()
-    finally:
-        console.say("; ".join([tally.sentence(), *_where(wishes, tally)]))
-    if tally.failed:
-        raise typer.Exit(3)
+def _placed(
+    found: list[Source] | Folder, wishes: Wishes, *, keep_tree: bool, shard: tuple[int, int] | None = None
+) -> Iterator[Source]:
+    """Yields the photographs of the shard with the places of their copies, which do not depend on the shard.
+
+    In a private run their own names say which shard they belong to, as in any other run, and nobody sees them after.
+    """
+    sources: Iterator[Source] = iter(found)
+    if wishes.names:
+        sources, shard = wishes.names.hide(_of_shard(sources, shard)), None
+    if folders := wishes.folders():
+        from mlcycle.inference.copies import placed
+
+        sources = placed(sources, folders, keep_tree=keep_tree)
+    return _of_shard(sources, shard)
 
 
-def _detector(wishes: Wishes) -> Detector:
-    from mlcycle.inference.models import find_model
+def _of_shard(sources: Iterator[Source], shard: tuple[int, int] | None) -> Iterator[Source]:
+    if shard is None:
+        return sources
+    from mlcycle.inference.sources import in_shard
 
-    path, how = find_model(wishes.model)
-    from mlcycle.inference.detect import load_detector
-
-    detector = load_detector(path, provider=wishes.provider, threads=wishes.threads)
-    contract = detector.contract
-    console.detail(f"verified {detector.sha256}")
-    console.detail(f"long side {contract.resize.long_side} px, threshold {contract.thresholds['balanced']:g}")
-    console.say(
-        f"model {detector.contract.name} {detector.sha256[:12]} from {path} ({how}), on {detector.provider}"
-        + (" (auto)" if wishes.provider == Provider.auto else "")
-    )
-    return detector
-
-
-def _options(wishes: Wishes, detector: Detector) -> Options:
-    from mlcycle.inference.detect import DEFAULT
-
-    floor = detector.contract.selection.score_floor
-    if wishes.threshold is not None and wishes.threshold < floor:
-        console.warn(f"the model gives no scores below {floor}, so that a lower threshold finds no more")
-    return replace(
-        DEFAULT,
-        threshold=wishes.threshold,
-        max_pixels=wishes.max_pixels or DEFAULT.max_pixels,
-        overwrite=wishes.overwrite,
-        redaction=wishes.redact[0].value if wishes.redact else DEFAULT.redaction,
-    )
-
-
-def _with_copies(sources: list[Source], names: list[str], kind: str, folder: Path, overwrite: bool) -> list[Source]:
-    """Gives each photograph the place of a copy, and refuses at once what is known to be taken."""
-    from mlcycle.errors import InputError
-    from mlcycle.inference.copies import plan
-
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is no folder to put {kind} copies into", "name a folder")
-    paths = plan(names, folder)
-    originals = {source.path.resolve() for source in sources}
-    others = {each.resolve() for source in sources for each in source.copies.values()}
-    for path in paths:
-        real = path.resolve()
-        if real in others:
-            raise InputError(f"two copies would have the name {path}", "give each kind of copy a folder of its own")
-        if real in originals:
-            raise InputError(f"the {kind} copy {path} would replace the photograph itself", "choose another folder")
-    existing = [path for path in paths if path.exists()]
-    if existing and not overwrite:
-        raise InputError(
-            f"of {len(paths)} {kind} copies {len(existing)} exist already, for example {existing[0]}",
-            "choose another folder, or say --overwrite",
-        )
-    return [replace(source, copies={**source.copies, kind: path}) for source, path in zip(sources, paths, strict=True)]
-
-
-@contextmanager
-def _writer(wishes: Wishes, keys: list[str], faces: bool) -> Iterator[Writer]:
-    from mlcycle.inference import output, report
-
-    by_suffix = {".json": Format.json, ".jsonl": Format.jsonl, ".csv": Format.csv}
-    format = wishes.format or by_suffix.get(wishes.out.suffix.lower() if wishes.out else "", Format.table)
-    with output.opened(wishes.out, overwrite=wishes.overwrite) as stream:
-        writer: Writer
-        if format is Format.table:
-            writer = report.Table(stream, keys, faces=faces)
-        else:
-            writer = report.WRITERS[format.value](stream)
-        try:
-            yield writer
-        finally:
-            # Also when broken off: what was done so far is whole.
-            writer.close()
-
-
-def _where(wishes: Wishes, tally: _Tally) -> list[str]:
-    said = {"annotated": "drawn in", "redacted": "redacted in"}
-    return [f"{said[kind]} {folder}" for kind, folder in wishes.folders().items() if tally.copies[kind]]
-
-
-class _Tally:
-    """Counts for the closing line."""
-
-    def __init__(self) -> None:
-        self.photographs = self.faces = self.failed = 0
-        self.copies: Counter[str] = Counter()
-        self._start = time.perf_counter()
-
-    def count(self, record: Record) -> None:
-        self.photographs += 1
-        self.faces += len(record.scores_N)
-        self.failed += record.error is not None
-        self.copies.update(record.copies.keys())
-
-    def sentence(self) -> str:
-        """Returns e.g. "12 photographs, 7 faces, 1 failed, 34.1 photographs a second"."""
-        seconds = max(time.perf_counter() - self._start, 1e-9)
-        parts = [_number(self.photographs, "photograph"), _number(self.faces, "face"), f"{self.failed} failed"]
-        return ", ".join([*parts, f"{self.photographs / seconds:.1f} photographs a second"])
-
-
-def _number(count: int, word: str) -> str:
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+    return (source for source in sources if in_shard(source, shard))

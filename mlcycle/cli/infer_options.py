@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from mlcycle.inference.names import Names
 
 
 class Format(StrEnum):
@@ -16,6 +19,11 @@ class Format(StrEnum):
     jsonl = "jsonl"
     csv = "csv"
     coco = "coco"
+    yolo = "yolo"
+    parquet = "parquet"
+
+
+_BY_SUFFIX = {".json": Format.json, ".jsonl": Format.jsonl, ".csv": Format.csv, ".parquet": Format.parquet}
 
 
 class Provider(StrEnum):
@@ -47,7 +55,22 @@ FormatOption = Annotated[
     typer.Option("--format", help="How to write results; else table, or what --out ends in."),
 ]
 OutOption = Annotated[
-    Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the results to this file instead of stdout.")
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="FILE",
+        help="Write the results to this file instead of stdout; yolo needs a folder, parquet a file.",
+    ),
+]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Go on with the run in --out RUN; begin it where there is none.")
+]
+RetryFailedOption = Annotated[
+    bool, typer.Option("--retry-failed", help="Go on with the run, and do the photographs that failed once more.")
+]
+ShardOption = Annotated[
+    str | None, typer.Option("--shard", metavar="I/N", help="Look at the i-th of n parts only, as 2/8.")
 ]
 AnnotateOption = Annotated[
     Path | None, typer.Option("--annotate", metavar="DIR", help="Write a copy of each photograph with its faces drawn.")
@@ -61,8 +84,23 @@ RedactOption = Annotated[
         "without metadata; JPEGs have quality 92. A lower --threshold misses fewer.",
     ),
 ]
+CropsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--crops",
+        metavar="DIR",
+        help="Cut out the faces of each photograph as PNG, the best as DIR/PHOTO/1.png: the square around the box and "
+        "20 % more at each end, black where it leaves the photograph.",
+    ),
+]
+AlignOption = Annotated[
+    bool,
+    typer.Option(
+        "--align", help="Turn and scale crops by the landmarks to the 112 x 112 pixels that face recognition expects."
+    ),
+]
 OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", help="Let --out, --annotate and --redact replace existing files.")
+    bool, typer.Option("--overwrite", help="Let --out, --annotate, --redact and --crops replace existing files.")
 ]
 ThresholdOption = Annotated[
     float | None,
@@ -70,30 +108,84 @@ ThresholdOption = Annotated[
 ]
 ProviderOption = Annotated[Provider, typer.Option("--provider", help="What runs the model; auto says what it took.")]
 ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Threads that run the model; else as many as there are cores.")
+    int | None, typer.Option("--threads", min=1, help="Threads to work with; else as many as there are cores.")
+]
+BatchOption = Annotated[
+    int,
+    typer.Option(
+        "--batch", min=1, help="Photographs of one size that go through the model together; on a CPU 1 is the quickest."
+    ),
 ]
 MaxPixelsOption = Annotated[
     int | None,
     typer.Option("--max-pixels", min=1, help="Refuse photographs with more pixels by their header; else 178,956,970."),
 ]
+PrivateOption = Annotated[
+    bool,
+    typer.Option(
+        "--private",
+        help="No network, no other program, nothing written outside --out, and in results and talk no names of "
+        "photographs or folders but hashes; what tries is refused, and the exit code is 7. See docs/private.md.",
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """The options that both commands share, as given."""
+    """The options that both commands share, as given, and what --private calls photographs."""
 
     model: Path | None
     format: Format | None
     out: Path | None
     annotate: Path | None
     redact: tuple[Redaction, Path] | None
+    crops: Path | None
+    align: bool
     overwrite: bool
     threshold: float | None
     provider: Provider
     threads: int | None
+    batch: int
     max_pixels: int | None
+    private: bool = False
+    names: Names | None = None
+
+    def __post_init__(self) -> None:
+        from mlcycle.errors import UsageError
+
+        if self.format is Format.yolo and self.out is None:
+            raise UsageError("yolo labels are a folder of files", "name it: --format yolo --out FOLDER")
+        if self.format is Format.parquet and self.out is None:
+            raise UsageError("parquet is no format for a stream", "name a file: --out faces.parquet")
+        if self.align and self.crops is None:
+            raise UsageError("--align turns crops, and none are asked for", "name a folder: --crops DIR --align")
+
+    def is_run(self) -> bool:
+        """Tells whether --out is a folder with a ledger: it ends in no format's suffix, and no table is asked for."""
+        return self.out is not None and self.format is not Format.table and self.format_of_suffix() is None
+
+    def format_of_suffix(self) -> Format | None:
+        """Returns the format that --out ends in, if any."""
+        return _BY_SUFFIX.get(self.out.suffix.lower()) if self.out else None
 
     def folders(self) -> dict[str, Path]:
         """Returns the folder of each kind of copy that is wanted."""
-        wanted = {"annotated": self.annotate, "redacted": self.redact[1] if self.redact else None}
+        redacted = self.redact[1] if self.redact else None
+        wanted = {"annotated": self.annotate, "redacted": redacted, "cropped": self.crops}
         return {kind: folder for kind, folder in wanted.items() if folder is not None}
+
+
+def shard_of(text: str | None) -> tuple[int, int] | None:
+    """Reads "2/8" as the second of eight parts.
+
+    Raises:
+        UsageError: it is nothing like that.
+    """
+    if text is None:
+        return None
+    number, slash, count = text.partition("/")
+    if slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count):
+        return int(number), int(count)
+    from mlcycle.errors import UsageError
+
+    raise UsageError(f"--shard {text} names no part", "write 2/8 for the second of eight parts")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,9 @@ from mlcycle.inference.record import Record
 # Of the faces that either finds, this share must be found by the other, by this overlap, and their scores may be so far
 # apart in the mean.
 LEAST_SHARED, LEAST_IOU, MOST_SCORE_DIFFERENCE = 0.95, 0.5, 0.02
+
+# Gets a photo file and answers from half the threshold on.
+Ask = Callable[[Path], Record]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,11 @@ class Agreement:
     score: float
     overlap: float
 
+    @property
+    def good(self) -> bool:
+        """Tells whether they find the same faces, as far as is asked for."""
+        return self.shared >= LEAST_SHARED and self.score <= MOST_SCORE_DIFFERENCE
+
     def __str__(self) -> str:
         return (
             f"{self.photographs} photographs, {self.faces} faces: {self.shared:.1%} found by both, by a mean IoU of"
@@ -46,37 +54,17 @@ class Agreement:
 def agree(parent: Path, variant: Path, photos: Sequence[Path]) -> Agreement:
     """Runs parent and variant over photo files and compares the faces they find above the balanced threshold.
 
-    A face counts as found by the other from half the threshold on: on which side of it a score falls may be luck.
-
     Raises:
         GateError: they part, or nothing could be compared.
     """
     detectors = load_detector(parent, provider="cpu"), load_detector(variant, provider="cpu")
-    photographs = 0
-    pairs: list[tuple[float, float]] = []
-    for photo in photos:
-        records = [_found(detector, photo) for detector in detectors]
-        if any(record.error for record in records):
-            continue
-        photographs += 1
-        threshold = detectors[0].contract.thresholds["balanced"]
-        for mine, other in (records, records[::-1]):
-            pairs += _pairs(mine, other, threshold)
-    if not pairs:
-        raise GateError(
-            f"no face was found on {photographs} photographs, so nothing could be compared",
-            "name photographs with faces by --photos, or train longer",
-        )
-    overlaps_N, scores_N = np.array(pairs).T
-    both_N = overlaps_N >= LEAST_IOU
-    agreement = Agreement(
-        photographs,
-        len(pairs),
-        float(both_N.mean()),
-        float(scores_N[both_N].mean()) if both_N.any() else 1.0,
-        float(overlaps_N[both_N].mean()) if both_N.any() else 0.0,
-    )
-    if agreement.shared < LEAST_SHARED or agreement.score > MOST_SCORE_DIFFERENCE:
+    threshold = detectors[0].contract.thresholds["balanced"]
+
+    def ask(detector: Detector) -> Ask:
+        return lambda photo: detector.detect_file(photo, threshold=threshold / 2)
+
+    agreement = compare(ask(detectors[0]), ask(detectors[1]), threshold, photos)
+    if not agreement.good:
         raise GateError(
             f"parent and variant part: {agreement}; {LEAST_SHARED:.0%} and {MOST_SCORE_DIFFERENCE:g} are asked for",
             "name more and other photographs by --photos, or measure on labelled ones: --data; nothing was written",
@@ -84,8 +72,37 @@ def agree(parent: Path, variant: Path, photos: Sequence[Path]) -> Agreement:
     return agreement
 
 
-def _found(detector: Detector, photo: Path) -> Record:
-    return detector.detect_file(photo, threshold=detector.contract.thresholds["balanced"] / 2)
+def compare(one: Ask, other: Ask, threshold: float, photos: Sequence[Path]) -> Agreement:
+    """Compares the faces above a threshold that two ways of asking find; they are asked from half the threshold on.
+
+    A face counts as found by the other from there: on which side of the threshold a score falls may be luck.
+
+    Raises:
+        GateError: nothing could be compared.
+    """
+    photographs = 0
+    pairs: list[tuple[float, float]] = []
+    for photo in photos:
+        records = [one(photo), other(photo)]
+        if any(record.error for record in records):
+            continue
+        photographs += 1
+        for mine, theirs in (records, records[::-1]):
+            pairs += _pairs(mine, theirs, threshold)
+    if not pairs:
+        raise GateError(
+            f"no face was found on {photographs} photographs, so nothing could be compared",
+            "name photographs with faces by --photos, or train longer",
+        )
+    overlaps_N, scores_N = np.array(pairs).T
+    both_N = overlaps_N >= LEAST_IOU
+    return Agreement(
+        photographs,
+        len(pairs),
+        float(both_N.mean()),
+        float(scores_N[both_N].mean()) if both_N.any() else 1.0,
+        float(overlaps_N[both_N].mean()) if both_N.any() else 0.0,
+    )
 
 
 def _pairs(mine: Record, other: Record, threshold: float) -> Iterator[tuple[float, float]]:

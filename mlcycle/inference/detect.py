@@ -1,11 +1,17 @@
-"""The conductor of `mlcycle infer`: one photograph from the file to the faces in it; reads from top to bottom."""
+"""The conductor of `mlcycle infer`: photographs from the file to the faces in them; reads from top to bottom.
+
+A few photographs go all the way in one thread, from reading to the copies that are written; many threads do so at
+once. So reading, decoding, resizing, running and writing overlap on all cores, no stage waits for another one's queue,
+and there are never more pictures in memory than threads.
+"""
 
 from __future__ import annotations
 
+import errno
 import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +28,7 @@ from mlcycle.inference.sources import Source
 if TYPE_CHECKING:
     from mlcycle.inference.redact import Way
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
 Faces = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 
@@ -35,6 +42,11 @@ class Options:
         max_pixels: larger photographs are refused by their headers.
         overwrite: whether copies may take the place of existing files.
         redaction: what is done to faces in redacted copies: blur, pixelate or fill.
+        reduced_jpeg: whether large JPEGs are decoded at a reduced scale where the contract allows it.
+        align: whether crops are turned and scaled by the landmarks.
+        token: what the temporary names of copies have in common.
+        lanes: how many threads look at photographs.
+        batch: how many photographs a thread takes at once; those of one input size go through the graph together.
     """
 
     threshold: float | None = None
@@ -42,6 +54,11 @@ class Options:
     max_pixels: int = images.MAX_PIXELS
     overwrite: bool = False
     redaction: Way = "blur"
+    reduced_jpeg: bool = True
+    align: bool = False
+    token: str = ""
+    lanes: int = 1
+    batch: int = 1
 
 
 DEFAULT = Options()
@@ -75,19 +92,29 @@ class Detector:
         `long_side` and `threshold` as in Options.
         """
         options = Options(threshold=threshold, long_side=long_side)
-        return self._answer(self._prepare(Source(Path(path), Path(path).as_posix()), options), options)
+        return self.look([Source(Path(path), Path(path).as_posix())], options)[0]
 
     def detect_all(self, sources: Iterable[Source], options: Options = DEFAULT) -> Iterator[Record]:
-        """Yields one record per source, in their order; the next photograph is decoded while the session runs."""
-        with ThreadPoolExecutor(1, "mlcycle-decode") as ahead:
-            waiting = None
+        """Yields one record per source, in their order, while the next ones are being looked at."""
+        if options.lanes == 1 and options.batch == 1:  # one photograph should not wait for threads to be brought in
             for source in sources:
-                following = ahead.submit(self._prepare, source, options)
-                if waiting is not None:
-                    yield self._answer(waiting.result(), options)
-                waiting = following
-            if waiting is not None:
-                yield self._answer(waiting.result(), options)
+                yield from self.look([source], options)
+            return
+        from mlcycle.inference.lanes import in_order
+
+        for records in in_order(lambda some: self.look(some, options), _several(sources, options.batch), options.lanes):
+            yield from records
+
+    def look(self, sources: Sequence[Source], options: Options = DEFAULT) -> list[Record]:
+        """Takes a few photographs from the file to their records and copies; may be called by several threads at once.
+
+        Photographs behind each other that have the same input size go through the graph together.
+        """
+        records: list[Record] = []
+        prepared = (self._prepare(source, options) for source in sources)
+        for _, alike in groupby(list(prepared) if len(sources) > 1 else prepared, _input_size):
+            records += self._answer(list(alike), options)
+        return records
 
     def _prepare(self, source: Source, options: Options) -> _Prepared:
         """Read, decode, turn upright, resize: what needs no session, so that it may run beside one."""
@@ -97,38 +124,63 @@ class Detector:
         try:
             data = images.read(source.path, options.max_pixels) if source.data is None else source.data
             prepared.clock.lap("read")
-            decoded = images.decode(data, options.max_pixels)
-            prepared.image, prepared.note = decoded.upright(), decoded.note
+            decoded = images.decode(data, options.max_pixels, self._least_side(long_side, options))
+            image, prepared.note = decoded.upright(), decoded.note
             prepared.clock.lap("decode")
-            prepared.input_HW3, prepared.frame = letterbox.shrink(prepared.image, long_side)
+            prepared.input_HW3, prepared.frame = letterbox.shrink(image, long_side, decoded.upright_size)
             prepared.clock.lap("resize")
+            if source.copies:  # what is looked at does not depend on whether copies are wanted, so this is apart
+                whole = decoded.image.size == decoded.size
+                prepared.image = image if whole else images.decode(data, options.max_pixels).upright()
+                prepared.clock.lap("copies")
         except images.UnreadableError as problem:
             prepared.error = (problem.code, problem.message)
         except MemoryError:
             prepared.error = ("too-large", "there is not enough memory for it")
         return prepared
 
-    def _answer(self, prepared: _Prepared, options: Options) -> Record:
-        if prepared.image is None or prepared.input_HW3 is None or prepared.frame is None:
-            return self._record(prepared, None)
-        prepared.clock.start()
+    def _least_side(self, long_side: int, options: Options) -> float | None:
+        """Returns how long a JPEG must stay that is decoded at a reduced scale, or None where it must not be."""
+        times = self.contract.reduced_jpeg
+        return times * long_side if times and long_side and options.reduced_jpeg else None
+
+    def _answer(self, alike: list[_Prepared], options: Options) -> list[Record]:
+        """Runs the graph on pictures of one size; those that could not be read have no picture and need no graph."""
+        inputs = [each.input_HW3 for each in alike if each.input_HW3 is not None]
+        if not inputs:
+            return [self._record(each, None) for each in alike]
+        begin = time.perf_counter()
         try:
-            outputs = self.session.run(prepared.input_HW3[None])
+            outputs = self.session.run(inputs[0][None] if len(inputs) == 1 else np.stack(inputs))
         except Exception as problem:  # onnxruntime has a dozen classes; most likely memory ran out
-            prepared.error = ("model-failed", f"the model failed on it: {' '.join(str(problem).split())[:200]}")
-            return self._record(prepared, None)
-        prepared.clock.lap("run")
+            if len(alike) > 1:
+                return [record for each in alike for record in self._answer([each], options)]
+            alike[0].error = ("model-failed", f"the model failed on it: {' '.join(str(problem).split())[:200]}")
+            return [self._record(alike[0], None)]
+        milliseconds = (time.perf_counter() - begin) * 1000 / len(alike)
+        return [self._finish(each, row, outputs, milliseconds, options) for row, each in enumerate(alike)]
+
+    def _finish(self, prepared: _Prepared, row: int, outputs: Faces, milliseconds: float, options: Options) -> Record:
+        assert prepared.frame is not None
+        prepared.clock.milliseconds["run"] = milliseconds
+        prepared.clock.start()
         threshold = self.contract.thresholds["balanced"] if options.threshold is None else options.threshold
-        faces = select(outputs, threshold, prepared.frame)
+        own: Faces = (outputs[0][row], outputs[1][row], None if outputs[2] is None else outputs[2][row])
+        faces = select(own, threshold, prepared.frame)
         prepared.clock.lap("select")
         record = self._record(prepared, faces)
-        return _with_copies(record, prepared, options) if prepared.source.copies else record
+        if not prepared.source.copies:
+            return record
+        record = _with_copies(record, prepared, options)
+        prepared.clock.lap("copies")
+        return record
 
     def _record(self, prepared: _Prepared, faces: Faces | None) -> Record:
         frame = prepared.frame
         boxes_N4, scores_N, landmarks_N52 = faces or (np.zeros((0, 4), np.float32), np.zeros(0, np.float32), None)
         return Record(
             input=prepared.source.key,
+            part=prepared.source.part,
             boxes_N4=boxes_N4,
             scores_N=scores_N,
             landmarks_N52=landmarks_N52,
@@ -157,16 +209,26 @@ def load_detector(model_path: str | Path, *, provider: str = "auto", threads: in
 
 
 def select(outputs: Faces, threshold: float, frame: letterbox.Frame) -> Faces:
-    """Takes the graph's outputs for a batch of one, keeps what scores at least `threshold`, and maps it back.
+    """Takes the graph's outputs for one picture, keeps what scores at least `threshold`, and maps it back.
 
     Returns boxes_N4 (x1 y1 x2 y2), scores_N and landmarks_N52 (or None), in pixels of the upright photograph.
     """
-    boxes_1N4, scores_1N, landmarks_1N52 = outputs
-    keep_N = scores_1N[0] >= threshold
-    boxes_N4 = letterbox.boxes_to_photograph(boxes_1N4[0][keep_N], frame)
-    if landmarks_1N52 is None:
-        return boxes_N4, scores_1N[0][keep_N], None
-    return boxes_N4, scores_1N[0][keep_N], letterbox.to_photograph(landmarks_1N52[0][keep_N], frame)
+    boxes_N4, scores_N, landmarks_N52 = outputs
+    keep_N = scores_N >= threshold
+    boxes_N4 = letterbox.boxes_to_photograph(boxes_N4[keep_N], frame)
+    if landmarks_N52 is None:
+        return boxes_N4, scores_N[keep_N], None
+    return boxes_N4, scores_N[keep_N], letterbox.to_photograph(landmarks_N52[keep_N], frame)
+
+
+def _several(sources: Iterable[Source], count: int) -> Iterator[list[Source]]:
+    remaining = iter(sources)
+    while some := list(islice(remaining, count)):
+        yield some
+
+
+def _input_size(prepared: _Prepared) -> tuple[int, ...]:
+    return () if prepared.input_HW3 is None else prepared.input_HW3.shape
 
 
 def _with_copies(record: Record, prepared: _Prepared, options: Options) -> Record:
@@ -176,10 +238,15 @@ def _with_copies(record: Record, prepared: _Prepared, options: Options) -> Recor
     written: dict[str, str] = {}
     for kind, path in prepared.source.copies.items():
         try:
-            copies.save(_copy(kind, record, prepared, options), path, overwrite=options.overwrite)
+            if kind == "cropped":
+                written |= _crops(record, prepared, path, options)
+                continue
+            copies.save(_copy(kind, record, prepared, options), path, overwrite=options.overwrite, token=options.token)
         except FileExistsError:
             return replace(record, copies=written, error=("exists", f"its {kind} copy {path} exists already"))
-        except (OSError, MemoryError) as problem:
+        except (OSError, MemoryError, ValueError) as problem:
+            if getattr(problem, "errno", None) in FULL:
+                raise  # every photograph would fail alike
             why = getattr(problem, "strerror", None) or problem or "memory is short"
             error = ("not-written", f"its {kind} copy {path} cannot be written: {why}")
             return replace(record, copies=written, error=error)
@@ -198,6 +265,17 @@ def _copy(kind: str, record: Record, prepared: _Prepared, options: Options) -> I
     return annotate.draw(prepared.image, record.boxes_N4, record.scores_N, record.landmarks_N52)
 
 
+def _crops(record: Record, prepared: _Prepared, folder: Path, options: Options) -> dict[str, str]:
+    assert prepared.image is not None
+    from mlcycle.inference import crops
+
+    points_N52 = record.landmarks_N52 if options.align else None
+    overwrite, token = options.overwrite, options.token
+    boxes_N4, image = record.boxes_N4, prepared.image
+    written = crops.write(image, boxes_N4, folder, landmarks_N52=points_N52, overwrite=overwrite, token=token)
+    return {"cropped": folder.as_posix()} if written else {}
+
+
 class _Clock:
     """A stopwatch with laps: the milliseconds of each stage that was reached."""
 
@@ -210,7 +288,7 @@ class _Clock:
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
-        self.milliseconds[stage] = (now - self._since) * 1000
+        self.milliseconds[stage] = self.milliseconds.get(stage, 0.0) + (now - self._since) * 1000
         self._since = now
 
 

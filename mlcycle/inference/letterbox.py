@@ -19,15 +19,18 @@ class Frame:
     input_height: int
 
 
-def shrink(image: Image.Image, long_side: int) -> tuple[np.ndarray, Frame]:
+def shrink(image: Image.Image, long_side: int, size: tuple[int, int] | None = None) -> tuple[np.ndarray, Frame]:
     """Makes an upright RGB picture so small that its long side is `long_side` pixels; never larger; 0 keeps its size.
 
+    `size` is the photograph's own width and height, if it was decoded at a reduced scale: what comes out has the size
+    that it would have had otherwise.
+
     The filter is an antialiased triangle: Pillow's BILINEAR, whose support grows with the reduction, over all pixels
-    at once (`reducing_gap` and JPEG's reduced decoding give other pixels).
+    at once (`reducing_gap` gives other pixels).
 
     Returns input_HW3 (uint8 RGB) and the frame to come back by.
     """
-    width, height = image.size
+    width, height = size or image.size
     scale = min(1.0, long_side / max(width, height)) if long_side else 1.0
     size = (max(1, math.floor(width * scale + 0.5)), max(1, math.floor(height * scale + 0.5)))
     if size != image.size:

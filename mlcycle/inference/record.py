@@ -1,15 +1,19 @@
-"""What is known of one photograph after `infer`, as data and as a sentence."""
+"""What is asked and what is answered: a source, which of its parts, and the record of it, as data and as a sentence."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 SCHEMA_VERSION = 1
+JPEG_QUALITY = 92  # of copies; a PNG loses nothing
+JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +39,38 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """A photograph to look at.
+
+    Attributes:
+        path: where it lies.
+        data: its bytes, if they came by themselves.
+        key: what its record is called: the name as given, or the path below the folder, with "/" on every system.
+        copies: where the copies of it go that are wanted, by their kind: annotated, redacted, cropped (a folder).
+        part: which of the file's pictures is meant, if each is one of its own.
+    """
+
+    path: Path
+    key: str
+    copies: Mapping[str, Path] = field(default_factory=dict)
+    data: bytes | None = None
+    part: Part | None = None
+
+    @property
+    def identity(self) -> tuple[bytes, int]:
+        """Returns what no two photographs of a folder share: the key's bytes, and the number of the part, or 0."""
+        return os.fsencode(self.key), self.part.number if self.part else 0
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """What is known of one photograph after `infer`.
 
     Attributes:
         input: the photograph's key: its path as given, or below the folder that was given.
-        boxes_N4: float32, x1 y1 x2 y2 in pixels of the upright photograph, best first.
-        scores_N: float32, 0 to 1.
-        landmarks_N52: float32, x y in pixels of the upright photograph, or None for a model without landmarks.
+        boxes_N4: x1 y1 x2 y2 in pixels of the upright photograph, best first.
+        scores_N: 0 to 1.
+        landmarks_N52: x y in pixels of the upright photograph, or None for a model without landmarks.
         landmark_names: the five points in order, or ().
         part: which of the file's pictures it is, where each is a picture of its own; None of a plain photograph.
         width, height: of the upright photograph in pixels; 0 when it could not be read.
@@ -51,7 +79,7 @@ class Record:
         model: name and sha256 of the model file.
         provider: what really ran it, e.g. "cpu".
         milliseconds: time of each stage that was reached.
-        copies: where the copies of it were written, by their kind: annotated, redacted.
+        copies: where the copies of it were written, by their kind: annotated, redacted, cropped (a folder).
     """
 
     input: str
@@ -68,6 +96,18 @@ class Record:
     provider: str = ""
     milliseconds: dict[str, float] = field(default_factory=dict)
     copies: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> tuple[bytes, int]:
+        """Returns the identity of its source."""
+        return os.fsencode(self.input), self.part.number if self.part else 0
+
+    @property
+    def redacted_quality(self) -> int | str | None:
+        """Returns the JPEG quality of the redacted copy, or "lossless"; None where there is no copy."""
+        if "redacted" not in self.copies:
+            return None
+        return JPEG_QUALITY if Path(self.copies["redacted"]).suffix.lower() in JPEG_SUFFIXES else "lossless"
 
     @property
     def status(self) -> str:
@@ -89,8 +129,42 @@ class Record:
             "provider": self.provider,
             "annotated": self.copies.get("annotated"),
             "redacted": self.copies.get("redacted"),
+            "redacted_quality": self.redacted_quality,
+            "crops": self.crops(),
             "milliseconds": {stage: round(value, 3) for stage, value in self.milliseconds.items()},
         }
+
+    @classmethod
+    def from_dict(cls, known: Mapping[str, Any], landmark_names: tuple[str, ...]) -> Record:
+        """Returns the record that `as_dict` was written from, to the digits that were kept."""
+        faces = known["faces"]
+        points = [[face["landmarks"][name] for name in landmark_names] for face in faces]
+        part, image, error = known["part"], known["image"] or {"width": 0, "height": 0}, known["error"]
+        copies = {kind: known[kind] for kind in ("annotated", "redacted") if known[kind]}
+        if crops := known.get("crops"):
+            copies["cropped"] = crops[0].rpartition("/")[0]
+        return cls(
+            input=known["input"],
+            part=Part(**part) if part else None,
+            boxes_N4=np.array([face["box"] for face in faces], np.float64).reshape(-1, 4),
+            scores_N=np.array([face["score"] for face in faces], np.float64),
+            landmarks_N52=np.array(points, np.float64).reshape(-1, len(landmark_names), 2) if landmark_names else None,
+            landmark_names=landmark_names,
+            width=image["width"],
+            height=image["height"],
+            note=known["note"],
+            error=(error["code"], error["message"]) if error else None,
+            model=(known["model"]["name"], known["model"]["sha256"]),
+            provider=known["provider"],
+            milliseconds=known.get("milliseconds", {}),
+            copies=copies,
+        )
+
+    def crops(self) -> list[str] | None:
+        """Returns the path of each face's crop, in the order of the faces; None where none were written."""
+        if "cropped" not in self.copies:
+            return None
+        return [f"{self.copies['cropped']}/{crop_name(row + 1)}" for row in range(len(self.scores_N))]
 
     def faces(self) -> list[dict[str, Any]]:
         """Returns box, score and, if the model gives any, landmarks by name, of each face, as JSON has them."""
@@ -107,6 +181,11 @@ class Record:
 def line(record: Record) -> str:
     """Returns a record as one line of JSON, in ASCII, so that a name in any encoding survives any terminal or pipe."""
     return json.dumps(record.as_dict(), ensure_ascii=True, allow_nan=False)
+
+
+def crop_name(number: int) -> str:
+    """Returns the name of a face's crop in its folder; the best face of a photograph is number 1."""
+    return f"{number}.png"
 
 
 def verdict(record: Record) -> str:

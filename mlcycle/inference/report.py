@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any, Protocol, TextIO
+from collections.abc import Callable, Iterable
+from typing import IO, Any, Protocol, TextIO
 
 from mlcycle.inference.record import SCHEMA_VERSION, Record, line, printable, readable, verdict
 
-CSV_COLUMNS = ("input", "status", "error", "width", "height", "face", "x1", "y1", "x2", "y2", "score")
+CSV_COLUMNS = ("input", "part", "status", "error", "width", "height", "face", "x1", "y1", "x2", "y2", "score")
 
 
 class Writer(Protocol):
@@ -61,8 +61,8 @@ class Csv:
     def write(self, record: Record) -> None:
         if not self._head:
             self._begin(record.landmark_names)
-        photograph: list[Any] = [readable(record.input), record.status, record.error[0] if record.error else None]
-        photograph += [record.width or None, record.height or None]
+        photograph: list[Any] = [readable(record.input), record.part.number if record.part else None, record.status]
+        photograph += [record.error[0] if record.error else None, record.width or None, record.height or None]
         for number, face in enumerate(record.faces(), 1):
             points = [value for point in face.get("landmarks", {}).values() for value in point]
             self._writer.writerow([*photograph, number, *face["box"], face["score"], *points])
@@ -80,13 +80,17 @@ class Csv:
 
 
 class Coco:
-    """Writes one COCO document: photographs as they come, faces behind them, kept in a temporary file until then."""
+    """Writes one COCO document: photographs as they come, faces behind them.
 
-    def __init__(self, stream: TextIO) -> None:
+    The faces are kept until then in `meanwhile`, or else in a temporary file.
+    """
+
+    def __init__(self, stream: TextIO, meanwhile: IO[str] | None = None) -> None:
         import tempfile
 
         self._stream = stream
-        self._annotations = tempfile.TemporaryFile("w+", encoding="ascii")  # noqa: SIM115 (closed in close)
+        # Closed in close.
+        self._annotations = meanwhile or tempfile.TemporaryFile("w+", encoding="ascii")  # noqa: SIM115
         self._images = self._faces = 0
         self._names: tuple[str, ...] = ()
 
@@ -94,6 +98,8 @@ class Coco:
         self._images += 1
         self._names = record.landmark_names
         image: dict[str, Any] = {"id": self._images, "file_name": record.input, "status": record.status}
+        if record.part:
+            image["part"] = record.part.number
         if record.width:
             image |= {"width": record.width, "height": record.height}
         if record.error:
@@ -127,7 +133,7 @@ class Coco:
 class Table:
     """Writes for people: a line per photograph, and, with `faces`, a line for each face below it."""
 
-    def __init__(self, stream: TextIO, keys: list[str], *, faces: bool) -> None:
+    def __init__(self, stream: TextIO, keys: Iterable[str], *, faces: bool) -> None:
         self._stream = stream
         self._width = min(60, max((len(printable(key)) for key in keys), default=0))
         self._faces = faces

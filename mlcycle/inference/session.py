@@ -19,8 +19,9 @@ PROVIDERS = {
     "openvino": "OpenVINOExecutionProvider",
     "coreml": "CoreMLExecutionProvider",
 }
-# What "auto" tries, best first. TensorRT is left out: it compiles for minutes, so it has to be asked for.
-_AUTO = ("cuda", "coreml", "openvino", "cpu")
+# What "auto" tries, best first. Two have to be asked for: TensorRT compiles for minutes, and OpenVINO, as in
+# onnxruntime-openvino 1.24, crashes where a picture has no box at all.
+_AUTO = ("cuda", "coreml", "cpu")
 _NAMES = {long: short for short, long in PROVIDERS.items()}
 
 
@@ -133,5 +134,7 @@ def _check_graph(runtime: onnxruntime.InferenceSession, contract: Contract, seal
             f"{sealed.path} asks for a way of preparing photographs that this mlcycle does not know",
             "install a newer mlcycle",
         )
+    if contract.reduced_jpeg is not None and not contract.reduced_jpeg >= 1:
+        raise ModelFileError(f"{sealed.path} allows JPEGs to become smaller than its input", "freeze the model again")
     if not 0 < contract.thresholds.get("balanced", 0) <= 1:
         raise ModelFileError(f"{sealed.path} has no threshold named balanced", "freeze the model again")

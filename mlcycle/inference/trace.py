@@ -48,9 +48,8 @@ def _stages(detector: detect.Detector, path: str) -> dict[str, Any]:
     upright = decoded.upright()
     resized_HW3, frame = letterbox.shrink(upright, detector.contract.resize.long_side)
     outputs = detector.session.run(resized_HW3[None])
-    faces = detect.select(outputs, detector.contract.thresholds["balanced"], frame)
-    boxes_1N4, scores_1N, landmarks_1N52 = outputs
-    landmarks_N52 = None if landmarks_1N52 is None else landmarks_1N52[0]
+    boxes_N4, scores_N, landmarks_N52 = outputs[0][0], outputs[1][0], None if outputs[2] is None else outputs[2][0]
+    faces = detect.select((boxes_N4, scores_N, landmarks_N52), detector.contract.thresholds["balanced"], frame)
     return {
         **_pixels("decode", decoded.image),
         **_pixels("upright", upright),
@@ -58,7 +57,7 @@ def _stages(detector: detect.Detector, path: str) -> dict[str, Any]:
         "graph_least_score": np.array(detector.contract.selection.score_floor),
         "least_score": np.array(detector.contract.thresholds["balanced"]),
         "max_faces": np.array(detector.contract.selection.max_faces),
-        **_named("graph_", boxes_1N4[0], scores_1N[0], landmarks_N52),
+        **_named("graph_", boxes_N4, scores_N, landmarks_N52),
         **_named("", *faces),
     }
 

@@ -83,6 +83,7 @@ def make_contract(recipe: Recipe, progress: Progress, environment: dict[str, Any
         selection=Selection(rule.score_floor, rule.iou_threshold, rule.max_faces),
         thresholds={"balanced": rule.threshold},
         landmarks=LANDMARKS if recipe.model.landmarks else (),
+        reduced_jpeg=rule.reduced_jpeg,
         training={
             "recipe": _without_places(recipe.model_dump(mode="json")),
             "step": progress.best_step,

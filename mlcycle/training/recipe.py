@@ -140,6 +140,7 @@ class Inference(_Section):
     iou_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.45
     max_faces: PositiveInt = 1000
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    reduced_jpeg: Annotated[float, Field(ge=1)] | None = None
 
     @model_validator(mode="after")
     def _threshold_above_floor(self) -> Inference:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from tiny_model import GREEN, write_tiny_model
 
+from mlcycle.inference import letterbox
 from mlcycle.inference.detect import Detector, Options, load_detector
 from mlcycle.inference.sources import Source, from_folder
 
@@ -55,6 +57,28 @@ def test_a_photograph_that_is_made_smaller_gives_boxes_in_its_own_pixels(tmp_pat
     assert exact.landmarks_N52[0, 0] == pytest.approx([300 + 0.3 * 80, 40 + 0.4 * 110])
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize(("times", "decoded"), [(None, 512), (2.1, 512), (2, 256), (1, 128)])
+def test_large_jpegs_are_decoded_at_a_reduced_scale_where_the_contract_allows_it(
+    orientation: int, times: float | None, decoded: int, tmp_path: Path, pixels: np.ndarray, monkeypatch: Any
+) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    laid = Image.fromarray(np.ascontiguousarray(LAID_DOWN[orientation](pixels)))
+    laid.save(tmp_path / "photo.jpg", exif=exif, quality=95)
+    model = write_tiny_model(tmp_path / "tiny.onnx", long_side=128, reduced_jpeg=times)
+    seen = []
+    shrink = letterbox.shrink
+    monkeypatch.setattr(letterbox, "shrink", lambda image, *rest: seen.append(image.size) or shrink(image, *rest))
+    source = Source(tmp_path / "photo.jpg", "photo.jpg", copies={"redacted": tmp_path / "copy.jpg"})
+    (record,) = load_detector(model, provider="cpu").look([source])
+    assert seen == [(decoded, decoded * 400 // 512)]
+    assert (record.width, record.height) == (512, 400)
+    assert record.boxes_N4 == pytest.approx(np.array([FACE], np.float32), abs=4.01)
+    with Image.open(tmp_path / "copy.jpg") as copy:
+        assert copy.size == (512, 400)
+
+
 def test_the_balanced_threshold_is_the_file_s_unless_one_is_given(
     tmp_path: Path, pixels: np.ndarray, detector: Detector
 ) -> None:
@@ -67,7 +91,7 @@ def test_the_balanced_threshold_is_the_file_s_unless_one_is_given(
 
 
 def test_bad_photographs_among_good_ones_give_a_record_each_in_order(album: Path, detector: Detector) -> None:
-    records = list(detector.detect_all(from_folder(album).photographs))
+    records = list(detector.detect_all(from_folder(album)))
     assert [(record.input, record.status) for record in records] == [
         ("broken.jpg", "error"),
         ("inside/two.png", "ok"),

@@ -222,3 +222,16 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     with pytest.raises(UnreadableError) as caught:
         read(path)
     assert caught.value.code == "too-large"
+
+
+@pytest.mark.parametrize(
+    ("least", "size"), [(None, (320, 200)), (161, (320, 200)), (160, (160, 100)), (80, (80, 50)), (0, (40, 25))]
+)
+def test_a_jpeg_can_be_decoded_at_a_reduced_scale(least: float | None, size: tuple[int, int]) -> None:
+    pixels_HW3 = np.random.default_rng(0).integers(0, 256, (200, 320, 3), np.uint8)
+    for suffix in ("JPEG", "PNG"):
+        stream = io.BytesIO()
+        Image.fromarray(pixels_HW3).save(stream, suffix)
+        decoded = images.decode(stream.getvalue(), least_side=least)
+        assert decoded.size == decoded.upright_size == (320, 200)
+        assert decoded.image.size == (size if suffix == "JPEG" else (320, 200))

@@ -10,7 +10,7 @@ import os
 import numpy as np
 import pytest
 
-from mlcycle.inference.record import Record
+from mlcycle.inference.record import Part, Record
 from mlcycle.inference.report import WRITERS
 
 NAMES = ("left_eye", "right_eye", "nose", "left_mouth_corner", "right_mouth_corner")
@@ -50,10 +50,19 @@ def test_rows_are_one_a_face_and_at_least_one_a_photograph() -> None:
         ("broken.jpg", "error", "truncated", ""),
         ("in/one.jpg", "ok", "", "1"),
     ]
-    assert {len(row) for row in rows} == {21}
+    assert {len(row) for row in rows} == {22}
     assert not any(None in row.values() for row in rows)
     assert [float(rows[1][each]) for each in ("x1", "y1", "x2", "y2", "score")] == [10, 20, 30.13, 60, 0.9]
     assert (rows[1]["width"], rows[1]["left_eye_x"], rows[1]["right_mouth_corner_y"]) == ("64", "0.0", "9.0")
+
+
+@pytest.mark.parametrize("faces", [0, 1])
+def test_pages_of_a_file_are_told_apart(faces: int) -> None:
+    pages = [record("a.tif", faces, part=Part("page", number, 2)) for number in (1, 2)]
+    rows = csv.DictReader(io.StringIO(written("csv", pages)))
+    assert [(row["input"], row["part"]) for row in rows] == [("a.tif", "1"), ("a.tif", "2")]
+    images = json.loads(written("coco", pages))["images"]
+    assert [(each["file_name"], each["part"]) for each in images] == [("a.tif", 1), ("a.tif", 2)]
 
 
 def test_coco_has_every_photograph_and_faces_with_scores() -> None:
@@ -85,7 +94,7 @@ def test_coco_is_read_by_an_independent_reader(tmp_path: object) -> None:
 def test_no_record_at_all_is_a_whole_document(format: str) -> None:
     text = written(format, [])
     if format == "csv":
-        assert text.startswith("input,status,error,")
+        assert text.startswith("input,part,status,error,")
         assert len(text.splitlines()) == 1
     elif format != "jsonl":
         assert isinstance(json.loads(text), dict)

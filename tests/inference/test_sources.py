@@ -25,8 +25,15 @@ def test_a_folder_gives_its_photographs_sorted_by_key(tmp_path: Path) -> None:
     touch(*(tmp_path / name for name in ("b.JPG", "a/z.png", "a.webp", "c/d/e.tiff", "notes.txt", "film.mp4")))
     touch(tmp_path / ".hidden.jpg", tmp_path / ".thumbnails" / "x.jpg")
     found = from_folder(tmp_path)
-    assert [source.key for source in found.photographs] == ["a.webp", "a/z.png", "b.JPG", "c/d/e.tiff"]
+    assert [source.key for source in found] == ["a.webp", "a/z.png", "b.JPG", "c/d/e.tiff"]
     assert found.others == 2
+
+
+def test_names_in_memory_are_those_of_a_temporary_file(tmp_path: Path) -> None:
+    touch(*(tmp_path / f"{'long' * 50}{number}.jpg" for number in range(400)))  # more than is read at once
+    kept = from_folder(tmp_path, in_memory=True)
+    assert list(kept) == list(kept) == list(from_folder(tmp_path))
+    assert len({source.key for source in kept}) == 400
 
 
 def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
@@ -34,13 +41,13 @@ def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
     (tmp_path / "album" / "loop").symlink_to(tmp_path / "album")
     (tmp_path / "album" / "other").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "album" / "dangling.jpg").symlink_to(tmp_path / "nothing.jpg")
-    keys = [source.key for source in from_folder(tmp_path / "album").photographs]
+    keys = [source.key for source in from_folder(tmp_path / "album")]
     assert keys == ["a.jpg", "dangling.jpg", "other/b.jpg"]
 
 
 def test_pipes_in_a_folder_are_listed_and_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
-    assert [source.key for source in from_folder(tmp_path).photographs] == ["pipe.jpg"]
+    assert [source.key for source in from_folder(tmp_path)] == ["pipe.jpg"]
 
 
 def test_named_files_are_taken_whatever_they_are_called() -> None:

@@ -1,0 +1,148 @@
+"""The conductor of `mlcycle bench`: a model file and photographs → one document with all figures; top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from mlcycle.benching import baseline, cold_start, cost, energy, figures, load, machine, memory
+from mlcycle.errors import InputError
+
+if TYPE_CHECKING:
+    from mlcycle.benching.photographs import Album
+    from mlcycle.benching.tally import Tally
+    from mlcycle.inference.detect import Detector
+    from mlcycle.inference.record import Record
+
+STAGES = (
+    "reading, decoding, resizing, running the model and selecting faces; "
+    "loading the model and writing results are outside"
+)
+WINDOW = {
+    "closed": f"from the call with a photograph's path to its record in memory: {STAGES}",
+    "open": f"from when a photograph is due to its record in memory: waiting until somebody is free, {STAGES}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to measure.
+
+    Attributes:
+        load: how to ask, and for how long.
+        warmup_seconds: for how long to ask before, counting nothing; 0 for not at all.
+        threads: those that run the model, as the detector was told; None leaves onnxruntime the choice.
+        cold_starts: how many fresh processes to start.
+        price: of an hour of this machine, or None.
+    """
+
+    load: load.Load
+    warmup_seconds: float = 1.0
+    threads: int | None = None
+    cold_starts: int = 5
+    price: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """Who is told how far it is.
+
+    Attributes:
+        say: gets a sentence before each part.
+        bar: gets a word and a number of steps, and gives a block with what moves a bar on. No bar is drawn while
+            answers are timed: whatever draws one would take its share of the processor.
+    """
+
+    say: Callable[[str], None]
+    bar: Callable[[str, int], AbstractContextManager[Callable[[], None]]]
+
+
+def circumstances(detector: Detector, album: Album, plan: Plan) -> dict[str, Any]:
+    """Returns the sections of the document that are known before anything is measured."""
+    return {
+        "schema_version": baseline.SCHEMA_VERSION,
+        "kind": baseline.KIND,
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": {"name": detector.contract.name, "sha256": detector.sha256},
+        "machine": machine.describe(),
+        "versions": machine.versions(),
+        "settings": {
+            "provider": detector.provider,
+            "threads": plan.threads,
+            "concurrency": plan.load.concurrency,
+            "rate": plan.load.rate,
+            "seconds": plan.load.seconds,
+            "warmup_seconds": plan.warmup_seconds,
+        },
+        "data": {"kind": album.kind, "photographs": len(album.paths), "fingerprint": album.fingerprint},
+        "window": WINDOW["closed" if plan.load.rate is None else "open"],
+    }
+
+
+def measure(detector: Detector, album: Album, plan: Plan, watcher: Watcher) -> dict[str, Any]:
+    """Warms up, asks for answers for a while, then starts fresh processes; returns the measured sections.
+
+    Raises:
+        InputError: no photograph was answered for.
+        MlcycleError: a fresh process of `mlcycle infer` failed.
+    """
+
+    def answer(number: int) -> Record:
+        return detector.detect_file(album.paths[number % len(album.paths)])
+
+    if plan.warmup_seconds:
+        watcher.say(f"warming up for {plan.warmup_seconds:g} s")
+        warm = load.run(answer, load.Load(plan.warmup_seconds, plan.load.concurrency))
+        _refuse_silence(warm, album, asked_all=warm.failed.total() >= len(album.paths))
+    meters = {
+        "processors": energy.Meter(energy.of_processors()),
+        "gpu": energy.Meter(energy.of_gpu(detector.provider)),
+    }
+    watcher.say(f"measuring for {plan.load.seconds:g} s")
+    with meters["processors"], meters["gpu"]:
+        tally = load.run(answer, plan.load)
+    own_peak = memory.own_peak()
+    _refuse_silence(tally, album, asked_all=True)
+    readable = album.paths[(tally.readable or 0) % len(album.paths)]
+    if plan.cold_starts:
+        watcher.say(f"starting mlcycle infer afresh, {plan.cold_starts} times")
+    with watcher.bar("cold starts", plan.cold_starts) as advance:
+        cold = cold_start.measure(cold_start.command(detector, readable, plan.threads), plan.cold_starts, advance)
+    return {
+        **_sections(tally),
+        "cold_start": cold,
+        "peak_memory_bytes": own_peak,
+        "energy": {name: meter.result(tally.seconds, tally.answered) for name, meter in meters.items()},
+        "cost": None if plan.price is None else cost.a_million(plan.price, tally.throughput),
+    }
+
+
+def _sections(tally: Tally) -> dict[str, Any]:
+    return {
+        "requests": {
+            "answered": tally.answered,
+            "answered_per_second": round(tally.throughput, 4),
+            "failed": tally.failed.total(),
+            "failed_by_code": dict(sorted(tally.failed.items())),
+            "late": tally.late,
+            "never_begun": tally.never_begun,
+            "seconds": round(tally.seconds, 4),
+            "mean_pixels": round(tally.pixels / tally.answered),
+        },
+        "latency_ms": figures.percentiles(tally.latencies, tally.never_begun),
+        "stages_ms": {stage: figures.percentiles(values) for stage, values in tally.stages.items()},
+        "histogram": figures.histogram(tally.latencies),
+    }
+
+
+def _refuse_silence(tally: Tally, album: Album, *, asked_all: bool) -> None:
+    if tally.answered or not asked_all:
+        return
+    codes = ", ".join(sorted(tally.failed))
+    raise InputError(
+        f"none of {len(album.paths)} photographs was answered for: {codes or 'there was no time'}",
+        "mlcycle infer dir DIR says why" if codes else "measure for longer: --duration",
+    )

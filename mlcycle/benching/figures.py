@@ -1,0 +1,45 @@
+"""Milliseconds → percentiles and a histogram. A percentile is a latency that was measured, never one between two."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
+BARS = 8
+
+
+def percentiles(milliseconds: Sequence[float], never: int = 0) -> dict[str, float | None]:
+    """Returns p50, p95, p99 and max: the least latency that so large a share of the requests did not exceed.
+
+    `never` more requests were never answered, and count as slower than all others; a percentile that falls on one of
+    them, and each of no requests at all, is None.
+    """
+    ordered_N = np.sort(np.asarray(milliseconds, np.float64))
+    ranks = {name: math.ceil(round(share * (len(ordered_N) + never), 6)) for name, share in SHARES.items()}
+    return {name: _at(ordered_N, rank) for name, rank in ranks.items()}
+
+
+def histogram(milliseconds: Sequence[float]) -> list[dict[str, float | int]]:
+    """Counts latencies in BARS equal steps from the least to p99, and the few above in a last, wider one.
+
+    Returns from_ms, to_ms and count of each step, in order; a latency on an edge counts in the step above it.
+    """
+    ordered_N = np.sort(np.asarray(milliseconds, np.float64))
+    if not len(ordered_N):
+        return []
+    p99, most = ordered_N[math.ceil(round(SHARES["p99"] * len(ordered_N), 6)) - 1], ordered_N[-1]
+    edges = np.linspace(ordered_N[0], max(p99, ordered_N[0] + 0.001), BARS + 1).tolist()
+    if most > edges[-1]:
+        edges.append(float(most))
+    counts = np.histogram(ordered_N, edges)[0].tolist()
+    return [
+        {"from_ms": round(low, 3), "to_ms": round(high, 3), "count": count}
+        for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
+    ]
+
+
+def _at(ordered_N: np.ndarray, rank: int) -> float | None:
+    return round(float(ordered_N[rank - 1]), 3) if 0 < rank <= len(ordered_N) else None

@@ -1,0 +1,37 @@
+"""What a measurement was made on: the processor, the cores that may be used, and the versions of what ran."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import Any
+
+from mlcycle.machine import machine
+
+
+def describe() -> dict[str, Any]:
+    """Returns cpu, cores, system and load_average (how many processes wanted to run in the last minute)."""
+    found = machine.look()
+    return {
+        "cpu": found.processor or platform.machine(),
+        "cores": found.cores.usable,
+        "system": f"{platform.system()} {platform.machine()}",
+        "load_average": round(os.getloadavg()[0], 2),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of mlcycle, Python and the packages that answer."""
+    import numpy
+    import onnxruntime
+    import PIL
+
+    import mlcycle
+
+    return {
+        "mlcycle": mlcycle.__version__,
+        "python": platform.python_version(),
+        "onnxruntime": onnxruntime.__version__,
+        "numpy": numpy.__version__,
+        "pillow": PIL.__version__,
+    }

@@ -1,0 +1,142 @@
+"""The document of a measurement as lines of text for people, 80 columns wide."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+WIDTH = 80
+MARGIN = 13
+BAR = 42
+
+
+def as_table(document: dict[str, Any]) -> str:
+    """Returns what `mlcycle bench` prints of a document; its sections are described in docs/bench.md."""
+    blocks = [
+        _rows(_circumstances(document)),
+        _rows(_requests(document)),
+        _latencies(document),
+        _histogram(document["histogram"]),
+        _rows(_rest(document)),
+    ]
+    return "\n\n".join("\n".join(block) for block in blocks if block)
+
+
+def _rows(rows: list[tuple[str, str]]) -> list[str]:
+    return [line for name, text in rows for line in _row(name, text)]
+
+
+def _row(name: str, text: str) -> list[str]:
+    room = textwrap.wrap(text, WIDTH - MARGIN, break_long_words=False, break_on_hyphens=False) or [""]
+    return [f"{name if place == 0 else '':<{MARGIN}}{line}" for place, line in enumerate(room)]
+
+
+def _circumstances(document: dict[str, Any]) -> list[tuple[str, str]]:
+    model, machine, settings, data = (document[key] for key in ("model", "machine", "settings", "data"))
+    threads = settings["threads"]
+    said = "threads as onnxruntime chooses" if threads is None else _count(threads, "thread")
+    versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
+    kind = "synthetic photographs, without faces" if data["kind"] == "synthetic" else "photographs of a folder"
+    pixels = document["requests"]["mean_pixels"] / 1e6
+    return [
+        ("model", f"{model['name']}, sha256 {model['sha256'][:16]}…, on {settings['provider']}, {said}"),
+        ("machine", f"{machine['cpu']}, {_count(machine['cores'], 'core')}, {machine['system']}"),
+        ("", f"load average before: {machine['load_average']:g}"),
+        ("versions", versions),
+        ("data", f"{data['photographs']:,} {kind}, {pixels:.2f} megapixels in the mean"),
+        ("asked", _asked(settings)),
+        ("timed", document["window"]),
+    ]
+
+
+def _asked(settings: dict[str, Any]) -> str:
+    warm = f"for {settings['seconds']:g} s, after {settings['warmup_seconds']:g} s to warm up"
+    at_once = f"{settings['concurrency']} at a time"
+    if settings["rate"] is None:
+        return f"{at_once}, the next as soon as one is answered, {warm}"
+    return f"{settings['rate']:g} a second, whatever became of the last, {at_once}, {warm}"
+
+
+def _requests(document: dict[str, Any]) -> list[tuple[str, str]]:
+    requests = document["requests"]
+    codes = ", ".join(f"{count:,} {code}" for code, count in requests["failed_by_code"].items())
+    failed = f"{requests['failed']:,} failed" + (f" ({codes})" if codes else "")
+    rows = [
+        ("answered", f"{requests['answered']:,} in {requests['seconds']:.2f} s, {failed}"),
+        ("throughput", f"{requests['answered_per_second']:.2f} photographs a second"),
+    ]
+    if document["settings"]["rate"] is not None:
+        never = f"{requests['never_begun']:,} never begun, which count as slower than all others"
+        rows.append(("not in time", f"{requests['late']:,} begun more than 1 ms late, {never}"))
+    return rows
+
+
+def _latencies(document: dict[str, Any]) -> list[str]:
+    names = list(document["latency_ms"])
+    stages = [(f"  {stage}", figures) for stage, figures in document["stages_ms"].items()]
+    head = f"{'milliseconds':<{MARGIN}}" + "".join(f"{name:>10}" for name in names)
+    rows = [("latency", document["latency_ms"]), *stages]
+    return [head, *(f"{name:<{MARGIN}}" + "".join(_cell(each[key]) for key in names) for name, each in rows)]
+
+
+def _cell(value: float | None) -> str:
+    return f"{'-' if value is None else f'{value:,.2f}':>10}"
+
+
+def _histogram(steps: list[dict[str, Any]]) -> list[str]:
+    most = max((step["count"] for step in steps), default=0)
+    lines = []
+    for step in steps:
+        bar = "#" * (-(-step["count"] * BAR // most) if most else 0)
+        lines.append(f"{step['from_ms']:>10,.2f} to {step['to_ms']:>9,.2f} ms  {bar:<{BAR}}{step['count']:>9,}")
+    return lines
+
+
+def _rest(document: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = [("cold start", _cold_start(document["cold_start"])), ("peak memory", _memory(document))]
+    rows.append(("energy", _energy(document["energy"]["processors"])))
+    if document["settings"]["provider"] != "cpu":
+        rows.append(("of the GPU", _energy(document["energy"]["gpu"])))
+    if cost := document["cost"]:
+        million = f"{cost['per_million_photographs']:,.2f} for a million photographs at this throughput"
+        rows.append(("cost", f"{million}, where the machine costs {cost['price_per_hour']:g} an hour"))
+    return rows + _comparison(document["baseline"], document["model"]["sha256"])
+
+
+def _cold_start(cold: dict[str, Any] | None) -> str:
+    if cold is None:
+        return "not measured: --cold-starts 0"
+    median, least, most = (cold[f"{name}_seconds"] for name in ("median", "least", "most"))
+    runs = _count(cold["runs"], "process", "processes")
+    return f"{median:.3f} s, the median of {runs} of mlcycle infer PHOTO, {least:.3f} to {most:.3f}; files cached"
+
+
+def _memory(document: dict[str, Any]) -> str:
+    here = f"{document['peak_memory_bytes'] / 2**20:.0f} MiB here"
+    cold = document["cold_start"]
+    return here if cold is None else f"{here}, {cold['peak_memory_bytes'] / 2**20:.0f} MiB in such a process"
+
+
+def _energy(energy: dict[str, Any]) -> str:
+    if energy["joules"] is None:
+        return energy["note"]
+    return (
+        f"{energy['joules_per_photograph']:.4g} J a photograph, {energy['watts']:.1f} W, by {energy['source']}, "
+        f"{energy['note']}"
+    )
+
+
+def _comparison(baseline: dict[str, Any] | None, sha256: str) -> list[tuple[str, str]]:
+    if baseline is None:
+        return []
+    said = []
+    for name, change in baseline["figures"].items():
+        percent = "given up" if change["change_percent"] is None else f"{change['change_percent']:+.1f} %"
+        said.append(f"{name} {percent}")
+    verdict = "within" if baseline["passed"] else "beyond"
+    model = "the same model file" if baseline["model_sha256"] == sha256 else "another model file"
+    return [("baseline", f"{', '.join(said)}: {verdict} the {baseline['allowed_percent']:g} % allowed; {model}")]
+
+
+def _count(number: float, word: str, words: str = "") -> str:
+    return f"{number:,} {word}" if number == 1 else f"{number:,} {words or word + 's'}"

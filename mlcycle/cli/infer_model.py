@@ -1,0 +1,88 @@
+"""The model that answers `mlcycle infer`, and how it is to look: found, loaded and said before the first photograph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mlcycle.cli import console
+from mlcycle.cli.infer_options import Provider, Wishes
+
+if TYPE_CHECKING:
+    from mlcycle.inference.detect import Detector, Options
+    from mlcycle.inference.record import Record, Source
+
+
+def refuse_taken_copies(sources: Callable[[], Iterator[Source]], wishes: Wishes) -> None:
+    """Raises InputError if a folder for copies cannot take them, or what they would be called is there already."""
+    from mlcycle.errors import InputError
+
+    folders = wishes.folders()
+    for kind, folder in folders.items():
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is no folder to put {kind} copies into", "name a folder")
+    if len({folder.resolve() for folder in folders.values()}) < len(folders):
+        raise InputError("two kinds of copies would have the same names", "give each kind of copy a folder of its own")
+    if folders:
+        from mlcycle.inference.copies import must_be_free
+
+        must_be_free(sources, overwrite=wishes.overwrite)
+
+
+def detector_for(wishes: Wishes, count: int) -> Detector:
+    """Loads the model that is wished for, or else found, and says which it is and what runs it.
+
+    Many photographs are looked at side by side, by one thread each; a single one has all threads for itself.
+    """
+    from mlcycle.inference.models import find_model
+
+    path, how = find_model(wishes.model)
+    from mlcycle.inference.detect import load_detector
+
+    detector = load_detector(path, provider=wishes.provider, threads=1 if count > 1 else wishes.threads)
+    contract = detector.contract
+    console.detail(f"verified {detector.sha256}")
+    console.detail(f"long side {contract.resize.long_side} px, threshold {contract.thresholds['balanced']:g}")
+    place = "" if wishes.private else f" from {path}"
+    console.say(
+        f"model {detector.contract.name} {detector.sha256[:12]}{place} ({how}), on {detector.provider}"
+        + (" (auto)" if wishes.provider == Provider.auto else "")
+    )
+    return detector
+
+
+def options_for(wishes: Wishes, detector: Detector, count: int) -> Options:
+    """Returns how to look at `count` photographs; warns of a threshold that the model cannot go down to."""
+    from mlcycle.errors import UsageError
+    from mlcycle.inference.detect import DEFAULT
+
+    if wishes.align and len(detector.contract.landmarks) != 5:
+        what = f"--align needs the five landmarks of a face, and the model {detector.contract.name} gives none"
+        raise UsageError(what, "leave it out, or name a model that gives them, such as --model face-nano")
+    floor = detector.contract.selection.score_floor
+    if wishes.threshold is not None and wishes.threshold < floor:
+        console.warn(f"the model gives no scores below {floor}, so that a lower threshold finds no more")
+    options = replace(
+        DEFAULT,
+        threshold=wishes.threshold,
+        max_pixels=wishes.max_pixels or DEFAULT.max_pixels,
+        overwrite=wishes.overwrite,
+        redaction=wishes.redact[0].value if wishes.redact else DEFAULT.redaction,
+        align=wishes.align,
+    )
+    if count <= 1:
+        return options
+    from mlcycle.inference.lanes import cores
+
+    return replace(options, batch=wishes.batch, lanes=min(wishes.threads or cores(), count))
+
+
+def records_of(detector: Detector, sources: Iterable[Source], options: Options, wishes: Wishes) -> Iterator[Record]:
+    """Yields the record of each photograph as it may be written down: without a path, where --private is wished."""
+    records = detector.detect_all(sources, options)
+    if not wishes.private:
+        return records
+    from mlcycle.inference.names import discreet
+
+    return (discreet(record, wishes.out) for record in records)

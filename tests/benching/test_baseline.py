@@ -1,0 +1,121 @@
+"""A measurement beside an earlier one: what passes, what does not, and what does not compare."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+
+from mlcycle.benching import baseline
+from mlcycle.errors import GateError, InputError, UsageError
+
+
+@pytest.fixture
+def old():
+    return {
+        "schema_version": 1,
+        "kind": "mlcycle bench",
+        "model": {"sha256": "aa"},
+        "machine": {"cpu": "Abacus", "cores": 2, "system": "Linux x86_64", "load_average": 0.1},
+        "settings": {"provider": "cpu", "threads": None, "concurrency": 1, "rate": None, "seconds": 10},
+        "data": {"kind": "synthetic", "photographs": 20, "fingerprint": "synthetic 1"},
+        "latency_ms": {"p50": 20.0, "p95": 40.0},
+        "requests": {"answered_per_second": 50.0},
+    }
+
+
+def gate(old, allowed: float, p50: float = 20, p95: float | None = 40, throughput: float = 50):
+    now = copy.deepcopy(old)
+    now["latency_ms"] = {"p50": p50, "p95": p95}
+    now["requests"] = {"answered_per_second": throughput}
+    comparison = baseline.compare(old, now, allowed)
+    try:
+        baseline.check(comparison)
+    except GateError as problem:
+        assert not comparison["passed"]
+        return problem.message
+    assert comparison["passed"]
+    return ""
+
+
+def test_as_much_as_is_allowed_passes_and_more_does_not(old):
+    assert gate(old, 10) == ""
+    assert gate(old, 0) == ""
+    assert gate(old, 10, p50=22, p95=44, throughput=45) == ""
+    assert gate(old, 10, p50=1, p95=2, throughput=500) == ""
+    assert gate(old, 10, p50=22.1) == (
+        "slower than the baseline by more than 10 %: the p50 of the latency was 20 ms, now 22.1 (+10.5 %)"
+    )
+    assert "the p95 of the latency was 40 ms, now 50 (+25.0 %)" in gate(old, 10, p95=50)
+    assert "the throughput was 50 a second, now 44 (-12.0 %)" in gate(old, 10, throughput=44)
+    assert gate(old, 15, throughput=44) == ""
+
+
+def test_all_that_is_worse_is_named(old):
+    said = gate(old, 5, p50=30, p95=60, throughput=20)
+    assert all(figure in said for figure in ("p50", "p95", "throughput"))
+
+
+def test_a_percentile_that_is_gone_does_not_pass(old):
+    assert "p95 of the latency was 40 ms, and now so many were given up that there is none" in gate(old, 10, p95=None)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("machine", "cpu", "Slide rule"),
+        ("machine", "cores", 64),
+        ("settings", "threads", 1),
+        ("settings", "provider", "cuda"),
+        ("settings", "rate", 5.0),
+        ("data", "fingerprint", "0123"),
+    ],
+)
+def test_what_was_measured_otherwise_is_refused(section, key, value, old, tmp_path):
+    now = copy.deepcopy(old)
+    now[section][key] = value
+    with pytest.raises(InputError, match=f"does not compare: its {section} {key} is .*, now {value}"):
+        baseline.must_compare(old, now, tmp_path / "old.json")
+
+
+def test_another_model_another_duration_and_a_busier_machine_compare(old, tmp_path):
+    now = copy.deepcopy(old)
+    now["model"]["sha256"], now["settings"]["seconds"], now["machine"]["load_average"] = "bb", 60, 1.5
+    baseline.must_compare(old, now, tmp_path / "old.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"kind": "mlcycle evaluate"}, "is no measurement"),
+        ({"schema_version": 2}, "has schema_version 2, not 1"),
+        ({"latency_ms": {"p50": 1.0, "p95": None}}, "lacks a figure"),
+        ({"latency_ms": {"p50": 1.0, "p95": "fast"}}, "lacks a figure"),
+        ({"requests": [1]}, "lacks a figure"),
+    ],
+)
+def test_what_is_no_baseline_is_refused(change, words, old, tmp_path):
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(old))
+    assert baseline.read(path) == old
+    path.write_text(json.dumps(old | change))
+    with pytest.raises(InputError, match=words):
+        baseline.read(path)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "7"])
+def test_a_file_of_something_else_is_refused(content, tmp_path):
+    path = tmp_path / "old.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match="is no"):
+        baseline.read(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        baseline.read(tmp_path / "none.json")
+
+
+def test_a_percentage_needs_its_sign():
+    assert [baseline.allowance(text) for text in ("10%", "2.5 %", "0%")] == [10, 2.5, 0]
+    for text in ("10", "", "%", "-1%", "nan%", "ten%", "0.1"):
+        with pytest.raises(UsageError, match="no percentage"):
+            baseline.allowance(text)

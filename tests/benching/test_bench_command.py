@@ -1,0 +1,205 @@
+"""`mlcycle bench` as a person and as a program meet it: short real runs; none asserts how long anything took."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import environment
+from PIL import Image
+
+CHECKOUT = Path(__file__).parents[2]
+SHORT = ("--duration", "0.1", "--warmup", "0", "--threads", "1", "--cold-starts", "0")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    from tiny_model import write_tiny_model
+
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny.onnx")
+
+
+@pytest.fixture
+def album(tmp_path, astronaut) -> Path:
+    folder = tmp_path / "album"
+    folder.mkdir()
+    shutil.copy(astronaut, folder / "one.jpg")
+    with Image.open(astronaut) as picture:
+        picture.resize((200, 100)).save(folder / "other.png")
+    return folder
+
+
+def documented() -> set[str]:
+    """Returns the dotted names in the first column of the table in docs/bench.md."""
+    rows = re.findall(r"^\| (`.*?) \|", (CHECKOUT / "docs/bench.md").read_text("utf-8"), re.MULTILINE)
+    return {name for row in rows for name in re.findall(r"`([\w.]+)`", row)}
+
+
+def has(document: dict, dotted: str) -> bool:
+    for key in dotted.split("."):
+        if not isinstance(document, dict) or key not in document:
+            return False
+        document = document[key]
+    return True
+
+
+def test_a_real_run_has_every_documented_key_and_no_other(process, tiny, album, tmp_path):
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    ask = (
+        "bench",
+        tiny,
+        "--data",
+        album,
+        "--duration",
+        "0.3",
+        "--warmup",
+        "0.1",
+        "--threads",
+        "1",
+        "--cold-starts",
+        "1",
+    )
+    before = process(*ask, "--out", first, "-q")
+    assert (before.code, before.err) == (0, "")
+    # Both were measured on whatever else this machine does: so much slower that only a mistake can fail.
+    more = ("--price", "0.9/h", "--baseline", first, "--max-regress", "9999%")
+    outcome = process(*ask, *more, "--json", "--out", second)
+    assert outcome.code == 0, outcome.err
+    document = json.loads(outcome.out)
+    assert document == json.loads(second.read_text())
+    assert len(documented()) > 40
+    assert {name for name in documented() if not has(document, name)} == set()
+    assert set(document) == {name.partition(".")[0] for name in documented()}
+    assert document["model"]["name"] == "tiny"
+    assert document["settings"] | {"seconds": 0.3, "threads": 1, "provider": "cpu"} == document["settings"]
+    assert (document["data"]["kind"], document["data"]["photographs"]) == ("folder", 2)
+    assert list(document["stages_ms"]) == ["read", "decode", "resize", "run", "select"]
+    latency, requests = document["latency_ms"], document["requests"]
+    assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"] <= latency["max"]
+    assert sum(step["count"] for step in document["histogram"]) == requests["answered"] > 0
+    assert requests["failed"] == 0
+    assert 20_000 <= requests["mean_pixels"] <= 512 * 512
+    assert min(document["peak_memory_bytes"], document["cold_start"]["peak_memory_bytes"]) > 2**24
+    assert document["baseline"]["passed"]
+    assert str(tmp_path) not in outcome.out
+
+
+def test_the_table_says_what_was_measured_and_fits_a_terminal(mlcycle, tiny, album):
+    outcome = mlcycle("bench", tiny, "--data", album, *SHORT, "--rate", "100", "--concurrency", "2", "--price", "1/h")
+    assert outcome.code == 0, outcome.err
+    said = " ".join(outcome.out.split())
+    for words in (
+        "1 thread",
+        "2 photographs of a folder",
+        "100 a second, whatever became of the last, 2 at a time",
+        "from when a photograph is due to its record in memory",
+        "begun more than 1 ms late",
+        "p50 p95 p99 max",
+        "for a million photographs",
+    ):
+        assert words in said
+    assert re.search(r"^energy +(not measured: |[\d.]+ J a photograph)", outcome.out, re.MULTILINE)
+    assert max(map(len, outcome.out.splitlines())) <= 80
+    assert "measuring for 0.1 s" in outcome.err
+
+
+def test_without_a_folder_it_makes_photographs_and_says_so(mlcycle, tiny, monkeypatch):
+    from mlcycle.benching import photographs
+
+    made = photographs.synthetic
+    monkeypatch.setattr(photographs, "synthetic", lambda folder: made(folder, 2))
+    outcome = mlcycle("bench", tiny, *SHORT)
+    assert outcome.code == 0, outcome.err
+    assert "2 synthetic photographs, without faces" in outcome.out
+
+
+def test_slower_than_the_baseline_exits_5_and_writes_the_result(mlcycle, tiny, album, tmp_path):
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    ask = ("bench", tiny, "--data", album, *SHORT)
+    assert mlcycle(*ask, "--out", old).code == 0
+    document = json.loads(old.read_text())
+    document["latency_ms"] |= {"p50": 0.001, "p95": 0.001}
+    old.write_text(json.dumps(document))
+    outcome = mlcycle(*ask, "--baseline", old, "--out", new, "--json")
+    assert outcome.code == 5
+    assert "slower than the baseline by more than 10 %: the p50 of the latency was 0.001 ms" in outcome.err
+    assert json.loads(outcome.out) == json.loads(new.read_text())
+    assert json.loads(outcome.out)["baseline"]["passed"] is False
+
+
+def test_a_baseline_of_another_machine_is_refused_before_anything_is_measured(mlcycle, tiny, album, tmp_path):
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    ask = ("bench", tiny, "--data", album, *SHORT)
+    assert mlcycle(*ask, "--out", old).code == 0
+    document = json.loads(old.read_text())
+    document["machine"]["cpu"] = "Abacus"
+    old.write_text(json.dumps(document))
+    outcome = mlcycle(*ask, "--baseline", old, "--out", new)
+    assert (outcome.code, outcome.out) == (3, "")
+    assert "does not compare: its machine cpu is Abacus" in outcome.err
+    assert "measuring" not in outcome.err
+    assert not new.exists()
+
+
+def test_a_photograph_that_cannot_be_read_is_failed_and_nothing_else(mlcycle, tiny, album):
+    (album / "broken.jpg").write_text("this is no picture\n")
+    outcome = mlcycle("bench", tiny, "--data", album, *SHORT, "--duration", "0.3", "--rate", "20", "--json")
+    assert outcome.code == 0
+    document = json.loads(outcome.out)
+    requests = document["requests"]
+    assert requests["failed_by_code"] == {"not-an-image": requests["failed"]}
+    assert requests["failed"] >= 1  # the first of six
+    assert sum(step["count"] for step in document["histogram"]) == requests["answered"]
+    assert f"{requests['failed']} requests failed" in outcome.err
+
+
+@pytest.mark.parametrize("warmup", ["0", "0.05"])
+def test_where_all_photographs_fail_there_is_no_result(warmup, mlcycle, tiny, tmp_path):
+    (tmp_path / "broken.jpg").write_text("this is no picture\n")
+    outcome = mlcycle("bench", tiny, "--data", tmp_path, *SHORT, "--warmup", warmup)
+    assert (outcome.code, outcome.out) == (3, "")
+    assert "none of 1 photographs was answered for: not-an-image" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--price", "cheap"), 2, "'cheap' is no price of an hour"),
+        (("--max-regress", "10%"), 2, "--max-regress needs a baseline"),
+        (("--baseline", "old.json", "--max-regress", "10"), 2, "'10' is no percentage"),
+        (("--baseline", "old.json", "--out", "old.json"), 2, "would replace the baseline"),
+        (("--duration", "nan"), 2, "--duration nan"),
+        (("--rate", "inf"), 2, "--rate inf"),
+        (("--concurrency", "0"), 2, "concurrency"),
+        (("--baseline", "old.json"), 3, "old.json is no measurement"),
+        (("--out", "old.json"), 3, "old.json exists already"),
+        (("--data", "nowhere"), 3, "there is no folder"),
+        (("none.onnx",), 4, "there is no model file"),
+    ],
+)
+def test_what_goes_wrong_has_its_code(arguments, code, words, mlcycle, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("old.json").write_text("{}")
+    outcome = mlcycle("bench", *arguments)
+    assert (outcome.code, outcome.out) == (code, "")
+    assert words in outcome.err
+    assert Path("old.json").read_text() == "{}"
+
+
+def test_torch_stays_out(tiny, album):
+    program = (
+        "import sys\n"
+        "from mlcycle.cli import run\n"
+        f"code = run(['-q', 'bench', {str(tiny)!r}, '--data', {str(album)!r}, *{SHORT!r}])\n"
+        "heavy = {'torch', 'torchvision', 'onnx', 'skimage', 'scipy', 'matplotlib', 'rich'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {heavy}' if heavy else code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment(), timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")

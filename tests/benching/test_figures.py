@@ -1,0 +1,56 @@
+"""Percentiles and histograms of known numbers; what a million photographs cost."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from mlcycle.benching.cost import a_million, price_an_hour
+from mlcycle.benching.figures import BARS, histogram, percentiles
+from mlcycle.errors import UsageError
+
+
+def test_a_percentile_is_the_least_measured_value_that_so_many_did_not_exceed():
+    hundred = [float(value) for value in range(1, 101)]
+    random.Random(0).shuffle(hundred)
+    assert percentiles(hundred) == {"p50": 50, "p95": 95, "p99": 99, "max": 100}
+    assert percentiles([3.0, 1.0, 2.0]) == {"p50": 2, "p95": 3, "p99": 3, "max": 3}
+    assert percentiles([7.0]) == {"p50": 7, "p95": 7, "p99": 7, "max": 7}
+    assert percentiles([]) == dict.fromkeys(("p50", "p95", "p99", "max"))
+
+
+def test_what_was_never_answered_is_slower_than_all_others():
+    ninety = [float(value) for value in range(1, 91)]
+    assert percentiles(ninety, never=10) == {"p50": 50, "p95": None, "p99": None, "max": None}
+    assert percentiles(ninety, never=1)["p99"] is None
+    assert percentiles(ninety, never=1)["p95"] == 87
+
+
+def test_a_histogram_counts_all_and_puts_the_few_slowest_in_a_last_step():
+    steps = histogram([float(value) for value in range(200)] + [5000.0])
+    assert len(steps) == BARS + 1
+    assert sum(step["count"] for step in steps) == 201
+    assert (steps[0]["from_ms"], steps[-1]["to_ms"]) == (0, 5000)
+    assert steps[-1]["count"] == 2 + 1  # p99 is 198: 198 itself, 199 and 5000
+    assert [step["from_ms"] for step in steps[1:]] == [step["to_ms"] for step in steps[:-1]]
+
+
+def test_a_histogram_of_equal_values_and_of_none():
+    assert sum(step["count"] for step in histogram([4.0] * 9)) == 9
+    assert histogram([]) == []
+
+
+def test_a_price_and_a_throughput_give_the_cost_of_a_million():
+    assert price_an_hour("0.9/h") == 0.9
+    assert price_an_hour("12/h") == 12
+    assert a_million(0.9, 50)["per_million_photographs"] == 5  # a million take 20,000 s
+    assert a_million(3.6, 1000)["per_million_photographs"] == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0.9", "0/h", "-1/h", "0.9/day", "nan/h", "1e3/h", "0,9/h", "9/h/h", " 1/h", "١/h"]
+)
+def test_what_is_no_price_is_refused(text):
+    with pytest.raises(UsageError, match="no price"):
+        price_an_hour(text)

@@ -1,0 +1,110 @@
+"""A redacted copy tells nothing of where, when and by what it was taken, and holds no small picture of the original."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import exifread
+import numpy as np
+import pytest
+from conftest import Outcome
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+pytest_plugins = ("tiny_album",)
+
+Run = Callable[..., Outcome]
+SECRETS = (b"Hidden Street 5", b"2026:05:05", b"secret")
+XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><secret>Hidden Street 5</secret></x:xmpmeta>"
+
+
+def exif_with_thumbnail(pixels_HW3: np.ndarray) -> bytes:
+    """Returns EXIF whose first directory has a place, a date and a position, and whose second has a small JPEG."""
+    small = io.BytesIO()
+    Image.fromarray(pixels_HW3).resize((64, 50)).save(small, "JPEG")
+    exif = Image.Exif()
+    exif[0x010E], exif[0x0132] = "Hidden Street 5", "2026:05:05 05:05:05"
+    exif.get_ifd(0x8825)[0x0002] = (48.0, 12.0, 30.0)  # latitude
+    first = exif.tobytes()[len(b"Exif\0\0") :]
+    assert first[:2] == b"MM"
+    count = struct.unpack(">H", first[8:10])[0]
+    link = 10 + 12 * count  # where the first directory says at which place the second one begins
+    entries = ((0x0103, 3, 6), (0x0201, 4, 0), (0x0202, 4, len(small.getvalue())))
+    place = len(first) + 2 + 12 * len(entries) + 4
+    second = struct.pack(">H", len(entries))
+    for tag, kind, value in entries:
+        known = place if tag == 0x0201 else value
+        second += struct.pack(">HHI", tag, kind, 1)
+        second += struct.pack(">HH", known, 0) if kind == 3 else struct.pack(">I", known)
+    second += struct.pack(">I", 0)
+    return b"Exif\0\0" + first[:link] + struct.pack(">I", len(first)) + first[link + 4 :] + second + small.getvalue()
+
+
+def told(path: Path) -> set[str]:
+    """Returns what a reader of metadata finds; of a TIFF-like header and its small picture as well."""
+    with path.open("rb") as file:
+        return set(exifread.process_file(file))
+
+
+def segments(data: bytes) -> list[int]:
+    """Returns the markers of a JPEG up to its pixels."""
+    markers, place = [], 2
+    while data[place + 1] != 0xDA:
+        markers.append(data[place + 1])
+        place += 2 + struct.unpack(">H", data[place + 2 : place + 4])[0]
+    return markers
+
+
+def chunks(data: bytes) -> list[bytes]:
+    names, place = [], 8
+    while place < len(data):
+        names.append(data[place + 4 : place + 8])
+        place += 12 + struct.unpack(">I", data[place : place + 4])[0]
+    return names
+
+
+@pytest.fixture
+def telling(tmp_path: Path, pixels: np.ndarray) -> Path:
+    """A folder of photographs with all that metadata can hold."""
+    folder = tmp_path / "telling"
+    folder.mkdir()
+    exif = exif_with_thumbnail(pixels)
+    image = Image.fromarray(pixels)
+    image.save(folder / "a.jpg", exif=exif, xmp=XMP, comment=b"secret", icc_profile=b"secret profile")
+    text = PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", XMP.decode())
+    text.add_text("Comment", "secret", zip=True)
+    image.save(folder / "b.png", exif=exif, pnginfo=text, icc_profile=b"secret profile")
+    image.save(folder / "c.webp", exif=exif, xmp=XMP, icc_profile=b"secret profile")
+    image.save(folder / "d.tif", description="Hidden Street 5", datetime="2026:05:05 05:05:05")
+    return folder
+
+
+def test_the_originals_tell_all(telling: Path) -> None:
+    found = told(telling / "a.jpg")
+    assert {"Image ImageDescription", "Image DateTime", "GPS GPSLatitude", "JPEGThumbnail"} <= found
+    assert {0xE1, 0xE2, 0xFE} <= set(segments((telling / "a.jpg").read_bytes()))
+    assert {b"eXIf", b"iTXt", b"iCCP"} <= set(chunks((telling / "b.png").read_bytes()))
+
+
+@pytest.mark.parametrize("way", ["blur", "pixelate", "fill"])
+def test_copies_tell_nothing(mlcycle: Run, telling: Path, tiny: Path, tmp_path: Path, way: str) -> None:
+    out, drawn = tmp_path / "out", tmp_path / "drawn"
+    outcome = mlcycle("infer", "dir", telling, "--model", tiny, "--redact", way, out, "--annotate", drawn)
+    assert outcome.code == 0
+    for folder in (out, drawn):
+        copies = sorted(path for path in folder.iterdir())
+        assert [path.name for path in copies] == ["a.jpg", "b.png", "c.webp.png", "d.tif.png"]
+        for path in copies:
+            data = path.read_bytes()
+            assert told(path) == set()
+            assert not any(secret in data for secret in SECRETS)
+            if path.suffix == ".jpg":
+                # APP0 says that it is JFIF; the others are tables, the frame and the scan.
+                assert set(segments(data)) <= {0xE0, 0xDB, 0xC0, 0xC4}
+                assert data.count(b"\xff\xd8\xff") == 1  # no other JPEG within
+            else:
+                assert set(chunks(data)) == {b"IHDR", b"IDAT", b"IEND"}
