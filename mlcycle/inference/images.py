@@ -27,9 +27,13 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from mlcycle.errors import UnreadableError
 from mlcycle.inference import limits
+from mlcycle.inference.room import Room, give_back
 
 # Twice Pillow's own mark for a suspicious picture, which is where Pillow itself refuses: about 179 megapixels.
 MAX_PIXELS = 178_956_970
+# What the largest of them takes. Smaller ones are decoded side by side for as long as they take no more together.
+_ROOM = Room(limits.BYTES_A_PIXEL * MAX_PIXELS)
+_HUGE = 2**24
 # Formats that photographs come in. Others that Pillow knows are not even opened: EPS would start another program.
 # Pillow loads the first five for any picture, the rest takes it a while.
 _FIRST = ("JPEG", "PNG", "GIF", "BMP", "PPM")
@@ -125,19 +129,27 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, least_side: float | None =
     # Pillow asks it of pictures within pictures too, as of those in an icon; it means twice the figure.
     Image.MAX_IMAGE_PIXELS = (max_pixels + 1) // 2
     try:
-        with _opened(limits.lightened(data)) as image:
-            limits.check_picture(image, data, max_pixels)
-            whole = image.size
-            reduced = least_side is not None and _reduce(image, least_side)
-            image.load()
-            # Asked for after loading: Pillow turns TIFFs by itself, and then says that nothing is left to turn.
-            size = whole if reduced else image.size
-            return Decoded(_rgb(image), size, _orientation(image), _note(image, data))
+        decoded = _decoded(limits.lightened(data), max_pixels, least_side)
     except UnreadableError:
         raise
     except Exception as problem:
         # Broken files make Pillow raise nearly anything: OSError, SyntaxError, ValueError, struct.error, zlib.error …
         raise _unreadable(problem, data) from None
+    if decoded.size[0] * decoded.size[1] > _HUGE:
+        give_back()
+    return decoded
+
+
+def _decoded(data: bytes, max_pixels: int, least_side: float | None) -> Decoded:
+    with _opened(data) as image:
+        limits.check_picture(image, data, max_pixels)
+        whole = image.size
+        reduced = least_side is not None and _reduce(image, least_side)
+        with _ROOM.take(limits.bytes_needed(image, whole)):
+            image.load()
+            # Asked for after loading: Pillow turns TIFFs by itself, and then says that nothing is left to turn.
+            size = whole if reduced else image.size
+            return Decoded(_rgb(image), size, _orientation(image), _note(image, data))
 
 
 def _opened(data: bytes) -> ImageFile.ImageFile:

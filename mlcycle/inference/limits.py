@@ -35,6 +35,12 @@ _PIXELS_A_BYTE = {"JPEG": 512, "MPO": 512, "PNG": math.inf, "TIFF": math.inf}
 _PIXELS_A_BYTE_ELSE = 4000
 _LARGE = 2**24
 
+# What decoding takes at most, in bytes a pixel: a progressive JPEG is kept whole until its last scan, and JPEG 2000 has
+# four bytes for each colour of a pixel.
+BYTES_A_PIXEL = 25
+_BYTES_A_PIXEL_OF_JPEG = 8
+_BYTES_A_PIXEL_OF_PROGRESSIVE = 12
+
 # Of bytes Pillow makes nothing; each value of another type becomes an object.
 _TIFF_BYTES = (1, 2, 6, 7)
 _TIFF_TILE_SIDES = (322, 323)
@@ -67,7 +73,7 @@ def check_picture(image: ImageFile.ImageFile, data: bytes, max_pixels: int) -> N
     """Looks at a picture that Pillow has opened and not yet decoded.
 
     Raises:
-        UnreadableError: too-large or damaged.
+        UnreadableError: too-large, damaged or truncated.
     """
     width, height = image.size
     if width * height > max_pixels:
@@ -84,7 +90,21 @@ def check_picture(image: ImageFile.ImageFile, data: bytes, max_pixels: int) -> N
     if "progressive" in image.info and data.count(b"\xff\xda") > JPEG_SCANS:
         _refuse_above(JPEG_SCANS, layout.jpeg_scans(data), "scans")
     if format == "TIFF":
-        _refuse_above(max_pixels, _tile_pixels(getattr(image, "tag_v2", {})), "pixels in each tile")
+        _check_tiles(image, max_pixels)
+
+
+def _check_tiles(image: ImageFile.ImageFile, max_pixels: int) -> None:
+    _refuse_above(max_pixels, _tile_pixels(getattr(image, "tag_v2", {})), "pixels in each tile")
+    places = [tile[1] for tile in image.tile if tile[1]]
+    if sum((right - left) * (lower - top) for left, top, right, lower in places) < image.width * image.height:
+        raise UnreadableError("truncated", "its strips end before its picture does")
+
+
+def bytes_needed(image: ImageFile.ImageFile, whole: tuple[int, int]) -> int:
+    """Returns the memory that decoding a picture takes at most; `whole` is its size, if it is to be a reduced one."""
+    if "progressive" in image.info:
+        return _BYTES_A_PIXEL_OF_PROGRESSIVE * whole[0] * whole[1]
+    return (_BYTES_A_PIXEL_OF_JPEG if image.format in ("JPEG", "MPO") else BYTES_A_PIXEL) * image.width * image.height
 
 
 def is_exif_fit(exif: bytes) -> bool:
