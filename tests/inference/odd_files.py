@@ -6,11 +6,14 @@ import io
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import PurePath
 from random import Random
 
 import numpy as np
 from PIL import Image
+
+from mlcycle.inference.sources import SUFFIXES
 
 # What numbers in headers are set to: none, the borders of each width, and sizes that are just about believed.
 _NUMBERS = (0, 1, 2, 9, 127, 128, 255, 256, 13_000, 32_767, 32_768, 65_535, 2**31 - 1, 2**31, 2**32 - 1)
@@ -45,7 +48,6 @@ def photographs(scene_HW3: np.ndarray) -> dict[str, bytes]:
         ("animated.webp", colour, "WEBP", several),
         ("still.avif", colour, "AVIF", {"speed": 10}),
         ("animated.avif", colour, "AVIF", {"speed": 10, **several}),
-        ("heic.heic", colour, "HEIF", {}),
         ("strips.tif", colour, "TIFF", {"tiffinfo": {278: 16, 274: 5}}),
         ("pages.tif", colour, "TIFF", several),
         ("lzw.tif", clear, "TIFF", {"compression": "tiff_lzw"}),
@@ -74,7 +76,7 @@ def photographs(scene_HW3: np.ndarray) -> dict[str, bytes]:
     ]
     Image.init()
     files = {name: encoded(image, format, **how) for name, image, format, how in kinds if format in Image.SAVE}
-    return files | {"interlaced.png": interlaced(scene_HW3), "tiles.tif": tiled(np.asarray(grey))}
+    return files | {"interlaced.png": interlaced(scene_HW3), "tiles.tif": tiled(np.asarray(grey))} | heic(colour)
 
 
 def mutants(files: dict[str, bytes], count: int, seed: str) -> Iterator[tuple[str, bytes]]:
@@ -101,6 +103,17 @@ def encoded(image: Image.Image, format: str, *, rest: Sequence[Image.Image] = ()
     more = {"save_all": True, "append_images": [each.copy() for each in rest]} if rest else {}
     image.copy().save(buffer, format, **options, **more)
     return buffer.getvalue()
+
+
+def heic(image: Image.Image) -> dict[str, bytes]:
+    """Returns a picture as HEIC, if that can be written here, and is looked for in folders."""
+    if ".heic" not in SUFFIXES or not find_spec("pillow_heif"):
+        return {}
+    from pillow_heif import from_pillow
+
+    buffer = io.BytesIO()
+    from_pillow(image).save(buffer)
+    return {"still.heic": buffer.getvalue()}
 
 
 def turned(orientation: int) -> Image.Exif:
