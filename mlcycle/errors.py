@@ -5,7 +5,8 @@
     │  ├─ RecipeError          2  a recipe or an override is wrong
     │  └─ MissingExtraError    2  a command needs packages that are not installed
     ├─ InputError              3  a photograph, a folder or an output path cannot be used
-    │  └─ DataError            3  a labelled data set is missing or wrong
+    │  ├─ DataError            3  a labelled data set is missing or wrong
+    │  └─ UnreadableError      3  a photograph cannot be read
     ├─ ModelFileError          4  a model file is missing, damaged, tampered with or of another format
     ├─ GateError               5  a check that guards an output failed, so the output was not written
     ├─ DeviceError             6  the requested device or provider is not there
@@ -54,6 +55,18 @@ class InputError(MlcycleError):
 
 class DataError(InputError):
     pass
+
+
+class UnreadableError(InputError):
+    """A photograph that cannot be read.
+
+    `code` is one of not-found, not-a-file, no-permission, empty, not-an-image, unsupported, truncated, damaged,
+    too-large, unreadable; the codes are stable, the sentences are for people.
+    """
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.code = code
 
 
 class ModelFileError(MlcycleError):

@@ -67,9 +67,9 @@ def fail(message: str, hint: str = "", problem: BaseException | None = None) -> 
     """Says on stderr what went wrong and what to do; with --debug after the traceback of `problem`."""
     if _settings.debug and problem is not None:
         _talk("".join(traceback.format_exception(problem)).rstrip())
-    _talk(f"{_coloured('error:', 31)} {message}")
+    _talk(f"{_coloured('error:', 31)} {_printable(message)}")
     if hint:
-        _talk(f"{_coloured('hint:', 36)} {hint}")
+        _talk(f"{_coloured('hint:', 36)} {_printable(hint)}")
 
 
 def is_quiet() -> bool:
@@ -116,6 +116,11 @@ def progress(description: str, total: int | None) -> Iterator[Advance]:
 
 def _stand_still(n: int = 1) -> None:
     pass
+
+
+def _printable(text: str) -> str:
+    # A file may be called anything, also what a terminal would obey.
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _talk(text: str) -> None:

@@ -34,7 +34,8 @@ def guarded(wishes: Wishes, given: Sequence[str | Path], *, is_run: bool) -> Ite
     if not wishes.private:
         yield wishes
         return
-    from mlcycle.inference import names, private
+    # images first: it silences libtiff by ctypes, which the guard does not let happen.
+    from mlcycle.inference import images, names, private  # noqa: F401
 
     words = _words(wishes, given, "RUN" if is_run else "FILE")
     console.cover(partial(names.covered, words=words))

@@ -53,9 +53,9 @@ class Csv:
     """Writes a row for each face; a photograph without one, or with an error, has one row with no face in it."""
 
     def __init__(self, stream: TextIO) -> None:
-        import csv  # each format brings what it alone needs: every start would pay for it
+        from mlcycle.inference.rows import Rows  # each format brings what it alone needs: every start would pay for it
 
-        self._writer = csv.writer(stream, lineterminator="\n")
+        self._writer = Rows(stream)
         self._head: list[str] = []
 
     def write(self, record: Record) -> None:
