@@ -98,8 +98,8 @@ def ours(model: str, data: str, cores: int) -> float:
     return count / float(closing.split(" photographs a second")[0].split()[-1].replace(",", ""))
 
 
-def one(chosen: argparse.Namespace) -> float:
-    """Measures one thing in this process; returns seconds."""
+def say(chosen: argparse.Namespace) -> None:
+    """Measures one thing in this process, and prints seconds and how many photographs it was."""
     paths = sorted(path for path in Path(chosen.data).rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     measures = {
         "plain": lambda: plain(chosen.model, paths),
@@ -108,10 +108,9 @@ def one(chosen: argparse.Namespace) -> float:
         "network": lambda: network(chosen.model, paths, chosen.threads),
     }
     print(measures[chosen.only](), len(paths))
-    return 0.0
 
 
-def asked(chosen: argparse.Namespace, cores: int, only: str, threads: int) -> tuple[float, int]:
+def asked(chosen: argparse.Namespace, only: str, threads: int) -> tuple[float, int]:
     words = [sys.executable, __file__, chosen.model, "--data", chosen.data, "--only", only, "--threads", str(threads)]
     said = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
     return float(said[0]), int(said[1])
@@ -130,7 +129,7 @@ def measure(chosen: argparse.Namespace, cores: int) -> dict[str, float]:
         ("network", 1), ("network", cores),
     ):  # fmt: skip
         if f"{only} {threads}" not in rates:
-            seconds, count = asked(chosen, cores, only, threads)
+            seconds, count = asked(chosen, only, threads)
             rates[f"{only} {threads}"] = count / seconds
     rates["mlcycle"] = count / ours(chosen.model, chosen.data, cores)
     decode = {threads: max(rates[f"decoding {threads}"], rates[f"reduced {threads}"]) for threads in (1, cores)}
@@ -150,8 +149,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.only:
-        one(chosen)
+        say(chosen)
         return
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # the plain loop would tell onnxruntime's makers of each start
     everywhere = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     for cores in chosen.cores:
         bind(cores)

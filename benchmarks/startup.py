@@ -10,6 +10,7 @@ to its end is inside the timed window.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -40,6 +41,7 @@ def seconds(words: list[str]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # the bare script would tell onnxruntime's makers of each start
     parser.add_argument("model", type=Path)
     parser.add_argument("photo", type=Path)
     parser.add_argument("--runs", type=int, default=15)

@@ -5,10 +5,12 @@
     │  ├─ RecipeError          2  a recipe or an override is wrong
     │  └─ MissingExtraError    2  a command needs packages that are not installed
     ├─ InputError              3  a photograph, a folder or an output path cannot be used
-    │  └─ DataError            3  a labelled data set is missing or wrong
+    │  ├─ DataError            3  a labelled data set is missing or wrong
+    │  └─ UnreadableError      3  a photograph cannot be read
     ├─ ModelFileError          4  a model file is missing, damaged, tampered with or of another format
     ├─ GateError               5  a check that guards an output failed, so the output was not written
     ├─ DeviceError             6  the requested device or provider is not there
+    ├─ PrivacyError            7  something that --private does not let happen was tried, and refused
     ├─ TrainingDivergedError   1  the loss is no longer a finite number
     └─ Interrupted   129/130/143  SIGHUP, SIGINT or SIGTERM, after saving
 
@@ -55,6 +57,18 @@ class DataError(InputError):
     pass
 
 
+class UnreadableError(InputError):
+    """A photograph that cannot be read.
+
+    `code` is one of not-found, not-a-file, no-permission, empty, not-an-image, unsupported, truncated, damaged,
+    too-large, unreadable; the codes are stable, the sentences are for people.
+    """
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.code = code
+
+
 class ModelFileError(MlcycleError):
     exit_code = 4
 
@@ -65,6 +79,10 @@ class GateError(MlcycleError):
 
 class DeviceError(MlcycleError):
     exit_code = 6
+
+
+class PrivacyError(MlcycleError):
+    exit_code = 7
 
 
 class TrainingDivergedError(MlcycleError):

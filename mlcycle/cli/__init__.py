@@ -28,6 +28,7 @@ class Terminated(KeyboardInterrupt):
 
 def main() -> NoReturn:
     """Runs the command line of this process and exits; the codes are listed in docs/exit-codes.md."""
+    sys.dont_write_bytecode |= "--private" in sys.argv  # before the guard is up, Python would keep what it compiles
     signal.signal(signal.SIGTERM, _terminate)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
         signal.signal(signal.SIGHUP, _terminate)  # a terminal that was closed; not where nohup says to ignore it

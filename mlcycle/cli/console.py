@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TextIO
@@ -19,6 +19,7 @@ class _Settings:
     quiet: bool = False
     verbose: bool = False
     debug: bool = False
+    cover: Callable[[str], str] | None = None
 
 
 _settings = _Settings()
@@ -33,6 +34,11 @@ class Advance(Protocol):
 def configure(*, quiet: bool = False, verbose: bool = False, debug: bool = False) -> None:
     """Sets how much is said; called once per command line."""
     _settings.quiet, _settings.verbose, _settings.debug = quiet, verbose, debug
+
+
+def cover(by: Callable[[str], str]) -> None:
+    """Lets `by` take out of all talk, from now on, what nobody is to read."""
+    _settings.cover = by
 
 
 def data(text: str) -> None:
@@ -61,9 +67,9 @@ def fail(message: str, hint: str = "", problem: BaseException | None = None) -> 
     """Says on stderr what went wrong and what to do; with --debug after the traceback of `problem`."""
     if _settings.debug and problem is not None:
         _talk("".join(traceback.format_exception(problem)).rstrip())
-    _talk(f"{_coloured('error:', 31)} {message}")
+    _talk(f"{_coloured('error:', 31)} {_printable(message)}")
     if hint:
-        _talk(f"{_coloured('hint:', 36)} {hint}")
+        _talk(f"{_coloured('hint:', 36)} {_printable(hint)}")
 
 
 def is_quiet() -> bool:
@@ -112,9 +118,15 @@ def _stand_still(n: int = 1) -> None:
     pass
 
 
+def _printable(text: str) -> str:
+    # A file may be called anything, also what a terminal would obey.
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def _talk(text: str) -> None:
     # stdout first, so that both keep their order where they go to the same place.
     sys.stdout.flush()
+    text = _settings.cover(text) if _settings.cover else text
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 

@@ -24,6 +24,7 @@ from mlcycle.cli.infer_options import (
     ModelOption,
     OutOption,
     OverwriteOption,
+    PrivateOption,
     Provider,
     ProviderOption,
     RedactOption,
@@ -79,6 +80,7 @@ def image(  # noqa: PLR0913, PLR0917
     batch: BatchOption = 1,
     max_pixels: MaxPixelsOption = None,
     every: EveryOption = 0,
+    private: PrivateOption = False,
 ) -> None:
     """Find the faces in the photographs that are named, on each page of a TIFF, and in each frame of a video.
 
@@ -88,12 +90,15 @@ def image(  # noqa: PLR0913, PLR0917
 
     Example:  find . -name '*.jpg' -print0 | mlcycle infer --stdin0 --format jsonl
     """
+    from mlcycle.cli.infer_private import absolute, guarded
     from mlcycle.cli.infer_stream import stream
 
     copies = (annotate, redact, crops, align, overwrite)
-    wishes = Wishes(model, format, out, *copies, threshold, provider, threads, batch, max_pixels, every)
-    found = _named(photographs or [], stdin0)
-    stream(partial(_placed, found, wishes, keep_tree=False), len(found), wishes, faces=True)
+    wishes = Wishes(model, format, out, *copies, threshold, provider, threads, batch, max_pixels, every, private)
+    names = [absolute(name) for name in photographs or []] if private else photographs or []
+    with guarded(wishes, names, is_run=False) as wishes:
+        found = _named(names, stdin0)
+        stream(partial(_placed, found, wishes, keep_tree=False), len(found), wishes, faces=True)
 
 
 @app.command(name="dir")
@@ -117,6 +122,7 @@ def folder(  # noqa: PLR0913, PLR0917
     threads: ThreadsOption = None,
     batch: BatchOption = 1,
     max_pixels: MaxPixelsOption = None,
+    private: PrivateOption = False,
 ) -> None:
     """Find the faces in all photographs below a folder.
 
@@ -131,24 +137,19 @@ def folder(  # noqa: PLR0913, PLR0917
 
     Example:  mlcycle infer dir archive --out run --redact blur redacted --resume
     """
-    from mlcycle.cli.infer_run import run
-    from mlcycle.cli.infer_stream import stream
+    from mlcycle.cli.infer_private import guarded
 
     copies = (annotate, redact, crops, align, overwrite)
-    wishes = Wishes(model, format, out, *copies, threshold, provider, threads, batch, max_pixels, every)
+    wishes = Wishes(model, format, out, *copies, threshold, provider, threads, batch, max_pixels, every, private)
     part = shard_of(shard)
-    found = _found(folder, wishes, videos=videos)
-    sources = partial(_placed, found, wishes, keep_tree=True, shard=part)
-    count = sum(1 for _ in sources()) if part else len(found)
-    if wishes.is_run():
-        run(sources, count, wishes, part, again=(resume, retry_failed))
-        return
-    if resume or retry_failed:
+    if not wishes.is_run() and (resume or retry_failed):
         from mlcycle.errors import UsageError
 
         option = "--resume" if resume else "--retry-failed"
         raise UsageError(f"{option} goes on with a run, and --out names none", "give it a folder: --out RUN")
-    stream(sources, count, wishes, faces=False)
+    folder = folder.absolute() if private else folder
+    with guarded(wishes, [folder], is_run=wishes.is_run()) as wishes:
+        _look_below(folder, wishes, part, again=(resume, retry_failed), videos=videos)
 
 
 @app.command()
@@ -188,6 +189,40 @@ def merge(
     merge_runs(runs, out, format)
 
 
+@app.command()
+def names(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A folder that --private left, with its names.key.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder whose photographs were looked at.")],
+) -> None:
+    """Say what the photographs of a folder are called in a private run.
+
+    One line of JSON for each, with its hashed name and its own. It takes the run's key: who deletes RUN/names.key makes
+    sure that nobody can.
+
+    Example:  mlcycle infer names run archive | grep 5ad0
+    """
+    from mlcycle.cli.infer_private import say_names
+
+    say_names(run, _found(folder, without=[run], videos=True))
+
+
+def _look_below(
+    folder: Path, wishes: Wishes, part: tuple[int, int] | None, again: tuple[bool, bool], *, videos: bool
+) -> None:
+    without = [*wishes.folders().values(), *([wishes.out] if wishes.out else [])]
+    found = _found(folder, without, in_memory=wishes.private, videos=videos)
+    sources = partial(_placed, found, wishes, keep_tree=True, shard=part)
+    count = sum(1 for _ in sources()) if part else len(found)
+    if wishes.is_run():
+        from mlcycle.cli.infer_run import run
+
+        run(sources, count, wishes, part, again)
+        return
+    from mlcycle.cli.infer_stream import stream
+
+    stream(sources, count, wishes, faces=False)
+
+
 def _named(names: list[str], stdin0: bool) -> list[Source]:
     from mlcycle.errors import InputError, UsageError
     from mlcycle.inference.sources import from_listed, from_names
@@ -206,12 +241,11 @@ def _named(names: list[str], stdin0: bool) -> list[Source]:
     return found
 
 
-def _found(folder: Path, wishes: Wishes, *, videos: bool) -> Folder:
+def _found(folder: Path, without: list[Path], *, in_memory: bool = False, videos: bool = False) -> Folder:
     from mlcycle.errors import InputError
     from mlcycle.inference.sources import from_folder
 
-    without = [*wishes.folders().values(), *([wishes.out] if wishes.out else [])]
-    found = from_folder(folder, without=without, videos=videos)
+    found = from_folder(folder, without, in_memory=in_memory, videos=videos)
     passed_over = f"{found.others} other files were passed over" if found.others > 1 else "1 other file was passed over"
     if found.videos:
         passed_over += f", {found.videos} of them with the suffix of a video; --videos looks at them"
@@ -225,13 +259,26 @@ def _found(folder: Path, wishes: Wishes, *, videos: bool) -> Folder:
 def _placed(
     found: list[Source] | Folder, wishes: Wishes, *, keep_tree: bool, shard: tuple[int, int] | None = None
 ) -> Iterator[Source]:
-    """Yields the photographs and pages of the shard with the places of their copies, which do not depend on it."""
-    from mlcycle.inference.parts import split
-    from mlcycle.inference.sources import in_shard
+    """Yields the photographs and pages of the shard with the places of their copies, which do not depend on the shard.
 
-    sources: Iterator[Source] = split(found)
+    In a private run their own names say which shard they belong to, as in any other run, and nobody sees them after.
+    """
+    from mlcycle.inference.parts import split
+
+    sources: Iterator[Source] = iter(found)
+    if wishes.names:
+        sources, shard = wishes.names.hide(_of_shard(sources, shard)), None
+    sources = split(sources)
     if folders := wishes.folders():
         from mlcycle.inference.copies import placed
 
         sources = placed(sources, folders, keep_tree=keep_tree)
-    return (source for source in sources if in_shard(source, shard)) if shard else sources
+    return _of_shard(sources, shard)
+
+
+def _of_shard(sources: Iterator[Source], shard: tuple[int, int] | None) -> Iterator[Source]:
+    if shard is None:
+        return sources
+    from mlcycle.inference.sources import in_shard
+
+    return (source for source in sources if in_shard(source, shard))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,8 @@ from mlcycle.cli.infer_options import Provider, Wishes
 
 if TYPE_CHECKING:
     from mlcycle.inference.detect import Detector, Options
-    from mlcycle.inference.record import Source
+    from mlcycle.inference.ledger import Ledger
+    from mlcycle.inference.record import Record, Source
 
 # Of a video, which has to be decoded to count them: enough to be looked at side by side.
 _FRAMES = 100
@@ -54,8 +55,9 @@ def detector_for(wishes: Wishes, count: int) -> Detector:
     contract = detector.contract
     console.detail(f"verified {detector.sha256}")
     console.detail(f"long side {contract.resize.long_side} px, threshold {contract.thresholds['balanced']:g}")
+    place = "" if wishes.private else f" from {path}"
     console.say(
-        f"model {detector.contract.name} {detector.sha256[:12]} from {path} ({how}), on {detector.provider}"
+        f"model {detector.contract.name} {detector.sha256[:12]}{place} ({how}), on {detector.provider}"
         + (" (auto)" if wishes.provider == Provider.auto else "")
     )
     return detector
@@ -85,3 +87,26 @@ def options_for(wishes: Wishes, detector: Detector, count: int) -> Options:
     from mlcycle.inference.lanes import cores
 
     return replace(options, batch=wishes.batch, lanes=min(wishes.threads or cores(), count))
+
+
+def records_of(
+    detector: Detector,
+    sources: Iterable[Source],
+    options: Options,
+    wishes: Wishes,
+    book: Ledger | None = None,
+    is_done: Callable[[Source], bool] = lambda source: False,
+) -> Iterator[Record]:
+    """Yields the record of each picture as it may be written down: without a path, where --private is wished.
+
+    Those that are done are passed over; `book` has their records.
+    """
+    from mlcycle.inference.parts import detect_all
+
+    recall = book.find if book else None
+    records = detect_all(detector, sources, options, every=wishes.every, known=is_done, recall=recall)
+    if not wishes.private:
+        return records
+    from mlcycle.inference.names import discreet
+
+    return (discreet(record, wishes.out) for record in records)

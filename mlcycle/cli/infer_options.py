@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from mlcycle.inference.names import Names
 
 
 class Format(StrEnum):
@@ -123,11 +126,19 @@ MaxPixelsOption = Annotated[
     int | None,
     typer.Option("--max-pixels", min=1, help="Refuse photographs with more pixels by their header; else 178,956,970."),
 ]
+PrivateOption = Annotated[
+    bool,
+    typer.Option(
+        "--private",
+        help="No network, no other program, nothing written outside --out, and in results and talk no names of "
+        "photographs or folders but hashes; what tries is refused, and the exit code is 7. See docs/private.md.",
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """The options that both commands share, as given."""
+    """The options that both commands share, as given, and what --private calls photographs."""
 
     model: Path | None
     format: Format | None
@@ -143,6 +154,8 @@ class Wishes:
     batch: int
     max_pixels: int | None
     every: float = 0.0
+    private: bool = False
+    names: Names | None = None
 
     def __post_init__(self) -> None:
         from mlcycle.errors import UsageError

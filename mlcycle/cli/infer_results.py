@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +15,14 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def results(out: Path | None, format: Format, *, tree: bool, overwrite: bool) -> Iterator[Writer]:
+def results(
+    out: Path | None, format: Format, *, tree: bool, overwrite: bool, in_memory: bool = False
+) -> Iterator[Writer]:
     """Opens the file, the folder of labels, or stdout, which takes its name only when the block has ended well.
 
     Args:
         tree: whether labels keep the folders of their photographs.
+        in_memory: whether what can be written at the end alone is kept in memory, and not in a temporary file.
     """
     if format is Format.yolo:
         from mlcycle.inference import yolo_labels
@@ -35,6 +39,8 @@ def results(out: Path | None, format: Format, *, tree: bool, overwrite: bool) ->
         from mlcycle.inference.parquet import Parquet
 
         writers["parquet"] = Parquet
+    if in_memory:
+        writers["coco"] = lambda text: report.Coco(text, io.StringIO())
     with output.opened(out, overwrite=overwrite) as text:
         writer = writers[format.value](text)
         try:

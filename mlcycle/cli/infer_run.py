@@ -12,7 +12,7 @@ import typer
 
 import mlcycle
 from mlcycle.cli import console
-from mlcycle.cli.infer_model import detector_for, options_for, pictures, refuse_taken_copies
+from mlcycle.cli.infer_model import detector_for, options_for, pictures, records_of, refuse_taken_copies
 from mlcycle.cli.infer_options import Format, Wishes
 from mlcycle.cli.infer_results import must_be_installed, results
 from mlcycle.cli.infer_tally import Tally, begins_a_file, number
@@ -49,12 +49,12 @@ def run(
     detector = detector_for(wishes, many)
     options = options_for(wishes, detector, many)
     settings = _settings(wishes, detector, options, shard)
-    book = _opened(wishes.out, settings, going_on)
+    book = _opened(wishes, settings, going_on)
     tally = Tally()
     try:
         if again[1] and (failed := book.forget_failed()):
             console.say(f"{number(failed, 'photograph')} that failed will be done again")
-        _look(detector, replace(options, token=book.token), (sources, count, wishes.every), book, tally)
+        _look(detector, replace(options, token=book.token), (sources, count), book, tally, wishes)
         _write_results(book, wishes.out, wishes.format, tally)
     finally:
         book.close()
@@ -73,8 +73,12 @@ def merge(runs: list[Path], out: Path, format: Format | None) -> None:
         raise InputError(f"{out} holds something already", "choose another folder with --out")
     books = [_existing(each) for each in runs]
     settings = books[0].settings | {"shard": None}
+    must_agree = {name: value for name, value in settings.items() if name not in ("shard", "names.key")}
     for book, folder in zip(books, runs, strict=True):
-        ledger.must_agree(book, {name: value for name, value in settings.items() if name != "shard"}, folder)
+        ledger.must_agree(book, must_agree, folder)
+    if len({book.settings.get("names.key") for book in books}) > 1:
+        settings["names.key"] = None
+        console.warn("their names are hashed by different keys: a photograph that two of them have will count twice")
     whole = ledger.begin(out, settings)
     try:
         for book in books:
@@ -104,15 +108,22 @@ def _must_be_new(wishes: Wishes) -> None:
                 "go on with it: --resume; or begin it anew: --overwrite; or choose another",
             )
         ledger.remove(out)
-    elif out.is_dir() and any(out.iterdir()):
+        return
+    from mlcycle.inference.names import NAME  # it may be there before: another run's, or that of one that was killed
+
+    if out.is_dir() and any(each.name != NAME or not wishes.private for each in out.iterdir()):
         raise InputError(f"{out} holds something else than a run", "choose another folder with --out")
 
 
-def _opened(out: Path, settings: dict[str, Any], going_on: bool) -> Ledger:
+def _opened(wishes: Wishes, settings: dict[str, Any], going_on: bool) -> Ledger:
     from mlcycle.inference import ledger
 
+    out = wishes.out
+    assert out is not None
     book = ledger.resume(out) if going_on else None
     if book is None:
+        if wishes.names:
+            settings["names.key"] = wishes.names.keep(out)
         return ledger.begin(out, settings)
     try:
         ledger.must_agree(book, settings, out)
@@ -137,11 +148,16 @@ def _settings(wishes: Wishes, detector: Detector, options: Options, shard: Shard
     """Returns what decides the answers, and so must not change while a run goes on."""
     threshold = options.threshold
     return {
+        "private": "yes" if wishes.private else None,
+        "names.key": wishes.names.fingerprint if wishes.names else None,
         "model": detector.sha256,
         "threshold": detector.contract.thresholds["balanced"] if threshold is None else threshold,
         "max-pixels": options.max_pixels,
         "every": wishes.every,
-        "copies": {kind: str(folder) for kind, folder in wishes.folders().items()},
+        "copies": {
+            kind: str(folder.relative_to(wishes.out) if wishes.private and wishes.out else folder)
+            for kind, folder in wishes.folders().items()
+        },
         "redaction": wishes.redact[0].value if wishes.redact else None,
         "align": wishes.align,
         "shard": f"{shard[0]}/{shard[1]}" if shard else None,
@@ -152,13 +168,12 @@ def _settings(wishes: Wishes, detector: Detector, options: Options, shard: Shard
 def _look(
     detector: Detector,
     options: Options,
-    photographs: tuple[Callable[[], Iterator[Source]], int, float],
+    photographs: tuple[Callable[[], Iterator[Source]], int],
     book: Ledger,
     tally: Tally,
+    wishes: Wishes,
 ) -> None:
-    from mlcycle.inference import parts
-
-    sources, count, every = photographs
+    sources, count = photographs
     with console.progress("looking", count) as advance:
 
         def is_done(source: Source) -> bool:
@@ -167,7 +182,7 @@ def _look(
                 advance()
             return done
 
-        for record in parts.detect_all(detector, sources(), options, every=every, known=is_done, recall=book.find):
+        for record in records_of(detector, sources(), options, wishes, book, is_done):
             book.add(record)
             tally.count(record)
             if begins_a_file(record.part):
@@ -197,6 +212,10 @@ def _write_results(book: Ledger, out: Path, format: Format | None, tally: Tally 
             "seconds": round(tally.seconds, 3),
             "milliseconds_a_photograph": stages,
         }
+    if tally is not None and book.settings.get("private"):
+        from mlcycle.inference import private
+
+        summary["private"] = private.report()
     with output.opened(out / "summary.json", overwrite=True) as text:
         text.write(json.dumps(summary, indent=2) + "\n")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from mlcycle.cli import console
-from mlcycle.cli.infer_model import detector_for, options_for, pictures, refuse_taken_copies
+from mlcycle.cli.infer_model import detector_for, options_for, pictures, records_of, refuse_taken_copies
 from mlcycle.cli.infer_options import Format, Wishes
 from mlcycle.cli.infer_results import results
 from mlcycle.cli.infer_tally import Tally, begins_a_file
@@ -25,8 +25,6 @@ def stream(sources: Callable[[], Iterator[Source]], count: int, wishes: Wishes, 
     `sources` gives the photographs as often as it is called, and `count` says how many files they are in; the table
     tells of each of the `faces`, if wanted. The bar counts files, of a single file its pictures.
     """
-    from mlcycle.inference import parts
-
     refuse_taken_copies(sources, wishes)
     many = pictures(sources, count)
     detector = detector_for(wishes, many)
@@ -37,7 +35,7 @@ def stream(sources: Callable[[], Iterator[Source]], count: int, wishes: Wishes, 
             _writer(wishes, sources, faces) as writer,
             console.progress("looking", count if count > 1 else None) as advance,
         ):
-            for record in parts.detect_all(detector, sources(), options, every=wishes.every):
+            for record in records_of(detector, sources(), options, wishes):
                 writer.write(record)
                 tally.count(record)
                 if count == 1 or begins_a_file(record.part):
@@ -52,7 +50,9 @@ def stream(sources: Callable[[], Iterator[Source]], count: int, wishes: Wishes, 
 def _writer(wishes: Wishes, sources: Callable[[], Iterator[Source]], faces: bool) -> Iterator[Writer]:
     format = wishes.format or wishes.format_of_suffix() or Format.table
     if format is not Format.table:
-        with results(wishes.out, format, tree=not faces, overwrite=wishes.overwrite) as writer:
+        with results(
+            wishes.out, format, tree=not faces, overwrite=wishes.overwrite, in_memory=wishes.private
+        ) as writer:
             yield writer
         return
     from mlcycle.inference import output, report

@@ -18,9 +18,9 @@ def webcam(number: int, wishes: Wishes) -> None:
     Raises:
         DeviceError: there is no such camera, or it has stopped.
     """
+    from mlcycle.errors import UnreadableError
     from mlcycle.inference import camera
     from mlcycle.inference.films import Due
-    from mlcycle.inference.reading import UnreadableError
     from mlcycle.inference.record import Part, Source, line
 
     name = f"webcam:{number}"

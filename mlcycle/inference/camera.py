@@ -6,10 +6,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mlcycle.errors import DeviceError, MissingExtraError
+from mlcycle.errors import DeviceError, MissingExtraError, UnreadableError
 from mlcycle.inference import frames
 from mlcycle.inference.frames import Video
-from mlcycle.inference.reading import UnreadableError
 
 # Of each system, what libavdevice calls its cameras, and the name of one of them.
 CAMERAS = {"linux": ("v4l2", "/dev/video{}"), "darwin": ("avfoundation", "{}")}

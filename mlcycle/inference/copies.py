@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,20 +15,25 @@ from PIL import Image
 from mlcycle.errors import InputError
 from mlcycle.inference.record import JPEG_QUALITY, JPEG_SUFFIXES, VIDEO_SUFFIXES, Part, Source
 
+# The most that a name has on nearly every file system, and what is no suffix any more, though a dot stands before it.
+NAME_BYTES = 255
+LONGEST_SUFFIX = 16
+
 
 def placed(sources: Iterable[Source], folders: Mapping[str, Path], *, keep_tree: bool) -> Iterator[Source]:
     """Gives each photograph the places of its copies, one for each kind and its folder; no two share a name.
 
     With `keep_tree` a copy has the photograph's key below the folder, else its file's name. What is neither JPEG, PNG
     nor a video becomes PNG: a.tif → a.tif.png, and of its page 2 a.tif.2.png; crops have a folder, a.tif or a.tif.2.
-    Names that would meet, also on file systems that do not tell a from A, are numbered: a-2.jpg. None can climb out of
-    the folder. In the same order, the names are the same.
+    Names that would meet, also on file systems that do not tell a from A or one way to write é from another, are
+    numbered: a-2.jpg. One that would be too long for a file is cut before its suffix. None can climb out of the folder.
+    In the same order, the names are the same.
     """
-    taken: set[int] = set()  # digests, since a million names would fill the memory
+    taken = _Taken()
     for source in sources:
         key = source.key if keep_tree else source.path.name
         names = {kind: _name(key, source.part, picture=kind != "cropped") for kind in folders}
-        yield replace(source, copies={kind: _free(folder, names[kind], taken) for kind, folder in folders.items()})
+        yield replace(source, copies={kind: taken.take(folder, names[kind]) for kind, folder in folders.items()})
 
 
 def must_be_free(sources: Callable[[], Iterable[Source]], *, overwrite: bool) -> None:
@@ -41,7 +47,7 @@ def must_be_free(sources: Callable[[], Iterable[Source]], *, overwrite: bool) ->
     for source in sources():
         for path in source.copies.values():
             count += 1
-            if path.exists():
+            if os.path.exists(path):  # noqa: PTH110 (a Path raises where the whole is too long for the system)
                 existing[_identity(path)] = path
     if existing and not overwrite:
         raise InputError(
@@ -53,15 +59,40 @@ def must_be_free(sources: Callable[[], Iterable[Source]], *, overwrite: bool) ->
             raise InputError(f"the copy {taken} would replace the photograph itself", "choose another folder")
 
 
-def _free(folder: Path, name: str, taken: set[int]) -> Path:
-    suffix = Path(name).suffix
-    stem = name.removesuffix(suffix)
-    number = 1
-    while (digest := _digest(f"{folder}/{name}".lower())) in taken:
-        number += 1
-        name = f"{stem}-{number}{suffix}"
-    taken.add(digest)
-    return folder / name
+class _Taken:
+    """The names that are taken in folders, as digests, since a million names would fill the memory."""
+
+    def __init__(self) -> None:
+        self._digests: set[int] = set()
+        self._last: dict[int, int] = {}  # the last number that was given to names that are called alike
+
+    def take(self, folder: Path, name: str) -> Path:
+        """Returns where the name is in the folder, or the next one by its number that is free there."""
+        suffix = Path(name).suffix
+        suffix = suffix if len(suffix) <= LONGEST_SUFFIX else ""
+        stem = name.removesuffix(suffix)
+        path = folder / _fitting(stem, suffix)
+        first = digest = _digest(_folded(str(path)))
+        while digest in self._digests:
+            # Of ten thousand that are called alike, not each may ask for all numbers of those before.
+            number = self._last[first] = self._last.get(first, 1) + 1
+            path = folder / _fitting(stem, f"-{number}{suffix}")
+            digest = _digest(_folded(str(path)))
+        self._digests.add(digest)
+        return path
+
+
+def _fitting(path: str, end: str) -> str:
+    """Returns path and end as one; what stands behind the last slash is cut before the end, if it is too long."""
+    above, slash, name = path.rpartition("/")
+    name = name[:NAME_BYTES]
+    while len(os.fsencode(name + end)) > NAME_BYTES:
+        name = name[:-1]
+    return f"{above}{slash}{name}{end}"
+
+
+def _folded(name: str) -> str:
+    return name.lower() if name.isascii() else unicodedata.normalize("NFC", name).casefold()
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from mlcycle.errors import UnreadableError
 from mlcycle.inference import video as videos
-from mlcycle.inference.reading import UnreadableError
-from mlcycle.inference.record import Part, Record, Source
+from mlcycle.inference.record import Part, Record, Source, failing
 
 if TYPE_CHECKING:
     from mlcycle.inference.detect import Detector, Options
@@ -161,7 +161,7 @@ def frames_of(video: Source, max_pixels: int, every: float = 0.0) -> Iterator[So
                 yield replace(video, part=part, picture=frame.upright, copies=copies)
     except UnreadableError as problem:
         part_of = Part("frame", last + 1) if last else None
-        yield replace(video, part=part_of, picture=_raising(problem), copies={})
+        yield failing(replace(video, part=part_of), problem)
 
 
 class Due:
@@ -176,10 +176,3 @@ class Due:
         if self._every:  # a little less than a whole multiple, since 0.1 + 0.2 is not 0.3
             self._next = ((seconds + 1e-6) // self._every + 1) * self._every - 1e-6
         return True
-
-
-def _raising(problem: UnreadableError) -> Callable[[], Image.Image]:
-    def picture() -> NoReturn:
-        raise problem
-
-    return picture

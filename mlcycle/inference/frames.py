@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mlcycle.inference.reading import UnreadableError
+from mlcycle.errors import UnreadableError
 
 # A video that ends so many seconds before its container says so has lost its end.
 _SHORT = 0.5

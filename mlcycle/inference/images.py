@@ -13,26 +13,34 @@ What is decided here, and stands in docs/model-file.md as the decoding that the 
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import io
 import logging
 import warnings
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from mlcycle.inference import pages
-from mlcycle.inference.reading import UnreadableError, opened
+from mlcycle.errors import UnreadableError
+from mlcycle.inference import limits, pages
+from mlcycle.inference.reading import opened
+from mlcycle.inference.room import Room, give_back
 
 # Twice Pillow's own mark for a suspicious picture, which is where Pillow itself refuses: about 179 megapixels.
 MAX_PIXELS = 178_956_970
-
-# Formats that photographs come in. Others that Pillow knows are refused: EPS would start another program.
-_COMMON = ("AVIF", "BMP", "GIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP")
-_RARE = ("DIB", "HEIF", "ICO", "JPEG2000", "PCX", "PPM", "QOI", "SGI", "SUN", "TGA")
-FORMATS = frozenset(_COMMON + _RARE)
+# What the largest of them takes. Smaller ones are decoded side by side for as long as they take no more together.
+_ROOM = Room(limits.BYTES_A_PIXEL * MAX_PIXELS)
+_HUGE = 2**24
+# Formats that photographs come in. Others that Pillow knows are not even opened: EPS would start another program.
+# Pillow loads the first five for any picture, the rest takes it a while.
+_FIRST = ("JPEG", "PNG", "GIF", "BMP", "PPM")
+_MORE = ("AVIF", "DIB", "ICO", "JPEG2000", "PCX", "QOI", "SGI", "SUN", "TGA", "TIFF", "WEBP")
+_REFUSED = ("DDS", "EPS", "FITS", "ICNS", "PSD", "WMF")
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -50,6 +58,9 @@ _HEIF_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 msf1".sp
 # Pillow warns of odd files on stderr, where the words would stand between the records. What matters becomes an error.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
+# And libtiff writes there by itself, which Pillow leaves be. Where it is built in otherwise, it goes on doing so.
+with contextlib.suppress(OSError, AttributeError):
+    ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +99,9 @@ def read(path: str | Path, max_pixels: int = MAX_PIXELS) -> bytes:
     """
     # Eight bytes a pixel is the most that a picture takes without compression.
     with opened(path, most_bytes=8 * max_pixels) as file:
-        return file.read()
+        size = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        return file.read(size)
 
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS, least_side: float | None = None) -> Decoded:
@@ -102,16 +115,9 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, least_side: float | None =
     """
     if not data:
         raise UnreadableError("empty", "the file is empty")
-    try:
-        page_count = len(pages.offsets(io.BytesIO(data)))
-        with _image(data, max_pixels) as image:
-            decoded = _decoded(image, max_pixels, least_side)
-            return replace(decoded, note=_note(image, page_count))
-    except UnreadableError:
-        raise
-    except Exception as problem:
-        # Broken files make Pillow raise nearly anything: OSError, SyntaxError, ValueError, struct.error, zlib.error …
-        raise _unreadable(problem, data) from None
+    limits.check_file(data)
+    light = limits.lightened(data)
+    return _decoded(lambda: _opened(light), light, max_pixels, least_side, lambda image: _note(image, light))
 
 
 def decode_page(file: BinaryIO, offset: int, max_pixels: int = MAX_PIXELS) -> Decoded:
@@ -120,20 +126,68 @@ def decode_page(file: BinaryIO, offset: int, max_pixels: int = MAX_PIXELS) -> De
     Raises:
         UnreadableError: unsupported, truncated, damaged or too-large.
     """
+    with pages.first_at(file, offset) as view:
+        data = view.getvalue()
+        limits.check_page(data)
+        try:
+            return _decoded(lambda: _tiff(view), data, max_pixels, None, lambda image: "")
+        except UnreadableError as problem:
+            if problem.code != "not-an-image":
+                raise
+            message = "the page's directory is damaged, or beyond the end of the file"
+            raise UnreadableError("damaged", message) from None
+
+
+def _tiff(view: Any) -> ImageFile.ImageFile:
+    return Image.open(view, formats=["TIFF"])
+
+
+def _decoded(
+    opened: Callable[[], ImageFile.ImageFile],
+    data: Any,
+    max_pixels: int,
+    least_side: float | None,
+    note: Callable[[ImageFile.ImageFile], str],
+) -> Decoded:
+    # Pillow asks it of pictures within pictures too, as of those in an icon; it means twice the figure.
+    Image.MAX_IMAGE_PIXELS = (max_pixels + 1) // 2
     try:
-        with pages.first_at(file, offset) as view, _opened(view, max_pixels, "TIFF") as image:
-            return _decoded(image, max_pixels)
+        with opened() as image:
+            limits.check_picture(image, data, max_pixels)
+            decoded = _loaded(image, least_side, note)
     except UnreadableError:
         raise
-    except UnidentifiedImageError:
-        raise UnreadableError("damaged", "the page's directory is damaged, or beyond the end of the file") from None
     except Exception as problem:
-        raise _unreadable(problem, b"") from None
+        # Broken files make Pillow raise nearly anything: OSError, SyntaxError, ValueError, struct.error, zlib.error …
+        raise _unreadable(problem, data) from None
+    if decoded.size[0] * decoded.size[1] > _HUGE:
+        give_back()
+    return decoded
 
 
-def _image(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
-    if not _is_heif(data):
-        return _opened(io.BytesIO(data), max_pixels)
+def _loaded(
+    image: ImageFile.ImageFile, least_side: float | None, note: Callable[[ImageFile.ImageFile], str]
+) -> Decoded:
+    whole = image.size
+    reduced = least_side is not None and _reduce(image, least_side)
+    with _ROOM.take(limits.bytes_needed(image, whole)):
+        image.load()
+        # Asked for after loading: Pillow turns TIFFs by itself, and then says that nothing is left to turn.
+        size = whole if reduced else image.size
+        return Decoded(_rgb(image), size, _orientation(image), note(image))
+
+
+def _opened(data: bytes) -> ImageFile.ImageFile:
+    if _is_heif(data):
+        return _heif(data)
+    try:
+        return Image.open(io.BytesIO(data), formats=_FIRST)
+    except UnidentifiedImageError:
+        Image.init()
+        return Image.open(io.BytesIO(data), formats=[each for each in _MORE if each in Image.OPEN])
+
+
+def _heif(data: bytes) -> ImageFile.ImageFile:
     try:
         from pillow_heif import HeifImageFile
     except ModuleNotFoundError:
@@ -143,12 +197,6 @@ def _image(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
     return image
 
 
-def _opened(file: Any, max_pixels: int, *formats: str) -> ImageFile.ImageFile:
-    if max_pixels > MAX_PIXELS:
-        Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow's own limit would come first
-    return Image.open(file, formats=formats or None)
-
-
 def _is_heif(data: bytes) -> bool:
     """Tells HEIF by the brands at its begin from AVIF, which Pillow reads itself, and from video."""
     if data[4:8] != b"ftyp":
@@ -156,29 +204,6 @@ def _is_heif(data: bytes) -> bool:
     end = min(int.from_bytes(data[:4]), 1024)
     brands = {data[8:12], *(data[place : place + 4] for place in range(16, end, 4))}
     return bool(brands & _HEIF_BRANDS) and not brands & {b"avif", b"avis"}
-
-
-def _decoded(image: ImageFile.ImageFile, max_pixels: int, least_side: float | None = None) -> Decoded:
-    _check(image, max_pixels)
-    whole = image.size
-    reduced = least_side is not None and _reduce(image, least_side)
-    image.load()
-    # Asked for after loading: Pillow turns TIFFs by itself, and then says that nothing is left to turn.
-    return Decoded(_rgb(image), whole if reduced else image.size, _orientation(image), "")
-
-
-def _check(image: ImageFile.ImageFile, max_pixels: int) -> None:
-    width, height = image.size
-    if width * height > max_pixels:
-        raise UnreadableError(
-            "too-large",
-            f"it has {width} x {height} pixels, more than {max_pixels:,}",
-            "raise --max-pixels if you trust it",
-        )
-    if not width or not height:
-        raise UnreadableError("damaged", f"it has {width} x {height} pixels")
-    if image.format not in FORMATS:
-        raise UnreadableError("unsupported", f"{image.format} files are not read", "save it as JPEG or PNG")
 
 
 def _reduce(image: ImageFile.ImageFile, least_side: float) -> bool:
@@ -194,50 +219,64 @@ def _reduce(image: ImageFile.ImageFile, least_side: float) -> bool:
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         # Pillow would clip to 255 here; of 16-bit colours it keeps the high byte, and so do we of grey.
-        return _grey_to_rgb(np.asarray(image) >> 8)
+        return _grey_to_rgb((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         return _grey_to_rgb(_wide_to_bytes(np.asarray(image)))
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGB", image.size, "white")
-        white.paste(image, mask=image.getchannel("A"))
-        return white
+        return _on_white(image)
     if image.mode != "RGB":
         return image.convert("RGB")
-    # Counting the frames of some formats moves on from the first, so the pixels are copied; the big ones are JPEGs.
-    return image if image.format in ("JPEG", "MPO") else image.copy()
+    # These decoders hold on to pictures of their own for as long as the image is there.
+    return image.copy() if image.format in ("AVIF", "HEIF", "WEBP") else image
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    white = Image.new("RGB", image.size, "white")
+    for top, bottom in _strips(image.height, image.width):
+        strip = image.crop((0, top, image.width, bottom)).convert("RGBA")
+        white.paste(strip, (0, top), mask=strip)
+    return white
 
 
 def _grey_to_rgb(values_HW: np.ndarray) -> Image.Image:
-    return Image.fromarray(values_HW.astype(np.uint8)).convert("RGB")
+    return Image.fromarray(values_HW).convert("RGB")
 
 
 def _wide_to_bytes(values_HW: np.ndarray) -> np.ndarray:
-    """Scales 32-bit grey by the range it evidently has: 0 to 1 (fractions), to 255 or to 65535."""
-    values_HW = values_HW.astype(np.float64)
+    """Scales 32-bit grey to uint8 by the range it evidently has: 0 to 1 (fractions), to 255 or to 65535."""
     low, high = values_HW.min(), values_HW.max()
     if not (low >= 0 and high <= 65535):
         raise UnreadableError("unsupported", "its pixels are numbers outside 0 to 65535", "save it with 8 or 16 bits")
-    if high > 255:
-        return values_HW // 256
-    fractions = high <= 1 and bool((values_HW % 1).any())
-    return np.rint(values_HW * 255) if fractions else np.rint(values_HW)
+    strips = [slice(*each) for each in _strips(*values_HW.shape)]
+    fractions = high <= 1 and any(bool((values_HW[each] != np.floor(values_HW[each])).any()) for each in strips)
+    scale = 255 if fractions else 1
+    bytes_HW = np.empty(values_HW.shape, np.uint8)
+    for strip in strips:
+        wide_HW = values_HW[strip].astype(np.float64)
+        bytes_HW[strip] = wide_HW // 256 if high > 255 else np.rint(wide_HW * scale)
+    return bytes_HW
+
+
+def _strips(height: int, width: int) -> list[tuple[int, int]]:
+    """Returns the first and the next row of strips of about a megapixel, so that what is in between stays small."""
+    rows = max(1, 2**20 // width)
+    return [(top, min(height, top + rows)) for top in range(0, height, rows)]
 
 
 def _orientation(image: Image.Image) -> int:
     if image.format == "HEIF":
         return 1  # its own marks have turned it already, and they count, not EXIF
     try:
-        value = image.getexif().get(_ORIENTATION, 1)
+        fit = limits.is_exif_fit(image.info.get("exif") or b"")
+        value = image.getexif().get(_ORIENTATION, 1) if fit else 1
     except Exception:
         return 1  # EXIF that cannot be parsed turns nothing
     return value if value in _UPRIGHT else 1
 
 
-def _note(image: Image.Image, page_count: int) -> str:
+def _note(image: Image.Image, data: bytes) -> str:
     try:
-        # Pillow would read the directory of every page of a TIFF to count them.
-        count = page_count if image.format == "TIFF" else getattr(image, "n_frames", 1)
+        count = limits.count_pictures(image, data)
     except Exception:
         return "first of several frames, some of them damaged"
     which = "primary" if image.format == "HEIF" else "first"
@@ -247,11 +286,25 @@ def _note(image: Image.Image, page_count: int) -> str:
 def _unreadable(problem: Exception, data: bytes) -> UnreadableError:
     said = " ".join(str(problem).split())[:120]
     if isinstance(problem, UnidentifiedImageError):
-        if data[4:8] == b"ftyp":
-            return UnreadableError("unsupported", "it is a video, or of a kind that is not read")
-        return UnreadableError("not-an-image", "it is not a picture of a known format")
+        return _unidentified(data)
     if isinstance(problem, (Image.DecompressionBombError, MemoryError)):
-        return UnreadableError("too-large", "it has too many pixels")
+        return UnreadableError("too-large", "it has too many pixels", "raise --max-pixels if you trust it")
     if isinstance(problem, EOFError) or any(words in said.lower() for words in ("truncated", "end of file")):
         return UnreadableError("truncated", "the file ends before the picture does")
     return UnreadableError("damaged", f"the picture is damaged: {said or type(problem).__name__}")
+
+
+def _unidentified(data: bytes) -> UnreadableError:
+    hint = "save it as JPEG or PNG"
+    if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis"):
+        from PIL import features
+
+        if features.check("avif"):
+            return UnreadableError("damaged", "the picture is damaged: not a whole AVIF file")
+        return UnreadableError("unsupported", "AVIF files need a newer Pillow", hint)
+    if data[4:8] == b"ftyp":
+        return UnreadableError("unsupported", "it is a video, or of a kind that is not read", hint)
+    for format in _REFUSED:
+        if format in Image.OPEN and (accepts := Image.OPEN[format][1]) and accepts(data[:16]):
+            return UnreadableError("unsupported", f"{format} files are not read", hint)
+    return UnreadableError("not-an-image", "it is not a picture of a known format")

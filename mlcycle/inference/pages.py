@@ -8,7 +8,7 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from mlcycle.inference.reading import UnreadableError
+from mlcycle.errors import UnreadableError
 
 # A file of more pages is refused: a chain of directories costs its maker fourteen bytes a page.
 MOST = 10_000
@@ -28,8 +28,11 @@ class _Layout:
     first: int
 
     def number(self, file: BinaryIO, place: int, letter: str) -> int:
-        file.seek(place)
+        """Reads a number of the type that struct has this letter for; raises struct.error beyond the file."""
         form = self.order + letter
+        if place > file.seek(0, io.SEEK_END):
+            raise struct.error  # farther away the system would not even look
+        file.seek(place)
         return int(struct.unpack(form, file.read(struct.calcsize(form)))[0])
 
 
@@ -59,30 +62,33 @@ def offsets(file: BinaryIO) -> list[int]:
                 found.pop()
             end = offset + struct.calcsize("=" + layout.count) + entries * layout.entry
             offset = layout.number(file, end, layout.offset)
-    except (struct.error, OverflowError, ValueError):  # beyond the file, or beyond what can be a place in one
+    except struct.error:
         pass
     return found
 
 
-def first_at(file: BinaryIO, offset: int) -> mmap.mmap | io.BytesIO:
-    """Returns a TIFF as if it began with the page at `offset`, so that a decoder reads nothing of those before it."""
+def first_at(file: BinaryIO, offset: int) -> Mapped | io.BytesIO:
+    """Returns a TIFF as if it began with the page at `offset`, so that a decoder reads nothing of those before it.
+
+    It can be read like a file, and its `getvalue` gives its bytes, or what reads like them.
+    """
     layout = _layout(_head(file))
     assert layout is not None
-    view: mmap.mmap | io.BytesIO
+    view: Mapped | io.BytesIO
     if isinstance(file, io.BytesIO):
         view = io.BytesIO(file.getvalue())
     else:
-        view = _Mapped(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        view = Mapped(file.fileno(), 0, access=mmap.ACCESS_COPY)
     view.seek(layout.first)
     view.write(struct.pack(layout.order + layout.offset, offset))
     view.seek(0)
     return view
 
 
-class _Mapped(mmap.mmap):
+class Mapped(mmap.mmap):
     """A file's bytes as they lie on the disk; what is written into them stays in memory."""
 
-    def getvalue(self) -> _Mapped:
+    def getvalue(self) -> Mapped:
         return self  # Pillow hands this on to libtiff; else it would read the whole file into memory
 
 

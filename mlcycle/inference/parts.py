@@ -8,8 +8,9 @@ from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from mlcycle.errors import UnreadableError
 from mlcycle.inference import pages, reading
-from mlcycle.inference.record import VIDEO_SUFFIXES, Part, Record, Source
+from mlcycle.inference.record import VIDEO_SUFFIXES, Part, Record, Source, failing
 
 if TYPE_CHECKING:
     from mlcycle.inference.detect import Detector, Options
@@ -21,10 +22,14 @@ def split(sources: Iterable[Source]) -> Iterator[Source]:
     """Gives each page of a TIFF that has several as a source of its own, and all else as it is.
 
     A file counts as a TIFF by its suffix, and bytes without a file by how they begin. One whose pages cannot be counted
-    is passed on, and gives its error when it is looked at.
+    stays one source, and gives its error when it is looked at.
     """
     for source in sources:
-        offsets = _page_offsets(source)
+        try:
+            offsets = _page_offsets(source)
+        except UnreadableError as problem:
+            yield failing(source, problem)
+            continue
         if len(offsets) < 2:
             yield source
             continue
@@ -66,8 +71,5 @@ def detect_all(
 def _page_offsets(source: Source) -> list[int]:
     if source.data is None and source.path.suffix.lower() not in _TIFF:
         return []
-    try:
-        with reading.opened(source.path) if source.data is None else io.BytesIO(source.data) as file:
-            return pages.offsets(file)
-    except reading.UnreadableError:
-        return []
+    with reading.opened(source.path) if source.data is None else io.BytesIO(source.data) as file:
+        return pages.offsets(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -9,19 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from mlcycle.errors import InputError
-
-
-class UnreadableError(InputError):
-    """A photograph that cannot be read.
-
-    `code` is one of not-found, not-a-file, no-permission, empty, not-an-image, unsupported, truncated, damaged,
-    too-large, unreadable; the codes are stable, the sentences are for people.
-    """
-
-    def __init__(self, code: str, message: str, hint: str = "") -> None:
-        super().__init__(message, hint)
-        self.code = code
+from mlcycle.errors import UnreadableError
 
 
 @contextmanager
@@ -37,6 +26,9 @@ def opened(path: str | Path, most_bytes: int | None = None) -> Iterator[BinaryIO
             raise UnreadableError("not-a-file", f"it is {_kind(status.st_mode)}, not a file")
         if most_bytes is not None and status.st_size > most_bytes:
             raise UnreadableError("too-large", f"the file has {status.st_size:,} bytes")
+        if not status.st_size:
+            yield io.BytesIO()  # not opened: of the system's own in /proc, some never end
+            return
         with open(path, "rb") as file:
             yield file
     except FileNotFoundError:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -189,6 +189,15 @@ class Record:
                 face["landmarks"] = dict(zip(self.landmark_names, points, strict=True))
             faces.append(face)
         return faces
+
+
+def failing(source: Source, problem: Exception) -> Source:
+    """Returns the source as one that cannot be read: it gives this error when it is looked at."""
+
+    def picture() -> NoReturn:
+        raise problem
+
+    return replace(source, picture=picture, copies={})
 
 
 def line(record: Record) -> str:

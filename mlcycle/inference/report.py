@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol, TextIO
+from typing import IO, Any, Protocol, TextIO
 
 from mlcycle.inference.record import SCHEMA_VERSION, Record, line, readable, title, verdict
 
@@ -53,9 +53,9 @@ class Csv:
     """Writes a row for each face; a photograph without one, or with an error, has one row with no face in it."""
 
     def __init__(self, stream: TextIO) -> None:
-        import csv  # each format brings what it alone needs: every start would pay for it
+        from mlcycle.inference.rows import Rows  # each format brings what it alone needs: every start would pay for it
 
-        self._writer = csv.writer(stream, lineterminator="\n")
+        self._writer = Rows(stream)
         self._head: list[str] = []
 
     def write(self, record: Record) -> None:
@@ -80,13 +80,17 @@ class Csv:
 
 
 class Coco:
-    """Writes one COCO document: photographs as they come, faces behind them, kept in a temporary file until then."""
+    """Writes one COCO document: photographs as they come, faces behind them.
 
-    def __init__(self, stream: TextIO) -> None:
+    The faces are kept until then in `meanwhile`, or else in a temporary file.
+    """
+
+    def __init__(self, stream: TextIO, meanwhile: IO[str] | None = None) -> None:
         import tempfile
 
         self._stream = stream
-        self._annotations = tempfile.TemporaryFile("w+", encoding="ascii")  # noqa: SIM115 (closed in close)
+        # Closed in close.
+        self._annotations = meanwhile or tempfile.TemporaryFile("w+", encoding="ascii")  # noqa: SIM115
         self._images = self._faces = 0
         self._names: tuple[str, ...] = ()
 

@@ -9,9 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from mlcycle.errors import UnreadableError
 from mlcycle.inference import frames, reading
 from mlcycle.inference.frames import Frame, Video
-from mlcycle.inference.reading import UnreadableError
 
 # What a file is tried as: MP4 and MOV, Matroska and WebM, AVI. Others, such as playlists, would open further files.
 _CONTAINERS = "mov,matroska,avi"

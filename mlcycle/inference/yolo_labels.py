@@ -12,7 +12,6 @@ without a label file would count as one without faces; so one that failed is kep
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
 import shutil
@@ -24,6 +23,7 @@ import numpy as np
 
 from mlcycle.errors import InputError
 from mlcycle.inference.record import Record, readable
+from mlcycle.inference.rows import Rows
 
 # labels.csv comes first: it says that the others are ours.
 CONTENTS = ("labels.csv", "labels", "predictions", "photographs.txt", "data.yaml")
@@ -73,7 +73,7 @@ class YoloLabels:
         # Names hold nothing here that is not printable, but inputs are what they are.
         self._list = (folder / "photographs.txt").open("w", encoding="utf-8", newline="\n")
         self._table = (folder / "labels.csv").open("w", encoding="utf-8", newline="\n")
-        self._rows = csv.writer(self._table, lineterminator="\n")
+        self._rows = Rows(self._table)
         self._rows.writerow(COLUMNS)
 
     def write(self, record: Record) -> None:

@@ -12,8 +12,9 @@ from PIL import Image
 from test_detect import FACE, LAID_DOWN, ORIENTATION
 from test_images import code_of, encoded
 
+from mlcycle.errors import UnreadableError
 from mlcycle.inference.detect import Detector, Options
-from mlcycle.inference.images import UnreadableError, decode
+from mlcycle.inference.images import decode
 from mlcycle.inference.record import Source
 from mlcycle.inference.sources import from_folder
 

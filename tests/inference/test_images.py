@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from conftest import environment
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from mlcycle.inference import images
 from mlcycle.inference.images import UnreadableError, decode, read
@@ -159,6 +160,25 @@ def test_a_real_bomb_costs_no_memory(tmp_path: Path) -> None:
     code, megabytes = done.stdout.split()
     assert (code, done.stderr) == ("too-large", "")
     assert float(megabytes) < 40  # decoded it would be 400
+
+
+@pytest.mark.filterwarnings("ignore:Image was not the expected size")
+def test_a_picture_within_an_icon_is_measured_too(pixels: np.ndarray) -> None:
+    inside = encoded(Image.fromarray(pixels), "PNG")
+    icon = struct.pack("<HHHBBBBHHII", 0, 1, 1, 32, 32, 0, 0, 1, 32, len(inside), 22) + inside
+    assert upright(icon).shape == pixels.shape
+    assert code_of(icon, max_pixels=10_000) == "too-large"
+
+
+def test_texts_that_unfold_to_megabytes_do_not_cost_the_photograph_or_its_orientation(pixels: np.ndarray) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    text = PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", "<x:xmpmeta/>" + " " * 3_000_000, zip=True)
+    png = encoded(Image.fromarray(pixels), "PNG", exif=exif, pnginfo=text, icc_profile=bytes(2_000_000))
+    decoded = decode(png)
+    assert decoded.orientation == 6
+    assert np.array_equal(np.asarray(decoded.image), pixels)
 
 
 def test_one_pixel_and_one_row() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +15,11 @@ from conftest import Outcome
 from PIL import Image
 from test_detect import FACE, LAID_DOWN, ORIENTATION
 
+from mlcycle.errors import UnreadableError
 from mlcycle.inference import pages
 from mlcycle.inference.detect import Detector, Options
 from mlcycle.inference.images import decode, decode_page
 from mlcycle.inference.parts import split
-from mlcycle.inference.reading import UnreadableError
 from mlcycle.inference.record import Part, Source
 
 pytest_plugins = ("tiny_album",)
@@ -80,6 +81,7 @@ def test_one_page_is_a_plain_photograph(tmp_path: Path, pixels: np.ndarray, dete
     assert answers(detector, path) == [("ok", None)]
 
 
+@pytest.mark.filterwarnings("ignore:Image size")  # pytest shows warnings that the package itself keeps quiet
 def test_pages_lie_each_its_own_way(tmp_path: Path, pixels: np.ndarray, detector: Detector) -> None:
     path = tmp_path / "scan.tif"
     laid = [Image.fromarray(np.ascontiguousarray(turn(pixels))) for turn in LAID_DOWN.values()]
@@ -139,12 +141,17 @@ def test_loops_end_and_endless_chains_are_refused(tmp_path: Path, detector: Dete
     assert answers(detector, long) == [("too-large", None)]
 
 
-def test_what_is_no_tiff_or_cannot_be_opened_stays_as_it_is(tmp_path: Path, album: Path) -> None:
+def test_what_is_no_tiff_or_cannot_be_opened_has_its_one_error(tmp_path: Path, detector: Detector) -> None:
     (tmp_path / "empty.tif").touch()
     (tmp_path / "words.tif").write_text("II and no more")
     (tmp_path / "cut.tif").write_bytes(b"MM\0*\0\0")
-    sources = [Source(path, path.name) for path in (*sorted(tmp_path.glob("*.tif")), tmp_path / "no.tif", album)]
-    assert list(split(sources)) == sources
+    (tmp_path / "folder.tif").mkdir()
+    os.mkfifo(tmp_path / "pipe.tif")
+    codes = {"empty": "empty", "words": "not-an-image", "cut": "not-an-image", "missing": "not-found"}
+    codes |= {"folder": "not-a-file", "pipe": "not-a-file"}
+    assert {name: answers(detector, tmp_path / f"{name}.tif") for name in codes} == {
+        name: [(code, None)] for name, code in codes.items()
+    }
 
 
 def test_small_copies_and_masks_are_no_pages(tmp_path: Path, pixels: np.ndarray) -> None:

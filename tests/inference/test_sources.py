@@ -29,6 +29,13 @@ def test_a_folder_gives_its_photographs_sorted_by_key(tmp_path: Path) -> None:
     assert found.others == 2
 
 
+def test_names_in_memory_are_those_of_a_temporary_file(tmp_path: Path) -> None:
+    touch(*(tmp_path / f"{'long' * 50}{number}.jpg" for number in range(400)))  # more than is read at once
+    kept = from_folder(tmp_path, in_memory=True)
+    assert list(kept) == list(kept) == list(from_folder(tmp_path))
+    assert len({source.key for source in kept}) == 400
+
+
 def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
     touch(tmp_path / "album" / "a.jpg", tmp_path / "elsewhere" / "b.jpg")
     (tmp_path / "album" / "loop").symlink_to(tmp_path / "album")

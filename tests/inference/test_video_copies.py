@@ -185,3 +185,20 @@ def test_a_copy_is_the_same_when_its_run_was_broken_off(
     assert copies[0] == copies[1]
     again = mlcycle(*arguments, *places("broken"), "--resume")
     assert (again.code, "0 photographs, 0 faces" in again.err) == (0, True)
+
+
+def test_a_private_run_writes_copies_under_hashed_names(process: Run, tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write_film(tmp_path / "in" / "Whoitis.mp4", pictures(5))
+    run = tmp_path / "run"
+    arguments = ("infer", "dir", tmp_path / "in", "--videos", "--private", "--model", tiny, "--out", run)
+    outcome = process(*arguments, "--redact", "blur", run / "red", "--crops", run / "crops")
+    assert (outcome.code, "private: nothing was refused" in outcome.err) == (0, True)
+    (copy,) = (run / "red").iterdir()
+    records = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
+    assert {record["input"] for record in records} == {copy.name}
+    assert copy.suffix == ".mp4"
+    assert records[-1]["redacted"] == f"red/{copy.name}"
+    assert not any(
+        "Whoitis" in str(path) or b"Whoitis" in path.read_bytes() for path in run.rglob("*") if path.is_file()
+    )

@@ -15,6 +15,7 @@ from conftest import Outcome
 from PIL import Image
 from small_films import RATE, SIDE, SIZE, pictures, place, write_film
 
+from mlcycle.errors import UnreadableError
 from mlcycle.inference import parts, video
 from mlcycle.inference.detect import Detector, Options
 from mlcycle.inference.lanes import AT_HAND, in_order
@@ -119,7 +120,7 @@ def test_damage_gives_the_same_frames_before_it_whatever_decodes(tmp_path: Path,
     assert answers(found) == ["ok"] * (len(found) - 1) + ["damaged"]
     assert 5 < len(found) < 35
     numbers: list[int] = []
-    with pytest.raises(video.UnreadableError):
+    with pytest.raises(UnreadableError):
         numbers.extend(frame.number for frame, _ in video._frames(path, 10**6, threads=False))
     assert numbers == list(range(1, len(found)))
 

@@ -1,0 +1,126 @@
+"""How files of some formats are laid out: just enough to count their pieces without reading what is in them.
+
+Nothing here fails on a broken file: it ends where the pieces do.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+
+PNG_START = b"\x89PNG\r\n\x1a\n"
+GIF_STARTS = (b"GIF87a", b"GIF89a")
+TIFF_STARTS = (b"II\x2a\0", b"MM\0\x2a", b"II\x2b\0", b"MM\0\x2b")
+JPEG_START = b"\xff\xd8"
+JPEG_2000_STARTS = (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
+
+JPEG_SCAN, JPEG_END, JPEG_EXIF = 0xDA, 0xD9, 0xE1
+# Not a zero that is stuffed behind FF in the picture's data, not FF that fills up, not one of the marks to resume at.
+_JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+_GIF_FRAME, _GIF_EXTENSION, _GIF_COMMENT, _GIF_END = 0x2C, 0x21, 0xFE, 0x3B
+# The bytes that a value of each type of TIFF takes.
+_TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+
+
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yields the marker of each segment of a JPEG, where the marker begins and where what it says begins."""
+    at = len(JPEG_START)
+    while found := _JPEG_MARKER.search(data, at):
+        start = found.end()
+        yield data[start - 1], found.start(), start
+        at = start + int.from_bytes(data[start : start + 2])
+
+
+def jpeg_scans(data: bytes) -> int:
+    """Counts how often a JPEG goes over its picture: a progressive photograph does so about ten times."""
+    count = 0
+    for marker, _, _ in jpeg_segments(data):
+        if marker == JPEG_END and count:
+            break
+        count += marker == JPEG_SCAN
+    return count
+
+
+def jpeg_2000_tiles(data: bytes) -> int:
+    """Counts the tiles that the codestream's header divides its picture into."""
+    start = data.find(JPEG_2000_STARTS[0]) + 8
+    if start < 8 or len(data) < start + 32:
+        return 0
+    right, lower, _, _, width, height, left, top = struct.unpack_from(">8I", data, start)
+    return -((left - right) // max(1, width)) * -((top - lower) // max(1, height))
+
+
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yields name, start and end of each chunk of a PNG before the last."""
+    at = len(PNG_START)
+    while at + 8 <= len(data) and (name := data[at + 4 : at + 8]) != b"IEND":
+        end = at + 12 + int.from_bytes(data[at : at + 4])
+        yield name, at, end
+        at = end
+
+
+def gif_frames(data: bytes) -> tuple[int, int]:
+    """Counts the frames of a GIF, and the bytes of its comments."""
+    frames = comments = 0
+    at = 13 + _gif_palette(data, 10)
+    while at + 1 < len(data) and (kind := data[at]) != _GIF_END:
+        start = at
+        if kind == _GIF_FRAME:
+            frames += 1
+            at = _gif_blocks_end(data, at + 11 + _gif_palette(data, at + 9))
+        elif kind == _GIF_EXTENSION:
+            at = _gif_blocks_end(data, at + 2)
+            comments += at - start if data[start + 1] == _GIF_COMMENT else 0
+        else:
+            at += 1
+    return frames, comments
+
+
+def _gif_palette(data: bytes, at: int) -> int:
+    flags = data[at] if at < len(data) else 0
+    return 3 << (flags & 7) + 1 if flags & 128 else 0
+
+
+def _gif_blocks_end(data: bytes, at: int) -> int:
+    while at < len(data) and data[at]:
+        at += data[at] + 1
+    return at + 1
+
+
+def tiff_directories(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yields where the entries of each page of a TIFF, or of EXIF, begin and end; each page once, loops end."""
+    met: set[int] = set()
+    _, big = _tiff_kind(data)
+    at = _tiff_number(data, 8 if big else 4, "I")
+    while at and at not in met:
+        met.add(at)
+        count = _tiff_number(data, at, "H")
+        start = at + (8 if big else 2)
+        end = start + count * (20 if big else 12)
+        if end > len(data):
+            return
+        yield start, end
+        at = _tiff_number(data, end, "I")
+
+
+def tiff_entries(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yields type, number of values and bytes of each entry; of bytes 0 where they do not lie within the file."""
+    order, big = _tiff_kind(data)
+    for kind, count, place in struct.iter_unpack(order + ("2xHQQ" if big else "2xHII"), data[start:end]):
+        size = count * _TIFF_SIZES.get(kind, 0)
+        # What takes no more room than the place itself stands there.
+        yield kind, count, size if (8 if big else 4) < size <= len(data) - place else 0
+
+
+def _tiff_number(data: bytes, at: int, kind: str) -> int:
+    """Reads a number of this `kind`, or of eight bytes in a BigTIFF; 0 where the file has ended."""
+    order, big = _tiff_kind(data)
+    wanted = order + ("Q" if big else kind)
+    if at + struct.calcsize(wanted) > len(data):
+        return 0
+    return struct.unpack_from(wanted, data, at)[0]
+
+
+def _tiff_kind(data: bytes) -> tuple[str, bool]:
+    return "<" if data[:1] == b"I" else ">", b"\x2b" in data[2:4]

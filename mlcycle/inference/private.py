@@ -1,0 +1,157 @@
+"""The guard of `--private`: what reaches for the network, for another program, or for a place outside --out to write in
+is refused and counted.
+
+It is one of Python's audit hooks: once it is there nothing takes it away again, and it sees what any Python code of the
+process does, other packages' too. It does not see what native code does by itself; docs/private.md says what follows.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mlcycle.errors import UsageError
+
+# Families of events, by how their names begin: all of them are refused, whatever they are about.
+REFUSED = (
+    *("socket.", "urllib.", "http.", "ftplib.", "smtplib.", "imaplib.", "poplib.", "nntplib.", "telnetlib."),
+    *("webbrowser.", "syslog.", "subprocess.", "pty.", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn"),
+    *("os.startfile", "ensurepip.", "sqlite3.enable_load_extension", "sqlite3.load_extension"),
+)
+# What changes files: which arguments of the event are places, and which one is the open folder that each is below.
+PLACES: dict[str, tuple[tuple[int, int | None], ...]] = {
+    **dict.fromkeys(("os.remove", "os.rmdir", "shutil.rmtree"), ((0, 1),)),
+    **dict.fromkeys(("os.mkdir", "os.chmod"), ((0, 2),)),
+    **dict.fromkeys(("os.chown", "os.utime"), ((0, 3),)),
+    **dict.fromkeys(("os.rename", "os.link"), ((0, 2), (1, 3))),
+    "os.symlink": ((1, 2),),
+    **dict.fromkeys(("os.truncate", "os.chflags", "os.setxattr", "os.removexattr"), ((0, None),)),
+    **dict.fromkeys(("tempfile.mkstemp", "tempfile.mkdtemp", "shutil.chown", "shutil.make_archive"), ((0, None),)),
+    **dict.fromkeys(("shutil.copyfile", "shutil.copymode", "shutil.copystat", "shutil.copytree"), ((1, None),)),
+    "shutil.move": ((0, None), (1, None)),
+    "shutil.unpack_archive": ((1, None),),
+    "sqlite3.connect": ((0, None),),
+}
+ENFORCED = (*(f"{each}*" if each.endswith(".") else each for each in REFUSED), "ctypes.dlopen", "open", *PLACES)
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_GET_PATH = 50  # F_GETPATH of macOS, which Python does not name in 3.11
+
+_guard: _Guard | None = None
+
+
+class RefusedError(PermissionError):
+    """Raised where something that --private does not let happen was tried."""
+
+
+def enforce(places: Sequence[Path], temporary: Path | None) -> None:
+    """Puts the guard up, for as long as the process lives.
+
+    Args:
+        places: absolute; files and folders that may be written, with all that is below. With none, nothing may.
+        temporary: the folder for temporary files, one of `places`; None where there may be none.
+
+    Raises:
+        UsageError: the guard is up already.
+    """
+    global _guard  # noqa: PLW0603 (there is one guard in a process, as there is one list of hooks)
+    if _guard:
+        raise UsageError("--private is in force in this process already", "begin another process")
+    sys.dont_write_bytecode = True
+    if temporary:
+        import tempfile
+
+        tempfile.tempdir = str(temporary)
+        os.environ["TMPDIR"] = os.environ["SQLITE_TMPDIR"] = str(temporary)  # for native code
+    os.environ["CUDA_CACHE_DISABLE"] = "1"  # CUDA would keep what it compiles in the home folder
+    _guard = _Guard([os.path.realpath(each) for each in places])
+    sys.addaudithook(_guard.see)
+
+
+def refused() -> dict[str, int]:
+    """Returns how often which event was refused so far, in the order of their names."""
+    return dict(sorted(Counter(_guard.refusals).items())) if _guard else {}
+
+
+def report() -> dict[str, Any]:
+    """Returns what is enforced and what was refused so far, as JSON has it."""
+    return {"enforced": sorted(ENFORCED), "refused": refused()}
+
+
+def stack() -> str:
+    """Returns which lines of which code led to the first refusal; "" where there was none."""
+    return _guard.stack if _guard else ""
+
+
+class _Guard:
+    def __init__(self, places: Sequence[str]) -> None:
+        self.places = [each.rstrip("/") for each in places]
+        self.refusals: list[str] = []  # appending is whole in every thread; counting would not be
+        self.stack = ""
+
+    def see(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open":
+            path, _, flags = arguments
+            # A number is a file that is open already.
+            if flags & _WRITES and not isinstance(path, int) and path != os.devnull and not self._is_within(path):
+                self._refuse(event)
+        elif event in PLACES:
+            for place, folder in PLACES[event]:
+                path = _joined(arguments[place], None if folder is None else arguments[folder])
+                if not (self._is_within(path) or self._is_free(event, path)):
+                    self._refuse(event)
+        elif event.startswith(REFUSED) or (event == "ctypes.dlopen" and arguments[0] is not None):
+            self._refuse(event)
+
+    def _is_within(self, path: Any) -> bool:
+        """Tells whether a path is in a place that may be written, itself and where it leads if it is a link.
+
+        A relative one never is: whoever opens it may be looking from another folder than this process stands in.
+        """
+        name = os.fsdecode(path) if path else ""
+        if not name.startswith("/"):
+            return False
+        folder, last = os.path.split(name.rstrip("/"))
+        itself, target = os.path.join(os.path.realpath(folder), last), os.path.realpath(name)  # noqa: PTH118
+        return all(any(f"{each}/".startswith(f"{place}/") for place in self.places) for each in (itself, target))
+
+    def _is_free(self, event: str, path: Any) -> bool:
+        """Tells whether a path may be touched in spite of where it is: the folders above --out may have to be made."""
+        if event == "os.mkdir" and path:
+            above = os.path.realpath(os.fsdecode(path)).rstrip("/")
+            return any(place.startswith(f"{above}/") for place in self.places)
+        return event == "sqlite3.connect" and path == ":memory:"
+
+    def _refuse(self, event: str) -> None:
+        self.refusals.append(event)
+        if not self.stack:
+            import traceback
+
+            self.stack = "".join(traceback.format_list(traceback.extract_stack()[:-2]))
+        raise RefusedError(errno.EPERM, f"--private does not let it happen ({event})")
+
+
+def _joined(path: Any, folder: int | None) -> Any:
+    """Returns where a path, or the number of an open file, is, seen from an open folder (-1 or None for none)."""
+    if isinstance(path, int):
+        return _path_of(path)
+    if folder is None or folder == -1:
+        return path
+    above = _path_of(folder)
+    return os.path.join(above, os.fsdecode(path)) if above else ""  # noqa: PTH118 (nothing of pathlib in a hook)
+
+
+def _path_of(number: int) -> str:
+    """Returns the path of an open file or folder; "" where the system does not tell."""
+    try:
+        if sys.platform == "darwin":
+            import fcntl
+
+            return os.fsdecode(fcntl.fcntl(number, _GET_PATH, bytes(1024)).rstrip(b"\0"))
+        return os.readlink(f"/proc/self/fd/{number}")  # noqa: PTH115
+    except OSError:
+        return ""
