@@ -137,6 +137,8 @@ class Detector:
             prepared.error = (problem.code, problem.message)
         except MemoryError:
             prepared.error = ("too-large", "there is not enough memory for it")
+        except Exception as problem:  # whatever it is, the other photographs are not to blame
+            prepared.error = ("unexpected", f"reading it failed with {type(problem).__name__}")
         return prepared
 
     def _least_side(self, long_side: int, options: Options) -> float | None:

@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from mlcycle.errors import UnreadableError
-from mlcycle.inference import limits, pages
+from mlcycle.inference import heif, limits, pages
 from mlcycle.inference.reading import opened
 from mlcycle.inference.room import Room, give_back
 
@@ -53,7 +53,6 @@ _UPRIGHT = {
 }
 _ORIENTATION = 0x0112
 _PIECES = {"TIFF": "pages", "MPO": "pictures", "HEIF": "pictures"}
-_HEIF_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 msf1".split())
 
 # Pillow warns of odd files on stderr, where the words would stand between the records. What matters becomes an error.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -128,7 +127,7 @@ def decode_page(file: BinaryIO, offset: int, max_pixels: int = MAX_PIXELS) -> De
     """
     with pages.first_at(file, offset) as view:
         data = view.getvalue()
-        limits.check_page(data)
+        limits.check_tags(data)
         try:
             return _decoded(lambda: _tiff(view), data, max_pixels, None, lambda image: "")
         except UnreadableError as problem:
@@ -178,32 +177,13 @@ def _loaded(
 
 
 def _opened(data: bytes) -> ImageFile.ImageFile:
-    if _is_heif(data):
-        return _heif(data)
+    if heif.is_heif(data):
+        return heif.opened(data)
     try:
         return Image.open(io.BytesIO(data), formats=_FIRST)
     except UnidentifiedImageError:
         Image.init()
         return Image.open(io.BytesIO(data), formats=[each for each in _MORE if each in Image.OPEN])
-
-
-def _heif(data: bytes) -> ImageFile.ImageFile:
-    try:
-        from pillow_heif import HeifImageFile
-    except ModuleNotFoundError:
-        message = "HEIC and HEIF need a package that is not installed: pip install 'mlcycle[heif]'"
-        raise UnreadableError("unsupported", message) from None
-    image: ImageFile.ImageFile = HeifImageFile(io.BytesIO(data))
-    return image
-
-
-def _is_heif(data: bytes) -> bool:
-    """Tells HEIF by the brands at its begin from AVIF, which Pillow reads itself, and from video."""
-    if data[4:8] != b"ftyp":
-        return False
-    end = min(int.from_bytes(data[:4]), 1024)
-    brands = {data[8:12], *(data[place : place + 4] for place in range(16, end, 4))}
-    return bool(brands & _HEIF_BRANDS) and not brands & {b"avif", b"avis"}
 
 
 def _reduce(image: ImageFile.ImageFile, least_side: float) -> bool:

@@ -8,6 +8,10 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmap import mmap
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 GIF_STARTS = (b"GIF87a", b"GIF89a")
@@ -88,7 +92,7 @@ def _gif_blocks_end(data: bytes, at: int) -> int:
     return at + 1
 
 
-def tiff_directories(data: bytes) -> Iterator[tuple[int, int]]:
+def tiff_directories(data: bytes | mmap) -> Iterator[tuple[int, int]]:
     """Yields where the entries of each page of a TIFF, or of EXIF, begin and end; each page once, loops end."""
     met: set[int] = set()
     _, big = _tiff_kind(data)
@@ -104,7 +108,7 @@ def tiff_directories(data: bytes) -> Iterator[tuple[int, int]]:
         at = _tiff_number(data, end, "I")
 
 
-def tiff_entries(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+def tiff_entries(data: bytes | mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Yields type, number of values and bytes of each entry; of bytes 0 where they do not lie within the file."""
     order, big = _tiff_kind(data)
     for kind, count, place in struct.iter_unpack(order + ("2xHQQ" if big else "2xHII"), data[start:end]):
@@ -113,7 +117,7 @@ def tiff_entries(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, 
         yield kind, count, size if (8 if big else 4) < size <= len(data) - place else 0
 
 
-def _tiff_number(data: bytes, at: int, kind: str) -> int:
+def _tiff_number(data: bytes | mmap, at: int, kind: str) -> int:
     """Reads a number of this `kind`, or of eight bytes in a BigTIFF; 0 where the file has ended."""
     order, big = _tiff_kind(data)
     wanted = order + ("Q" if big else kind)
@@ -122,5 +126,5 @@ def _tiff_number(data: bytes, at: int, kind: str) -> int:
     return struct.unpack_from(wanted, data, at)[0]
 
 
-def _tiff_kind(data: bytes) -> tuple[str, bool]:
+def _tiff_kind(data: bytes | mmap) -> tuple[str, bool]:
     return "<" if data[:1] == b"I" else ">", b"\x2b" in data[2:4]

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import math
 from itertools import islice, takewhile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import ImageFile
 
 from mlcycle.errors import UnreadableError
 from mlcycle.inference import layout
+
+if TYPE_CHECKING:
+    from mmap import mmap
 
 PNG_CHUNKS = 100_000
 GIF_COMMENTS = 2**20
@@ -62,20 +65,26 @@ def check_file(data: bytes) -> None:
     elif data.startswith(layout.GIF_STARTS):
         _refuse_above(GIF_COMMENTS, layout.gif_frames(data)[1], "bytes of comments")
     elif data.startswith(layout.TIFF_STARTS):
-        _check_tags(data)
+        check_tags(data)
     elif data.startswith(layout.JPEG_2000_STARTS):
         _refuse_above(JPEG_2000_TILES, layout.jpeg_2000_tiles(data), "tiles")
     elif data.startswith((b"P1", b"P2", b"P3")):
         _refuse_above(PPM_COMMENTS, data.count(b"#"), "comments")
 
 
-def check_page(data: Any) -> None:
-    """Looks at the tags of the page that a TIFF begins with; `data` may be bytes, or a file mapped into memory.
+def check_tags(data: bytes | mmap) -> None:
+    """Looks at the tags of a TIFF's first page, or of EXIF: Pillow reads what each of them names.
 
     Raises:
         UnreadableError: too-large.
     """
-    _check_tags(data)
+    for start, end in islice(layout.tiff_directories(data), 1):
+        total = 0
+        for kind, count, size in layout.tiff_entries(data, start, end):
+            values = count if size and kind not in _TIFF_BYTES else 0
+            _refuse_above(TIFF_VALUES, values, "strips, tiles or other values in one tag")
+            total += size
+        _refuse_above(4 * len(data), total, "bytes in its tags, which name the same ones again and again")
 
 
 def check_picture(image: ImageFile.ImageFile, data: bytes, max_pixels: int) -> None:
@@ -119,7 +128,7 @@ def bytes_needed(image: ImageFile.ImageFile, whole: tuple[int, int]) -> int:
 def is_exif_fit(exif: bytes) -> bool:
     """Returns whether EXIF may be read: not where its tags name the same bytes again and again."""
     try:
-        _check_tags(exif.removeprefix(b"Exif\0\0"))
+        check_tags(exif.removeprefix(b"Exif\0\0"))
     except UnreadableError:
         return False
     return True
@@ -169,18 +178,7 @@ def _check_jpeg(data: bytes) -> None:
     between += (scan if scan >= 0 else len(data)) - end
     _refuse_above(2**20, between, "bytes of nothing before its picture")
     _refuse_above(2**22, sum(map(len, exif)), "bytes of EXIF")
-    _check_tags(b"".join(exif))
-
-
-def _check_tags(data: bytes) -> None:
-    """Looks at the tags of a TIFF's first page, or of EXIF: Pillow reads what each of them names."""
-    for start, end in islice(layout.tiff_directories(data), 1):
-        total = 0
-        for kind, count, size in layout.tiff_entries(data, start, end):
-            values = count if size and kind not in _TIFF_BYTES else 0
-            _refuse_above(TIFF_VALUES, values, "strips, tiles or other values in one tag")
-            total += size
-        _refuse_above(4 * len(data), total, "bytes in its tags, which name the same ones again and again")
+    check_tags(b"".join(exif))
 
 
 def _tile_pixels(tags: Any) -> int:

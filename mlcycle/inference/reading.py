@@ -22,6 +22,8 @@ def opened(path: str | Path, most_bytes: int | None = None) -> Iterator[BinaryIO
     """
     try:
         status = os.stat(path)  # noqa: PTH116 (a Path is not needed, and strings come in from the trace)
+        if stat.S_ISDIR(status.st_mode) and not os.access(path, os.R_OK | os.X_OK):
+            raise UnreadableError("no-permission", "it is a folder that may not be read by this user")
         if not stat.S_ISREG(status.st_mode):
             raise UnreadableError("not-a-file", f"it is {_kind(status.st_mode)}, not a file")
         if most_bytes is not None and status.st_size > most_bytes:

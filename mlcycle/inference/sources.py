@@ -120,6 +120,7 @@ def _read_list(path: Path) -> bytes:
 def from_folder(folder: Path, without: Sequence[Path] = (), *, in_memory: bool = False, videos: bool = False) -> Folder:
     """Finds all photographs below a folder, by suffix; hidden files are passed over in silence, loops entered once.
 
+    A folder that cannot be read stands for what is in it, with "/" behind its key, so that it is not lost in silence.
     `without` are folders that are not entered: those of the copies, which may lie inside. With `in_memory` the names
     are not put into a temporary file. Videos are passed over as other files are, unless `videos` says that they count.
 
@@ -135,7 +136,7 @@ def from_folder(folder: Path, without: Sequence[Path] = (), *, in_memory: bool =
     count = others = unwatched = 0
     for name in _walk(folder, without):
         suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 (a Path for each of a million names is slow)
-        if suffix in _SUFFIXES or (videos and suffix in _VIDEO_SUFFIXES):
+        if name.endswith(b"/") or suffix in _SUFFIXES or (videos and suffix in _VIDEO_SUFFIXES):
             names.write(name + b"\0")
             count += 1
         else:
@@ -153,12 +154,12 @@ def in_shard(source: Source, shard: tuple[int, int]) -> bool:
 
 
 def _walk(folder: Path, without: Sequence[Path]) -> Iterator[bytes]:
-    """Yields the paths of files below a folder, in the order of their bytes.
+    """Yields the paths of files below a folder, and of folders that cannot be read, in the order of their bytes.
 
     As bytes they take a fifth of the memory of what `os.scandir` makes of them; of a folder all names are held at once.
     """
     # A link may lead to a folder above or beside; each real folder is entered once, under the first name that is met.
-    entered = {(each.stat().st_dev, each.stat().st_ino) for each in without if each.is_dir()}
+    entered = {_identity(os.fsencode(each)) for each in without if each.is_dir()}
     root = os.fsencode(folder)
     entered.add(_identity(root))
     try:
@@ -173,27 +174,31 @@ def _walk(folder: Path, without: Sequence[Path]) -> Iterator[bytes]:
         elif not name.endswith(b"/"):
             yield here + name
         elif (identity := _identity(_joined(root, here + name))) not in entered:
-            entered.add(identity)
-            open_folders.append((here + name, iter(_below_or_nothing(_joined(root, here + name)))))
+            below = _below_or_none(_joined(root, here + name))
+            if identity is None or below is None:
+                yield here + name
+            else:
+                entered.add(identity)
+                open_folders.append((here + name, iter(below)))
 
 
 def _joined(folder: bytes, name: bytes) -> bytes:
     return os.path.join(folder, name)  # noqa: PTH118 (a Path holds no bytes)
 
 
-def _identity(folder: bytes) -> tuple[int, int]:
+def _identity(folder: bytes) -> tuple[int, int] | None:
     try:
         status = os.stat(folder)  # noqa: PTH116
-    except OSError:  # it went away, or may not be looked at
-        return 0, 0
+    except OSError:  # it went away, may not be looked at, or has too long a path
+        return None
     return status.st_dev, status.st_ino
 
 
-def _below_or_nothing(folder: bytes) -> list[bytes]:
+def _below_or_none(folder: bytes) -> list[bytes] | None:
     try:
         return _below(folder)
     except OSError:
-        return []
+        return None
 
 
 def _below(folder: bytes) -> list[bytes]:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import Outcome
 
 from mlcycle.errors import InputError, UsageError
 from mlcycle.inference.sources import from_folder, from_listed, from_names
+
+pytest_plugins = ("tiny_album",)
+
+Run = Callable[..., Outcome]
 
 
 def nothing() -> bytes:
@@ -99,3 +106,37 @@ def test_standard_input_holds_one_photograph() -> None:
     assert (source.key, source.data) == ("-", b"bytes")
     with pytest.raises(UsageError, match="named twice"):
         from_names(["-", "-"], lambda: b"bytes")
+
+
+def test_a_tree_too_deep_to_be_read_is_not_lost_in_silence(mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
+    touch(tmp_path / "a.jpg", tmp_path / "z.jpg")
+    name, opened = "n" * 250, [os.open(tmp_path, os.O_RDONLY)]
+    for _ in range(20):  # 5,000 letters, more than a path may have
+        os.mkdir(name, dir_fd=opened[-1])
+        opened.append(os.open(name, os.O_RDONLY, dir_fd=opened[-1]))
+    os.close(os.open("lost.jpg", os.O_CREAT, dir_fd=opened[-1]))
+    try:
+        keys = [source.key for source in from_folder(tmp_path)]
+        assert (keys[0], keys[-1], len(keys)) == ("a.jpg", "z.jpg", 3)
+        assert set(keys[1].split("/")) == {name, ""}
+        outcome = mlcycle("infer", "dir", tmp_path, "--model", tiny, "--format", "jsonl")
+        assert outcome.code == 3
+        errors = [json.loads(line)["error"]["code"] for line in outcome.out.splitlines()]
+        assert errors == ["empty", "unreadable", "empty"]
+    finally:
+        os.unlink("lost.jpg", dir_fd=opened.pop())
+        while opened:
+            os.rmdir(name, dir_fd=opened[-1])
+            os.close(opened.pop())
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read every folder")
+def test_a_folder_that_may_not_be_read_is_not_lost_in_silence(mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
+    touch(tmp_path / "in" / "a.jpg")
+    (tmp_path / "in").chmod(0)
+    try:
+        outcome = mlcycle("infer", "dir", tmp_path, "--model", tiny, "--format", "jsonl")
+    finally:
+        (tmp_path / "in").chmod(0o755)
+    record = json.loads(outcome.out)
+    assert (record["input"], record["error"]["code"], outcome.code) == ("in/", "no-permission", 3)
