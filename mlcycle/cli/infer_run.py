@@ -56,6 +56,9 @@ def run(
             console.say(f"{number(failed, 'photograph')} that failed will be done again")
         _look(detector, replace(options, token=book.token), (sources, count), book, tally, wishes)
         _write_results(book, wishes.out, wishes.format, tally)
+    except KeyboardInterrupt:
+        console.say("what was done so far is kept; go on with the same command and --resume")
+        raise
     finally:
         book.close()
         console.say("; ".join([tally.sentence(), *tally.copies_sentences(wishes)]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -175,6 +176,31 @@ book = ledger.resume(Path({str(run)!r})); print("held", flush=True); sys.stdin.r
     assert mlcycle(*arguments, "--resume").code == 3
     (run / ledger.NAME).write_bytes(b"no database" * 100)
     assert "is damaged" in mlcycle(*arguments, "--resume").err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_by_a_signal_it_says_how_to_go_on(
+    mlcycle: Run, album: Path, tiny: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    enlarge(album, 3000)
+    run = tmp_path / "run"
+    words = ["infer", "dir", str(album), "--model", str(tiny), "--out", str(run)]
+    command = [sys.executable, "-m", "mlcycle", *words]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment()) as process:
+        log = run / f"{ledger.NAME}-wal"
+        while not (log.exists() and log.stat().st_size > 100_000):  # some records are in it
+            time.sleep(0.01)
+            assert process.poll() is None
+        process.send_signal(number)
+        assert process.stderr is not None
+        said = process.stderr.read()
+    assert process.returncode == code
+    assert "go on with the same command and --resume" in said
+    assert not (run / "records.jsonl").exists()
+    book = ledger.resume(run)
+    assert book is not None
+    assert 0 < len(book) < 3000
+    book.close()
 
 
 def test_a_full_disk_is_told_and_the_run_can_be_gone_on_with(tmp_path: Path) -> None:

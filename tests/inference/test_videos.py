@@ -262,6 +262,6 @@ def test_frames_do_not_pile_up_in_memory(tmp_path: Path) -> None:
     try:
         for frame, _ in video.looked_through(path, 10**6):
             frame.upright()
-        assert sum(isinstance(each, av.VideoFrame) for each in gc.get_objects()) < 10
+        assert sum(type(each) is av.VideoFrame for each in gc.get_objects()) < 10
     finally:
         gc.enable()
