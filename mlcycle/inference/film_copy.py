@@ -144,7 +144,10 @@ class _Writer:
 
     def _begin(self, painted: _Painted) -> None:
         self._stream = self._pictures(painted)
-        self._sounds = {sound: self._container.add_stream_from_template(sound) for sound in self._film.sounds}
+        try:
+            self._sounds = {sound: self._container.add_stream_from_template(sound) for sound in self._film.sounds}
+        except ValueError:
+            raise ValueError(f"{self._container.format.name} does not take sound of its kind") from None
         for packet in self._early:
             self.sound(packet)
 

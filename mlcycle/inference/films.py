@@ -171,8 +171,10 @@ class Due:
         self._every, self._next = every, 0.0
 
     def __call__(self, seconds: float) -> bool:
+        if not self._every:
+            return True
         if seconds < self._next:
             return False
-        if self._every:  # a little less than a whole multiple, since 0.1 + 0.2 is not 0.3
-            self._next = ((seconds + 1e-6) // self._every + 1) * self._every - 1e-6
+        # A little less than a whole multiple, since 0.1 + 0.2 is not 0.3.
+        self._next = ((seconds + 1e-6) // self._every + 1) * self._every - 1e-6
         return True

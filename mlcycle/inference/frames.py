@@ -61,23 +61,20 @@ class Video:
     Attributes:
         container: PyAV's InputContainer.
         stream: that of its pictures.
-        sounds: those of its sound.
+        sounds: those of its sound, where libav knows what they are.
         count: how many frames there are, where the container has a list of them.
-        threads: whether several threads decode. They hold frames from before and behind a damage at once.
     """
 
     container: Any
     stream: Any
     sounds: tuple[Any, ...] = ()
     count: int | None = None
-    threads: bool = True
 
     def walk(self) -> Iterator[Frame | Any]:
         """Yields frames, and between them packets of sound, as they lie in the file.
 
         Raises:
-            UnreadableError: unsupported, empty, truncated or damaged, after the frames before the damage: of a single
-                thread all of them, of several threads most.
+            UnreadableError: unsupported, empty, truncated or damaged, after all frames before the damage.
         """
         numbered = _Numbered(self.stream)
         ends = dict.fromkeys((self.stream, *self.sounds), 0.0)
@@ -118,8 +115,7 @@ class Video:
         try:
             decoded = packet.decode()
         except Exception:
-            if not self.threads:
-                yield from numbered.frames(self.stream.decode(None))
+            yield from numbered.frames(self.stream.decode(None))
             raise UnreadableError("damaged", f"it is damaged after {numbered.said()}") from None
         yield from numbered.frames(decoded)
 
@@ -156,7 +152,7 @@ class _Numbered:
             else:
                 shown = float(frame.pts * self._stream.time_base)
             self._first = shown if self._first is None else self._first
-            self._seconds = shown - self._first
+            self._seconds = max(0.0, shown - self._first)  # of a broken file a frame may come before the first
             yield Frame(self.last, self._seconds, frame, self._turn)
 
     def said(self) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,27 +25,14 @@ def looked_through(path: str | Path, max_pixels: int) -> Iterator[tuple[Frame, i
         UnreadableError: not-found, not-a-file, no-permission, unreadable, empty, not-an-image, unsupported, too-large,
             truncated or damaged, after all frames before the damage.
     """
-    done = 0
-    try:
-        for each in _frames(path, max_pixels, threads=True):
-            yield each
-            done = each[0].number
-    except UnreadableError as problem:
-        if problem.code != "damaged":
-            raise
-        # A single thread gives all frames before the damage, and so the same ones on every machine.
-        yield from islice(_frames(path, max_pixels, threads=False), done, None)
-
-
-def _frames(path: str | Path, max_pixels: int, *, threads: bool) -> Iterator[tuple[Frame, int | None]]:
-    with opened(path, max_pixels, threads=threads) as video:
+    with opened(path, max_pixels) as video:
         for each in video.walk():
             if isinstance(each, Frame):
                 yield each, video.count
 
 
 @contextmanager
-def opened(path: str | Path, max_pixels: int, *, threads: bool = True) -> Iterator[Video]:
+def opened(path: str | Path, max_pixels: int) -> Iterator[Video]:
     """Opens a video file.
 
     Raises:
@@ -62,7 +48,7 @@ def opened(path: str | Path, max_pixels: int, *, threads: bool = True) -> Iterat
         why = "its list of frames is damaged, or missing as in one that was cut short"
         raise UnreadableError("damaged", why) from None
     with container:
-        yield _video(container, max_pixels, threads=threads)
+        yield _video(container, max_pixels)
 
 
 def _must_look_like_one(path: str | Path) -> None:
@@ -74,7 +60,7 @@ def _must_look_like_one(path: str | Path) -> None:
         raise UnreadableError("not-an-image", "it is no video of a known format")
 
 
-def _video(container: Any, max_pixels: int, *, threads: bool) -> Video:
+def _video(container: Any, max_pixels: int) -> Video:
     # A cover is a stream of pictures too, with one in it.
     streams = [each for each in container.streams.video if "attached_pic" not in str(each.disposition)]
     if not streams:
@@ -87,8 +73,10 @@ def _video(container: Any, max_pixels: int, *, threads: bool) -> Video:
         size = f"{context.width} x {context.height}"
         raise UnreadableError("too-large", f"its frames have {size} pixels, more than {max_pixels:,}")
     context.options = {"max_pixels": str(max_pixels)}  # a frame may be larger than the first
-    stream.thread_type = "AUTO" if threads else "NONE"
-    return Video(container, stream, tuple(container.streams.audio), _count(container, stream), threads)
+    # Several threads would each hold a frame when one meets damage: what comes out then depends on how many there are.
+    stream.thread_type, stream.thread_count = "NONE", 1
+    sounds = tuple(each for each in container.streams.audio if each.codec_context is not None)
+    return Video(container, stream, sounds, _count(container, stream))
 
 
 def _count(container: Any, stream: Any) -> int | None:

@@ -45,3 +45,7 @@ def test_completion_offers_commands(process):
     outcome = process(env=env)
     assert outcome.code == 0
     assert outcome.out.split() == ["recipes"]
+
+
+def test_a_photograph_loads_nothing_that_other_files_need(astronaut):
+    assert not loaded_by("infer", str(astronaut)) & {"av", "pillow_heif", "pyarrow"}
