@@ -44,7 +44,7 @@ def in_order(
             for thing in _as_there_is(room, things):
                 waiting.append(pool.submit(work, thing))
                 waiting[-1].add_done_callback(lambda _: room.release())
-                if len(waiting) >= ahead * lanes:
+                while waiting and (waiting[0].done() or len(waiting) >= ahead * lanes):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -34,6 +34,21 @@ def test_answers_come_in_order_also_when_the_first_is_the_last_to_be_done() -> N
     assert list(lanes.in_order(work, range(12), 2)) == [number * number for number in range(12)]
 
 
+def test_an_answer_that_is_there_does_not_wait_for_those_behind_it() -> None:
+    last_may_end = threading.Event()
+
+    def work(number: int) -> int:
+        if number == 7:
+            assert last_may_end.wait(30)
+        return number
+
+    answers = lanes.in_order(work, range(8), 2)
+    for number in range(6):
+        assert next(answers) == number
+    last_may_end.set()
+    assert list(answers) == [6, 7]
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_things_are_asked_for_only_when_there_is_room(count: int) -> None:
     asked = 0
