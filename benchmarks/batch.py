@@ -6,7 +6,8 @@ Needs mlcycle installed, nothing else. Each round runs, on as many cores as are 
 them), each as a process of its own and timed inside from the first photograph to the last, start and model left out:
 
 - mlcycle: what `mlcycle infer dir DIR --out FILE.jsonl` does, results written, as its closing line has the time;
-- plain loop: Pillow and onnxruntime as one would write them down, with onnxruntime's own choice of threads;
+- plain loop: Pillow and onnxruntime as one would write them down, told of as many threads as there are cores: by itself
+  onnxruntime takes all of the machine's, whatever the process is bound to;
 - decoding alone: the files read and decoded, by one thread and by one for each core;
 - the same at the reduced scale that the model's contract allows, if it does;
 - network alone: the graph on inputs that lie in memory, by one thread and by one for each core.
@@ -33,12 +34,14 @@ from pathlib import Path
 INPUTS = 200  # pictures that lie in memory for the network alone; it sees them again and again
 
 
-def plain(model: str, paths: list[Path]) -> float:
+def plain(model: str, paths: list[Path], threads: int) -> float:
     import numpy as np
     import onnxruntime
     from PIL import Image, ImageOps
 
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     contract = json.loads(session.get_modelmeta().custom_metadata_map["mlcycle.contract"])
     begun = time.perf_counter()
     results = []
@@ -102,7 +105,7 @@ def say(chosen: argparse.Namespace) -> None:
     """Measures one thing in this process, and prints seconds and how many photographs it was."""
     paths = sorted(path for path in Path(chosen.data).rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     measures = {
-        "plain": lambda: plain(chosen.model, paths),
+        "plain": lambda: plain(chosen.model, paths, chosen.threads),
         "decoding": lambda: decoding(chosen.model, paths, chosen.threads, reduced=False),
         "reduced": lambda: decoding(chosen.model, paths, chosen.threads, reduced=True),
         "network": lambda: network(chosen.model, paths, chosen.threads),
@@ -125,7 +128,7 @@ def measure(chosen: argparse.Namespace, cores: int) -> dict[str, float]:
     """Returns photographs a second of each, from one round."""
     rates = {}
     for only, threads in (
-        ("plain", 0), ("decoding", 1), ("decoding", cores), ("reduced", 1), ("reduced", cores),
+        ("plain", cores), ("decoding", 1), ("decoding", cores), ("reduced", 1), ("reduced", cores),
         ("network", 1), ("network", cores),
     ):  # fmt: skip
         if f"{only} {threads}" not in rates:
