@@ -9,7 +9,7 @@
     │  └─ UnreadableError      3  a photograph cannot be read
     ├─ ModelFileError          4  a model file is missing, damaged, tampered with or of another format
     ├─ GateError               5  a check that guards an output failed, so the output was not written
-    ├─ DeviceError             6  the requested device or provider is not there
+    ├─ DeviceError             6  the requested device, provider or cluster is not there
     ├─ PrivacyError            7  something that --private does not let happen was tried, and refused
     ├─ TrainingDivergedError   1  the loss is no longer a finite number
     └─ Interrupted   129/130/143  SIGHUP, SIGINT or SIGTERM, after saving
@@ -67,6 +67,9 @@ class UnreadableError(InputError):
     def __init__(self, code: str, message: str, hint: str = "") -> None:
         super().__init__(message, hint)
         self.code = code
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
+        return type(self), (self.code, self.message, self.hint)  # to another process
 
 
 class ModelFileError(MlcycleError):

@@ -77,6 +77,11 @@ def is_quiet() -> bool:
     return _settings.quiet
 
 
+def is_verbose() -> bool:
+    """Returns whether -v was given."""
+    return _settings.verbose
+
+
 def is_terminal() -> bool:
     """Returns whether stderr is a terminal."""
     return sys.stderr.isatty()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,10 +14,13 @@ import typer
 from mlcycle.cli import console
 from mlcycle.cli.group import default_group
 from mlcycle.cli.infer_options import (
+    AddressOption,
     AlignOption,
     AnnotateOption,
     BatchOption,
     CropsOption,
+    Engine,
+    EngineOption,
     EveryOption,
     Format,
     FormatOption,
@@ -123,6 +127,8 @@ def folder(  # noqa: PLR0913, PLR0917
     batch: BatchOption = 1,
     max_pixels: MaxPixelsOption = None,
     private: PrivateOption = False,
+    engine: EngineOption = Engine.local,
+    address: AddressOption = None,
 ) -> None:
     """Find the faces in all photographs below a folder.
 
@@ -133,14 +139,21 @@ def folder(  # noqa: PLR0913, PLR0917
     Where --out has no suffix of a format, as `--out RUN`, it is a folder with a ledger: whatever ends the command, the
     same with --resume goes on with what is missing, and RUN/records.jsonl is then what it would have been.
 
+    With --engine ray, Ray Data gives the photographs to workers, one thread each, all of which must see the folder, the
+    model file and the folders of copies under the same paths. What a worker that died was looking at is done again.
+
     Example:  mlcycle infer dir holiday --out holiday.jsonl
 
     Example:  mlcycle infer dir archive --out run --redact blur redacted --resume
+
+    Example:  mlcycle infer dir archive --out run --engine ray --address auto
     """
+    from mlcycle.cli.infer_engine import fitting
     from mlcycle.cli.infer_private import guarded
 
     copies = (annotate, redact, crops, align, overwrite)
     wishes = Wishes(model, format, out, *copies, threshold, provider, threads, batch, max_pixels, every, private)
+    wishes = fitting(replace(wishes, engine=engine, address=address), videos=videos)
     part = shard_of(shard)
     if not wishes.is_run() and (resume or retry_failed):
         from mlcycle.errors import UsageError

@@ -10,6 +10,7 @@ from mlcycle.cli import console
 from mlcycle.cli.infer_options import Provider, Wishes
 
 if TYPE_CHECKING:
+    from mlcycle.cli.infer_engine import Look
     from mlcycle.inference.detect import Detector, Options
     from mlcycle.inference.ledger import Ledger
     from mlcycle.inference.record import Record, Source
@@ -96,15 +97,16 @@ def records_of(
     wishes: Wishes,
     book: Ledger | None = None,
     is_done: Callable[[Source], bool] = lambda source: False,
+    look: Look | None = None,
 ) -> Iterator[Record]:
     """Yields the record of each picture as it may be written down: without a path, where --private is wished.
 
-    Those that are done are passed over; `book` has their records.
+    Those that are done are passed over; `book` has their records. `look` looks in the detector's place.
     """
     from mlcycle.inference.parts import detect_all
 
     recall = book.find if book else None
-    records = detect_all(detector, sources, options, every=wishes.every, known=is_done, recall=recall)
+    records = detect_all(detector, sources, options, every=wishes.every, known=is_done, recall=recall, look=look)
     if not wishes.private:
         return records
     from mlcycle.inference.names import discreet

@@ -35,6 +35,11 @@ class Provider(StrEnum):
     coreml = "coreml"
 
 
+class Engine(StrEnum):
+    local = "local"
+    ray = "ray"
+
+
 class Redaction(StrEnum):
     blur = "blur"
     pixelate = "pixelate"
@@ -109,7 +114,21 @@ ThresholdOption = Annotated[
 ]
 ProviderOption = Annotated[Provider, typer.Option("--provider", help="What runs the model; auto says what it took.")]
 ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Threads to work with; else as many as there are cores.")
+    int | None, typer.Option("--threads", min=1, help="Threads, or workers of Ray; else as many as there are cores.")
+]
+EngineOption = Annotated[
+    Engine,
+    typer.Option(
+        "--engine", help="What looks at the photographs: threads of this process, or workers of a Ray cluster."
+    ),
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="HOST:PORT",
+        help="The Ray cluster to connect to, or auto; else one on this machine is started, and ended.",
+    ),
 ]
 BatchOption = Annotated[
     int,
@@ -138,7 +157,7 @@ PrivateOption = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """The options that both commands share, as given, and what --private calls photographs."""
+    """The options that both commands share, as given, what --private calls photographs, and what looks at a folder."""
 
     model: Path | None
     format: Format | None
@@ -156,6 +175,8 @@ class Wishes:
     every: float = 0.0
     private: bool = False
     names: Names | None = None
+    engine: Engine = Engine.local
+    address: str | None = None
 
     def __post_init__(self) -> None:
         from mlcycle.errors import UsageError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import typer
 
 import mlcycle
 from mlcycle.cli import console
+from mlcycle.cli.infer_engine import engine
 from mlcycle.cli.infer_model import detector_for, options_for, pictures, records_of, refuse_taken_copies
 from mlcycle.cli.infer_options import Format, Wishes
 from mlcycle.cli.infer_results import must_be_installed, results
@@ -21,7 +23,7 @@ from mlcycle.errors import InputError, UsageError
 if TYPE_CHECKING:
     from mlcycle.inference.detect import Detector, Options
     from mlcycle.inference.ledger import Ledger
-    from mlcycle.inference.record import Source
+    from mlcycle.inference.record import Record, Source
 
 Shard = tuple[int, int]
 
@@ -49,19 +51,21 @@ def run(
     detector = detector_for(wishes, many)
     options = options_for(wishes, detector, many)
     settings = _settings(wishes, detector, options, shard)
-    book = _opened(wishes, settings, going_on)
-    tally = Tally()
-    try:
-        if again[1] and (failed := book.forget_failed()):
-            console.say(f"{number(failed, 'photograph')} that failed will be done again")
-        _look(detector, replace(options, token=book.token), (sources, count), book, tally, wishes)
-        _write_results(book, wishes.out, wishes.format, tally)
-    except KeyboardInterrupt:
-        console.say("what was done so far is kept; go on with the same command and --resume")
-        raise
-    finally:
-        book.close()
-        console.say("; ".join([tally.sentence(), *tally.copies_sentences(wishes)]))
+    with engine(detector, wishes) as look:
+        book = _opened(wishes, settings, going_on)
+        tally = Tally()
+        try:
+            if again[1] and (failed := book.forget_failed()):
+                console.say(f"{number(failed, 'photograph')} that failed will be done again")
+            records = partial(records_of, detector, sources(), replace(options, token=book.token), wishes, book)
+            _look(partial(records, look=look), count, book, tally)
+            _write_results(book, wishes.out, wishes.format, tally)
+        except KeyboardInterrupt:
+            console.say("what was done so far is kept; go on with the same command and --resume")
+            raise
+        finally:
+            book.close()
+            console.say("; ".join([tally.sentence(), *tally.copies_sentences(wishes)]))
     _close(wishes.out, wishes.format)
 
 
@@ -168,15 +172,8 @@ def _settings(wishes: Wishes, detector: Detector, options: Options, shard: Shard
     }
 
 
-def _look(
-    detector: Detector,
-    options: Options,
-    photographs: tuple[Callable[[], Iterator[Source]], int],
-    book: Ledger,
-    tally: Tally,
-    wishes: Wishes,
-) -> None:
-    sources, count = photographs
+def _look(records: Callable[..., Iterator[Record]], count: int, book: Ledger, tally: Tally) -> None:
+    """Takes the records of what is not done yet into the ledger; `records` is records_of but for `is_done`."""
     with console.progress("looking", count) as advance:
 
         def is_done(source: Source) -> bool:
@@ -185,7 +182,7 @@ def _look(
                 advance()
             return done
 
-        for record in records_of(detector, sources(), options, wishes, book, is_done):
+        for record in records(is_done=is_done):
             book.add(record)
             tally.count(record)
             if begins_a_file(record.part):

@@ -50,6 +50,7 @@ def detect_all(
     every: float = 0.0,
     known: Callable[[Source], bool] = lambda source: False,
     recall: Callable[[tuple[bytes, int]], Record] | None = None,
+    look: Callable[[Iterable[Source], Options], Iterator[Record]] | None = None,
 ) -> Iterator[Record]:
     """Yields a record for each picture, in order: those of a video are its frames, one after the other.
 
@@ -57,10 +58,11 @@ def detect_all(
         every: so many seconds are from one frame that is looked at to the next; 0 looks at all of them.
         known: tells of a picture whether it need not be looked at.
         recall: gives the record of a picture that is known, by its identity.
+        look: what looks at all that is no video in the detector's place; it may have an order of its own.
     """
     for are_videos, some in groupby(sources, is_video):
         if not are_videos:
-            yield from detector.detect_all((source for source in some if not known(source)), options)
+            yield from (look or detector.detect_all)((source for source in some if not known(source)), options)
             continue
         from mlcycle.inference import films
 

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -193,11 +194,11 @@ class Record:
 
 def failing(source: Source, problem: Exception) -> Source:
     """Returns the source as one that cannot be read: it gives this error when it is looked at."""
+    return replace(source, picture=partial(_fail, problem), copies={})
 
-    def picture() -> NoReturn:
-        raise problem
 
-    return replace(source, picture=picture, copies={})
+def _fail(problem: Exception) -> NoReturn:
+    raise problem
 
 
 def line(record: Record) -> str:

@@ -54,5 +54,5 @@ def test_packages_that_only_have_such_a_name_are_no_trap(tmp_path):
 def test_the_extras_are_those_of_the_project():
     extras = tomllib.loads(PROJECT.read_text("utf-8"))["project"]["optional-dependencies"]
     for name in set(extras) - NOT_OFFERED:
-        named = {each.partition(">")[0].strip() for each in extras[name]}
+        named = {each.partition(">")[0].partition("[")[0].strip() for each in extras[name]}
         assert set(EXTRAS[name][1]) == named, name
