@@ -39,11 +39,11 @@ def detect_all(sources: Iterable[Source], detector: Detector, options: Options, 
         MlcycleError: a worker cannot begin (of the class that says why), workers died over and over, or Ray ended.
         OSError: the disk that copies are written to is full.
     """
-    remaining = iter(sources)
-    while some := list(islice(remaining, TOGETHER * TIMES * cluster.workers)):
+    remaining, round_size = iter(sources), min(ROUND * cluster.workers, MOST)
+    while some := list(islice(remaining, min(TOGETHER * TIMES * cluster.workers, round_size))):
         orders = _orders(some, detector, options)
         size = max(options.batch, min(TOGETHER, len(some) // (TIMES * cluster.workers)))
-        rest = islice(remaining, min(ROUND * cluster.workers, MOST) - len(some))
+        rest = islice(remaining, round_size - len(some))
         rows = [{"sources": pickle.dumps(each)} for each in _several(chain(some, rest), size)]
         for pickled in cluster.answers(orders, rows):
             answer: Answer = pickle.loads(pickled)

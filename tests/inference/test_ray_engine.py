@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import pytest
 from conftest import Outcome, environment
@@ -23,6 +24,8 @@ from mlcycle.errors import InputError, ModelFileError, UsageError
 from mlcycle.inference.detect import DEFAULT, Detector
 from mlcycle.inference.parts import split
 from mlcycle.inference.record import Source
+from mlcycle.ray_engine import look
+from mlcycle.ray_engine.cluster import Cluster
 from mlcycle.ray_engine.worker import Answer, Orders, Worker
 
 pytest_plugins = ("tiny_album",)
@@ -118,6 +121,33 @@ def test_a_worker_that_cannot_begin_says_why(
     assert said in str(answer)
     assert "says a worker on " in str(answer)
     assert answer.hint
+
+
+class Here:
+    """Stands in for a cluster: its workers are in this process, and answer in another order."""
+
+    workers = 2
+
+    def __init__(self) -> None:
+        self.rounds: list[list[int]] = []
+
+    def answers(self, orders: Orders, rows: list[dict[str, bytes]]) -> Iterator[bytes]:
+        self.rounds.append([len(pickle.loads(row["sources"])) for row in rows])
+        worker = Worker(orders, lambda thing: 1)
+        for row in reversed(rows):
+            yield worker(row)["answer"]
+
+
+def test_photographs_go_out_in_rounds_and_each_comes_back_once(
+    detector: Detector, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look, "ROUND", 10)
+    sources = [Source(album / "one.jpg", f"{number:02}.jpg") for number in range(47)]
+    cluster = Here()
+    records = list(look.detect_all(iter(sources), detector, DEFAULT, cast(Cluster, cluster)))
+    assert sorted(record.input for record in records) == [source.key for source in sources]
+    assert [sum(sizes) for sizes in cluster.rounds] == [20, 20, 7]
+    assert max(cluster.rounds[0]) == 1  # few for two workers: one by one, so that both are busy until the end
 
 
 @pytest.fixture
