@@ -35,6 +35,7 @@ SHARED_BYTES = 128 << 20
 REACH_SECONDS = 10
 _ALWAYS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anybody
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # a thread of Ray Data that outlives the cluster would start another one
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run` Ray would pack the working folder, with all photographs
 }
 # A cluster of one's own is nobody else's: it listens on the loopback alone (on Linux too, whatever the name says), and
@@ -111,7 +112,10 @@ def _connected(start: Start) -> Iterator[int]:
         level = logging.INFO if start.loud else logging.CRITICAL
         ray.init(log_to_driver=start.loud, logging_level=level, **_settings(start))
         signal.signal(signal.SIGTERM, _stop)  # Ray took it over
-        DataContext.get_current().enable_progress_bars = False
+        context = DataContext.get_current()
+        context.enable_progress_bars = False
+        # A worker whose node is going down may live to see its connections break. None of ours comes this way.
+        context.actor_task_retry_on_errors = cast(Any, [OSError])
         if start.address is not None:
             _see_that_nodes_have_mlcycle()
         cores = int(ray.cluster_resources().get("CPU", 0))

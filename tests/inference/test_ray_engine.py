@@ -303,13 +303,15 @@ def test_a_photograph_that_kills_workers_does_not_do_so_for_ever(
     assert len((tmp_path / "run" / "records.jsonl").read_text().splitlines()) == 4
 
 
-# Stands in for a cluster of two machines: a head without a core, on which mlcycle is called, and two nodes of one.
+# Stands in for a cluster of three machines: a head without a core, on which mlcycle is called, and two nodes of one;
+# each with an address of its own, so that mlcycle connects through the head and not through the node that dies.
 CLUSTER = """
 import sys
 from ray.cluster_utils import Cluster
 small = {"object_store_memory": 100 << 20, "include_dashboard": False}
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
-nodes = [cluster.add_node(num_cpus=1, object_store_memory=100 << 20) for _ in range(2)]
+small = {"object_store_memory": 100 << 20, "num_cpus": 1}
+nodes = [cluster.add_node(node_ip_address=f"127.0.0.{each}", **small) for each in (2, 3)]
 cluster.wait_for_nodes()
 print(cluster.address, flush=True)
 sys.stdin.readline()
