@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,7 +21,6 @@ from mlcycle.cli.infer_options import (
     Engine,
     EngineOption,
     EveryOption,
-    Format,
     FormatOption,
     MaxPixelsOption,
     ModelOption,
@@ -97,8 +95,11 @@ def image(  # noqa: PLR0913, PLR0917
     from mlcycle.cli.infer_private import absolute, guarded
     from mlcycle.cli.infer_stream import stream
 
-    copies = (annotate, redact, crops, align, overwrite)
-    wishes = Wishes(model, format, out, *copies, threshold, provider, threads, batch, max_pixels, every, private)
+    wishes = Wishes(
+        model=model, format=format, out=out, annotate=annotate, redact=redact, crops=crops, align=align,
+        overwrite=overwrite, threshold=threshold, provider=provider, threads=threads, batch=batch,
+        max_pixels=max_pixels, every=every, private=private,
+    )  # fmt: skip
     names = [absolute(name) for name in photographs or []] if private else photographs or []
     with guarded(wishes, names, is_run=False) as wishes:
         found = _named(names, stdin0)
@@ -151,9 +152,13 @@ def folder(  # noqa: PLR0913, PLR0917
     from mlcycle.cli.infer_engine import fitting
     from mlcycle.cli.infer_private import guarded
 
-    copies = (annotate, redact, crops, align, overwrite)
-    wishes = Wishes(model, format, out, *copies, threshold, provider, threads, batch, max_pixels, every, private)
-    wishes = fitting(replace(wishes, engine=engine, address=address), videos=videos)
+    wishes = Wishes(
+        model=model, format=format, out=out, annotate=annotate, redact=redact, crops=crops, align=align,
+        overwrite=overwrite, threshold=threshold, provider=provider, threads=threads, batch=batch,
+        max_pixels=max_pixels, every=every, private=private,
+        engine=engine, address=address,
+    )  # fmt: skip
+    wishes = fitting(wishes, videos=videos)
     part = shard_of(shard)
     if not wishes.is_run() and (resume or retry_failed):
         from mlcycle.errors import UsageError
@@ -180,8 +185,7 @@ def webcam(
     """
     from mlcycle.cli import infer_webcam
 
-    copies = (None, None, None, False, False)
-    wishes = Wishes(model, Format.jsonl, None, *copies, threshold, provider, threads, 1, None, every)
+    wishes = Wishes(model=model, threshold=threshold, provider=provider, threads=threads, every=every)
     infer_webcam.webcam(camera, wishes)
 
 

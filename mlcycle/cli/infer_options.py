@@ -155,23 +155,23 @@ PrivateOption = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
     """The options that both commands share, as given, what --private calls photographs, and what looks at a folder."""
 
-    model: Path | None
-    format: Format | None
-    out: Path | None
-    annotate: Path | None
-    redact: tuple[Redaction, Path] | None
-    crops: Path | None
-    align: bool
-    overwrite: bool
-    threshold: float | None
-    provider: Provider
-    threads: int | None
-    batch: int
-    max_pixels: int | None
+    model: Path | None = None
+    format: Format | None = None
+    out: Path | None = None
+    annotate: Path | None = None
+    redact: tuple[Redaction, Path] | None = None
+    crops: Path | None = None
+    align: bool = False
+    overwrite: bool = False
+    threshold: float | None = None
+    provider: Provider = Provider.auto
+    threads: int | None = None
+    batch: int = 1
+    max_pixels: int | None = None
     every: float = 0.0
     private: bool = False
     names: Names | None = None

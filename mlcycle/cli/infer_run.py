@@ -59,14 +59,14 @@ def run(
                 console.say(f"{number(failed, 'photograph')} that failed will be done again")
             records = partial(records_of, detector, sources(), replace(options, token=book.token), wishes, book)
             _look(partial(records, look=look), count, book, tally)
-            _write_results(book, wishes.out, wishes.format, tally)
+            summary = _write_results(book, wishes.out, wishes.format, tally)
         except KeyboardInterrupt:
             console.say("what was done so far is kept; go on with the same command and --resume")
             raise
         finally:
             book.close()
             console.say("; ".join([tally.sentence(), *tally.copies_sentences(wishes)]))
-    _close(wishes.out, wishes.format)
+    _close(summary, _results(wishes.out, wishes.format))
 
 
 def merge(runs: list[Path], out: Path, format: Format | None) -> None:
@@ -93,12 +93,12 @@ def merge(runs: list[Path], out: Path, format: Format | None) -> None:
                 if record.error is None or not whole.has(record.identity):
                     whole.add(record)
         whole.commit()
-        _write_results(whole, out, format, None)
+        summary = _write_results(whole, out, format, None)
         console.say(f"{number(len(whole), 'photograph')} of {number(len(books), 'run')}")
     finally:
         for book in (*books, whole):
             book.close()
-    _close(out, format)
+    _close(summary, _results(out, format))
 
 
 def _must_be_new(wishes: Wishes) -> None:
@@ -190,7 +190,8 @@ def _look(records: Callable[..., Iterator[Record]], count: int, book: Ledger, ta
     book.commit()
 
 
-def _write_results(book: Ledger, out: Path, format: Format | None, tally: Tally | None) -> None:
+def _write_results(book: Ledger, out: Path, format: Format | None, tally: Tally | None) -> dict[str, Any]:
+    """Writes all records of the ledger, and a summary, which it returns."""
     from mlcycle.inference import output, report
 
     with results(_results(out, format), format or Format.jsonl, tree=True, overwrite=True) as writer:
@@ -218,6 +219,7 @@ def _write_results(book: Ledger, out: Path, format: Format | None, tally: Tally 
         summary["private"] = private.report()
     with output.opened(out / "summary.json", overwrite=True) as text:
         text.write(json.dumps(summary, indent=2) + "\n")
+    return summary
 
 
 def _results(out: Path, format: Format | None) -> Path:
@@ -226,9 +228,8 @@ def _results(out: Path, format: Format | None) -> Path:
     return out / f"records.{(format or Format.jsonl).value.replace('coco', 'coco.json')}"
 
 
-def _close(out: Path, format: Format | None) -> None:
-    summary = json.loads((out / "summary.json").read_text("utf-8"))
+def _close(summary: dict[str, Any], records: Path) -> None:
     said = f"{number(summary['photographs'], 'photograph')} in all, {summary['error']} failed"
-    console.say(f"{said}: {_results(out, format)}")
+    console.say(f"{said}: {records}")
     if summary["error"]:
         raise typer.Exit(3)

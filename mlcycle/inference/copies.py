@@ -13,6 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from mlcycle.errors import InputError
+from mlcycle.inference import unfinished
 from mlcycle.inference.record import JPEG_QUALITY, JPEG_SUFFIXES, VIDEO_SUFFIXES, Part, Source
 
 # The most that a name has on nearly every file system, and what is no suffix any more, though a dot stands before it.
@@ -126,8 +127,7 @@ def save(image: Image.Image, path: Path, *, overwrite: bool = False, token: str 
         if path.is_file() and path.read_bytes() == data:
             return
         raise FileExistsError(f"{path} exists")
-    token = token or os.urandom(8).hex()
-    temporary = path.with_name(f".mlcycle-{_digest(path.name + token):016x}.part")
+    temporary = unfinished.beside(path, token)
     try:
         temporary.write_bytes(data)
         temporary.replace(path)

@@ -7,7 +7,6 @@ and nothing is invented that could be taken for a part of the picture.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mlcycle.inference import unfinished
 from mlcycle.inference.record import crop_name
 
 # Of the longer side of a box, at each of its ends.
@@ -70,7 +70,7 @@ def write(
             shutil.rmtree(folder)
         return False
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(_temporary(folder.name + (token or os.urandom(8).hex())))
+    temporary = unfinished.beside(folder, token)
     try:
         shutil.rmtree(temporary, ignore_errors=True)  # what a killed run left
         temporary.mkdir()
@@ -167,10 +167,6 @@ def _holds_crops_alone(folder: Path) -> bool:
     if folder.is_symlink() or not folder.is_dir():
         return False
     return all(re.fullmatch(r"\d+\.png", name) for name in os.listdir(folder))  # noqa: PTH208 (names are all it takes)
-
-
-def _temporary(name: str) -> str:
-    return f".mlcycle-{hashlib.blake2b(os.fsencode(name), digest_size=8).hexdigest()}.part"
 
 
 def _contents(folder: Path) -> dict[str, bytes]:

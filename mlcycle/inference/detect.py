@@ -28,6 +28,7 @@ from mlcycle.inference.session import Session, open_session
 if TYPE_CHECKING:
     from mlcycle.inference.redact import Way
 
+# A disk on which nothing more can be written; whatever is tried next would fail alike.
 FULL = (errno.ENOSPC, errno.EDQUOT)
 Faces = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
@@ -102,7 +103,7 @@ class Detector:
             return
         from mlcycle.inference.lanes import in_order
 
-        for records in in_order(lambda some: self.look(some, options), _several(sources, options.batch), options.lanes):
+        for records in in_order(lambda some: self.look(some, options), several(sources, options.batch), options.lanes):
             yield from records
 
     def look(self, sources: Sequence[Source], options: Options = DEFAULT) -> list[Record]:
@@ -171,7 +172,7 @@ class Detector:
         faces = select(own, threshold, prepared.frame)
         prepared.clock.lap("select")
         record = self._record(prepared, faces)
-        if not prepared.source.copies:
+        if not prepared.source.copies or prepared.image is None:  # without a picture, the record says why
             return record
         record = _with_copies(record, prepared, options)
         prepared.clock.lap("copies")
@@ -239,7 +240,8 @@ def _decode(source: Source, data: bytes, max_pixels: int, least_side: float | No
         return images.decode_page(file, source.offset, max_pixels)
 
 
-def _several(sources: Iterable[Source], count: int) -> Iterator[list[Source]]:
+def several(sources: Iterable[Source], count: int) -> Iterator[list[Source]]:
+    """Yields so many sources at a time, and at last what is left."""
     remaining = iter(sources)
     while some := list(islice(remaining, count)):
         yield some

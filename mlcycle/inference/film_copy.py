@@ -8,8 +8,6 @@ copy: no title, day or place, no subtitles, chapters, covers or tracks of other 
 from __future__ import annotations
 
 import filecmp
-import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,6 +16,7 @@ from typing import Any
 
 from PIL import Image
 
+from mlcycle.inference import unfinished
 from mlcycle.inference.frames import Frame, Video, library
 from mlcycle.inference.record import MPEG4_QUANTISER, VP9_CRF
 
@@ -65,8 +64,7 @@ def write(
         OSError, ValueError: it cannot be written, or the container does not take its sound.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    name = hashlib.blake2b(os.fsencode(path.name + (token or os.urandom(8).hex())), digest_size=8).hexdigest()
-    temporary = path.with_name(f".mlcycle-{name}.part")
+    temporary = unfinished.beside(path, token)
     try:
         count = _write(film, temporary, path.suffix.lower(), paint, side_by_side)
         if path.exists() and not overwrite:

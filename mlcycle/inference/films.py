@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -14,14 +13,11 @@ from PIL import Image
 
 from mlcycle.errors import UnreadableError
 from mlcycle.inference import video as videos
+from mlcycle.inference.detect import FULL, Detector, Faces, Options
 from mlcycle.inference.record import Part, Record, Source, failing
 
 if TYPE_CHECKING:
-    from mlcycle.inference.detect import Detector, Options
     from mlcycle.inference.redact import Way
-
-FULL = (errno.ENOSPC, errno.EDQUOT)
-Faces = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 
 def watch(

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 
-from mlcycle.inference.detect import Detector, Options
+from mlcycle.inference.detect import Detector, Options, several
 from mlcycle.inference.record import Record, Source
 from mlcycle.ray_engine.cluster import Cluster
 from mlcycle.ray_engine.worker import Answer, Orders
@@ -44,18 +44,12 @@ def detect_all(sources: Iterable[Source], detector: Detector, options: Options, 
         orders = _orders(some, detector, options)
         size = max(options.batch, min(TOGETHER, len(some) // (TIMES * cluster.workers)))
         rest = islice(remaining, round_size - len(some))
-        rows = [{"sources": pickle.dumps(each)} for each in _several(chain(some, rest), size)]
+        rows = [{"sources": pickle.dumps(each)} for each in several(chain(some, rest), size)]
         for pickled in cluster.answers(orders, rows):
             answer: Answer = pickle.loads(pickled)
             if isinstance(answer, Exception):
                 raise answer
             yield from answer
-
-
-def _several(sources: Iterable[Source], count: int) -> Iterator[list[Source]]:
-    remaining = iter(sources)
-    while some := list(islice(remaining, count)):
-        yield some
 
 
 def _orders(some: list[Source], detector: Detector, options: Options) -> Orders:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from tiny_model import GREEN, write_tiny_model
 
-from mlcycle.inference import letterbox
+from mlcycle.inference import images, letterbox
 from mlcycle.inference.detect import Detector, Options, load_detector
 from mlcycle.inference.sources import Source, from_folder
 
@@ -77,6 +77,28 @@ def test_large_jpegs_are_decoded_at_a_reduced_scale_where_the_contract_allows_it
     assert record.boxes_N4 == pytest.approx(np.array([FACE], np.float32), abs=4.01)
     with Image.open(tmp_path / "copy.jpg") as copy:
         assert copy.size == (512, 400)
+
+
+def test_a_copy_for_which_memory_is_short_is_an_error_beside_the_faces(
+    tmp_path: Path, pixels: np.ndarray, monkeypatch: Any
+) -> None:
+    Image.fromarray(pixels).save(tmp_path / "photo.jpg", quality=95)
+    detector = load_detector(write_tiny_model(tmp_path / "tiny.onnx", long_side=128, reduced_jpeg=2), provider="cpu")
+    decode = images.decode
+
+    def decode_small_ones(data: bytes, max_pixels: int, least_side: float | None = None) -> images.Decoded:
+        if least_side is None:
+            raise MemoryError
+        return decode(data, max_pixels, least_side)
+
+    monkeypatch.setattr(images, "decode", decode_small_ones)
+    sources = [Source(tmp_path / "photo.jpg", "a", copies={"redacted": tmp_path / "a.jpg"})]
+    sources += [Source(tmp_path / "photo.jpg", "b")]
+    with_copy, without = detector.detect_all(sources)
+    assert with_copy.error is not None
+    assert (with_copy.error[0], len(with_copy.scores_N), with_copy.copies) == ("too-large", 1, {})
+    assert not (tmp_path / "a.jpg").exists()
+    assert without.status == "ok"
 
 
 def test_the_balanced_threshold_is_the_file_s_unless_one_is_given(
