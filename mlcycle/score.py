@@ -12,7 +12,7 @@ import numpy as np
 from mlcycle.answers import Answer, answer_all
 from mlcycle.datasets import reading
 from mlcycle.datasets.photograph import LabelledPhotograph
-from mlcycle.errors import DataError
+from mlcycle.errors import DataError, UsageError
 from mlcycle.evaluation import bootstrap, coco, groups, landmarks, operating, wider, wider_ground_truth
 from mlcycle.evaluation.figures import Figures, Intervals, Subject, WiderFigures
 from mlcycle.evaluation.matches import Matches, match_photographs
@@ -75,11 +75,14 @@ def evaluate(model: Path, data: Path, options: Options, started: Callable[[int],
             each.
 
     Raises:
+        UsageError: a long side was given for a file with an input of one size.
         ModelFileError: the model file cannot be used, or was replaced meanwhile.
         DataError: the labelled set, or WIDER FACE's ground truth beside it, cannot be read.
         ModuleNotFoundError: there is such ground truth, and scipy is not installed.
     """
     detector = load_detector(model, provider="cpu", threads=1)
+    if detector.contract.input_size is not None and options.long_side is not None:
+        raise UsageError(f"{model} takes inputs of one size only", "leave out --long-side, or evaluate its parent")
     split = options.split or _usual_split(data)
     photographs = spread(reading.read(data, split), options.limit)
     official = _official(data, split)

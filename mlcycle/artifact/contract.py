@@ -10,7 +10,10 @@ from mlcycle.errors import ModelFileError
 
 FORMAT = 1
 CONTRACT_KEY = "mlcycle.contract"
+SECTIONS_KEY = "mlcycle.sections"
 SEAL_KEY = "mlcycle.seal"
+# By which rule photographs are made smaller, and whether the input then has one fixed size.
+RULES = {"fit-long-side": False, "fit-inside": True}
 
 INPUT = "images"
 OUTPUTS = ("boxes", "scores", "landmarks")
@@ -23,6 +26,9 @@ class Resize:
 
     With w, h the upright photograph and s = min(1, long_side / max(w, h)), the input has
     max(1, floor(w * s + 0.5)) x max(1, floor(h * s + 0.5)) pixels, resampled with an antialiased triangle filter.
+
+    By the rule "fit-inside", of a file whose input has one fixed size, s = min(1, width / w, height / h), and what is
+    missing is padded.
     """
 
     long_side: int
@@ -36,6 +42,15 @@ class Padding:
 
     value: int = 0
     side: str = "right-bottom"
+
+
+@dataclass(frozen=True, slots=True)
+class InputSize:
+    """The one size that a file with fixed shapes takes, in pixels, and how many pictures at once."""
+
+    width: int
+    height: int
+    batch: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +70,9 @@ class Contract:
     `landmarks` names the points of the output `landmarks` in order ("left" as seen in the picture); empty when the
     model was trained without them, and then the graph has no such output. `thresholds` maps an operating point to
     the least score that counts as a face there. `reduced_jpeg` allows a JPEG to be decoded at 1/2, 1/4 or 1/8 of its
-    size, as long as it stays so many times as long as the input; None does not. `training` is provenance for people;
-    nothing reads it to decide.
+    size, as long as it stays so many times as long as the input; None does not. `input_size` is None but for files with
+    fixed shapes. `about` (licences, intended use, limits) and `training` (where it comes from) are for people; nothing
+    reads them to decide.
     """
 
     name: str
@@ -74,6 +90,8 @@ class Contract:
     reduced_jpeg: float | None = None
     precision: str = "float32"
     parent: str | None = None
+    input_size: InputSize | None = None
+    about: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
 
@@ -110,6 +128,8 @@ def from_json(text: str) -> Contract:
         values["selection"] = Selection(**raw["selection"])
         values["landmarks"] = tuple(raw["landmarks"])
         values["labels"] = tuple(raw["labels"])
+        if raw.get("input_size"):
+            values["input_size"] = InputSize(**raw["input_size"])
         return Contract(**values)
     except (KeyError, TypeError) as problem:
         raise ModelFileError(f"the model file's contract is incomplete: {problem}", "freeze the model again") from None

@@ -19,6 +19,8 @@ from mlcycle.errors import InputError, ModelFileError
 
 SEAL_LENGTH = 64
 BLANK = b"0" * SEAL_LENGTH
+# Protocol buffers end here as well.
+MOST_BYTES = (1 << 31) - 1
 TAKEN = "choose another name with -o; a model file is never overwritten"
 STALE = "remove it if it belongs to no file any more"
 
@@ -61,6 +63,8 @@ def read_sealed(path: Path) -> SealedBytes:
     """
     path = bundled.locate(path)
     try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ModelFileError(f"{path} is too large for a model file", "use a file that mlcycle froze")
         data = path.read_bytes()
     except FileNotFoundError:
         there = " or ".join([*bundled.names(), "a file that mlcycle freeze made"])
@@ -76,9 +80,9 @@ def read_sealed(path: Path) -> SealedBytes:
             "fetch it again, or run: mlcycle freeze RUN",
         )
     if hashlib.sha256(body).hexdigest().encode() != seal:
-        raise ModelFileError(
-            f"{path} is damaged: its bytes do not match its seal", "fetch it again, or freeze it again"
-        )
+        from mlcycle.artifact.structure import what_is_damaged
+
+        raise ModelFileError(f"{path} is damaged: {what_is_damaged(data)}", "fetch it again, or freeze it again")
     return SealedBytes(data, digest, path)
 
 

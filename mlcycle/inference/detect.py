@@ -21,9 +21,10 @@ from PIL import Image
 
 from mlcycle.artifact.contract import Contract
 from mlcycle.artifact.seal import read_sealed
+from mlcycle.errors import DeviceError, MlcycleError, ModelFileError
 from mlcycle.inference import images, letterbox, reading
 from mlcycle.inference.record import Record, Source
-from mlcycle.inference.session import Session, open_session
+from mlcycle.inference.session import Session, open_session, padded
 
 if TYPE_CHECKING:
     from mlcycle.inference.redact import Way
@@ -128,7 +129,8 @@ class Detector:
             decoded = _decode(source, data, options.max_pixels, self._least_side(long_side, options))
             image, prepared.note = decoded.upright(), decoded.note
             prepared.clock.lap("decode")
-            prepared.input_HW3, prepared.frame = letterbox.shrink(image, long_side, decoded.upright_size)
+            inside = self._fixed_size() or long_side
+            prepared.input_HW3, prepared.frame = letterbox.shrink(image, inside, decoded.upright_size)
             prepared.clock.lap("resize")
             if source.copies:  # what is looked at does not depend on whether copies are wanted, so this is apart
                 whole = decoded.image.size == decoded.size
@@ -142,6 +144,11 @@ class Detector:
             prepared.error = ("unexpected", f"reading it failed with {type(problem).__name__}")
         return prepared
 
+    def _fixed_size(self) -> tuple[int, int] | None:
+        """Returns the width and height of every input of a file with fixed shapes."""
+        size = self.contract.input_size
+        return (size.width, size.height) if size else None
+
     def _least_side(self, long_side: int, options: Options) -> float | None:
         """Returns how long a JPEG must stay that is decoded at a reduced scale, or None where it must not be."""
         times = self.contract.reduced_jpeg
@@ -152,6 +159,10 @@ class Detector:
         inputs = [each.input_HW3 for each in alike if each.input_HW3 is not None]
         if not inputs:
             return [self._record(each, None) for each in alike]
+        if size := self._fixed_size():
+            if len(alike) > 1:
+                return [record for each in alike for record in self._answer([each], options)]
+            inputs = [padded(inputs[0], *size)]
         begin = time.perf_counter()
         try:
             outputs = self.session.run(inputs[0][None] if len(inputs) == 1 else np.stack(inputs))
@@ -199,16 +210,36 @@ class Detector:
 
 
 def load_detector(model_path: str | Path, *, provider: str = "auto", threads: int | None = None) -> Detector:
-    """Reads a model file once, verifies these bytes, and loads these very bytes.
+    """Reads a model file once, verifies these bytes, loads these very bytes, and sees that they answer as they must.
 
     `provider` is auto, cpu, cuda, tensorrt, openvino or coreml; `threads` None leaves onnxruntime the choice.
 
     Raises:
-        ModelFileError: missing, damaged, tampered with, of another format, or not loadable.
-        DeviceError: the provider is not there.
+        ModelFileError: missing, damaged, tampered with, of another format, not loadable, or its self-test fails.
+        DeviceError: the provider is not there, or the self-test fails on it.
     """
     sealed = read_sealed(Path(model_path))
-    return Detector(open_session(sealed, provider=provider, threads=threads), sealed.sha256, sealed.path)
+    session = open_session(sealed, provider=provider, threads=threads)
+    _must_know_its_answer(session, sealed.path)
+    return Detector(session, sealed.sha256, sealed.path)
+
+
+def _must_know_its_answer(session: Session, path: Path) -> None:
+    try:
+        distance = session.distance()
+    except MlcycleError:
+        raise
+    except Exception as problem:  # onnxruntime has a dozen classes
+        why = f"fails with {' '.join(str(problem).split())[:200]}"
+    else:
+        if distance is None or session.tolerance is None or distance.within(session.tolerance):
+            return
+        allowed = f"{session.tolerance.pixels:g} px and {session.tolerance.score:g}"
+        why = f"is {distance} away from the known answer, more than {allowed}"
+    sentence = f"the self-test of {path} {why}, on the provider {session.provider}"
+    if session.provider == "cpu":
+        raise ModelFileError(sentence, "fetch the file again, or install another onnxruntime")
+    raise DeviceError(sentence, f"ask for --provider cpu; to compare all: mlcycle selftest {path}")
 
 
 def select(outputs: Faces, threshold: float, frame: letterbox.Frame) -> Faces:

@@ -19,11 +19,13 @@ class Frame:
     input_height: int
 
 
-def shrink(image: Image.Image, long_side: int, size: tuple[int, int] | None = None) -> tuple[np.ndarray, Frame]:
+def shrink(
+    image: Image.Image, long_side: int | tuple[int, int], size: tuple[int, int] | None = None
+) -> tuple[np.ndarray, Frame]:
     """Makes an upright RGB picture so small that its long side is `long_side` pixels; never larger; 0 keeps its size.
 
-    `size` is the photograph's own width and height, if it was decoded at a reduced scale: what comes out has the size
-    that it would have had otherwise.
+    Where `long_side` is a width and a height, it becomes so small that it fits inside. `size` is the photograph's own
+    width and height, if it was decoded at a reduced scale: what comes out has the size it would have had otherwise.
 
     The filter is an antialiased triangle: Pillow's BILINEAR, whose support grows with the reduction, over all pixels
     at once (`reducing_gap` gives other pixels).
@@ -31,7 +33,10 @@ def shrink(image: Image.Image, long_side: int, size: tuple[int, int] | None = No
     Returns input_HW3 (uint8 RGB) and the frame to come back by.
     """
     width, height = size or image.size
-    scale = min(1.0, long_side / max(width, height)) if long_side else 1.0
+    if isinstance(long_side, tuple):
+        scale = min(1.0, long_side[0] / width, long_side[1] / height)
+    else:
+        scale = min(1.0, long_side / max(width, height)) if long_side else 1.0
     size = (max(1, math.floor(width * scale + 0.5)), max(1, math.floor(height * scale + 0.5)))
     if size != image.size:
         image = image.resize(size, Image.Resampling.BILINEAR)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnxruntime
 
-from mlcycle.artifact.contract import CONTRACT_KEY, INPUT, Contract, Resize, from_json
+from mlcycle.artifact import self_test as known
+from mlcycle.artifact.admission import ORT_FORMAT, admit
+from mlcycle.artifact.contract import CONTRACT_KEY, INPUT, RULES, Contract, Resize, from_json
 from mlcycle.artifact.seal import SealedBytes
 from mlcycle.errors import DeviceError, ModelFileError
 
@@ -32,11 +34,13 @@ class Session:
     Attributes:
         contract: what the file says of itself.
         provider: the short name of the provider that really runs it, e.g. "cpu".
+        self_test: the known answer that the file carries; None if it was frozen before files had one.
     """
 
     contract: Contract
     provider: str
     runtime: onnxruntime.InferenceSession
+    self_test: known.SelfTest | None = None
 
     def run(self, images_BHW3: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Runs the graph on uint8 RGB pictures.
@@ -48,21 +52,50 @@ class Session:
         boxes_BN4, scores_BN, *rest = self.runtime.run(list(names), {INPUT: images_BHW3})
         return boxes_BN4, scores_BN, rest[0] if rest else None
 
+    def distance(self) -> known.Distance | None:
+        """Runs the self-test and returns how far the answer is from the known one; None without a self-test."""
+        if self.self_test is None:
+            return None
+        picture_HW3, size = self.self_test.picture(), self.contract.input_size
+        if size is not None:
+            picture_HW3 = padded(picture_HW3, size.width, size.height)
+        boxes_1N4, scores_1N, landmarks_1N52 = self.run(picture_HW3[None])
+        return self.self_test.distance(
+            boxes_1N4[0], scores_1N[0], None if landmarks_1N52 is None else landmarks_1N52[0]
+        )
+
+    @property
+    def tolerance(self) -> known.Tolerance | None:
+        """How far the answer to the self-test may be from the known one on this provider."""
+        if self.self_test is None:
+            return None
+        return self.self_test.tolerance if self.provider == "cpu" else self.self_test.loose_tolerance
+
+
+def padded(picture_HW3: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Lays a picture into the top left of a black one of a given size."""
+    canvas_HW3 = np.zeros((height, width, 3), np.uint8)
+    canvas_HW3[: picture_HW3.shape[0], : picture_HW3.shape[1]] = picture_HW3
+    return canvas_HW3
+
 
 def open_session(sealed: SealedBytes, *, provider: str = "auto", threads: int | None = None) -> Session:
     """Gives the verified bytes, and these only, to onnxruntime, and checks that the graph is what the contract says.
 
     Raises:
         DeviceError: the provider is not installed, or onnxruntime quietly took another one.
-        ModelFileError: onnxruntime cannot load it, or the graph breaks its contract.
+        ModelFileError: the file holds what it must not have, onnxruntime cannot load it, or the graph breaks its
+            contract.
     """
+    if sealed.data[4:8] != ORT_FORMAT:
+        admit(sealed)
     options = _options(threads)
     for name in _candidates(provider):
         runtime = _load(sealed, options, name, asked=provider != "auto")
         if runtime is not None:
             contract = _contract(runtime, sealed)
             _check_graph(runtime, contract, sealed)
-            return Session(contract, name, runtime)
+            return Session(contract, name, runtime, _self_test(runtime))
     raise DeviceError("no provider of onnxruntime runs the model", "install onnxruntime again")
 
 
@@ -122,14 +155,20 @@ def _contract(runtime: onnxruntime.InferenceSession, sealed: SealedBytes) -> Con
     return from_json(text)
 
 
+def _self_test(runtime: onnxruntime.InferenceSession) -> known.SelfTest | None:
+    text = runtime.get_modelmeta().custom_metadata_map.get(known.SELF_TEST_KEY)
+    return None if text is None else known.from_json(text)
+
+
 def _check_graph(runtime: onnxruntime.InferenceSession, contract: Contract, sealed: SealedBytes) -> None:
     outputs = tuple(each.name for each in runtime.get_outputs())
     inputs = [(each.name, each.type, each.shape[-1]) for each in runtime.get_inputs()]
     if outputs != contract.outputs or inputs != [(INPUT, "tensor(uint8)", 3)]:
         raise ModelFileError(f"the graph of {sealed.path} is not what its contract says", "freeze the model again")
-    known = Resize(long_side=contract.resize.long_side)
+    rule = replace(Resize(contract.resize.long_side), rule=contract.resize.rule)
+    is_known = contract.resize == rule and RULES.get(rule.rule) == (contract.input_size is not None)
     ways = (contract.colour, contract.layout, contract.dtype, contract.orientation, contract.box_order)
-    if contract.resize != known or ways != ("RGB", "NHWC", "uint8", "upright", "x1 y1 x2 y2"):
+    if not is_known or ways != ("RGB", "NHWC", "uint8", "upright", "x1 y1 x2 y2"):
         raise ModelFileError(
             f"{sealed.path} asks for a way of preparing photographs that this mlcycle does not know",
             "install a newer mlcycle",

@@ -11,12 +11,14 @@ from typing import Any
 
 from mlcycle.artifact.contract import LANDMARKS, Contract, Resize, Selection
 from mlcycle.artifact.seal import must_be_free, write_sealed
+from mlcycle.artifact.self_test import HEIGHT, WIDTH, SelfTest, known_answer, picture
 from mlcycle.errors import DataError
 from mlcycle.training.checkpoint import Progress
 from mlcycle.training.graph import build_model
+from mlcycle.training.network import FaceNetwork
 from mlcycle.training.recipe import Recipe
 from mlcycle.training.run_folder import BEST, ENVIRONMENT, RECIPE, RunFolder
-from mlcycle.training.trace import load_trained
+from mlcycle.training.trace import answer, load_trained
 
 # What of a run's environment travels in the file: nothing that names a machine or a day, so that freezing the same run
 # with the same versions gives the same bytes anywhere.
@@ -50,7 +52,8 @@ def freeze(run: Path, target: Path | None, gate: Callable[[Path, Path], Any]) ->
         # The run may still be training: what is frozen and what it is compared with must be the same weights.
         still = _copy(run, Path(scratch) / "run")
         recipe, network, progress = load_trained(still)
-        data = build_model(network, make_contract(recipe, progress, RunFolder(still).environment()))
+        contract = make_contract(recipe, progress, RunFolder(still).environment())
+        data = build_model(network, contract, what_it_knows(recipe, network))
         candidate = Path(scratch) / "candidate.onnx"
         digest = write_sealed(data, candidate)
         path = target or Path("models") / f"{recipe.name}-{digest[:12]}.onnx"
@@ -94,6 +97,12 @@ def make_contract(recipe: Recipe, progress: Progress, environment: dict[str, Any
             "versions": {name: environment.get("packages", {}).get(name) for name in PACKAGES_TOLD},
         },
     )
+
+
+def what_it_knows(recipe: Recipe, network: FaceNetwork) -> SelfTest:
+    """Returns the self-test: what training's own arithmetic finds in a drawing of faces."""
+    boxes, scores, landmarks = answer(network, recipe, picture(HEIGHT, WIDTH, 0))
+    return known_answer(boxes.numpy(), scores.numpy(), landmarks.numpy() if recipe.model.landmarks else None)
 
 
 def _without_places(recipe: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from mlcycle.artifact.contract import Contract
 from mlcycle.artifact.packing import pack
+from mlcycle.artifact.self_test import SelfTest
 
 if TYPE_CHECKING:
     from mlcycle.training.network import FaceNetwork
@@ -164,8 +165,8 @@ class _Raw(nn.Module):
         return tuple(self.network.answers(rows_B1HW))
 
 
-def build_model(network: FaceNetwork, contract: Contract) -> bytes:
-    """Makes the bytes of a sealed model file; the same network and contract give the same bytes.
+def build_model(network: FaceNetwork, contract: Contract, self_test: SelfTest | None = None) -> bytes:
+    """Makes the bytes of a sealed model file; the same network, contract and known answer give the same bytes.
 
     Args:
         network: trained; it is left as it is, a copy is fused and exported.
@@ -177,7 +178,7 @@ def build_model(network: FaceNetwork, contract: Contract) -> bytes:
     whole = _joined(_part(PRELUDE), _export(_Raw(fused), answers), ["rows"])
     whole = _joined(whole, _part(postlude_text(contract, network.strides)), [*answers, "padded_size", "size"])
     onnx.checker.check_model(whole, full_check=True)
-    return pack(whole, contract)
+    return pack(whole, contract, self_test)
 
 
 def postlude_text(contract: Contract, strides: tuple[int, ...]) -> str:
@@ -263,7 +264,9 @@ def _part(text: str) -> onnx.ModelProto:
 
 def _joined(first: onnx.ModelProto, second: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
     """Hands outputs of the first graph to the second, which calls them by the same names."""
-    return compose.merge_models(first, second, io_map=[(name, name) for name in names], name="face-detector")
+    whole = compose.merge_models(first, second, io_map=[(name, name) for name in names], name="face-detector")
+    del whole.opset_import[1:]  # each part brought the same one
+    return whole
 
 
 def _number(value: float) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from mlcycle.errors import MlcycleError
@@ -42,6 +43,20 @@ def load_trained(run: Path) -> tuple[Recipe, FaceNetwork, checkpoint.Progress]:
 
 
 @torch.no_grad()
+def answer(network: FaceNetwork, recipe: Recipe, picture_HW3: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns what the network finds in a picture (uint8 RGB) down to the score floor, best first.
+
+    boxes_N4 (x1 y1 x2 y2, in pixels of the picture), scores_N, landmarks_N52 (x y; without rows where it has none).
+    """
+    rule, (height, width) = recipe.inference, picture_HW3.shape[:2]
+    pixels = torch.from_numpy(picture_HW3.copy()).permute(2, 0, 1).unsqueeze(0).float()
+    logits, boxes, landmarks = network(functional.pad(pixels, (0, -width % 32, 0, -height % 32)))
+    return select(
+        logits[0], boxes[0], landmarks[0],
+        size=(width, height), rule=(rule.score_floor, rule.iou_threshold, rule.max_faces),
+    )  # fmt: skip
+
+
 def trace(network: FaceNetwork, recipe: Recipe, photo: Path) -> dict[str, np.ndarray]:
     """Returns what the training pipeline has after each stage, under the names that mlcycle.parity compares."""
     rule = recipe.inference
@@ -52,12 +67,7 @@ def trace(network: FaceNetwork, recipe: Recipe, photo: Path) -> dict[str, np.nda
         return {"error": np.array(str(problem))}
     resized = fit_long_side(upright, rule.long_side)
     height, width = resized.shape[:2]
-    pixels = torch.from_numpy(resized.copy()).permute(2, 0, 1).unsqueeze(0).float()
-    logits, boxes, landmarks = network(functional.pad(pixels, (0, -width % 32, 0, -height % 32)))
-    boxes, scores, landmarks = select(
-        logits[0], boxes[0], landmarks[0],
-        size=(width, height), rule=(rule.score_floor, rule.iou_threshold, rule.max_faces),
-    )  # fmt: skip
+    boxes, scores, landmarks = answer(network, recipe, resized)
     kept = scores >= rule.threshold
     scale = torch.tensor((upright.width / width, upright.height / height))
     return {

@@ -131,10 +131,10 @@ def test_a_file_that_fails_the_gate_is_not_written(
 
     honest = freeze.build_model
 
-    def with_other_weights(network: torch.nn.Module, contract: object) -> bytes:
+    def with_other_weights(network: torch.nn.Module, contract: object, self_test: object) -> bytes:
         with torch.no_grad():
             network.answer.bias += 0.01
-        return honest(network, contract)
+        return honest(network, contract)  # nor would the self-test find what is wrong: there is none
 
     monkeypatch.setattr(freeze, "build_model", with_other_weights)
     outcome = mlcycle("freeze", finished_run, "-o", tmp_path / "models" / "bad.onnx")

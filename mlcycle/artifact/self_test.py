@@ -1,0 +1,255 @@
+"""A known answer that travels in the model file: a picture that everybody can draw, and what must be found in it.
+
+The picture is a drawing of faces, by a formula of whole numbers alone, so that it has the same pixels on every machine
+and in every language. What must be found was said by the network when it was frozen, in training's own arithmetic; a
+variant is held to the same, within what its precision may lose. docs/model-file.md is the norm of both.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from mlcycle.errors import GateError, ModelFileError
+
+SELF_TEST_KEY = "mlcycle.self_test"
+FORMULA = "drawn-faces-1"
+HEIGHT, WIDTH = 192, 192
+# Rows that are scored less than half as high as the best one are left out: what becomes of them may be luck.
+LEAST_SHARE, MOST_ROWS = 0.5, 16
+# A row is the one that is meant if it overlaps so much.
+LEAST_OVERLAP = 0.5
+CELL = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How far an answer may be from the known one: `pixels` of the picture, and `score` between 0 and 1."""
+
+    pixels: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Distance:
+    """How far an answer is from the known one, at the row that is farthest; infinite pixels where a box is none."""
+
+    pixels: float
+    score: float
+
+    def within(self, tolerance: Tolerance) -> bool:
+        """Tells whether the answer will do; what is not a number will not."""
+        return self.pixels <= tolerance.pixels and self.score <= tolerance.score
+
+    def __str__(self) -> str:
+        return f"{self.pixels:.2g} px and {self.score:.2g} in score"
+
+
+# Of one file on several processors and with all optimisations on and off, answers were at most 0.00003 px and 0.0000002
+# apart. Products that are rounded to 11 bits, as in TF32, are a thousandth apart each.
+EXACT, LOOSE = Tolerance(0.01, 0.0001), Tolerance(0.25, 0.005)
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """A known answer.
+
+    Attributes:
+        height, width, seed: of the picture; see `picture`.
+        boxes: x1 y1 x2 y2 in pixels of the picture, best first.
+        scores: of the boxes.
+        landmarks: x y of each point of each box; empty from a model without landmarks.
+        tolerance: how far this file's answer may be from it.
+        loose_tolerance: the same where a provider may compute in fewer bits than the file says, as graphics
+            processors do that round to 19 bits.
+    """
+
+    boxes: tuple[tuple[float, ...], ...]
+    scores: tuple[float, ...]
+    landmarks: tuple[tuple[tuple[float, ...], ...], ...]
+    tolerance: Tolerance
+    loose_tolerance: Tolerance
+    height: int = HEIGHT
+    width: int = WIDTH
+    seed: int = 0
+    formula: str = FORMULA
+
+    def to_json(self) -> str:
+        """Returns the canonical text: sorted keys, no spaces, ASCII."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+    def picture(self) -> np.ndarray:
+        """Returns the picture_HW3, uint8 RGB."""
+        return picture(self.height, self.width, self.seed)
+
+    def distance(self, boxes_N4: np.ndarray, scores_N: np.ndarray, landmarks_N52: np.ndarray | None) -> Distance:
+        """Compares an answer about the picture with the known one.
+
+        Each known row is held against the row that overlaps it most; one that overlaps none by a half, and one that is
+        scored higher than the last known row and is none of them, count as wrong by their whole score.
+        """
+        known_K4, known_K = np.array(self.boxes).reshape(-1, 4), np.array(self.scores)
+        rows_KN = _overlaps(known_K4, boxes_N4)
+        pixels, score, meant = 0.0, 0.0, set()
+        for number, row_N in enumerate(rows_KN):
+            place = int(row_N.argmax()) if len(row_N) else -1
+            if place < 0 or not row_N[place] >= LEAST_OVERLAP:
+                pixels, score = float("inf"), _most(score, known_K[number])
+                continue
+            meant.add(place)
+            score = _most(score, abs(known_K[number] - scores_N[place]))
+            pixels = _most(pixels, np.abs(known_K4[number] - boxes_N4[place]).max())
+            if self.landmarks and landmarks_N52 is not None:
+                apart_52 = np.abs(np.array(self.landmarks[number]) - landmarks_N52[place])
+                pixels = _most(pixels, apart_52.max())
+        last = known_K.min() if len(known_K) else 0.0
+        for place, other in enumerate(scores_N):
+            if place not in meant and other > last:
+                score = _most(score, other - last)
+        return Distance(pixels, score)
+
+
+def known_answer(boxes_N4: np.ndarray, scores_N: np.ndarray, landmarks_N52: np.ndarray | None) -> SelfTest:
+    """Makes a known answer of what was said about `picture(HEIGHT, WIDTH, 0)`, best first, in 32 bits."""
+    count = int((scores_N[:MOST_ROWS] > LEAST_SHARE * scores_N[:1]).sum())
+    points = () if landmarks_N52 is None else _rounded(landmarks_N52[:count])
+    return SelfTest(_rounded(boxes_N4[:count]), _rounded(scores_N[:count], 6), points, EXACT, LOOSE)
+
+
+def tolerance_of(distance: Distance, most: Tolerance) -> Tolerance:
+    """Returns the tolerance of a variant that was measured at a distance: twice that, within reason.
+
+    Raises:
+        GateError: the distance is more than `most` allows, so that it is no variant of the same model.
+    """
+    if not distance.within(most):
+        raise GateError(
+            f"the variant gives another answer to the model's self-test: {distance} apart; at most {most.pixels:g} px"
+            f" and {most.score:g} are allowed",
+            "calibrate on photographs such as the model will see; nothing was written",
+        )
+    return Tolerance(_up(max(2 * distance.pixels, LOOSE.pixels)), _up(max(2 * distance.score, LOOSE.score)))
+
+
+def from_json(text: str) -> SelfTest:
+    """Reads a known answer.
+
+    Raises:
+        ModelFileError: the text is none, or asks for a picture that this version cannot draw.
+    """
+    try:
+        raw: dict[str, Any] = json.loads(text)
+        if raw["formula"] != FORMULA:
+            raise ModelFileError("the model file's self-test asks for an unknown picture", "install a newer mlcycle")
+        test = SelfTest(
+            boxes=tuple(tuple(map(float, box)) for box in raw["boxes"]),
+            scores=tuple(map(float, raw["scores"])),
+            landmarks=tuple(tuple(tuple(map(float, point)) for point in points) for points in raw["landmarks"]),
+            tolerance=_tolerance(raw["tolerance"]),
+            loose_tolerance=_tolerance(raw["loose_tolerance"]),
+            height=int(raw["height"]),
+            width=int(raw["width"]),
+            seed=int(raw["seed"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ModelFileError("the model file's self-test cannot be read", "freeze the model again") from None
+    rows = {len(test.boxes), len(test.scores), len(test.landmarks) or len(test.boxes)}
+    if len(rows) > 1 or not (0 < test.height <= 1024 and 0 < test.width <= 1024):
+        raise ModelFileError("the model file's self-test does not fit together", "freeze the model again")
+    return test
+
+
+def _tolerance(raw: dict[str, Any]) -> Tolerance:
+    return Tolerance(float(raw["pixels"]), float(raw["score"]))
+
+
+def _up(value: float) -> float:
+    """Rounds up to two digits, for people, and so that the last bits of a measurement do not reach the file."""
+    step = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return round(math.ceil(value / step - 1e-9) * step, 6)
+
+
+def picture(height: int, width: int, seed: int) -> np.ndarray:
+    """Draws faces on a ground of noise: one in each cell of 48 pixels, but in the first four a large one together.
+
+    Whole numbers throughout; divisions of negative numbers round down.
+
+    Returns picture_HW3, uint8 RGB.
+    """
+    y_H1, x_1W = np.arange(height)[:, None], np.arange(width)[None, :]
+    blocks_HW, grain_HW = _hash(x_1W // 16, y_H1 // 16, seed), _hash(x_1W, y_H1, seed + 1)
+    grain_HW = grain_HW >> 8 & 31
+    canvas_HW3 = np.stack([40 + (blocks_HW >> 8 * channel & 127) + grain_HW for channel in range(3)], axis=2)
+    rows, columns = height // CELL, width // CELL
+    faces_RC = _hash(np.arange(columns)[None, :], np.arange(rows)[:, None], seed + 2)
+    has_large = rows >= 2 and columns >= 2
+    for row in range(rows):
+        for column in range(columns):
+            if not (has_large and row < 2 and column < 2):
+                face = int(faces_RC[row, column])
+                middle = (column * CELL + 20 + (face >> 4 & 7), row * CELL + 20 + (face >> 7 & 7))
+                _draw_face(canvas_HW3, middle, 10 + (face & 15) // 2, face >> 10 & 63)
+    if has_large:
+        _draw_face(canvas_HW3, (CELL, CELL), 36, int(faces_RC[0, 0]) >> 10 & 63)
+    return np.clip(canvas_HW3, 0, 255).astype(np.uint8)
+
+
+def _draw_face(canvas_HW3: np.ndarray, middle: tuple[int, int], radius: int, tone: int) -> None:
+    """Draws hair, a head that is darker towards its rim and its right, brows, eyes, nose and mouth.
+
+    All are ellipses, with middles and half-axes in sixteenths of the radius.
+    """
+    (x, y), reach = middle, radius * 5 // 4
+    top, left = max(0, y - reach), max(0, x - reach)
+    part_HW3 = canvas_HW3[top : y + reach + 1, left : x + reach + 1]
+    down_H1 = np.arange(top, top + part_HW3.shape[0])[:, None] - y
+    across_1W = np.arange(left, left + part_HW3.shape[1])[None, :] - x
+
+    def ellipse(x: int, y: int, a: int, b: int) -> np.ndarray:
+        u_1W, v_H1 = 16 * across_1W - x * radius, 16 * down_H1 - y * radius
+        return u_1W * u_1W * (b * b) + v_H1 * v_H1 * (a * a) <= (a * b * radius) ** 2
+
+    rim_HW = (16 * across_1W * across_1W + 9 * down_H1 * down_H1) * 40 // (9 * radius * radius)
+    skin_HW3 = np.array((225, 180, 150)) - tone - (rim_HW + across_1W * 16 // radius)[..., None]
+    head_HW = ellipse(0, 2, 12, 14)
+    part_HW3[ellipse(0, -3, 14, 16)] = (60, 45, 35)
+    part_HW3[head_HW] = skin_HW3[head_HW]
+    for side in (-5, 5):
+        part_HW3[ellipse(side, -4, 3, 1)] = (70, 50, 40)
+        part_HW3[ellipse(side, -1, 2, 2)] = (30, 25, 25)
+    part_HW3[ellipse(0, 4, 2, 1)] = (150 - tone // 2, 100 - tone // 2, 90 - tone // 2)
+    part_HW3[ellipse(0, 9, 5, 1)] = (150, 60, 60)
+
+
+def _hash(x: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
+    """Returns numbers of 32 bits that look like chance, one for each pair; all arithmetic is modulo 2 to the 32."""
+    start = np.uint32(seed * 2246822519 & 0xFFFFFFFF)
+    mixed = x.astype(np.uint32) * np.uint32(374761393) + y.astype(np.uint32) * np.uint32(668265263) + start
+    mixed = (mixed ^ mixed >> np.uint32(13)) * np.uint32(1274126177)
+    return (mixed ^ mixed >> np.uint32(16)).astype(np.int64)
+
+
+def _most(one: float, other: float) -> float:
+    """The larger of two; what is not a number is larger than all."""
+    return float(one) if one >= other else float("inf") if np.isnan(other) else float(other)
+
+
+def _overlaps(one_K4: np.ndarray, other_N4: np.ndarray) -> np.ndarray:
+    """Intersection over union of each box of one with each of the other."""
+    both_KN2 = np.minimum(one_K4[:, None, 2:], other_N4[None, :, 2:]) - np.maximum(
+        one_K4[:, None, :2], other_N4[None, :, :2]
+    )
+    shared_KN = np.clip(both_KN2, 0, None).prod(axis=2)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (one_K4, other_N4)]
+    return shared_KN / np.maximum(areas[0][:, None] + areas[1][None, :] - shared_KN, 1e-9)
+
+
+def _rounded(values: np.ndarray, digits: int = 4) -> Any:
+    def as_tuples(nested: Any) -> Any:
+        return tuple(as_tuples(each) for each in nested) if isinstance(nested, list) else round(nested, digits)
+
+    return as_tuples(values.astype(float).tolist())

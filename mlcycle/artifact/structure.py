@@ -1,0 +1,228 @@
+"""What a model file is made of, read from its bytes without onnx and before any runtime sees them.
+
+An ONNX file is one message of protocol buffers. Its parts here are called sections: the weights, the graph around them,
+and each entry of the metadata. Field numbers are those of onnx.proto (https://github.com/onnx/onnx).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+
+from mlcycle.artifact.contract import CONTRACT_KEY, SECTIONS_KEY
+from mlcycle.artifact.protobuf import BrokenMessageError, Field, fields
+
+# Fields of ModelProto, GraphProto, NodeProto, AttributeProto, TensorProto, OperatorSetIdProto, StringStringEntryProto.
+_MODEL_IR_VERSION, _MODEL_GRAPH, _MODEL_OPSET, _MODEL_METADATA = 1, 7, 8, 14
+_MODEL_TRAINING, _MODEL_FUNCTION = 20, 25
+_GRAPH_NODE, _GRAPH_WEIGHTS, _GRAPH_SPARSE_WEIGHTS = 1, 5, 15
+_NODE_OUTPUT, _NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN = 2, 4, 5, 7
+_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS, _ATTRIBUTE_SPARSE = 5, 10, (6, 11), (22, 23)
+_TENSOR_DIMENSION, _TENSOR_TYPE, _TENSOR_NAME, _TENSOR_RAW = 1, 2, 8, 9
+_TENSOR_EXTERNAL, _TENSOR_LOCATION = 13, 14
+_OPSET_DOMAIN, _OPSET_VERSION = 1, 2
+_ENTRY_KEY, _ENTRY_VALUE = 1, 2
+
+# Entries of the metadata that are sections, as they are called in an error; a damaged digest has few wrong letters.
+_NAMES = {CONTRACT_KEY: "contract", "mlcycle.self_test": "self-test"}
+_LETTERS_OF_DAMAGE = 8
+
+# What TensorProto calls its types, as numpy calls them; eight and sixteen bits have more forms than numpy.
+TYPES = {
+    1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool",
+    10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 16: "bfloat16",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """Weights: the shape, the type as numpy names it ("?" if it has no name for it), and where the raw values lie."""
+
+    shape: tuple[int, ...]
+    type: str
+    begin: int
+    end: int
+
+    @property
+    def count(self) -> int:
+        """The number of values."""
+        count = 1
+        for side in self.shape:
+            count *= side
+        return count
+
+
+@dataclass(slots=True)
+class Structure:
+    """What was found in a model file.
+
+    Attributes:
+        ir_version: ONNX's own version of the file format.
+        opsets: domain → version of the operators; the default domain is "".
+        operators: (domain, operator) → how often it is used.
+        tensors: name → weights, of the initializers.
+        metadata: key → text.
+        sections: digest (sha256, hex) of the "weights" and of the "graph", which is all that is neither weights nor
+            metadata.
+        oddities: what a model file must not have, in words; empty if it is as it should be.
+    """
+
+    ir_version: int = 0
+    opsets: dict[str, int] = field(default_factory=dict)
+    operators: Counter[tuple[str, str]] = field(default_factory=Counter)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+    sections: dict[str, str] = field(default_factory=dict)
+    oddities: list[str] = field(default_factory=list)
+
+
+def structure_of(data: bytes) -> Structure:
+    """Reads a model file's bytes; only what is named here is looked at, nothing is computed or allocated for it.
+
+    Raises:
+        BrokenMessageError: they are no message of protocol buffers, or one of other fields than ONNX has.
+    """
+    return _Reader(data).read()
+
+
+def section_digests(data: bytes) -> dict[str, str]:
+    """Returns the digests of the sections of a model file, by their names for people: what pack writes down.
+
+    Raises:
+        BrokenMessageError: the bytes are no model.
+    """
+    found = structure_of(data)
+    texts = {_NAMES[key]: value for key, value in found.metadata.items() if key in _NAMES}
+    return found.sections | {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
+
+
+def what_is_damaged(data: bytes) -> str:
+    """Says for people which section of a damaged model file differs from what was written down when it was sealed."""
+    try:
+        now = section_digests(data)
+        written = json.loads(structure_of(data).metadata[SECTIONS_KEY])
+        if set(written) != set(now):
+            return "its metadata differ"
+    except (BrokenMessageError, IndexError):
+        return "its structure cannot be read"
+    except (KeyError, ValueError, TypeError):
+        return "its bytes do not match its seal"
+    # A digest that is itself damaged is off by a letter; of something else it is off nearly everywhere.
+    differ = {name: sum(a != b for a, b in zip(now[name], str(written[name]), strict=False)) for name in now}
+    if worst := sorted(name for name, letters in differ.items() if letters > _LETTERS_OF_DAMAGE):
+        return f"what differs is its {' and its '.join(worst)}"
+    return "what differs is its list of digests" if any(differ.values()) else "what differs is its seal"
+
+
+class _Reader:
+    """Walks once through the bytes and notes what it meets in `found`."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.found = Structure()
+        self.weights, self.graph = hashlib.sha256(), hashlib.sha256()
+
+    def read(self) -> Structure:
+        for each in fields(self.data, 0, len(self.data)):
+            if each.number == _MODEL_GRAPH:
+                self._read_graph(each)
+            elif each.number == _MODEL_METADATA:
+                key, value = self._texts(each, _ENTRY_KEY, _ENTRY_VALUE)
+                self.found.metadata[key] = value
+            else:
+                self._read_beside(each)
+                self.graph.update(self.data[each.begin : each.end])
+        self.found.sections = {"weights": self.weights.hexdigest(), "graph": self.graph.hexdigest()}
+        return self.found
+
+    def _read_beside(self, each: Field) -> None:
+        if each.number == _MODEL_IR_VERSION:
+            self.found.ir_version = each.value
+        elif each.number == _MODEL_OPSET:
+            (domain,) = self._texts(each, _OPSET_DOMAIN)
+            version = next((part.value for part in self._inside(each) if part.number == _OPSET_VERSION), 0)
+            self.found.opsets[_plain(domain)] = version
+        elif each.number in (_MODEL_TRAINING, _MODEL_FUNCTION):
+            self.found.oddities.append("functions or training steps of its own")
+
+    def _read_graph(self, graph: Field) -> None:
+        for each in self._inside(graph):
+            if each.number == _GRAPH_WEIGHTS:
+                name, tensor = self._tensor(each)
+                self.found.tensors[name] = tensor
+                self.weights.update(self.data[each.begin : each.end])
+                continue
+            if each.number == _GRAPH_NODE:
+                self._read_node(each)
+            elif each.number == _GRAPH_SPARSE_WEIGHTS:
+                self.found.oddities.append("sparse weights")
+            self.graph.update(self.data[each.begin : each.end])
+
+    def _read_node(self, node: Field) -> None:
+        operator = domain = ""
+        for each in self._inside(node):
+            if each.number == _NODE_OPERATOR:
+                operator = self._text(each)
+            elif each.number == _NODE_DOMAIN:
+                domain = _plain(self._text(each))
+            elif each.number == _NODE_ATTRIBUTE:
+                self._read_attribute(each)
+        self.found.operators[domain, operator] += 1
+
+    def _read_attribute(self, attribute: Field) -> None:
+        for each in self._inside(attribute):
+            if each.number in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
+                self._tensor(each)
+            elif each.number in _ATTRIBUTE_GRAPHS:
+                self.found.oddities.append("a graph inside the graph")
+            elif each.number in _ATTRIBUTE_SPARSE:
+                self.found.oddities.append("sparse weights")
+
+    def _tensor(self, tensor: Field) -> tuple[str, Tensor]:
+        name, type_name, shape, raw = "", "?", [], (0, 0)
+        for each in self._inside(tensor):
+            if each.number == _TENSOR_DIMENSION:
+                shape += self._numbers(each)
+            elif each.number == _TENSOR_TYPE:
+                type_name = TYPES.get(each.value, "?")
+            elif each.number == _TENSOR_NAME:
+                name = self._text(each)
+            elif each.number == _TENSOR_RAW:
+                raw = (each.value, each.end)
+            elif each.number == _TENSOR_EXTERNAL or (each.number == _TENSOR_LOCATION and each.value):
+                self.found.oddities.append("weights in another file (external data)")
+        return name, Tensor(tuple(shape), type_name, *raw)
+
+    def _numbers(self, each: Field) -> list[int]:
+        """Returns a repeated number's values, whether each has a field of its own or all are packed into one."""
+        first = self.data[each.begin] & 7
+        if first == 0:
+            return [each.value]
+        numbers, place = [], each.value
+        while place < each.end:
+            length = next((n for n in range(1, 11) if self.data[place + n - 1] < 0x80), 10)
+            numbers.append(sum((byte & 0x7F) << 7 * n for n, byte in enumerate(self.data[place : place + length])))
+            place += length
+        return numbers
+
+    def _inside(self, each: Field) -> list[Field]:
+        if self.data[each.begin] & 7 != 2:
+            raise BrokenMessageError("a number where a message should be")
+        return list(fields(self.data, each.value, each.end))
+
+    def _texts(self, message: Field, *numbers: int) -> list[str]:
+        texts = dict.fromkeys(numbers, "")
+        for each in self._inside(message):
+            if each.number in texts:
+                texts[each.number] = self._text(each)
+        return list(texts.values())
+
+    def _text(self, each: Field) -> str:
+        return self.data[each.value : each.end].decode("utf-8", "replace")
+
+
+def _plain(domain: str) -> str:
+    """The default domain has two names."""
+    return "" if domain == "ai.onnx" else domain
