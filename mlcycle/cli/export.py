@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,35 +15,39 @@ from mlcycle.errors import UsageError
 
 if TYPE_CHECKING:
     from mlcycle.exporting.export import Exported
+    from mlcycle.exporting.precision_drop import Labelled
     from mlcycle.score import Advance
 
 
-class Precision(StrEnum):
-    float16 = "float16"
-    int8 = "int8"
-
-
-def export(
+def export(  # noqa: PLR0913 (an option of a command is a parameter)
     file: Annotated[Path, typer.Argument(help="The model file that `mlcycle freeze` wrote.", show_default=False)],
     *,
+    precision: Annotated[
+        Literal["float16", "bfloat16", "int8"] | None, typer.Option(help="What to compute in.", show_default=False)
+    ] = None,
+    input_size: Annotated[
+        str,
+        typer.Option(metavar="WxH", help="The one size of input to take, in pixels: 640x480.", show_default=False),
+    ] = "",
+    opset: Annotated[
+        int | None, typer.Option(help="Version of ONNX's operators, newer than the file's.", show_default=False)
+    ] = None,
     photos: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Option(help="A photograph, or a folder of them, such as the model will see.", show_default=False),
-    ],
-    precision: Annotated[Precision, typer.Option(help="What to compute in.")] = Precision.float16,
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
             "--out",
             "-o",
-            help="The file to write. Default: NAME-PRECISION-DIGEST.onnx beside FILE; for a bundled one in ./models.",
+            help="What to write. Default: NAME-CHANGE-DIGEST.onnx beside FILE; for a bundled one in ./models.",
             show_default=False,
         ),
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="How many of the photographs to use, spread over them.")] = 64,
     data: Annotated[
-        Path | None,
-        typer.Option(help="For int8: a labelled set to measure parent and variant on.", show_default=False),
+        Path | None, typer.Option(help="A labelled set to measure parent and variant on.", show_default=False)
     ] = None,
     split: Annotated[str, typer.Option(help="Its split; without it val, or the only one.", show_default=False)] = "",
     max_drop: Annotated[
@@ -52,45 +56,66 @@ def export(
 ) -> None:
     """Make a variant of a model file for where it must run.
 
-    float16 halves the size, and is faster on GPUs that have half-precision units. It must find the same faces
-    on the photographs: 95 of 100 that parent or variant finds must be found by both, with an IoU of at least 0.5, and
-    their scores must differ by at most 0.02 in the mean.
+    --precision int8 quarters the size, and is two to three times as fast on CPUs that multiply bytes (x86 with VNNI,
+    ARM with dot product); make it on a CPU like the one that will run it. Every other photograph is used to find the
+    range of the network's values. float16 halves the size, and is faster on GPUs that have half-precision units;
+    bfloat16 is for accelerators that know it.
 
-    int8 quarters the size, and is two to three times as fast on CPUs that multiply bytes (x86 with VNNI, ARM with dot
-    product); make it on a CPU like the one that will run it. Every other photograph is used to find the range of the
-    network's values. With --data, AP50 may drop by --max-drop points, over all faces and over those of each height of
-    which at least 300 are labelled. Without, it must find the same faces on the other photographs, as float16
-    must.
+    --input-size fixes the size of the input, for accelerators that compile a graph for one; --opset gives newer
+    operators. Each can be combined with the others.
 
-    The variant is a sealed model file with a contract of its own that names its parent. If it fails its test, it is not
-    written, and the exit code is 5.
+    The variant is a sealed model file with a contract of its own that names its parent. Before it is written it must
+    answer the parent's self-test, and with --data lose no more than --max-drop points of AP50, over all faces and over
+    those of each height of which at least 300 are labelled; without, it must find the same faces on the photographs: 95
+    of 100 that parent or variant finds must be found by both, with an IoU of at least 0.5, and their scores must differ
+    by at most 0.02 in the mean. If it fails, nothing is written, and the exit code is 5. Latency and size of both are
+    shown side by side.
 
     Example:  mlcycle export models/face.onnx --precision int8 --photos photos/
     """
-    if precision is Precision.float16 and data is not None:
-        raise UsageError("--data is for --precision int8", "leave it out: float16 is compared on --photos")
+    size = _size(input_size)
     from mlcycle.cli.gate import files_of
     from mlcycle.score import spread
 
-    files = spread(files_of(photos), count)
+    files = spread(files_of(photos or []), count)
     with extra("export", "mlcycle export"):
-        from mlcycle.exporting import export as conductors
-    if precision is Precision.float16:
-        _tell(conductors.export_float16(file, out, files))
-        return
+        from mlcycle.exporting.export import Change, Evidence
+        from mlcycle.exporting.export import export as export_variant
     with ExitStack() as bar, extra("evaluate", "the official evaluation of WIDER FACE"):
-        from mlcycle.exporting.precision_drop import Labelled
+        evidence = Evidence(files, _labelled(data, split, max_drop, bar) if data else None)
+        change = Change(precision, size, opset)
+        exported = export_variant(file, change, out, evidence)
+    _tell(exported)
 
-        def started(photographs: int) -> Advance:
-            bar.close()  # the parent's, before the variant's begins
-            return bar.enter_context(console.progress("measuring", photographs))
 
-        labelled = Labelled(data, split, max_drop, console.say, started) if data else None
-        _tell(conductors.export_int8(file, out, files, labelled))
+def _size(text: str) -> tuple[int, int] | None:
+    if not text:
+        return None
+    found = re.fullmatch(r"([0-9]{1,5})(?:x([0-9]{1,5}))?", text)
+    if found is None:
+        raise UsageError(f"{text!r} is no size of an input", "write width and height in pixels: --input-size 640x480")
+    return int(found[1]), int(found[2] or found[1])
+
+
+def _labelled(data: Path, split: str, max_drop: float, bar: ExitStack) -> Labelled:
+    from mlcycle.exporting.precision_drop import Labelled
+
+    def started(photographs: int) -> Advance:
+        bar.close()  # the parent's, before the variant's begins
+        return bar.enter_context(console.progress("measuring", photographs))
+
+    return Labelled(data, split, max_drop, console.say, started)
 
 
 def _tell(exported: Exported) -> None:
+    from mlcycle.exporting.side_by_side import table
+
     console.say(f"parent and variant agree: {exported.verdict}")
-    share = exported.size / exported.parent_size
-    console.say(f"exported: {exported.path} ({exported.size / 1e6:.2f} MB, {share:.0%} of its parent, read-only)")
+    if exported.self_test:
+        distance, tolerance = exported.self_test
+        console.say(
+            f"self-test: {distance} apart; {tolerance.pixels:g} px and {tolerance.score:g} are allowed from now on"
+        )
+    console.say(table(exported.latencies, exported.parent_size, exported.size))
+    console.say(f"exported: {exported.path} ({exported.size / 1e6:.2f} MB, read-only)")
     console.data(f"{exported.sha256}  {exported.path}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,22 +55,39 @@ class Agreement:
 def agree(parent: Path, variant: Path, photos: Sequence[Path]) -> Agreement:
     """Runs parent and variant over photo files and compares the faces they find above the balanced threshold.
 
+    Where the variant takes inputs of one size, its parent sees the photographs at the same scale.
+
     Raises:
         GateError: they part, or nothing could be compared.
     """
     detectors = load_detector(parent, provider="cpu"), load_detector(variant, provider="cpu")
     threshold = detectors[0].contract.thresholds["balanced"]
 
-    def ask(detector: Detector) -> Ask:
-        return lambda photo: detector.detect_file(photo, threshold=threshold / 2)
+    def ask_parent(photo: Path) -> Record:
+        return detectors[0].detect_file(photo, threshold=threshold / 2, long_side=_long_side(photo, detectors[1]))
 
-    agreement = compare(ask(detectors[0]), ask(detectors[1]), threshold, photos)
+    def ask_variant(photo: Path) -> Record:
+        return detectors[1].detect_file(photo, threshold=threshold / 2)
+
+    agreement = compare(ask_parent, ask_variant, threshold, photos)
     if not agreement.good:
         raise GateError(
             f"parent and variant part: {agreement}; {LEAST_SHARED:.0%} and {MOST_SCORE_DIFFERENCE:g} are asked for",
             "name more and other photographs by --photos, or measure on labelled ones: --data; nothing was written",
         )
     return agreement
+
+
+def _long_side(photo: Path, variant: Detector) -> int | None:
+    """Returns the long side at which a variant of one input size sees a photograph, for its parent to see the same."""
+    size = variant.contract.input_size
+    if size is None:
+        return None
+    record = variant.detect_file(photo)
+    if record.error:
+        return None
+    scale = min(1.0, size.width / record.width, size.height / record.height)
+    return math.floor(max(record.width, record.height) * scale + 0.5)
 
 
 def compare(one: Ask, other: Ask, threshold: float, photos: Sequence[Path]) -> Agreement:

@@ -1,4 +1,4 @@
-"""The conductors of `mlcycle export`: a sealed file → a variant with a contract of its own. Read them top to bottom."""
+"""The conductor of `mlcycle export`: a sealed file → a variant with a contract of its own. Read it top to bottom."""
 
 from __future__ import annotations
 
@@ -7,37 +7,88 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
 
-from mlcycle.artifact import bundled
-from mlcycle.artifact.contract import CONTRACT_KEY, Contract, from_json
+from mlcycle.artifact import bundled, self_test
+from mlcycle.artifact.contract import CONTRACT_KEY, Contract, InputSize, from_json
 from mlcycle.artifact.packing import pack
 from mlcycle.artifact.seal import SealedBytes, must_be_free, read_sealed, write_sealed
-from mlcycle.errors import InputError, ModelFileError
+from mlcycle.artifact.self_test import SELF_TEST_KEY, Distance, SelfTest, Tolerance
+from mlcycle.errors import DeviceError, InputError, ModelFileError, UsageError
 from mlcycle.exporting.agreement import agree
 from mlcycle.exporting.calibration import ranges_of
-from mlcycle.exporting.float16 import to_float16
+from mlcycle.exporting.fixed_shape import to_fixed_shape
+from mlcycle.exporting.half import to_half
 from mlcycle.exporting.int8 import to_int8
+from mlcycle.exporting.opset import to_opset
 from mlcycle.exporting.plan import plan_of
 from mlcycle.exporting.precision_drop import Labelled, keeps_precision
+from mlcycle.exporting.side_by_side import Latency, latencies
 from mlcycle.exporting.stem import group_pixels
 from mlcycle.inference import images, letterbox
+from mlcycle.inference.session import Session, open_session, padded
 
-# Is given the parent's path and the unpublished variant's; returns what to say of them, or raises GateError.
-Gate = Callable[[Path, Path], object]
+Precision = Literal["float16", "bfloat16", "int8"]
+# How far the answer to the self-test may be from that in 32 bits, at most; how far it is then becomes the tolerance.
+MOST_APART = {
+    "float32": self_test.LOOSE,
+    "float16": Tolerance(1.0, 0.02),
+    "bfloat16": Tolerance(2.0, 0.05),
+    "int8": Tolerance(4.0, 0.1),
+}
+# What the first convolution in bfloat16 came with.
+BFLOAT16_OPSET = 22
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a variant is to be; None leaves it as the parent has it.
+
+    Attributes:
+        precision: float16, bfloat16 or int8.
+        input_size: width and height, in pixels, of the one input that it takes.
+        opset: version of ONNX's operators.
+    """
+
+    precision: Precision | None = None
+    input_size: tuple[int, int] | None = None
+    opset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What parent and variant are compared on.
+
+    Attributes:
+        photos: photo files; for int8 every other one gives the limits, and the rest is compared on.
+        labelled: where to measure average precision instead of comparing what they find.
+    """
+
+    photos: Sequence[Path] = ()
+    labelled: Labelled | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A variant that was written: where, its sha256, its and its parent's size in bytes, and what the gate said."""
+    """A variant that was written.
+
+    Attributes:
+        path, sha256, size: the file, its digest, its bytes; `parent_size` its parent's.
+        verdict: what the gate said.
+        distance: of its answer to the self-test, and how far it may be; None if the parent has no self-test.
+        latencies: of both, side by side.
+    """
 
     path: Path
     sha256: str
     size: int
     parent_size: int
     verdict: str
+    self_test: tuple[Distance, Tolerance] | None
+    latencies: list[Latency]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,89 +96,127 @@ class _Parent:
     sealed: SealedBytes
     model: onnx.ModelProto
     contract: Contract
+    known: SelfTest | None
 
 
-def export_float16(source: Path, target: Path | None, photos: Sequence[Path]) -> Exported:
-    """Makes a variant in half precision, which must find the same faces as its parent on real photographs.
+def export(source: Path, change: Change, target: Path | None, evidence: Evidence) -> Exported:
+    """Makes a variant, which must answer the self-test, and find the same faces as its parent or lose little.
 
     Args:
-        target: the file to write; None puts it beside its parent, as NAME-float16-DIGEST.onnx.
-        photos: photo files to compare on.
+        target: the file to write; None puts it beside its parent, under a name with the change and the digest.
 
     Raises:
-        ModelFileError: the parent is missing, damaged, or itself a variant.
+        UsageError: nothing is to be changed, or it cannot become that.
+        ModelFileError: the parent is missing, damaged, or itself of another precision.
+        DeviceError: this machine's onnxruntime cannot run what is asked for, so that nothing could be compared.
         GateError: parent and variant part; then nothing was written.
-        InputError: there is no photograph, or the target is taken.
-    """
-    _must_not_be_empty(photos)
-    parent = _open(source)
-    child = replace(parent.contract, precision="float16", parent=parent.sealed.sha256)
-    return _publish(parent, to_float16(parent.model), child, target, _same_faces(photos))
-
-
-def export_int8(source: Path, target: Path | None, photos: Sequence[Path], labelled: Labelled | None) -> Exported:
-    """Makes a variant that computes on bytes, between limits that real photographs give.
-
-    Args:
-        target: the file to write; None puts it beside its parent, as NAME-int8-DIGEST.onnx.
-        photos: photo files; every other one gives the limits, the rest compares parent and variant.
-        labelled: where to measure average precision instead of comparing.
-
-    Raises:
-        ModelFileError: the parent is missing, damaged, or itself a variant.
-        GateError: the variant loses too much, or finds other faces; then nothing was written.
         InputError: there is no photograph, none can be read, or the target is taken.
         DataError: the labelled set cannot be read.
     """
-    _must_not_be_empty(photos)
+    if change == Change():
+        raise UsageError("nothing would be changed", "name a --precision, an --input-size, an --opset or a --format")
+    if not evidence.photos:
+        raise InputError("there is no photograph to compare parent and variant on", "name a folder with --photos")
     parent = _open(source)
-    pictures = _pictures(photos[::2], parent.contract.resize.long_side)
-    model = group_pixels(parent.model)
-    plan = plan_of(model)
-    model = to_int8(model, plan, ranges_of(model, plan.measured, pictures))
-    child = replace(
-        parent.contract,
-        precision="int8",
-        parent=parent.sealed.sha256,
-        training=parent.contract.training | {"calibration": _fingerprint(pictures)},
-    )
-    return _publish(
-        parent,
-        model,
-        child,
-        target,
-        _same_faces(photos[1::2] or photos) if labelled is None else _little_lost(labelled),
-    )
-
-
-def _publish(parent: _Parent, model: onnx.ModelProto, child: Contract, target: Path | None, gate: Gate) -> Exported:
-    data = pack(model, child)
+    model, contract = _changed(parent, change, evidence.photos)
+    known, distance = _known(parent, model, contract)
+    data = pack(model, contract, known)
     with tempfile.TemporaryDirectory(prefix="mlcycle-export-") as scratch:
         candidate = Path(scratch) / "candidate.onnx"
         digest = write_sealed(data, candidate)
-        path = target or _beside(parent.sealed.path) / f"{child.name}-{child.precision}-{digest[:12]}.onnx"
+        path = target or beside(parent.sealed.path) / f"{contract.name}-{_words(change)}-{digest[:12]}.onnx"
         must_be_free(data, path)
-        verdict = gate(parent.sealed.path, candidate)
+        verdict = _gate(evidence, change)(parent.sealed.path, candidate)
+        both = latencies(parent.sealed.path, candidate)
     write_sealed(data, path)
-    return Exported(path, digest, len(data), len(parent.sealed.data), str(verdict))
+    measured = (distance, known.tolerance) if known and distance else None
+    return Exported(path, digest, len(data), len(parent.sealed.data), verdict, measured, both)
 
 
-def _beside(path: Path) -> Path:
+def _changed(parent: _Parent, change: Change, photos: Sequence[Path]) -> tuple[onnx.ModelProto, Contract]:
+    """Changes the precision first, on what `freeze` made; then the operators' version; then the shapes."""
+    model = parent.model
+    contract = replace(parent.contract, parent=parent.sealed.sha256)
+    if change.precision:
+        if parent.contract.precision != "float32" or parent.contract.input_size:
+            was = parent.contract.parent or ""
+            raise ModelFileError(f"{parent.sealed.path} is a variant itself", f"export from its parent, {was[:12]}")
+        contract = replace(contract, precision=change.precision)
+    if change.precision == "int8":
+        pictures = _pictures(photos[::2], contract.resize.long_side)
+        model = group_pixels(model)
+        plan = plan_of(model)
+        model = to_int8(model, plan, ranges_of(model, plan.measured, pictures))
+        contract = replace(contract, training=contract.training | {"calibration": _fingerprint(pictures)})
+    if change.opset or change.precision == "bfloat16":
+        model = to_opset(model, change.opset or BFLOAT16_OPSET)
+    if change.precision is not None and change.precision != "int8":
+        model = to_half(model, change.precision)
+    if change.input_size:
+        width, height = change.input_size
+        model = to_fixed_shape(model, width, height)
+        resize = replace(contract.resize, rule="fit-inside", long_side=max(width, height))
+        contract = replace(contract, resize=resize, input_size=InputSize(width, height))
+    return model, contract
+
+
+def _known(
+    parent: _Parent, model: onnx.ModelProto, contract: Contract
+) -> tuple[SelfTest, Distance] | tuple[None, None]:
+    """Returns the known answer that the variant will carry, with its own tolerance, and how far it is from it.
+
+    Padding shifts scores a little, so a variant of one size is held to what its parent says of the padded picture.
+    """
+    if parent.known is None:
+        return None, None
+    variant = _opened(model, contract)
+    known, size = parent.known, contract.input_size
+    if size is not None and not parent.contract.input_size:
+        whole = padded(known.picture(), size.width, size.height)
+        boxes_1N4, scores_1N, landmarks_1N52 = open_session(parent.sealed, provider="cpu").run(whole[None])
+        points = None if landmarks_1N52 is None else landmarks_1N52[0]
+        answer = self_test.known_answer(boxes_1N4[0], scores_1N[0], points)
+        known = replace(answer, tolerance=known.tolerance, loose_tolerance=known.loose_tolerance)
+    distance = replace(variant, self_test=known).distance()
+    assert distance is not None
+    if distance.within(known.tolerance):
+        return known, distance
+    tolerance = self_test.tolerance_of(distance, MOST_APART[contract.precision])
+    return replace(known, tolerance=tolerance, loose_tolerance=tolerance), distance
+
+
+def _opened(model: onnx.ModelProto, contract: Contract) -> Session:
+    data = pack(model, contract)
+    try:
+        return open_session(SealedBytes(data, hashlib.sha256(data).hexdigest(), Path("the variant")), provider="cpu")
+    except ModelFileError as problem:
+        if contract.precision != "bfloat16":
+            raise
+        raise DeviceError(
+            f"onnxruntime on this machine does not compute in {contract.precision}: {problem.message}",
+            "nothing was written, since nothing could be compared; try --precision float16",
+        ) from None
+
+
+def _gate(evidence: Evidence, change: Change) -> Callable[[Path, Path], str]:
+    """Returns what is given parent and variant, and says what to say of them or raises GateError."""
+    labelled = evidence.labelled
+    if labelled is not None:
+        return lambda parent, variant: keeps_precision(parent, variant, labelled)
+    # What gave the limits is no witness for them.
+    photos = (evidence.photos[1::2] or evidence.photos) if change.precision == "int8" else evidence.photos
+    return lambda parent, variant: str(agree(parent, variant, photos))
+
+
+def beside(path: Path) -> Path:
     """Returns the folder for a variant: its parent's, but ./models for that of a model that comes with mlcycle."""
     return Path("models") if path.parent == bundled.FOLDER else path.parent
 
 
-def _same_faces(photos: Sequence[Path]) -> Gate:
-    return lambda parent, variant: agree(parent, variant, photos)
-
-
-def _little_lost(labelled: Labelled) -> Gate:
-    return lambda parent, variant: keeps_precision(parent, variant, labelled)
-
-
-def _must_not_be_empty(photos: Sequence[Path]) -> None:
-    if not photos:
-        raise InputError("there is no photograph to compare parent and variant on", "name a folder with --photos")
+def _words(change: Change) -> str:
+    size = change.input_size
+    words = [change.precision, size and f"{size[0]}x{size[1]}", change.opset and f"opset{change.opset}"]
+    return "-".join(word for word in words if word)
 
 
 def _pictures(photos: Sequence[Path], long_side: int) -> list[np.ndarray]:
@@ -160,7 +249,5 @@ def _open(source: Path) -> _Parent:
     except Exception as problem:  # protobuf's own errors have no common base that can be named here
         raise ModelFileError(f"{sealed.path} is not an ONNX model: {problem}") from None
     entries = {entry.key: entry.value for entry in model.metadata_props}
-    contract = from_json(entries.get(CONTRACT_KEY, ""))
-    if contract.parent:
-        raise ModelFileError(f"{sealed.path} is a variant itself", f"export from its parent, {contract.parent[:12]}")
-    return _Parent(sealed, model, contract)
+    known = self_test.from_json(entries[SELF_TEST_KEY]) if SELF_TEST_KEY in entries else None
+    return _Parent(sealed, model, from_json(entries.get(CONTRACT_KEY, "")), known)

@@ -12,7 +12,7 @@ onnx = pytest.importorskip("onnx")
 from tiny_model import GREEN, write_tiny_model  # noqa: E402
 
 from mlcycle.artifact.seal import read_sealed  # noqa: E402
-from mlcycle.exporting.float16 import to_float16  # noqa: E402
+from mlcycle.exporting.half import to_half  # noqa: E402
 from mlcycle.inference.detect import load_detector  # noqa: E402
 
 
@@ -44,9 +44,13 @@ def convolution() -> onnx.ModelProto:
 
 
 def test_what_lies_between_the_first_and_the_last_convolution_is_halved(convolution: onnx.ModelProto) -> None:
-    half = to_float16(convolution)
+    half = to_half(convolution, "float16")
     types = {weights.name: weights.data_type for weights in half.graph.initializer}
-    assert types == {"a": onnx.TensorProto.FLOAT, "b": onnx.TensorProto.FLOAT16, "c": onnx.TensorProto.FLOAT16}
+    assert types == {
+        "a": onnx.TensorProto.FLOAT,
+        "b_half": onnx.TensorProto.FLOAT16,
+        "c_half": onnx.TensorProto.FLOAT16,
+    }
     for value in (*half.graph.input, *half.graph.output):
         assert value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
     assert convolution.graph.initializer[1].data_type == onnx.TensorProto.FLOAT  # the parent is left alone
@@ -60,13 +64,13 @@ def test_a_variant_names_its_parent_and_is_no_parent_itself(tmp_path: Path, astr
     picture.paste(GREEN, (100, 120, 180, 220))
     picture.save(photo)
     parent, child = write_tiny_model(tmp_path / "parent.onnx"), tmp_path / "half.onnx"
-    outcome = mlcycle("export", parent, "--photos", photo, "-o", child)
+    outcome = mlcycle("export", parent, "--precision", "float16", "--photos", photo, "-o", child)
     assert outcome.code == 0, outcome.err
     contract = load_detector(child).contract
     assert contract.precision == "float16"
     assert contract.parent == read_sealed(parent).sha256
     assert outcome.out.split()[0] == read_sealed(child).sha256
-    again = mlcycle("export", child, "--photos", photo)
+    again = mlcycle("export", child, "--precision", "float16", "--photos", photo)
     assert again.code == 4
     assert "variant" in again.err
 
@@ -75,7 +79,7 @@ def test_a_variant_that_finds_nothing_to_compare_is_not_written(
     tmp_path: Path, astronaut: Path, mlcycle: Callable
 ) -> None:
     parent = write_tiny_model(tmp_path / "parent.onnx")
-    outcome = mlcycle("export", parent, "--photos", astronaut, "-o", tmp_path / "half.onnx")
+    outcome = mlcycle("export", parent, "--precision", "float16", "--photos", astronaut, "-o", tmp_path / "half.onnx")
     assert outcome.code == 5
     assert not (tmp_path / "half.onnx").exists()
 
@@ -92,6 +96,9 @@ def test_bytes_want_convolutions_and_readable_photographs(tmp_path: Path, astron
     assert [each.name for each in tmp_path.glob("*.onnx")] == ["parent.onnx"]
 
 
-def test_labelled_photographs_are_for_bytes_alone(tmp_path: Path, astronaut: Path, mlcycle: Callable) -> None:
+def test_what_is_to_be_changed_must_be_said(tmp_path: Path, astronaut: Path, mlcycle: Callable) -> None:
     parent = write_tiny_model(tmp_path / "parent.onnx")
-    assert mlcycle("export", parent, "--photos", astronaut, "--data", tmp_path).code == 2
+    assert mlcycle("export", parent, "--photos", astronaut).code == 2
+    assert mlcycle("export", parent, "--photos", astronaut, "--input-size", "wide").code == 2
+    assert mlcycle("export", parent, "--photos", astronaut, "--input-size", "16x16").code == 2
+    assert mlcycle("export", parent, "--precision", "float16").code == 3

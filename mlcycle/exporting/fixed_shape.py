@@ -1,0 +1,64 @@
+"""One size of input: for accelerators that compile a graph for the shapes it has, and refuse those that it may have.
+
+All that depends on the size alone (padding, the places of the grids' cells) becomes constants. What depends on the
+picture stays open: how many faces there are.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import onnx
+import onnxruntime
+
+from mlcycle.artifact.contract import INPUT
+from mlcycle.errors import UsageError
+
+# The drawing of the self-test has to fit into it.
+LEAST_SIDE, MOST_SIDE = 192, 4096
+
+
+def to_fixed_shape(model: onnx.ModelProto, width: int, height: int) -> onnx.ModelProto:
+    """Returns a copy of a model that takes one picture of this size, in pixels, with what follows from it computed.
+
+    Raises:
+        UsageError: a side is too short or too long.
+    """
+    if not all(LEAST_SIDE <= side <= MOST_SIDE for side in (width, height)):
+        raise UsageError(
+            f"an input of {width} x {height} pixels is too small or too large",
+            f"each side has from {LEAST_SIDE} to {MOST_SIDE} pixels, for instance --input-size 640x480",
+        )
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    (pixels,) = (each for each in copy.graph.input if each.name == INPUT)
+    for dimension, length in zip(pixels.type.tensor_type.shape.dim, (1, height, width, 3), strict=True):
+        dimension.Clear()
+        dimension.dim_value = length
+    for output in copy.graph.output:
+        output.type.tensor_type.shape.dim[0].Clear()
+        output.type.tensor_type.shape.dim[0].dim_value = 1
+    folded = _folded(copy)
+    onnx.checker.check_model(folded, full_check=True)
+    return folded
+
+
+def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Lets onnxruntime compute what is constant; on its basic level it uses operators of ONNX alone."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.log_severity_level = 4
+    with tempfile.TemporaryDirectory(prefix="mlcycle-export-") as scratch:
+        path = Path(scratch) / "folded.onnx"
+        options.optimized_model_filepath = str(path)
+        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        folded = onnx.load(path)
+    own = next(each.version for each in model.opset_import if not each.domain)
+    del folded.opset_import[:], folded.graph.value_info[:]
+    folded.opset_import.append(onnx.helper.make_opsetid("", own))
+    folded.ir_version = model.ir_version
+    folded.graph.name = model.graph.name
+    for node in folded.graph.node:
+        node.doc_string = ""
+    return folded

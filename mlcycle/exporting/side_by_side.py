@@ -1,0 +1,60 @@
+"""How fast is a variant beside its parent, and how large? Both in one run, taking turns, so that a busy machine slows
+both alike."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mlcycle.inference.detect import Detector, load_detector
+
+SIDES = (320, 640)
+ROUNDS, SECONDS = 15, 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds of one picture of noise, in the median, on one thread; what is compared is the graph alone."""
+
+    width: int
+    height: int
+    parent: float
+    variant: float
+
+
+def latencies(parent: Path, variant: Path, sides: tuple[int, ...] = SIDES) -> list[Latency]:
+    """Times parent and variant in turns on square pictures; at the variant's one size, if it has one."""
+    both = load_detector(parent, provider="cpu", threads=1), load_detector(variant, provider="cpu", threads=1)
+    fixed = both[1].contract.input_size
+    sizes = [(fixed.width, fixed.height)] if fixed else [(side, side) for side in sides]
+    return [_latency(both, width, height) for width, height in sizes]
+
+
+def table(rows: list[Latency], parent_bytes: int, variant_bytes: int) -> str:
+    """Returns latency and size of both as a table for people."""
+    lines = [f"{'':<24}{'parent':>10}{'variant':>10}{'ratio':>8}"]
+    for row in rows:
+        name = f"ms at {row.width} x {row.height}, 1 thread"
+        lines.append(f"{name:<24}{row.parent:>10.2f}{row.variant:>10.2f}{row.variant / row.parent:>8.2f}")
+    share = variant_bytes / parent_bytes
+    lines.append(f"{'MB':<24}{parent_bytes / 1e6:>10.2f}{variant_bytes / 1e6:>10.2f}{share:>8.2f}")
+    return "\n".join(lines)
+
+
+def _latency(both: tuple[Detector, Detector], width: int, height: int) -> Latency:
+    picture_1HW3 = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
+    taken: tuple[list[float], list[float]] = ([], [])
+    end = time.perf_counter() + SECONDS
+    for turn in range(ROUNDS + 1):
+        for detector, milliseconds in zip(both, taken, strict=True):
+            begin = time.perf_counter()
+            detector.session.run(picture_1HW3)
+            if turn:  # the first one finds memory
+                milliseconds.append((time.perf_counter() - begin) * 1000)
+        if turn >= 3 and time.perf_counter() > end:
+            break
+    return Latency(width, height, *(statistics.median(each) for each in taken))

@@ -1,0 +1,153 @@
+"""Variants of a real network: what they are, what they answer, and what the gate does not let pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+
+from float_model import float_model, write_float_model  # noqa: E402
+
+from mlcycle.artifact.seal import read_sealed  # noqa: E402
+from mlcycle.artifact.structure import structure_of  # noqa: E402
+from mlcycle.exporting import export, side_by_side  # noqa: E402
+from mlcycle.exporting.fixed_shape import to_fixed_shape  # noqa: E402
+from mlcycle.exporting.half import to_half  # noqa: E402
+from mlcycle.exporting.opset import to_opset  # noqa: E402
+from mlcycle.inference.detect import load_detector  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How fast they are is not what is tested."""
+    monkeypatch.setattr(side_by_side, "SECONDS", 0.0)
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_float_model(tmp_path_factory.mktemp("models") / "parent.onnx")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The drawing of the self-test at two sizes and a real face: what a network of faces is not blind to."""
+    from PIL import Image
+    from skimage import data
+
+    from mlcycle.artifact.self_test import picture
+
+    folder = tmp_path_factory.mktemp("photos")
+    for seed in range(3):
+        drawing = Image.fromarray(picture(240, 288, seed))
+        drawing.resize((576, 480), Image.Resampling.BICUBIC).save(folder / f"drawing-{seed}.png")
+    Image.fromarray(data.astronaut()).save(folder / "astronaut.png")
+    return folder
+
+
+def test_an_int8_variant_answers_the_self_test_of_its_parent_within_a_tolerance_of_its_own(
+    parent: Path, photos: Path, tmp_path: Path, mlcycle: Callable
+) -> None:
+    outcome = mlcycle("export", parent, "--precision", "int8", "--photos", photos, "-o", tmp_path / "int8.onnx")
+    assert outcome.code == 0, outcome.err
+    assert "self-test" in outcome.err
+    assert "ms at 320 x 320" in outcome.err
+    before, after = load_detector(parent).session, load_detector(tmp_path / "int8.onnx").session
+    assert before.self_test is not None
+    assert after.self_test is not None
+    assert after.self_test.boxes == before.self_test.boxes
+    assert after.self_test.tolerance.score > before.self_test.tolerance.score
+    assert after.self_test.tolerance.score < 0.1
+    assert len(read_sealed(tmp_path / "int8.onnx").data) < 0.35 * len(read_sealed(parent).data)
+
+
+def test_a_broken_calibration_is_refused(
+    parent: Path, photos: Path, tmp_path: Path, mlcycle: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = export.ranges_of
+    for spoil in (lambda least, most: (least / 8, most / 8), lambda least, most: (0.0, 0.0)):
+        monkeypatch.setattr(
+            export, "ranges_of", lambda *args, spoil=spoil: {name: spoil(*each) for name, each in honest(*args).items()}
+        )
+        outcome = mlcycle("export", parent, "--precision", "int8", "--photos", photos, "-o", tmp_path / "int8.onnx")
+        assert outcome.code == 5
+        assert "self-test" in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_variant_of_one_size_finds_what_its_parent_finds_at_that_scale(
+    parent: Path, photos: Path, tmp_path: Path, mlcycle: Callable
+) -> None:
+    fixed = tmp_path / "fixed.onnx"
+    outcome = mlcycle("export", parent, "--input-size", "400x256", "--photos", photos, "-o", fixed)
+    assert outcome.code == 0, outcome.err
+    detector = load_detector(fixed)
+    assert detector.session.runtime.get_inputs()[0].shape == [1, 256, 400, 3]
+    assert (detector.contract.resize.rule, detector.contract.precision) == ("fit-inside", "float32")
+    # 512 x 512 pixels fit into 256 x 256.
+    mine = detector.detect_file(photos / "astronaut.png")
+    other = load_detector(parent).detect_file(photos / "astronaut.png", long_side=256)
+    assert len(mine.boxes_N4) == len(other.boxes_N4) > 0
+    assert np.abs(mine.boxes_N4 - other.boxes_N4).max() < 1
+    several = [record.boxes_N4 for record in detector.detect_all(_sources(photos))]
+    assert len(several) == 4
+    assert mlcycle("evaluate", fixed, "--data", photos, "--long-side", "320").code != 0
+    again = mlcycle("export", fixed, "--precision", "int8", "--photos", photos)
+    assert again.code == 4
+
+
+def _sources(photos: Path) -> list[object]:
+    from mlcycle.inference.record import Source
+
+    return [Source(path, path.name) for path in sorted(photos.iterdir())]
+
+
+def test_what_depends_on_the_size_alone_is_computed_and_no_foreign_operator_comes_in() -> None:
+    model = float_model()
+    fixed = to_fixed_shape(model, 320, 256)
+    assert len(fixed.graph.node) < 0.7 * len(model.graph.node)
+    found = structure_of(fixed.SerializeToString())
+    assert found.opsets == {"": 18}
+    assert not found.operators.keys() & {("", "Range"), ("", "Shape"), ("", "Expand")}
+    assert to_fixed_shape(model, 320, 256).SerializeToString(deterministic=True) == fixed.SerializeToString(
+        deterministic=True
+    )
+
+
+def test_newer_operators_give_the_same(parent: Path, photos: Path, tmp_path: Path, mlcycle: Callable) -> None:
+    newer = tmp_path / "newer.onnx"
+    assert mlcycle("export", parent, "--opset", "21", "--photos", photos, "-o", newer).code == 0
+    assert structure_of(newer.read_bytes()).opsets == {"": 21}
+    one, other = (load_detector(each).detect_file(photos / "astronaut.png") for each in (parent, newer))
+    np.testing.assert_allclose(one.boxes_N4, other.boxes_N4, atol=1e-3)
+    # The variant is held to the tolerance of 32 bits: nothing in it is less exact.
+    assert load_detector(newer).session.tolerance == load_detector(parent).session.tolerance
+    assert mlcycle("export", parent, "--opset", "17", "--photos", photos).code == 2
+
+
+def test_half_precision_of_a_real_network(parent: Path, photos: Path, tmp_path: Path, mlcycle: Callable) -> None:
+    half = tmp_path / "half.onnx"
+    assert mlcycle("export", parent, "--precision", "float16", "--photos", photos, "-o", half).code == 0
+    types = {tensor.type for tensor in structure_of(half.read_bytes()).tensors.values()}
+    assert {"float16", "float32"} <= types
+    assert len(half.read_bytes()) < 0.55 * len(parent.read_bytes())
+
+
+def test_bfloat16_is_rounded_to_the_nearest_and_refused_where_it_does_not_run(
+    parent: Path, photos: Path, tmp_path: Path, mlcycle: Callable
+) -> None:
+    model = to_opset(float_model(), 22)
+    before = {each.name: onnx.numpy_helper.to_array(each) for each in model.graph.initializer}
+    after = {each.name: each for each in to_half(model, "bfloat16").graph.initializer}
+    name = next(name for name in before if f"{name}_half" in after and before[name].ndim == 4)
+    upper = np.frombuffer(after[f"{name}_half"].raw_data, np.uint16).astype(np.uint32) << 16
+    apart = np.abs(upper.view(np.float32) - before[name].ravel())
+    assert (apart <= np.abs(before[name].ravel()) * 2**-8).all()
+    outcome = mlcycle("export", parent, "--precision", "bfloat16", "--photos", photos, "-o", tmp_path / "half.onnx")
+    if outcome.code:  # onnxruntime's own processor has no convolution in bfloat16
+        assert outcome.code == 6
+        assert "bfloat16" in outcome.err
+        assert list(tmp_path.iterdir()) == []
