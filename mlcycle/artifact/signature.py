@@ -106,7 +106,7 @@ def read(path: Path, key: PublicKey) -> Manifest:
     hint, payload, signature = _parsed(_bytes(path), path)
     if hint is not None and hint != key.hint:
         raise ModelFileError(
-            f"{path} was made with another key: its hint is {hint[:16]!a}, and that of the key given is {key.hint[:16]!a}",
+            f"{path} is by another key: its hint is {hint[:16]!a}, and that of the key given is {key.hint[:16]!a}",
             "take the public key of whoever signed; mlcycle keys show prints the hint of one",
         )
     if not key.verifies(signature, _encoded(payload)):
