@@ -62,7 +62,7 @@ def check_file(sealed: SealedBytes, key: PublicKey, signature: Path | None = Non
         signature: its file; None for the one beside the model file.
 
     Raises:
-        ModelFileError: there is no signature, it is by another key, altered, or for something else.
+        ModelFileError: there is no signature, it was made with another key, altered, or for something else.
     """
     source = signature or signature_path(sealed.path)
     signed = read(source, key)
@@ -103,10 +103,19 @@ def read(path: Path, key: PublicKey) -> Manifest:
     Raises:
         ModelFileError: it is missing, too large, no bundle of this version, by another key, or altered.
     """
-    hint, payload, signature = _parsed(_bytes(path), path)
+    return verified(_bytes(path), path, key)
+
+
+def verified(data: bytes, path: Path, key: PublicKey) -> Manifest:
+    """Verifies the bytes of a signature and returns what was signed; `path` is where they came from, for errors.
+
+    Raises:
+        ModelFileError: they are no bundle of this version, by another key, or altered.
+    """
+    hint, payload, signature = _parsed(data, path)
     if hint is not None and hint != key.hint:
         raise ModelFileError(
-            f"{path} is by another key: its hint is {hint[:16]!a}, and that of the key given is {key.hint[:16]!a}",
+            f"{path} was made with another key: its hint is {hint[:16]!a}, and of the key given {key.hint[:16]!a}",
             "take the public key of whoever signed; mlcycle keys show prints the hint of one",
         )
     if not key.verifies(signature, _encoded(payload)):

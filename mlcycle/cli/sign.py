@@ -36,6 +36,8 @@ def sign(
     sealed = read_sealed(file)
     if out is None and sealed.path.resolve().parent == bundled.FOLDER.resolve():
         raise UsageError(f"{file} belongs to the package, beside which nothing is written", "name a file: --out SIG")
+    if out is not None and out.resolve() in (sealed.path.resolve(), key.resolve()):
+        raise UsageError(f"{out} is what is signed, or the key", "name another file: --out SIG")
     with extra("sign", "mlcycle sign"):
         from mlcycle.artifact import keys, signature
 
