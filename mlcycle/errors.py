@@ -7,7 +7,7 @@
     ├─ InputError              3  a photograph, a folder or an output path cannot be used
     │  ├─ DataError            3  a labelled data set is missing or wrong
     │  └─ UnreadableError      3  a photograph cannot be read
-    ├─ ModelFileError          4  a model file is missing, damaged, tampered with or of another format
+    ├─ ModelFileError          4  a model file is missing, damaged, tampered with, not signed or of another format
     ├─ GateError               5  a check failed: what it guards was not written, or a bench was slower than allowed
     ├─ DeviceError             6  the requested device, provider or cluster is not there
     ├─ PrivacyError            7  something that --private does not let happen was tried, and refused

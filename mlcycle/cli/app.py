@@ -11,11 +11,13 @@ import mlcycle
 from mlcycle.cli import console
 from mlcycle.cli.group import Group
 
-# Each command and the file it stands in, in the order of the story: a model is trained, frozen, exported, asked.
+# Each command and its file, in the order of the story: a model is trained, frozen, exported, signed, asked.
 COMMANDS = {
     "train": "train",
     "freeze": "freeze",
     "export": "export",
+    "keys": "keys",
+    "sign": "sign",
     "infer": "infer",
     "inspect": "inspect",
     "verify": "inspect",

@@ -30,6 +30,7 @@ from mlcycle.cli.infer_options import (
     Provider,
     ProviderOption,
     RedactOption,
+    RequireSignatureOption,
     ResumeOption,
     RetryFailedOption,
     ShardOption,
@@ -69,6 +70,7 @@ def image(  # noqa: PLR0913, PLR0917
         bool, typer.Option("--stdin0", help="Read names from standard input too, with a zero byte behind each.")
     ] = False,
     model: ModelOption = None,
+    require_signature: RequireSignatureOption = None,
     format: FormatOption = None,
     out: OutOption = None,
     annotate: AnnotateOption = None,
@@ -96,9 +98,9 @@ def image(  # noqa: PLR0913, PLR0917
     from mlcycle.cli.infer_stream import stream
 
     wishes = Wishes(
-        model=model, format=format, out=out, annotate=annotate, redact=redact, crops=crops, align=align,
-        overwrite=overwrite, threshold=threshold, provider=provider, threads=threads, batch=batch,
-        max_pixels=max_pixels, every=every, private=private,
+        model=model, require_signature=require_signature, format=format, out=out, annotate=annotate, redact=redact,
+        crops=crops, align=align, overwrite=overwrite, threshold=threshold, provider=provider, threads=threads,
+        batch=batch, max_pixels=max_pixels, every=every, private=private,
     )  # fmt: skip
     names = [absolute(name) for name in photographs or []] if private else photographs or []
     with guarded(wishes, names, is_run=False) as wishes:
@@ -112,6 +114,7 @@ def folder(  # noqa: PLR0913, PLR0917
     videos: VideosOption = False,
     every: EveryOption = 0,
     model: ModelOption = None,
+    require_signature: RequireSignatureOption = None,
     format: FormatOption = None,
     out: OutOption = None,
     resume: ResumeOption = False,
@@ -153,9 +156,9 @@ def folder(  # noqa: PLR0913, PLR0917
     from mlcycle.cli.infer_private import guarded
 
     wishes = Wishes(
-        model=model, format=format, out=out, annotate=annotate, redact=redact, crops=crops, align=align,
-        overwrite=overwrite, threshold=threshold, provider=provider, threads=threads, batch=batch,
-        max_pixels=max_pixels, every=every, private=private,
+        model=model, require_signature=require_signature, format=format, out=out, annotate=annotate, redact=redact,
+        crops=crops, align=align, overwrite=overwrite, threshold=threshold, provider=provider, threads=threads,
+        batch=batch, max_pixels=max_pixels, every=every, private=private,
         engine=engine, address=address,
     )  # fmt: skip
     wishes = fitting(wishes, videos=videos)
@@ -174,6 +177,7 @@ def folder(  # noqa: PLR0913, PLR0917
 def webcam(
     camera: Annotated[int, typer.Argument(metavar="CAMERA", min=0, help="Which camera; the first is 0.")] = 0,
     model: ModelOption = None,
+    require_signature: RequireSignatureOption = None,
     threshold: ThresholdOption = None,
     provider: ProviderOption = Provider.auto,
     threads: ThreadsOption = None,
@@ -185,7 +189,10 @@ def webcam(
     """
     from mlcycle.cli import infer_webcam
 
-    wishes = Wishes(model=model, threshold=threshold, provider=provider, threads=threads, every=every)
+    wishes = Wishes(
+        model=model, require_signature=require_signature, threshold=threshold, provider=provider, threads=threads,
+        every=every,
+    )  # fmt: skip
     infer_webcam.webcam(camera, wishes)
 
 

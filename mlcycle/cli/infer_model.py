@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mlcycle.cli import console
 from mlcycle.cli.infer_options import Provider, Wishes
+from mlcycle.cli.keys import public_key
 
 if TYPE_CHECKING:
     from mlcycle.cli.infer_engine import Look
@@ -50,11 +51,16 @@ def detector_for(wishes: Wishes, count: int) -> Detector:
     from mlcycle.inference.models import find_model
 
     path, how = find_model(wishes.model)
+    wanted = wishes.require_signature
+    key = public_key(wanted, "--require-signature") if wanted else None
     from mlcycle.inference.detect import load_detector
 
-    detector = load_detector(path, provider=wishes.provider, threads=1 if count > 1 else wishes.threads)
+    threads = 1 if count > 1 else wishes.threads
+    detector = load_detector(path, provider=wishes.provider, threads=threads, signed_by=key)
     contract = detector.contract
     console.detail(f"verified {detector.sha256}")
+    if key:
+        console.detail(f"signed by the {key.kind} key {key.fingerprint}")
     console.detail(f"long side {contract.resize.long_side} px, threshold {contract.thresholds['balanced']:g}")
     place = "" if wishes.private else f" from {path}"
     console.say(

@@ -55,6 +55,14 @@ ModelOption = Annotated[
         "./models, else face-nano.",
     ),
 ]
+RequireSignatureOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--require-signature",
+        metavar="PUB",
+        help="Load the model file only if FILE.sig beside it is a signature of its bytes by this public key.",
+    ),
+]
 FormatOption = Annotated[
     Format | None,
     typer.Option("--format", help="How to write results; else table, or what --out ends in."),
@@ -160,6 +168,7 @@ class Wishes:
     """The options that both commands share, as given, what --private calls photographs, and what looks at a folder."""
 
     model: Path | None = None
+    require_signature: Path | None = None
     format: Format | None = None
     out: Path | None = None
     annotate: Path | None = None

@@ -107,7 +107,9 @@ def _file(out: Path | None) -> list[Path]:
 def _words(wishes: Wishes, given: Sequence[str | Path], out: str) -> dict[str, str]:
     """Returns what is said in the place of each path that is known."""
     known = {str(each).removeprefix("@"): "PHOTO" if isinstance(each, str) else "FOLDER" for each in given}
-    for path, word in ((wishes.model, "MODEL"), (os.environ.get("MLCYCLE_MODEL"), "MODEL"), (wishes.out, out)):
+    models = [each for each in (wishes.model, os.environ.get("MLCYCLE_MODEL")) if each]
+    read = [(each, "MODEL") for each in models] + [(f"{each}.sig", "SIGNATURE") for each in models]
+    for path, word in (*read, (wishes.require_signature, "KEY"), (wishes.out, out)):
         if path:
             known |= {str(path): word, str(Path(path).resolve()): word}
     # Without a slash it could be any word: "in", "photographs".

@@ -16,6 +16,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "video": ("videos", ("av",)),
     "parquet": ("results as Parquet", ("pyarrow",)),
     "ray": ("many machines", ("ray",)),
+    "sign": ("signatures of model files", ("cryptography",)),
     "export": ("mlcycle export", ("onnx",)),
     "evaluate": ("the official evaluation of WIDER FACE", ("scipy",)),
     "train": (

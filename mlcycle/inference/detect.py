@@ -20,13 +20,14 @@ import numpy as np
 from PIL import Image
 
 from mlcycle.artifact.contract import Contract
-from mlcycle.artifact.seal import read_sealed
+from mlcycle.artifact.seal import SealedBytes, read_sealed
 from mlcycle.errors import DeviceError, MlcycleError, ModelFileError
 from mlcycle.inference import images, letterbox, reading
 from mlcycle.inference.record import Record, Source
 from mlcycle.inference.session import Session, open_session, padded
 
 if TYPE_CHECKING:
+    from mlcycle.artifact.keys import PublicKey
     from mlcycle.inference.redact import Way
 
 # A disk on which nothing more can be written; whatever is tried next would fail alike.
@@ -209,16 +210,29 @@ class Detector:
         )
 
 
-def load_detector(model_path: str | Path, *, provider: str = "auto", threads: int | None = None) -> Detector:
+def load_detector(
+    model_path: str | Path, *, provider: str = "auto", threads: int | None = None, signed_by: PublicKey | None = None
+) -> Detector:
     """Reads a model file once, verifies these bytes, loads these very bytes, and sees that they answer as they must.
 
-    `provider` is auto, cpu, cuda, tensorrt, openvino or coreml; `threads` None leaves onnxruntime the choice.
+    `provider` is auto, cpu, cuda, tensorrt, openvino or coreml; `threads` None leaves onnxruntime the choice. With
+    `signed_by` the signature beside the file must be by this key, and for these bytes, before anything else reads them.
 
     Raises:
-        ModelFileError: missing, damaged, tampered with, of another format, not loadable, or its self-test fails.
+        ModelFileError: missing, damaged, tampered with, not signed by the key, of another format, not loadable, or its
+            self-test fails.
         DeviceError: the provider is not there, or the self-test fails on it.
     """
     sealed = read_sealed(Path(model_path))
+    if signed_by is not None:
+        from mlcycle.artifact.signature import check_file
+
+        check_file(sealed, signed_by)
+    return load_sealed(sealed, provider=provider, threads=threads)
+
+
+def load_sealed(sealed: SealedBytes, *, provider: str = "auto", threads: int | None = None) -> Detector:
+    """Loads the bytes of a model file that were read and verified already; arguments and errors as load_detector's."""
     session = open_session(sealed, provider=provider, threads=threads)
     _must_know_its_answer(session, sealed.path)
     return Detector(session, sealed.sha256, sealed.path)

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import mlcycle
+from mlcycle.artifact.seal import read_sealed
 from mlcycle.errors import InputError, MlcycleError, ModelFileError, UsageError
-from mlcycle.inference.detect import Detector, Options, load_detector
+from mlcycle.inference.detect import Detector, Options, load_sealed
 from mlcycle.inference.record import Record, Source
 
 Answer = list[Record] | MlcycleError | OSError
@@ -102,10 +103,10 @@ def _begin(orders: Orders) -> Detector:
         raise InputError(
             f"the photograph {orders.witness} is not there", "all nodes must see the folder under the same path"
         )
-    detector = load_detector(orders.model, provider=orders.provider, threads=1)
-    if detector.sha256 != orders.sha256:
+    sealed = read_sealed(orders.model)
+    if sealed.sha256 != orders.sha256:  # before anything looks into it: the first process may have demanded a signature
         raise ModelFileError(
-            f"{orders.model} is {detector.sha256[:12]} there, and was {orders.sha256[:12]} here",
+            f"{orders.model} is {sealed.sha256[:12]} there, and was {orders.sha256[:12]} here",
             "do not replace it while it is used, and let all nodes see the same file",
         )
-    return detector
+    return load_sealed(sealed, provider=orders.provider, threads=1)

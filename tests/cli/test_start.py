@@ -10,7 +10,7 @@ from conftest import environment
 
 from mlcycle.cli.reference import commands
 
-HEAVY = {"numpy", "PIL", "onnxruntime", "onnx", "torch", "torchvision", "scipy", "rich", "pydantic"}
+HEAVY = {"numpy", "PIL", "onnxruntime", "onnx", "torch", "torchvision", "scipy", "rich", "pydantic", "cryptography"}
 
 
 def loaded_by(*arguments: str) -> set[str]:
@@ -48,4 +48,4 @@ def test_completion_offers_commands(process):
 
 
 def test_a_photograph_loads_nothing_that_other_files_need(astronaut):
-    assert not loaded_by("infer", str(astronaut)) & {"av", "pillow_heif", "pyarrow"}
+    assert not loaded_by("infer", str(astronaut)) & {"av", "pillow_heif", "pyarrow", "cryptography"}

@@ -1,0 +1,259 @@
+"""`mlcycle sign`, `mlcycle verify --key` and `mlcycle infer --require-signature`: what passes, and what exits 4."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Outcome, environment
+from tiny_model import tiny_bytes, write_tiny_model
+
+pytest.importorskip("cryptography")
+
+from mlcycle.artifact import keys, signature
+from mlcycle.artifact.seal import BLANK, read_sealed, seal_bytes
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def album(tmp_path: Path, astronaut: Path) -> Path:
+    """A folder with one photograph, in which the model finds nothing."""
+    (tmp_path / "album").mkdir()
+    shutil.copy(astronaut, tmp_path / "album" / "one.jpg")
+    return tmp_path / "album"
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    """A private key; its public half is release.pub."""
+    return keys.write_pair(keys.generate("p256"), tmp_path / "release")[0]
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    return keys.write_pair(keys.generate("ed25519"), tmp_path / "other")[1]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_tiny_model(tmp_path / "models" / "tiny.onnx")
+
+
+@pytest.fixture
+def signed(model: Path, key: Path) -> Path:
+    signature.sign_file(read_sealed(model), keys.read_private(key, bytes))
+    return model
+
+
+@pytest.fixture
+def forged(signed: Path) -> Path:
+    """One byte of a signed model is another, it is sealed anew, and its digest is written anew."""
+    data = bytearray(signed.read_bytes()[:-64])
+    data[data.index(b"written by hand")] ^= 1
+    signed.chmod(0o644)
+    signed.write_bytes(seal_bytes(bytes(data) + BLANK))
+    Path(f"{signed}.sha256").unlink()
+    return signed
+
+
+def test_a_signature_is_made_and_verified(mlcycle: Run, model: Path, key: Path) -> None:
+    public = keys.read_public(key.with_suffix(".pub"))
+    made = mlcycle("sign", model, "--key", key)
+    digest = read_sealed(model).sha256
+    assert (made.code, made.out) == (0, f"signed {digest}  {model}\n")
+    assert made.err == f"written: {model}.sig, by the p256 key {public.fingerprint}\n"
+    verified = mlcycle("verify", model, "--key", key.with_suffix(".pub"))
+    assert (verified.code, verified.out) == (0, f"verified {digest}  {model}\n")
+    assert f"signed by the p256 key {public.fingerprint}\n" in verified.err
+    assert ", signature, " in verified.err
+    assert "signature" not in mlcycle("verify", model).err
+
+
+def test_a_signature_elsewhere_and_a_renamed_model(mlcycle: Run, model: Path, key: Path, tmp_path: Path) -> None:
+    elsewhere, public = tmp_path / "signatures" / "one.sig", key.with_suffix(".pub")
+    assert mlcycle("sign", model, "--key", key, "--out", elsewhere).code == 0
+    assert not Path(f"{model}.sig").exists()
+    without = mlcycle("verify", model, "--key", public)
+    assert (without.code, without.out) == (4, "")
+    assert f"there is no signature {model}.sig" in without.err
+    shutil.copy(model, tmp_path / "new.onnx")
+    renamed = mlcycle("verify", tmp_path / "new.onnx", "--key", public, "--signature", elsewhere)
+    assert renamed.code == 0
+    assert ", as tiny.onnx\n" in renamed.err
+    alone = mlcycle("verify", model, "--signature", elsewhere)
+    assert alone.code == 2
+    assert "--key PUB" in alone.err
+
+
+def test_what_verify_refuses(mlcycle: Run, forged: Path, key: Path, other: Path) -> None:
+    said = set()
+    for name in (key.with_suffix(".pub"), other):
+        outcome = mlcycle("verify", forged, "--key", name)
+        assert (outcome.code, outcome.out) == (4, "")
+        assert "\nhint: " in outcome.err
+        said.add(outcome.err)
+    assert len(said) == 2
+    assert mlcycle("verify", forged, "--key", key).code == 2
+    assert mlcycle("verify", forged, "--key", forged).code == 3
+
+
+def test_a_damaged_model_is_not_signed(mlcycle: Run, model: Path, key: Path) -> None:
+    data = bytearray(model.read_bytes())
+    data[100] ^= 1
+    model.chmod(0o644)
+    model.write_bytes(data)
+    Path(f"{model}.sha256").unlink()
+    assert mlcycle("sign", model, "--key", key).code == 4
+    assert not Path(f"{model}.sig").exists()
+
+
+def test_a_signature_is_replaced_only_if_it_is_asked_for(mlcycle: Run, signed: Path, key: Path) -> None:
+    path = Path(f"{signed}.sig")
+    before = path.read_bytes()
+    refused = mlcycle("sign", signed, "--key", key)
+    assert refused.code == 3
+    assert "say --overwrite" in refused.err
+    assert path.read_bytes() == before
+    assert mlcycle("sign", signed, "--key", key, "--overwrite").code == 0
+    assert path.read_bytes() != before
+
+
+def test_neither_model_nor_key_is_overwritten_by_a_signature(mlcycle: Run, model: Path, key: Path) -> None:
+    for place in (model, key):
+        before = place.read_bytes()
+        assert mlcycle("sign", model, "--key", key, "--out", place, "--overwrite").code == 2
+        assert place.read_bytes() == before
+
+
+def test_a_bundled_model_is_signed_elsewhere(mlcycle: Run, key: Path, tmp_path: Path) -> None:
+    refused = mlcycle("sign", "face-nano", "--key", key)
+    assert refused.code == 2
+    assert "--out SIG" in refused.err
+    assert mlcycle("sign", "face-nano", "--key", key, "--out", tmp_path / "nano.sig").code == 0
+    public = key.with_suffix(".pub")
+    assert mlcycle("verify", "face-nano", "--key", public, "--signature", tmp_path / "nano.sig").code == 0
+
+
+def test_a_locked_key_signs_with_its_passphrase(mlcycle: Run, process: Run, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "word").write_text("open sesame\n")
+    locked, public = keys.write_pair(keys.generate("p256"), tmp_path / "locked", b"open sesame")
+    assert process("sign", model, "--key", locked).code == 2
+    assert mlcycle("sign", model, "--key", locked, "--passphrase-file", tmp_path / "word").code == 0
+    assert mlcycle("verify", model, "--key", public).code == 0
+
+
+def test_infer_loads_what_is_signed(process: Run, signed: Path, key: Path, album: Path) -> None:
+    options = ("--model", signed, "--require-signature", key.with_suffix(".pub"), "--format", "jsonl")
+    one = process("infer", album / "one.jpg", *options, "-v")
+    assert one.code == 0
+    assert json.loads(one.out)["status"] == "empty"
+    assert f"signed by the p256 key {keys.read_public(key.with_suffix('.pub')).fingerprint}" in one.err
+
+
+@pytest.mark.parametrize("way", ["image", "dir", "run", "ray"])
+def test_infer_in_every_form_refuses_what_is_not_signed(
+    way: str, mlcycle: Run, forged: Path, key: Path, other: Path, album: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    forms: dict[str, tuple[str | Path, ...]] = {
+        "image": (album / "one.jpg",),
+        "dir": ("dir", album),
+        "run": ("dir", album, "--out", run),
+        "ray": ("dir", album, "--out", run, "--engine", "ray"),
+    }
+    unsigned = write_tiny_model(tmp_path / "unsigned.onnx")
+    public = key.with_suffix(".pub")
+    said = set()
+    for model, demanded in ((forged, public), (forged, other), (unsigned, public)):
+        outcome = mlcycle("infer", *forms[way], "--model", model, "--require-signature", demanded)
+        assert (outcome.code, outcome.out) == (4, "")
+        said.add(outcome.err.splitlines()[-2])
+    assert len(said) == 3
+    assert not run.exists()
+    assert mlcycle("infer", *forms[way], "--model", forged, "--require-signature", key).code == 2
+
+
+def test_a_process_that_infers_exits_4_without_a_signature(process: Run, forged: Path, key: Path, album: Path) -> None:
+    outcome = process("infer", album / "one.jpg", "--model", forged, "--require-signature", key.with_suffix(".pub"))
+    assert (outcome.code, outcome.out) == (4, "")
+    assert outcome.err.startswith(f"error: {forged} is not what was signed: its sha256 is ")
+    assert process("infer", album / "one.jpg", "--model", forged).code == 0
+
+
+def test_the_webcam_demands_it_too(
+    mlcycle: Run, forged: Path, key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("av")
+    from mlcycle.cli import infer_webcam
+    from mlcycle.cli.infer_options import Wishes
+    from mlcycle.errors import ModelFileError
+    from mlcycle.inference import camera
+
+    class Camera:
+        def __enter__(self) -> Camera:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def walk(self) -> None:
+            pytest.fail("what is not signed was loaded")
+
+    monkeypatch.setattr(camera, "opened", lambda number: Camera())
+    with pytest.raises(ModelFileError, match="is not what was signed"):
+        infer_webcam.webcam(0, Wishes(model=forged, require_signature=key.with_suffix(".pub")))
+    assert mlcycle("infer", "webcam", "--model", forged, "--require-signature", key.with_suffix(".pub")).code == 4
+
+
+def test_a_private_run_demands_it_and_names_no_path(process: Run, signed: Path, key: Path, album: Path) -> None:
+    options = ("--private", "--model", signed, "--require-signature", key.with_suffix(".pub"))
+    passed = process("infer", album / "one.jpg", *options)
+    assert passed.code == 0
+    assert "private: nothing was refused" in passed.err
+    Path(f"{signed}.sig").unlink()
+    refused = process("infer", album / "one.jpg", *options)
+    assert refused.code == 4
+    assert refused.err.startswith("error: there is no signature SIGNATURE\n")
+    assert str(signed.parent) not in refused.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("keys", "new", "b"), ("sign", "tiny.onnx", "--key", "a.key"), ("verify", "tiny.onnx", "--key", "a.pub"),
+     ("infer", "tiny.onnx", "--model", "tiny.onnx", "--require-signature", "a.pub")],
+)  # fmt: skip
+def test_without_the_extra_the_line_that_installs_it_is_said(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "tiny.onnx")
+    keys.write_pair(keys.generate("p256"), tmp_path / "a")
+    code = "import sys; sys.modules['cryptography'] = None; from mlcycle.cli import run; sys.exit(run(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True, text=True, env=environment(), check=False, timeout=60, cwd=tmp_path,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1] == "hint: pip install 'mlcycle[sign]'"
+
+
+def test_a_worker_of_ray_looks_into_nothing_but_what_the_first_process_verified(
+    model: Path, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlcycle.errors import ModelFileError
+    from mlcycle.inference import detect
+    from mlcycle.inference.record import Source
+    from mlcycle.ray_engine import worker
+
+    orders = worker.Orders(model, read_sealed(model).sha256, "cpu", detect.DEFAULT, None, None)
+    model.chmod(0o644)
+    model.write_bytes(tiny_bytes(contract_json='{"format": 1, "name": "evil"}'))
+    Path(f"{model}.sha256").unlink()
+    monkeypatch.setattr(detect, "open_session", lambda *_, **__: pytest.fail("it was loaded"))
+    began = worker.Worker(orders, lambda thing: 1)
+    answer = pickle.loads(began({"sources": pickle.dumps([Source(album / "one.jpg", "one.jpg")])})["answer"])
+    assert isinstance(answer, ModelFileError)
+    assert "was " + orders.sha256[:12] in answer.message
