@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from mlcycle import errors
-from mlcycle.artifact import contract
+from mlcycle.artifact import admission, contract, self_test
 from mlcycle.cli import BROKEN_PIPE, globals_first, reference
 
 CHECKOUT = Path(__file__).parent.parent
@@ -56,6 +56,62 @@ def test_the_model_file_page_names_every_field_of_the_contract():
     page = (CHECKOUT / "docs/model-file.md").read_text("utf-8")
     documented = {name for table in tables_of_fields(page) for name in table}
     assert documented == set(dotted_fields(contract.Contract))
+
+
+def test_the_model_file_page_names_every_operator_that_is_allowed():
+    page = (CHECKOUT / "docs/model-file.md").read_text("utf-8")
+    rule = page[page.index("1. The file MUST") : page.index("A reader MUST refuse anything else")]
+    listed = re.findall(r"\w+", rule.partition("tensors from tensors:")[2])
+    assert listed == sorted(admission.OPERATORS)
+
+
+def test_the_model_file_page_draws_the_picture_of_the_self_test():
+    """The numbers of the page, in its words, give the very pixels of the code."""
+    page = (CHECKOUT / "docs/model-file.md").read_text("utf-8")
+    constants = [int(each.group()) for each in re.finditer(r"\b\d{9,10}\b", page[page.index("hash(x, y, seed)") :])]
+    assert constants == [374761393, 668265263, 2246822519, 1274126177]
+
+    def hashed(x: int, y: int, seed: int) -> int:
+        first, second, third, fourth = constants
+        n = (x * first + y * second + seed * third) % 2**32
+        n = (n ^ n >> 13) * fourth % 2**32
+        return n ^ n >> 16
+
+    seed, width, height = 5, 150, 100
+    pixels = [[[0, 0, 0] for _ in range(width)] for _ in range(height)]
+    for y in range(height):
+        for x in range(width):
+            grain = hashed(x, y, seed + 1) >> 8 & 31
+            pixels[y][x] = [40 + (hashed(x // 16, y // 16, seed) >> 8 * c & 127) + grain for c in range(3)]
+
+    def ellipse(x: int, y: int, r: int, place: tuple[int, int], axes: tuple[int, int], colour: list[int], shade=None):
+        (a, b), (c, d) = place, axes
+        for v in range(-(5 * r // 4), 5 * r // 4 + 1):
+            for u in range(-(5 * r // 4), 5 * r // 4 + 1):
+                inside = (16 * u - a * r) ** 2 * d**2 + (16 * v - b * r) ** 2 * c**2 <= (c * d * r) ** 2
+                if inside and 0 <= y + v < height and 0 <= x + u < width:
+                    pixels[y + v][x + u] = [each - (shade(u, v) if shade else 0) for each in colour]
+
+    def face(x: int, y: int, r: int, t: int) -> None:
+        ellipse(x, y, r, (0, -3), (14, 16), [60, 45, 35])
+        ellipse(
+            x, y, r, (0, 2), (12, 14), [225, 180, 150],
+            lambda u, v: t + (16 * u * u + 9 * v * v) * 40 // (9 * r * r) + 16 * u // r,
+        )  # fmt: skip
+        for side in (-5, 5):
+            ellipse(x, y, r, (side, -4), (3, 1), [70, 50, 40])
+            ellipse(x, y, r, (side, -1), (2, 2), [30, 25, 25])
+        ellipse(x, y, r, (0, 4), (2, 1), [each - t // 2 for each in (150, 100, 90)])
+        ellipse(x, y, r, (0, 9), (5, 1), [150, 60, 60])
+
+    for row in range(height // 48):
+        for column in range(width // 48):
+            k = hashed(column, row, seed + 2)
+            if row > 1 or column > 1:
+                face(48 * column + 20 + (k >> 4 & 7), 48 * row + 20 + (k >> 7 & 7), 10 + (k & 15) // 2, k >> 10 & 63)
+    face(48, 48, 36, hashed(0, 0, seed + 2) >> 10 & 63)
+    drawn = [[[min(255, max(0, each)) for each in pixel] for pixel in line] for line in pixels]
+    assert self_test.picture(height, width, seed).tolist() == drawn
 
 
 def commands_in(text: str) -> Iterator[list[str]]:
