@@ -141,10 +141,11 @@ def parse(words: list[str]) -> None:
     command = typer.main.get_command(reference.app)
     rest = [word for word in globals_first(words) if word not in ("-q", "--quiet", "-v", "--verbose", "--debug")]
     while hasattr(command, "commands") and rest and rest[0] not in ("--help", "--version"):
-        if rest[0] in command.commands:
-            command, rest = command.commands[rest[0]], rest[1:]
+        context = typer.Context(command)
+        if (named := command.get_command(context, rest[0])) is not None:
+            command, rest = named, rest[1:]
         else:
-            command = command.commands[command.default]
+            command = command.get_command(context, command.default)
     context = typer.Context(command, info_name="mlcycle")
     command.make_parser(context).parse_args(list(rest))
 

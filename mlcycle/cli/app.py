@@ -29,10 +29,15 @@ COMMANDS = {
 
 
 class Root(Group):
-    """All commands, in the order of the story; Typer would put groups last."""
+    """All commands, in the order of the story; a command's file is imported when the command is asked for."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return [name for name in COMMANDS if name in self.commands]
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name in COMMANDS and cmd_name not in self.commands:
+            self.commands[cmd_name] = _load(cmd_name)
+        return self.commands.get(cmd_name)
 
 
 app = typer.Typer(cls=Root, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -62,13 +67,14 @@ def root(
     console.configure(quiet=quiet, verbose=verbose, debug=debug)
 
 
-def _register() -> None:
-    for name, file in COMMANDS.items():
-        module = importlib.import_module(f"mlcycle.cli.{file}")
-        if hasattr(module, "app"):
-            app.add_typer(module.app, name=name)
-        else:
-            app.command(name)(getattr(module, name))
-
-
-_register()
+def _load(name: str) -> Any:
+    """Makes a command, or a group of them, of what its file declares."""
+    module = importlib.import_module(f"mlcycle.cli.{COMMANDS[name]}")
+    if not hasattr(module, "app"):
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+        alone.command(name)(getattr(module, name))
+        return typer.main.get_command(alone)
+    module.app.rich_markup_mode = None  # as here; else its help would bring in all of rich
+    group = typer.main.get_group(module.app)
+    group.name = name
+    return group

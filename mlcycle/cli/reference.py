@@ -51,7 +51,8 @@ def _walk(words: list[str], command: Any) -> Iterator[tuple[list[str], Any]]:
 def _members(command: Any) -> list[tuple[str, Any]]:
     if not hasattr(command, "commands"):
         return []
-    return [(name, command.commands[name]) for name in command.list_commands(typer.Context(command))]
+    context = typer.Context(command)
+    return [(name, command.get_command(context, name)) for name in command.list_commands(context)]
 
 
 def _section(words: list[str], command: Any) -> str:
