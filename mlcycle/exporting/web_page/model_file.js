@@ -1,0 +1,107 @@
+// A model file's bytes → what it says of itself, once its seal is checked: docs/model-file.md, rules 5 to 8 and 16, 17.
+
+import { Problem } from "./problem.js";
+import { sha256 } from "./sha256.js";
+
+const SEAL_LENGTH = 64;
+// The number of ModelProto's field metadata_props; each entry has a key (1) and a value (2).
+const METADATA = 14;
+const KNOWN = {
+  format: 1,
+  colour: "RGB",
+  layout: "NHWC",
+  dtype: "uint8",
+  orientation: "upright",
+  box_order: "x1 y1 x2 y2",
+  "resize.rule": "fit-long-side",
+  "resize.filter": "antialiased-triangle",
+};
+
+/**
+ * Checks a model file and reads what it says of itself.
+ *
+ * @param {Uint8Array} bytes the whole file.
+ * @param {string} beside the text of the .sha256 file beside it, or "" where there is none.
+ * @returns {Promise<{sha256: string, contract: object, metadata: Map<string, string>}>}
+ */
+export async function readModel(bytes, beside) {
+  const digest = await sha256(bytes);
+  if (beside && beside.trim().split(/\s+/)[0].toLowerCase() !== digest) {
+    throw damaged("the model file is not the one that its .sha256 names");
+  }
+  const seal = new TextDecoder("latin1").decode(bytes.subarray(-SEAL_LENGTH));
+  if (bytes.length <= SEAL_LENGTH || !/^[0-9a-f]{64}$/.test(seal)) throw damaged("the model file is cut short");
+  if ((await sha256(bytes.subarray(0, -SEAL_LENGTH))) !== seal) {
+    throw damaged("the model file is damaged: its bytes do not match its seal");
+  }
+  const metadata = metadataOf(bytes);
+  return { sha256: digest, contract: contractOf(metadata), metadata };
+}
+
+/** Returns the entries of metadata_props of a serialised ONNX model. */
+export function metadataOf(bytes) {
+  const text = new TextDecoder("utf-8");
+  const entries = new Map();
+  for (const [number, entry] of fields(bytes)) {
+    if (number !== METADATA) continue;
+    const parts = new Map(fields(entry));
+    entries.set(text.decode(parts.get(1)), text.decode(parts.get(2)));
+  }
+  return entries;
+}
+
+function contractOf(metadata) {
+  let contract;
+  try {
+    contract = JSON.parse(metadata.get("mlcycle.contract"));
+  } catch {
+    throw damaged("the model file carries no contract that can be read");
+  }
+  for (const [path, value] of Object.entries(KNOWN)) {
+    const said = path.split(".").reduce((object, name) => object?.[name], contract);
+    if (said !== value) throw unknown(`the model file has ${path} ${JSON.stringify(said)}`);
+  }
+  if (!(contract.resize.long_side >= 1)) throw unknown("the model file names no size of its input");
+  const balanced = contract.thresholds?.balanced;
+  if (!(balanced > 0 && balanced <= 1)) throw unknown("the model file has no threshold named balanced");
+  return contract;
+}
+
+/** Yields [number, bytes] of each field of a message in the wire format of Protocol Buffers that has a length. */
+function* fields(bytes) {
+  const at = { place: 0 };
+  while (at.place < bytes.length) {
+    const tag = varint(bytes, at);
+    const length = lengthOf(tag & 7, bytes, at);
+    if (at.place + length > bytes.length) throw damaged("the model file is no ONNX model");
+    if ((tag & 7) === 2) yield [tag >>> 3, bytes.subarray(at.place, at.place + length)];
+    at.place += length;
+  }
+}
+
+// Returns how many bytes of the field are still to come; a number that is its own length has none.
+function lengthOf(kind, bytes, at) {
+  if (kind === 0) return varint(bytes, at) * 0;
+  if (kind === 1) return 8;
+  if (kind === 2) return varint(bytes, at);
+  if (kind === 5) return 4;
+  throw damaged("the model file is no ONNX model");
+}
+
+function varint(bytes, at) {
+  let value = 0;
+  for (let shift = 0; shift < 70; shift += 7) {
+    const byte = bytes[at.place++];
+    value += (byte & 127) * 2 ** shift;
+    if (byte < 128) return value;
+  }
+  throw damaged("the model file is no ONNX model");
+}
+
+function damaged(message) {
+  return new Problem("model", message, "export the page again, and copy all its files to the server");
+}
+
+function unknown(message) {
+  return new Problem("model", `${message}, which this page does not know`, "export the page again with a newer mlcycle");
+}

@@ -1,0 +1,106 @@
+// The conductor of the page: loads the model, shuts the way out, and takes photographs one after the other.
+
+import { load } from "./detector.js";
+import { element, problemBox, Result } from "./result.js";
+
+// Adds up with the policy in the page's head. From here on not even the page's own server can be asked for anything.
+const SHUT = "default-src 'none'; script-src 'wasm-unsafe-eval'; style-src 'self'; img-src blob:";
+const results = [];
+let threshold = 0;
+let last = Promise.resolve();
+
+const part = (id) => document.getElementById(id);
+
+async function start() {
+  part("not-started").hidden = true;
+  part("loading").hidden = false;
+  try {
+    const detector = await load(showProgress);
+    shutTheWayOut();
+    describe(detector);
+    offerThresholds(detector.contract);
+    takePhotographs(detector);
+    part("ready").hidden = false;
+    document.body.dataset.state = "ready";
+  } catch (problem) {
+    part("failed").replaceChildren(...problemBox(problem).childNodes);
+    part("failed").hidden = false;
+    document.body.dataset.state = "failed";
+  } finally {
+    part("loading").hidden = true;
+  }
+}
+
+function showProgress(done, all) {
+  const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
+  if (!(all >= done)) return; // a server that compresses says less than what comes
+  Object.assign(part("progress"), { max: all, value: done });
+  part("loaded").textContent = `: ${megabytes(done)} of ${megabytes(all)} MB`;
+}
+
+function shutTheWayOut() {
+  const policy = Object.assign(document.createElement("meta"), { httpEquiv: "Content-Security-Policy", content: SHUT });
+  document.head.append(policy);
+}
+
+function describe({ contract, sha256, runtime }) {
+  const facts = {
+    Name: `${contract.name} (${contract.precision})`,
+    "sha256 of the file": sha256,
+    Seal: "checked: no byte of the file has changed",
+    "Runs on": `${runtime}, one thread of this machine's processor`,
+    Network: "shut: the browser forbids this page every connection from now on",
+  };
+  part("facts").replaceChildren(
+    ...Object.entries(facts).flatMap(([name, value]) => [element("dt", "", name), element("dd", "", value)]),
+  );
+  part("about").hidden = false;
+  document.title = `Find faces: ${contract.name}`;
+}
+
+function offerThresholds({ thresholds, selection }) {
+  part("least").min = Math.ceil((selection?.score_floor ?? 0) * 100) / 100;
+  for (const [name, value] of Object.entries(thresholds)) {
+    const radio = Object.assign(document.createElement("input"), { type: "radio", name: "point", value });
+    radio.addEventListener("change", () => setThreshold(value));
+    part("points").append(element("label", "", radio, `${name.replaceAll("_", " ")} (${value})`));
+  }
+  part("least").addEventListener("input", () => setThreshold(Number(part("least").value)));
+  setThreshold(thresholds.balanced);
+}
+
+function setThreshold(value) {
+  threshold = value;
+  part("least").value = value;
+  part("least-said").value = value.toFixed(2);
+  for (const radio of part("points").querySelectorAll("input")) radio.checked = Number(radio.value) === value;
+  part("status").textContent = results.map((result) => result.apply(value)).filter(Boolean)[0] ?? "";
+}
+
+function takePhotographs(detector) {
+  const take = (files) => [...files].forEach((file) => enqueue(file, detector));
+  part("choose").addEventListener("change", ({ target }) => {
+    take(target.files);
+    target.value = ""; // so that the same file can be chosen again
+  });
+  addEventListener("paste", ({ clipboardData }) => take(clipboardData.files));
+  for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
+    addEventListener(kind, (event) => {
+      event.preventDefault(); // or the browser would leave the page for the photograph
+      document.body.classList.toggle("over", kind === "dragenter" || kind === "dragover");
+      if (kind === "drop") take(event.dataTransfer.files);
+    });
+  }
+}
+
+function enqueue(file, detector) {
+  const result = new Result(file, detector);
+  results.unshift(result);
+  part("results").prepend(result.element);
+  last = last.then(async () => {
+    await result.look(threshold);
+    part("status").textContent = `${file.name}: ${result.element.querySelector("h2").textContent}`;
+  });
+}
+
+start();

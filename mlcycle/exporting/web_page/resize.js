@@ -1,0 +1,134 @@
+// The resize rule of a model file (docs/model-file.md, rule 13): an antialiased triangle filter, bit for bit as Pillow's
+// Image.resize(size, Image.Resampling.BILINEAR) computes it on 8-bit pixels: along the rows and along the columns one
+// after the other, with whole-number weights, and rounded to bytes in between.
+
+// A weight of 1 is 2 to this power; a sum of bytes times weights then stays below 2^31.
+const BITS = 22;
+const HALF = 1 << (BITS - 1);
+// How many pixels are asked for at once: what is read of a large photograph stays small.
+const STRIP_PIXELS = 1 << 20;
+
+/** Returns [width, height] in pixels of the input for a photograph of this size; never larger than it. */
+export function inputSize(width, height, longSide) {
+  const scale = Math.min(1, longSide / Math.max(width, height));
+  return [width, height].map((side) => Math.max(1, Math.floor(side * scale + 0.5)));
+}
+
+/**
+ * Makes a picture smaller (or larger: the weights do for both).
+ *
+ * @param {{width: number, height: number, rows: (top: number, count: number) => Uint8ClampedArray | Uint8Array}} picture
+ *   `rows` gives RGBA bytes of so many rows; A is not looked at.
+ * @param {number[]} size [width, height] of the result.
+ * @returns {Uint8Array} RGB bytes, row by row.
+ */
+export function resize(picture, [width, height]) {
+  const steps = [(each) => narrower(each, width), (each) => shorter(each, height)];
+  // As Pillow does from version 13 on; before, it always began with the rows. That can make a difference of 1.
+  if (picture.height - height > 2 * (picture.width - width)) steps.reverse();
+  return withoutAlpha(steps.reduce((each, step) => step(each), picture));
+}
+
+/**
+ * Says which pixels make each pixel of the result along one side, and how much each of them weighs.
+ *
+ * Result i is made of the `counts[i]` pixels from `firsts[i]` on; their weights begin at `weights[i * most]`.
+ */
+function along(from, to) {
+  const scale = from / to;
+  const support = Math.max(scale, 1); // the triangle's half width, in pixels of the picture
+  const most = Math.ceil(support) * 2 + 1;
+  const firsts = new Int32Array(to);
+  const counts = new Int32Array(to);
+  const weights = new Int32Array(to * most);
+  for (let i = 0; i < to; i++) {
+    const centre = (i + 0.5) * scale;
+    firsts[i] = Math.max(0, Math.trunc(centre - support + 0.5));
+    counts[i] = Math.min(from, Math.trunc(centre + support + 0.5)) - firsts[i];
+    weights.set(triangle(firsts[i], counts[i], centre, 1 / support), i * most);
+  }
+  return { to, most, firsts, counts, weights };
+}
+
+function triangle(first, count, centre, perPixel) {
+  const shares = Array.from({ length: count }, (_, j) =>
+    Math.max(0, 1 - Math.abs((first + j - centre + 0.5) * perPixel)),
+  );
+  const sum = shares.reduce((total, share) => total + share, 0);
+  return shares.map((share) => Math.trunc(0.5 + (share / sum) * (1 << BITS)));
+}
+
+function narrower(picture, to) {
+  if (to === picture.width) return picture;
+  const across = along(picture.width, to);
+  const rgba = new Uint8Array(picture.height * to * 4);
+  for (const [top, count] of strips(picture)) {
+    squeezeRows(picture.rows(top, count), picture.width, across, rgba.subarray(top * to * 4, (top + count) * to * 4));
+  }
+  return stored(rgba, to, picture.height);
+}
+
+function squeezeRows(rgba, width, { to, most, firsts, counts, weights }, result) {
+  for (let row = 0, out = 0; out < result.length; row++) {
+    for (let i = 0; i < to; i++, out += 4) {
+      let [red, green, blue] = [HALF, HALF, HALF];
+      let pixel = (row * width + firsts[i]) * 4;
+      for (let k = i * most, end = k + counts[i]; k < end; k++, pixel += 4) {
+        red += rgba[pixel] * weights[k];
+        green += rgba[pixel + 1] * weights[k];
+        blue += rgba[pixel + 2] * weights[k];
+      }
+      result[out] = byte(red);
+      result[out + 1] = byte(green);
+      result[out + 2] = byte(blue);
+    }
+  }
+}
+
+function shorter(picture, to) {
+  if (to === picture.height) return picture;
+  const { most, firsts, counts, weights } = along(picture.height, to);
+  const stride = picture.width * 4;
+  const rgba = new Uint8Array(to * stride);
+  const sums = new Int32Array(stride);
+  for (let i = 0; i < to; i++) {
+    sums.fill(HALF);
+    const rows = picture.rows(firsts[i], counts[i]);
+    for (let j = 0; j < counts[i]; j++) {
+      const weight = weights[i * most + j];
+      for (let x = 0, from = j * stride; x < stride; x++, from++) sums[x] += rows[from] * weight;
+    }
+    for (let x = 0; x < stride; x++) rgba[i * stride + x] = byte(sums[x]);
+  }
+  return stored(rgba, picture.width, to);
+}
+
+function withoutAlpha(picture) {
+  const rgb = new Uint8Array(picture.width * picture.height * 3);
+  let out = 0;
+  for (const [top, count] of strips(picture)) {
+    const rgba = picture.rows(top, count);
+    for (let from = 0; from < rgba.length; from += 4) {
+      rgb[out++] = rgba[from];
+      rgb[out++] = rgba[from + 1];
+      rgb[out++] = rgba[from + 2];
+    }
+  }
+  return rgb;
+}
+
+/** Returns RGBA bytes as the kind of picture that `resize` takes. */
+export function stored(rgba, width, height) {
+  const stride = width * 4;
+  return { width, height, rows: (top, count) => rgba.subarray(top * stride, (top + count) * stride) };
+}
+
+function* strips({ width, height }) {
+  const most = Math.max(1, Math.floor(STRIP_PIXELS / width));
+  for (let top = 0; top < height; top += most) yield [top, Math.min(most, height - top)];
+}
+
+// Rounded weights can add up to a little more than 1; nothing here is ever below 0.
+function byte(sum) {
+  return Math.min(255, sum >> BITS);
+}

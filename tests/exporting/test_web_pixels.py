@@ -1,0 +1,170 @@
+"""What the page computes by itself, against Pillow and hashlib: pixels, their orientation, the sha256."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import PIL
+import pytest
+from browser import CHROMIUM, DRIVER, Browser, Site, browser
+from PIL import Image
+
+from mlcycle.inference import images
+
+pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="Chromium and chromedriver are not installed")
+
+_BYTES = "const bytes = Uint8Array.from(atob(arguments[0]), (letter) => letter.charCodeAt(0));"
+_TEXT = """
+    let text = "";
+    for (let at = 0; at < result.length; at += 8192) text += String.fromCharCode(...result.subarray(at, at + 8192));
+    return btoa(text);"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A window from which the page's own modules can be imported, while the page itself does not run."""
+    with resources.as_file(resources.files("mlcycle.exporting") / "web_page") as folder:
+        site = Site(folder)
+        with browser(tmp_path_factory.mktemp("profile")) as opened:
+            opened.open(f"{site.url}style.css")
+            yield opened
+        site.stop()
+
+
+def compute(page: Browser, script: str, data: bytes, *arguments: object) -> bytes:
+    """Runs a script on `bytes`, from which it makes `result`, both Uint8Array."""
+    return base64.b64decode(page.run(_BYTES + script + _TEXT, base64.b64encode(data).decode(), *arguments))
+
+
+def resized(page: Browser, picture_HW3: np.ndarray, width: int, height: int) -> np.ndarray:
+    script = """
+        const [width, height, ...size] = arguments[1];
+        const { resize, stored } = await import("/resize.js");
+        const result = resize(stored(bytes, width, height), size);"""
+    rows, columns, _ = picture_HW3.shape
+    rgba_HW4 = np.dstack([picture_HW3, np.full((rows, columns), 255, np.uint8)])
+    answer = compute(page, script, rgba_HW4.tobytes(), [columns, rows, width, height])
+    return np.frombuffer(answer, np.uint8).reshape(height, width, 3)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ((640, 480), (320, 240)),
+        ((641, 333), (640, 332)),
+        ((1200, 900), (640, 480)),
+        ((50, 40), (50, 30)),
+        ((50, 40), (20, 40)),
+        ((1000, 1), (640, 1)),
+        ((1, 1), (1, 1)),
+        ((400, 800), (200, 400)),
+    ],
+)
+def test_pictures_become_smaller_as_pillow_makes_them(
+    page: Browser, before: tuple[int, int], after: tuple[int, int]
+) -> None:
+    random = np.random.default_rng(sum(before))
+    noise_HW3 = random.integers(0, 256, (before[1], before[0], 3), dtype=np.uint8)
+    for picture_HW3 in (noise_HW3, np.where(noise_HW3 > 127, 255, 0).astype(np.uint8)):
+        expected = Image.fromarray(picture_HW3).resize(after, Image.Resampling.BILINEAR)
+        assert np.array_equal(resized(page, picture_HW3, *after), np.asarray(expected))
+
+
+@pytest.mark.parametrize(("before", "after"), [((300, 1000), (192, 640)), ((17, 3001), (4, 640))])
+def test_what_is_more_than_twice_as_high_as_wide_becomes_smaller_as_pillow_13_makes_it(
+    page: Browser, before: tuple[int, int], after: tuple[int, int]
+) -> None:
+    noise_HW3 = np.random.default_rng(0).integers(0, 256, (before[1], before[0], 3), dtype=np.uint8)
+    expected = np.asarray(Image.fromarray(noise_HW3).resize(after, Image.Resampling.BILINEAR))
+    apart = np.abs(resized(page, noise_HW3, *after).astype(int) - expected).max()
+    assert apart <= (0 if int(PIL.__version__.split(".")[0]) >= 13 else 1)
+
+
+def test_the_input_has_the_size_that_the_contract_asks_for(page: Browser) -> None:
+    sizes = [(4000, 3000, 640), (640, 480, 640), (641, 1, 640), (1, 5000, 640), (1281, 963, 640), (1280, 961, 640)]
+    script = """
+        const { inputSize } = await import("/resize.js");
+        return arguments[0].map((size) => inputSize(...size));"""
+    expected = [[640, 480], [640, 480], [640, 1], [1, 640], [640, 481], [640, 481]]
+    assert page.run(script, sizes) == expected
+
+
+def decoded(page: Browser, data: bytes) -> np.ndarray:
+    script = """
+        const { decode } = await import("/picture.js");
+        const { resize } = await import("/resize.js");
+        const picture = await decode(new Blob([bytes]));
+        const rgb = resize(picture, [picture.width, picture.height]);
+        const result = new Uint8Array(8 + rgb.length);
+        new DataView(result.buffer).setUint32(0, picture.width);
+        new DataView(result.buffer).setUint32(4, picture.height);
+        result.set(rgb, 8);
+        picture.close();"""
+    answer = compute(page, script, data)
+    width, height = np.frombuffer(answer[:8], ">u4")
+    return np.frombuffer(answer[8:], np.uint8).reshape(height, width, 3)
+
+
+def saved(picture: Image.Image, kind: str, orientation: int = 1, **options: object) -> bytes:
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    picture.save(file, kind, exif=exif, **options)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def small(astronaut: Path) -> Image.Image:
+    return Image.open(astronaut).convert("RGB").crop((130, 30, 351, 180))
+
+
+def same(page: Browser, data: bytes) -> bool:
+    return np.array_equal(decoded(page, data), np.asarray(images.decode(data).upright()))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_all_eight_orientations_stand_upright(page: Browser, small: Image.Image, kind: str) -> None:
+    for orientation in range(1, 9):
+        assert same(page, saved(small, kind, orientation)), orientation
+
+
+def test_photographs_of_many_kinds_have_the_pixels_that_mlcycle_sees(page: Browser, small: Image.Image) -> None:
+    clear = small.copy()
+    clear.putalpha(Image.linear_gradient("L").resize(small.size))
+    kinds = {
+        "progressive": saved(small, "JPEG", progressive=True, quality=70),
+        "grey": saved(small.convert("L"), "JPEG"),
+        "for print": saved(small.convert("CMYK"), "JPEG"),
+        "transparent": saved(clear, "PNG"),
+        "transparent, another way": saved(clear, "WEBP", lossless=True),
+        "palette": saved(small.convert("P"), "PNG", transparency=3),
+        "gif": saved(small.convert("P"), "GIF"),
+        "16 bits": saved(Image.fromarray(np.asarray(small.convert("L")).astype(np.uint16) * 257), "PNG"),
+        "profile": saved(small, "PNG", icc_profile=other_colours()),
+    }
+    assert {name: same(page, data) for name, data in kinds.items()} == dict.fromkeys(kinds, True)
+
+
+def other_colours() -> bytes:
+    """Returns a colour profile in which red and green have changed places, so that whoever minds it sees the change."""
+    from PIL import ImageCms
+
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    red, green = profile.index(b"rXYZ") + 4, profile.index(b"gXYZ") + 4
+    profile[red : red + 8], profile[green : green + 8] = profile[green : green + 8], profile[red : red + 8]
+    return bytes(profile)
+
+
+def test_the_sha256_is_right_without_the_browsers_help(page: Browser) -> None:
+    script = """
+        const { digestOf } = await import("/sha256.js");
+        const result = new Uint8Array(arguments[1] * 32);
+        for (let length = 0; length < arguments[1]; length++) result.set(digestOf(bytes.subarray(7, 7 + length)), length * 32);"""
+    data = np.random.default_rng(0).bytes(7 + 200)
+    expected = b"".join(hashlib.sha256(data[7 : 7 + length]).digest() for length in range(200))
+    assert compute(page, script, data, 200) == expected
