@@ -5,7 +5,6 @@ Chromium's own talk to its maker is switched off, and what it asks for over the 
 
 from __future__ import annotations
 
-import base64
 import functools
 import http.server
 import json
@@ -43,6 +42,7 @@ class Site:
     def __init__(self, folder: Path) -> None:
         handler = functools.partial(_Quiet, directory=str(folder))
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.asked = self._server.asked = []  # the first line of each request that came
         self.host = f"127.0.0.1:{self._server.server_port}"
         self.url = f"http://{self.host}/"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -54,6 +54,9 @@ class Site:
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_request(self, code: object = "-", size: object = "-") -> None:
+        self.server.asked.append(self.requestline)
+
     def log_message(self, format: str, *arguments: object) -> None:
         pass
 
@@ -106,17 +109,16 @@ class Browser:
         asked = [each["params"]["request"] for each in entries if each["method"] == "Network.requestWillBeSent"]
         return [each for each in asked if not each["url"].startswith(_NO_SERVER)]
 
-    def screenshot(self, path: Path, full: bool = True) -> None:
-        """Saves a PNG of the window, or of the whole page."""
-        data = self.command("Page.captureScreenshot", captureBeyondViewport=full)["data"]
-        path.write_bytes(base64.b64decode(data))
+    def save_to(self, folder: Path) -> None:
+        """Lets the page save files, into this folder."""
+        self.command("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
 
     def _call(self, command: str, body: dict[str, Any]) -> Any:
         return _post(f"{self._session}/{command}", body)
 
 
 @contextmanager
-def browser(profile: Path, downloads: Path | None = None) -> Iterator[Browser]:
+def browser(profile: Path) -> Iterator[Browser]:
     """Starts a Chromium with an empty profile in an empty folder, and ends it."""
     assert CHROMIUM and DRIVER
     driver = subprocess.Popen([DRIVER, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -124,7 +126,7 @@ def browser(profile: Path, downloads: Path | None = None) -> Iterator[Browser]:
         assert driver.stdout
         port = next(match[1] for line in driver.stdout if (match := re.search(r"successfully on port (\d+)", line)))
         server = f"http://127.0.0.1:{port}/session"
-        session = f"{server}/{_post(server, _wishes(profile, downloads))['sessionId']}"
+        session = f"{server}/{_post(server, _wishes(profile))['sessionId']}"
         try:
             yield Browser(session)
         finally:
@@ -134,11 +136,10 @@ def browser(profile: Path, downloads: Path | None = None) -> Iterator[Browser]:
         driver.communicate()
 
 
-def _wishes(profile: Path, downloads: Path | None) -> dict[str, Any]:
+def _wishes(profile: Path) -> dict[str, Any]:
     options: dict[str, Any] = {
         "binary": CHROMIUM,
         "args": [*_FLAGS, f"--user-data-dir={profile}", "--window-size=1280,900"],
-        "prefs": {"download.default_directory": str(downloads)} if downloads else {},
     }
     wishes = {"goog:chromeOptions": options, "goog:loggingPrefs": {"performance": "ALL"}}
     return {"capabilities": {"alwaysMatch": wishes}}
