@@ -12,9 +12,10 @@ import shutil
 from importlib import resources
 from pathlib import Path
 
+from mlcycle.artifact.admission import ORT_FORMAT
 from mlcycle.artifact.contract import Contract
 from mlcycle.artifact.seal import SealedBytes
-from mlcycle.errors import InputError
+from mlcycle.errors import InputError, ModelFileError
 
 MODEL = "model.onnx"
 # The page was tried with the last release of each minor version from the one to the other.
@@ -38,7 +39,13 @@ def write(folder: Path, sealed: SealedBytes, contract: Contract, runtime: Path) 
 
     Raises:
         InputError: the package is not there, is incomplete, or is of a version that the page was not tried with.
+        ModelFileError: the model file is no ONNX model, but in onnxruntime's own format.
     """
+    if sealed.data[4:8] == ORT_FORMAT:
+        raise ModelFileError(
+            f"{sealed.path} is in onnxruntime's own format, of which the page reads nothing",
+            "export from the ONNX file that it was made of",
+        )
     package = _package(runtime)
     version = _version(package)
     _copy_runtime(package, folder / "onnxruntime-web", version)
@@ -65,7 +72,9 @@ def _version(package: Path) -> str:
     if name != "onnxruntime-web":
         raise InputError(f"{package} holds {name}, not onnxruntime-web", INSTALL)
     if not _minor(OLDEST) <= _minor(version) <= _minor(NEWEST):
-        raise InputError(f"{package} holds onnxruntime-web {version}; the page was tried with {OLDEST} to {NEWEST}", INSTALL)
+        raise InputError(
+            f"{package} holds onnxruntime-web {version}; the page was tried with {OLDEST} to {NEWEST}", INSTALL
+        )
     return version
 
 

@@ -30,7 +30,8 @@ _FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--host-resolver-rules=MAP *.test 127.0.0.1",  # a name for this machine that browsers do not trust as they do localhost
+    # A name for this machine that browsers do not trust as they do localhost.
+    "--host-resolver-rules=MAP *.test 127.0.0.1",
 )
 _NO_SERVER = ("chrome:", "chrome-untrusted:", "data:", "blob:")
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the key of an element's number, by the protocol
@@ -120,7 +121,7 @@ class Browser:
 @contextmanager
 def browser(profile: Path) -> Iterator[Browser]:
     """Starts a Chromium with an empty profile in an empty folder, and ends it."""
-    assert CHROMIUM and DRIVER
+    assert DRIVER
     driver = subprocess.Popen([DRIVER, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         assert driver.stdout

@@ -15,7 +15,8 @@ import pytest
 from browser import CHROMIUM, DRIVER, Browser, Site, browser
 from PIL import Image
 
-from mlcycle.inference import images
+from mlcycle.artifact.self_test import EXACT, LOOSE, SelfTest, known_answer, picture
+from mlcycle.inference import images, letterbox
 
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="Chromium and chromedriver are not installed")
 
@@ -42,15 +43,21 @@ def compute(page: Browser, script: str, data: bytes, *arguments: object) -> byte
     return base64.b64decode(page.run(_BYTES + script + _TEXT, base64.b64encode(data).decode(), *arguments))
 
 
-def resized(page: Browser, picture_HW3: np.ndarray, width: int, height: int) -> np.ndarray:
+def noise(width: int, height: int, hard: bool = False) -> tuple[bytes, Image.Image]:
+    """Returns random bytes, and the picture that they make as RGBA when they are repeated until it is full."""
+    values = np.random.default_rng(width + height).integers(0, 256, 10007, dtype=np.uint8)
+    values = np.where(values > 127, 255, 0).astype(np.uint8) if hard else values
+    return values.tobytes(), Image.fromarray(np.resize(values, (height, width, 4))[..., :3])
+
+
+def resized(page: Browser, data: bytes, before: tuple[int, int], after: tuple[int, int]) -> np.ndarray:
     script = """
         const [width, height, ...size] = arguments[1];
         const { resize, stored } = await import("/resize.js");
-        const result = resize(stored(bytes, width, height), size);"""
-    rows, columns, _ = picture_HW3.shape
-    rgba_HW4 = np.dstack([picture_HW3, np.full((rows, columns), 255, np.uint8)])
-    answer = compute(page, script, rgba_HW4.tobytes(), [columns, rows, width, height])
-    return np.frombuffer(answer, np.uint8).reshape(height, width, 3)
+        const rgba = Uint8Array.from({ length: width * height * 4 }, (_, index) => bytes[index % bytes.length]);
+        const result = resize(stored(rgba, width, height), size);"""
+    answer = compute(page, script, data, [*before, *after])
+    return np.frombuffer(answer, np.uint8).reshape(after[1], after[0], 3)
 
 
 @pytest.mark.parametrize(
@@ -69,30 +76,33 @@ def resized(page: Browser, picture_HW3: np.ndarray, width: int, height: int) -> 
 def test_pictures_become_smaller_as_pillow_makes_them(
     page: Browser, before: tuple[int, int], after: tuple[int, int]
 ) -> None:
-    random = np.random.default_rng(sum(before))
-    noise_HW3 = random.integers(0, 256, (before[1], before[0], 3), dtype=np.uint8)
-    for picture_HW3 in (noise_HW3, np.where(noise_HW3 > 127, 255, 0).astype(np.uint8)):
-        expected = Image.fromarray(picture_HW3).resize(after, Image.Resampling.BILINEAR)
-        assert np.array_equal(resized(page, picture_HW3, *after), np.asarray(expected))
+    for hard in (False, True):
+        data, photo = noise(*before, hard)
+        expected = photo.resize(after, Image.Resampling.BILINEAR)
+        assert np.array_equal(resized(page, data, before, after), np.asarray(expected))
 
 
 @pytest.mark.parametrize(("before", "after"), [((300, 1000), (192, 640)), ((17, 3001), (4, 640))])
 def test_what_is_more_than_twice_as_high_as_wide_becomes_smaller_as_pillow_13_makes_it(
     page: Browser, before: tuple[int, int], after: tuple[int, int]
 ) -> None:
-    noise_HW3 = np.random.default_rng(0).integers(0, 256, (before[1], before[0], 3), dtype=np.uint8)
-    expected = np.asarray(Image.fromarray(noise_HW3).resize(after, Image.Resampling.BILINEAR))
-    apart = np.abs(resized(page, noise_HW3, *after).astype(int) - expected).max()
+    data, photo = noise(*before)
+    expected = np.asarray(photo.resize(after, Image.Resampling.BILINEAR))
+    apart = np.abs(resized(page, data, before, after).astype(int) - expected).max()
     assert apart <= (0 if int(PIL.__version__.split(".")[0]) >= 13 else 1)
 
 
 def test_the_input_has_the_size_that_the_contract_asks_for(page: Browser) -> None:
-    sizes = [(4000, 3000, 640), (640, 480, 640), (641, 1, 640), (1, 5000, 640), (1281, 963, 640), (1280, 961, 640)]
+    sizes = [(4000, 3000), (640, 480), (641, 1), (1, 5000), (1281, 963), (1280, 961), (33, 21), (999, 1000)]
     script = """
         const { inputSize } = await import("/resize.js");
-        return arguments[0].map((size) => inputSize(...size));"""
-    expected = [[640, 480], [640, 480], [640, 1], [1, 640], [640, 481], [640, 481]]
-    assert page.run(script, sizes) == expected
+        return arguments[0].map(([width, height]) => inputSize({ width, height }, arguments[1]));"""
+    for contract, asked in (
+        ({"resize": {"long_side": 640}}, 640),
+        ({"resize": {"long_side": 640}, "input_size": {"width": 640, "height": 384, "batch": 1}}, (640, 384)),
+    ):
+        frames = [letterbox.shrink(Image.new("RGB", size), asked)[1] for size in sizes]
+        assert page.run(script, sizes, contract) == [[each.input_width, each.input_height] for each in frames]
 
 
 def decoded(page: Browser, data: bytes) -> np.ndarray:
@@ -164,7 +174,53 @@ def test_the_sha256_is_right_without_the_browsers_help(page: Browser) -> None:
     script = """
         const { digestOf } = await import("/sha256.js");
         const result = new Uint8Array(arguments[1] * 32);
-        for (let length = 0; length < arguments[1]; length++) result.set(digestOf(bytes.subarray(7, 7 + length)), length * 32);"""
+        for (let length = 0; length < arguments[1]; length++) {
+            result.set(digestOf(bytes.subarray(7, 7 + length)), length * 32);
+        }"""
     data = np.random.default_rng(0).bytes(7 + 200)
     expected = b"".join(hashlib.sha256(data[7 : 7 + length]).digest() for length in range(200))
     assert compute(page, script, data, 200) == expected
+
+
+@pytest.mark.parametrize(("height", "width", "seed"), [(192, 192, 0), (100, 230, 7), (47, 20, 3), (50, 300, 2**31)])
+def test_the_picture_of_the_self_test_is_drawn_alike(page: Browser, height: int, width: int, seed: int) -> None:
+    script = """
+        const { drawnFaces } = await import("/self_test.js");
+        const result = drawnFaces(arguments[1]);"""
+    answer = compute(page, script, b"", {"height": height, "width": width, "seed": seed})
+    assert np.array_equal(np.frombuffer(answer, np.uint8).reshape(height, width, 3), picture(height, width, seed))
+
+
+def test_the_distance_from_the_known_answer_is_the_same(page: Browser) -> None:
+    random = np.random.default_rng(0)
+    corners_N2, sizes_N2 = random.uniform(0, 140, (9, 2)), random.uniform(10, 50, (9, 2))
+    boxes_N4 = np.concatenate([corners_N2, corners_N2 + sizes_N2], axis=1)
+    scores_N, points_N52 = np.linspace(0.9, 0.3, 9), random.uniform(0, 190, (9, 5, 2))
+    test = known_answer(boxes_N4, scores_N, points_N52)
+    nudged_N4, nudged_N52 = boxes_N4 + random.normal(0, 0.1, (9, 4)), points_N52 + 0.4
+    answers = [
+        (boxes_N4, scores_N, points_N52),
+        (nudged_N4[::-1], scores_N[::-1] - 0.01, points_N52[::-1]),
+        (nudged_N4, scores_N, nudged_N52),
+        (boxes_N4[2:], scores_N[2:], points_N52[2:]),
+        (boxes_N4[:0], scores_N[:0], points_N52[:0]),
+        (np.concatenate([boxes_N4, [[0, 0, 5, 5]]]), [*scores_N, 0.8], np.concatenate([points_N52, points_N52[:1]])),
+    ]
+    script = """
+        const { distance, readSelfTest } = await import("/self_test.js");
+        const { pixels, score } = distance(readSelfTest(arguments[0]), arguments[1]);
+        return [pixels === Infinity ? -1 : pixels, score];"""
+    for answer in answers:
+        rows = [
+            {"box": box, "score": score, "points": points}
+            for box, score, points in zip(*map(as_list, answer), strict=True)
+        ]
+        expected = test.distance(*map(np.array, answer))
+        pixels = -1 if expected.pixels == np.inf else expected.pixels
+        assert page.run(script, test.to_json(), rows) == pytest.approx([pixels, expected.score], abs=1e-12)
+    nothing = SelfTest((), (), (), EXACT, LOOSE)
+    assert page.run(script, nothing.to_json(), []) == [0, 0]
+
+
+def as_list(values: object) -> list:
+    return np.asarray(values).tolist()

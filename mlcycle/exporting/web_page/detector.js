@@ -3,6 +3,7 @@
 import { readModel } from "./model_file.js";
 import { Problem } from "./problem.js";
 import { inputSize, resize } from "./resize.js";
+import { distance, drawnFaces, readSelfTest } from "./self_test.js";
 
 const MODEL = "model.onnx";
 const RUNTIME = "onnxruntime-web/ort.wasm.bundle.min.js";
@@ -49,7 +50,7 @@ export class Detector {
    */
   async look(picture) {
     const start = performance.now();
-    const size = inputSize(picture.width, picture.height, this.contract.resize.long_side);
+    const size = inputSize(picture, this.contract);
     const rgb = resize(picture, size);
     const resized = performance.now();
     const rows = await this.rows(rgb, size);
@@ -58,16 +59,38 @@ export class Detector {
     return { faces, milliseconds: { resize: resized - start, run: ran - resized, select: performance.now() - ran } };
   }
 
-  /** Runs the graph on RGB bytes; returns what it gives of each face, in pixels of the input. */
+  /** Runs the graph on RGB bytes; returns {score, box, points} of each face, in pixels of the input. */
   async rows(rgb, [width, height]) {
-    const images = new this.#ort.Tensor("uint8", rgb, [1, height, width, 3]);
-    const { boxes, scores, landmarks } = await this.#session.run({ images });
+    const fixed = this.contract.input_size;
+    const images = fixed ? padded(rgb, width, height, fixed) : rgb;
+    const shape = fixed ? [1, fixed.height, fixed.width, 3] : [1, height, width, 3];
+    const { boxes, scores, landmarks } = await this.#session.run({ images: new this.#ort.Tensor("uint8", images, shape) });
     const points = this.contract.landmarks.length;
-    return Array.from(scores.data, (score, row) => ({
+    const rows = Array.from(scores.data, (score, row) => ({
       score,
       box: Array.from(boxes.data.subarray(row * 4, row * 4 + 4)),
       points: pairs(landmarks?.data.subarray(row * points * 2, (row + 1) * points * 2) ?? []),
     }));
+    return rows.filter(({ score }) => score > 0); // rows beyond the picture's own faces have none
+  }
+
+  /**
+   * Asks the model what it must know, if its file says so: see self_test.js.
+   *
+   * Returns a sentence, or null from a file without a self-test; throws where the answer is too far from the known one.
+   */
+  async testItself() {
+    const text = this.metadata.get("mlcycle.self_test");
+    if (text === undefined) return null;
+    const test = readSelfTest(text);
+    const { pixels, score } = distance(test, await this.rows(drawnFaces(test), [test.width, test.height]));
+    const said = `${figure(pixels)} px and ${figure(score)} in score from the known answer`;
+    const { tolerance } = test;
+    if (pixels <= tolerance.pixels && score <= tolerance.score) {
+      return `passed: ${said} (${tolerance.pixels} and ${tolerance.score} are allowed)`;
+    }
+    const message = `the self-test of the model fails in this browser: it is ${said}, more than ${tolerance.pixels} and ${tolerance.score}`;
+    throw new Problem("self-test", message, "take another browser, or export the page again");
   }
 
   #toPhotograph({ score, box, points }, [width, height], photo) {
@@ -80,6 +103,19 @@ export class Detector {
     }
     return face;
   }
+}
+
+// Lays RGB bytes into the top left of a black picture.
+function padded(rgb, width, height, fixed) {
+  const canvas = new Uint8Array(fixed.width * fixed.height * 3);
+  for (let row = 0; row < height; row++) {
+    canvas.set(rgb.subarray(row * width * 3, (row + 1) * width * 3), row * fixed.width * 3);
+  }
+  return canvas;
+}
+
+function figure(value) {
+  return String(Number(value.toPrecision(2)));
 }
 
 async function runtime() {

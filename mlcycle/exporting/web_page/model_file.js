@@ -13,7 +13,6 @@ const KNOWN = {
   dtype: "uint8",
   orientation: "upright",
   box_order: "x1 y1 x2 y2",
-  "resize.rule": "fit-long-side",
   "resize.filter": "antialiased-triangle",
 };
 
@@ -61,7 +60,11 @@ function contractOf(metadata) {
     const said = path.split(".").reduce((object, name) => object?.[name], contract);
     if (said !== value) throw unknown(`the model file has ${path} ${JSON.stringify(said)}`);
   }
-  if (!(contract.resize.long_side >= 1)) throw unknown("the model file names no size of its input");
+  const { resize, input_size: fixed } = contract;
+  if (resize.rule !== (fixed ? "fit-inside" : "fit-long-side")) throw unknown(`the model file has resize.rule ${resize.rule}`);
+  if (fixed ? !(fixed.width >= 1 && fixed.height >= 1 && fixed.batch === 1) : !(resize.long_side >= 1)) {
+    throw unknown("the model file takes an input of a size");
+  }
   const balanced = contract.thresholds?.balanced;
   if (!(balanced > 0 && balanced <= 1)) throw unknown("the model file has no threshold named balanced");
   return contract;

@@ -16,8 +16,9 @@ async function start() {
   part("loading").hidden = false;
   try {
     const detector = await load(showProgress);
+    const tested = await detector.testItself();
     shutTheWayOut();
-    describe(detector);
+    describe(detector, tested);
     offerThresholds(detector.contract);
     takePhotographs(detector);
     part("ready").hidden = false;
@@ -43,11 +44,12 @@ function shutTheWayOut() {
   document.head.append(policy);
 }
 
-function describe({ contract, sha256, runtime }) {
+function describe({ contract, sha256, runtime }, tested) {
   const facts = {
     Name: `${contract.name} (${contract.precision})`,
     "sha256 of the file": sha256,
     Seal: "checked: no byte of the file has changed",
+    ...(tested && { "Self-test": tested }),
     "Runs on": `${runtime}, one thread of this machine's processor`,
     Network: "shut: the browser forbids this page every connection from now on",
   };

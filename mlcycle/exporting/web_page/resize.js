@@ -1,4 +1,4 @@
-// The resize rule of a model file (docs/model-file.md, rule 13): an antialiased triangle filter, bit for bit as Pillow's
+// The resize rule of a model file (docs/model-file.md, rule 13), an antialiased triangle filter, bit for bit as Pillow's
 // Image.resize(size, Image.Resampling.BILINEAR) computes it on 8-bit pixels: along the rows and along the columns one
 // after the other, with whole-number weights, and rounded to bytes in between.
 
@@ -8,14 +8,15 @@ const HALF = 1 << (BITS - 1);
 // How many pixels are asked for at once: what is read of a large photograph stays small.
 const STRIP_PIXELS = 1 << 20;
 
-/** Returns [width, height] in pixels of the input for a photograph of this size; never larger than it. */
-export function inputSize(width, height, longSide) {
-  const scale = Math.min(1, longSide / Math.max(width, height));
+/** Returns [width, height] of what a contract makes of a photograph, in pixels; never larger than it. */
+export function inputSize({ width, height }, { resize, input_size: fixed }) {
+  const fit = fixed ? Math.min(fixed.width / width, fixed.height / height) : resize.long_side / Math.max(width, height);
+  const scale = Math.min(1, fit);
   return [width, height].map((side) => Math.max(1, Math.floor(side * scale + 0.5)));
 }
 
 /**
- * Makes a picture smaller (or larger: the weights do for both).
+ * Makes a picture smaller, along one side or both.
  *
  * @param {{width: number, height: number, rows: (top: number, count: number) => Uint8ClampedArray | Uint8Array}} picture
  *   `rows` gives RGBA bytes of so many rows; A is not looked at.
@@ -24,7 +25,7 @@ export function inputSize(width, height, longSide) {
  */
 export function resize(picture, [width, height]) {
   const steps = [(each) => narrower(each, width), (each) => shorter(each, height)];
-  // As Pillow does from version 13 on; before, it always began with the rows. That can make a difference of 1.
+  // Pillow begins with the columns here from version 13 on; before, it never did. That can make a difference of 1.
   if (picture.height - height > 2 * (picture.width - width)) steps.reverse();
   return withoutAlpha(steps.reduce((each, step) => step(each), picture));
 }
