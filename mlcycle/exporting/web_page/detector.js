@@ -64,7 +64,8 @@ export class Detector {
     const fixed = this.contract.input_size;
     const images = fixed ? padded(rgb, width, height, fixed) : rgb;
     const shape = fixed ? [1, fixed.height, fixed.width, 3] : [1, height, width, 3];
-    const { boxes, scores, landmarks } = await this.#session.run({ images: new this.#ort.Tensor("uint8", images, shape) });
+    const input = new this.#ort.Tensor("uint8", images, shape);
+    const { boxes, scores, landmarks } = await this.#session.run({ images: input });
     const points = this.contract.landmarks.length;
     const rows = Array.from(scores.data, (score, row) => ({
       score,
@@ -89,8 +90,11 @@ export class Detector {
     if (pixels <= tolerance.pixels && score <= tolerance.score) {
       return `passed: ${said} (${tolerance.pixels} and ${tolerance.score} are allowed)`;
     }
-    const message = `the self-test of the model fails in this browser: it is ${said}, more than ${tolerance.pixels} and ${tolerance.score}`;
-    throw new Problem("self-test", message, "take another browser, or export the page again");
+    throw new Problem(
+      "self-test",
+      `the self-test of the model fails in this browser: it is ${said}, more than ${tolerance.pixels} and ${tolerance.score}`,
+      "take another browser, or export the page again",
+    );
   }
 
   #toPhotograph({ score, box, points }, [width, height], photo) {
@@ -134,7 +138,8 @@ async function session(ort, wasm, bytes) {
     return await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] });
   } catch (problem) {
     const said = String(problem?.message ?? problem).slice(0, 300);
-    throw new Problem("runtime", `the runtime cannot load the model: ${said}`, "take a newer browser: it needs WebAssembly with SIMD");
+    const hint = "take a newer browser: it needs WebAssembly with SIMD";
+    throw new Problem("runtime", `the runtime cannot load the model: ${said}`, hint);
   }
 }
 
@@ -169,7 +174,8 @@ function counter(progress) {
 }
 
 function missing(name) {
-  return new Problem("load", `${name} did not come from the server`, "see that the whole folder is served, then load again");
+  const hint = "see that the whole folder is served, then load again";
+  return new Problem("load", `${name} did not come from the server`, hint);
 }
 
 function pairs(numbers) {

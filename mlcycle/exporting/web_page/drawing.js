@@ -29,7 +29,7 @@ function drawBox(context, { box, landmarks = {} }, size) {
   context.fillStyle = POINT;
   for (const [x, y] of Object.values(landmarks)) {
     context.beginPath();
-    context.arc(x, y, Math.max(1, line), 0, 2 * Math.PI);
+    context.arc(x, y, Math.max(1, 0.75 * line), 0, 2 * Math.PI);
     context.fill();
   }
 }

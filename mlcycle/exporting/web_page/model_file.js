@@ -61,7 +61,9 @@ function contractOf(metadata) {
     if (said !== value) throw unknown(`the model file has ${path} ${JSON.stringify(said)}`);
   }
   const { resize, input_size: fixed } = contract;
-  if (resize.rule !== (fixed ? "fit-inside" : "fit-long-side")) throw unknown(`the model file has resize.rule ${resize.rule}`);
+  if (resize.rule !== (fixed ? "fit-inside" : "fit-long-side")) {
+    throw unknown(`the model file has resize.rule ${resize.rule}`);
+  }
   if (fixed ? !(fixed.width >= 1 && fixed.height >= 1 && fixed.batch === 1) : !(resize.long_side >= 1)) {
     throw unknown("the model file takes an input of a size");
   }
@@ -106,5 +108,6 @@ function damaged(message) {
 }
 
 function unknown(message) {
-  return new Problem("model", `${message}, which this page does not know`, "export the page again with a newer mlcycle");
+  const hint = "export the page again with a newer mlcycle";
+  return new Problem("model", `${message}, which this page does not know`, hint);
 }

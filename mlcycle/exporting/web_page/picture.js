@@ -120,7 +120,8 @@ function undecoded(start) {
   if (unread) return new Problem("unsupported", `this browser does not read ${unread} files`, "save it as JPEG or PNG");
   const known = nameIn(SIGNATURES);
   if (known) return new Problem("damaged", `the ${known} file is damaged, cut short, or too large for this browser`);
-  return new Problem("not-an-image", "it is not a picture of a format that this browser reads", "save it as JPEG or PNG");
+  const message = "it is not a picture of a format that this browser reads";
+  return new Problem("not-an-image", message, "save it as JPEG or PNG");
 }
 
 function tooLarge() {

@@ -62,7 +62,8 @@ export class Result {
   text() {
     const faces = this.#found().map(rounded);
     const record = { ...this.#record, status: faces.length ? "ok" : "empty", faces };
-    return JSON.stringify(record, null, 1).replace(/\[\s+([^[\]{}]*?)\s+\]/g, (_, inner) => `[${inner.replace(/\s+/g, " ")}]`);
+    const onOneLine = (_, numbers) => `[${numbers.replace(/\s+/g, " ")}]`;
+    return JSON.stringify(record, null, 1).replace(/\[\s+([-\d.,\s]+?)\s+\]/g, onOneLine);
   }
 
   async #detect() {
@@ -101,7 +102,8 @@ export class Result {
 
   #show(picture) {
     const scale = SHOWN_SIDE / Math.max(picture.width, picture.height);
-    const canvas = (times) => canvasOf(...[picture.width, picture.height].map((side) => Math.max(1, Math.round(side * times))));
+    const side = (length, times) => Math.max(1, Math.round(length * times));
+    const canvas = (times) => canvasOf(side(picture.width, times), side(picture.height, times));
     const [photo, faces] = [canvas(Math.min(1, scale)), canvas(scale)];
     const context = photo.getContext("2d");
     context.imageSmoothingQuality = "high";
@@ -210,7 +212,8 @@ function rounded({ box, score, landmarks }) {
   const pixels = (values) => values.map((value) => fixed(value, 2));
   const face = { box: pixels(box), score: fixed(score, 6) };
   if (!landmarks) return face;
-  return { ...face, landmarks: Object.fromEntries(Object.entries(landmarks).map(([name, point]) => [name, pixels(point)])) };
+  const points = Object.entries(landmarks).map(([name, point]) => [name, pixels(point)]);
+  return { ...face, landmarks: Object.fromEntries(points) };
 }
 
 function fixed(value, digits) {

@@ -21,9 +21,11 @@ export function readSelfTest(text) {
     if (test.formula !== FORMULA) throw new TypeError();
     const counts = new Set([test.boxes.length, test.scores.length, test.landmarks.length || test.boxes.length]);
     const fits = (side) => side > 0 && side <= MOST_SIDE;
-    if (counts.size > 1 || !fits(test.height) || !fits(test.width) || !(test.tolerance.pixels >= 0)) throw new TypeError();
+    const whole = counts.size === 1 && fits(test.height) && fits(test.width) && test.tolerance.pixels >= 0;
+    if (!whole) throw new TypeError();
   } catch {
-    throw new Problem("model", "the self-test of the model file cannot be read", "export the page again with a newer mlcycle");
+    const hint = "export the page again with a newer mlcycle";
+    throw new Problem("model", "the self-test of the model file cannot be read", hint);
   }
   return test;
 }

@@ -63,5 +63,7 @@ function constants() {
     if (primes.every((prime) => number % prime)) primes.push(number);
   }
   const behindThePoint = (root) => Math.floor((root - Math.floor(root)) * 2 ** 32);
-  return [primes.map((prime) => behindThePoint(Math.cbrt(prime))), primes.slice(0, 8).map((p) => behindThePoint(Math.sqrt(p)))];
+  const cubic = primes.map((prime) => behindThePoint(Math.cbrt(prime)));
+  const square = primes.slice(0, 8).map((prime) => behindThePoint(Math.sqrt(prime)));
+  return [cubic, square];
 }
