@@ -12,10 +12,10 @@ import shutil
 from importlib import resources
 from pathlib import Path
 
-from mlcycle.artifact.admission import ORT_FORMAT
+from mlcycle.artifact.admission import admit
 from mlcycle.artifact.contract import Contract
 from mlcycle.artifact.seal import SealedBytes
-from mlcycle.errors import InputError, ModelFileError
+from mlcycle.errors import InputError
 
 MODEL = "model.onnx"
 # The page was tried with the last release of each minor version from the one to the other.
@@ -39,13 +39,9 @@ def write(folder: Path, sealed: SealedBytes, contract: Contract, runtime: Path) 
 
     Raises:
         InputError: the package is not there, is incomplete, or is of a version that the page was not tried with.
-        ModelFileError: the model file is no ONNX model, but in onnxruntime's own format.
+        ModelFileError: the model file is no ONNX model, or holds what the page would refuse.
     """
-    if sealed.data[4:8] == ORT_FORMAT:
-        raise ModelFileError(
-            f"{sealed.path} is in onnxruntime's own format, of which the page reads nothing",
-            "export from the ONNX file that it was made of",
-        )
+    admit(sealed)
     package = _package(runtime)
     version = _version(package)
     _copy_runtime(package, folder / "onnxruntime-web", version)

@@ -86,13 +86,11 @@ export class Detector {
     const test = readSelfTest(text);
     const { pixels, score } = distance(test, await this.rows(drawnFaces(test), [test.width, test.height]));
     const said = `${figure(pixels)} px and ${figure(score)} in score from the known answer`;
-    const { tolerance } = test;
-    if (pixels <= tolerance.pixels && score <= tolerance.score) {
-      return `passed: ${said} (${tolerance.pixels} and ${tolerance.score} are allowed)`;
-    }
+    const allowed = `${test.tolerance.pixels} and ${test.tolerance.score} are allowed`;
+    if (pixels <= test.tolerance.pixels && score <= test.tolerance.score) return `passed: ${said} (${allowed})`;
     throw new Problem(
       "self-test",
-      `the self-test of the model fails in this browser: it is ${said}, more than ${tolerance.pixels} and ${tolerance.score}`,
+      `the self-test of the model fails in this browser: it is ${said}, where at most ${allowed}`,
       "take another browser, or export the page again",
     );
   }

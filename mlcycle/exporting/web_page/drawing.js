@@ -1,5 +1,5 @@
-// Draws faces much as `mlcycle infer --annotate` does: boxes, scores and landmarks that grow with the picture, and shrink
-// with a face that they would hide.
+// Draws faces much as `mlcycle infer --annotate` does: boxes, scores and landmarks that grow with the picture, and
+// shrink with a face that they would hide.
 
 const [BOX, INK, POINT] = ["rgb(0 214 143)", "rgb(6 32 22)", "rgb(255 196 0)"];
 

@@ -1,6 +1,8 @@
-// A model file's bytes → what it says of itself, once its seal is checked: docs/model-file.md, rules 5 to 8 and 16, 17.
+// A model file's bytes → what it says of itself, once its seal is checked, as docs/model-file.md asks of a reader.
 
+import { admit } from "./admission.js";
 import { Problem } from "./problem.js";
+import { fields, message } from "./protobuf.js";
 import { sha256 } from "./sha256.js";
 
 const SEAL_LENGTH = 64;
@@ -33,6 +35,7 @@ export async function readModel(bytes, beside) {
   if ((await sha256(bytes.subarray(0, -SEAL_LENGTH))) !== seal) {
     throw damaged("the model file is damaged: its bytes do not match its seal");
   }
+  admit(bytes);
   const metadata = metadataOf(bytes);
   return { sha256: digest, contract: contractOf(metadata), metadata };
 }
@@ -43,7 +46,7 @@ export function metadataOf(bytes) {
   const entries = new Map();
   for (const [number, entry] of fields(bytes)) {
     if (number !== METADATA) continue;
-    const parts = new Map(fields(entry));
+    const parts = message(entry);
     entries.set(text.decode(parts.get(1)), text.decode(parts.get(2)));
   }
   return entries;
@@ -72,42 +75,11 @@ function contractOf(metadata) {
   return contract;
 }
 
-/** Yields [number, bytes] of each field of a message in the wire format of Protocol Buffers that has a length. */
-function* fields(bytes) {
-  const at = { place: 0 };
-  while (at.place < bytes.length) {
-    const tag = varint(bytes, at);
-    const length = lengthOf(tag & 7, bytes, at);
-    if (at.place + length > bytes.length) throw damaged("the model file is no ONNX model");
-    if ((tag & 7) === 2) yield [tag >>> 3, bytes.subarray(at.place, at.place + length)];
-    at.place += length;
-  }
+function damaged(sentence) {
+  return new Problem("model", sentence, "export the page again, and copy all its files to the server");
 }
 
-// Returns how many bytes of the field are still to come; a number that is its own length has none.
-function lengthOf(kind, bytes, at) {
-  if (kind === 0) return varint(bytes, at) * 0;
-  if (kind === 1) return 8;
-  if (kind === 2) return varint(bytes, at);
-  if (kind === 5) return 4;
-  throw damaged("the model file is no ONNX model");
-}
-
-function varint(bytes, at) {
-  let value = 0;
-  for (let shift = 0; shift < 70; shift += 7) {
-    const byte = bytes[at.place++];
-    value += (byte & 127) * 2 ** shift;
-    if (byte < 128) return value;
-  }
-  throw damaged("the model file is no ONNX model");
-}
-
-function damaged(message) {
-  return new Problem("model", message, "export the page again, and copy all its files to the server");
-}
-
-function unknown(message) {
+function unknown(what) {
   const hint = "export the page again with a newer mlcycle";
-  return new Problem("model", `${message}, which this page does not know`, hint);
+  return new Problem("model", `${what}, which this page does not know`, hint);
 }

@@ -1,5 +1,5 @@
-// A photograph's file → an upright picture with 8 bits a channel, on white, without regard to colour profiles:
-// docs/model-file.md, rule 12. In Chromium the pixels are those that Pillow decodes, to the bit.
+// A photograph's file → an upright picture with 8 bits a channel, on white, without regard to colour profiles, as
+// docs/model-file.md asks. In Chromium the pixels are those that Pillow decodes, to the bit.
 
 import { Problem } from "./problem.js";
 import { takeOrientation } from "./webp_orientation.js";

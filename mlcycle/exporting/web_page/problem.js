@@ -1,4 +1,4 @@
-/** Something that a person can cause or meet: a stable code, one sentence, and one hint, as mlcycle's own errors have. */
+/** Something that a person can cause or meet: a stable code, one sentence, and one hint, as in mlcycle's own errors. */
 export class Problem extends Error {
   constructor(code, message, hint = "") {
     super(message);

@@ -1,4 +1,4 @@
-// The resize rule of a model file (docs/model-file.md, rule 13), an antialiased triangle filter, bit for bit as Pillow's
+// How a photograph becomes as small as a model's input: by an antialiased triangle filter, bit for bit as Pillow's
 // Image.resize(size, Image.Resampling.BILINEAR) computes it on 8-bit pixels: along the rows and along the columns one
 // after the other, with whole-number weights, and rounded to bytes in between.
 
@@ -18,7 +18,7 @@ export function inputSize({ width, height }, { resize, input_size: fixed }) {
 /**
  * Makes a picture smaller, along one side or both.
  *
- * @param {{width: number, height: number, rows: (top: number, count: number) => Uint8ClampedArray | Uint8Array}} picture
+ * @param {{width: number, height: number, rows: (top: number, count: number) => Uint8ClampedArray}} picture
  *   `rows` gives RGBA bytes of so many rows; A is not looked at.
  * @param {number[]} size [width, height] of the result.
  * @returns {Uint8Array} RGB bytes, row by row.

@@ -1,5 +1,5 @@
-// The sha256 of bytes, as lower-case hex. A browser has one of its own, but lends it only to pages that came by HTTPS or
-// from the same machine; the seal of a model file must be checked on any page.
+// The sha256 of bytes, as lower-case hex. A browser has one of its own, but lends it only to pages that came by HTTPS
+// or from the same machine; the seal of a model file must be checked on any page.
 
 const [ROUNDS, START] = constants();
 

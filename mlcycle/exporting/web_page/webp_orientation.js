@@ -1,5 +1,5 @@
-// The EXIF orientation of a WebP file. Browsers turn JPEG, PNG and AVIF upright by themselves, but Chromium leaves WebP as
-// it lies; so it is read here, and taken out of the copy that is decoded, lest another browser turn it a second time.
+// The EXIF orientation of a WebP file. Browsers turn JPEG, PNG and AVIF upright by themselves, but Chromium leaves WebP
+// as it lies; so it is read here, and taken out of the copy that is decoded, lest another browser turn it once more.
 
 const ORIENTATION = 0x0112;
 

@@ -1,4 +1,4 @@
-"""What the page computes by itself, against Pillow and hashlib: pixels, their orientation, the sha256."""
+"""What the page's own modules compute, against Pillow, hashlib and mlcycle: pixels, digests, what is refused."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 from browser import CHROMIUM, DRIVER, Browser, Site, browser
 from PIL import Image
 
+from mlcycle.artifact.admission import OPERATORS
 from mlcycle.artifact.self_test import EXACT, LOOSE, SelfTest, known_answer, picture
 from mlcycle.inference import images, letterbox
 
@@ -224,3 +225,34 @@ def test_the_distance_from_the_known_answer_is_the_same(page: Browser) -> None:
 
 def as_list(values: object) -> list:
     return np.asarray(values).tolist()
+
+
+def test_what_a_model_file_must_not_have_is_refused_by_the_page_too(page: Browser) -> None:
+    onnx = pytest.importorskip("onnx")
+    from tiny_model import unsealed_model
+
+    spoilt = {"": unsealed_model()}
+    for words in ('the operator "If"', 'operators of the domain "elsewhere"', "another file", "inside", "functions"):
+        spoilt[words] = unsealed_model()
+    spoilt['the operator "If"'].graph.node[3].op_type = "If"
+    spoilt['operators of the domain "elsewhere"'].graph.node[3].domain = "elsewhere"
+    spoilt["another file"].graph.initializer[0].external_data.add(key="location", value="/etc/passwd")
+    spoilt["inside"].graph.node[3].attribute.append(onnx.helper.make_attribute("body", onnx.GraphProto(name="inner")))
+    spoilt["functions"].functions.append(onnx.FunctionProto(name="mine", domain="mine"))
+    spoilt["is no ONNX model"] = b"\x0a\x7f cut short"
+    script = (
+        _BYTES
+        + """
+        const { admit } = await import("/admission.js");
+        try { admit(bytes); } catch ({ message }) { return message; }
+        return "";"""
+    )
+    for words, model in spoilt.items():
+        data = model if isinstance(model, bytes) else model.SerializeToString()
+        said = page.run(script, base64.b64encode(data).decode())
+        assert words in said
+        assert bool(said) == bool(words)
+
+
+def test_the_page_knows_the_operators_that_mlcycle_knows(page: Browser) -> None:
+    assert set(page.run("return [...(await import('/admission.js')).OPERATORS]")) == OPERATORS
