@@ -51,7 +51,7 @@ function describe({ contract, sha256, runtime }, tested) {
     Seal: "checked: no byte of the file has changed",
     ...(tested && { "Self-test": tested }),
     "Runs on": `${runtime}, one thread of this machine's processor`,
-    Network: "shut: the browser forbids this page every connection from now on",
+    Network: "shut: by a policy that the browser enforces, the page can fetch and send nothing from now on",
   };
   part("facts").replaceChildren(
     ...Object.entries(facts).flatMap(([name, value]) => [element("dt", "", name), element("dd", "", value)]),
