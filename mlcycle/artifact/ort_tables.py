@@ -104,7 +104,9 @@ class _Reader:
             entry = 4 + 2 * index
             offset = self.number("H", slots + entry) if entry + 2 <= length else 0
             if offset and kind:
-                values[field] = self.value(place + offset, TYPES[values["value_type"]] if kind == "TypeInfoValue" else kind)
+                values[field] = self.value(
+                    place + offset, TYPES[values["value_type"]] if kind == "TypeInfoValue" else kind
+                )
         return values
 
     def value(self, place: int, kind: str) -> Any:

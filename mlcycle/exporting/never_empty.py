@@ -13,10 +13,10 @@ from onnx import helper, numpy_helper
 
 
 def never_empty(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Returns a copy of a model that gives one row at least; one that selects in another way than mlcycle stays as it is.
+    """Returns a copy of a model that gives one row at least.
 
     What `mlcycle freeze` writes puts the scores of selected cells where they were (ScatterND), and sorts the best of
-    them to the front (TopK).
+    them to the front (TopK). A model that selects in another way stays as it is.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)

@@ -1,4 +1,4 @@
-"""The ORT format: a model already optimised, which onnxruntime's small builds for phones read without a parser for ONNX.
+"""The ORT format: a model already optimised, which onnxruntime's small builds for phones read without ONNX's parser.
 
 Operators are fused here, once ("extended"), and the file says how; what comes after that ("all") lays weights out for
 the vector instructions of the processor that writes the file, and would not run on another kind. Such a file is larger
