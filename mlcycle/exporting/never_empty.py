@@ -11,18 +11,25 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from mlcycle.errors import ModelFileError
+
 
 def never_empty(model: onnx.ModelProto) -> onnx.ModelProto:
     """Returns a copy of a model that gives one row at least.
 
     What `mlcycle freeze` writes puts the scores of selected cells where they were (ScatterND), and sorts the best of
-    them to the front (TopK). A model that selects in another way stays as it is.
+    them to the front (TopK). A model that has no NonMaxSuppression stays as it is.
+
+    Raises:
+        ModelFileError: what is selected goes another way, and where it could be empty is not known.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     names = [node.op_type for node in copy.graph.node]
-    if (names.count("NonMaxSuppression"), names.count("ScatterND"), names.count("TopK")) != (1, 1, 1):
+    if "NonMaxSuppression" not in names:
         return copy
+    if any(names.count(name) != 1 for name in ("NonMaxSuppression", "ScatterND", "TopK")):
+        raise ModelFileError("the model selects faces in a way that mlcycle does not know", "freeze the model again")
     scatter, sort = (copy.graph.node[names.index(name)] for name in ("ScatterND", "TopK"))
     before_scatter, before_sort = _one_cell_more(scatter), _one_row_at_least(sort)
     nodes = [

@@ -36,7 +36,7 @@ def write(folder: Path, sealed: SealedBytes, contract: Contract) -> None:
 
     Raises:
         MissingExtraError: OpenVINO is not installed.
-        ModelFileError: OpenVINO cannot read the model.
+        ModelFileError: OpenVINO cannot read the model, or would answer wrong where it has no face.
     """
     openvino = _openvino()
     model = onnx.load_model_from_string(sealed.data)

@@ -19,7 +19,7 @@ from tiny_model import write_tiny_model  # noqa: E402
 
 from mlcycle.artifact.contract import from_json  # noqa: E402
 from mlcycle.artifact.seal import SealedBytes, read_sealed  # noqa: E402
-from mlcycle.errors import MissingExtraError  # noqa: E402
+from mlcycle.errors import MissingExtraError, ModelFileError  # noqa: E402
 from mlcycle.exporting import openvino  # noqa: E402
 from mlcycle.exporting.never_empty import never_empty  # noqa: E402
 from mlcycle.inference.session import Session, open_session  # noqa: E402
@@ -79,9 +79,15 @@ def test_a_graph_that_is_never_empty_gives_the_same_faces_and_else_a_row_that_co
             assert not theirs[1].any()
 
 
-def test_a_graph_that_selects_in_another_way_is_left_as_it_is(tmp_path: Path) -> None:
+def test_a_graph_that_suppresses_nothing_is_left_as_it_is_and_one_that_does_it_in_another_way_is_refused(
+    tmp_path: Path,
+) -> None:
     model = onnx.load(write_tiny_model(tmp_path / "tiny.onnx"))
     assert never_empty(model) == model
+    model = onnx.load_model_from_string(read_sealed(Path("face-nano")).data)
+    model.graph.node.append(next(node for node in model.graph.node if node.op_type == "TopK"))
+    with pytest.raises(ModelFileError, match="selects faces"):
+        never_empty(model)
 
 
 @installed

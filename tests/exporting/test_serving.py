@@ -39,8 +39,7 @@ def folder(tmp_path: Path) -> Path:
 def model_config() -> ModuleType:
     """Returns Triton's definition of a configuration, out of its client, without the client's network code."""
     client = pytest.importorskip("tritonclient")
-    path = Path(client.__file__ or next(iter(client.__path__))) / "grpc" / "model_config_pb2.py"
-    path = path if path.is_file() else Path(client.__file__).parent / "grpc" / "model_config_pb2.py"
+    path = Path(client.__path__[0]) / "grpc" / "model_config_pb2.py"
     spec = importlib.util.spec_from_file_location("model_config_pb2", path)
     assert spec is not None
     assert spec.loader is not None
