@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-IDENTIFIER = b"ORTM"
+from mlcycle.artifact.admission import ORT_FORMAT
+
 ROOT = "InferenceSession"
 # Of each table its fields in the order of their slots, "-" for one that is no longer used. A letter is a number as
 # Python's struct names it, [letter] a row of such; EdgeEnd stands in its row itself, all other tables are pointed at.
@@ -70,7 +71,7 @@ def read_tables(data: bytes) -> Table:
     Raises:
         ValueError: it is no such file.
     """
-    if data[4:8] != IDENTIFIER:
+    if data[4:8] != ORT_FORMAT:
         raise ValueError("it does not begin as an ORT file does")
     try:
         reader = _Reader(data)

@@ -15,7 +15,7 @@ from mlcycle.exporting import triton
 
 SERVICE, REQUEST = "inferenceservice.yaml", "request.json"
 # Of the example's picture, in pixels: as few as still show which side is which.
-HEIGHT, WIDTH = 2, 3
+WIDTH, HEIGHT = 3, 2
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://[^\s]+")
 
 
@@ -40,12 +40,9 @@ def write(folder: Path, sealed: SealedBytes, contract: Contract, storage_uri: st
 
 def example_request(contract: Contract) -> dict[str, object]:
     """Returns a request in the Open Inference Protocol, version 2, for one grey picture."""
-    picture = {
-        "name": INPUT,
-        "shape": [1, HEIGHT, WIDTH, 3],
-        "datatype": "UINT8",
-        "data": [128] * (HEIGHT * WIDTH * 3),
-    }
+    size = contract.input_size
+    width, height = (size.width, size.height) if size else (WIDTH, HEIGHT)
+    picture = {"name": INPUT, "shape": [1, height, width, 3], "datatype": "UINT8", "data": [128] * (height * width * 3)}
     return {"id": "example", "inputs": [picture], "outputs": [{"name": name} for name in contract.outputs]}
 
 

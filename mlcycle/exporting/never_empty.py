@@ -55,6 +55,7 @@ def _one_cell_more(scatter: onnx.NodeProto) -> list[onnx.NodeProto]:
     """The first cell may be among the selected ones: of both scores the greater is kept."""
     _, cells, scores = scatter.input
     scatter.input[1:] = ["cells_and_spare", "scores_and_spare"]
+    del scatter.attribute[:]  # whether it says "none" or nothing
     scatter.attribute.append(helper.make_attribute("reduction", "max"))
     return [
         helper.make_node("Concat", [cells, "spare_cell"], ["cells_and_spare"], axis=0),

@@ -18,6 +18,7 @@ import onnxruntime
 from mlcycle.artifact.contract import CONTRACT_KEY, Contract
 from mlcycle.artifact.ort_tables import graphs_of, read_tables
 from mlcycle.artifact.seal import BLANK, SealedBytes, seal_bytes
+from mlcycle.artifact.self_test import SELF_TEST_KEY
 from mlcycle.errors import ModelFileError
 from mlcycle.exporting.ort_writer import write_tables
 
@@ -28,15 +29,16 @@ OPERATORS = "required_operators.config"
 def to_ort(sealed: SealedBytes, contract: Contract) -> bytes:
     """Returns the bytes of a sealed file in the ORT format; the same ones each time for one version of onnxruntime.
 
-    The contract inside is the given one with the given file as its parent. The seal is the last 64 bytes, as in an
-    ONNX file; it stands behind the tables, where onnxruntime does not look.
+    The contract inside is the given one with the given file as its parent; a self-test stays as it is. The seal is the
+    last 64 bytes, as in an ONNX file; it stands behind the tables, where onnxruntime does not look.
 
     Raises:
         ModelFileError: onnxruntime cannot load the model, or cannot write it.
     """
     model = onnx.load_model_from_string(sealed.data)
-    del model.metadata_props[:]
-    model.metadata_props.add(key=CONTRACT_KEY, value=replace(contract, parent=sealed.sha256).to_json())
+    kept = {entry.key: entry.value for entry in model.metadata_props if entry.key == SELF_TEST_KEY}
+    kept[CONTRACT_KEY] = replace(contract, parent=sealed.sha256).to_json()
+    onnx.helper.set_model_props(model, kept)
     try:
         tables = read_tables(_converted(model.SerializeToString()))
     except Exception as problem:  # onnxruntime has a dozen classes

@@ -12,7 +12,8 @@ from typing import Any
 
 import flatbuffers
 
-from mlcycle.artifact.ort_tables import IDENTIFIER, ROOT, SIZES, TYPES, Table, fields, graphs_of
+from mlcycle.artifact.admission import ORT_FORMAT
+from mlcycle.artifact.ort_tables import ROOT, SIZES, TYPES, Table, fields, graphs_of
 
 # Weights are used where they lie, by instructions that want them aligned.
 ALIGNMENT = 16
@@ -26,7 +27,7 @@ def write_tables(tables: Table) -> bytes:
     """
     _put_in_order(tables)
     builder = flatbuffers.Builder(1 << 20)
-    builder.Finish(_table(builder, tables, ROOT), file_identifier=IDENTIFIER)
+    builder.Finish(_table(builder, tables, ROOT), file_identifier=ORT_FORMAT)
     return bytes(builder.Output())
 
 

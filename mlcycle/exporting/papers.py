@@ -8,9 +8,10 @@ from pathlib import Path
 import onnx
 
 from mlcycle.artifact.contract import Contract
+from mlcycle.artifact.self_test import SELF_TEST_KEY
 
 CONTRACT = "contract.json"
-SELF_TEST_KEY, SELF_TEST = "mlcycle.self_test", "self_test.json"
+SELF_TEST = "self_test.json"
 
 
 def write_papers(folder: Path, model: onnx.ModelProto, contract: Contract) -> None:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import onnx
 
-from mlcycle.artifact.contract import INPUT, Contract
+from mlcycle.artifact.contract import Contract
 from mlcycle.artifact.seal import SealedBytes
 from mlcycle.exporting.papers import write_papers
 
-DIMS = {INPUT: "-1, -1, 3", "boxes": "-1, 4", "scores": "-1", "landmarks": "-1, 5, 2"}
+TYPES: dict[int, str] = {onnx.TensorProto.UINT8: "TYPE_UINT8", onnx.TensorProto.FLOAT: "TYPE_FP32"}
 # Pictures that Triton puts into one batch: enough to keep a GPU busy, few enough for any memory.
 MOST_PICTURES = 8
 
-# The dimension of the batch, which all tensors have first, is not told where max_batch_size is 1 or more. Triton joins
-# only requests whose pictures have the same size, which is the model file's rule too (allow_ragged_batch is for models
-# that take rows of different lengths as one long one). N, the faces, may differ between calls: -1.
+# Triton joins only requests whose pictures have the same size, which is the model file's rule too. (What it calls
+# allow_ragged_batch is for models that take rows of different lengths as one long one.)
+_BATCHING = """
+# Requests that wait are answered together, if their pictures have the same size. A picture's rows beyond its own
+# faces have score 0, and there are as many rows as the picture with the most faces needs.
+dynamic_batching { }
+"""
 _CONFIG = """\
 # {name}, sha256 {sha256}
 name: "{name}"
@@ -26,16 +31,12 @@ default_model_filename: "model.onnx"
 max_batch_size: {most}
 
 input [
-  {{ name: "{input}" data_type: TYPE_UINT8 dims: [ {dims} ] }}
+{inputs}
 ]
 output [
 {outputs}
 ]
-
-# Requests that wait are answered together, if their pictures have the same size. A picture's rows beyond its own
-# faces have score 0, and there are as many rows as the picture with the most faces needs.
-dynamic_batching {{ }}
-
+{batching}
 version_policy {{ latest {{ num_versions: 1 }} }}
 
 # Without this, Triton runs one instance on each GPU, or one on the CPU.
@@ -54,12 +55,13 @@ def write(folder: Path, sealed: SealedBytes, contract: Contract, *, most_picture
     NAME/1/model.onnx holds the sealed bytes unchanged; beside 1/ lie config.pbtxt, labels.txt, contract.json and, if
     the model has one, self_test.json.
     """
-    name = model_name(contract)
+    name, model = model_name(contract), onnx.load_model_from_string(sealed.data)
+    config = _config(name, sealed, model.graph, contract.thresholds["balanced"], most_pictures)
     (folder / name / "1").mkdir(parents=True)
     (folder / name / "1" / "model.onnx").write_bytes(sealed.data)
-    (folder / name / "config.pbtxt").write_text(_config(name, sealed, contract, most_pictures), encoding="ascii")
+    (folder / name / "config.pbtxt").write_text(config, encoding="ascii")
     (folder / name / "labels.txt").write_text("".join(f"{label}\n" for label in contract.labels), encoding="utf-8")
-    write_papers(folder / name, onnx.load_model_from_string(sealed.data), contract)
+    write_papers(folder / name, model, contract)
     return name
 
 
@@ -68,16 +70,26 @@ def model_name(contract: Contract) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", contract.name).strip(".-") or "model"
 
 
-def _config(name: str, sealed: SealedBytes, contract: Contract, most_pictures: int) -> str:
-    outputs = ",\n".join(
-        f'  {{ name: "{output}" data_type: TYPE_FP32 dims: [ {DIMS[output]} ] }}' for output in contract.outputs
-    )
+def _config(name: str, sealed: SealedBytes, graph: onnx.GraphProto, threshold: float, most_pictures: int) -> str:
+    any_number = not any(value.type.tensor_type.shape.dim[0].dim_value for value in (*graph.input, *graph.output))
     return _CONFIG.format(
         name=name,
         sha256=sealed.sha256,
-        most=most_pictures,
-        input=INPUT,
-        dims=DIMS[INPUT],
-        outputs=outputs,
-        threshold=contract.thresholds["balanced"],
+        most=most_pictures if any_number else 0,
+        inputs=_tensors(graph.input, 1 if any_number else 0),
+        outputs=_tensors(graph.output, 1 if any_number else 0),
+        batching=_BATCHING if any_number else "",
+        threshold=threshold,
+    )
+
+
+def _tensors(values: Iterable[onnx.ValueInfoProto], first: int) -> str:
+    """Tells names, types and dimensions from the first on; one that may differ between calls is -1.
+
+    The dimension of the batch, which all tensors have first, is not told where max_batch_size is 1 or more.
+    """
+    return ",\n".join(
+        f'  {{ name: "{value.name}" data_type: {TYPES[value.type.tensor_type.elem_type]} dims: [ '
+        f"{', '.join(str(each.dim_value or -1) for each in value.type.tensor_type.shape.dim[first:])} ] }}"
+        for value in values
     )

@@ -15,12 +15,15 @@ import pytest
 onnx = pytest.importorskip("onnx")
 
 from conftest import environment  # noqa: E402
+from float_model import float_contract, float_model  # noqa: E402
 from tiny_model import write_tiny_model  # noqa: E402
 
-from mlcycle.artifact.contract import from_json  # noqa: E402
+from mlcycle.artifact.contract import InputSize, Resize, from_json  # noqa: E402
+from mlcycle.artifact.packing import pack  # noqa: E402
 from mlcycle.artifact.seal import SealedBytes, read_sealed  # noqa: E402
 from mlcycle.errors import MissingExtraError, ModelFileError  # noqa: E402
 from mlcycle.exporting import openvino  # noqa: E402
+from mlcycle.exporting.fixed_shape import to_fixed_shape  # noqa: E402
 from mlcycle.exporting.never_empty import never_empty  # noqa: E402
 from mlcycle.inference.session import Session, open_session  # noqa: E402
 
@@ -32,6 +35,7 @@ LISTENER = """
 import json, pathlib, sys
 heard = []
 sys.addaudithook(lambda event, _: heard.append(event) if event.startswith(("socket.", "urllib.", "http.")) else None)
+from mlcycle.artifact.packing import pack  # noqa: E402
 from mlcycle.artifact.seal import read_sealed
 from mlcycle.exporting import openvino
 from mlcycle.inference.session import open_session
@@ -77,6 +81,21 @@ def test_a_graph_that_is_never_empty_gives_the_same_faces_and_else_a_row_that_co
         else:
             assert theirs[1].shape == (len(picture_BHW3), 1)
             assert not theirs[1].any()
+
+
+def test_a_graph_of_one_input_size_is_never_empty_either() -> None:
+    fixed = to_fixed_shape(float_model(), 256, 192)
+    contract = replace(float_contract(), input_size=InputSize(256, 192), resize=Resize(256, "fit-inside"))
+    one, other = (
+        open_session(SealedBytes(pack(model, contract), "", Path("fixed.onnx")), provider="cpu")
+        for model in (fixed, never_empty(fixed))
+    )
+    black_1HW3, green_1HW3 = np.zeros((2, 1, 192, 256, 3), np.uint8)
+    green_1HW3[..., 1] = 200
+    assert one.run(green_1HW3)[1].shape == (1, 0)
+    assert other.run(green_1HW3)[1].tolist() == [[0]]
+    assert one.run(black_1HW3)[1].shape == (1, 1)
+    np.testing.assert_allclose(other.run(black_1HW3)[1], one.run(black_1HW3)[1], atol=1e-6)
 
 
 def test_a_graph_that_suppresses_nothing_is_left_as_it_is_and_one_that_does_it_in_another_way_is_refused(

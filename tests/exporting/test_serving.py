@@ -16,12 +16,15 @@ import yaml
 
 onnx = pytest.importorskip("onnx")
 
+from float_model import float_contract, write_float_model  # noqa: E402
 from tiny_model import CONTRACT, write_tiny_model  # noqa: E402
 
-from mlcycle.artifact.contract import from_json  # noqa: E402
+from mlcycle.artifact.contract import InputSize, from_json  # noqa: E402
+from mlcycle.artifact.packing import pack  # noqa: E402
 from mlcycle.artifact.seal import SealedBytes, read_sealed  # noqa: E402
 from mlcycle.errors import DeviceError, UsageError  # noqa: E402
 from mlcycle.exporting import kserve, tensorrt, triton  # noqa: E402
+from mlcycle.exporting.fixed_shape import to_fixed_shape  # noqa: E402
 from mlcycle.inference.session import open_session  # noqa: E402
 
 
@@ -69,6 +72,23 @@ def test_tritons_configuration_says_what_the_graph_takes_and_gives(
             assert list(mine.dims) == [each if isinstance(each, int) else -1 for each in theirs.shape[1:]]
             assert not isinstance(theirs.shape[0], int)
     assert config.parameters["mlcycle.sha256"].string_value == sealed.sha256
+
+
+def test_a_model_of_one_input_size_takes_one_picture_of_it_at_a_time(tmp_path: Path, folder: Path) -> None:
+    definition = model_config()
+    from google.protobuf import text_format
+
+    parent = read_sealed(write_float_model(tmp_path / "float.onnx"))
+    fixed = to_fixed_shape(onnx.load_model_from_string(parent.data), 256, 192)
+    contract = replace(float_contract(), input_size=InputSize(256, 192))
+    sealed = SealedBytes(pack(fixed, contract), "ab" * 32, Path("fixed.onnx"))
+    kserve.write(folder, sealed, contract, "gs://models/face")
+    config = text_format.Parse((folder / "face-nano" / "config.pbtxt").read_text(), definition.ModelConfig())
+    assert config.max_batch_size == 0
+    assert not config.HasField("dynamic_batching")
+    assert list(config.input[0].dims) == [1, 192, 256, 3]
+    assert [list(each.dims) for each in config.output] == [[1, -1, 4], [1, -1], [1, -1, 5, 2]]
+    assert json.loads((folder / "request.json").read_text())["inputs"][0]["shape"] == [1, 192, 256, 3]
 
 
 def test_the_served_file_is_the_given_one(sealed: SealedBytes, folder: Path) -> None:
