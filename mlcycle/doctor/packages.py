@@ -17,7 +17,8 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "parquet": ("results as Parquet", ("pyarrow",)),
     "ray": ("many machines", ("ray",)),
     "sign": ("signatures of model files", ("cryptography",)),
-    "export": ("mlcycle export", ("onnx",)),
+    "export": ("mlcycle export", ("onnx", "flatbuffers")),
+    "openvino": ("OpenVINO's own format", ("openvino", "onnx")),
     "evaluate": ("the official evaluation of WIDER FACE", ("scipy",)),
     "train": (
         "mlcycle train and freeze",

@@ -87,7 +87,11 @@ def open_session(sealed: SealedBytes, *, provider: str = "auto", threads: int | 
         ModelFileError: the file holds what it must not have, onnxruntime cannot load it, or the graph breaks its
             contract.
     """
-    if sealed.data[4:8] != ORT_FORMAT:
+    if sealed.data[4:8] == ORT_FORMAT:
+        from mlcycle.artifact.ort_check import check_ort  # which hardly any run needs
+
+        check_ort(sealed)
+    else:
         admit(sealed)
     options = _options(threads)
     for name in _candidates(provider):

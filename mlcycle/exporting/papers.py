@@ -1,0 +1,23 @@
+"""What a model carries inside, as files beside one whose format has no place for it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx
+
+from mlcycle.artifact.contract import Contract
+from mlcycle.artifact.self_test import SELF_TEST_KEY
+
+CONTRACT = "contract.json"
+SELF_TEST = "self_test.json"
+
+
+def write_papers(folder: Path, model: onnx.ModelProto, contract: Contract) -> None:
+    """Writes contract.json, and self_test.json if the model brings one, as it is there."""
+    text = json.dumps(json.loads(contract.to_json()), indent=2, sort_keys=True)
+    (folder / CONTRACT).write_text(text + "\n", encoding="ascii")
+    for entry in model.metadata_props:
+        if entry.key == SELF_TEST_KEY:
+            (folder / SELF_TEST).write_bytes(entry.value.encode())
