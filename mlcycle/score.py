@@ -16,7 +16,7 @@ from mlcycle.errors import DataError, UsageError
 from mlcycle.evaluation import bootstrap, coco, groups, landmarks, operating, wider, wider_ground_truth
 from mlcycle.evaluation.figures import Figures, Intervals, Subject, WiderFigures
 from mlcycle.evaluation.matches import Matches, match_photographs
-from mlcycle.inference.detect import load_detector
+from mlcycle.inference.detect import Detector, load_detector
 from mlcycle.inference.lanes import cores
 
 # COCO says 100; photographs of crowds hold more faces than that.
@@ -64,11 +64,12 @@ class Outcome:
             yield photograph.name, photograph.coco_ids or (number, 1), answer.boxes_M4, answer.scores_M
 
 
-def evaluate(model: Path, data: Path, options: Options, started: Callable[[int], Advance]) -> Outcome:
+def evaluate(model: Path | Detector, data: Path, options: Options, started: Callable[[int], Advance]) -> Outcome:
     """Runs a frozen file over labelled photographs and measures what it finds.
 
     Args:
-        model: the file, which is verified; each process verifies the bytes it loads, and that they are the same.
+        model: the file, which is verified; each process verifies the bytes it loads, and that they are the same. Or one
+            that is loaded already, which then answers alone.
         data: a labelled set in any layout that mlcycle.datasets reads.
         options: see Options.
         started: called once with the number of photographs, before the first; what it returns is called with 1 after
@@ -80,13 +81,15 @@ def evaluate(model: Path, data: Path, options: Options, started: Callable[[int],
         DataError: the labelled set, or WIDER FACE's ground truth beside it, cannot be read.
         ModuleNotFoundError: there is such ground truth, and scipy is not installed.
     """
-    detector = load_detector(model, provider="cpu", threads=1)
+    detector = model if isinstance(model, Detector) else load_detector(model, provider="cpu", threads=1)
     if detector.contract.input_size is not None and options.long_side is not None:
-        raise UsageError(f"{model} takes inputs of one size only", "leave out --long-side, or evaluate its parent")
+        raise UsageError(
+            f"{detector.path} takes inputs of one size only", "leave out --long-side, or evaluate its parent"
+        )
     split = options.split or _usual_split(data)
     photographs = spread(reading.read(data, split), options.limit)
     official = _official(data, split)
-    workers = min(options.workers or cores(), len(photographs))
+    workers = 1 if isinstance(model, Detector) else min(options.workers or cores(), len(photographs))
     answers = []
     advance = started(len(photographs))
     for answer in answer_all(detector, [each.path for each in photographs], options.long_side, workers):

@@ -15,6 +15,7 @@ from mlcycle.errors import UsageError
 
 if TYPE_CHECKING:
     from mlcycle.exporting.export import Exported
+    from mlcycle.exporting.package import Packaged
     from mlcycle.exporting.precision_drop import Labelled
     from mlcycle.score import Advance
 
@@ -32,6 +33,18 @@ def export(  # noqa: PLR0913 (an option of a command is a parameter)
     opset: Annotated[
         int | None, typer.Option(help="Version of ONNX's operators, newer than the file's.", show_default=False)
     ] = None,
+    form: Annotated[
+        Literal["onnx", "ort", "openvino", "web", "triton", "kserve", "tensorrt"],
+        typer.Option("--format", help="What to write; each is described in docs/export.md."),
+    ] = "onnx",
+    onnxruntime_web: Annotated[
+        Path | None,
+        typer.Option(help="For web: where the npm package onnxruntime-web lies.", show_default=False),
+    ] = None,
+    storage_uri: Annotated[
+        str,
+        typer.Option(help="For kserve: where the folder will lie: s3://models/face.", show_default=False),
+    ] = "",
     photos: Annotated[
         list[Path] | None,
         typer.Option(help="A photograph, or a folder of them, such as the model will see.", show_default=False),
@@ -41,7 +54,7 @@ def export(  # noqa: PLR0913 (an option of a command is a parameter)
         typer.Option(
             "--out",
             "-o",
-            help="What to write. Default: NAME-CHANGE-DIGEST.onnx beside FILE; for a bundled one in ./models.",
+            help="The file or folder to write. Default: NAME-CHANGE-DIGEST beside FILE; for a bundled one in ./models.",
             show_default=False,
         ),
     ] = None,
@@ -62,14 +75,19 @@ def export(  # noqa: PLR0913 (an option of a command is a parameter)
     bfloat16 is for accelerators that know it.
 
     --input-size fixes the size of the input, for accelerators that compile a graph for one; --opset gives newer
-    operators. Each can be combined with the others.
+    operators. Each can be combined with the others. What comes of it is a sealed model file with a contract of its own
+    that names its parent.
 
-    The variant is a sealed model file with a contract of its own that names its parent. Before it is written it must
-    answer the parent's self-test, and with --data lose no more than --max-drop points of AP50, over all faces and over
-    those of each height of which at least 300 are labelled; without, it must find the same faces on the photographs: 95
-    of 100 that parent or variant finds must be found by both, with an IoU of at least 0.5, and their scores must differ
-    by at most 0.02 in the mean. If it fails, nothing is written, and the exit code is 5. Latency and size of both are
-    shown side by side.
+    --format writes a model file, a variant as well, for another runtime or a server: ort (phones), openvino, web (a
+    page that finds faces in the browser), triton and kserve (a model repository), tensorrt (an engine for this
+    machine's GPU).
+
+    Before anything is written, what was made must answer the parent's self-test, and with --data lose no more than
+    --max-drop points of AP50, over all faces and over those of each height of which at least 300 are labelled;
+    without, it must find the same faces on the photographs: 95 of 100 that parent or variant finds must be found by
+    both, with an IoU of at least 0.5, and their scores must differ by at most 0.02 in the mean. If it fails,
+    nothing is written, and the exit code is 5. Latency of both is shown side by side. What holds the model file as
+    it is, as web, triton and kserve do, needs no photographs.
 
     Example:  mlcycle export models/face.onnx --precision int8 --photos photos/
     """
@@ -78,14 +96,19 @@ def export(  # noqa: PLR0913 (an option of a command is a parameter)
     from mlcycle.score import spread
 
     files = spread(files_of(photos or []), count)
+    change = (precision, size, opset)
+    if form != "onnx" and any(change):
+        raise UsageError("a variant and its format are two steps", "make the variant first, then export that: --format")
     with extra("export", "mlcycle export"):
-        from mlcycle.exporting.export import Change, Evidence
-        from mlcycle.exporting.export import export as export_variant
+        from mlcycle.exporting import export as variants
+        from mlcycle.exporting import package
     with ExitStack() as bar, extra("evaluate", "the official evaluation of WIDER FACE"):
-        evidence = Evidence(files, _labelled(data, split, max_drop, bar) if data else None)
-        change = Change(precision, size, opset)
-        exported = export_variant(file, change, out, evidence)
-    _tell(exported)
+        evidence = variants.Evidence(files, _labelled(data, split, max_drop, bar) if data else None)
+        if form == "onnx":
+            _tell(variants.export(file, variants.Change(*change), out, evidence))
+            return
+        settings = package.Settings(onnxruntime_web, storage_uri)
+        _tell_of_package(package.package(file, form, out, evidence, settings))
 
 
 def _size(text: str) -> tuple[int, int] | None:
@@ -105,6 +128,16 @@ def _labelled(data: Path, split: str, max_drop: float, bar: ExitStack) -> Labell
         return bar.enter_context(console.progress("measuring", photographs))
 
     return Labelled(data, split, max_drop, console.say, started)
+
+
+def _tell_of_package(packaged: Packaged) -> None:
+    from mlcycle.exporting.side_by_side import table_of_latencies
+
+    console.say(packaged.verdict)
+    if packaged.latencies:
+        console.say(table_of_latencies(packaged.latencies))
+    console.say(f"exported: {packaged.path}")
+    console.data(str(packaged.path))
 
 
 def _tell(exported: Exported) -> None:

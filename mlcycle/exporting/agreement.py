@@ -60,14 +60,22 @@ def agree(parent: Path, variant: Path, photos: Sequence[Path]) -> Agreement:
     Raises:
         GateError: they part, or nothing could be compared.
     """
-    detectors = load_detector(parent, provider="cpu"), load_detector(variant, provider="cpu")
-    threshold = detectors[0].contract.thresholds["balanced"]
+    return agree_both(load_detector(parent, provider="cpu"), load_detector(variant, provider="cpu"), photos)
+
+
+def agree_both(parent: Detector, variant: Detector, photos: Sequence[Path]) -> Agreement:
+    """Does the same with both loaded already.
+
+    Raises:
+        GateError: they part, or nothing could be compared.
+    """
+    threshold = parent.contract.thresholds["balanced"]
 
     def ask_parent(photo: Path) -> Record:
-        return detectors[0].detect_file(photo, threshold=threshold / 2, long_side=_long_side(photo, detectors[1]))
+        return parent.detect_file(photo, threshold=threshold / 2, long_side=_long_side(photo, variant))
 
     def ask_variant(photo: Path) -> Record:
-        return detectors[1].detect_file(photo, threshold=threshold / 2)
+        return variant.detect_file(photo, threshold=threshold / 2)
 
     agreement = compare(ask_parent, ask_variant, threshold, photos)
     if not agreement.good:

@@ -11,6 +11,7 @@ from mlcycle import score
 from mlcycle.errors import GateError
 from mlcycle.evaluation.coco import AveragePrecision
 from mlcycle.evaluation.sizes import BY_HEIGHT
+from mlcycle.inference.detect import Detector
 
 # Of a size of which fewer faces than these are labelled, the figure is shown, but a few lucky boxes would decide.
 FACES_THAT_COUNT = 300
@@ -34,7 +35,7 @@ class Labelled:
     started: Callable[[int], score.Advance]
 
 
-def keeps_precision(parent: Path, variant: Path, labelled: Labelled) -> str:
+def keeps_precision(parent: Path | Detector, variant: Path | Detector, labelled: Labelled) -> str:
     """Measures both and returns what to say of it.
 
     Raises:

@@ -26,22 +26,31 @@ class Latency:
     variant: float
 
 
-def latencies(parent: Path, variant: Path, sides: tuple[int, ...] = SIDES) -> list[Latency]:
+def latencies(parent: Path | Detector, variant: Path | Detector, sides: tuple[int, ...] = SIDES) -> list[Latency]:
     """Times parent and variant in turns on square pictures; at the variant's one size, if it has one."""
-    both = load_detector(parent, provider="cpu", threads=1), load_detector(variant, provider="cpu", threads=1)
+    both = _loaded(parent), _loaded(variant)
     fixed = both[1].contract.input_size
     sizes = [(fixed.width, fixed.height)] if fixed else [(side, side) for side in sides]
     return [_latency(both, width, height) for width, height in sizes]
 
 
+def _loaded(model: Path | Detector) -> Detector:
+    return model if isinstance(model, Detector) else load_detector(model, provider="cpu", threads=1)
+
+
 def table(rows: list[Latency], parent_bytes: int, variant_bytes: int) -> str:
     """Returns latency and size of both as a table for people."""
-    lines = [f"{'':<24}{'parent':>10}{'variant':>10}{'ratio':>8}"]
+    share = variant_bytes / parent_bytes
+    sizes = f"{'MB':<28}{parent_bytes / 1e6:>8.2f}{variant_bytes / 1e6:>9.2f}{share:>8.2f}"
+    return f"{table_of_latencies(rows)}\n{sizes}"
+
+
+def table_of_latencies(rows: list[Latency]) -> str:
+    """Returns the latencies of both as a table for people."""
+    lines = [f"{'':<28}{'parent':>8}{'variant':>9}{'ratio':>8}"]
     for row in rows:
         name = f"ms at {row.width} x {row.height}, 1 thread"
-        lines.append(f"{name:<24}{row.parent:>10.2f}{row.variant:>10.2f}{row.variant / row.parent:>8.2f}")
-    share = variant_bytes / parent_bytes
-    lines.append(f"{'MB':<24}{parent_bytes / 1e6:>10.2f}{variant_bytes / 1e6:>10.2f}{share:>8.2f}")
+        lines.append(f"{name:<28}{row.parent:>8.2f}{row.variant:>9.2f}{row.variant / row.parent:>8.2f}")
     return "\n".join(lines)
 
 

@@ -8,9 +8,11 @@ it: mlcycle itself loads none, as it loads no operators of other domains.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnxruntime
 
@@ -23,6 +25,10 @@ PROVIDER = "TensorrtExecutionProvider"
 ENGINE = "engine.onnx"
 # Pictures of one batch that the engine is built for, at most.
 MOST_PICTURES = 8
+# For what TensorRT cannot compute.
+_OTHERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+# Pictures uint8 [B, H, W, 3] → boxes_BN4 (x1 y1 x2 y2, input pixels), scores_BN and landmarks_BN52 or None.
+Run = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray | None]]
 _HINT = "see that the GPU's driver and TensorRT's libraries are there, in the versions that this onnxruntime asks for"
 
 
@@ -45,6 +51,26 @@ def write(folder: Path, sealed: SealedBytes, contract: Contract) -> None:
     write_papers(folder, onnx.load_model_from_string(sealed.data), child)
 
 
+def runner(folder: Path) -> Run:
+    """Returns the engine in a folder, run by TensorRT.
+
+    Raises:
+        DeviceError: TensorRT or the GPU cannot be started.
+    """
+    quiet = onnxruntime.SessionOptions()
+    quiet.log_severity_level = 4
+    session = onnxruntime.InferenceSession(folder / ENGINE, quiet, providers=[PROVIDER, *_OTHERS])
+    if session.get_providers()[0] != PROVIDER:
+        raise DeviceError("TensorRT is installed, but onnxruntime could not start it and took another", _HINT)
+    names = [each.name for each in session.get_outputs()]
+
+    def run(images_BHW3: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        found = dict(zip(names, session.run(names, {INPUT: images_BHW3}), strict=True))
+        return found["boxes"], found["scores"], found.get("landmarks")
+
+    return run
+
+
 def _build(sealed: SealedBytes, contract: Contract, path: Path) -> None:
     side = contract.resize.long_side
     options = {
@@ -60,9 +86,8 @@ def _build(sealed: SealedBytes, contract: Contract, path: Path) -> None:
         options["trt_profile_max_shapes"] = f"{INPUT}:{MOST_PICTURES}x{side}x{side}x3"
     quiet = onnxruntime.SessionOptions()
     quiet.log_severity_level = 4
-    others = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     try:
-        session = onnxruntime.InferenceSession(sealed.data, quiet, providers=[(PROVIDER, options), *others])
+        session = onnxruntime.InferenceSession(sealed.data, quiet, providers=[(PROVIDER, options), *_OTHERS])
     except Exception as problem:  # onnxruntime has a dozen classes
         raise DeviceError(f"TensorRT cannot build an engine: {' '.join(str(problem).split())[:300]}", _HINT) from None
     if session.get_providers()[0] != PROVIDER or not path.exists():

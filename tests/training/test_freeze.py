@@ -173,10 +173,10 @@ def test_half_precision_of_a_real_network_is_a_valid_model_that_answers_alike() 
     import onnxruntime
     from test_graph import excited_bytes, excited_network, pictures
 
-    from mlcycle.exporting.float16 import to_float16
+    from mlcycle.exporting.half import to_half
 
     parent = onnx.load_model_from_string(excited_bytes())
-    child = to_float16(parent)
+    child = to_half(parent, "float16")
     onnx.checker.check_model(child, full_check=True)
     halves = [each for each in child.graph.initializer if each.data_type == onnx.TensorProto.FLOAT16]
     assert sum(np.prod(each.dims) for each in halves) > 0.9 * sum(p.numel() for p in excited_network().parameters())

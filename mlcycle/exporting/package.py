@@ -1,0 +1,178 @@
+"""The conductor of `mlcycle export --format`: a sealed file → what another runtime or a server loads.
+
+Where the very file is served, its bytes are compared; where the graph becomes something else, that is run, must answer
+the self-test, and find the same faces as its parent. Read it top to bottom.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from mlcycle.artifact import self_test
+from mlcycle.artifact.admission import ORT_FORMAT
+from mlcycle.artifact.contract import INPUT, Contract
+from mlcycle.artifact.seal import SealedBytes, must_be_free, read_sealed, write_sealed
+from mlcycle.errors import GateError, InputError, ModelFileError, UsageError
+from mlcycle.exporting import kserve, openvino, ort_format, tensorrt, triton, web
+from mlcycle.exporting.agreement import agree_both
+from mlcycle.exporting.export import Evidence, beside
+from mlcycle.exporting.folder import published
+from mlcycle.exporting.precision_drop import keeps_precision
+from mlcycle.exporting.side_by_side import Latency, latencies
+from mlcycle.inference.detect import Detector, load_detector
+from mlcycle.inference.session import Session, padded
+
+Format = Literal["ort", "openvino", "web", "triton", "kserve", "tensorrt"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+# These hold the parent's own bytes, so that there is nothing to compare but them.
+UNCHANGED = ("web", "triton", "kserve")
+# Others compute in what their runtime takes to be enough: OpenVINO in bfloat16 where the processor has it.
+MOST_APART = self_test.Tolerance(2.0, 0.1)
+# Pictures uint8 [B, H, W, 3] → boxes_BN4, scores_BN, and landmarks_BN52 or None.
+Run = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What some formats ask for: where the npm package onnxruntime-web lies, and where KServe will find the folder."""
+
+    onnxruntime_web: Path | None = None
+    storage_uri: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Packaged:
+    """What was written: the file or folder, what the gate said, and latencies of both where both could be run here."""
+
+    path: Path
+    verdict: str
+    latencies: list[Latency]
+
+
+def package(source: Path, form: Format, target: Path | None, evidence: Evidence, settings: Settings) -> Packaged:
+    """Writes a model file in another format.
+
+    Args:
+        target: the file (ort) or folder to write; None puts it beside its parent, as NAME-FORMAT-DIGEST.
+
+    Raises:
+        UsageError: something is missing that the format asks for.
+        MissingExtraError: packages are missing that the format asks for.
+        ModelFileError: the parent is missing or damaged, or cannot become that.
+        DeviceError: what the format is for is not on this machine.
+        GateError: parent and what was made of it part; then nothing was written.
+        InputError: there is no photograph, or the target is taken.
+    """
+    parent = load_detector(source, provider="cpu", threads=1)
+    sealed = read_sealed(source)
+    if sealed.data[4:8] == ORT_FORMAT or sealed.sha256 != parent.sha256:
+        raise ModelFileError(f"{source} is in the ORT format already", "export from the ONNX file that it was made of")
+    if form not in UNCHANGED and not evidence.photos:
+        raise InputError("there is no photograph to compare parent and variant on", "name a folder with --photos")
+    name = f"{triton.model_name(parent.contract)}-{form}-{sealed.sha256[:12]}"
+    if form == "ort":
+        return _ort(parent, sealed, target or beside(sealed.path) / f"{name}.ort", evidence)
+    with published(target or beside(sealed.path) / name) as folder:
+        _WRITERS[form](folder, sealed, parent.contract, settings)
+        verdict, both = _gate(form, folder, parent, sealed, evidence)
+    return Packaged(target or beside(sealed.path) / name, verdict, both)
+
+
+def _ort(parent: Detector, sealed: SealedBytes, path: Path, evidence: Evidence) -> Packaged:
+    data = ort_format.to_ort(sealed, parent.contract)
+    operators = path.with_name(f"{path.stem}.{ort_format.OPERATORS}")
+    must_be_free(data, path)
+    if operators.exists():
+        raise InputError(f"{operators} exists already", "choose another name with -o, or remove it")
+    with tempfile.TemporaryDirectory(prefix="mlcycle-export-") as scratch:
+        candidate = Path(scratch) / "candidate.ort"
+        write_sealed(data, candidate)
+        variant = load_detector(candidate, provider="cpu", threads=1)  # which runs the self-test
+        verdict, both = _compared(parent, variant, evidence)
+    write_sealed(data, path)
+    operators.write_text(ort_format.required_operators(data), encoding="ascii")
+    return Packaged(path, verdict, both)
+
+
+def _web(folder: Path, sealed: SealedBytes, contract: Contract, settings: Settings) -> None:
+    if settings.onnxruntime_web is None:
+        raise UsageError(
+            "the page needs onnxruntime-web, which npm brings",
+            f"{web.INSTALL}, then name it: --onnxruntime-web node_modules/onnxruntime-web",
+        )
+    web.write(folder, sealed, contract, settings.onnxruntime_web)
+
+
+def _kserve(folder: Path, sealed: SealedBytes, contract: Contract, settings: Settings) -> None:
+    if not settings.storage_uri:
+        raise UsageError("KServe must be told where it will find the folder", "name it: --storage-uri s3://models/face")
+    kserve.write(folder, sealed, contract, settings.storage_uri)
+
+
+# How each format fills an empty folder.
+_WRITERS: dict[str, Callable[[Path, SealedBytes, Contract, Settings], object]] = {
+    "openvino": lambda folder, sealed, contract, settings: openvino.write(folder, sealed, contract),
+    "web": _web,
+    "triton": lambda folder, sealed, contract, settings: triton.write(folder, sealed, contract),
+    "kserve": _kserve,
+    "tensorrt": lambda folder, sealed, contract, settings: tensorrt.write(folder, sealed, contract),
+}
+
+
+def _gate(
+    form: Format, folder: Path, parent: Detector, sealed: SealedBytes, evidence: Evidence
+) -> tuple[str, list[Latency]]:
+    """Returns what to say of parent and folder, and how long both take."""
+    if form in UNCHANGED:
+        _must_hold(folder, sealed)
+        return "it holds the model file itself, byte for byte", []
+    runner = openvino.runner if form == "openvino" else tensorrt.runner
+    session = Session(parent.contract, form, _Elsewhere(runner(folder)), parent.session.self_test)
+    variant = Detector(session, sealed.sha256, folder)
+    _must_answer(variant)
+    return _compared(parent, variant, evidence)
+
+
+def _compared(parent: Detector, variant: Detector, evidence: Evidence) -> tuple[str, list[Latency]]:
+    if evidence.labelled is not None:
+        verdict = keeps_precision(parent, variant, evidence.labelled)
+    else:
+        verdict = str(agree_both(parent, variant, evidence.photos))
+    return verdict, latencies(parent, variant)
+
+
+def _must_answer(variant: Detector) -> None:
+    """Raises GateError unless the self-test is answered, and then, of a picture without any face, that there is none.
+
+    A runtime that leaves its outputs as they were would say that the faces are those of the picture before.
+    """
+    distance = variant.session.distance()
+    if distance is not None and not distance.within(MOST_APART):
+        raise GateError(f"the answer to the self-test is {distance} apart", "nothing was written; try another version")
+    size = variant.contract.input_size
+    black = padded(np.zeros((64, 64, 3), np.uint8), *((size.width, size.height) if size else (64, 64)))
+    _, scores_1N, _ = variant.session.run(black[None])
+    if (scores_1N >= variant.contract.thresholds["balanced"]).any():
+        raise GateError("faces are found on a black picture", "nothing was written; try another version")
+
+
+def _must_hold(folder: Path, sealed: SealedBytes) -> None:
+    models: Sequence[Path] = list(folder.rglob("*.onnx"))
+    if [path.read_bytes() for path in models] != [sealed.data]:
+        raise GateError("the folder does not hold the model file as it is", "nothing was written")
+
+
+class _Elsewhere:
+    """Another runtime in the place of onnxruntime's."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def run(self, names: list[str], feeds: dict[str, Any]) -> list[np.ndarray]:
+        return [each for each in self._run(feeds[INPUT]) if each is not None]

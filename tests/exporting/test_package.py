@@ -1,0 +1,115 @@
+"""`mlcycle export --format`: what is written, what is asked for first, and what the gate does not let pass."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx")
+
+from float_model import write_float_model
+
+from mlcycle.artifact.seal import read_sealed
+from mlcycle.exporting import package, side_by_side
+from mlcycle.inference.detect import load_detector
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How fast they are is not what is tested."""
+    monkeypatch.setattr(side_by_side, "SECONDS", 0.0)
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_float_model(tmp_path_factory.mktemp("models") / "parent.onnx")
+
+
+def test_an_ort_file_is_a_model_file_with_its_parents_answer(
+    parent: Path, astronaut: Path, tmp_path: Path, mlcycle: Callable
+) -> None:
+    out = tmp_path / "face.ort"
+    outcome = mlcycle("export", parent, "--format", "ort", "--photos", astronaut, "-o", out)
+    assert outcome.code == 0, outcome.err
+    assert "ms at 320 x 320" in outcome.err
+    detector = load_detector(out)
+    assert detector.contract.parent == read_sealed(parent).sha256
+    assert detector.session.self_test == load_detector(parent).session.self_test
+    assert (tmp_path / "face.required_operators.config").read_text().startswith("ai.onnx;")
+    subprocess.run(["sha256sum", "-c", f"{out.name}.sha256"], cwd=tmp_path, check=True, capture_output=True)
+    assert mlcycle("export", out, "--format", "triton").code == 4
+    assert mlcycle("export", parent, "--format", "ort", "--photos", astronaut, "-o", out).code == 3
+
+
+def test_a_repository_holds_the_file_itself_and_needs_no_photograph(
+    parent: Path, tmp_path: Path, mlcycle: Callable
+) -> None:
+    outcome = mlcycle("export", parent, "--format", "triton", "-o", tmp_path / "repository")
+    assert (outcome.code, outcome.out.strip()) == (0, str(tmp_path / "repository"))
+    (served,) = (tmp_path / "repository").rglob("*.onnx")
+    assert served.read_bytes() == parent.read_bytes()
+    subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=tmp_path / "repository", check=True, capture_output=True)
+    assert mlcycle("export", parent, "--format", "triton", "-o", tmp_path / "repository").code == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--format", "kserve"], 2, "--storage-uri"),
+        (["--format", "web"], 2, "npm install onnxruntime-web"),
+        (["--format", "ort"], 3, "--photos"),
+        (["--format", "ort", "--precision", "int8"], 2, "two steps"),
+        (["--format", "coreml"], 2, "coreml"),
+    ],
+)
+def test_what_a_format_asks_for_is_said(
+    options: list[str], code: int, words: str, parent: Path, tmp_path: Path, mlcycle: Callable
+) -> None:
+    outcome = mlcycle("export", parent, *options, "-o", tmp_path / "out")
+    assert outcome.code == code
+    assert words in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_engine_is_made_where_there_is_a_gpu_for_it_alone(
+    parent: Path, astronaut: Path, tmp_path: Path, mlcycle: Callable
+) -> None:
+    import onnxruntime
+
+    if "TensorrtExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this machine may have it")
+    outcome = mlcycle("export", parent, "--format", "tensorrt", "--photos", astronaut, "-o", tmp_path / "engine")
+    assert outcome.code == 6
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("fault", ["stale", "shifted"])
+def test_a_runtime_that_answers_otherwise_gets_no_folder(
+    fault: str, parent: Path, astronaut: Path, tmp_path: Path, mlcycle: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As OpenVINO does of itself, which leaves its outputs as they were where there is no face."""
+    honest = load_detector(parent, threads=1).session
+
+    def runner(folder: Path) -> package.Run:
+        last: list[tuple[np.ndarray, np.ndarray, np.ndarray | None]] = []
+
+        def run(images_BHW3: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+            boxes, scores, landmarks = honest.run(images_BHW3)
+            if fault == "shifted":
+                return boxes + 3, scores, landmarks
+            if scores.size or not last:
+                last.append((boxes, scores, landmarks))
+            return last[-1]
+
+        return run
+
+    monkeypatch.setattr(package.openvino, "write", lambda folder, *others: (folder / "model.xml").write_text("<>"))
+    monkeypatch.setattr(package.openvino, "runner", runner)
+    outcome = mlcycle("export", parent, "--format", "openvino", "--photos", astronaut, "-o", tmp_path / "ir")
+    assert outcome.code == 5
+    assert ("black picture" if fault == "stale" else "self-test") in outcome.err
+    assert list(tmp_path.iterdir()) == []
