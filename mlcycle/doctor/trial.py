@@ -1,16 +1,15 @@
 """One provider put to the trial, in a process of its own, which mlcycle.doctor.providers starts.
 
-A provider brings libraries and drivers, and may take its process down with it or never answer; whoever started this
-one lives on and can say so. Each stage that is reached is a line of JSON on stdout; other lines are the libraries'.
+A provider brings libraries and drivers, and may take its process down with it or never answer.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+
+from mlcycle.machine.apart import say
 
 # Small, and without a face: networks answer it with no boxes at all, which not every provider survives.
 SIDE = 64
@@ -26,7 +25,7 @@ def main() -> int:
         _imported()
         _load_and_run(Path(model), provider)
     except Exception as problem:
-        _say(
+        say(
             "failed",
             kind=type(problem).__name__,
             message=getattr(problem, "message", None) or " ".join(str(problem).split())[:300],
@@ -46,7 +45,7 @@ def _imported() -> None:
     from mlcycle.inference.session import PROVIDERS
 
     there = onnxruntime.get_available_providers()
-    _say(
+    say(
         "imported",
         version=onnxruntime.__version__,
         available=[name for name, long in PROVIDERS.items() if long in there],
@@ -71,7 +70,7 @@ def _load_and_run(model: Path, provider: str) -> None:
     before = _threads()
     detector = load_detector(model, provider=provider)
     after = _threads()
-    _say(
+    say(
         "loaded",
         took=detector.provider,
         name=detector.contract.name,
@@ -80,7 +79,7 @@ def _load_and_run(model: Path, provider: str) -> None:
         threads=after - before + 1 if after else None,
     )
     detector.session.run(np.zeros((1, SIDE, SIDE, 3), np.uint8))
-    _say("ran")
+    say("ran")
 
 
 def _threads() -> int:
@@ -103,8 +102,3 @@ def _let_it_say_why(model: Path, provider: str) -> None:
     options.log_severity_level = 3
     if PROVIDERS.get(provider) in onnxruntime.get_available_providers():
         onnxruntime.InferenceSession(read_sealed(model).data, options, providers=[PROVIDERS[provider]])
-
-
-def _say(stage: str, **facts: Any) -> None:
-    sys.stdout.write(f"{json.dumps({'stage': stage, **facts})}\n")
-    sys.stdout.flush()

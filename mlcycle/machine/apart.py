@@ -1,0 +1,107 @@
+"""A process of its own for what may crash or never answer; whoever started it lives on and can say so.
+
+The process says each stage that it reaches as a line of JSON on stdout; other lines are its libraries'.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+# The child imports from where this process does, so that it finds what this one would find.
+_BEGIN = """
+import importlib, json, sys
+sys.path[:] = json.loads(sys.argv.pop(1))
+sys.exit(importlib.import_module(sys.argv.pop(1)).main())
+"""
+_LIBRARY = re.compile(r"Failed to load library \S+ with error: (.+)")
+_LOGGED = re.compile(r"\[E:onnxruntime[^\]]*\] (.+)")
+_ORIGIN = re.compile(r"^.*\[ONNXRuntimeError\] : \d+ : \w+ : ")
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What became of a process.
+
+    Attributes:
+        stages: the facts of each stage that was reached, by its name.
+        end: how it ended, as what follows "the process"; "" if it ended well.
+        stderr: what was said there.
+        late: whether it was ended because its time was up.
+    """
+
+    stages: dict[str, dict[str, Any]]
+    end: str
+    stderr: str
+    late: bool = False
+
+    def last(self, *stages: str) -> str:
+        """Returns the last of these stages, named in their order, that was reached, or ""."""
+        return next((stage for stage in reversed(stages) if stage in self.stages), "")
+
+    def own_words(self) -> str:
+        """Returns the first thing that onnxruntime logged as an error, without its own source's places."""
+        plain = re.sub(r"\x1b\[[\d;]*m", "", self.stderr)
+        if library := _LIBRARY.search(plain):
+            return library[1].strip()
+        logged = _LOGGED.search(plain)
+        return _ORIGIN.sub("", logged[1]).strip()[:300] if logged else ""
+
+
+def run_apart(module: str, arguments: Sequence[str], seconds: float) -> Ended:
+    """Runs the function `main` of a module in a process of its own, for at most so many seconds.
+
+    Args:
+        module: by its full name; main returns the exit code.
+        arguments: what it finds in sys.argv behind the first.
+    """
+    command = [sys.executable, "-P", "-c", _BEGIN, json.dumps(sys.path), module, *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired as late:
+        end = f"had not ended after {seconds:g} seconds"
+        return Ended(_stages(late.stdout), end, _text(late.stderr), late=True)
+    stderr = _text(done.stderr)
+    return Ended(_stages(done.stdout), _end(done.returncode, stderr), stderr)
+
+
+def say(stage: str, **facts: Any) -> None:
+    """Says, in the process of its own, that a stage is reached."""
+    sys.stdout.write(f"{json.dumps({'stage': stage, **facts})}\n")
+    sys.stdout.flush()
+
+
+def _end(code: int, stderr: str) -> str:
+    if code == 0:
+        return ""
+    if code > 0:
+        last = (stderr.strip().splitlines() or ["it said nothing"])[-1]
+        return f"ended with code {code}: {last[:300]}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"was killed by {name}" + (", as when memory runs out" if name == "SIGKILL" else "")
+
+
+def _stages(stdout: bytes | None) -> dict[str, dict[str, Any]]:
+    return {facts["stage"]: facts for facts in _documents(_text(stdout))}
+
+
+def _documents(text: str) -> Iterator[dict[str, Any]]:
+    for line in text.splitlines():
+        if line.startswith('{"stage"'):
+            try:
+                yield json.loads(line)
+            except ValueError:  # broken off
+                continue
+
+
+def _text(data: bytes | None) -> str:
+    return (data or b"").decode("utf-8", "replace")
