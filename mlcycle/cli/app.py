@@ -21,6 +21,7 @@ COMMANDS = {
     "infer": "infer",
     "inspect": "inspect",
     "verify": "inspect",
+    "selftest": "selftest",
     "evaluate": "evaluate",
     "bench": "bench",
     "doctor": "doctor",

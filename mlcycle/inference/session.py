@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -79,8 +80,19 @@ def padded(picture_HW3: np.ndarray, width: int, height: int) -> np.ndarray:
     return canvas_HW3
 
 
-def open_session(sealed: SealedBytes, *, provider: str = "auto", threads: int | None = None) -> Session:
+def open_session(
+    sealed: SealedBytes,
+    *,
+    provider: str = "auto",
+    threads: int | None = None,
+    optimised: bool = True,
+    profile: Path | None = None,
+) -> Session:
     """Gives the verified bytes, and these only, to onnxruntime, and checks that the graph is what the contract says.
+
+    Args:
+        optimised: whether onnxruntime may rewrite the graph before it runs it, as it does for everybody.
+        profile: how the name begins of a file in which it writes down what it runs; None for none.
 
     Raises:
         DeviceError: the provider is not installed, or onnxruntime quietly took another one.
@@ -94,6 +106,10 @@ def open_session(sealed: SealedBytes, *, provider: str = "auto", threads: int | 
     else:
         admit(sealed)
     options = _options(threads)
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, os.fspath(profile)
     for name in _candidates(provider):
         runtime = _load(sealed, options, name, asked=provider != "auto")
         if runtime is not None:

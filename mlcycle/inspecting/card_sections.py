@@ -1,0 +1,195 @@
+"""The document of `mlcycle inspect` → the sections of a model card, in the order in which people ask."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mlcycle.inspecting.known_answer import distance_text, tolerance_text
+from mlcycle.inspecting.section import MISSING, Section, Table, counted, dotted, shown
+
+# What a contract's `about` is asked for, and how that is called for people; whatever else stands in it comes behind.
+ABOUT = {
+    "intended_use": "intended use",
+    "limits": "limits",
+    "licence": "licence",
+    "data_licence": "licence of the data",
+}
+_KNOWN = {
+    "held_out_average_precision_50": "held-out AP50",
+    "git_commit": "commit of the code",
+    "started_from": "started from",
+    "data.fingerprint": "fingerprint of the data",
+}
+
+
+def summary(document: dict[str, Any]) -> str:
+    """Returns the sentence below a card's title."""
+    contract = document["contract"]
+    points = f", and {counted(len(contract['landmarks']), 'point')} of each," if contract["landmarks"] else ""
+    labels = " and ".join(f"{label}s" for label in contract["labels"])
+    return f"Finds {labels}{points} in photographs: one file, run by onnxruntime or `mlcycle infer`."
+
+
+def sections(document: dict[str, Any], *, whole: bool) -> list[Section]:
+    """Returns the sections of a card.
+
+    Args:
+        whole: with every setting of the recipe, and not only what it is called.
+    """
+    found = [_what(document), _purpose(document), _use(document), _origin(document, whole=whole)]
+    if document["graph"]:
+        found += [_graph(document["graph"]), _weights(document["graph"])]
+    found += [_costs(document["multiply_adds"]), _self_test(document["self_test"]), _trust(document)]
+    recipe = document["contract"]["training"].get("recipe")
+    if whole and isinstance(recipe, Mapping):
+        found.append(Section("Recipe", tuple((name, shown(value)) for name, value in dotted(recipe))))
+    return found
+
+
+def _what(document: dict[str, Any]) -> Section:
+    contract = document["contract"]
+    parent = f"the file with sha256 {contract['parent']}" if contract["parent"] else "none: frozen from a training run"
+    rows = (
+        ("name", str(contract["name"])),
+        ("finds", ", ".join(map(str, contract["labels"]))),
+        ("points", shown(contract["landmarks"])),
+        ("precision", str(contract["precision"])),
+        ("size", f"{document['bytes']:,} bytes"),
+        ("sha256", document["sha256"]),
+        ("made from", parent),
+    )
+    return Section("What it is", rows)
+
+
+def _purpose(document: dict[str, Any]) -> Section:
+    about = document["contract"]["about"]
+    asked = [(title, shown(about[key]) if about.get(key) else MISSING) for key, title in ABOUT.items()]
+    more = [(name, shown(value)) for name, value in dotted({key: about[key] for key in about if key not in ABOUT})]
+    return Section("What it is for", (*asked, *more))
+
+
+def _use(document: dict[str, Any]) -> Section:
+    contract = document["contract"]
+    resize, padding, selection = contract["resize"], contract["padding"], contract["selection"]
+    size = contract["input_size"]
+    fixed = f"always {size['width']} x {size['height']}, {size['batch']} at once" if size else "any size"
+    reduced = contract["reduced_jpeg"]
+    jpeg = "in full only" if reduced is None else f"also smaller, down to {reduced:g} times the input's long side"
+    rows = (
+        ("input", f"{contract['dtype']}, {contract['layout']}, {contract['colour']}, {contract['orientation']}, {fixed}"),
+        ("long side", f"{resize['long_side']:,} px, by the rule {resize['rule']}, with the filter {resize['filter']}"),
+        ("padding", f"{padding['side']}, with {padding['value']}"),
+        ("boxes", f"{contract['box_order']}, in pixels of the input"),
+        ("large JPEGs", f"decoded {jpeg}"),
+        (
+            "selection",
+            f"{selection['method']} in the graph, IoU {selection['iou_threshold']:g}, scores from"
+            f" {selection['score_floor']:g} on, at most {counted(selection['max_faces'], 'face')}",
+        ),
+    )
+    file = shlex.quote(Path(document["file"]).name)
+    return Section("How to use it", rows, _operating_points(contract), commands=(f"mlcycle infer photo.jpg --model {file}",))
+
+
+def _operating_points(contract: dict[str, Any]) -> Table:
+    """Returns the thresholds by name, with what was measured there when the model was frozen, if anything was."""
+    measured = contract["training"].get("operating_points")
+    measured = measured if isinstance(measured, Mapping) else {}
+    rows = []
+    for name, threshold in sorted(contract["thresholds"].items(), key=lambda item: -item[1]):
+        facts = measured.get(name)
+        facts = facts if isinstance(facts, Mapping) else {}
+        rows.append((str(name), f"{threshold:g}", _figure(facts, "recall"), _figure(facts, "false_alarms")))
+    return Table(("operating point", "least score", "recall", "false alarms a photograph"), tuple(rows))
+
+
+def _figure(facts: Mapping[str, Any], begins: str) -> str:
+    value = next((value for key, value in facts.items() if str(key).startswith(begins)), None)
+    return f"{value:.4g}" if isinstance(value, (int, float)) else "not measured"
+
+
+def _origin(document: dict[str, Any], *, whole: bool) -> Section:
+    training = dict(document["contract"]["training"])
+    training.pop("operating_points", None)
+    recipe = training.pop("recipe", None)
+    rows = [("recipe", _recipe(recipe, whole=whole))]
+    rows += [(_called(name), shown(value)) for name, value in dotted(training)]
+    return Section("Where it comes from", tuple(rows))
+
+
+def _recipe(recipe: Any, *, whole: bool) -> str:
+    if not isinstance(recipe, Mapping):
+        return MISSING if recipe is None else shown(recipe)
+    settings = sum(1 for _ in dotted(recipe))
+    where = "below" if whole else "listed with -v"
+    return f"{recipe.get('name', 'without a name')}, {counted(settings, 'setting')}, {where}"
+
+
+def _called(name: str) -> str:
+    return _KNOWN.get(name) or name.replace("_", " ").replace(".", " ")
+
+
+def _graph(graph: dict[str, Any]) -> Section:
+    opsets = ", ".join(f"{domain} {version}" for domain, version in graph["opsets"].items())
+    rows = (
+        ("parameters", f"{graph['parameters']:,}"),
+        ("operators", ", ".join(f"{name} {count}" for name, count in graph["operators"].items())),
+        ("opset", opsets),
+        ("IR version", str(graph["ir_version"])),
+    )
+    return Section("The graph", rows)
+
+
+def _weights(graph: dict[str, Any]) -> Section:
+    rows = tuple(
+        (kind, f"{sums['tensors']:,}", f"{sums['values']:,}", f"{sums['bytes']:,}")
+        for kind, sums in graph["weights"].items()
+    )
+    return Section("Weights", table=Table(("type", "tensors", "values", "bytes"), rows))
+
+
+def _costs(costs: list[dict[str, Any]]) -> Section:
+    rows = tuple((_size(each), _millions(each["count"])) for each in costs)
+    return Section("Cost of a picture", table=Table(("input", "multiply-adds"), rows))
+
+
+def _size(cost: dict[str, Any]) -> str:
+    batch = f", {cost['batch']} at once" if cost["batch"] > 1 else ""
+    return f"{cost['width']} x {cost['height']}{batch}"
+
+
+def _millions(count: int | None) -> str:
+    return "not counted: it cannot be run here" if count is None else f"{count / 1e6:,.1f} million"
+
+
+def _self_test(test: dict[str, Any] | None) -> Section:
+    if test is None:
+        return Section("Self-test", sentence="The file carries none: it was frozen before files had one.")
+    picture = test["picture"]
+    here = distance_text(test["distance"]) if test["distance"] else f"fails: {test['why_not']}"
+    rows = (
+        ("asks for", f"{counted(test['rows'], 'face')} in a drawing of {picture['width']} x {picture['height']} px"),
+        ("allowed", tolerance_text(test["tolerance"])),
+        ("here", f"{here}, on {test['provider']}: {'as it must be' if test['within'] else 'too far'}"),
+    )
+    return Section("Self-test", rows)
+
+
+def _trust(document: dict[str, Any]) -> Section:
+    return Section("Whether to trust it", tuple(_proofs(document)), commands=tuple(_checks(document)))
+
+
+def _proofs(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "seal", "whole: no byte has changed since it was sealed"
+    beside = document["signature"]
+    yield "signature", f"{beside} lies beside it, and was not checked here" if beside else "none beside it"
+
+
+def _checks(document: dict[str, Any]) -> Iterator[str]:
+    file = shlex.quote(Path(document["file"]).name)
+    yield f"mlcycle verify {file} --sha256 {document['sha256']}"
+    if document["signature"]:
+        yield f"mlcycle verify {file} --key PUB"

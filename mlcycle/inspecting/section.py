@@ -1,0 +1,65 @@
+"""What people read of a document: sections of named values and small tables, the same in a terminal and in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+MISSING = "not said in the file"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows below headings; all columns but the first hold numbers, unless `words` says otherwise."""
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    words: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading with what stands below it: first a sentence, then named values, then a table.
+
+    Attributes:
+        rows: names, which are mlcycle's own or the contract's, and values. Texts are as they are in the file: whoever
+            shows them sees to it that nobody obeys them.
+    """
+
+    title: str
+    rows: tuple[tuple[str, str], ...] = ()
+    table: Table | None = None
+    sentence: str = ""
+    # Lists of one item each are columns of a table in a README and need no heading of their own.
+    commands: tuple[str, ...] = field(default=())
+
+
+def dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields each value by its name; what stands inside something is named with dots: resize.long_side, train.0.path."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from dotted(value, f"{prefix}{name}.")
+        elif isinstance(value, (list, tuple)) and value and all(isinstance(each, Mapping) for each in value):
+            for place, each in enumerate(value):
+                yield from dotted(each, f"{prefix}{name}.{place}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def shown(value: Any) -> str:
+    """Returns a value of JSON as people read it."""
+    if value is None or value in ({}, [], ()):
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(shown, value))
+    return str(value)
+
+
+def counted(count: int, what: str) -> str:
+    """Returns "1 face" or "1,234 faces"."""
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
