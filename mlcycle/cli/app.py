@@ -21,6 +21,7 @@ COMMANDS = {
     "infer": "infer",
     "inspect": "inspect",
     "verify": "inspect",
+    "diff": "diff",
     "selftest": "selftest",
     "evaluate": "evaluate",
     "bench": "bench",

@@ -2,39 +2,60 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlcycle.cli import console
 
 if TYPE_CHECKING:
-    from mlcycle.artifact.contract import Contract
     from mlcycle.artifact.seal import SealedBytes
 
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The model file.")]
 
 
+class CardFormat(StrEnum):
+    text = "text"
+    json = "json"
+    md = "md"
+
+
 def inspect(
     file: FileArgument,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document; the same as --format json.")
+    ] = False,
+    form: Annotated[
+        CardFormat | None,
+        typer.Option("--format", help="How to print it; md is a model card to lie beside the file. Default: text."),
+    ] = None,
 ) -> None:
-    """Show what a model file says of itself: digest, size, contract and where it comes from.
+    """Show what a model file is: what for, how to use it, where it comes from, what it is made of.
 
-    The file is verified first; a damaged one exits 4.
+    The file is verified first; a damaged one exits 4. Its self-test is run, and its multiply-adds are counted, on the
+    CPU. With -v, text has every setting of the recipe, as json and md always have.
 
-    Example:  mlcycle inspect models/face.onnx --json
+    Example:  mlcycle inspect models/face.onnx --format md
     """
-    import json
+    from mlcycle.errors import UsageError
+    from mlcycle.inspecting import card
 
-    from mlcycle.artifact.seal import read_sealed
-    from mlcycle.inference.session import open_session
+    if as_json and form not in (None, CardFormat.json):
+        raise UsageError(f"--json and --format {form.value} ask for two things", "leave out one of them")
+    document = card.examine(file)
+    if as_json or form is CardFormat.json:
+        console.data(card.as_json(document))
+        return
+    from mlcycle.inspecting import card_sections, markdown, page
 
-    sealed = read_sealed(file)
-    contract = open_session(sealed, provider="cpu", threads=1).contract
-    facts = _facts(sealed, contract)
-    console.data(json.dumps(facts, indent=2, ensure_ascii=True) if as_json else _table(facts))
+    if form is CardFormat.md:
+        sections = card_sections.sections(document, file=Path(document["file"]).name, whole=True)
+        console.data(markdown.render(document["contract"]["name"], card_sections.summary(document), sections))
+    else:
+        sections = card_sections.sections(document, file=str(file), whole=console.is_verbose())
+        page.put(sections, console.out_console, console.data)
 
 
 def verify(
@@ -97,47 +118,3 @@ def _check_signature(sealed: SealedBytes, key: Path, signature: Path | None) -> 
         signed = check_file(sealed, public, signature)
     name = f", as {signed.name}" if signed.name != sealed.path.name else ""
     console.say(f"signed by the {public.kind} key {public.fingerprint}{name}")
-
-
-def _facts(sealed: SealedBytes, contract: Contract) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return {
-        "file": str(sealed.path),
-        "sha256": sealed.sha256,
-        "bytes": len(sealed.data),
-        "contract": asdict(contract),
-    }
-
-
-def _table(facts: dict[str, Any]) -> str:
-    """Returns the facts as two columns; what stands inside something is named with a dot: resize.long_side."""
-    from mlcycle.inference.record import printable
-
-    contract = dict(facts["contract"])
-    training = contract.pop("training")
-    rows = [
-        ("file", facts["file"]),
-        ("sha256", facts["sha256"]),
-        ("size", f"{facts['bytes']:,} bytes"),
-        ("", ""),
-        *_rows(contract),
-        ("", ""),
-        *_rows(training, "training."),
-    ]
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {printable(value)}".rstrip() for name, value in rows).rstrip()
-
-
-def _rows(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    for name, value in values.items():
-        if isinstance(value, dict):
-            rows += _rows(value, f"{prefix}{name}.")
-        elif isinstance(value, (list, tuple)) and value and all(isinstance(each, dict) for each in value):
-            rows += [row for place, each in enumerate(value) for row in _rows(each, f"{prefix}{name}.{place}.")]
-        elif isinstance(value, (list, tuple)):
-            rows.append((prefix + name, ", ".join(map(str, value)) or "none"))
-        else:
-            rows.append((prefix + name, "none" if value is None else str(value)))
-    return rows

@@ -1,4 +1,4 @@
-"""The conductor of `mlcycle inspect`: a model file → the document that its card is made of; reads from top to bottom."""
+"""The conductor of `mlcycle inspect`: a model file → the document behind its card; reads from top to bottom."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ SCHEMA_VERSION = 1
 def examine(path: Path) -> dict[str, Any]:
     """Verifies a model file, loads it, runs its self-test and counts what it computes.
 
-    Returns the document: file, sha256, bytes, contract, sections, graph, self_test and signature, as JSON has them. Of
-    a file in onnxruntime's own format the sections and the graph are None, since they cannot be read.
+    Returns the document: file, sha256, bytes, contract, sections, graph, multiply_adds, self_test, and the names of the
+    digest and the signature beside it, as JSON has them. Of a file in onnxruntime's own format the sections and the
+    graph are None, since they cannot be read.
 
     Raises:
         ModelFileError: the file cannot be used.
@@ -40,7 +41,8 @@ def examine(path: Path) -> dict[str, Any]:
         "graph": _graph(sealed) if is_onnx else None,
         "multiply_adds": _costs(sealed, session),
         "self_test": _self_test(session),
-        "signature": _signature(sealed.path),
+        "digest": _beside(sealed.path, "sha256"),
+        "signature": _beside(sealed.path, "sig"),
     }
 
 
@@ -81,7 +83,7 @@ def _self_test(session: Session) -> dict[str, Any] | None:
     return facts | {"distance": known_answer.distance_as_dict(distance), "within": distance.within(tolerance)}
 
 
-def _signature(path: Path) -> str | None:
-    """Returns the name of the signature beside a model file, if there is one; whose it is, is not looked at here."""
-    beside = path.with_name(f"{path.name}.sig")
+def _beside(path: Path, kind: str) -> str | None:
+    """Returns the name of the file beside a model file that has this ending more; a signature is not checked here."""
+    beside = path.with_name(f"{path.name}.{kind}")
     return beside.name if beside.is_file() else None

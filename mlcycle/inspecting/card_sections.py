@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from mlcycle.inspecting.known_answer import distance_text, tolerance_text
@@ -33,16 +32,17 @@ def summary(document: dict[str, Any]) -> str:
     return f"Finds {labels}{points} in photographs: one file, run by onnxruntime or `mlcycle infer`."
 
 
-def sections(document: dict[str, Any], *, whole: bool) -> list[Section]:
+def sections(document: dict[str, Any], *, file: str, whole: bool) -> list[Section]:
     """Returns the sections of a card.
 
     Args:
+        file: how the model file is to be named in commands.
         whole: with every setting of the recipe, and not only what it is called.
     """
-    found = [_what(document), _purpose(document), _use(document), _origin(document, whole=whole)]
+    found = [_what(document), _purpose(document), _use(document, file), _origin(document, whole=whole)]
     if document["graph"]:
         found += [_graph(document["graph"]), _weights(document["graph"])]
-    found += [_costs(document["multiply_adds"]), _self_test(document["self_test"]), _trust(document)]
+    found += [_costs(document["multiply_adds"]), _self_test(document["self_test"]), _trust(document, file)]
     recipe = document["contract"]["training"].get("recipe")
     if whole and isinstance(recipe, Mapping):
         found.append(Section("Recipe", tuple((name, shown(value)) for name, value in dotted(recipe))))
@@ -71,7 +71,7 @@ def _purpose(document: dict[str, Any]) -> Section:
     return Section("What it is for", (*asked, *more))
 
 
-def _use(document: dict[str, Any]) -> Section:
+def _use(document: dict[str, Any], file: str) -> Section:
     contract = document["contract"]
     resize, padding, selection = contract["resize"], contract["padding"], contract["selection"]
     size = contract["input_size"]
@@ -79,7 +79,10 @@ def _use(document: dict[str, Any]) -> Section:
     reduced = contract["reduced_jpeg"]
     jpeg = "in full only" if reduced is None else f"also smaller, down to {reduced:g} times the input's long side"
     rows = (
-        ("input", f"{contract['dtype']}, {contract['layout']}, {contract['colour']}, {contract['orientation']}, {fixed}"),
+        (
+            "input",
+            f"{contract['dtype']}, {contract['layout']}, {contract['colour']}, {contract['orientation']}, {fixed}",
+        ),
         ("long side", f"{resize['long_side']:,} px, by the rule {resize['rule']}, with the filter {resize['filter']}"),
         ("padding", f"{padding['side']}, with {padding['value']}"),
         ("boxes", f"{contract['box_order']}, in pixels of the input"),
@@ -90,8 +93,8 @@ def _use(document: dict[str, Any]) -> Section:
             f" {selection['score_floor']:g} on, at most {counted(selection['max_faces'], 'face')}",
         ),
     )
-    file = shlex.quote(Path(document["file"]).name)
-    return Section("How to use it", rows, _operating_points(contract), commands=(f"mlcycle infer photo.jpg --model {file}",))
+    asked = (f"mlcycle infer photo.jpg --model {shlex.quote(file)}",)
+    return Section("How to use it", rows, _operating_points(contract), commands=asked)
 
 
 def _operating_points(contract: dict[str, Any]) -> Table:
@@ -178,18 +181,20 @@ def _self_test(test: dict[str, Any] | None) -> Section:
     return Section("Self-test", rows)
 
 
-def _trust(document: dict[str, Any]) -> Section:
-    return Section("Whether to trust it", tuple(_proofs(document)), commands=tuple(_checks(document)))
+def _trust(document: dict[str, Any], file: str) -> Section:
+    return Section(
+        "Whether to trust it", tuple(_proofs(document)), commands=tuple(_checks(document, shlex.quote(file)))
+    )
 
 
 def _proofs(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "seal", "whole: no byte has changed since it was sealed"
-    beside = document["signature"]
-    yield "signature", f"{beside} lies beside it, and was not checked here" if beside else "none beside it"
+    digest, signature = document["digest"], document["signature"]
+    yield "digest", f"{digest} beside it names this file" if digest else "none beside it"
+    yield "signature", f"{signature} lies beside it, and was not checked here" if signature else "none beside it"
 
 
-def _checks(document: dict[str, Any]) -> Iterator[str]:
-    file = shlex.quote(Path(document["file"]).name)
+def _checks(document: dict[str, Any], file: str) -> Iterator[str]:
     yield f"mlcycle verify {file} --sha256 {document['sha256']}"
     if document["signature"]:
         yield f"mlcycle verify {file} --key PUB"

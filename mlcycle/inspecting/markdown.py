@@ -40,8 +40,8 @@ def _of(table: Table) -> str:
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, words: bool) -> str:
     rule = ["---", *(["---" if words else "---:"] * (len(headings) - 1))]
-    lines = [headings, rule, *([escaped(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines)
+    lines: list[Sequence[str]] = [headings, rule, *([escaped(cell) for cell in row] for row in rows)]
+    return "\n".join(f"|{'|'.join(f' {cell} ' if cell else ' ' for cell in line)}|" for line in lines)
 
 
 def escaped(text: str) -> str:
@@ -51,4 +51,6 @@ def escaped(text: str) -> str:
 
 def _as_text(found: re.Match[str]) -> str:
     sign = found[0]
-    return {"<": "&lt;", ">": "&gt;", "&": "&amp;", "//": "&#47;&#47;", "@": "&#64;", ".": "&#46;"}.get(sign, f"\\{sign}")
+    return {"<": "&lt;", ">": "&gt;", "&": "&amp;", "//": "&#47;&#47;", "@": "&#64;", ".": "&#46;"}.get(
+        sign, f"\\{sign}"
+    )

@@ -92,8 +92,12 @@ def _ruled(table: Table) -> object:
 
     ruled = Ruled(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
     for place, heading in enumerate(table.headings):
-        justify = "right" if place and not table.words else "left"
-        ruled.add_column(Text(f"  {heading}" if not place else heading), justify=justify, overflow="fold")
+        is_number = place > 0 and not table.words
+        ruled.add_column(
+            Text(f"  {heading}" if not place else heading), justify="right" if is_number else "left", overflow="fold"
+        )
     for row in table.rows:
-        ruled.add_row(*(Text(f"  {printable(cell)}" if not place else printable(cell)) for place, cell in enumerate(row)))
+        ruled.add_row(
+            *(Text(f"  {printable(cell)}" if not place else printable(cell)) for place, cell in enumerate(row))
+        )
     return ruled

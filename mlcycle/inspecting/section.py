@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 MISSING = "not said in the file"
@@ -20,23 +20,20 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading with what stands below it: first a sentence, then named values, then a table.
+    """A heading with what stands below it: first a sentence, then named values, a table, and commands to go on with.
 
-    Attributes:
-        rows: names, which are mlcycle's own or the contract's, and values. Texts are as they are in the file: whoever
-            shows them sees to it that nobody obeys them.
+    Texts are as they are in the file: whoever shows them sees to it that no terminal and no browser obeys them.
     """
 
     title: str
     rows: tuple[tuple[str, str], ...] = ()
     table: Table | None = None
     sentence: str = ""
-    # Lists of one item each are columns of a table in a README and need no heading of their own.
-    commands: tuple[str, ...] = field(default=())
+    commands: tuple[str, ...] = ()
 
 
 def dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields each value by its name; what stands inside something is named with dots: resize.long_side, train.0.path."""
+    """Yields each value by its name; one inside another is named with dots: resize.long_side, data.train.0.path."""
     for name, value in values.items():
         if isinstance(value, Mapping) and value:
             yield from dotted(value, f"{prefix}{name}.")

@@ -1,4 +1,4 @@
-"""One self-test, in a process of its own, which mlcycle.inspecting.trials starts: a provider may take it down with it."""
+"""One self-test, in a process of its own, which mlcycle.inspecting.trials starts: a provider may crash."""
 
 from __future__ import annotations
 

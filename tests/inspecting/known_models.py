@@ -88,10 +88,10 @@ def in_floats(model: onnx.ModelProto) -> onnx.ModelProto:
             pixels |= set(node.output) if set(node.input) & pixels and node.op_type != "Cast" else set()
     used = {name for node in nodes for name in node.input}
     kept = [numpy_helper.from_array(values, name) for name, values in weights.items() if name in used]
-    for field, new in ((copy.graph.node, nodes), (copy.graph.initializer, kept)):
-        new = [type(each).FromString(each.SerializeToString()) for each in new]
-        del field[:]
-        field.extend(new)
+    nodes = [onnx.NodeProto.FromString(each.SerializeToString()) for each in nodes]  # apart from their graph
+    del copy.graph.node[:], copy.graph.initializer[:]
+    copy.graph.node.extend(nodes)
+    copy.graph.initializer.extend(kept)
     return copy
 
 

@@ -1,0 +1,115 @@
+"""What differs between the answers of two files about the same photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlcycle.evaluation.matching import overlaps
+from mlcycle.inference.record import Record
+
+MOST_SHOWN = 10
+# Two boxes that overlap so much are of one face.
+LEAST_IOU = 0.5
+
+# Gets a photo file and answers from half of the file's own threshold on.
+Ask = Callable[[Path], Record]
+
+
+@dataclass(slots=True)
+class _Compared:
+    """What two files found on a photograph, or on several.
+
+    Attributes:
+        both: faces that both found above their own thresholds.
+        only_a, only_b: faces that one found.
+        nearly_a, nearly_b: those of them that the other scored too low, by half of its threshold at most.
+        overlaps, scores: IoU of the faces that both found, and the score of B's less that of A's.
+    """
+
+    both: int = 0
+    only_a: int = 0
+    only_b: int = 0
+    nearly_a: int = 0
+    nearly_b: int = 0
+    overlaps: list[float] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+
+    def add(self, other: _Compared) -> None:
+        for name, value in asdict(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+    def as_dict(self) -> dict[str, Any]:
+        counts = {name: getattr(self, name) for name in ("both", "only_a", "only_b", "nearly_a", "nearly_b")}
+        apart_N = np.abs(self.scores)
+        return counts | {
+            "mean_iou": float(np.mean(self.overlaps)) if self.both else None,
+            "mean_score_difference": float(apart_N.mean()) if self.both else None,
+            "largest_score_difference": float(apart_N.max()) if self.both else None,
+            "mean_score_change": float(np.mean(self.scores)) if self.both else None,
+        }
+
+    def parted(self) -> tuple[int, float, float]:
+        """Returns by what photographs are sorted: faces of one alone, then boxes apart, then scores apart."""
+        faces = self.only_a + self.only_b
+        return faces, 1 - min(self.overlaps, default=1.0), float(np.abs(self.scores).max()) if self.scores else 0.0
+
+
+def compare(
+    one: Ask, other: Ask, thresholds: tuple[float, float], photos: Sequence[Path], advance: Callable[[], None]
+) -> dict[str, Any]:
+    """Asks two files about photographs, and returns how far they agree, as JSON has it.
+
+    Args:
+        thresholds: of each, from which on it counts a face.
+        advance: called after each photograph.
+    """
+    whole, each_photo, unreadable = _Compared(), [], []
+    for photo in photos:
+        records = one(photo), other(photo)
+        advance()
+        if any(record.error for record in records):
+            unreadable.append(str(photo))
+            continue
+        compared = _compare(*records, thresholds)
+        whole.add(compared)
+        each_photo.append((compared.parted(), photo, compared))
+    each_photo.sort(key=lambda row: row[0], reverse=True)
+    parted = [(photo, compared) for by, photo, compared in each_photo[:MOST_SHOWN] if any(by)]
+    return {
+        "photographs": len(each_photo),
+        "unreadable": unreadable,
+        "thresholds": {"a": thresholds[0], "b": thresholds[1]},
+        "faces": whole.as_dict(),
+        "most": [{"photo": str(photo)} | compared.as_dict() for photo, compared in parted],
+    }
+
+
+def _compare(one: Record, other: Record, thresholds: tuple[float, float]) -> _Compared:
+    found = _Compared()
+    above_N, above_M = one.scores_N >= thresholds[0], other.scores_N >= thresholds[1]
+    pairs = _pairs(one.boxes_N4, other.boxes_N4)
+    for row, column, overlap in pairs:
+        if above_N[row] and above_M[column]:
+            found.both += 1
+            found.overlaps.append(overlap)
+            found.scores.append(float(other.scores_N[column]) - float(one.scores_N[row]))
+        found.nearly_a += int(above_N[row] and not above_M[column])
+        found.nearly_b += int(above_M[column] and not above_N[row])
+    found.only_a, found.only_b = int(above_N.sum()) - found.both, int(above_M.sum()) - found.both
+    return found
+
+
+def _pairs(boxes_N4: np.ndarray, boxes_M4: np.ndarray) -> list[tuple[int, int, float]]:
+    """Pairs boxes (x1 y1 x2 y2), those that overlap most first, each with one other at most."""
+    overlap_NM = overlaps(boxes_N4, boxes_M4, np.zeros(len(boxes_M4), bool))
+    pairs: list[tuple[int, int, float]] = []
+    while overlap_NM.size and overlap_NM.max() >= LEAST_IOU:
+        row, column = np.unravel_index(int(overlap_NM.argmax()), overlap_NM.shape)
+        pairs.append((int(row), int(column), float(overlap_NM[row, column])))
+        overlap_NM[row, :] = overlap_NM[:, column] = 0
+    return pairs

@@ -1,0 +1,93 @@
+"""The conductor of `mlcycle diff`: two model files → what differs between them; reads from top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlcycle.artifact.structure import section_digests
+from mlcycle.inspecting import weights
+from mlcycle.inspecting.opened import Opened, open_file
+from mlcycle.inspecting.section import dotted
+
+SCHEMA_VERSION = 1
+# What a file is made of, in the order in which people ask.
+SECTIONS = ("weights", "graph", "contract", "self-test")
+
+
+def compare(one: Path, other: Path, photos: Sequence[Path], advance: Callable[[], None]) -> dict[str, Any]:
+    """Compares two model files by their bytes, and by their answers about photographs, if there are any.
+
+    Args:
+        advance: called after each photograph.
+
+    Returns the document, as JSON has it; A is `one` and B is `other`.
+
+    Raises:
+        ModelFileError: one of them cannot be used.
+    """
+    files = open_file(one), open_file(other)
+    a, b = files
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "a": a.as_dict(),
+        "b": b.as_dict(),
+        "same_bytes": a.sealed.sha256 == b.sealed.sha256,
+        "related": _related(a, b),
+        "sections": _sections(a, b),
+        "contract": list(_contract(a.said, b.said)),
+        "operators": list(_operators(a, b)),
+        "weights": weights.compare(a.structure.tensors, a.sealed.data, b.structure.tensors, b.sealed.data),
+        "answers": _answers(files, photos, advance) if photos else None,
+    }
+
+
+def _related(one: Opened, other: Opened) -> str | None:
+    """Says whether one was exported from the other, or both from the same."""
+    parents = one.contract.parent, other.contract.parent
+    if parents[1] == one.sealed.sha256:
+        return "B was made from A"
+    if parents[0] == other.sealed.sha256:
+        return "A was made from B"
+    return "both were made from the same file" if parents[0] and parents[0] == parents[1] else None
+
+
+def _sections(one: Opened, other: Opened) -> dict[str, bool | None]:
+    """Returns of each section whether it is the same in both, by its digest; None where neither has one."""
+    digests = section_digests(one.sealed.data), section_digests(other.sealed.data)
+    found = {name: [each.get(name) for each in digests] for name in SECTIONS}
+    return {name: None if pair == [None, None] else pair[0] == pair[1] for name, pair in found.items()}
+
+
+def _contract(one: dict[str, Any], other: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yields the fields that differ, by their dotted names; one that only one has says which."""
+    a, b = dict(dotted(one)), dict(dotted(other))
+    for name in sorted(a.keys() | b.keys()):
+        if name in a and name in b:
+            if a[name] != b[name]:
+                yield {"field": name, "a": a[name], "b": b[name], "only_in": None}
+        else:
+            yield {"field": name, "a": a.get(name), "b": b.get(name), "only_in": "a" if name in a else "b"}
+
+
+def _operators(one: Opened, other: Opened) -> Iterator[dict[str, Any]]:
+    a, b = one.structure.operators, other.structure.operators
+    for domain, name in sorted(a.keys() | b.keys()):
+        if a[domain, name] != b[domain, name]:
+            yield {"operator": name, "domain": domain, "a": a[domain, name], "b": b[domain, name]}
+
+
+def _answers(files: tuple[Opened, Opened], photos: Sequence[Path], advance: Callable[[], None]) -> dict[str, Any]:
+    from mlcycle.inference.detect import load_detector
+    from mlcycle.inspecting import answers
+
+    thresholds = files[0].contract.thresholds["balanced"], files[1].contract.thresholds["balanced"]
+    one, other = (load_detector(each.sealed.path, provider="cpu") for each in files)
+    return answers.compare(
+        lambda photo: one.detect_file(photo, threshold=thresholds[0] / 2),
+        lambda photo: other.detect_file(photo, threshold=thresholds[1] / 2),
+        thresholds,
+        photos,
+        advance,
+    )

@@ -1,0 +1,144 @@
+"""The document of `mlcycle diff` → what people read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from mlcycle.inspecting.section import Section, Table, counted, shown
+
+_NOT_THERE = "not there"
+
+
+def sections(document: dict[str, Any]) -> list[Section]:
+    """Returns the sections of a report; what is the same in both files is said in one word."""
+    found = [_files(document)]
+    if document["same_bytes"]:
+        found.append(Section("What differs", sentence="Nothing: they are the same, byte for byte."))
+    else:
+        found += [_parts(document), *_contract(document["contract"]), *_operators(document["operators"])]
+        found += _weights(document)
+    return found + (_answers(document) if document["answers"] else [])
+
+
+def _files(document: dict[str, Any]) -> Section:
+    rows = [(name.upper(), _file(document[name])) for name in ("a", "b")]
+    return Section("Files", (*rows, *([("kin", document["related"])] if document["related"] else [])))
+
+
+def _file(facts: dict[str, Any]) -> str:
+    size = f"{facts['bytes']:,} bytes"
+    return f"{facts['file']}: {facts['name']}, {facts['precision']}, {size}, sha256 {facts['sha256'][:12]}"
+
+
+def _parts(document: dict[str, Any]) -> Section:
+    said = {True: "the same", False: "differs", None: "in neither"}
+    return Section("What differs", tuple((name, said[same]) for name, same in document["sections"].items()))
+
+
+def _contract(changes: list[dict[str, Any]]) -> Iterator[Section]:
+    if changes:
+        rows = tuple((each["field"], _side(each, "a"), _side(each, "b")) for each in changes)
+        yield Section("Contract", table=Table(("field", "A", "B"), rows, words=True))
+
+
+def _side(change: dict[str, Any], side: str) -> str:
+    return shown(change[side]) if change["only_in"] in (None, side) else _NOT_THERE
+
+
+def _operators(changes: list[dict[str, Any]]) -> Iterator[Section]:
+    if changes:
+        rows = tuple((each["operator"], str(each["a"]), str(each["b"])) for each in changes)
+        yield Section("Operators", table=Table(("operator", "A", "B"), rows))
+
+
+def _weights(document: dict[str, Any]) -> Iterator[Section]:
+    if document["sections"]["weights"]:
+        return
+    found = document["weights"]
+    one, other = (document[side]["precision"] for side in ("a", "b"))
+    note = f"A is {one} and B is {other}: what one has for a weight of the other is rounded, or has another name."
+    yield Section("Weights", tuple(_sums(found)), sentence=note if one != other else "")
+    if found["most"]:
+        rows = tuple(
+            (
+                each["name"],
+                f"{each['differing']:,} of {each['values']:,}",
+                _share(each["largest"]),
+                _share(each["mean"]),
+            )
+            for each in found["most"]
+        )
+        yield Section("Weights that differ most", table=Table(("tensor", "values", "largest", "mean"), rows))
+
+
+def _sums(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for side in ("a", "b"):
+        if found[f"only_{side}"]:
+            yield f"only in {side.upper()}", _tally(found[f"only_{side}"])
+    if found["other_shape_or_type"]:
+        yield "of another shape or type", _retyped(found["other_shape_or_type"])
+    if found["unreadable"]:
+        yield "of a type or form that is not read", counted(found["unreadable"], "tensor")
+    yield "compared", f"{counted(found['compared'], 'tensor')}, of which {found['differ']:,} differ"
+    if found["differ"]:
+        largest, mean = _share(found["largest"]), _share(found["mean"])
+        yield "apart by", f"at most {largest} of a tensor's largest value, in the mean {mean} of its mean one"
+
+
+def _tally(tensors: list[dict[str, Any]]) -> str:
+    """Says how many tensors there are of each type, and which, where they are few."""
+    types = Counter(each["type"] for each in tensors)
+    said = f"{counted(len(tensors), 'tensor')} ({', '.join(f'{count} {kind}' for kind, count in types.most_common())})"
+    return f"{said}: {', '.join(each['name'] for each in tensors)}" if len(tensors) <= 3 else said
+
+
+def _retyped(changes: list[dict[str, Any]]) -> str:
+    kinds = Counter(_change(each) for each in changes)
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5))
+
+
+def _change(change: dict[str, Any]) -> str:
+    a, b = change["a"], change["b"]
+    return f"{a['type']} → {b['type']}" if a["type"] != b["type"] else f"{a['shape']} → {b['shape']}"
+
+
+def _share(value: float | None) -> str:
+    return "not a number" if value is None else f"{value:.2g}" if value < 1e-4 else f"{value:.2%}"
+
+
+def _answers(document: dict[str, Any]) -> list[Section]:
+    found = document["answers"]
+    faces, thresholds = found["faces"], found["thresholds"]
+    skipped = f", {len(found['unreadable']):,} more could not be read" if found["unreadable"] else ""
+    rows = [
+        ("photographs", f"{found['photographs']:,}{skipped}"),
+        ("thresholds", f"{thresholds['a']:g} of A, {thresholds['b']:g} of B"),
+        ("found by both", _both(faces)),
+        ("only by A", f"{counted(faces['only_a'], 'face')}{_nearly(faces['nearly_a'], 'B')}"),
+        ("only by B", f"{counted(faces['only_b'], 'face')}{_nearly(faces['nearly_b'], 'A')}"),
+    ]
+    table = Table(
+        ("photograph", "both", "only A", "only B", "mean IoU", "scores apart"), tuple(map(_photo, found["most"]))
+    )
+    most = [Section("Photographs where they differ most", table=table)] if found["most"] else []
+    return [Section("Answers", tuple(rows)), *most]
+
+
+def _both(faces: dict[str, Any]) -> str:
+    if not faces["both"]:
+        return "no face"
+    scores = f"{faces['mean_score_difference']:.3f} apart in the mean, {faces['largest_score_difference']:.3f} at most"
+    change = f"B's {abs(faces['mean_score_change']):.3f} {'higher' if faces['mean_score_change'] > 0 else 'lower'}"
+    return f"{counted(faces['both'], 'face')}, mean IoU {faces['mean_iou']:.3f}, scores {scores}, {change} in the mean"
+
+
+def _nearly(count: int, other: str) -> str:
+    return f", {count:,} of them scored too low by {other}" if count else ""
+
+
+def _photo(facts: dict[str, Any]) -> tuple[str, ...]:
+    iou, score = facts["mean_iou"], facts["largest_score_difference"]
+    apart = ("", "") if iou is None else (f"{iou:.3f}", f"{score:.3f}")
+    return (facts["photo"], str(facts["both"]), str(facts["only_a"]), str(facts["only_b"]), *apart)
