@@ -110,6 +110,8 @@ def open_session(
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, os.fspath(profile)
+        # Weights that were packed beforehand are missing from what is written down of a node.
+        options.add_session_config_entry("session.disable_prepacking", "1")
     for name in _candidates(provider):
         runtime = _load(sealed, options, name, asked=provider != "auto")
         if runtime is not None:

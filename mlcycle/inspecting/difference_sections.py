@@ -135,7 +135,7 @@ def _both(faces: dict[str, Any]) -> str:
 
 
 def _nearly(count: int, other: str) -> str:
-    return f", {count:,} of them scored too low by {other}" if count else ""
+    return f", of which {other} scored {count:,} too low" if count else ""
 
 
 def _photo(facts: dict[str, Any]) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ def model(tmp_path: Path) -> Path:
 def test_inspect_shows_what_the_file_says(mlcycle: Run, model: Path) -> None:
     shown = mlcycle("inspect", model)
     assert shown.code == 0
-    assert "thresholds.balanced      0.5" in shown.out
+    assert "balanced                 0.5" in shown.out
     facts = json.loads(mlcycle("inspect", model, "--json").out)
     assert facts["sha256"] == Path(f"{model}.sha256").read_text().split()[0]
     assert facts["bytes"] == model.stat().st_size

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from mlcycle.artifact.bundled import FOLDER
 from mlcycle.artifact.contract import CONTRACT_KEY, Contract, from_json
 from mlcycle.artifact.packing import pack
 from mlcycle.artifact.seal import SealedBytes, write_sealed
-from mlcycle.inference.session import open_session
+from mlcycle.inference.session import Session, open_session
 
 # What a variant may be apart from its parent.
 MOST = known.Tolerance(3.0, 0.05)
@@ -41,27 +42,31 @@ def write_known(
     change: Callable[[onnx.ModelProto], None] = lambda model: None,
 ) -> Path:
     """Writes a bundled model with what it must find, and then changed, so that it no longer finds it."""
-    model, contract = opened(name)
-    floats = in_floats(model)
-    session = _session(floats, contract, None)
-    answer = known.known_answer(*_first(session.run(known.picture(known.HEIGHT, known.WIDTH, 0)[None])))
-    contract = replace(contract, precision=precision, about=about or {})
-    if precision == "int8":
-        distance = _session(model, contract, answer).distance()
-        answer = replace(answer, tolerance=known.tolerance_of(distance, MOST))
-    else:
-        model, contract = floats, replace(contract, parent=None)
+    data, answer = _known(name, precision)
+    model, contract = onnx.ModelProto.FromString(data), opened(name)[1]
+    parent = contract.parent if precision == "int8" else None
     change(model)
+    contract = replace(contract, precision=precision, parent=parent, about=about or {})
     write_sealed(pack(model, contract, answer), path)
     return path
 
 
-def _session(model: onnx.ModelProto, contract: Contract, answer: known.SelfTest | None):
+@cache
+def _known(name: str, precision: str) -> tuple[bytes, known.SelfTest]:
+    """Returns a graph, and what it must find."""
+    model, contract = opened(name)
+    floats = in_floats(model)
+    session = _session(floats, contract, None)
+    arrays = session.run(known.picture(known.HEIGHT, known.WIDTH, 0)[None])
+    answer = known.known_answer(*(array[0] for array in arrays))
+    if precision == "float32":
+        return floats.SerializeToString(), answer
+    distance = _session(model, contract, answer).distance()
+    return model.SerializeToString(), replace(answer, tolerance=known.tolerance_of(distance, MOST))
+
+
+def _session(model: onnx.ModelProto, contract: Contract, answer: known.SelfTest | None) -> Session:
     return open_session(SealedBytes(pack(model, contract, answer), "", Path("model.onnx")), provider="cpu", threads=1)
-
-
-def _first(arrays):
-    return tuple(array[0] for array in arrays)
 
 
 def in_floats(model: onnx.ModelProto) -> onnx.ModelProto:

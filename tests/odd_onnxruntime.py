@@ -50,6 +50,17 @@ def on_cuda(data, options):
     loaded.run = run
     return loaded
 """
+ANSWERS_WRONGLY = """
+def on_cuda(data, options):
+    loaded = plain(data, options, providers=["CPUExecutionProvider"])
+    loaded.get_providers = lambda: ["CUDAExecutionProvider"]
+    right = loaded.run
+    def run(*arguments):
+        boxes, *rest = right(*arguments)
+        return [boxes + 3, *rest]
+    loaded.run = run
+    return loaded
+"""
 DIES_AT_ITS_END = """
 import atexit, os, signal
 def on_cuda(data, options):

@@ -1,0 +1,205 @@
+"""`mlcycle inspect`: what a card says is so, and nothing in a file commands whoever reads it."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from conftest import environment
+
+onnx = pytest.importorskip("onnx")
+from counted_model import by_hand, write_counted  # noqa: E402
+from known_models import ABOUT, write_known  # noqa: E402
+from tiny_model import CONTRACT, tiny_bytes, write_tiny_model  # noqa: E402
+
+from mlcycle.artifact.bundled import FOLDER, names  # noqa: E402
+from mlcycle.artifact.contract import InputSize  # noqa: E402
+from mlcycle.artifact.seal import read_sealed, write_sealed  # noqa: E402
+from mlcycle.artifact.structure import structure_of  # noqa: E402
+from mlcycle.inspecting import card_sections, page  # noqa: E402
+from mlcycle.inspecting.graph import figures  # noqa: E402
+from mlcycle.inspecting.multiply_adds import MOST_PIXELS, Size, measure  # noqa: E402
+
+# It clears a terminal, is bold for rich, and a script, a link, a picture and the end of a cell for a browser.
+HOSTILE = "x\x1b[2J\x9b1m\r\n[bold]<script>alert(1)</script>[a](http://b)![c](d)|`e`**f** _g_ \\| \\`h\\`&lt;"
+
+
+@pytest.fixture
+def document(mlcycle):
+    """Returns what `mlcycle inspect FILE --json` prints."""
+
+    def ask(file: Path | str) -> dict:
+        outcome = mlcycle("inspect", file, "--json")
+        assert outcome.code == 0, outcome.err
+        return json.loads(outcome.out)
+
+    return ask
+
+
+@pytest.mark.parametrize("size", [None, InputSize(96, 64, 2)])
+def test_multiply_adds_are_those_counted_by_hand(document, tmp_path, size):
+    found = document(write_counted(tmp_path / "counted.onnx", size))["multiply_adds"]
+    if size is None:
+        expected = {(side, side, 1): by_hand(side, side) for side in (320, 480, 640)}
+    else:
+        expected = {(96, 64, 2): 2 * by_hand(96, 64)}
+    assert {(each["width"], each["height"], each["batch"]): each["count"] for each in found} == expected
+
+
+def test_multiply_adds_are_counted_where_sides_are_odd_and_not_where_an_input_is_too_large(tmp_path):
+    sealed = read_sealed(write_counted(tmp_path / "counted.onnx"))
+    assert measure(sealed, Size(31, 47)) == by_hand(32, 48)
+    assert measure(sealed, Size(MOST_PIXELS, 2)) is None
+
+
+@pytest.mark.parametrize("name", names())
+def test_multiply_adds_of_the_bundled_models_are_those_of_the_shapes_inside(name):
+    """Counts them another way: all convolutions' results are made outputs, and come as arrays."""
+    model = onnx.load(FOLDER / f"{name}.onnx")
+    weights = {each.name: tuple(each.dims) for each in model.graph.initializer}
+    sources = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    del model.graph.output[:]
+    for node in convolutions:
+        model.graph.output.append(onnx.helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, None))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    arrays = session.run(None, {"images": np.zeros((1, 96, 160, 3), np.uint8)})
+    expected = 0
+    for node, array in zip(convolutions, arrays, strict=True):
+        weight = node.input[1]
+        expected += array.size * math.prod(weights[sources.get(weight, weight)][1:])
+    assert measure(read_sealed(Path(name)), Size(160, 96)) == expected
+
+
+@pytest.mark.parametrize("name", names())
+def test_figures_are_those_that_onnx_gives(name):
+    model, data = onnx.load(FOLDER / f"{name}.onnx"), (FOLDER / f"{name}.onnx").read_bytes()
+    graph = figures(structure_of(data), data)
+    assert graph["operators"] == Counter(node.op_type for node in model.graph.node)
+    assert (graph["ir_version"], graph["opsets"]) == (model.ir_version, {"ai.onnx": model.opset_import[0].version})
+    arrays = {each.name: onnx.numpy_helper.to_array(each) for each in model.graph.initializer}
+    for kind, sums in graph["weights"].items():
+        of_kind = [array for array in arrays.values() if array.dtype.name == kind]
+        found = (len(of_kind), sum(each.size for each in of_kind), sum(each.nbytes for each in of_kind))
+        assert (sums["tensors"], sums["values"], sums["bytes"]) == found
+    assert sum(sums["tensors"] for sums in graph["weights"].values()) == len(arrays)
+    scales = {place for node in model.graph.node if "uantizeLinear" in node.op_type for place in node.input[1:]}
+    learned = [each for place, each in arrays.items() if place not in scales and each.dtype != np.int64]
+    assert graph["parameters"] == sum(each.size for each in learned)
+
+
+def test_the_document_has_all_that_the_contract_says_also_what_is_not_known(document, tmp_path):
+    said = json.loads(CONTRACT.to_json()) | {"added_later": {"by": "a newer mlcycle"}}
+    write_sealed(tiny_bytes(contract_json=json.dumps(said)), tmp_path / "tiny.onnx")
+    found = document(tmp_path / "tiny.onnx")
+    assert found["contract"] == said
+    assert found["bytes"] == (tmp_path / "tiny.onnx").stat().st_size
+    assert (found["digest"], found["signature"], found["self_test"]) == ("tiny.onnx.sha256", None, None)
+
+
+def test_the_self_test_and_a_signature_are_told(document, mlcycle, tmp_path):
+    file = write_known(tmp_path / "a file.onnx", about=ABOUT)
+    (tmp_path / "a file.onnx.sig").write_text("whatever it is")
+    test = document(file)["self_test"]
+    assert test["within"]
+    assert 0 < test["distance"]["pixels"] <= test["tolerance"]["pixels"]
+    text = mlcycle("inspect", file).out
+    assert "a file.onnx.sig lies beside it, and was not checked here" in text
+    assert f"$ mlcycle verify '{file}' --key PUB" in text
+    assert "as it must be" in text
+
+
+def test_operating_points_stand_with_what_was_measured_there(mlcycle, tmp_path):
+    points = {"balanced": {"threshold": 0.5, "recall": 0.8125, "false_alarms_per_photograph": 0.25}}
+    contract = replace(CONTRACT, thresholds={"balanced": 0.5, "strict": 0.9}, training={"operating_points": points})
+    write_sealed(tiny_bytes(contract), tmp_path / "tiny.onnx")
+    lines = [line.split() for line in mlcycle("inspect", tmp_path / "tiny.onnx").out.splitlines()]
+    assert ["balanced", "0.5", "0.8125", "0.25"] in lines
+    assert ["strict", "0.9", "not", "measured", "not", "measured"] in lines
+
+
+def test_what_is_not_said_is_said_to_be_missing_and_the_recipe_is_whole_where_asked(mlcycle, tmp_path):
+    about, recipe = {"licence": "Apache-2.0", "contact": "nobody"}, {"schedule": {"learning_rate": 0.0015}}
+    write_sealed(tiny_bytes(replace(CONTRACT, about=about, training={"recipe": recipe})), tmp_path / "face.onnx")
+    file = tmp_path / "face.onnx"
+    text = mlcycle("inspect", file).out
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert {"licence Apache-2.0", "limits not said in the file", "contact nobody"} <= set(lines)
+    assert "schedule.learning_rate" not in text
+    assert "schedule.learning_rate" in mlcycle("-v", "inspect", file).out
+    markdown = mlcycle("inspect", file, "--format", "md").out
+    assert "| schedule.learning_rate | 0.0015 |" in markdown
+    assert str(tmp_path) not in markdown  # it is to be committed beside the file
+
+
+def test_a_terminal_and_a_browser_obey_nothing_in_a_file(document, mlcycle, tmp_path):
+    contract = replace(CONTRACT, name=HOSTILE, about={"limits": HOSTILE, HOSTILE: HOSTILE}, training={HOSTILE: HOSTILE})
+    write_sealed(tiny_bytes(contract), tmp_path / "hostile.onnx")
+    found = document(tmp_path / "hostile.onnx")
+    assert found["contract"]["name"] == HOSTILE
+    plain = mlcycle("inspect", tmp_path / "hostile.onnx").out
+    assert set(filter(lambda sign: not sign.isprintable(), plain)) == {"\n"}
+
+    from rich.console import Console
+
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, color_system=None, width=300)
+    page.show(card_sections.sections(found, file="hostile.onnx", whole=True), console)
+    shown = screen.getvalue().replace("\x1b[1m", "").replace("\x1b[2m", "").replace("\x1b[0m", "")
+    assert set(filter(lambda sign: not sign.isprintable(), shown)) == {"\n"}
+    assert shown.count("[bold]<script>") >= 4
+
+    kinds = Counter(kinds_of(mlcycle("inspect", tmp_path / "hostile.onnx", "--format", "md").out))
+    tame = Counter(kinds_of(mlcycle("inspect", write_tiny_model(tmp_path / "tame.onnx"), "--format", "md").out))
+    assert set(kinds) == set(tame)
+
+
+def test_markdown_shows_what_stands_in_the_file_letter_by_letter(mlcycle, tmp_path):
+    contract = replace(CONTRACT, about={"limits": HOSTILE})
+    write_sealed(tiny_bytes(contract), tmp_path / "hostile.onnx")
+    from markdown_it import MarkdownIt
+
+    markdown = mlcycle("inspect", tmp_path / "hostile.onnx", "--format", "md").out
+    tokens = MarkdownIt("commonmark").enable("table").parse(markdown)
+    texts = ["".join(each.content for each in token.children) for token in tokens if token.type == "inline"]
+    limits = texts[texts.index("limits") + 1]
+    assert limits == HOSTILE.replace("\x1b", "\\x1b").replace("\x9b", "\\x9b").replace("\r\n", "\\r\\n")
+
+
+def kinds_of(markdown: str) -> list[str]:
+    """Returns the kinds of all that a browser would make of a Markdown text."""
+    from markdown_it import MarkdownIt
+
+    tokens = MarkdownIt("commonmark").enable("table").parse(markdown)
+    inline = [child for token in tokens for child in token.children or ()]
+    return [token.type for token in (*tokens, *inline) if token.type != "text_special"]
+
+
+def test_two_forms_at_once_are_refused(mlcycle, tmp_path):
+    file = write_tiny_model(tmp_path / "tiny.onnx")
+    assert mlcycle("inspect", file, "--json", "--format", "md").code == 2
+    assert mlcycle("inspect", file, "--json").out == mlcycle("inspect", file, "--format", "json").out
+
+
+def test_nothing_that_trains_or_exports_is_needed(tmp_path):
+    """The commands run where packages of no extra can be imported."""
+    file = write_known(tmp_path / "known.onnx")
+    lines = [["inspect", str(file), "--format", "md"], ["diff", "face-nano", str(file)]]
+    code = (
+        "import sys\n"
+        "for name in ('onnx', 'torch', 'scipy', 'pydantic'): sys.modules[name] = None\n"
+        f"from mlcycle.cli import run\nsys.exit(max(run(line) for line in {lines!r}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,139 @@
+"""`mlcycle diff`: what was changed is what is told, in contracts, graphs, weights and answers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+onnx = pytest.importorskip("onnx")
+from known_models import change_weights, first_convolution, flip_largest, opened, swap_colours, write_known  # noqa: E402
+from tiny_model import BLUE, CONTRACT, GREEN, tiny_bytes  # noqa: E402
+
+from mlcycle.artifact.seal import write_sealed  # noqa: E402
+from mlcycle.artifact.structure import structure_of  # noqa: E402
+from mlcycle.inspecting import weights  # noqa: E402
+
+
+@pytest.fixture
+def told(mlcycle):
+    """Returns what `mlcycle diff A B … --json` prints."""
+
+    def ask(*arguments: Path | str) -> dict:
+        outcome = mlcycle("diff", *arguments, "--json")
+        assert outcome.code == 0, outcome.err
+        return json.loads(outcome.out)
+
+    return ask
+
+
+def test_the_same_file_differs_in_nothing(told, mlcycle):
+    found = told("face-nano", "face-nano")
+    assert found["same_bytes"]
+    assert (found["contract"], found["operators"], found["weights"]["differ"]) == ([], [], 0)
+    assert "the same, byte for byte" in mlcycle("diff", "face-nano", "face-nano").out
+
+
+def test_fields_of_contracts_are_told_by_their_dotted_names(told, mlcycle, tmp_path):
+    write_sealed(tiny_bytes(), tmp_path / "a.onnx")
+    contract = replace(CONTRACT, thresholds={"balanced": 0.75}, about={"licence": "MIT"})
+    said = json.loads(contract.to_json()) | {"added_later": 1}
+    write_sealed(tiny_bytes(contract_json=json.dumps(said)), tmp_path / "b.onnx")
+    found = told(tmp_path / "a.onnx", tmp_path / "b.onnx")
+    changes = {each["field"]: (each["a"], each["b"], each["only_in"]) for each in found["contract"]}
+    assert changes == {
+        "thresholds.balanced": (0.5, 0.75, None),
+        "about": ({}, None, "a"),
+        "about.licence": (None, "MIT", "b"),
+        "added_later": (None, 1, "b"),
+    }
+    assert found["sections"] == {"weights": True, "graph": True, "contract": False, "self-test": None}
+    assert "thresholds.balanced  0.5" in mlcycle("diff", tmp_path / "a.onnx", tmp_path / "b.onnx").out
+
+
+def test_one_weight_that_was_turned_is_found(told, tmp_path):
+    a = write_known(tmp_path / "a.onnx", precision="float32")
+    b = write_known(tmp_path / "b.onnx", precision="float32", change=flip_largest)
+    found = told(a, b)
+    assert found["sections"] == {"weights": False, "graph": True, "contract": True, "self-test": True}
+    (change,) = found["weights"]["most"]
+    assert (change["differing"], change["largest"]) == (1, 2.0)
+    assert found["weights"]["differ"] == 1
+    assert 0 < change["mean"] < 0.1
+
+
+def test_operators_and_tensors_that_only_one_has(told, tmp_path):
+    a = write_known(tmp_path / "a.onnx")
+    b = write_known(tmp_path / "b.onnx", change=swap_colours)
+    found = told(a, b)
+    (change,) = found["operators"]
+    assert (change["operator"], change["b"] - change["a"]) == ("Gather", 1)
+    assert found["weights"]["only_b"] == [{"name": "colours", "type": "int64", "shape": [3]}]
+    assert found["weights"]["only_a"] == []
+
+
+def test_of_a_variant_and_its_parent_the_types_are_told_and_no_noise(told, mlcycle, tmp_path):
+    parent, variant = write_known(tmp_path / "f.onnx", precision="float32"), write_known(tmp_path / "i.onnx")
+    found = told(parent, variant)
+    assert found["weights"]["most"] == []
+    assert {each["operator"] for each in found["operators"]} >= {"QuantizeLinear", "DequantizeLinear"}
+    text = mlcycle("diff", parent, variant).out
+    assert "A is float32 and B is int8" in text
+    assert len(text.splitlines()) < 40
+
+
+def test_floats_of_other_widths_are_compared_and_what_is_no_number_is_told():
+    model, _ = opened("face-nano")
+    name = next(each.name for each in model.graph.initializer if each.name.endswith("answer.weight"))
+    halves = onnx.ModelProto.FromString(model.SerializeToString())
+    change_weights(halves, name, lambda values: values.astype(np.float16))
+    found = compare(model, halves)
+    assert [each["name"] for each in found["other_shape_or_type"]] == [name]
+    (change,) = found["most"]
+    assert 0 < change["mean"] <= 2**-11
+    change_weights(model, first_convolution(model), lambda values: values[::-1])
+    change_weights(halves, name, lambda values: np.full_like(values, np.nan, np.float16))
+    found = compare(model, halves)
+    assert [each["largest"] is None for each in found["most"]] == [True, False]
+    assert json.dumps(found, allow_nan=False)
+
+
+def compare(one: onnx.ModelProto, other: onnx.ModelProto) -> dict:
+    data = [model.SerializeToString() for model in (one, other)]
+    tensors = [structure_of(each).tensors for each in data]
+    return weights.compare(tensors[0], data[0], tensors[1], data[1])
+
+
+def test_answers_are_compared_at_each_files_own_threshold(told, mlcycle, astronaut, tmp_path):
+    """The green patch is a face for both, the blue one, of which four fifths are painted, only for the laxer file."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    with Image.open(astronaut) as photo:
+        photo.save(photos / "none.png")
+        photo.paste(GREEN, (10, 10, 60, 60))
+        photo.save(photos / "one.png")
+        photo.paste(BLUE, (300, 300, 400, 400))
+        photo.paste((0, 0, 0), (320, 320, 360, 370))
+        photo.save(photos / "two.png")
+    (photos / "broken.png").write_bytes(b"no picture")
+    for name, threshold in (("a", 0.5), ("b", 0.9)):
+        write_sealed(tiny_bytes(replace(CONTRACT, thresholds={"balanced": threshold})), tmp_path / f"{name}.onnx")
+    arguments = (tmp_path / "a.onnx", tmp_path / "b.onnx", "--photos", photos)
+    found = told(*arguments)["answers"]
+    faces = found["faces"]
+    assert (found["photographs"], found["unreadable"]) == (3, [str(photos / "broken.png")])
+    assert (faces["both"], faces["only_a"], faces["only_b"], faces["nearly_a"]) == (2, 1, 0, 1)
+    assert (faces["mean_iou"], faces["largest_score_difference"]) == (1.0, 0.0)
+    assert [Path(each["photo"]).name for each in found["most"]] == ["two.png"]
+    assert "only by A      1 face, of which B scored 1 too low" in mlcycle("diff", *arguments).out
+
+
+def test_what_cannot_be_read_exits_4_or_3(mlcycle, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert mlcycle("diff", "face-nano", tmp_path / "missing.onnx").code == 4
+    assert mlcycle("diff", "face-nano", "face-base", "--photos", tmp_path / "empty").code == 3
+    assert mlcycle("diff", "face-nano", "face-base", "--photos", tmp_path / "missing").code == 3
