@@ -52,7 +52,7 @@ def inspect(
 
     if form is CardFormat.md:
         sections = card_sections.sections(document, file=Path(document["file"]).name, whole=True)
-        console.data(markdown.render(document["contract"]["name"], card_sections.summary(document), sections))
+        console.data(markdown.render(str(document["contract"]["name"]), card_sections.summary(document), sections))
     else:
         sections = card_sections.sections(document, file=str(file), whole=console.is_verbose())
         page.put(sections, console.out_console, console.data)

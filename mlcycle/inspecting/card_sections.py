@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mlcycle.errors import ModelFileError
 from mlcycle.inspecting.known_answer import distance_text, tolerance_text
 from mlcycle.inspecting.section import MISSING, Section, Table, counted, dotted, shown
 
@@ -29,7 +30,7 @@ def summary(document: dict[str, Any]) -> str:
     contract = document["contract"]
     points = f", and {counted(len(contract['landmarks']), 'point')} of each," if contract["landmarks"] else ""
     labels = " and ".join(f"{label}s" for label in contract["labels"])
-    return f"Finds {labels}{points} in photographs: one file, run by onnxruntime or `mlcycle infer`."
+    return f"Finds {labels}{points} in photographs: one file, run by onnxruntime or by mlcycle infer."
 
 
 def sections(document: dict[str, Any], *, file: str, whole: bool) -> list[Section]:
@@ -38,15 +39,25 @@ def sections(document: dict[str, Any], *, file: str, whole: bool) -> list[Sectio
     Args:
         file: how the model file is to be named in commands.
         whole: with every setting of the recipe, and not only what it is called.
+
+    Raises:
+        ModelFileError: the contract holds values of other kinds than it must.
     """
-    found = [_what(document), _purpose(document), _use(document, file), _origin(document, whole=whole)]
+    try:
+        return list(_sections(document, file, whole=whole))
+    except (TypeError, ValueError, KeyError, AttributeError, RecursionError):
+        sentence = f"the contract of {document['file']} holds values of other kinds than it must"
+        raise ModelFileError(sentence, "freeze the model again; --json shows it as it is") from None
+
+
+def _sections(document: dict[str, Any], file: str, *, whole: bool) -> Iterator[Section]:
+    yield from (_what(document), _purpose(document), _use(document, file), _origin(document, whole=whole))
     if document["graph"]:
-        found += [_graph(document["graph"]), _weights(document["graph"])]
-    found += [_costs(document["multiply_adds"]), _self_test(document["self_test"]), _trust(document, file)]
+        yield from (_graph(document["graph"]), _weights(document["graph"]), _costs(document["multiply_adds"]))
+    yield from (_self_test(document["self_test"]), _trust(document, file))
     recipe = document["contract"]["training"].get("recipe")
     if whole and isinstance(recipe, Mapping):
-        found.append(Section("Recipe", tuple((name, shown(value)) for name, value in dotted(recipe))))
-    return found
+        yield Section("Recipe", tuple((name, shown(value)) for name, value in dotted(recipe)))
 
 
 def _what(document: dict[str, Any]) -> Section:
@@ -66,9 +77,13 @@ def _what(document: dict[str, Any]) -> Section:
 
 def _purpose(document: dict[str, Any]) -> Section:
     about = document["contract"]["about"]
-    asked = [(title, shown(about[key]) if about.get(key) else MISSING) for key, title in ABOUT.items()]
+    asked = [(title, _sentences(about[key]) if about.get(key) else MISSING) for key, title in ABOUT.items()]
     more = [(name, shown(value)) for name, value in dotted({key: about[key] for key in about if key not in ABOUT})]
     return Section("What it is for", (*asked, *more))
+
+
+def _sentences(value: Any) -> str:
+    return " ".join(map(shown, value)) if isinstance(value, (list, tuple)) else shown(value)
 
 
 def _use(document: dict[str, Any], file: str) -> Section:
@@ -78,7 +93,7 @@ def _use(document: dict[str, Any], file: str) -> Section:
     fixed = f"always {size['width']} x {size['height']}, {size['batch']} at once" if size else "any size"
     reduced = contract["reduced_jpeg"]
     jpeg = "in full only" if reduced is None else f"also smaller, down to {reduced:g} times the input's long side"
-    rows = (
+    rows: tuple[tuple[str, str], ...] = (
         (
             "input",
             f"{contract['dtype']}, {contract['layout']}, {contract['colour']}, {contract['orientation']}, {fixed}",
@@ -94,23 +109,38 @@ def _use(document: dict[str, Any], file: str) -> Section:
         ),
     )
     asked = (f"mlcycle infer photo.jpg --model {shlex.quote(file)}",)
+    rows += tuple(_measured_on(contract))
     return Section("How to use it", rows, _operating_points(contract), commands=asked)
 
 
 def _operating_points(contract: dict[str, Any]) -> Table:
     """Returns the thresholds by name, with what was measured there when the model was frozen, if anything was."""
-    measured = contract["training"].get("operating_points")
-    measured = measured if isinstance(measured, Mapping) else {}
+    measured = _mapping(_mapping(contract["training"].get("operating_points")).get("points"))
     rows = []
-    for name, threshold in sorted(contract["thresholds"].items(), key=lambda item: -item[1]):
-        facts = measured.get(name)
-        facts = facts if isinstance(facts, Mapping) else {}
-        rows.append((str(name), f"{threshold:g}", _figure(facts, "recall"), _figure(facts, "false_alarms")))
-    return Table(("operating point", "least score", "recall", "false alarms a photograph"), tuple(rows))
+    for name, threshold in sorted(contract["thresholds"].items(), key=lambda item: item[1]):
+        facts = _mapping(measured.get(name))
+        figures = [_figure(facts.get(key)) for key in ("recall", "precision", "false_alarms_a_photograph")]
+        rows.append((str(name), f"{threshold:g}", *figures))
+    return Table(("operating point", "least score", "recall", "precision", "false alarms"), tuple(rows))
 
 
-def _figure(facts: Mapping[str, Any], begins: str) -> str:
-    value = next((value for key, value in facts.items() if str(key).startswith(begins)), None)
+def _measured_on(contract: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yields on what operating points were measured, and by which rule each was chosen."""
+    told = _mapping(contract["training"].get("operating_points"))
+    if told:
+        on = " and ".join(f"{shown(told[key])} {key}" for key in ("photographs", "faces") if key in told)
+        yield "measured", f"on {on} that were held out; false alarms are those of a photograph"
+    for name, facts in _mapping(told.get("points")).items():
+        if rule := _mapping(facts).get("rule"):
+            yield str(name), shown(rule)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """What stands in `training` may be anything."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _figure(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, (int, float)) else "not measured"
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlcycle.artifact.structure import section_digests
+from mlcycle.artifact.structure import Structure, section_digests
+from mlcycle.errors import ModelFileError
 from mlcycle.inspecting import weights
 from mlcycle.inspecting.opened import Opened, open_file
 from mlcycle.inspecting.section import dotted
@@ -25,10 +26,10 @@ def compare(one: Path, other: Path, photos: Sequence[Path], advance: Callable[[]
     Returns the document, as JSON has it; A is `one` and B is `other`.
 
     Raises:
-        ModelFileError: one of them cannot be used.
+        ModelFileError: one of them cannot be used, or is in the ORT format.
     """
-    files = open_file(one), open_file(other)
-    a, b = files
+    a, b = open_file(one), open_file(other)
+    made_of = _structure(a), _structure(b)
     return {
         "schema_version": SCHEMA_VERSION,
         "a": a.as_dict(),
@@ -37,10 +38,17 @@ def compare(one: Path, other: Path, photos: Sequence[Path], advance: Callable[[]
         "related": _related(a, b),
         "sections": _sections(a, b),
         "contract": list(_contract(a.said, b.said)),
-        "operators": list(_operators(a, b)),
-        "weights": weights.compare(a.structure.tensors, a.sealed.data, b.structure.tensors, b.sealed.data),
-        "answers": _answers(files, photos, advance) if photos else None,
+        "operators": list(_operators(*made_of)),
+        "weights": weights.compare(made_of[0].tensors, a.sealed.data, made_of[1].tensors, b.sealed.data),
+        "answers": _answers((a, b), photos, advance) if photos else None,
     }
+
+
+def _structure(opened: Opened) -> Structure:
+    if opened.structure is None:
+        sentence = f"{opened.sealed.path} is in the ORT format, whose operators and weights are onnxruntime's own"
+        raise ModelFileError(sentence, f"compare its parent, {str(opened.contract.parent)[:12]}")
+    return opened.structure
 
 
 def _related(one: Opened, other: Opened) -> str | None:
@@ -71,8 +79,8 @@ def _contract(one: dict[str, Any], other: dict[str, Any]) -> Iterator[dict[str, 
             yield {"field": name, "a": a.get(name), "b": b.get(name), "only_in": "a" if name in a else "b"}
 
 
-def _operators(one: Opened, other: Opened) -> Iterator[dict[str, Any]]:
-    a, b = one.structure.operators, other.structure.operators
+def _operators(one: Structure, other: Structure) -> Iterator[dict[str, Any]]:
+    a, b = one.operators, other.operators
     for domain, name in sorted(a.keys() | b.keys()):
         if a[domain, name] != b[domain, name]:
             yield {"operator": name, "domain": domain, "a": a[domain, name], "b": b[domain, name]}

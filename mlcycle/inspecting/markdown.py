@@ -17,7 +17,7 @@ def render(title: str, summary: str, sections: list[Section]) -> str:
 
     What comes from a file is text and nothing else in it: no link, no picture, no markup.
     """
-    blocks = [f"# {escaped(title)}", summary]
+    blocks = [f"# {escaped(title)}", escaped(summary)]
     for section in sections:
         blocks += [f"## {section.title}", *_blocks(section)]
     return "\n\n".join(blocks)

@@ -20,12 +20,13 @@ class Opened:
     """A model file, verified.
 
     Attributes:
+        structure: what it is made of; None of a file in the ORT format.
         said: the contract as JSON has it, also with what this version does not know.
         self_test: the known answer that it carries, or None.
     """
 
     sealed: SealedBytes
-    structure: Structure
+    structure: Structure | None
     contract: Contract
     said: dict[str, Any]
     self_test: known.SelfTest | None
@@ -45,18 +46,28 @@ def open_file(path: Path) -> Opened:
     """Reads a model file, or the one of this name that comes with mlcycle.
 
     Raises:
-        ModelFileError: it is missing, damaged, holds what it must not have, is no ONNX or has no contract.
+        ModelFileError: it is missing, damaged, holds what it must not have, is no model or has no contract.
     """
     sealed = read_sealed(path)
-    if sealed.data[4:8] == ORT_FORMAT:
-        raise ModelFileError(f"{sealed.path} is in onnxruntime's own format, which is no ONNX", "name its parent")
-    structure = admit(sealed)
-    text = structure.metadata.get(CONTRACT_KEY)
+    structure = None if sealed.data[4:8] == ORT_FORMAT else admit(sealed)
+    metadata = _metadata_of_ort(sealed) if structure is None else structure.metadata
+    text, answer = metadata.get(CONTRACT_KEY), metadata.get(known.SELF_TEST_KEY)
     if text is None:
         raise ModelFileError(f"{sealed.path} carries no contract", "use a file that mlcycle froze: mlcycle freeze RUN")
-    answer = structure.metadata.get(known.SELF_TEST_KEY)
     contract, said = read_contract(text)
     return Opened(sealed, structure, contract, said, None if answer is None else known.from_json(answer))
+
+
+def _metadata_of_ort(sealed: SealedBytes) -> dict[str, str]:
+    from mlcycle.artifact.ort_check import check_ort
+    from mlcycle.artifact.ort_tables import read_tables
+
+    check_ort(sealed)
+    entries = read_tables(sealed.data)["model"].get("metadata_props", [])
+    return {
+        each.get("key", b"").decode("utf-8", "replace"): each.get("value", b"").decode("utf-8", "replace")
+        for each in entries
+    }
 
 
 def read_contract(text: str) -> tuple[Contract, dict[str, Any]]:

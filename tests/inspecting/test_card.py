@@ -119,12 +119,15 @@ def test_the_self_test_and_a_signature_are_told(document, mlcycle, tmp_path):
 
 
 def test_operating_points_stand_with_what_was_measured_there(mlcycle, tmp_path):
-    points = {"balanced": {"threshold": 0.5, "recall": 0.8125, "false_alarms_per_photograph": 0.25}}
-    contract = replace(CONTRACT, thresholds={"balanced": 0.5, "strict": 0.9}, training={"operating_points": points})
+    figures = {"rule": "the best F1", "recall": 0.8125, "precision": None, "false_alarms_a_photograph": 0.25}
+    told = {"photographs": 200, "faces": 1234, "points": {"balanced": figures}}
+    contract = replace(CONTRACT, thresholds={"balanced": 0.5, "strict": 0.9}, training={"operating_points": told})
     write_sealed(tiny_bytes(contract), tmp_path / "tiny.onnx")
     lines = [line.split() for line in mlcycle("inspect", tmp_path / "tiny.onnx").out.splitlines()]
-    assert ["balanced", "0.5", "0.8125", "0.25"] in lines
-    assert ["strict", "0.9", "not", "measured", "not", "measured"] in lines
+    assert ["balanced", "0.5", "0.8125", "not", "measured", "0.25"] in lines
+    assert ["strict", "0.9", *["not", "measured"] * 3] in lines
+    assert ["balanced", "the", "best", "F1"] in lines
+    assert "on 200 photographs and 1,234 faces that were held out" in mlcycle("inspect", tmp_path / "tiny.onnx").out
 
 
 def test_what_is_not_said_is_said_to_be_missing_and_the_recipe_is_whole_where_asked(mlcycle, tmp_path):
@@ -142,7 +145,8 @@ def test_what_is_not_said_is_said_to_be_missing_and_the_recipe_is_whole_where_as
 
 
 def test_a_terminal_and_a_browser_obey_nothing_in_a_file(document, mlcycle, tmp_path):
-    contract = replace(CONTRACT, name=HOSTILE, about={"limits": HOSTILE, HOSTILE: HOSTILE}, training={HOSTILE: HOSTILE})
+    about = {"limits": HOSTILE, HOSTILE: HOSTILE}
+    contract = replace(CONTRACT, name=HOSTILE, labels=(HOSTILE,), about=about, training={HOSTILE: HOSTILE})
     write_sealed(tiny_bytes(contract), tmp_path / "hostile.onnx")
     found = document(tmp_path / "hostile.onnx")
     assert found["contract"]["name"] == HOSTILE
@@ -182,6 +186,31 @@ def kinds_of(markdown: str) -> list[str]:
     tokens = MarkdownIt("commonmark").enable("table").parse(markdown)
     inline = [child for token in tokens for child in token.children or ()]
     return [token.type for token in (*tokens, *inline) if token.type != "text_special"]
+
+
+@pytest.mark.parametrize("change", [{"about": "fine"}, {"training": [1]}, {"padding": {"side": [], "value": {}}}])
+def test_a_contract_of_other_kinds_of_values_exits_4_but_is_shown_as_it_is(document, mlcycle, tmp_path, change):
+    said = json.loads(CONTRACT.to_json()) | {"selection": {"score_floor": "a", "iou_threshold": 1, "max_faces": "b"}}
+    write_sealed(tiny_bytes(contract_json=json.dumps(said | change)), tmp_path / "odd.onnx")
+    assert mlcycle("inspect", tmp_path / "odd.onnx").code == 4
+    assert document(tmp_path / "odd.onnx")["contract"] == said | change
+
+
+def test_a_file_in_the_ort_format_has_a_card_and_a_self_test(document, mlcycle, tmp_path):
+    pytest.importorskip("flatbuffers")
+    from mlcycle.exporting.ort_format import to_ort
+    from mlcycle.inspecting.opened import open_file
+
+    parent = open_file(write_known(tmp_path / "parent.onnx"))
+    write_sealed(to_ort(parent.sealed, parent.contract), tmp_path / "child.ort")
+    found = document(tmp_path / "child.ort")
+    assert (found["graph"], found["multiply_adds"], found["self_test"]["within"]) == (None, None, True)
+    assert found["contract"]["parent"] == parent.sealed.sha256
+    assert "The graph" not in mlcycle("inspect", tmp_path / "child.ort").out
+    tested = mlcycle("selftest", tmp_path / "child.ort", "--provider", "cpu")
+    assert (tested.code, tested.out.count("as it must be")) == (0, 2)
+    refused = mlcycle("diff", tmp_path / "parent.onnx", tmp_path / "child.ort")
+    assert (refused.code, parent.sealed.sha256[:12] in refused.err) == (4, True)
 
 
 def test_two_forms_at_once_are_refused(mlcycle, tmp_path):
