@@ -50,6 +50,10 @@ def on_cuda(data, options):
     loaded.run = run
     return loaded
 """
+REFUSES_THE_FILE = """
+def on_cuda(data, options):
+    raise RuntimeError("no kernel for this operator")
+"""
 ANSWERS_WRONGLY = """
 def on_cuda(data, options):
     loaded = plain(data, options, providers=["CPUExecutionProvider"])

@@ -112,15 +112,10 @@ def _answer(ended: Ended) -> dict[str, Any]:
 
 
 def _failure(ended: Ended, provider: str) -> dict[str, Any]:
-    """Says why there is no answer, and what is to blame: the model, the provider or the packages."""
+    """Says why there is no answer, and what is to blame: the packages, else on a CPU the model, since CPUs run all."""
     told = ended.stages.get("failed", {})
     last = ended.last("imported", "loaded", "answered")
     why = told.get("message") or f"the process {ended.end} while {_DOING[last]} on {provider}"
     hint = told.get("hint") or f"mlcycle doctor --provider {provider} says more"
-    blames = "packages" if not last else "model" if _is_the_models(told, provider) else "provider"
+    blames = "packages" if not last else "model" if provider == CPU else "provider"
     return {"distance": None, "tolerance": None, "within": None, "blames": blames, "why_not": why, "hint": hint}
-
-
-def _is_the_models(told: dict[str, Any], provider: str) -> bool:
-    """Tells whether a failure is the file's own: one on a CPU is, since a CPU is always there."""
-    return told.get("kind") == "ModelFileError" or (provider == CPU and told.get("kind") != "DeviceError")

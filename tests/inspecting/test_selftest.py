@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnxruntime
 import pytest
-from odd_onnxruntime import ANSWERS_WRONGLY, DIES_WHEN_IT_LOADS, write_odd_onnxruntime
+from odd_onnxruntime import ANSWERS_WRONGLY, DIES_WHEN_IT_LOADS, REFUSES_THE_FILE, write_odd_onnxruntime
 from PIL import Image
 
 pytest.importorskip("onnx")
@@ -90,6 +90,13 @@ def test_a_provider_that_crashes_is_survived_and_matters_only_where_it_was_named
     assert named.code == 6
     assert (trial["within"], trial["blames"]) == (None, "provider")
     assert "killed by SIGSEGV" in named.err
+
+
+def test_a_file_that_one_provider_cannot_load_is_not_called_wrong(mlcycle, file, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(write_odd_onnxruntime(tmp_path, REFUSES_THE_FILE))
+    outcome = mlcycle("selftest", file, "--provider", "cuda")
+    assert outcome.code == 6
+    assert "no kernel for this operator" in outcome.err
 
 
 def test_a_named_provider_that_is_not_there_exits_6(mlcycle, file):
