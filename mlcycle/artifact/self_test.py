@@ -120,8 +120,8 @@ def known_answer(boxes_N4: np.ndarray, scores_N: np.ndarray, landmarks_N52: np.n
     return SelfTest(_rounded(boxes_N4[:count]), _rounded(scores_N[:count], 6), points, EXACT, LOOSE)
 
 
-def tolerance_of(distance: Distance, most: Tolerance) -> Tolerance:
-    """Returns the tolerance of a variant that was measured at a distance: twice that, within reason.
+def tolerance_of(distance: Distance, most: Tolerance, least: Tolerance = LOOSE) -> Tolerance:
+    """Returns the tolerance of a variant that was measured at a distance: twice that, and at least `least`.
 
     Raises:
         GateError: the distance is more than `most` allows, so that it is no variant of the same model.
@@ -132,7 +132,7 @@ def tolerance_of(distance: Distance, most: Tolerance) -> Tolerance:
             f" and {most.score:g} are allowed",
             "calibrate on photographs such as the model will see; nothing was written",
         )
-    return Tolerance(_up(max(2 * distance.pixels, LOOSE.pixels)), _up(max(2 * distance.score, LOOSE.score)))
+    return Tolerance(_up(max(2 * distance.pixels, least.pixels)), _up(max(2 * distance.score, least.score)))
 
 
 def from_json(text: str) -> SelfTest:

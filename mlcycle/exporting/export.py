@@ -39,6 +39,8 @@ MOST_APART = {
     "bfloat16": Tolerance(2.0, 0.05),
     "int8": Tolerance(4.0, 0.1),
 }
+# Bytes are rounded otherwise on other processors and by other optimisations: so far they may be apart in any case.
+LEAST_APART = {"int8": Tolerance(1.0, 0.02)}
 # What the first convolution in bfloat16 came with.
 BFLOAT16_OPSET = 22
 
@@ -169,7 +171,6 @@ def _known(
     """
     if parent.known is None:
         return None, None
-    variant = _opened(model, contract)
     known, size = parent.known, contract.input_size
     if size is not None and not parent.contract.input_size:
         whole = padded(known.picture(), size.width, size.height)
@@ -177,18 +178,26 @@ def _known(
         points = None if landmarks_1N52 is None else landmarks_1N52[0]
         answer = self_test.known_answer(boxes_1N4[0], scores_1N[0], points)
         known = replace(answer, tolerance=known.tolerance, loose_tolerance=known.loose_tolerance)
-    distance = replace(variant, self_test=known).distance()
-    assert distance is not None
+    distance = _farthest(known, model, contract)
     if distance.within(known.tolerance):
         return known, distance
-    tolerance = self_test.tolerance_of(distance, MOST_APART[contract.precision])
+    least = LEAST_APART.get(contract.precision, self_test.LOOSE)
+    tolerance = self_test.tolerance_of(distance, MOST_APART[contract.precision], least)
     return replace(known, tolerance=tolerance, loose_tolerance=tolerance), distance
 
 
-def _opened(model: onnx.ModelProto, contract: Contract) -> Session:
+def _farthest(known: SelfTest, model: onnx.ModelProto, contract: Contract) -> Distance:
+    """Returns how far the variant's answer is from the known one, with the runtime's optimisations or without them."""
+    sessions = (_opened(model, contract, optimised=optimised) for optimised in (True, False))
+    distances = [distance for session in sessions if (distance := replace(session, self_test=known).distance())]
+    return Distance(max(each.pixels for each in distances), max(each.score for each in distances))
+
+
+def _opened(model: onnx.ModelProto, contract: Contract, *, optimised: bool) -> Session:
     data = pack(model, contract)
+    sealed = SealedBytes(data, hashlib.sha256(data).hexdigest(), Path("the variant"))
     try:
-        return open_session(SealedBytes(data, hashlib.sha256(data).hexdigest(), Path("the variant")), provider="cpu")
+        return open_session(sealed, provider="cpu", optimised=optimised)
     except ModelFileError as problem:
         if contract.precision != "bfloat16":
             raise
