@@ -1,7 +1,7 @@
 """What a signature says: an in-toto statement that lists a model's files and their sha256, after OpenSSF Model Signing.
 
 A model is one file or a folder of them. A file in a folder is called by its path in it; a file that is the model itself
-is called ".", so that it may be renamed: OMS takes the names of whole models for information only.
+is called ".": OMS takes the names of whole models for information only. mlcycle takes the subject's name at its word.
 """
 
 from __future__ import annotations
@@ -109,7 +109,9 @@ def must_be_file(signed: Manifest, sha256: str, path: Path, source: Path) -> Non
     if len(signed.digests) > 1:
         raise ModelFileError(f"{source} signs a folder of {len(signed.digests)} files", f"{path} is one; sign it")
     [(name, digest)] = signed.digests.items()
-    if name not in (ITSELF, path.name):
+    name = signed.name if name == ITSELF else name
+    if name != path.name:
+        # One key may sign several models: the small one must not pass for the large one.
         raise ModelFileError(f"{path} was signed under another name: {_short(name)}", "give it that name again")
     if digest != sha256:
         raise ModelFileError(

@@ -20,7 +20,7 @@ COMMANDS = {
     "sign": "sign",
     "infer": "infer",
     "inspect": "inspect",
-    "verify": "inspect",
+    "verify": "verify",
     "diff": "diff",
     "selftest": "selftest",
     "evaluate": "evaluate",

@@ -33,7 +33,7 @@ def test_verified_by_seal_digest_and_contract(mlcycle: Run, model: Path) -> None
     outcome = mlcycle("verify", model, "--sha256", digest.upper())
     assert outcome.code == 0
     assert outcome.out.startswith(f"verified {digest}")
-    assert "seal, tiny.onnx.sha256, --sha256, contract" in outcome.err
+    assert "seal, tiny.onnx.sha256, --sha256, operators and contract" in outcome.err
 
 
 def test_what_is_not_verified_says_which_check_failed(mlcycle: Run, model: Path, tmp_path: Path) -> None:

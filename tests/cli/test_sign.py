@@ -85,8 +85,9 @@ def test_a_signature_elsewhere_and_a_renamed_model(mlcycle: Run, model: Path, ke
     assert f"there is no signature {model}.sig" in without.err
     shutil.copy(model, tmp_path / "new.onnx")
     renamed = mlcycle("verify", tmp_path / "new.onnx", "--key", public, "--signature", elsewhere)
-    assert renamed.code == 0
-    assert ", as tiny.onnx\n" in renamed.err
+    assert renamed.code == 4
+    assert "under another name: 'tiny.onnx'" in renamed.err
+    assert mlcycle("verify", model, "--key", public, "--signature", elsewhere).code == 0
     alone = mlcycle("verify", model, "--signature", elsewhere)
     assert alone.code == 2
     assert "--key PUB" in alone.err
@@ -257,3 +258,19 @@ def test_a_worker_of_ray_looks_into_nothing_but_what_the_first_process_verified(
     answer = pickle.loads(began({"sources": pickle.dumps([Source(album / "one.jpg", "one.jpg")])})["answer"])
     assert isinstance(answer, ModelFileError)
     assert "was " + orders.sha256[:12] in answer.message
+
+
+def test_an_exported_folder_is_signed_as_a_whole(mlcycle: Run, key: Path, tmp_path: Path) -> None:
+    folder, public = tmp_path / "page", key.with_suffix(".pub")
+    (folder / "below").mkdir(parents=True)
+    (folder / "below" / "model.onnx").write_bytes(b"model")
+    (folder / "index.html").write_text("page")
+    assert mlcycle("sign", folder, "--key", key).code == 0
+    verified = mlcycle("verify", folder, "--key", public)
+    assert (verified.code, verified.out) == (0, f"verified 2 files  {folder}\n")
+    assert mlcycle("verify", folder).code == 2
+    (folder / "below" / "model.onnx").write_bytes(b"another")
+    (folder / "more.js").write_text("send()")
+    refused = mlcycle("verify", folder, "--key", public)
+    assert refused.code == 4
+    assert "below/model.onnx has other bytes" in refused.err
