@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlcycle.cli import console
 from mlcycle.cli.extras import extra
+
+if TYPE_CHECKING:
+    from mlcycle.parity import Difference
 
 
 def freeze(
@@ -25,8 +28,18 @@ def freeze(
         ),
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="How many photographs to compare both ways on.")] = 32,
+    precise_false_alarms: Annotated[
+        float, typer.Option(min=0, max=1000, help="False alarms a photograph that the threshold 'precise' may cost.")
+    ] = 0.05,
+    sensitive_false_alarms: Annotated[
+        float, typer.Option(min=0, max=1000, help="False alarms a photograph that the threshold 'sensitive' may cost.")
+    ] = 1.0,
 ) -> None:
     """Freeze a trained run into one immutable model file.
+
+    Its thresholds are chosen on all held-out photographs of the run: 'balanced' for the best F1, unless the recipe has
+    a number; 'precise' for few false alarms, 'sensitive' for few misses. What they do there is shown, and stands in the
+    file.
 
     Before it is published, the file answers real photographs through the inference pipeline, in a process without
     torch, and must say what the training pipeline says; else nothing is written and the exit code is 5. The file is
@@ -37,13 +50,22 @@ def freeze(
     """
     with extra("train", "mlcycle freeze"):
         from mlcycle.training.freeze import freeze as freeze_run
+        from mlcycle.training.points import Rates
+    from mlcycle.cli.freeze_points import choosing, tell
     from mlcycle.cli.gate import photographs_for, two_ways_meet
 
     chosen = photographs_for(run, photos or [], count)
-    console.say(f"comparing both ways on {len(chosen)} photographs …")
-    for photo in chosen:
-        console.detail(f"  {photo}")
-    frozen = freeze_run(run, out, lambda still, candidate: two_ways_meet(still, candidate, chosen))
+
+    def gate(still: Path, candidate: Path) -> Difference:
+        console.say(f"comparing both ways on {len(chosen)} photographs …")
+        for photo in chosen:
+            console.detail(f"  {photo}")
+        return two_ways_meet(still, candidate, chosen)
+
+    rates = Rates(precise_false_alarms, sensitive_false_alarms)
+    with choosing() as started:
+        frozen = freeze_run(run, out, gate, started, rates)
+    tell(frozen.points)
     console.say(f"both ways agree: {frozen.verdict}")
     console.say(f"frozen: {frozen.path} ({frozen.size / 1e6:.2f} MB, read-only)")
     console.data(f"{frozen.sha256}  {frozen.path}")

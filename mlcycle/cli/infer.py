@@ -16,6 +16,7 @@ from mlcycle.cli.infer_options import (
     AddressOption,
     AlignOption,
     AnnotateOption,
+    AtOption,
     BatchOption,
     CropsOption,
     Engine,
@@ -79,6 +80,7 @@ def image(  # noqa: PLR0913, PLR0917
     align: AlignOption = False,
     overwrite: OverwriteOption = False,
     threshold: ThresholdOption = None,
+    at: AtOption = None,
     provider: ProviderOption = Provider.auto,
     threads: ThreadsOption = None,
     batch: BatchOption = 1,
@@ -99,7 +101,7 @@ def image(  # noqa: PLR0913, PLR0917
 
     wishes = Wishes(
         model=model, require_signature=require_signature, format=format, out=out, annotate=annotate, redact=redact,
-        crops=crops, align=align, overwrite=overwrite, threshold=threshold, provider=provider, threads=threads,
+        crops=crops, align=align, overwrite=overwrite, threshold=threshold, at=at, provider=provider, threads=threads,
         batch=batch, max_pixels=max_pixels, every=every, private=private,
     )  # fmt: skip
     names = [absolute(name) for name in photographs or []] if private else photographs or []
@@ -126,6 +128,7 @@ def folder(  # noqa: PLR0913, PLR0917
     align: AlignOption = False,
     overwrite: OverwriteOption = False,
     threshold: ThresholdOption = None,
+    at: AtOption = None,
     provider: ProviderOption = Provider.auto,
     threads: ThreadsOption = None,
     batch: BatchOption = 1,
@@ -157,7 +160,7 @@ def folder(  # noqa: PLR0913, PLR0917
 
     wishes = Wishes(
         model=model, require_signature=require_signature, format=format, out=out, annotate=annotate, redact=redact,
-        crops=crops, align=align, overwrite=overwrite, threshold=threshold, provider=provider, threads=threads,
+        crops=crops, align=align, overwrite=overwrite, threshold=threshold, at=at, provider=provider, threads=threads,
         batch=batch, max_pixels=max_pixels, every=every, private=private,
         engine=engine, address=address,
     )  # fmt: skip
@@ -179,6 +182,7 @@ def webcam(
     model: ModelOption = None,
     require_signature: RequireSignatureOption = None,
     threshold: ThresholdOption = None,
+    at: AtOption = None,
     provider: ProviderOption = Provider.auto,
     threads: ThreadsOption = None,
     every: EveryOption = 0,
@@ -190,7 +194,7 @@ def webcam(
     from mlcycle.cli import infer_webcam
 
     wishes = Wishes(
-        model=model, require_signature=require_signature, threshold=threshold, provider=provider, threads=threads,
+        model=model, require_signature=require_signature, threshold=threshold, at=at, provider=provider, threads=threads,
         every=every,
     )  # fmt: skip
     infer_webcam.webcam(camera, wishes)

@@ -61,7 +61,7 @@ def detector_for(wishes: Wishes, count: int) -> Detector:
     console.detail(f"verified {detector.sha256}")
     if key:
         console.detail(f"signed by the {key.kind} key {key.fingerprint}")
-    console.detail(f"long side {contract.resize.long_side} px, threshold {contract.thresholds['balanced']:g}")
+    console.detail(f"long side {contract.resize.long_side} px, thresholds: {_points(contract.thresholds)}")
     place = "" if wishes.private else f" from {path}"
     console.say(
         f"model {detector.contract.name} {detector.sha256[:12]}{place} ({how}), on {detector.provider}"
@@ -71,7 +71,11 @@ def detector_for(wishes: Wishes, count: int) -> Detector:
 
 
 def options_for(wishes: Wishes, detector: Detector, count: int) -> Options:
-    """Returns how to look at `count` pictures; warns of a threshold that the model cannot go down to."""
+    """Returns how to look at `count` pictures; warns of a threshold that the model cannot go down to.
+
+    Raises:
+        UsageError: the model has no landmarks to align by, or not the operating point that is asked for.
+    """
     from mlcycle.errors import UsageError
     from mlcycle.inference.detect import DEFAULT
 
@@ -83,7 +87,7 @@ def options_for(wishes: Wishes, detector: Detector, count: int) -> Options:
         console.warn(f"the model gives no scores below {floor}, so that a lower threshold finds no more")
     options = replace(
         DEFAULT,
-        threshold=wishes.threshold,
+        threshold=_threshold(wishes, detector),
         max_pixels=wishes.max_pixels or DEFAULT.max_pixels,
         overwrite=wishes.overwrite,
         redaction=wishes.redact[0].value if wishes.redact else DEFAULT.redaction,
@@ -94,6 +98,25 @@ def options_for(wishes: Wishes, detector: Detector, count: int) -> Options:
     from mlcycle.inference.lanes import cores
 
     return replace(options, batch=wishes.batch, lanes=min(wishes.threads or cores(), count))
+
+
+def _threshold(wishes: Wishes, detector: Detector) -> float | None:
+    """Returns the least score of a face as it is asked for, by number or by the name of an operating point."""
+    from mlcycle.errors import UsageError
+
+    thresholds = detector.contract.thresholds
+    if wishes.at is None:
+        return wishes.threshold
+    if wishes.at not in thresholds:
+        raise UsageError(
+            f"the model {detector.contract.name} has no operating point {wishes.at}; it has {_points(thresholds)}",
+            "take one of these, or a score: --threshold",
+        )
+    return thresholds[wishes.at]
+
+
+def _points(thresholds: dict[str, float]) -> str:
+    return ", ".join(f"{name} ({value:g})" for name, value in sorted(thresholds.items()))
 
 
 def records_of(

@@ -120,6 +120,14 @@ ThresholdOption = Annotated[
     float | None,
     typer.Option("--threshold", min=0, max=1, help="The least score that counts as a face; else the model file's own."),
 ]
+AtOption = Annotated[
+    str | None,
+    typer.Option(
+        "--at",
+        metavar="POINT",
+        help="One of the model file's own thresholds: balanced, precise (few false alarms) or sensitive (few misses).",
+    ),
+]
 ProviderOption = Annotated[Provider, typer.Option("--provider", help="What runs the model; auto says what it took.")]
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads, or workers of Ray; else as many as there are cores.")
@@ -177,6 +185,7 @@ class Wishes:
     align: bool = False
     overwrite: bool = False
     threshold: float | None = None
+    at: str | None = None
     provider: Provider = Provider.auto
     threads: int | None = None
     batch: int = 1
@@ -194,6 +203,8 @@ class Wishes:
             raise UsageError("yolo labels are a folder of files", "name it: --format yolo --out FOLDER")
         if self.format is Format.parquet and self.out is None:
             raise UsageError("parquet is no format for a stream", "name a file: --out faces.parquet")
+        if self.at is not None and self.threshold is not None:
+            raise UsageError("--at and --threshold both say what counts as a face", "leave out one of them")
         if self.align and self.crops is None:
             raise UsageError("--align turns crops, and none are asked for", "name a folder: --crops DIR --align")
         if self.every and (self.redact or self.annotate):

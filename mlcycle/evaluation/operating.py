@@ -1,4 +1,8 @@
-"""What a detector does at one threshold: the faces it finds, and the false alarms it costs. At IoU 0.5."""
+"""What a detector does at one threshold: the faces it finds, and the false alarms it costs. At IoU 0.5.
+
+A threshold that is chosen to be kept is a number of thousandths: the last bits of scores are not the same on every
+processor, and nobody can tell thresholds apart that are nearer to each other.
+"""
 
 from __future__ import annotations
 
@@ -108,6 +112,48 @@ def on_face_free(matches: Matches, empty_P: np.ndarray, threshold: float, allowe
         bootstrap.ratio(alarms_P, np.ones(len(alarms_P)), weights_BP),
         at_false_alarms(some, allowed, sample_P),
     )
+
+
+def thousandths(least: float) -> np.ndarray:
+    """Returns thresholds_K to choose among: rising from the first that is not below `least` to 1."""
+    return np.arange(int(np.ceil(least * 1000 - 1e-9)), 1001) / 1000
+
+
+def best_f1(matches: Matches, thresholds_K: np.ndarray) -> OperatingPoint | None:
+    """Returns the point of the best F1, the harmonic mean of precision and recall; None where no face is found at all.
+
+    Of thresholds that are equally good it is the middle of the longest row: the farthest from what would change.
+    """
+    right_D, wrong_D, faces, _ = _counts(matches, None)
+    accepted_K = _accepted(matches, thresholds_K)
+    right_K, wrong_K = right_D[accepted_K], wrong_D[accepted_K]
+    f1_K = 2 * right_K / np.maximum(right_K + wrong_K + faces, 1)
+    if not right_K.any():
+        return None
+    # A row of equally good ones begins where the value before was another.
+    rows = np.split(np.arange(len(f1_K)), np.flatnonzero(np.diff(f1_K)) + 1)
+    longest = max((row for row in rows if f1_K[row[0]] == f1_K.max()), key=len)
+    return at_threshold(matches, float(thresholds_K[longest[(len(longest) - 1) // 2]]))
+
+
+def lowest(matches: Matches, thresholds_K: np.ndarray, per_photograph: float) -> OperatingPoint | None:
+    """Returns the point of the lowest threshold with at most so many false alarms a photograph; None if none has."""
+    _, wrong_D, _, photographs = _counts(matches, None)
+    allowed_K = wrong_D[_accepted(matches, thresholds_K)] <= per_photograph * photographs + 1e-9
+    return at_threshold(matches, float(thresholds_K[int(allowed_K.argmax())])) if allowed_K.any() else None
+
+
+def precision(matches: Matches, threshold: float) -> float:
+    """Returns the share of faces among what is accepted at a threshold; NaN where nothing is."""
+    right_D, wrong_D, _, _ = _counts(matches, None)
+    (accepted,) = _accepted(matches, np.array([threshold]))
+    both = right_D[accepted] + wrong_D[accepted]
+    return float(right_D[accepted] / both) if both else float("nan")
+
+
+def _accepted(matches: Matches, thresholds_K: np.ndarray) -> np.ndarray:
+    """Returns how many detections are scored at least so high."""
+    return np.searchsorted(-matches.scores_D, -thresholds_K, side="right")
 
 
 def _counts(matches: Matches, weights_P: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, float, float]:

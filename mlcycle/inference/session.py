@@ -199,3 +199,5 @@ def _check_graph(runtime: onnxruntime.InferenceSession, contract: Contract, seal
         raise ModelFileError(f"{sealed.path} allows JPEGs to become smaller than its input", "freeze the model again")
     if not 0 < contract.thresholds.get("balanced", 0) <= 1:
         raise ModelFileError(f"{sealed.path} has no threshold named balanced", "freeze the model again")
+    if not all(isinstance(value, float | int) and 0 < value <= 1 for value in contract.thresholds.values()):
+        raise ModelFileError(f"{sealed.path} has a threshold that is no score", "freeze the model again")

@@ -6,36 +6,50 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path, PurePath
 from typing import Any
 
+from mlcycle import __version__
 from mlcycle.artifact.contract import LANDMARKS, Contract, Resize, Selection
 from mlcycle.artifact.seal import must_be_free, write_sealed
 from mlcycle.artifact.self_test import HEIGHT, WIDTH, SelfTest, known_answer, picture
 from mlcycle.errors import DataError
+from mlcycle.training import held_out, points
 from mlcycle.training.checkpoint import Progress
 from mlcycle.training.graph import build_model
+from mlcycle.training.material import Material, gather
 from mlcycle.training.network import FaceNetwork
+from mlcycle.training.points import Points, Rates
 from mlcycle.training.recipe import Recipe
+from mlcycle.training.recipe_file import dump
 from mlcycle.training.run_folder import BEST, ENVIRONMENT, RECIPE, RunFolder
 from mlcycle.training.trace import answer, load_trained
 
 # What of a run's environment travels in the file: nothing that names a machine or a day, so that freezing the same run
 # with the same versions gives the same bytes anywhere.
 PACKAGES_TOLD = ("mlcycle", "torch")
+# What writes the graph down: another version may write it down another way.
+EXPORTERS = ("torch", "onnx", "onnxscript")
+
+Advance = Callable[[int], None]
+Started = Callable[[int], Advance]
 
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """A file that was written: its path, sha256 and size in bytes, and what the gate said of it."""
+    """A file that was written: its path, sha256 and size in bytes, its thresholds, and what the gate said of it."""
 
     path: Path
     sha256: str
     size: int
+    points: Points
     verdict: Any
 
 
-def freeze(run: Path, target: Path | None, gate: Callable[[Path, Path], Any]) -> Frozen:
+def freeze(
+    run: Path, target: Path | None, gate: Callable[[Path, Path], Any], started: Started, rates: Rates | None = None
+) -> Frozen:
     """Freezes a run's best checkpoint.
 
     Args:
@@ -43,27 +57,38 @@ def freeze(run: Path, target: Path | None, gate: Callable[[Path, Path], Any]) ->
         target: the file to write; None means models/NAME-DIGEST.onnx, so that two models never share a name.
         gate: is given a copy of the run as it was frozen and the finished but unpublished file, and raises GateError
             if the file must not be published.
+        started: called with the number of held-out photographs before thresholds are chosen on them; what it returns
+            is called with 1 after each.
+        rates: for the thresholds; None takes the usual ones.
 
     Raises:
-        InputError, DataError: the run cannot be used, or the target is taken.
+        InputError, DataError: the run cannot be used, no threshold can be chosen, or the target is taken.
         GateError: the gate's; then nothing was written.
     """
     with tempfile.TemporaryDirectory(prefix="mlcycle-freeze-") as scratch:
         # The run may still be training: what is frozen and what it is compared with must be the same weights.
-        still = _copy(run, Path(scratch) / "run")
+        still = copy_of(run, Path(scratch) / "run")
         recipe, network, progress = load_trained(still)
-        contract = make_contract(recipe, progress, RunFolder(still).environment())
+        environment = RunFolder(still).environment()
+        chosen = choose_points(recipe, network, environment, rates or Rates(), started)
+        contract = make_contract(recipe, progress, environment, chosen)
         data = build_model(network, contract, what_it_knows(recipe, network))
         candidate = Path(scratch) / "candidate.onnx"
         digest = write_sealed(data, candidate)
         path = target or Path("models") / f"{recipe.name}-{digest[:12]}.onnx"
         must_be_free(data, path)
+        RunFolder(still).write(RECIPE, dump(_with_threshold(recipe, chosen)))
         verdict = gate(still, candidate)
     write_sealed(data, path)
-    return Frozen(path, digest, len(data), verdict)
+    return Frozen(path, digest, len(data), chosen, verdict)
 
 
-def _copy(run: Path, still: Path) -> Path:
+def copy_of(run: Path, still: Path) -> Path:
+    """Copies what a file is made from out of a run folder.
+
+    Raises:
+        InputError, DataError: it is no run folder, or has no checkpoint yet.
+    """
     folder = RunFolder(run)
     folder.must_exist()
     (still / folder.checkpoints.name).mkdir(parents=True)
@@ -77,26 +102,74 @@ def _copy(run: Path, still: Path) -> Path:
     return still
 
 
-def make_contract(recipe: Recipe, progress: Progress, environment: dict[str, Any]) -> Contract:
-    """Returns what the file will say of itself; it depends on the run alone."""
+def choose_points(
+    recipe: Recipe, network: FaceNetwork, environment: dict[str, Any], rates: Rates, started: Started
+) -> Points:
+    """Chooses the thresholds on all photographs that the run was evaluated on, by what the network finds there.
+
+    Where these are not there any more, or are others than the run's, the recipe's own threshold must do.
+
+    Raises:
+        DataError: a photograph cannot be read, or no threshold can be chosen and the recipe has none.
+    """
+    try:
+        material = gather(recipe.data)
+        _must_be_as_studied(material, environment)
+    except DataError as problem:
+        return points.given(recipe.inference, problem.message)
+    advance, found = started(len(material.held_out)), []
+    # One by one and without padding, as inference will look at them.
+    for picture_HW3, frame in held_out.pictures(material.held_out, recipe.inference.long_side):
+        boxes_N4, scores_N, _ = answer(network, recipe, picture_HW3)
+        found.append((frame.to_photograph(boxes_N4), scores_N.numpy()))
+        advance(1)
+    truths = [(each.boxes_N4, each.ignore_N) for each in material.held_out]
+    return points.choose(truths, found, recipe.inference, rates)
+
+
+def _must_be_as_studied(material: Material, environment: dict[str, Any]) -> None:
+    if material.fingerprint != environment.get("data", {}).get("fingerprint"):
+        raise DataError("the photographs or labels that the recipe names are not what the run was trained on")
+
+
+def _with_threshold(recipe: Recipe, chosen: Points) -> Recipe:
+    """Returns the recipe that training's side of the gate goes by."""
+    inference = recipe.inference.model_copy(update={"threshold": chosen.thresholds[points.BALANCED]})
+    return recipe.model_copy(update={"inference": inference})
+
+
+def make_contract(recipe: Recipe, progress: Progress, environment: dict[str, Any], chosen: Points) -> Contract:
+    """Returns what the file will say of itself; it depends on the run, and on the versions that write it down."""
     rule = recipe.inference
+    about = recipe.about.model_dump(mode="json")
+    parts = [environment, *environment.get("resumed", [])]
     return Contract(
         name=recipe.name,
         resize=Resize(long_side=rule.long_side),
         selection=Selection(rule.score_floor, rule.iou_threshold, rule.max_faces),
-        thresholds={"balanced": rule.threshold},
+        thresholds=chosen.thresholds,
         landmarks=LANDMARKS if recipe.model.landmarks else (),
         reduced_jpeg=rule.reduced_jpeg,
+        about={name: value for name, value in about.items() if value},
         training={
-            "recipe": _without_places(recipe.model_dump(mode="json")),
+            "recipe": _without_places(recipe.model_dump(mode="json", exclude={"about"})),
             "step": progress.best_step,
             "held_out_average_precision_50": round(progress.best_score, 6),
+            "operating_points": chosen.told or None,
             "started_from": environment.get("started_from"),
             "data": environment.get("data", {}),
-            "git_commit": _commits(environment),
-            "versions": {name: environment.get("packages", {}).get(name) for name in PACKAGES_TOLD},
+            "git_commit": _in_order([part.get("git_commit") for part in parts]),
+            "versions": {
+                name: _in_order([part.get("packages", {}).get(name) for part in parts]) for name in PACKAGES_TOLD
+            },
+            "frozen_with": versions_here(),
         },
     )
+
+
+def versions_here() -> dict[str, str]:
+    """Returns the versions of what writes the graph down; of builds of one version for several machines, no matter."""
+    return {"mlcycle": __version__} | {name: metadata.version(name).partition("+")[0] for name in EXPORTERS}
 
 
 def what_it_knows(recipe: Recipe, network: FaceNetwork) -> SelfTest:
@@ -114,8 +187,6 @@ def _without_places(recipe: dict[str, Any]) -> dict[str, Any]:
     return recipe | {"data": data, "start_from": started_from}
 
 
-def _commits(environment: dict[str, Any]) -> str | None:
-    """Returns the commit that trained, or all of them in order if the code changed between two parts of the run."""
-    parts = [environment, *environment.get("resumed", [])]
-    commits = dict.fromkeys(part["git_commit"] for part in parts if part.get("git_commit"))
-    return " ".join(commits) or None
+def _in_order(told: list[str | None]) -> str | None:
+    """Returns what the parts of a run tell: once, or all of it in order if it changed between two parts."""
+    return " ".join(dict.fromkeys(filter(None, told))) or None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -29,9 +30,12 @@ class Frame:
         return (boxes_N4 * torch.tensor((*self.scale, *self.scale), device=boxes_N4.device)).cpu().numpy()
 
 
-def batches(photographs: Sequence[LabelledPhotograph], long_side: int) -> Iterator[tuple[Tensor, list[Frame]]]:
-    """Yields pictures_B3SS uint8, each padded with black to one square of a multiple of 32, and a frame for each."""
-    side = -(-long_side // 32) * 32
+def pictures(photographs: Sequence[LabelledPhotograph], long_side: int) -> Iterator[tuple[np.ndarray, Frame]]:
+    """Yields each photograph as inference will see it, picture_HW3 uint8 RGB, and its frame.
+
+    Raises:
+        DataError: one cannot be read.
+    """
 
     def read(photograph: LabelledPhotograph) -> tuple[np.ndarray, Frame]:
         upright = upright_rgb(open_photo(photograph.path))
@@ -41,8 +45,15 @@ def batches(photographs: Sequence[LabelledPhotograph], long_side: int) -> Iterat
 
     with ThreadPoolExecutor(READERS) as readers:
         for start in range(0, len(photographs), BATCH):
-            read_ones = list(readers.map(read, photographs[start : start + BATCH]))
-            inputs = np.zeros((len(read_ones), side, side, 3), np.uint8)
-            for canvas, (picture, _) in zip(inputs, read_ones, strict=True):
-                canvas[: picture.shape[0], : picture.shape[1]] = picture
-            yield torch.from_numpy(inputs).permute(0, 3, 1, 2), [frame for _, frame in read_ones]
+            yield from readers.map(read, photographs[start : start + BATCH])
+
+
+def batches(photographs: Sequence[LabelledPhotograph], long_side: int) -> Iterator[tuple[Tensor, list[Frame]]]:
+    """Yields pictures_B3SS uint8, each padded with black to one square of a multiple of 32, and a frame for each."""
+    side = -(-long_side // 32) * 32
+    ready = pictures(photographs, long_side)
+    while read_ones := list(islice(ready, BATCH)):
+        inputs = np.zeros((len(read_ones), side, side, 3), np.uint8)
+        for canvas, (picture, _) in zip(inputs, read_ones, strict=True):
+            canvas[: picture.shape[0], : picture.shape[1]] = picture
+        yield torch.from_numpy(inputs).permute(0, 3, 1, 2), [frame for _, frame in read_ones]

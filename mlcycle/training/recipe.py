@@ -133,20 +133,37 @@ class Losses(_Section):
 
 
 class Inference(_Section):
-    """What is frozen into the model file's contract."""
+    """What is frozen into the model file's contract.
+
+    `threshold` is the least score of a face at the balanced operating point; null leaves it to `mlcycle freeze`, which
+    chooses it on the held-out photographs.
+    """
 
     long_side: Annotated[int, Field(ge=32)] = 640
     score_floor: Annotated[float, Field(gt=0, lt=1)] = 0.02
     iou_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.45
     max_faces: PositiveInt = 1000
-    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     reduced_jpeg: Annotated[float, Field(ge=1)] | None = None
 
     @model_validator(mode="after")
     def _threshold_above_floor(self) -> Inference:
-        if self.threshold < self.score_floor:
+        if self.threshold is not None and self.threshold < self.score_floor:
             raise ValueError("threshold should not be below score_floor")
         return self
+
+
+class About(_Section):
+    """What people should know of the model; it is written into the model file, and nothing reads it to decide.
+
+    `licence` is that of the weights, `data_licence` that of the photographs and labels they were made from; `limits`
+    are sentences that say what the model is bad at, or must not be used for.
+    """
+
+    licence: str = ""
+    data_licence: str = ""
+    intended_use: str = ""
+    limits: tuple[str, ...] = ()
 
 
 class Recipe(_Section):
@@ -164,3 +181,4 @@ class Recipe(_Section):
     schedule: Schedule
     losses: Losses = Losses()
     inference: Inference = Inference()
+    about: About = About()

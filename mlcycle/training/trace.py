@@ -68,14 +68,15 @@ def trace(network: FaceNetwork, recipe: Recipe, photo: Path) -> dict[str, np.nda
     resized = fit_long_side(upright, rule.long_side)
     height, width = resized.shape[:2]
     boxes, scores, landmarks = answer(network, recipe, resized)
-    kept = scores >= rule.threshold
+    least = rule.score_floor if rule.threshold is None else rule.threshold
+    kept = scores >= least
     scale = torch.tensor((upright.width / width, upright.height / height))
     return {
         **_pixels("decode", stored),
         **_pixels("upright", np.asarray(upright)),
         "resized": resized,
         "graph_least_score": np.array(rule.score_floor),
-        "least_score": np.array(rule.threshold),
+        "least_score": np.array(least),
         "max_faces": np.array(rule.max_faces),
         "graph_boxes": boxes.numpy(),
         "graph_scores": scores.numpy(),

@@ -1,0 +1,59 @@
+"""How `mlcycle freeze` and `mlcycle reproduce` tell of the thresholds that they choose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from mlcycle.cli import console
+
+if TYPE_CHECKING:
+    from mlcycle.training.freeze import Advance, Started
+    from mlcycle.training.points import Points
+
+
+@contextmanager
+def choosing() -> Iterator[Started]:
+    """Yields what is told how many photographs thresholds are chosen on; a bar shows how many are done."""
+    with ExitStack() as bar:
+
+        def started(photographs: int) -> Advance:
+            console.say(f"choosing thresholds on {photographs:,} held-out photographs …")
+            advance, left = bar.enter_context(console.progress("choosing", photographs)), photographs
+
+            def step(count: int) -> None:
+                nonlocal left
+                advance(count)
+                left -= count
+                if not left:  # what follows is no part of it
+                    bar.close()
+
+            return step
+
+        yield started
+
+
+def tell(points: Points) -> None:
+    """Shows the thresholds and what they do on the photographs that they were chosen on; warns of what is missing."""
+    if not points.told:
+        console.warn(f"the file has the recipe's threshold alone, and none could be chosen: {points.why_not}")
+        return
+    told = points.told
+    console.say(f"thresholds on {told['photographs']:,} held-out photographs with {told['faces']:,} faces:")
+    console.say(f"  {'':<10}{'threshold':>10}{'recall':>10}{'precision':>11}   false alarms a photograph")
+    for name, figures in told["points"].items():
+        threshold = f"{points.thresholds[name]:g}"
+        alarms = figures["false_alarms_a_photograph"]
+        console.say(
+            f"  {name:<10}{threshold:>10}{_share(figures['recall']):>10}{_share(figures['precision']):>11}   {alarms:g}"
+        )
+    if "precise" not in points.thresholds:
+        allowed = told["false_alarms_allowed"]["precise"]
+        console.warn(
+            f"no threshold keeps to {allowed:g} false alarms a photograph, so that the file has no point 'precise'"
+        )
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
