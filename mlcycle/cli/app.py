@@ -15,6 +15,7 @@ from mlcycle.cli.group import Group
 COMMANDS = {
     "train": "train",
     "freeze": "freeze",
+    "reproduce": "reproduce",
     "export": "export",
     "keys": "keys",
     "sign": "sign",

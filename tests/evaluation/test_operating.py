@@ -95,3 +95,38 @@ def test_the_interval_at_few_false_alarms_is_that_of_the_samples(seed):
     compared, weights_BP = matches(*photographs), bootstrap.weights(40, draws=100, seed=seed)
     recalls = [operating.at_false_alarms(compared, 0.1, weights_P).recall for weights_P in weights_BP]
     assert operating.false_alarms_interval(compared, 0.1, weights_BP) == bootstrap.interval(np.array(recalls))
+
+
+def test_the_best_f1_is_chosen_in_the_middle_of_what_is_as_good():
+    compared = matches(photograph((FACE, 0.9)), photograph((FACE, 0.8), (NOWHERE, 0.4)))
+    # From .401 to .8 both faces are found and nothing else.
+    assert operating.best_f1(compared, operating.thousandths(0.1)) == operating.OperatingPoint(0.6, 1.0, 0.0)
+
+
+def test_two_rows_that_are_as_good_are_not_one():
+    # F1 is 2/3 with the first alone, and with the second and the false alarm before it; the second row is longer.
+    compared = matches(photograph((FACE, 0.9)), photograph((NOWHERE, 0.85), (NOWHERE, 0.84), (FACE, 0.5)))
+    point = operating.best_f1(compared, operating.thousandths(0.1))
+    assert (point.recall, point.false_alarms) == (1.0, 1.0)
+    assert point.threshold == 0.3
+    assert operating.best_f1(compared, operating.thousandths(0.6)).threshold == 0.875
+
+
+def test_without_a_face_found_there_is_no_best_f1():
+    assert operating.best_f1(matches(photograph((NOWHERE, 0.9))), operating.thousandths(0.1)) is None
+    assert operating.best_f1(matches(photograph((FACE, 0.2))), operating.thousandths(0.3)) is None
+
+
+def test_the_lowest_threshold_keeps_to_the_rate_and_to_the_floor():
+    compared = matches(photograph((FACE, 0.9)), photograph((NOWHERE, 0.6004), (FACE, 0.3)))
+    assert operating.lowest(compared, operating.thousandths(0.02), 0.4).threshold == 0.601
+    assert operating.lowest(compared, operating.thousandths(0.02), 0.5).threshold == 0.02
+    assert operating.lowest(compared, operating.thousandths(0.0205), 0.5).threshold == 0.021
+    assert operating.lowest(matches(photograph((NOWHERE, 1.0))), operating.thousandths(0.02), 0.5) is None
+
+
+def test_precision_is_the_share_of_faces_in_what_is_accepted():
+    compared = matches(photograph((FACE, 0.9)), photograph((NOWHERE, 0.6), (FACE, 0.3)))
+    assert operating.precision(compared, 0.5) == 0.5
+    assert operating.precision(compared, 0.2) == pytest.approx(2 / 3)
+    assert math.isnan(operating.precision(compared, 0.95))

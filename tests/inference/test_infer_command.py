@@ -8,12 +8,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import Outcome, environment
 from PIL import Image
+from tiny_model import CONTRACT, tiny_bytes
+
+from mlcycle.artifact.seal import write_sealed
 
 pytest_plugins = ("tiny_album",)
 
@@ -63,6 +67,33 @@ def test_json_is_one_document_with_all_that_is_known(mlcycle: Run, album: Path, 
     (face,) = record["faces"]
     assert face["box"] == pytest.approx([300, 40, 380, 150], abs=1.01)
     assert next(iter(face["landmarks"])) == "left_eye"
+
+
+def test_a_threshold_is_taken_by_its_name(mlcycle: Run, pixels: np.ndarray, tmp_path: Path) -> None:
+    half_HW3 = pixels.copy()
+    half_HW3[95:150, 340:380] = pixels[0, 0]  # a quarter of the patch: what is left scores .75
+    Image.fromarray(half_HW3).save(tmp_path / "half.png")
+    thresholds = {"sensitive": 0.3, "balanced": 0.8, "precise": 0.9}
+    model = tmp_path / "three.onnx"
+    write_sealed(tiny_bytes(replace(CONTRACT, thresholds=thresholds)), model)
+    for point, status in (("sensitive", "ok"), ("balanced", "empty"), ("precise", "empty")):
+        asked = "infer", tmp_path / "half.png", "--model", model, "--format", "jsonl"
+        assert json.loads(mlcycle(*asked, "--at", point).out)["status"] == status
+    run = "infer", "dir", tmp_path, "--model", model, "--out", tmp_path / "run"
+    assert mlcycle(*run, "--at", "sensitive").code == 0
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["settings"]["threshold"] == 0.3
+    other = mlcycle(*run, "--at", "precise", "--resume")
+    assert other.code == 2
+    assert "was begun with threshold 0.3, not 0.9" in other.err
+
+
+def test_a_point_that_the_file_does_not_have_is_no_threshold(mlcycle: Run, album: Path, tiny: Path) -> None:
+    outcome = mlcycle("infer", album / "one.jpg", "--model", tiny, "--at", "precise")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "has no operating point precise; it has balanced (0.5)" in outcome.err
+    both = mlcycle("infer", album / "one.jpg", "--model", tiny, "--at", "balanced", "--threshold", "0.3")
+    assert both.code == 2
+    assert "--at and --threshold" in both.err
 
 
 def test_results_go_to_a_file_once(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -20,6 +22,9 @@ from mlcycle.parity import TRAINING_TRACE, Tolerance, Ways, check  # noqa: E402
 
 pytestmark = pytest.mark.training
 pytest_plugins = ("small_run",)
+
+
+ONE_FACE = [(None, np.zeros(1, bool))]
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +55,12 @@ def test_freezing_twice_gives_the_same_bytes(
     assert Path(path).name == f"tiny-{digest[:12]}.onnx"
 
 
+def test_the_run_gives_the_file_again(frozen: Path, finished_run: Path, mlcycle: Callable) -> None:
+    outcome = mlcycle("reproduce", frozen, "--run", finished_run)
+    digest = hashlib.sha256(frozen.read_bytes()).hexdigest()
+    assert (outcome.code, outcome.out) == (0, f"reproduced {digest}  {frozen}\n")
+
+
 def test_another_file_is_never_overwritten(finished_run: Path, tmp_path: Path, mlcycle: Callable) -> None:
     target = tmp_path / "taken.onnx"
     target.write_text("somebody's work")
@@ -68,6 +79,46 @@ def test_the_contract_says_where_the_model_comes_from(frozen: Path) -> None:
     assert contract.training["step"] in (3, 6)
     assert "held_out_average_precision_50" in contract.training
     assert contract.landmarks == ("left_eye", "right_eye", "nose", "left_mouth_corner", "right_mouth_corner")
+
+
+def test_thresholds_are_chosen_on_the_held_out_photographs(frozen: Path) -> None:
+    contract = load_detector(frozen).contract
+    told = contract.training["operating_points"]
+    assert (told["photographs"], told["faces"]) == (6, 4)
+    assert contract.thresholds["balanced"] == 0.01  # the recipe's
+    assert 0.001 <= contract.thresholds["sensitive"] <= 0.01 <= contract.thresholds["precise"]
+    assert told["points"]["precise"]["false_alarms_a_photograph"] <= 0.05
+    assert set(contract.training["frozen_with"]) == {"mlcycle", "torch", "onnx", "onnxscript"}
+
+
+@pytest.mark.slow
+def test_a_threshold_that_the_recipe_leaves_open_passes_the_gate(
+    finished_run: Path, tmp_path: Path, mlcycle: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlcycle.training import freeze
+
+    honest = freeze.points.choose
+
+    def with_faces(truths: list, found: list, rule: object, rates: object) -> freeze.Points:
+        """Six steps find nothing: so each photograph's best box is made a face, whatever it is."""
+        found = [(boxes_N4, scores_N) for boxes_N4, scores_N in found]
+        truths = [(boxes_N4[:1], ignore_N) for (boxes_N4, _), (_, ignore_N) in zip(found, ONE_FACE * 6, strict=True)]
+        return honest(truths, found, rule, rates)
+
+    shutil.copytree(finished_run, tmp_path / "run")
+    recipe = tmp_path / "run" / "recipe.yaml"
+    about = "about:\n  licence: CC0-1.0\n  limits: [It has seen two faces., It is a test.]\n"
+    text = recipe.read_text().replace("threshold: 0.01", "threshold: null")
+    recipe.write_text(text[: text.index("about:")] + about)
+    monkeypatch.setattr(freeze.points, "choose", with_faces)
+    outcome = mlcycle("freeze", tmp_path / "run", "-o", tmp_path / "open.onnx", "--sensitive-false-alarms", "3")
+    assert outcome.code == 0, outcome.err
+    contract = load_detector(tmp_path / "open.onnx").contract
+    balanced = contract.thresholds["balanced"]
+    assert re.search(rf"^  balanced +{balanced:g} +1\.000 ", outcome.err, re.MULTILINE)
+    assert contract.training["operating_points"]["points"]["balanced"]["rule"] == "the best F1"
+    assert contract.training["operating_points"]["false_alarms_allowed"] == {"precise": 0.05, "sensitive": 3.0}
+    assert contract.about == {"licence": "CC0-1.0", "limits": ["It has seen two faces.", "It is a test."]}
 
 
 CROOKED = """
@@ -168,7 +219,6 @@ def test_a_run_that_has_not_been_evaluated_yet_is_refused(
 
 
 def test_half_precision_of_a_real_network_is_a_valid_model_that_answers_alike() -> None:
-    import numpy as np
     import onnx
     import onnxruntime
     from test_graph import excited_bytes, excited_network, pictures

@@ -1,0 +1,179 @@
+"""`mlcycle reproduce`: the same bytes from the run, or which of its ingredients is another one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Outcome
+
+torch = pytest.importorskip("torch")
+
+import onnx  # noqa: E402
+from safetensors import safe_open  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
+
+from mlcycle.artifact import contract as contracts  # noqa: E402
+from mlcycle.artifact import self_test  # noqa: E402
+from mlcycle.artifact.contract import CONTRACT_KEY, Contract  # noqa: E402
+from mlcycle.artifact.packing import pack  # noqa: E402
+from mlcycle.artifact.seal import read_sealed, write_sealed  # noqa: E402
+from mlcycle.artifact.self_test import SELF_TEST_KEY, SelfTest  # noqa: E402
+
+# Each freezes, or builds what would be frozen.
+pytestmark = [pytest.mark.training, pytest.mark.slow]
+pytest_plugins = ("small_run",)
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="module")
+def frozen(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from mlcycle.cli import run
+
+    path = tmp_path_factory.mktemp("models") / "tiny.onnx"
+    assert run(["freeze", str(finished_run), "-o", str(path)]) == 0
+    return path
+
+
+@pytest.fixture
+def clone(finished_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished_run, tmp_path / "clone"))
+
+
+def said(path: Path) -> tuple[onnx.ModelProto, Contract, SelfTest]:
+    model = onnx.load_model_from_string(read_sealed(path).data)
+    texts = {each.key: each.value for each in model.metadata_props}
+    return model, contracts.from_json(texts[CONTRACT_KEY]), self_test.from_json(texts[SELF_TEST_KEY])
+
+
+def resealed(path: Path, target: Path, change: Callable[[Contract, SelfTest], tuple[Contract, SelfTest]]) -> Path:
+    """Writes a file as another processor, or somebody with other versions, might have frozen it."""
+    model, contract, test = said(path)
+    write_sealed(pack(model, *change(contract, test)), target)
+    return target
+
+
+def test_two_clones_in_two_processes_give_the_same_bytes(
+    finished_run: Path, tmp_path: Path, process: Callable[..., Outcome]
+) -> None:
+    digests = []
+    for number, name in enumerate(("one", "an other place")):
+        shutil.copytree(finished_run, tmp_path / name / "run")
+        env = {"PYTHONHASHSEED": str(number + 1), "OMP_NUM_THREADS": str(number + 1)}
+        outcome = process("freeze", "run", "-o", "model.onnx", env=env, cwd=tmp_path / name)
+        assert outcome.code == 0, outcome.err
+        digests.append(outcome.out.split()[0])
+    assert digests[0] == digests[1]
+    model = tmp_path / "one" / "model.onnx"
+    outcome = process("reproduce", model, "--run", tmp_path / "an other place" / "run", env={"PYTHONHASHSEED": "3"})
+    assert (outcome.code, outcome.out) == (0, f"reproduced {digests[0]}  {model}\n"), outcome.err
+    assert "taken over" not in outcome.err
+
+
+def test_other_weights_are_named(clone: Path, frozen: Path, mlcycle: Run) -> None:
+    best = clone / "checkpoints" / "best.safetensors"
+    with safe_open(best, framework="pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    tensors["average.answer.bias"] += 0.25
+    save_file(tensors, best, metadata=metadata)
+    outcome = mlcycle("reproduce", frozen, "--run", clone)
+    assert outcome.code == 5
+    assert "tensors differ, by at most 0.25, in " in outcome.out
+    assert "what differs is its weights" in outcome.err
+    assert "another run" not in outcome.err
+
+
+def test_another_recipe_is_another_run(clone: Path, frozen: Path, mlcycle: Run) -> None:
+    recipe = clone / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("long_side: 128", "long_side: 96"))
+    outcome = mlcycle("reproduce", frozen, "--run", clone)
+    assert outcome.code == 5
+    assert "contract: resize.long_side is 128 and 96\n" in outcome.out
+    assert "weights" not in outcome.out
+    assert "is another run than the one that" in outcome.err
+    assert "recipe.inference.long_side differs" in outcome.err
+
+
+def test_other_data_is_another_run(clone: Path, frozen: Path, mlcycle: Run) -> None:
+    environment = clone / "environment.json"
+    noted: dict[str, Any] = json.loads(environment.read_text())
+    before, noted["data"]["fingerprint"] = noted["data"]["fingerprint"], "0" * 64
+    environment.write_text(json.dumps(noted))
+    outcome = mlcycle("reproduce", frozen, "--run", clone)
+    assert outcome.code == 5
+    assert f'contract: training.data.fingerprint is "{before[:59]}… and "{"0" * 59}…\n' in outcome.out
+    assert "another run" in outcome.err
+    assert "data.fingerprint differs" in outcome.err
+
+
+def test_last_digits_of_another_processor_are_taken_over(
+    frozen: Path, clone: Path, tmp_path: Path, mlcycle: Run
+) -> None:
+    def elsewhere(contract: Contract, test: SelfTest) -> tuple[Contract, SelfTest]:
+        thresholds = contract.thresholds | {"precise": round(contract.thresholds["precise"] + 0.001, 3)}
+        training = contract.training | {"frozen_with": contract.training["frozen_with"] | {"onnx": "1.99.0"}}
+        boxes = tuple(tuple(round(value + 0.00005, 5) for value in box) for box in test.boxes)
+        return replace(contract, thresholds=thresholds, training=training), replace(test, boxes=boxes)
+
+    file = resealed(frozen, tmp_path / "elsewhere.onnx", elsewhere)
+    outcome = mlcycle("reproduce", file, "--run", clone)
+    assert outcome.code == 0, outcome.out + outcome.err
+    for words in ("its thresholds", "its known answer", "the versions that it was frozen with"):
+        assert f"taken over from the file: {words}" in outcome.err
+
+
+def test_more_than_last_digits_is_not_taken_over(frozen: Path, clone: Path, tmp_path: Path, mlcycle: Run) -> None:
+    def by_hand(contract: Contract, test: SelfTest) -> tuple[Contract, SelfTest]:
+        points = json.loads(json.dumps(contract.training["operating_points"]))
+        points["points"]["balanced"]["recall"] = 0.99
+        training = contract.training | {"operating_points": points}
+        scores = tuple(value + 0.001 for value in test.scores)
+        # A wide tolerance in the file does not help.
+        wide = self_test.Tolerance(10, 1)
+        return replace(contract, training=training), replace(test, scores=scores, tolerance=wide, loose_tolerance=wide)
+
+    file = resealed(frozen, tmp_path / "by-hand.onnx", by_hand)
+    outcome = mlcycle("reproduce", file, "--run", clone)
+    assert outcome.code == 5
+    assert "contract: training.operating_points.points.balanced.recall is 0.99 and " in outcome.out
+    assert "self-test: scores.0 is " in outcome.out
+    assert "what differs is its contract and its self-test" in outcome.err
+    assert "taken over" not in outcome.err
+
+
+def test_a_variant_names_its_parent(frozen: Path, clone: Path, tmp_path: Path, mlcycle: Run) -> None:
+    parent = "ab" * 32
+    file = resealed(frozen, tmp_path / "half.onnx", lambda contract, test: (replace(contract, parent=parent), test))
+    outcome = mlcycle("reproduce", file, "--run", clone)
+    assert outcome.code == 2
+    assert parent in outcome.err
+
+
+def test_without_its_photographs_thresholds_cannot_be_reproduced(
+    frozen: Path, clone: Path, labelled_set: Path, mlcycle: Run, tmp_path: Path
+) -> None:
+    hidden = labelled_set.rename(labelled_set.with_name("hidden"))
+    try:
+        outcome = mlcycle("reproduce", frozen, "--run", clone)
+        assert outcome.code == 3
+        assert "thresholds cannot be chosen as they were for the file: there is no data set at" in outcome.err
+        photos = ["--photos", hidden / "images" / "val"]
+        alone = mlcycle("freeze", clone, "-o", tmp_path / "alone.onnx", *photos)
+        assert alone.code == 0, alone.err
+        assert "warning: the file has the recipe's threshold alone" in alone.err
+        assert said(tmp_path / "alone.onnx")[1].thresholds == {"balanced": 0.01}
+        assert mlcycle("reproduce", tmp_path / "alone.onnx", "--run", clone).code == 0
+        recipe = clone / "recipe.yaml"
+        recipe.write_text(recipe.read_text().replace("threshold: 0.01", "threshold: null"))
+        none = mlcycle("freeze", clone, "-o", tmp_path / "none.onnx", *photos)
+        assert none.code == 3
+        assert "no threshold can be chosen" in none.err
+        assert not (tmp_path / "none.onnx").exists()
+    finally:
+        hidden.rename(labelled_set)
