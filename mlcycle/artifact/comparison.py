@@ -57,18 +57,18 @@ def unequal_fields(one: Any, other: Any) -> list[str]:
     """Compares two objects as JSON has them: a line for each value that differs, named with dots, and both values."""
     ones, others = dict(_flat(one)), dict(_flat(other))
     return [
-        f"{name} is {_shown(ones, name)} and {_shown(others, name)}"
+        _unequal(name, ones, others)
         for name in sorted(set(ones) | set(others))
         if name not in ones or name not in others or ones[name] != others[name]
     ]
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields what stands inside something by its dotted name, members of a list by their number."""
+    """Yields what stands inside something by its dotted name; a list is a value, unless there are names in it."""
     parts: list[tuple[Any, Any]] = []
     if isinstance(value, dict):
         parts = list(value.items())
-    elif isinstance(value, list):
+    elif isinstance(value, list) and any(isinstance(each, dict) for each in value):
         parts = list(enumerate(value))
     if not parts:
         yield name, value
@@ -76,11 +76,26 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield from _flat(part, f"{name}.{key}" if name else str(key))
 
 
-def _shown(values: dict[str, Any], name: str) -> str:
-    if name not in values:
-        return "not there"
-    text = json.dumps(values[name])
+def _unequal(name: str, ones: dict[str, Any], others: dict[str, Any]) -> str:
+    texts = [json.dumps(values[name]) if name in values else "not there" for values in (ones, others)]
+    if max(map(len, texts)) > _LONGEST and name in ones and name in others:
+        apart = _numbers_apart(ones[name], others[name])
+        if apart is not None:
+            return f"{name} differs by at most {apart:.3g}"
+    return " and ".join([f"{name} is {_cut(texts[0])}", _cut(texts[1])])
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _numbers_apart(one: Any, other: Any) -> float | None:
+    """Returns the largest difference between lists of as many numbers; None where they are something else."""
+    try:
+        arrays = [np.array(each, np.float64) for each in (one, other)]
+    except (ValueError, TypeError):
+        return None
+    return float(np.abs(arrays[0] - arrays[1]).max()) if arrays[0].shape == arrays[1].shape else None
 
 
 def _read(text: str) -> Any:

@@ -59,7 +59,7 @@ def _tell(done: Reproduction, file: Path, run: Path) -> None:
         console.data(printable(line))
     if done.another_run:
         raise GateError(
-            f"{run} is another run than the one that {file} comes from: {_first(done.another_run)} differs",
+            f"{run} is another run than the one that {file} comes from: what differs is {_first(done.another_run)}",
             "name the run that it was frozen from",
         )
     sections = list(dict.fromkeys(each.section for each in done.differences))
@@ -78,7 +78,7 @@ def _lines(differences: Sequence[Difference]) -> Iterator[str]:
 def _first(names: Sequence[str]) -> str:
     from mlcycle.inference.record import printable
 
-    return printable(names[0]) + (f" (and {len(names) - 1} more)" if len(names) > 1 else "")
+    return printable(names[0]) + (f", and {len(names) - 1} values more" if len(names) > 1 else "")
 
 
 def _hint(done: Reproduction) -> str:

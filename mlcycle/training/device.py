@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -50,6 +52,18 @@ def share_processors(device: torch.device, workers: int | None) -> tuple[int, in
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, processors - workers))
     return workers, min(processors, torch.get_num_threads())
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Computes on one thread while its block runs: several share out sums, and so the last digits of an answer are not
+    the same on two cores and on four."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def keep_memory() -> None:

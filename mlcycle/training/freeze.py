@@ -17,6 +17,7 @@ from mlcycle.artifact.self_test import HEIGHT, WIDTH, SelfTest, known_answer, pi
 from mlcycle.errors import DataError
 from mlcycle.training import held_out, points
 from mlcycle.training.checkpoint import Progress
+from mlcycle.training.device import one_thread
 from mlcycle.training.graph import build_model
 from mlcycle.training.material import Material, gather
 from mlcycle.training.network import FaceNetwork
@@ -119,10 +120,11 @@ def choose_points(
         return points.given(recipe.inference, problem.message)
     advance, found = started(len(material.held_out)), []
     # One by one and without padding, as inference will look at them.
-    for picture_HW3, frame in held_out.pictures(material.held_out, recipe.inference.long_side):
-        boxes_N4, scores_N, _ = answer(network, recipe, picture_HW3)
-        found.append((frame.to_photograph(boxes_N4), scores_N.numpy()))
-        advance(1)
+    with one_thread():
+        for picture_HW3, frame in held_out.pictures(material.held_out, recipe.inference.long_side):
+            boxes_N4, scores_N, _ = answer(network, recipe, picture_HW3)
+            found.append((frame.to_photograph(boxes_N4), scores_N.numpy()))
+            advance(1)
     truths = [(each.boxes_N4, each.ignore_N) for each in material.held_out]
     return points.choose(truths, found, recipe.inference, rates)
 
@@ -174,7 +176,8 @@ def versions_here() -> dict[str, str]:
 
 def what_it_knows(recipe: Recipe, network: FaceNetwork) -> SelfTest:
     """Returns the self-test: what training's own arithmetic finds in a drawing of faces."""
-    boxes, scores, landmarks = answer(network, recipe, picture(HEIGHT, WIDTH, 0))
+    with one_thread():
+        boxes, scores, landmarks = answer(network, recipe, picture(HEIGHT, WIDTH, 0))
     return known_answer(boxes.numpy(), scores.numpy(), landmarks.numpy() if recipe.model.landmarks else None)
 
 

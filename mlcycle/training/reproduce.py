@@ -106,6 +106,8 @@ def _said(sealed: SealedBytes) -> tuple[Contract, SelfTest | None]:
             f"{sealed.path} was not frozen from a run, but exported from the file with the sha256 {contract.parent}",
             "reproduce that file",
         )
+    if not isinstance(contract.training, dict) or not isinstance(contract.thresholds, dict):
+        raise ModelFileError(f"{sealed.path} does not say where it comes from", "use a file that mlcycle froze")
     return contract, self_test.from_json(texts[SELF_TEST_KEY]) if SELF_TEST_KEY in texts else None
 
 

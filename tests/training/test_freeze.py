@@ -91,6 +91,33 @@ def test_thresholds_are_chosen_on_the_held_out_photographs(frozen: Path) -> None
     assert set(contract.training["frozen_with"]) == {"mlcycle", "torch", "onnx", "onnxscript"}
 
 
+def test_what_is_measured_does_not_depend_on_the_number_of_cores(
+    finished_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlcycle.training import freeze
+    from mlcycle.training.run_folder import RunFolder
+
+    threads: list[int] = []
+    honest = freeze.answer
+
+    def counted(*arguments: object) -> object:
+        threads.append(torch.get_num_threads())
+        return honest(*arguments)
+
+    monkeypatch.setattr(freeze, "answer", counted)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        recipe, network, _ = freeze.load_trained(finished_run)
+        freeze.what_it_knows(recipe, network)
+        environment = RunFolder(finished_run).environment()
+        freeze.choose_points(recipe, network, environment, freeze.Rates(), lambda photographs: threads.append)
+        assert threads == [1] * (1 + 2 * 6)  # the drawing, and six photographs, each of which is counted too
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.slow
 def test_a_threshold_that_the_recipe_leaves_open_passes_the_gate(
     finished_run: Path, tmp_path: Path, mlcycle: Callable, monkeypatch: pytest.MonkeyPatch
