@@ -29,10 +29,16 @@ def freeze(
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="How many photographs to compare both ways on.")] = 32,
     precise_false_alarms: Annotated[
-        float, typer.Option(min=0, max=1000, help="False alarms a photograph that the threshold 'precise' may cost.")
+        float,
+        typer.Option(
+            metavar="N", min=0, max=1000, help="False alarms a photograph that the threshold 'precise' may cost."
+        ),
     ] = 0.05,
     sensitive_false_alarms: Annotated[
-        float, typer.Option(min=0, max=1000, help="False alarms a photograph that the threshold 'sensitive' may cost.")
+        float,
+        typer.Option(
+            metavar="N", min=0, max=1000, help="False alarms a photograph that the threshold 'sensitive' may cost."
+        ),
     ] = 1.0,
 ) -> None:
     """Freeze a trained run into one immutable model file.

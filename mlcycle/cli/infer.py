@@ -194,8 +194,8 @@ def webcam(
     from mlcycle.cli import infer_webcam
 
     wishes = Wishes(
-        model=model, require_signature=require_signature, threshold=threshold, at=at, provider=provider, threads=threads,
-        every=every,
+        model=model, require_signature=require_signature, threshold=threshold, at=at, provider=provider,
+        threads=threads, every=every,
     )  # fmt: skip
     infer_webcam.webcam(camera, wishes)
 
