@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,23 @@ def test_each_is_sealed_small_and_has_a_card_that_names_its_digest(name: str) ->
     assert sealed.sha256 in card
     assert "trained on" in card.lower()
     assert "bad at" in card.lower()
+
+
+@pytest.mark.parametrize("name", bundled.names())
+def test_each_is_signed_knows_its_answer_and_says_what_it_is_for(name: str, mlcycle: Callable, tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    public = bundled.FOLDER / "models.pub"
+    outcome = mlcycle("verify", name, "--key", public)
+    assert outcome.code == 0, outcome.err
+    assert "signature" in outcome.err
+    assert "self-test" in outcome.err
+    card = (bundled.FOLDER / f"{name}.md").read_text()
+    assert mlcycle("keys", "show", public).out.split()[0] in card
+    contract = json.loads(mlcycle("inspect", name, "--json").out)["contract"]
+    assert set(contract["about"]) == {"licence", "data_licence", "intended_use", "limits"}
+    for point, threshold in contract["thresholds"].items():
+        assert f"| {point} | {threshold:g} |" in card
+    assert contract["thresholds"].keys() == {"sensitive", "balanced", "precise"}
 
 
 def test_a_file_of_the_same_name_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
