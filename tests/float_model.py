@@ -22,6 +22,7 @@ from mlcycle.inference.session import open_session
 def _bundled() -> tuple[bytes, str]:
     model = onnx.load(bundled.FOLDER / "face-nano.onnx")
     contract = next(entry.value for entry in model.metadata_props if entry.key == CONTRACT_KEY)
+    del model.metadata_props[:]
     return _without_bytes(model).SerializeToString(), contract
 
 

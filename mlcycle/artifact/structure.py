@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from mlcycle.artifact.contract import CONTRACT_KEY, SECTIONS_KEY
 from mlcycle.artifact.protobuf import BrokenMessageError, Field, fields
+from mlcycle.artifact.seal import SEAL_ALONE
 
 # Fields of ModelProto, GraphProto, NodeProto, AttributeProto, TensorProto, OperatorSetIdProto, StringStringEntryProto.
 _MODEL_IR_VERSION, _MODEL_GRAPH, _MODEL_OPSET, _MODEL_METADATA = 1, 7, 8, 14
@@ -113,7 +114,7 @@ def what_is_damaged(data: bytes) -> str:
     differ = {name: sum(a != b for a, b in zip(now[name], str(written[name]), strict=False)) for name in now}
     if worst := sorted(name for name, letters in differ.items() if letters > _LETTERS_OF_DAMAGE):
         return f"what differs is its {' and its '.join(worst)}"
-    return "what differs is its list of digests" if any(differ.values()) else "what differs is its seal"
+    return "what differs is its list of digests" if any(differ.values()) else SEAL_ALONE
 
 
 class _Reader:

@@ -37,7 +37,9 @@ def test_each_is_signed_knows_its_answer_and_says_what_it_is_for(name: str, mlcy
     assert "signature" in outcome.err
     assert "self-test" in outcome.err
     card = (bundled.FOLDER / f"{name}.md").read_text()
-    assert mlcycle("keys", "show", public).out.split()[0] in card
+    fingerprint = mlcycle("keys", "show", public).out.split("fingerprint")[1].split()[0]
+    assert len(fingerprint) == 64
+    assert fingerprint in card
     contract = json.loads(mlcycle("inspect", name, "--json").out)["contract"]
     assert set(contract["about"]) == {"licence", "data_licence", "intended_use", "limits"}
     for point, threshold in contract["thresholds"].items():
