@@ -43,7 +43,7 @@ docs: $(VENV)/.installed-dev
 	$(BIN)/python -m mlcycle.cli.reference
 
 clean:
-	rm -rf $(VENV) .venv-inference build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .venv-inference .browser build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find mlcycle tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp says that an extra is installed as pyproject.toml names it; dev holds all that demo holds.
