@@ -65,20 +65,25 @@ def _build() -> dict[str, str | None]:
 def _load_and_run(model: Path, provider: str) -> None:
     import numpy as np
 
-    from mlcycle.inference.detect import load_detector
+    from mlcycle.artifact.seal import read_sealed
+    from mlcycle.inference.detect import must_know_its_answer
+    from mlcycle.inference.session import open_session, padded
 
     before = _threads()
-    detector = load_detector(model, provider=provider)
+    session = open_session(read_sealed(model), provider=provider)
     after = _threads()
     say(
         "loaded",
-        took=detector.provider,
-        name=detector.contract.name,
-        precision=detector.contract.precision,
+        took=session.provider,
+        name=session.contract.name,
+        precision=session.contract.precision,
         # The thread that asks computes as well.
         threads=after - before + 1 if after else None,
     )
-    detector.session.run(np.zeros((1, SIDE, SIDE, 3), np.uint8))
+    size = session.contract.input_size
+    width, height = (size.width, size.height) if size else (SIDE, SIDE)
+    session.run(padded(np.zeros((SIDE, SIDE, 3), np.uint8), width, height)[None])
+    must_know_its_answer(session, model)
     say("ran")
 
 

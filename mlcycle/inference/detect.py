@@ -234,11 +234,17 @@ def load_detector(
 def load_sealed(sealed: SealedBytes, *, provider: str = "auto", threads: int | None = None) -> Detector:
     """Loads the bytes of a model file that were read and verified already; arguments and errors as load_detector's."""
     session = open_session(sealed, provider=provider, threads=threads)
-    _must_know_its_answer(session, sealed.path)
+    must_know_its_answer(session, sealed.path)
     return Detector(session, sealed.sha256, sealed.path)
 
 
-def _must_know_its_answer(session: Session, path: Path) -> None:
+def must_know_its_answer(session: Session, path: Path) -> None:
+    """Runs the self-test of a file, if it has one.
+
+    Raises:
+        ModelFileError: it fails on the CPU.
+        DeviceError: it fails on another provider.
+    """
     try:
         distance = session.distance()
     except MlcycleError:
