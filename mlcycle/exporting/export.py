@@ -17,7 +17,7 @@ from mlcycle.artifact.contract import CONTRACT_KEY, Contract, InputSize, from_js
 from mlcycle.artifact.packing import pack
 from mlcycle.artifact.seal import SealedBytes, must_be_free, read_sealed, write_sealed
 from mlcycle.artifact.self_test import SELF_TEST_KEY, Distance, SelfTest, Tolerance
-from mlcycle.errors import DeviceError, InputError, ModelFileError, UsageError
+from mlcycle.errors import DeviceError, GateError, InputError, ModelFileError, UsageError
 from mlcycle.exporting.agreement import agree
 from mlcycle.exporting.calibration import ranges_of
 from mlcycle.exporting.fixed_shape import to_fixed_shape
@@ -121,14 +121,21 @@ def export(source: Path, change: Change, target: Path | None, evidence: Evidence
         raise InputError("there is no photograph to compare parent and variant on", "name a folder with --photos")
     parent = _open(source)
     model, contract = _changed(parent, change, evidence.photos)
-    known, distance = _known(parent, model, contract)
-    data = pack(model, contract, known)
+    gate = _gate(evidence, change)
     with tempfile.TemporaryDirectory(prefix="mlcycle-export-") as scratch:
         candidate = Path(scratch) / "candidate.onnx"
+        try:
+            known, distance = _known(parent, model, contract)
+        except GateError:
+            if evidence.labelled:  # by how much it is worse, people want to see all the same
+                write_sealed(pack(model, contract), candidate)
+                gate(parent.sealed.path, candidate)
+            raise
+        data = pack(model, contract, known)
         digest = write_sealed(data, candidate)
         path = target or beside(parent.sealed.path) / f"{contract.name}-{_words(change)}-{digest[:12]}.onnx"
         must_be_free(data, path)
-        verdict = _gate(evidence, change)(parent.sealed.path, candidate)
+        verdict = gate(parent.sealed.path, candidate)
         both = latencies(parent.sealed.path, candidate)
     write_sealed(data, path)
     measured = (distance, known.tolerance) if known and distance else None

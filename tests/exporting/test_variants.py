@@ -19,6 +19,7 @@ from mlcycle.exporting.fixed_shape import to_fixed_shape  # noqa: E402
 from mlcycle.exporting.half import to_half  # noqa: E402
 from mlcycle.exporting.opset import to_opset  # noqa: E402
 from mlcycle.inference.detect import load_detector  # noqa: E402
+from mlcycle.inference.session import Session  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +77,47 @@ def test_a_broken_calibration_is_refused(
         assert outcome.code == 5
         assert "self-test" in outcome.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_with_labels_the_table_by_height_is_shown_also_where_the_self_test_fails(
+    parent: Path, photos: Path, tmp_path: Path, mlcycle: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = labelled_drawings(tmp_path / "data", load_detector(parent).session)
+    words = ("export", parent, "--precision", "int8", "--photos", photos, "--data", data, "-o", tmp_path / "int8.onnx")
+    good = mlcycle(*words)
+    assert good.code == 0, good.err
+    assert "faces 16-32 px" in good.err
+    (tmp_path / "int8.onnx").unlink()
+    (tmp_path / "int8.onnx.sha256").unlink()
+    honest = export.ranges_of
+    monkeypatch.setattr(
+        export, "ranges_of", lambda *args: {name: (a / 8, b / 8) for name, (a, b) in honest(*args).items()}
+    )
+    bad = mlcycle(*words)
+    assert bad.code == 5
+    assert "faces 16-32 px" in bad.err
+    assert not (tmp_path / "int8.onnx").exists()
+
+
+def labelled_drawings(folder: Path, session: Session) -> Path:
+    """Writes drawings with the faces that the parent finds, in YOLO's layout."""
+    from PIL import Image
+
+    from mlcycle.artifact.self_test import picture
+
+    for part in ("images/val", "labels/val"):
+        (folder / part).mkdir(parents=True)
+    for seed in range(4):
+        drawing = picture(192, 192, seed)
+        Image.fromarray(drawing).save(folder / "images/val" / f"{seed}.png")
+        boxes_1N4, scores_1N, _ = session.run(drawing[None])
+        rows = [
+            f"0 {(x1 + x2) / 384:.5f} {(y1 + y2) / 384:.5f} {(x2 - x1) / 192:.5f} {(y2 - y1) / 192:.5f}\n"
+            for (x1, y1, x2, y2) in boxes_1N4[0][scores_1N[0] > 0.5]
+        ]
+        (folder / "labels/val" / f"{seed}.txt").write_text("".join(rows))
+    (folder / "data.yaml").write_text("path: .\nval: images/val\nnames: [face]\n")
+    return folder
 
 
 def test_a_variant_of_one_size_finds_what_its_parent_finds_at_that_scale(
