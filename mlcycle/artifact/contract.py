@@ -6,12 +6,15 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from mlcycle.artifact import strict_json
 from mlcycle.errors import ModelFileError
 
 FORMAT = 1
 CONTRACT_KEY = "mlcycle.contract"
 SECTIONS_KEY = "mlcycle.sections"
 SEAL_KEY = "mlcycle.seal"
+# No number in a contract is larger, and no name longer; a picture of so many pixels a side is none.
+MOST_NUMBER, MOST_LETTERS = 1 << 20, 200
 # By which rule photographs are made smaller, and whether the input then has one fixed size.
 RULES = {"fit-long-side": False, "fit-inside": True}
 
@@ -108,16 +111,17 @@ def from_json(text: str) -> Contract:
     """Reads a contract.
 
     Raises:
-        ModelFileError: the text is no contract, or of a format that this version does not know.
+        ModelFileError: the text is no contract, of a format that this version does not know, or holds values of other
+            kinds than a contract has.
     """
     try:
-        raw = json.loads(text)
+        raw = strict_json.loads(text)
         number = raw["format"]
     except (ValueError, KeyError, TypeError):
         raise ModelFileError("the model file's contract cannot be read", "freeze the model again") from None
-    if number != FORMAT:
+    if type(number) is not int or number != FORMAT:
         raise ModelFileError(
-            f"the model file has format {number}; this mlcycle reads format {FORMAT}",
+            f"the model file has format {str(number)[:40]}; this mlcycle reads format {FORMAT}",
             "install a newer mlcycle" if isinstance(number, int) and number > FORMAT else "freeze the model again",
         )
     try:
@@ -126,10 +130,34 @@ def from_json(text: str) -> Contract:
         values["resize"] = Resize(**raw["resize"])
         values["padding"] = Padding(**raw["padding"])
         values["selection"] = Selection(**raw["selection"])
-        values["landmarks"] = tuple(raw["landmarks"])
-        values["labels"] = tuple(raw["labels"])
-        if raw.get("input_size"):
+        if raw.get("input_size") is not None:
             values["input_size"] = InputSize(**raw["input_size"])
-        return Contract(**values)
+        _must_be_of_its_kinds(Contract(**values))
+        texts = {name: tuple(values[name]) for name in ("landmarks", "labels")}
+        return Contract(**values | texts)
     except (KeyError, TypeError) as problem:
-        raise ModelFileError(f"the model file's contract is incomplete: {problem}", "freeze the model again") from None
+        sentence = f"the model file's contract is incomplete: {str(problem)[:100]}"
+        raise ModelFileError(sentence, "freeze the model again") from None
+    except (ValueError, AttributeError):
+        sentence = "the model file's contract holds values of other kinds than it must"
+        raise ModelFileError(sentence, "freeze the model again") from None
+
+
+def _must_be_of_its_kinds(it: Contract) -> None:
+    """Raises ValueError or AttributeError if a value is of another kind: whoever reads it later does not ask again.
+
+    Texts must be printable, since they are said to people. `about` and `training` are theirs alone and may be anything.
+    """
+    size, selection = it.input_size, it.selection
+    parent = () if it.parent is None else (it.parent,)
+    texts = (it.name, it.precision, selection.method, *parent, *it.thresholds, *it.labels, *it.landmarks)
+    whole = (it.resize.long_side, selection.max_faces, *((size.width, size.height, size.batch) if size else ()))
+    reduced = () if it.reduced_jpeg is None else (it.reduced_jpeg,)
+    numbers = (selection.score_floor, selection.iou_threshold, *reduced, *it.thresholds.values(), *whole)
+    if not (
+        all(isinstance(each, list) for each in (it.labels, it.landmarks))
+        and all(isinstance(each, str) and each.isprintable() and len(each) <= MOST_LETTERS for each in texts)
+        and all(type(each) is int and each > 0 for each in whole)
+        and all(type(each) in (int, float) and abs(each) <= MOST_NUMBER for each in numbers)
+    ):
+        raise ValueError

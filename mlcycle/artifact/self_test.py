@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from mlcycle.artifact import strict_json
 from mlcycle.errors import GateError, ModelFileError
 
 SELF_TEST_KEY = "mlcycle.self_test"
@@ -21,6 +22,8 @@ FORMULA = "drawn-faces-1"
 HEIGHT, WIDTH = 192, 192
 # Rows that are scored less than half as high as the best one are left out: what becomes of them may be luck.
 LEAST_SHARE, MOST_ROWS = 0.5, 16
+# Each is compared with each row of an answer, which takes memory.
+MOST_KNOWN = 1000
 # A row is the one that is meant if it overlaps so much.
 LEAST_OVERLAP = 0.5
 CELL = 48
@@ -142,29 +145,44 @@ def from_json(text: str) -> SelfTest:
         ModelFileError: the text is none, or asks for a picture that this version cannot draw.
     """
     try:
-        raw: dict[str, Any] = json.loads(text)
+        raw: dict[str, Any] = strict_json.loads(text)
         if raw["formula"] != FORMULA:
             raise ModelFileError("the model file's self-test asks for an unknown picture", "install a newer mlcycle")
         test = SelfTest(
-            boxes=tuple(tuple(map(float, box)) for box in raw["boxes"]),
-            scores=tuple(map(float, raw["scores"])),
-            landmarks=tuple(tuple(tuple(map(float, point)) for point in points) for points in raw["landmarks"]),
+            boxes=tuple(tuple(map(_number, box)) for box in raw["boxes"]),
+            scores=tuple(map(_number, raw["scores"])),
+            landmarks=tuple(tuple(tuple(map(_number, point)) for point in points) for points in raw["landmarks"]),
             tolerance=_tolerance(raw["tolerance"]),
             loose_tolerance=_tolerance(raw["loose_tolerance"]),
-            height=int(raw["height"]),
-            width=int(raw["width"]),
-            seed=int(raw["seed"]),
+            height=_whole(raw["height"]),
+            width=_whole(raw["width"]),
+            seed=_whole(raw["seed"]),
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+        shapes = np.shape(test.boxes), np.shape(test.landmarks)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         raise ModelFileError("the model file's self-test cannot be read", "freeze the model again") from None
-    rows = {len(test.boxes), len(test.scores), len(test.landmarks) or len(test.boxes)}
-    if len(rows) > 1 or not (0 < test.height <= 1024 and 0 < test.width <= 1024):
+    count = len(test.scores)
+    fitting = (count, 4) if count else (0,), (count, *shapes[1][1:2], 2) if test.landmarks else (0,)
+    if shapes != fitting or count > MOST_KNOWN or not (0 < test.height <= 1024 and 0 < test.width <= 1024):
         raise ModelFileError("the model file's self-test does not fit together", "freeze the model again")
     return test
 
 
 def _tolerance(raw: dict[str, Any]) -> Tolerance:
-    return Tolerance(float(raw["pixels"]), float(raw["score"]))
+    return Tolerance(_number(raw["pixels"]), _number(raw["score"]))
+
+
+def _number(value: Any) -> float:
+    """Returns a number; a text is none, though it may say "nan"."""
+    if type(value) not in (int, float):
+        raise TypeError
+    return float(value)
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError
+    return value
 
 
 def _up(value: float) -> float:
