@@ -41,7 +41,7 @@ def admit(sealed: SealedBytes) -> Structure:
     """
     try:
         found = structure_of(sealed.data)
-    except (BrokenMessageError, IndexError):
+    except BrokenMessageError:
         raise ModelFileError(f"{sealed.path} is no ONNX model: its structure cannot be read", HINT) from None
     for problem in _problems(found):
         raise ModelFileError(f"{sealed.path} has {problem}, which a model file must not have", HINT)
@@ -51,7 +51,7 @@ def admit(sealed: SealedBytes) -> Structure:
 def _problems(found: Structure) -> list[str]:
     foreign = sorted({domain for domain, _ in found.operators if domain} | {each for each in found.opsets if each})
     unknown = sorted({name for domain, name in found.operators if not domain} - OPERATORS)
-    size = sum(len(key) + len(value) for key, value in found.metadata.items())
+    size = sum(len(key.encode()) + len(value.encode()) for key, value in found.metadata.items())
     problems = list(found.oddities)
     if not found.operators or not LEAST_IR_VERSION <= found.ir_version <= MOST_IR_VERSION:
         problems.append(f"no graph, or one of IR version {found.ir_version}")

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 VARINT, EIGHT_BYTES, LENGTH, FOUR_BYTES = 0, 1, 2, 5
 _WIDTHS = {EIGHT_BYTES: 8, FOUR_BYTES: 4}
+# What is above, parsers cut off in silence, so that a field or a value would be another one to them.
+_MOST_TAG, _MOST_VALUE = (1 << 32) - 1, (1 << 64) - 1
 
 
 class Field(NamedTuple):
@@ -18,11 +20,14 @@ class Field(NamedTuple):
 
     Attributes:
         number: which field of the message it is.
+        kind: how its value is written, VARINT or LENGTH or as so many bytes. A parser takes a field that is of another
+            kind than it should be for one that it does not know, and passes over it.
         value: an integer, or where its bytes begin in the data if it has a length (a text, a message, packed numbers).
         begin, end: where the field lies in the data, its number included.
     """
 
     number: int
+    kind: int
     value: int
     begin: int
     end: int
@@ -52,9 +57,28 @@ def fields(data: bytes, begin: int, end: int) -> Iterator[Field]:
             value, place = place, place + _WIDTHS[kind]
         else:
             raise BrokenMessageError(f"a field of the unknown kind {kind}")
-        if place > end or not number:
-            raise BrokenMessageError("a field that ends behind its message")
-        yield Field(number, value, start, place)
+        if place > end or not number or tag > _MOST_TAG:
+            raise BrokenMessageError("a field that ends behind its message, or has no number")
+        yield Field(number, kind, value, start, place)
+
+
+def numbers(data: bytes, each: Field, most: int) -> list[int]:
+    """Returns the values of a field of a repeated number: a single one, or all of them packed into it.
+
+    Raises:
+        BrokenMessageError: the field holds something else, or more than `most`.
+    """
+    if each.kind == VARINT:
+        return [each.value]
+    if each.kind != LENGTH:
+        raise BrokenMessageError("a fraction where whole numbers should be")
+    values, place = [], each.value
+    while place < each.end:
+        value, place = _varint(data, place, each.end)
+        values.append(value)
+        if len(values) > most:
+            raise BrokenMessageError("too many numbers")
+    return values
 
 
 def _varint(data: bytes, place: int, end: int) -> tuple[int, int]:
@@ -67,7 +91,7 @@ def _varint(data: bytes, place: int, end: int) -> tuple[int, int]:
     value = shift = 0
     for behind, byte in enumerate(data[place : min(place + 10, end)], place + 1):
         value |= (byte & 0x7F) << shift
-        if byte < 0x80:
+        if byte < 0x80 and value <= _MOST_VALUE:
             return value, behind
         shift += 7
     raise BrokenMessageError("a number that does not end")

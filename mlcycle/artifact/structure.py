@@ -7,12 +7,13 @@ and each entry of the metadata. Field numbers are those of onnx.proto (https://g
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from mlcycle.artifact import strict_json
 from mlcycle.artifact.contract import CONTRACT_KEY, SECTIONS_KEY
-from mlcycle.artifact.protobuf import BrokenMessageError, Field, fields
+from mlcycle.artifact.protobuf import LENGTH, VARINT, BrokenMessageError, Field, fields, numbers
 from mlcycle.artifact.seal import SEAL_ALONE
 
 # Fields of ModelProto, GraphProto, NodeProto, AttributeProto, TensorProto, OperatorSetIdProto, StringStringEntryProto.
@@ -29,6 +30,9 @@ _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 # Entries of the metadata that are sections, as they are called in an error; a damaged digest has few wrong letters.
 _NAMES = {CONTRACT_KEY: "contract", "mlcycle.self_test": "self-test"}
 _LETTERS_OF_DAMAGE = 8
+# Of the bundled models, each has some five thousand fields. A file of nothing but fields would take minutes and more
+# memory than there is; and no tensor has more sides than a runtime can index.
+MOST_FIELDS, _MOST_SIDES = 1_000_000, 64
 
 # What TensorProto calls its types, as numpy calls them; eight and sixteen bits have more forms than numpy.
 TYPES = {
@@ -103,12 +107,12 @@ def what_is_damaged(data: bytes) -> str:
     """Says for people which section of a damaged model file differs from what was written down when it was sealed."""
     try:
         now = section_digests(data)
-        written = json.loads(structure_of(data).metadata[SECTIONS_KEY])
-        if set(written) != set(now):
+        written = strict_json.loads(structure_of(data).metadata[SECTIONS_KEY])
+        if not isinstance(written, dict) or written.keys() != now.keys():
             return "its metadata differ"
-    except (BrokenMessageError, IndexError):
+    except BrokenMessageError:
         return "its structure cannot be read"
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError):
         return "its bytes do not match its seal"
     # A digest that is itself damaged is off by a letter; of something else it is off nearly everywhere.
     differ = {name: sum(a != b for a, b in zip(now[name], str(written[name]), strict=False)) for name in now}
@@ -122,29 +126,34 @@ class _Reader:
 
     def __init__(self, data: bytes) -> None:
         self.data = data
-        self.found = Structure()
+        self.found, self.count = Structure(), 0
         self.weights, self.graph = hashlib.sha256(), hashlib.sha256()
 
     def read(self) -> Structure:
-        for each in fields(self.data, 0, len(self.data)):
+        for each in self._fields(0, len(self.data)):
             if each.number == _MODEL_GRAPH:
                 self._read_graph(each)
             elif each.number == _MODEL_METADATA:
-                key, value = self._texts(each, _ENTRY_KEY, _ENTRY_VALUE)
-                self.found.metadata[key] = value
+                self._read_entry(each)
             else:
                 self._read_beside(each)
                 self.graph.update(self.data[each.begin : each.end])
         self.found.sections = {"weights": self.weights.hexdigest(), "graph": self.graph.hexdigest()}
         return self.found
 
+    def _read_entry(self, entry: Field) -> None:
+        key, value = self._texts(entry, _ENTRY_KEY, _ENTRY_VALUE)
+        if key in self.found.metadata:
+            self.found.oddities.append("two metadata entries of one name")
+        self.found.metadata[key] = value
+
     def _read_beside(self, each: Field) -> None:
         if each.number == _MODEL_IR_VERSION:
-            self.found.ir_version = each.value
+            self.found.ir_version = self._number(each)
         elif each.number == _MODEL_OPSET:
             (domain,) = self._texts(each, _OPSET_DOMAIN)
-            version = next((part.value for part in self._inside(each) if part.number == _OPSET_VERSION), 0)
-            self.found.opsets[_plain(domain)] = version
+            versions = [self._number(part) for part in self._inside(each) if part.number == _OPSET_VERSION]
+            self.found.opsets[_plain(domain)] = versions[-1] if versions else 0
         elif each.number in (_MODEL_TRAINING, _MODEL_FUNCTION):
             self.found.oddities.append("functions or training steps of its own")
 
@@ -185,43 +194,52 @@ class _Reader:
         name, type_name, shape, raw = "", "?", [], (0, 0)
         for each in self._inside(tensor):
             if each.number == _TENSOR_DIMENSION:
-                shape += self._numbers(each)
+                shape += numbers(self.data, each, _MOST_SIDES)
             elif each.number == _TENSOR_TYPE:
-                type_name = TYPES.get(each.value, "?")
+                type_name = TYPES.get(self._number(each), "?")
             elif each.number == _TENSOR_NAME:
                 name = self._text(each)
             elif each.number == _TENSOR_RAW:
-                raw = (each.value, each.end)
+                raw = self._place(each)
             elif each.number == _TENSOR_EXTERNAL or (each.number == _TENSOR_LOCATION and each.value):
                 self.found.oddities.append("weights in another file (external data)")
+        if len(shape) > _MOST_SIDES or any(side >> 63 for side in shape):
+            raise BrokenMessageError("a tensor of negative or too many sides")
         return name, Tensor(tuple(shape), type_name, *raw)
 
-    def _numbers(self, each: Field) -> list[int]:
-        """Returns a repeated number's values, whether each has a field of its own or all are packed into one."""
-        first = self.data[each.begin] & 7
-        if first == 0:
-            return [each.value]
-        numbers, place = [], each.value
-        while place < each.end:
-            length = next((n for n in range(1, 11) if self.data[place + n - 1] < 0x80), 10)
-            numbers.append(sum((byte & 0x7F) << 7 * n for n, byte in enumerate(self.data[place : place + length])))
-            place += length
-        return numbers
+    def _fields(self, begin: int, end: int) -> Iterator[Field]:
+        for each in fields(self.data, begin, end):
+            self.count += 1
+            if self.count > MOST_FIELDS:
+                raise BrokenMessageError("more fields than any model has")
+            yield each
 
-    def _inside(self, each: Field) -> list[Field]:
-        if self.data[each.begin] & 7 != 2:
-            raise BrokenMessageError("a number where a message should be")
-        return list(fields(self.data, each.value, each.end))
+    def _inside(self, each: Field) -> Iterator[Field]:
+        return self._fields(*self._place(each))
 
-    def _texts(self, message: Field, *numbers: int) -> list[str]:
-        texts = dict.fromkeys(numbers, "")
+    def _number(self, each: Field) -> int:
+        if each.kind != VARINT:
+            raise BrokenMessageError("something else where a number should be")
+        return each.value
+
+    def _texts(self, message: Field, *fields_of_it: int) -> list[str]:
+        texts = dict.fromkeys(fields_of_it, "")
         for each in self._inside(message):
             if each.number in texts:
                 texts[each.number] = self._text(each)
         return list(texts.values())
 
+    def _place(self, each: Field) -> tuple[int, int]:
+        if each.kind != LENGTH:
+            raise BrokenMessageError("a number where a text or a message should be")
+        return each.value, each.end
+
     def _text(self, each: Field) -> str:
-        return self.data[each.value : each.end].decode("utf-8", "replace")
+        begin, end = self._place(each)
+        try:
+            return self.data[begin:end].decode()
+        except UnicodeDecodeError:
+            raise BrokenMessageError("a text that is not UTF-8") from None
 
 
 def _plain(domain: str) -> str:

@@ -67,7 +67,7 @@ def _scales(data: bytes) -> Iterator[str]:
         for node in protobuf.fields(data, graph.value, graph.end):
             if node.number == _NODE:
                 parts = list(protobuf.fields(data, node.value, node.end))
-                texts = [(each.number, data[each.value : each.end]) for each in parts]
+                texts = [(each.number, data[each.value : each.end]) for each in parts if each.kind == protobuf.LENGTH]
                 if any(number == _OPERATOR and text in _SCALING for number, text in texts):
                     inputs = [text.decode("utf-8", "replace") for number, text in texts if number == _INPUT]
                     yield from inputs[1:]

@@ -1,0 +1,156 @@
+"""What a file says of itself is JSON by a stranger: it is read in one way, or refused in a sentence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Outcome
+from tiny_model import CONTRACT, tiny_bytes, unsealed_model
+
+from mlcycle.artifact import contract, self_test, strict_json
+from mlcycle.artifact.seal import seal_bytes
+from mlcycle.artifact.self_test import EXACT, LOOSE, MOST_KNOWN, SelfTest
+from mlcycle.artifact.structure import what_is_damaged
+from mlcycle.errors import ModelFileError
+
+DEEP = "[" * 100_000
+SAID = json.loads(CONTRACT.to_json())
+KNOWN = SelfTest(((1.0, 1.0, 9.0, 9.0),) * 2, (0.9, 0.8), (((1.0, 2.0),) * 5,) * 2, EXACT, LOOSE)
+TESTED = json.loads(KNOWN.to_json())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [DEEP, '{"a":' * 60 + "1" + "}" * 60, '{"a":1,"a":2}', "[NaN]", "[-Infinity]", "[1e999]", f"[{'9' * 5000}]", "{"],
+    ids=["deep", "deeper than any", "twice", "no number", "infinite", "too large", "too long", "cut short"],
+)
+def test_what_could_be_read_in_two_ways_is_no_json(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011
+        strict_json.loads(text)
+
+
+def test_the_rest_is_read_as_it_stands() -> None:
+    text = '{"a": [1, 2.5, {"b": null}], "c": "\\u00e9", "d": 1e3}'
+    assert strict_json.loads(text) == json.loads(text)
+
+
+def changed(base: dict[str, Any], path: str, value: object) -> str:
+    whole = json.loads(json.dumps(base))
+    *above, last = path.split(".")
+    place = whole
+    for name in above:
+        place = place[name]
+    place[last] = value
+    return json.dumps(whole)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("name", 3),
+        ("name", "a\x1b[31mb"),
+        ("name", "two\nlines"),
+        ("name", "x" * 1000),
+        ("labels", "face"),
+        ("labels", [["face"]]),
+        ("landmarks", {"left_eye": 1}),
+        ("landmarks", ["left\x07eye"]),
+        ("thresholds", [0.5]),
+        ("thresholds", {"balanced": "0.5"}),
+        ("thresholds", {"balanced": True}),
+        ("thresholds", {"balanced": 0.5, "a\x1bb": 0.6}),
+        ("thresholds", {"balanced": 10**400}),
+        ("resize.long_side", "640"),
+        ("resize.long_side", 640.5),
+        ("resize.long_side", 0),
+        ("resize.long_side", -640),
+        ("resize.long_side", 10**30),
+        ("selection.score_floor", "0"),
+        ("selection.max_faces", [2]),
+        ("selection.max_faces", 0),
+        ("reduced_jpeg", "2"),
+        ("parent", 5),
+        ("precision", None),
+        ("input_size", {"width": 64, "height": "64"}),
+        ("input_size", {"width": 64, "height": -64}),
+        ("input_size", 0),
+        ("resize", []),
+        ("resize", {"long_side": 640, "x" * 1000: 1}),
+        ("format", True),
+        ("format", [[1]]),
+    ],
+)
+def test_a_contract_of_other_kinds_of_values_is_refused(path: str, value: object) -> None:
+    with pytest.raises(ModelFileError) as caught:
+        contract.from_json(changed(SAID, path, value))
+    assert len(caught.value.message) < 200
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("boxes", [[1, 1, 9, 9]]),
+        ("boxes", [[1, 1, 9], [1, 1, 9]]),
+        ("boxes", [[1, 1, 9, 9], [1, 1, 9]]),
+        ("boxes", [["nan", 1, 9, 9]] * 2),
+        ("boxes", [1, 2]),
+        ("scores", {"0": 1}),
+        ("scores", [0.9] * (MOST_KNOWN + 1)),
+        ("landmarks", [[[1, 2, 3]]] * 2),
+        ("landmarks", [[[1, 2]], []]),
+        ("tolerance", {"pixels": "inf", "score": 1}),
+        ("tolerance", {"pixels": True, "score": 1}),
+        ("tolerance", [1, 1]),
+        ("height", 10**400),
+        ("height", -192),
+        ("width", 10**6),
+        ("width", "192"),
+        ("seed", None),
+        ("seed", 1.5),
+        ("formula", ["drawn-faces-1"]),
+    ],
+)
+def test_a_self_test_of_other_kinds_of_values_is_refused(path: str, value: object) -> None:
+    with pytest.raises(ModelFileError, match="self-test") as caught:
+        self_test.from_json(changed(TESTED, path, value))
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("text", [DEEP, '{"format":1,"format":2}', '{"format":1e999}', '{"height":Infinity}'])
+def test_neither_is_read_from_what_is_no_json(text: str) -> None:
+    for read in (contract.from_json, self_test.from_json):
+        with pytest.raises(ModelFileError, match="cannot be read"):
+            read(text)
+    assert self_test.from_json(KNOWN.to_json()) == KNOWN
+
+
+@pytest.mark.parametrize("text", [DEEP, '["weights","graph","contract"]', '{"weights":1}', "3"])
+def test_a_list_of_digests_that_is_none_says_no_more_than_that_there_is_damage(text: str) -> None:
+    model = unsealed_model()
+    model.metadata_props.insert(1, type(model.metadata_props[0])(key="mlcycle.sections", value=text))
+    assert what_is_damaged(model.SerializeToString()) in ("its metadata differ", "its bytes do not match its seal")
+
+
+@pytest.mark.parametrize("command", ["verify", "inspect", "selftest"])
+@pytest.mark.parametrize("text", [DEEP, changed(SAID, "thresholds", 3), changed(SAID, "resize.long_side", [1])])
+def test_every_command_says_so_in_a_sentence(
+    command: str, text: str, mlcycle: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    path = tmp_path / "hostile.onnx"
+    path.write_bytes(tiny_bytes(contract_json=text))
+    outcome = mlcycle(command, path)
+    assert (outcome.code, outcome.out) == (4, "")
+    assert outcome.err.startswith("error: the model file's contract ")
+
+
+def test_a_known_answer_that_is_none_is_refused_by_verify(mlcycle: Callable[..., Outcome], tmp_path: Path) -> None:
+    model = unsealed_model()
+    model.metadata_props.insert(1, type(model.metadata_props[0])(key="mlcycle.self_test", value=DEEP))
+    (tmp_path / "hostile.onnx").write_bytes(seal_bytes(model.SerializeToString()))
+    outcome = mlcycle("verify", tmp_path / "hostile.onnx")
+    assert (outcome.code, "self-test cannot be read" in outcome.err) == (4, True)
