@@ -44,6 +44,9 @@ def _problems(tables: Table) -> Iterator[str]:
         yield "rules of its own for optimising it"
     if sum(len(text) for entry in model.get("metadata_props", ()) for text in entry.values()) > MOST_METADATA:
         yield f"too much metadata (at most {MOST_METADATA:,} bytes are allowed)"
+    keys = [entry.get("key", b"") for entry in model.get("metadata_props", ())]
+    if len(set(keys)) < len(keys):
+        yield "two metadata entries of one name"
     for node in graph.get("nodes", ()):
         domain, name = node.get("domain", b""), node.get("op_type", b"")
         if name.decode("ascii", "replace") not in ALLOWED.get(domain, ()):

@@ -51,9 +51,9 @@ SCHEMA = {
 # TypeInfoValue is one of these tables; the field before says which.
 TYPES = {1: "TensorTypeAndShape", 2: "SequenceType", 3: "MapType"}
 SIZES = {"B": 1, "b": 1, "i": 4, "I": 4, "f": 4, "q": 8, "EdgeEnd": 12}
-# A model of a thousand nodes has some ten thousand tables; a small file that points at the same ones over and over
-# could have them without end.
-MOST_TABLES = 1_000_000
+# A model of a thousand nodes has some sixty thousand tables and rows. A small file that points at the same ones over
+# and over could have them without end; and rows that are read more than once would fill the memory.
+MOST_PARTS = 1_000_000
 
 Table = dict[str, Any]
 
@@ -92,12 +92,17 @@ def graphs_of(tables: Table) -> Iterator[Table]:
 
 class _Reader:
     def __init__(self, data: bytes) -> None:
-        self.data, self.tables = data, 0
+        self.data, self.parts, self.left = data, 0, 2 * len(data)
+
+    def count(self, size: int = 0) -> None:
+        """Counts a table, or a row of so many bytes, which may be pointed at by several."""
+        self.parts += 1
+        self.left -= size
+        if self.parts > MOST_PARTS or self.left < 0:
+            raise ValueError("it has more tables and rows than any model")
 
     def table(self, place: int, name: str) -> Table:
-        self.tables += 1
-        if self.tables > MOST_TABLES:
-            raise ValueError(f"it has more than {MOST_TABLES:,} tables")
+        self.count()
         slots = place - self.number("i", place)
         length = self.number("H", slots)
         values: Table = {}
@@ -129,6 +134,7 @@ class _Reader:
         end = start + 4 + count * size
         if end > len(self.data):
             raise ValueError("a row reaches beyond its end")
+        self.count(count * size)
         return self.data[start + 4 : end]
 
     def pointed_at(self, place: int) -> int:

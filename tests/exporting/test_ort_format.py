@@ -16,6 +16,7 @@ from conftest import environment
 from float_model import write_float_model
 from tiny_model import GREEN, write_tiny_model
 
+from mlcycle.artifact import ort_tables
 from mlcycle.artifact.ort_check import check_ort
 from mlcycle.artifact.ort_tables import read_tables
 from mlcycle.artifact.seal import BLANK, SealedBytes, read_sealed, seal_bytes, write_sealed
@@ -111,13 +112,24 @@ def test_what_mlcycle_never_writes_is_not_loaded(tiny_ort: bytes) -> None:
             graph["nodes"][0]["attributes"].append({"name": b"x", "type": 5, "g": {"nodes": []}})
         elif change == "metadata":
             tables["model"]["metadata_props"].append({"key": b"x", "value": b"y" * 2_000_000})
+        elif change == "a key twice":
+            tables["model"]["metadata_props"].append({"key": b"mlcycle.contract", "value": b"{}"})
         elif change == "optimisations":
             graph["runtime_optimizations"] = {"records": [{}]}
         data = seal_bytes(write_tables(tables) + BLANK)
         open_session(SealedBytes(data, "", Path("tiny.ort")), provider="cpu")
 
     load("nothing")
-    for change in ("domain", "operator", "weights", "inner weights", "graph", "metadata", "optimisations"):
+    for change in (
+        "domain",
+        "operator",
+        "weights",
+        "inner weights",
+        "graph",
+        "metadata",
+        "a key twice",
+        "optimisations",
+    ):
         with pytest.raises(ModelFileError, match="must not have"):
             load(change)
 
@@ -137,6 +149,30 @@ def test_no_bytes_bring_the_reader_down(tiny_ort: bytes) -> None:
         except ModelFileError:
             refused += 1
     assert refused > 20
+
+
+@pytest.mark.parametrize(("size", "most"), [(100_000, 1_000_000), (1, 1_500)], ids=["rows", "tables"])
+def test_a_small_file_that_points_at_the_same_over_and_over_is_not_read_to_its_end(
+    size: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flatbuffers = pytest.importorskip("flatbuffers")
+    monkeypatch.setattr(ort_tables, "MOST_PARTS", most)
+    builder = flatbuffers.Builder(1 << 20)
+
+    def table(slots: int, slot: int, content: int) -> int:
+        builder.StartObject(slots)
+        builder.PrependUOffsetTRelative(content)
+        builder.Slot(slot)
+        return builder.EndObject()
+
+    weights = table(7, 4, builder.CreateByteVector(bytes(size)))
+    builder.StartVector(4, 1000, 4)
+    for _ in range(1000):
+        builder.PrependUOffsetTRelative(weights)
+    graph = table(9, 0, builder.EndVector())
+    builder.Finish(table(4, 1, table(10, 7, graph)), file_identifier=b"ORTM")
+    with pytest.raises(ModelFileError, match="more tables and rows than any model"):
+        check_ort(SealedBytes(bytes(builder.Output()), "", Path("bomb.ort")))
 
 
 def test_the_operators_are_those_that_the_runtimes_own_tool_names(tmp_path: Path) -> None:
