@@ -8,8 +8,10 @@ which is printed, and kept beside the file in the form that `sha256sum -c` reads
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ SEAL_LENGTH = 64
 BLANK = b"0" * SEAL_LENGTH
 # Protocol buffers end here as well.
 MOST_BYTES = (1 << 31) - 1
+_MOST_OF_A_DIGEST = 10_000
 SEAL_ALONE = "what differs is its seal"
 TAKEN = "choose another name with -o; a model file is never overwritten"
 STALE = "remove it if it belongs to no file any more"
@@ -62,16 +65,16 @@ def read_sealed(path: Path) -> SealedBytes:
     Raises:
         ModelFileError: missing, unreadable, not a model of mlcycle's, damaged, or not the one its digest names.
     """
-    path = bundled.locate(path)
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ModelFileError(f"{path} is too large for a model file", "use a file that mlcycle froze")
-        data = path.read_bytes()
+        path = bundled.locate(path)
+        data = read_file(path, MOST_BYTES)
     except FileNotFoundError:
         there = " or ".join([*bundled.names(), "a file that mlcycle freeze made"])
         raise ModelFileError(f"there is no model file {path}", f"name {there}") from None
     except OSError as problem:
-        raise ModelFileError(f"the model file {path} cannot be read: {problem.strerror}") from None
+        raise ModelFileError(
+            f"the model file {path} cannot be read: {problem.strerror}", "is it the right one?"
+        ) from None
     digest = hashlib.sha256(data).hexdigest()
     _check_beside(path, digest)
     body, seal = data[:-SEAL_LENGTH], data[-SEAL_LENGTH:]
@@ -83,6 +86,25 @@ def read_sealed(path: Path) -> SealedBytes:
     if hashlib.sha256(body).hexdigest().encode() != seal:
         raise ModelFileError(f"{path} is damaged: {_damage(data)}", "fetch it again, or freeze it again")
     return SealedBytes(data, digest, path)
+
+
+def read_file(path: Path, most: int) -> bytes:
+    """Returns the bytes of a file of at most so many; pipes and devices, which may never end, are not read.
+
+    Raises:
+        OSError: there is no such file, it is none, or too large.
+    """
+    with open(path, "rb", opener=_without_waiting) as file:
+        status = os.fstat(file.fileno())  # of the very file that is read
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is a pipe or a device, and no file")
+        if status.st_size > most:
+            raise OSError(errno.EFBIG, f"it is too large, with more than {most:,} bytes")
+        return file.read(status.st_size)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe would wait for somebody to write
 
 
 def digest_path(path: Path) -> Path:
@@ -152,7 +174,7 @@ def _rename_without_replacing(temporary: Path, path: Path, hint: str) -> None:
 def _check_beside(path: Path, digest: str) -> None:
     beside = digest_path(path)
     try:
-        expected = beside.read_text("utf-8").split()
+        expected = read_file(beside, _MOST_OF_A_DIGEST).decode().split()
     except FileNotFoundError:
         return
     except (OSError, UnicodeDecodeError):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mlcycle.artifact.keys import PrivateKey, PublicKey
-from mlcycle.artifact.seal import SealedBytes
+from mlcycle.artifact.seal import SealedBytes, read_file
 from mlcycle.artifact.statement import IGNORED, Manifest, from_json, must_be_file, must_be_folder, of_file, of_folder
 from mlcycle.errors import InputError, ModelFileError
 
@@ -173,16 +173,12 @@ def _encoded(payload: bytes) -> bytes:
 
 def _bytes(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+        return read_file(path, MOST_BYTES)
     except FileNotFoundError:
         what = "its author writes it with mlcycle sign; mlcycle verify --signature takes it from elsewhere"
         raise ModelFileError(f"there is no signature {path}", what) from None
     except OSError as problem:
-        raise ModelFileError(f"the signature {path} cannot be read: {problem.strerror}") from None
-    if len(data) > MOST_BYTES:
-        raise ModelFileError(f"{path} is too large for a signature: more than {MOST_BYTES:,} bytes", _AGAIN)
-    return data
+        raise ModelFileError(f"the signature {path} cannot be read: {problem.strerror}", _AGAIN) from None
 
 
 def _parsed(data: bytes, path: Path) -> tuple[str | None, bytes, bytes]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 from tiny_model import tiny_bytes, write_tiny_model
 
-from mlcycle.artifact.seal import digest_path, read_sealed, seal_bytes, write_sealed
+from mlcycle.artifact.seal import MOST_BYTES, digest_path, read_sealed, seal_bytes, write_sealed
 from mlcycle.errors import InputError, ModelFileError
 
 
@@ -55,6 +56,32 @@ def test_what_is_no_file_is_said(tmp_path: Path) -> None:
         read_sealed(tmp_path / "nothing.onnx")
     with pytest.raises(ModelFileError, match="cannot be read"):
         read_sealed(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_what_may_never_end_is_not_read(sealed: bytes, tmp_path: Path) -> None:
+    path, beside = tmp_path / "model.onnx", tmp_path / "model.onnx.sha256"
+    endless = (os.mkfifo, lambda place: place.symlink_to("/dev/zero"))
+    for make in endless:
+        make(path)
+        with pytest.raises(ModelFileError, match="it is a pipe or a device"):
+            read_sealed(path)
+        path.unlink()
+    path.write_bytes(sealed)
+    for make in endless:
+        make(beside)
+        with pytest.raises(ModelFileError, match="is not the file"):
+            read_sealed(path)
+        beside.unlink()
+    assert read_sealed(path).data == sealed
+
+
+def test_what_is_too_large_is_not_read(sealed: bytes, tmp_path: Path) -> None:
+    with (tmp_path / "model.onnx").open("wb") as file:
+        file.truncate(MOST_BYTES + 1)
+    with pytest.raises(ModelFileError, match="too large") as caught:
+        read_sealed(tmp_path / "model.onnx")
+    assert caught.value.hint
 
 
 def test_only_a_blank_seal_can_be_filled(sealed: bytes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
 import stat
 import subprocess
@@ -228,6 +229,12 @@ def test_what_is_no_bundle_is_said_to_be_none(wrapped: str, model: SealedBytes, 
     path = tmp_path / "one.sig"
     path.write_text(wrapped)
     assert "is no signature in the form" in refused(path, model, keys.generate("ed25519").public)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_a_pipe_in_a_signatures_place_is_not_waited_for(model: SealedBytes, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "tiny.onnx.sig")
+    assert "it is a pipe or a device" in refused(tmp_path / "tiny.onnx.sig", model, keys.generate("ed25519").public)
 
 
 @pytest.mark.parametrize("field", ["tlogEntries", "hint", "keyid", "signatures", "payloadType", "sig"])
