@@ -17,7 +17,7 @@ sys.path[:] = places
 plain = onnxruntime.InferenceSession
 onnxruntime.get_available_providers = lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
-def session(data, options, providers):
+def session(data, options, providers, **others):
     if providers == ["CPUExecutionProvider"]:
         return plain(data, options, providers=providers)
     return on_cuda(data, options)

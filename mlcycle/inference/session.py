@@ -11,7 +11,7 @@ import onnxruntime
 
 from mlcycle.artifact import self_test as known
 from mlcycle.artifact.admission import ORT_FORMAT, admit
-from mlcycle.artifact.contract import CONTRACT_KEY, INPUT, RULES, Contract, Resize, from_json
+from mlcycle.artifact.contract import CONTRACT_KEY, INPUT, RULES, Contract, Padding, Resize, from_json
 from mlcycle.artifact.seal import SealedBytes
 from mlcycle.errors import DeviceError, ModelFileError
 
@@ -48,9 +48,17 @@ class Session:
 
         Returns boxes_BN4 (x1 y1 x2 y2, input pixels), scores_BN and landmarks_BN52 (x y, input pixels) or None, all
         float32, best first; a picture's rows beyond its own faces have score 0.
+
+        Raises:
+            ModelFileError: the graph gives other shapes than it must, or what is no number.
         """
-        names = self.contract.outputs
-        boxes_BN4, scores_BN, *rest = self.runtime.run(list(names), {INPUT: images_BHW3})
+        outputs = self.runtime.run(list(self.contract.outputs), {INPUT: images_BHW3})
+        both = len(images_BHW3), outputs[1].size // len(images_BHW3)
+        shapes = [(*both, 4), both, (*both, len(self.contract.landmarks), 2)]
+        are_kept = [each.shape for each in outputs] == shapes[: len(outputs)]
+        if not are_kept or not all(np.isfinite(each).all() for each in outputs):
+            raise ModelFileError("the model's answer is not what its contract says", "freeze the model again")
+        boxes_BN4, scores_BN, *rest = outputs
         return boxes_BN4, scores_BN, rest[0] if rest else None
 
     def distance(self) -> known.Distance | None:
@@ -115,10 +123,17 @@ def open_session(
     for name in _candidates(provider):
         runtime = _load(sealed, options, name, asked=provider != "auto")
         if runtime is not None:
-            contract = _contract(runtime, sealed)
-            _check_graph(runtime, contract, sealed)
-            return Session(contract, name, runtime, _self_test(runtime))
+            return _session(runtime, name, sealed)
     raise DeviceError("no provider of onnxruntime runs the model", "install onnxruntime again")
+
+
+def _session(runtime: onnxruntime.InferenceSession, provider: str, sealed: SealedBytes) -> Session:
+    try:
+        contract = _contract(runtime, sealed)
+        _check_graph(runtime, contract, sealed)
+        return Session(contract, provider, runtime, _self_test(runtime))
+    except UnicodeDecodeError:
+        raise ModelFileError(f"{sealed.path} has names that are not UTF-8", "freeze the model again") from None
 
 
 def _candidates(provider: str) -> tuple[str, ...]:
@@ -151,15 +166,18 @@ def _load(
 ) -> onnxruntime.InferenceSession | None:
     """Loads the bytes on one provider; None when the provider fails and another may be tried."""
     try:
-        runtime = onnxruntime.InferenceSession(sealed.data, options, providers=[PROVIDERS[name]])
+        # Without its fallback, which says on stdout what went wrong, with names out of the file, and takes the CPU.
+        runtime = onnxruntime.InferenceSession(sealed.data, options, providers=[PROVIDERS[name]], enable_fallback=False)
     except Exception as problem:
         if name != "cpu" and not asked:
             return None
+        why = " ".join(str(problem).split())[:300]
+        if name != "cpu" and isinstance(problem, RuntimeError):  # none of onnxruntime's own, which are about the file
+            raise DeviceError(f"the provider {name} cannot be started: {why}", "ask for --provider cpu") from None
         raise ModelFileError(
-            f"onnxruntime {onnxruntime.__version__} cannot load {sealed.path}: {' '.join(str(problem).split())[:300]}",
+            f"onnxruntime {onnxruntime.__version__} cannot load {sealed.path}: {why}",
             "freeze the model again, or install a newer onnxruntime",
         ) from None
-    runtime.disable_fallback()
     if runtime.get_providers()[0] == PROVIDERS[name]:
         return runtime
     if not asked:
@@ -182,15 +200,25 @@ def _self_test(runtime: onnxruntime.InferenceSession) -> known.SelfTest | None:
     return None if text is None else known.from_json(text)
 
 
+def _keeps(runtime: onnxruntime.InferenceSession, contract: Contract) -> bool:
+    """Tells whether a graph takes and gives what its contract says."""
+    outputs = [(each.name, each.type) for each in runtime.get_outputs()]
+    inputs = runtime.get_inputs()
+    if outputs != [(name, "tensor(float)") for name in contract.outputs]:
+        return False
+    if [(each.name, each.type) for each in inputs] != [(INPUT, "tensor(uint8)")]:
+        return False
+    shape, size = inputs[0].shape, contract.input_size
+    return shape[3:] == [3] and (size is None or shape[:3] == [size.batch, size.height, size.width])
+
+
 def _check_graph(runtime: onnxruntime.InferenceSession, contract: Contract, sealed: SealedBytes) -> None:
-    outputs = tuple(each.name for each in runtime.get_outputs())
-    inputs = [(each.name, each.type, each.shape[-1]) for each in runtime.get_inputs()]
-    if outputs != contract.outputs or inputs != [(INPUT, "tensor(uint8)", 3)]:
+    if not _keeps(runtime, contract):
         raise ModelFileError(f"the graph of {sealed.path} is not what its contract says", "freeze the model again")
     rule = replace(Resize(contract.resize.long_side), rule=contract.resize.rule)
     is_known = contract.resize == rule and RULES.get(rule.rule) == (contract.input_size is not None)
     ways = (contract.colour, contract.layout, contract.dtype, contract.orientation, contract.box_order)
-    if not is_known or ways != ("RGB", "NHWC", "uint8", "upright", "x1 y1 x2 y2"):
+    if not is_known or contract.padding != Padding() or ways != ("RGB", "NHWC", "uint8", "upright", "x1 y1 x2 y2"):
         raise ModelFileError(
             f"{sealed.path} asks for a way of preparing photographs that this mlcycle does not know",
             "install a newer mlcycle",

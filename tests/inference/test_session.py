@@ -51,7 +51,7 @@ def test_a_provider_that_quietly_became_another_is_refused(tiny: Path, monkeypat
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
     plain = onnxruntime.InferenceSession
 
-    def falls_back(data: bytes, options: object, providers: list[str]) -> object:
+    def falls_back(data: bytes, options: object, providers: list[str], **others: object) -> object:
         return plain(data, options, providers=["CPUExecutionProvider"])
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", falls_back)

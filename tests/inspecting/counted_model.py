@@ -44,7 +44,8 @@ def by_hand(width: int, height: int) -> int:
 
 def write_counted(path: Path, size: InputSize | None = None) -> Path:
     """Writes the file, with an input of any size or of one."""
-    model = parser.parse_model(_GRAPH)
+    sides = f"[{size.batch}, {size.height}, {size.width}, 3]" if size else "[batch, height, width, 3]"
+    model = parser.parse_model(_GRAPH.replace("[batch, height, width, 3]", sides))
     for name, shape in _SHAPES.items():
         values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
         model.graph.initializer.append(numpy_helper.from_array(values, f"{name}_weight"))
