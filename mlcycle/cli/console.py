@@ -47,20 +47,20 @@ def data(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """Tells people something on stderr, unless -q was given."""
+    """Tells people something on stderr, in a line, unless -q was given."""
     if not _settings.quiet:
-        _talk(text)
+        _talk(_printable(text))
 
 
 def detail(text: str) -> None:
-    """Tells people something on stderr, only if -v was given."""
+    """Tells people something on stderr, in a line, only if -v was given."""
     if _settings.verbose:
-        _talk(text)
+        _talk(_printable(text))
 
 
 def warn(text: str) -> None:
-    """Warns on stderr, also with -q."""
-    _talk(f"{_coloured('warning:', 33)} {text}")
+    """Warns on stderr, in a line, also with -q."""
+    _talk(f"{_coloured('warning:', 33)} {_printable(text)}")
 
 
 def fail(message: str, hint: str = "", problem: BaseException | None = None) -> None:
@@ -124,7 +124,7 @@ def _stand_still(n: int = 1) -> None:
 
 
 def _printable(text: str) -> str:
-    # A file may be called anything, also what a terminal would obey.
+    # A file may be called anything, and a model say anything of itself, also what a terminal would obey.
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 

@@ -135,7 +135,8 @@ def _tell_of_package(packaged: Packaged) -> None:
 
     console.say(packaged.verdict)
     if packaged.latencies:
-        console.say(table_of_latencies(packaged.latencies))
+        for line in table_of_latencies(packaged.latencies).splitlines():
+            console.say(line)
     console.say(f"exported: {packaged.path}")
     console.data(str(packaged.path))
 
@@ -149,6 +150,7 @@ def _tell(exported: Exported) -> None:
         console.say(
             f"self-test: {distance} apart; {tolerance.pixels:g} px and {tolerance.score:g} are allowed from now on"
         )
-    console.say(table(exported.latencies, exported.parent_size, exported.size))
+    for line in table(exported.latencies, exported.parent_size, exported.size).splitlines():
+        console.say(line)
     console.say(f"exported: {exported.path} ({exported.size / 1e6:.2f} MB, read-only)")
     console.data(f"{exported.sha256}  {exported.path}")

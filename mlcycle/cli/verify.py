@@ -55,6 +55,7 @@ def verify(
         _check_signature(sealed, key, signature)
     # Imported late: that a file is damaged can be told without onnxruntime.
     from mlcycle.inference.detect import load_sealed
+    from mlcycle.inference.record import printable
 
     detector = load_sealed(sealed, provider="cpu", threads=1)
     beside = digest_path(file)
@@ -66,7 +67,7 @@ def verify(
         "operators and contract": True,
         "self-test": detector.session.self_test is not None,
     }
-    console.data(f"verified {sealed.sha256}  {file}")
+    console.data(f"verified {sealed.sha256}  {printable(str(file))}")
     console.say(f"checked: {', '.join(name for name, was in checks.items() if was)}")
 
 

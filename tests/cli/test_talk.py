@@ -156,3 +156,19 @@ def test_a_name_that_is_not_utf8_goes_out_as_its_bytes(tmp_path):
     env = environment({"PYTHONUTF8": "1"})
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=env, check=True, timeout=60)
     assert done.stdout.rstrip() == b"a\xffb"
+
+
+def test_what_a_model_or_a_file_is_called_commands_no_terminal(mlcycle, capfd, tmp_path):
+    pytest.importorskip("onnx")
+    from tiny_model import write_tiny_model
+
+    for say in (console.say, console.detail, console.warn):
+        console.configure(verbose=True)
+        say("a\x1b[2Jb\nverified")
+        assert capfd.readouterr().err.endswith("a\\x1b[2Jb\\nverified\n")
+    console.configure()
+    odd = write_tiny_model(tmp_path / "a\nverified 0000  good\x1b[2J.onnx")
+    outcome = mlcycle("verify", odd)
+    assert outcome.code == 0
+    assert outcome.out.count("\n") == 1
+    assert "\x1b" not in outcome.out + outcome.err
