@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mlcycle.artifact.seal import read_sealed
 from mlcycle.errors import MlcycleError, ModelFileError
-from mlcycle.inference.detect import Detector, load_detector
+from mlcycle.inference.detect import Detector, load_sealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +72,10 @@ class _Worker:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to answer
         cls.long_side = long_side
         try:
-            cls.detector = load_detector(model, provider="cpu", threads=1)
-            if cls.detector.sha256 != sha256:
-                cls.problem = ModelFileError(f"{model} was replaced while it was being evaluated", "run it again")
+            sealed = read_sealed(model)
+            if sealed.sha256 != sha256:
+                raise ModelFileError(f"{model} was replaced while it was being evaluated", "run it again")
+            cls.detector = load_sealed(sealed, provider="cpu", threads=1)
         except MlcycleError as problem:
             cls.problem = problem
 

@@ -8,8 +8,12 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlcycle.machine.apart import say
+
+if TYPE_CHECKING:
+    from mlcycle.artifact.seal import SealedBytes
 
 # Small, and without a face: networks answer it with no boxes at all, which not every provider survives.
 SIDE = 64
@@ -23,7 +27,10 @@ def main() -> int:
     model, provider = sys.argv[1:3]
     try:
         _imported()
-        _load_and_run(Path(model), provider)
+        from mlcycle.artifact.seal import read_sealed
+
+        sealed = read_sealed(Path(model))
+        _load_and_run(sealed, provider)
     except Exception as problem:
         say(
             "failed",
@@ -32,7 +39,7 @@ def main() -> int:
             hint=getattr(problem, "hint", ""),
         )
         if type(problem).__name__ == "DeviceError":
-            _let_it_say_why(Path(model), provider)
+            _let_it_say_why(sealed, provider)
         return 1
     return 0
 
@@ -62,15 +69,14 @@ def _build() -> dict[str, str | None]:
     return {"package": getattr(build, "package_name", None), "cuda": getattr(build, "cuda_version", None)}
 
 
-def _load_and_run(model: Path, provider: str) -> None:
+def _load_and_run(sealed: SealedBytes, provider: str) -> None:
     import numpy as np
 
-    from mlcycle.artifact.seal import read_sealed
     from mlcycle.inference.detect import must_know_its_answer
     from mlcycle.inference.session import open_session, padded
 
     before = _threads()
-    session = open_session(read_sealed(model), provider=provider)
+    session = open_session(sealed, provider=provider)
     after = _threads()
     say(
         "loaded",
@@ -83,7 +89,7 @@ def _load_and_run(model: Path, provider: str) -> None:
     size = session.contract.input_size
     width, height = (size.width, size.height) if size else (SIDE, SIDE)
     session.run(padded(np.zeros((SIDE, SIDE, 3), np.uint8), width, height)[None])
-    must_know_its_answer(session, model)
+    must_know_its_answer(session, sealed.path)
     say("ran")
 
 
@@ -95,15 +101,14 @@ def _threads() -> int:
         return 0
 
 
-def _let_it_say_why(model: Path, provider: str) -> None:
-    """Loads the model once more and lets onnxruntime say on stderr which library or device it lacks."""
+def _let_it_say_why(sealed: SealedBytes, provider: str) -> None:
+    """Loads the same bytes once more and lets onnxruntime say on stderr which library or device it lacks."""
     import onnxruntime
 
-    from mlcycle.artifact.seal import read_sealed
     from mlcycle.inference.session import PROVIDERS
 
     onnxruntime.set_default_logger_severity(3)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     if PROVIDERS.get(provider) in onnxruntime.get_available_providers():
-        onnxruntime.InferenceSession(read_sealed(model).data, options, providers=[PROVIDERS[provider]])
+        onnxruntime.InferenceSession(sealed.data, options, providers=[PROVIDERS[provider]])

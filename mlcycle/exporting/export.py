@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 
 from mlcycle.artifact import bundled, self_test
+from mlcycle.artifact.admission import admit
 from mlcycle.artifact.contract import CONTRACT_KEY, Contract, InputSize, from_json
 from mlcycle.artifact.packing import pack
 from mlcycle.artifact.seal import SealedBytes, must_be_free, read_sealed, write_sealed
@@ -28,6 +29,7 @@ from mlcycle.exporting.plan import plan_of
 from mlcycle.exporting.precision_drop import Labelled, keeps_precision
 from mlcycle.exporting.side_by_side import Latency, latencies
 from mlcycle.exporting.stem import group_pixels
+from mlcycle.exporting.triton import model_name
 from mlcycle.inference import images, letterbox
 from mlcycle.inference.session import Session, open_session, padded
 
@@ -133,7 +135,7 @@ def export(source: Path, change: Change, target: Path | None, evidence: Evidence
             raise
         data = pack(model, contract, known)
         digest = write_sealed(data, candidate)
-        path = target or beside(parent.sealed.path) / f"{contract.name}-{_words(change)}-{digest[:12]}.onnx"
+        path = target or beside(parent.sealed.path) / f"{model_name(contract)}-{_words(change)}-{digest[:12]}.onnx"
         must_be_free(data, path)
         verdict = gate(parent.sealed.path, candidate)
         both = latencies(parent.sealed.path, candidate)
@@ -260,6 +262,7 @@ def _fingerprint(pictures: Sequence[np.ndarray]) -> dict[str, object]:
 
 def _open(source: Path) -> _Parent:
     sealed = read_sealed(source)
+    admit(sealed)
     try:
         model = onnx.load_model_from_string(sealed.data)
     except Exception as problem:  # protobuf's own errors have no common base that can be named here

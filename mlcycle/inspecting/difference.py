@@ -87,11 +87,11 @@ def _operators(one: Structure, other: Structure) -> Iterator[dict[str, Any]]:
 
 
 def _answers(files: tuple[Opened, Opened], photos: Sequence[Path], advance: Callable[[], None]) -> dict[str, Any]:
-    from mlcycle.inference.detect import load_detector
+    from mlcycle.inference.detect import load_sealed
     from mlcycle.inspecting import answers
 
-    thresholds = files[0].contract.thresholds["balanced"], files[1].contract.thresholds["balanced"]
-    one, other = (load_detector(each.sealed.path, provider="cpu") for each in files)
+    one, other = (load_sealed(each.sealed, provider="cpu") for each in files)
+    thresholds = one.contract.thresholds["balanced"], other.contract.thresholds["balanced"]
     return answers.compare(
         lambda photo: one.detect_file(photo, threshold=thresholds[0] / 2),
         lambda photo: other.detect_file(photo, threshold=thresholds[1] / 2),

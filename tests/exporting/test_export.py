@@ -11,7 +11,7 @@ onnx = pytest.importorskip("onnx")
 
 from tiny_model import GREEN, write_tiny_model  # noqa: E402
 
-from mlcycle.artifact.seal import read_sealed  # noqa: E402
+from mlcycle.artifact.seal import read_sealed, seal_bytes  # noqa: E402
 from mlcycle.exporting.half import to_half  # noqa: E402
 from mlcycle.inference.detect import load_detector  # noqa: E402
 
@@ -102,3 +102,34 @@ def test_what_is_to_be_changed_must_be_said(tmp_path: Path, astronaut: Path, mlc
     assert mlcycle("export", parent, "--photos", astronaut, "--input-size", "wide").code == 2
     assert mlcycle("export", parent, "--photos", astronaut, "--input-size", "16x16").code == 2
     assert mlcycle("export", parent, "--precision", "float16").code == 3
+
+
+def test_a_parent_that_must_not_be_loaded_is_not_read_by_onnx_either(
+    tmp_path: Path, astronaut: Path, mlcycle: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tiny_model import unsealed_model
+
+    model = unsealed_model()
+    model.graph.node.append(onnx.helper.make_node("Python", ["images"], ["unread"], domain="com.example"))
+    (tmp_path / "parent.onnx").write_bytes(seal_bytes(model.SerializeToString()))
+    monkeypatch.setattr(onnx, "load_model_from_string", lambda *_: pytest.fail("it was read"))
+    outcome = mlcycle("export", tmp_path / "parent.onnx", "--precision", "float16", "--photos", astronaut)
+    assert (outcome.code, "operators of the domain com.example" in outcome.err) == (4, True)
+
+
+def test_the_name_in_a_file_leads_out_of_no_folder(tmp_path: Path, astronaut: Path, mlcycle: Callable) -> None:
+    from dataclasses import replace
+
+    from PIL import Image
+    from tiny_model import CONTRACT, tiny_bytes
+
+    (tmp_path / "in").mkdir()
+    with Image.open(astronaut) as photo:
+        photo.paste(GREEN, (40, 50, 60, 80))
+        photo.save(tmp_path / "in" / "photo.png")
+    (tmp_path / "in" / "parent.onnx").write_bytes(tiny_bytes(replace(CONTRACT, name="../out")))
+    photos = ("--photos", tmp_path / "in" / "photo.png")
+    outcome = mlcycle("export", tmp_path / "in" / "parent.onnx", "--precision", "float16", *photos)
+    assert outcome.code == 0, outcome.err
+    assert [each.name for each in tmp_path.iterdir()] == ["in"]
+    assert len(list((tmp_path / "in").glob("out-*.onnx"))) == 1

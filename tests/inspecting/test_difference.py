@@ -137,3 +137,10 @@ def test_what_cannot_be_read_exits_4_or_3(mlcycle, tmp_path):
     assert mlcycle("diff", "face-nano", tmp_path / "missing.onnx").code == 4
     assert mlcycle("diff", "face-nano", "face-base", "--photos", tmp_path / "empty").code == 3
     assert mlcycle("diff", "face-nano", "face-base", "--photos", tmp_path / "missing").code == 3
+
+
+def test_the_bytes_that_are_compared_are_those_that_answer(mlcycle, astronaut, monkeypatch):
+    from mlcycle.inference import detect
+
+    monkeypatch.setattr(detect, "read_sealed", lambda _: pytest.fail("a file was read once more"))
+    assert mlcycle("diff", "face-nano", "face-base", "--photos", astronaut.parent).code == 0
