@@ -45,8 +45,9 @@ def fields(data: bytes, begin: int, end: int) -> Iterator[Field]:
     """
     place = begin
     while place < end:
-        start = place
-        tag, place = _varint(data, place, end)
+        start, tag, place = place, data[place], place + 1
+        if tag > 0x7F:  # hardly ever; to ask first saves a tenth of the time
+            tag, place = _varint(data, start, end)
         number, kind = tag >> 3, tag & 7
         if kind == LENGTH:
             length, value = _varint(data, place, end)
