@@ -6,9 +6,10 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mlcycle.artifact.dotted import dotted
 from mlcycle.errors import ModelFileError
 from mlcycle.inspecting.known_answer import distance_text, tolerance_text
-from mlcycle.inspecting.section import MISSING, Section, Table, counted, dotted, shown
+from mlcycle.inspecting.section import MISSING, Section, Table, counted, shown
 
 # What a contract's `about` is asked for, and how that is called for people; whatever else stands in it comes behind.
 ABOUT = {
