@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 
 def export(  # noqa: PLR0913 (an option of a command is a parameter)
-    file: Annotated[Path, typer.Argument(help="The model file that `mlcycle freeze` wrote.", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The model file that `mlcycle freeze` wrote.", show_default=False)
+    ],
     *,
     precision: Annotated[
         Literal["float16", "bfloat16", "int8"] | None, typer.Option(help="What to compute in.", show_default=False)
