@@ -71,7 +71,8 @@ def read_sealed(path: Path) -> SealedBytes:
         there = " or ".join([*bundled.names(), "a file that mlcycle freeze made"])
         raise ModelFileError(f"there is no model file {path}", f"name {there}") from None
     except OSError as problem:
-        raise ModelFileError(f"the model file {path} cannot be read: {problem.strerror}") from None
+        what = f"the model file {path} cannot be read: {problem.strerror}"
+        raise ModelFileError(what, "name a file that mlcycle froze, and that you may read") from None
     digest = hashlib.sha256(data).hexdigest()
     _check_beside(path, digest)
     body, seal = data[:-SEAL_LENGTH], data[-SEAL_LENGTH:]
