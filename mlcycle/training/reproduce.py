@@ -149,7 +149,7 @@ def _points(theirs: Contract, made_from: _Run, started: Started, done: Reproduct
 def _rates(told: Any) -> Rates:
     try:
         return Rates(**{name: float(value) for name, value in told["false_alarms_allowed"].items()})
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, UsageError):
         raise ModelFileError("what the file says of its operating points cannot be read", "freeze it again") from None
 
 
