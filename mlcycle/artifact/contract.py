@@ -104,6 +104,15 @@ class Contract:
         return OUTPUTS if self.landmarks else OUTPUTS[:2]
 
 
+def no_number(word: str) -> Any:
+    """Refuses NaN and Infinity, which Python's reader of JSON knows, and JSON does not.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(f"{word} is no number of JSON")
+
+
 def from_json(text: str) -> Contract:
     """Reads a contract.
 
@@ -111,7 +120,7 @@ def from_json(text: str) -> Contract:
         ModelFileError: the text is no contract, or of a format that this version does not know.
     """
     try:
-        raw = json.loads(text)
+        raw = json.loads(text, parse_constant=no_number)
         number = raw["format"]
     except (ValueError, KeyError, TypeError):
         raise ModelFileError("the model file's contract cannot be read", "freeze the model again") from None

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from mlcycle.artifact.contract import no_number
 from mlcycle.errors import GateError, ModelFileError
 
 SELF_TEST_KEY = "mlcycle.self_test"
@@ -142,7 +143,7 @@ def from_json(text: str) -> SelfTest:
         ModelFileError: the text is none, or asks for a picture that this version cannot draw.
     """
     try:
-        raw: dict[str, Any] = json.loads(text)
+        raw: dict[str, Any] = json.loads(text, parse_constant=no_number)
         if raw["formula"] != FORMULA:
             raise ModelFileError("the model file's self-test asks for an unknown picture", "install a newer mlcycle")
         test = SelfTest(
