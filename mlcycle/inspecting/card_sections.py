@@ -130,7 +130,8 @@ def _measured_on(contract: dict[str, Any]) -> Iterator[tuple[str, str]]:
     told = _mapping(contract["training"].get("operating_points"))
     if told:
         on = " and ".join(f"{shown(told[key])} {key}" for key in ("photographs", "faces") if key in told)
-        yield "measured", f"on {on} that were held out; false alarms are those of a photograph"
+        what = "" if contract["parent"] is None else " when it was frozen, before it became this variant"
+        yield "measured", f"on {on} that were held out{what}; false alarms are those of a photograph"
     for name, facts in _mapping(told.get("points")).items():
         if rule := _mapping(facts).get("rule"):
             yield str(name), shown(rule)

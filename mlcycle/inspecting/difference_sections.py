@@ -163,8 +163,9 @@ def _both(faces: dict[str, Any]) -> str:
     if not faces["both"]:
         return "no face"
     scores = f"{faces['mean_score_difference']:.3f} apart in the mean, {faces['largest_score_difference']:.3f} at most"
-    change = f"B's {abs(faces['mean_score_change']):.3f} {'higher' if faces['mean_score_change'] > 0 else 'lower'}"
-    return f"{counted(faces['both'], 'face')}, mean IoU {faces['mean_iou']:.3f}, scores {scores}, {change} in the mean"
+    by = faces["mean_score_change"]
+    change = f", B's {abs(by):.3f} {'higher' if by > 0 else 'lower'} in the mean" if by else ""
+    return f"{counted(faces['both'], 'face')}, mean IoU {faces['mean_iou']:.3f}, scores {scores}{change}"
 
 
 def _nearly(count: int, other: str) -> str:
