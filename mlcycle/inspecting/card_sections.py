@@ -197,7 +197,11 @@ def _size(cost: dict[str, Any]) -> str:
 
 
 def _millions(count: int | None) -> str:
-    return "not counted: it cannot be run here" if count is None else f"{count / 1e6:,.1f} million"
+    return (
+        "not counted: too large to be tried, or it cannot be run here"
+        if count is None
+        else f"{count / 1e6:,.1f} million"
+    )
 
 
 def _self_test(test: dict[str, Any] | None) -> Section:

@@ -74,6 +74,21 @@ def test_an_ort_file_that_answers_otherwise_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
+class _Everywhere:
+    """A runtime that finds the same face on every picture."""
+
+    def run(self, names: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        return [np.array([[[1, 2, 30, 40]]]), np.array([[0.99]]), np.zeros((1, 1, 5, 2))]
+
+
+def test_a_face_in_the_dark_is_no_fault_of_a_variant_whose_parent_sees_it_too(parent: Path) -> None:
+    session = replace(load_detector(parent, threads=1).session, self_test=None)
+    sees = Detector(replace(session, runtime=_Everywhere()), "", parent)  # type: ignore[arg-type]
+    package._must_answer(sees, sees, package.MOST_APART)
+    with pytest.raises(GateError, match="black picture"):
+        package._must_answer(Detector(session, "", parent), sees, package.MOST_APART)
+
+
 def test_a_parent_in_bytes_may_be_as_far_away_as_it_says(parent: Path) -> None:
     session = load_detector(parent, threads=1).session
     assert session.self_test is not None
@@ -82,7 +97,7 @@ def test_a_parent_in_bytes_may_be_as_far_away_as_it_says(parent: Path) -> None:
     for allowed in (Tolerance(2.0, 0.1), Tolerance(4.0, 0.1)):
         variant = Detector(replace(session, self_test=replace(moved, tolerance=allowed)), "", parent)
         with pytest.raises(GateError) if allowed.pixels < 3 else nullcontext():
-            package._must_answer(variant, package.MOST_APART)
+            package._must_answer(load_detector(parent), variant, package.MOST_APART)
 
 
 def test_a_repository_holds_the_file_itself_and_needs_no_photograph(
