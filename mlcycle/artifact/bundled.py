@@ -16,6 +16,6 @@ def names() -> list[str]:
 
 def locate(path: Path) -> Path:
     """Returns the file that a path means: itself where there is such a file, else the bundled model of that name."""
-    if not path.is_file() and str(path) in names():
+    if str(path) in names() and not path.is_file():
         return FOLDER / f"{path}.onnx"
     return path

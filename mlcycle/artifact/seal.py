@@ -72,9 +72,8 @@ def read_sealed(path: Path) -> SealedBytes:
         there = " or ".join([*bundled.names(), "a file that mlcycle freeze made"])
         raise ModelFileError(f"there is no model file {path}", f"name {there}") from None
     except OSError as problem:
-        raise ModelFileError(
-            f"the model file {path} cannot be read: {problem.strerror}", "is it the right one?"
-        ) from None
+        what = f"the model file {path} cannot be read: {problem.strerror}"
+        raise ModelFileError(what, "name a file that mlcycle froze, and that you may read") from None
     digest = hashlib.sha256(data).hexdigest()
     _check_beside(path, digest)
     body, seal = data[:-SEAL_LENGTH], data[-SEAL_LENGTH:]
@@ -133,11 +132,39 @@ def write_sealed(data: bytes, path: Path) -> str:
     return digest
 
 
+def write_beside(text: str, path: Path) -> None:
+    """Writes a text that belongs to a model file, in ASCII, as write_sealed writes the file itself; errors alike."""
+    try:
+        text_must_be_free(text, path)
+        _write_once(path, text.encode("ascii"), STALE)
+    except OSError as problem:
+        raise InputError(f"{path} cannot be written: {problem.strerror}", "choose another place with -o") from None
+
+
 def must_be_free(data: bytes, path: Path) -> None:
     """Raises InputError if another file has this name, or the name of the digest beside it."""
-    for place, content, hint in ((path, data, TAKEN), (digest_path(path), _beside(data, path), STALE)):
-        if place.exists() and (not place.is_file() or place.read_bytes() != content):
-            raise InputError(f"{place} exists and holds something else", hint)
+    _must_hold(data, path, TAKEN)
+    _must_hold(_beside(data, path), digest_path(path), STALE)
+
+
+def text_must_be_free(text: str, path: Path) -> None:
+    """Raises InputError if something else than this text, in ASCII, has this name."""
+    _must_hold(text.encode("ascii"), path, STALE)
+
+
+def must_be_writable(folder: Path) -> None:
+    """Raises InputError if nothing could be written into a folder, or into the one it would be made in.
+
+    It is asked before work that takes long; what comes of the work is told by writing alone.
+    """
+    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(each))
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise InputError(f"nothing can be written into {there}", "choose another place with -o")
+
+
+def _must_hold(data: bytes, path: Path, hint: str) -> None:
+    if path.exists() and (not path.is_file() or path.read_bytes() != data):
+        raise InputError(f"{path} exists and holds something else", hint)
 
 
 def _beside(data: bytes, path: Path) -> bytes:

@@ -133,7 +133,7 @@ def tolerance_of(distance: Distance, most: Tolerance, least: Tolerance = LOOSE) 
         raise GateError(
             f"the variant gives another answer to the model's self-test: {distance} apart; at most {most.pixels:g} px"
             f" and {most.score:g} are allowed",
-            "calibrate on photographs such as the model will see; nothing was written",
+            "nothing was written; for int8 name photographs such as the model will see, or try float16",
         )
     return Tolerance(_up(max(2 * distance.pixels, least.pixels)), _up(max(2 * distance.score, least.score)))
 

@@ -59,7 +59,16 @@ def run(arguments: Sequence[str]) -> int:
         _discard_stdout()
         return _say(InputError("the disk is full, or what results were written to is", "make room and run it again"))
     except Exception as problem:
+        if isinstance(problem, ImportError) and _was_stopped(problem):
+            return _say(Interrupted("stopped by Ctrl-C", signal_number=signal.SIGINT))
         return _say(_unexpected(problem), problem)
+
+
+def _was_stopped(problem: BaseException | None) -> bool:
+    """Tells whether Ctrl-C is behind an error: modules in C++ that it stops on their way in call it a failed import."""
+    while problem is not None and not isinstance(problem, KeyboardInterrupt):
+        problem = problem.__cause__ or problem.__context__
+    return problem is not None
 
 
 def _unexpected(problem: Exception) -> MlcycleError:

@@ -76,8 +76,18 @@ def _load(name: str) -> Any:
     if not hasattr(module, "app"):
         alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
         alone.command(name)(getattr(module, name))
-        return typer.main.get_command(alone)
+        return _paths_as_they_are(typer.main.get_command(alone))
     module.app.rich_markup_mode = None  # as here; else its help would bring in all of rich
     group = typer.main.get_group(module.app)
     group.name = name
-    return group
+    return _paths_as_they_are(group)
+
+
+def _paths_as_they_are(command: Any) -> Any:
+    """Lets whoever reads a file say that it may not be read: to the parser it would be a wrong command line."""
+    for each in getattr(command, "commands", {}).values():
+        _paths_as_they_are(each)
+    for parameter in command.params:
+        if hasattr(parameter.type, "readable"):
+            parameter.type.readable = False
+    return command

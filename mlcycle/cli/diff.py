@@ -32,10 +32,12 @@ def diff(
     Example:  mlcycle diff models/face.onnx models/face-int8.onnx --photos photos/
     """
     from mlcycle.inspecting import difference, difference_sections, page
+    from mlcycle.inspecting.opened import open_file
 
     files = _files(photos or [])
+    a, b = open_file(one), open_file(other)
     with console.progress("comparing", len(files)) if files else nullcontext(lambda: None) as advance:
-        document = difference.compare(one, other, files, advance)
+        document = difference.compare(a, b, files, advance)
     if as_json:
         import json
 

@@ -20,52 +20,69 @@ if TYPE_CHECKING:
     from mlcycle.score import Advance
 
 
+FileArgument = Annotated[
+    Path, typer.Argument(metavar="FILE", help="The model file that `mlcycle freeze` wrote.", show_default=False)
+]
+PrecisionOption = Annotated[
+    Literal["float16", "bfloat16", "int8"] | None, typer.Option(help="What to compute in.", show_default=False)
+]
+InputSizeOption = Annotated[
+    str, typer.Option(metavar="WxH", help="The one size of input to take, in pixels: 640x480.", show_default=False)
+]
+OpsetOption = Annotated[
+    int | None, typer.Option(help="Version of ONNX's operators, newer than the file's.", show_default=False)
+]
+FormatOption = Annotated[
+    Literal["onnx", "ort", "openvino", "web", "triton", "kserve", "tensorrt"],
+    typer.Option("--format", help="What to write; each is described in docs/export.md."),
+]
+RuntimeOption = Annotated[
+    Path | None, typer.Option(help="For web: where the npm package onnxruntime-web lies.", show_default=False)
+]
+StorageOption = Annotated[
+    str,
+    typer.Option(metavar="URI", help="For kserve: where the folder will lie: s3://models/face.", show_default=False),
+]
+PhotosOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="A photograph, or a folder of them, such as the model will see; may be given again.", show_default=False
+    ),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        help="The file or folder to write. Default: NAME-CHANGE-DIGEST beside FILE; for a bundled one in ./models.",
+        show_default=False,
+    ),
+]
+CountOption = Annotated[int, typer.Option(min=1, help="How many of the photographs to use, spread over them.")]
+DataOption = Annotated[
+    Path | None, typer.Option(help="A labelled set to measure parent and variant on.", show_default=False)
+]
+SplitOption = Annotated[str, typer.Option(help="Its split; without it val, or the only one.", show_default=False)]
+MaxDropOption = Annotated[
+    float, typer.Option(min=0, help="Points of AP50 that the variant may lose on the labelled set.")
+]
+
+
 def export(  # noqa: PLR0913 (an option of a command is a parameter)
-    file: Annotated[Path, typer.Argument(help="The model file that `mlcycle freeze` wrote.", show_default=False)],
+    file: FileArgument,
     *,
-    precision: Annotated[
-        Literal["float16", "bfloat16", "int8"] | None, typer.Option(help="What to compute in.", show_default=False)
-    ] = None,
-    input_size: Annotated[
-        str,
-        typer.Option(metavar="WxH", help="The one size of input to take, in pixels: 640x480.", show_default=False),
-    ] = "",
-    opset: Annotated[
-        int | None, typer.Option(help="Version of ONNX's operators, newer than the file's.", show_default=False)
-    ] = None,
-    form: Annotated[
-        Literal["onnx", "ort", "openvino", "web", "triton", "kserve", "tensorrt"],
-        typer.Option("--format", help="What to write; each is described in docs/export.md."),
-    ] = "onnx",
-    onnxruntime_web: Annotated[
-        Path | None,
-        typer.Option(help="For web: where the npm package onnxruntime-web lies.", show_default=False),
-    ] = None,
-    storage_uri: Annotated[
-        str,
-        typer.Option(help="For kserve: where the folder will lie: s3://models/face.", show_default=False),
-    ] = "",
-    photos: Annotated[
-        list[Path] | None,
-        typer.Option(help="A photograph, or a folder of them, such as the model will see.", show_default=False),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            help="The file or folder to write. Default: NAME-CHANGE-DIGEST beside FILE; for a bundled one in ./models.",
-            show_default=False,
-        ),
-    ] = None,
-    count: Annotated[int, typer.Option(min=1, help="How many of the photographs to use, spread over them.")] = 64,
-    data: Annotated[
-        Path | None, typer.Option(help="A labelled set to measure parent and variant on.", show_default=False)
-    ] = None,
-    split: Annotated[str, typer.Option(help="Its split; without it val, or the only one.", show_default=False)] = "",
-    max_drop: Annotated[
-        float, typer.Option(min=0, help="Points of AP50 that the variant may lose on the labelled set.")
-    ] = 0.5,
+    precision: PrecisionOption = None,
+    input_size: InputSizeOption = "",
+    opset: OpsetOption = None,
+    form: FormatOption = "onnx",
+    onnxruntime_web: RuntimeOption = None,
+    storage_uri: StorageOption = "",
+    photos: PhotosOption = None,
+    out: OutOption = None,
+    count: CountOption = 64,
+    data: DataOption = None,
+    split: SplitOption = "",
+    max_drop: MaxDropOption = 0.5,
 ) -> None:
     """Make a variant of a model file for where it must run.
 
@@ -87,7 +104,7 @@ def export(  # noqa: PLR0913 (an option of a command is a parameter)
     without, it must find the same faces on the photographs: 95 of 100 that parent or variant finds must be found by
     both, with an IoU of at least 0.5, and their scores must differ by at most 0.02 in the mean. If it fails,
     nothing is written, and the exit code is 5. Latency of both is shown side by side. What holds the model file as
-    it is, as web, triton and kserve do, needs no photographs.
+    it is, as web, triton and kserve do, needs neither.
 
     Example:  mlcycle export models/face.onnx --precision int8 --photos photos/
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def freeze(
-    run: Annotated[Path, typer.Argument(help="The run folder that `mlcycle train` left.", show_default=False)],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="The run folder that `mlcycle train` left.", show_default=False)
+    ],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="The file to write. Default: models/NAME-DIGEST.onnx.", show_default=False),
@@ -58,20 +61,27 @@ def freeze(
         from mlcycle.training.freeze import freeze as freeze_run
         from mlcycle.training.points import Rates
     from mlcycle.cli.freeze_points import choosing, tell
-    from mlcycle.cli.gate import photographs_for, two_ways_meet
-
-    chosen = photographs_for(run, photos or [], count)
-
-    def gate(still: Path, candidate: Path) -> Difference:
-        console.say(f"comparing both ways on {len(chosen)} photographs …")
-        for photo in chosen:
-            console.detail(f"  {photo}")
-        return two_ways_meet(still, candidate, chosen)
+    from mlcycle.cli.gate import photographs_for
 
     rates = Rates(precise_false_alarms, sensitive_false_alarms)
+    gate = _gate(photographs_for(run, photos or [], count))
     with choosing() as started:
         frozen = freeze_run(run, out, gate, started, rates)
     tell(frozen.points)
     console.say(f"both ways agree: {frozen.verdict}")
     console.say(f"frozen: {frozen.path} ({frozen.size / 1e6:.2f} MB, read-only)")
     console.data(f"{frozen.sha256}  {frozen.path}")
+
+
+def _gate(photos: Sequence[Path]) -> Callable[[Path, Path], Difference]:
+    """Returns what is given a copy of the run and the file that came of it, and compares both ways."""
+
+    def gate(still: Path, candidate: Path) -> Difference:
+        from mlcycle.cli.gate import two_ways_meet
+
+        console.say(f"comparing both ways on {len(photos)} photograph{'' if len(photos) == 1 else 's'} …")
+        for photo in photos:
+            console.detail(f"  {photo}")
+        return two_ways_meet(still, candidate, photos)
+
+    return gate

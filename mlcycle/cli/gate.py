@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +42,7 @@ def files_of(named: Sequence[Path]) -> list[Path]:
 
     files: list[Path] = []
     for each in named:
-        if not each.exists():
+        if not os.path.exists(each):  # noqa: PTH110  (where it cannot be asked for, Path's way raises)
             raise InputError(f"there is no photograph or folder {each}", "check --photos")
         files += [source.path for source in from_folder(each)] if each.is_dir() else [each]
     return files

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,11 +12,7 @@ from mlcycle.cli import console
 from mlcycle.cli.extras import extra
 
 if TYPE_CHECKING:
-    from mlcycle.artifact.comparison import Difference
     from mlcycle.training.reproduce import Reproduction
-
-# Lines shown of a section; a known answer has some hundred numbers.
-MOST_LINES = 8
 
 
 def reproduce(
@@ -26,8 +21,8 @@ def reproduce(
 ) -> None:
     """Build a model file again from its run, and compare every byte.
 
-    Nothing is written. If the sha256 is the same, the exit code is 0; else it is said which of weights, graph, contract
-    and self-test differ, and in what, and the exit code is 5.
+    Nothing is written. If all bytes are the same, the exit code is 0; else it is said, as by `mlcycle diff`, which of
+    weights, graph, contract and self-test differ, and in what, and the exit code is 5.
 
     Thresholds and the self-test's answer are measured, and another processor may measure other last digits. Where the
     file's own are as near as that, they are taken over, and so are the versions it was frozen with where those of here
@@ -44,47 +39,42 @@ def reproduce(
         done = build_again(file, run, started)
     for each in done.taken_over:
         console.say(f"taken over from the file: {each}")
-    if done.differences:
+    if done.data != done.file.data:
         _tell(done, file, run)
-    console.data(f"reproduced {done.sha256}  {file}")
+    console.data(f"reproduced {done.file.sha256}  {file}")
 
 
 def _tell(done: Reproduction, file: Path, run: Path) -> None:
-    """Says what differs, and raises GateError."""
-    from mlcycle.errors import GateError
-    from mlcycle.inference.record import printable
+    """Says what differs, as `mlcycle diff` does, and raises GateError."""
+    import hashlib
 
-    console.say(f"what differs, first as it is in {file}, then as it comes from {run}:")
-    for line in _lines(done.differences):
-        console.data(printable(line))
+    from mlcycle.artifact.seal import SealedBytes
+    from mlcycle.errors import GateError
+    from mlcycle.inspecting import difference, difference_sections, page
+    from mlcycle.inspecting.opened import open_sealed
+
+    mine = SealedBytes(done.data, hashlib.sha256(done.data).hexdigest(), run)
+    document = difference.compare(open_sealed(done.file), open_sealed(mine))
+    console.say(f"what differs, A as it is in {file}, B as it comes from {run}:")
+    page.put(difference_sections.sections(document), console.out_console, console.data)
     if done.another_run:
         raise GateError(
             f"{run} is another run than the one that {file} comes from: what differs is {_first(done.another_run)}",
             "name the run that it was frozen from",
         )
-    sections = list(dict.fromkeys(each.section for each in done.differences))
-    raise GateError(f"{run} does not give {file}: what differs is its {' and its '.join(sections)}", _hint(done))
-
-
-def _lines(differences: Sequence[Difference]) -> Iterator[str]:
-    for section, group in groupby(differences, lambda each: each.section):
-        lines = [str(each) for each in group]
-        shown = lines if console.is_verbose() else lines[:MOST_LINES]
-        yield from shown
-        if len(shown) < len(lines):
-            yield f"{section}: and {len(lines) - len(shown)} values more; -v shows them"
+    sections = [name for name, same in document["sections"].items() if same is False]
+    what = f"its {' and its '.join(sections)}" if sections else "how it is written"
+    raise GateError(f"{run} does not give {file}: what differs is {what}", _hint(document))
 
 
 def _first(names: Sequence[str]) -> str:
-    from mlcycle.inference.record import printable
-
-    return printable(names[0]) + (f", and {len(names) - 1} values more" if len(names) > 1 else "")
+    return names[0] + (f", and {len(names) - 1} values more" if len(names) > 1 else "")
 
 
-def _hint(done: Reproduction) -> str:
+def _hint(document: dict[str, Any]) -> str:
     """Another exporter may write the same network down in another way."""
-    if any(each.section == "graph" for each in done.differences) and any(
-        each.what.startswith("training.frozen_with.") for each in done.differences
+    if document["sections"]["graph"] is False and any(
+        each["field"].startswith("training.frozen_with.") for each in document["contract"]
     ):
         return "the versions that wrote the graph differ: install those of the file, training.frozen_with"
     return "train the run again from its recipe, or look into what has changed in it since"

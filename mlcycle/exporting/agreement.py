@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlcycle.errors import GateError
+from mlcycle.errors import GateError, InputError
 from mlcycle.evaluation import matching
 from mlcycle.inference.detect import Detector, load_detector
 from mlcycle.inference.record import Record
@@ -27,7 +27,7 @@ class Agreement:
     """How far parent and variant agree.
 
     Attributes:
-        photographs: how many both could read.
+        photographs: how many both could read; `unreadable` how many not.
         faces: how many faces either found above the balanced threshold; one that both found counts twice.
         shared: the share of these that the other found as well.
         score: mean difference of the scores of those found by both.
@@ -39,6 +39,7 @@ class Agreement:
     shared: float
     score: float
     overlap: float
+    unreadable: int = 0
 
     @property
     def good(self) -> bool:
@@ -46,9 +47,10 @@ class Agreement:
         return self.shared >= LEAST_SHARED and self.score <= MOST_SCORE_DIFFERENCE
 
     def __str__(self) -> str:
+        skipped = f" ({self.unreadable} more cannot be read)" if self.unreadable else ""
         return (
-            f"{self.photographs} photographs, {self.faces} faces: {self.shared:.1%} found by both, by a mean IoU of"
-            f" {self.overlap:.2f} and with scores {self.score:.3f} apart in the mean"
+            f"{_counted(self.photographs)}{skipped}, {self.faces} faces: {self.shared:.1%} found by both, by a mean IoU"
+            f" of {self.overlap:.2f} and with scores {self.score:.3f} apart in the mean"
         )
 
 
@@ -59,6 +61,7 @@ def agree(parent: Path, variant: Path, photos: Sequence[Path]) -> Agreement:
 
     Raises:
         GateError: they part, or nothing could be compared.
+        InputError: none of the photographs can be read.
     """
     return agree_both(load_detector(parent, provider="cpu"), load_detector(variant, provider="cpu"), photos)
 
@@ -105,6 +108,7 @@ def compare(one: Ask, other: Ask, threshold: float, photos: Sequence[Path]) -> A
 
     Raises:
         GateError: nothing could be compared.
+        InputError: none of the photographs can be read.
     """
     photographs = 0
     pairs: list[tuple[float, float]] = []
@@ -115,9 +119,11 @@ def compare(one: Ask, other: Ask, threshold: float, photos: Sequence[Path]) -> A
         photographs += 1
         for mine, theirs in (records, records[::-1]):
             pairs += _pairs(mine, theirs, threshold)
+    if not photographs:
+        raise InputError("none of the photographs can be read", "name others with --photos")
     if not pairs:
         raise GateError(
-            f"no face was found on {photographs} photographs, so nothing could be compared",
+            f"no face was found on {_counted(photographs)}, so nothing could be compared",
             "name photographs with faces by --photos, or train longer",
         )
     overlaps_N, scores_N = np.array(pairs).T
@@ -128,7 +134,12 @@ def compare(one: Ask, other: Ask, threshold: float, photos: Sequence[Path]) -> A
         float(both_N.mean()),
         float(scores_N[both_N].mean()) if both_N.any() else 1.0,
         float(overlaps_N[both_N].mean()) if both_N.any() else 0.0,
+        len(photos) - photographs,
     )
+
+
+def _counted(photographs: int) -> str:
+    return f"{photographs} photograph{'' if photographs == 1 else 's'}"
 
 
 def _pairs(mine: Record, other: Record, threshold: float) -> Iterator[tuple[float, float]]:

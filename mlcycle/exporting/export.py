@@ -13,10 +13,10 @@ import numpy as np
 import onnx
 
 from mlcycle.artifact import bundled, self_test
-from mlcycle.artifact.admission import admit
+from mlcycle.artifact.admission import ORT_FORMAT, admit
 from mlcycle.artifact.contract import CONTRACT_KEY, Contract, InputSize, from_json
 from mlcycle.artifact.packing import pack
-from mlcycle.artifact.seal import SealedBytes, must_be_free, read_sealed, write_sealed
+from mlcycle.artifact.seal import SealedBytes, must_be_free, must_be_writable, read_sealed, write_sealed
 from mlcycle.artifact.self_test import SELF_TEST_KEY, Distance, SelfTest, Tolerance
 from mlcycle.errors import DeviceError, GateError, InputError, ModelFileError, UsageError
 from mlcycle.exporting.agreement import agree
@@ -111,17 +111,17 @@ def export(source: Path, change: Change, target: Path | None, evidence: Evidence
 
     Raises:
         UsageError: nothing is to be changed, or it cannot become that.
-        ModelFileError: the parent is missing, damaged, or itself of another precision.
+        ModelFileError: the parent is missing, damaged, or a variant that cannot become that.
         DeviceError: this machine's onnxruntime cannot run what is asked for, so that nothing could be compared.
         GateError: parent and variant part; then nothing was written.
-        InputError: there is no photograph, none can be read, or the target is taken.
+        InputError: there are too few photographs, none can be read, or the target is taken or cannot be written.
         DataError: the labelled set cannot be read.
     """
     if change == Change():
         raise UsageError("nothing would be changed", "name a --precision, an --input-size, an --opset or a --format")
-    if not evidence.photos:
-        raise InputError("there is no photograph to compare parent and variant on", "name a folder with --photos")
     parent = _open(source)
+    must_be_writable(target.parent if target else beside(parent.sealed.path))
+    _must_be_enough(evidence, change)
     model, contract = _changed(parent, change, evidence.photos)
     gate = _gate(evidence, change)
     with tempfile.TemporaryDirectory(prefix="mlcycle-export-") as scratch:
@@ -144,14 +144,25 @@ def export(source: Path, change: Change, target: Path | None, evidence: Evidence
     return Exported(path, digest, len(data), len(parent.sealed.data), verdict, measured, both)
 
 
+def _must_be_enough(evidence: Evidence, change: Change) -> None:
+    """Raises InputError if there are too few photographs for what is to be done with them."""
+    limits, compared = change.precision == "int8", evidence.labelled is None
+    if (limits or compared) and not evidence.photos:
+        what = "compare parent and variant on" if compared else "find the limits of bytes on"
+        raise InputError(f"there is no photograph to {what}", "name a folder with --photos")
+    if limits and compared and len(evidence.photos) == 1:
+        raise InputError(
+            "one photograph is too few: what gives the limits of bytes is no witness for them",
+            "name at least one more with --photos, better some dozens",
+        )
+
+
 def _changed(parent: _Parent, change: Change, photos: Sequence[Path]) -> tuple[onnx.ModelProto, Contract]:
     """Changes the precision first, on what `freeze` made; then the operators' version; then the shapes."""
+    _must_be_new(parent, change)
     model = parent.model
     contract = replace(parent.contract, parent=parent.sealed.sha256)
     if change.precision:
-        if parent.contract.precision != "float32" or parent.contract.input_size:
-            was = parent.contract.parent or ""
-            raise ModelFileError(f"{parent.sealed.path} is a variant itself", f"export from its parent, {was[:12]}")
         contract = replace(contract, precision=change.precision)
     if change.precision == "int8":
         pictures = _pictures(photos[::2], contract.resize.long_side)
@@ -159,8 +170,8 @@ def _changed(parent: _Parent, change: Change, photos: Sequence[Path]) -> tuple[o
         plan = plan_of(model)
         model = to_int8(model, plan, ranges_of(model, plan.measured, pictures))
         contract = replace(contract, training=contract.training | {"calibration": _fingerprint(pictures)})
-    if change.opset or change.precision == "bfloat16":
-        model = to_opset(model, change.opset or BFLOAT16_OPSET)
+    if change.opset is not None or change.precision == "bfloat16":
+        model = to_opset(model, BFLOAT16_OPSET if change.opset is None else change.opset)
     if change.precision is not None and change.precision != "int8":
         model = to_half(model, change.precision)
     if change.input_size:
@@ -169,6 +180,20 @@ def _changed(parent: _Parent, change: Change, photos: Sequence[Path]) -> tuple[o
         resize = replace(contract.resize, rule="fit-inside", long_side=max(width, height))
         contract = replace(contract, resize=resize, input_size=InputSize(width, height))
     return model, contract
+
+
+def _must_be_new(parent: _Parent, change: Change) -> None:
+    """Raises an error if the parent is that already, or as a variant can become it no more."""
+    contract, path = parent.contract, parent.sealed.path
+    is_variant = contract.precision != "float32" or contract.input_size is not None
+    if (change.precision and is_variant) or (change.input_size and contract.input_size):
+        what = "a variant" if change.precision else "of one input size"
+        raise ModelFileError(f"{path} is {what} itself", f"export from its parent, {str(contract.parent)[:12]}")
+    own = next(each.version for each in parent.model.opset_import if not each.domain)
+    if change == Change(opset=own):
+        raise UsageError(f"{path} has opset {own} already", "ask for a newer one")
+    if change.precision == "bfloat16" and change.opset is not None and change.opset < BFLOAT16_OPSET:
+        raise UsageError(f"no convolution computes in bfloat16 before opset {BFLOAT16_OPSET}", "leave out --opset")
 
 
 def _known(
@@ -222,7 +247,7 @@ def _gate(evidence: Evidence, change: Change) -> Callable[[Path, Path], str]:
     if labelled is not None:
         return lambda parent, variant: keeps_precision(parent, variant, labelled)
     # What gave the limits is no witness for them.
-    photos = (evidence.photos[1::2] or evidence.photos) if change.precision == "int8" else evidence.photos
+    photos = evidence.photos[1::2] if change.precision == "int8" else evidence.photos
     return lambda parent, variant: str(agree(parent, variant, photos))
 
 
@@ -260,13 +285,20 @@ def _fingerprint(pictures: Sequence[np.ndarray]) -> dict[str, object]:
     return {"pictures": len(pictures), "sha256": digest.hexdigest()}
 
 
+def must_be_onnx(sealed: SealedBytes) -> None:
+    """Raises ModelFileError if a file is in the ORT format, whose operators are onnxruntime's own."""
+    if sealed.data[4:8] == ORT_FORMAT:
+        what = f"{sealed.path} is in the ORT format, which nothing is exported from"
+        raise ModelFileError(what, "export from the ONNX file that it was made of")
+
+
 def _open(source: Path) -> _Parent:
     sealed = read_sealed(source)
-    admit(sealed)
+    must_be_onnx(sealed)
+    entries = admit(sealed).metadata
     try:
         model = onnx.load_model_from_string(sealed.data)
     except Exception as problem:  # protobuf's own errors have no common base that can be named here
         raise ModelFileError(f"{sealed.path} is not an ONNX model: {problem}") from None
-    entries = {entry.key: entry.value for entry in model.metadata_props}
     known = self_test.from_json(entries[SELF_TEST_KEY]) if SELF_TEST_KEY in entries else None
     return _Parent(sealed, model, from_json(entries.get(CONTRACT_KEY, "")), known)

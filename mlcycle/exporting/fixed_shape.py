@@ -13,7 +13,7 @@ import onnx
 import onnxruntime
 
 from mlcycle.artifact.contract import INPUT
-from mlcycle.errors import UsageError
+from mlcycle.errors import ModelFileError, UsageError
 
 # The drawing of the self-test has to fit into it.
 LEAST_SIDE, MOST_SIDE = 192, 4096
@@ -24,6 +24,7 @@ def to_fixed_shape(model: onnx.ModelProto, width: int, height: int) -> onnx.Mode
 
     Raises:
         UsageError: a side is too short or too long.
+        ModelFileError: onnxruntime cannot compute what follows from the size.
     """
     if not all(LEAST_SIDE <= side <= MOST_SIDE for side in (width, height)):
         raise UsageError(
@@ -52,8 +53,14 @@ def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory(prefix="mlcycle-export-") as scratch:
         path = Path(scratch) / "folded.onnx"
         options.optimized_model_filepath = str(path)
-        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        folded = onnx.load(path)
+        try:
+            onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+            folded = onnx.load(path)
+        except Exception as problem:  # onnxruntime has a dozen classes
+            why = " ".join(str(problem).split())[:300]
+            raise ModelFileError(
+                f"the model cannot be made for inputs of one size: {why}", "try another size"
+            ) from None
     own = next(each.version for each in model.opset_import if not each.domain)
     del folded.opset_import[:], folded.graph.value_info[:]
     folded.opset_import.append(onnx.helper.make_opsetid("", own))

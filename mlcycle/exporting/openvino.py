@@ -18,7 +18,7 @@ import onnx
 
 from mlcycle.artifact.contract import CONTRACT_KEY, INPUT, Contract
 from mlcycle.artifact.seal import SealedBytes
-from mlcycle.errors import MissingExtraError, ModelFileError
+from mlcycle.errors import InputError, MissingExtraError, ModelFileError
 from mlcycle.exporting.never_empty import never_empty
 from mlcycle.exporting.papers import CONTRACT, write_papers
 
@@ -37,6 +37,7 @@ def write(folder: Path, sealed: SealedBytes, contract: Contract) -> None:
     Raises:
         MissingExtraError: OpenVINO is not installed.
         ModelFileError: OpenVINO cannot read the model, or would answer wrong where it has no face.
+        InputError: OpenVINO cannot write into the folder.
     """
     openvino = _openvino()
     model = onnx.load_model_from_string(sealed.data)
@@ -48,11 +49,17 @@ def write(folder: Path, sealed: SealedBytes, contract: Contract) -> None:
     try:
         graph = openvino.Core().read_model(model.SerializeToString())
         _number_anew(graph)
-        openvino.save_model(graph, folder / GRAPH, compress_to_fp16=False)
     except RuntimeError as problem:
         raise ModelFileError(
             f"OpenVINO {openvino.__version__} cannot read {sealed.path}: {' '.join(str(problem).split())[:300]}",
             "install another version of openvino",
+        ) from None
+    try:
+        openvino.save_model(graph, folder / GRAPH, compress_to_fp16=False)
+    except RuntimeError as problem:
+        why = " ".join(str(problem).split())[:300]
+        raise InputError(
+            f"OpenVINO cannot write {folder}: {why}", "make room, or choose another place with -o"
         ) from None
 
 

@@ -35,7 +35,7 @@ def write(folder: Path, sealed: SealedBytes, contract: Contract, runtime: Path) 
     Args:
         folder: exists, and is empty.
         contract: of the model file; its name is said in the folder's README.
-        runtime: the npm package onnxruntime-web: its folder, or the folder `dist` in it.
+        runtime: the npm package onnxruntime-web: its folder, the folder `dist` in it, or one that it is installed in.
 
     Raises:
         InputError: the package is not there, is incomplete, or is of a version that the page was not tried with.
@@ -52,10 +52,11 @@ def write(folder: Path, sealed: SealedBytes, contract: Contract, runtime: Path) 
 
 
 def _package(runtime: Path) -> Path:
-    for folder in (runtime, runtime.parent, runtime / "node_modules" / "onnxruntime-web"):
+    places = (runtime, runtime.parent, runtime / "onnxruntime-web", runtime / "node_modules" / "onnxruntime-web")
+    for folder in places:
         if (folder / "package.json").is_file() and (folder / "dist").is_dir():
             return folder
-    raise InputError(f"there is no onnxruntime-web in {runtime}", INSTALL)
+    raise InputError(f"there is no onnxruntime-web in {runtime}", f"{INSTALL}, then name it")
 
 
 def _version(package: Path) -> str:

@@ -6,9 +6,10 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mlcycle.artifact.dotted import dotted
 from mlcycle.errors import ModelFileError
 from mlcycle.inspecting.known_answer import distance_text, tolerance_text
-from mlcycle.inspecting.section import MISSING, Section, Table, counted, dotted, shown
+from mlcycle.inspecting.section import MISSING, Section, Table, counted, shown
 
 # What a contract's `about` is asked for, and how that is called for people; whatever else stands in it comes behind.
 ABOUT = {
@@ -129,7 +130,8 @@ def _measured_on(contract: dict[str, Any]) -> Iterator[tuple[str, str]]:
     told = _mapping(contract["training"].get("operating_points"))
     if told:
         on = " and ".join(f"{shown(told[key])} {key}" for key in ("photographs", "faces") if key in told)
-        yield "measured", f"on {on} that were held out; false alarms are those of a photograph"
+        what = "" if contract["parent"] is None else " when it was frozen, before it became this variant"
+        yield "measured", f"on {on} that were held out{what}; false alarms are those of a photograph"
     for name, facts in _mapping(told.get("points")).items():
         if rule := _mapping(facts).get("rule"):
             yield str(name), shown(rule)
@@ -195,7 +197,11 @@ def _size(cost: dict[str, Any]) -> str:
 
 
 def _millions(count: int | None) -> str:
-    return "not counted: it cannot be run here" if count is None else f"{count / 1e6:,.1f} million"
+    return (
+        "not counted: too large to be tried, or it cannot be run here"
+        if count is None
+        else f"{count / 1e6:,.1f} million"
+    )
 
 
 def _self_test(test: dict[str, Any] | None) -> Section:

@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from mlcycle.artifact.contract import CONTRACT_KEY, SEAL_KEY, SECTIONS_KEY
+from mlcycle.artifact.dotted import dotted, names_that_differ
+from mlcycle.artifact.self_test import SELF_TEST_KEY
 from mlcycle.artifact.structure import Structure, section_digests
 from mlcycle.errors import ModelFileError
 from mlcycle.inspecting import weights
-from mlcycle.inspecting.opened import Opened, open_file
-from mlcycle.inspecting.section import dotted
+from mlcycle.inspecting.opened import Opened
 
 SCHEMA_VERSION = 1
 # What a file is made of, in the order in which people ask.
 SECTIONS = ("weights", "graph", "contract", "self-test")
+# Entries of the metadata that are sections, or follow from them.
+_OWN = {CONTRACT_KEY, SELF_TEST_KEY, SECTIONS_KEY, SEAL_KEY}
 
 
-def compare(one: Path, other: Path, photos: Sequence[Path], advance: Callable[[], None]) -> dict[str, Any]:
+def compare(
+    a: Opened, b: Opened, photos: Sequence[Path] = (), advance: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
     """Compares two model files by their bytes, and by their answers about photographs, if there are any.
 
     Args:
         advance: called after each photograph.
 
-    Returns the document, as JSON has it; A is `one` and B is `other`.
+    Returns the document, as JSON has it.
 
     Raises:
         ModelFileError: one of them cannot be used, or is in the ORT format.
     """
-    a, b = open_file(one), open_file(other)
     made_of = _structure(a), _structure(b)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -37,7 +43,9 @@ def compare(one: Path, other: Path, photos: Sequence[Path], advance: Callable[[]
         "same_bytes": a.sealed.sha256 == b.sealed.sha256,
         "related": _related(a, b),
         "sections": _sections(a, b),
-        "contract": list(_contract(a.said, b.said)),
+        "contract": list(_fields(a.said, b.said)),
+        "self_test": list(_fields(_known(a), _known(b))),
+        "metadata": _other_entries(*made_of),
         "operators": list(_operators(*made_of)),
         "weights": weights.compare(made_of[0].tensors, a.sealed.data, made_of[1].tensors, b.sealed.data),
         "answers": _answers((a, b), photos, advance) if photos else None,
@@ -68,15 +76,21 @@ def _sections(one: Opened, other: Opened) -> dict[str, bool | None]:
     return {name: None if pair == [None, None] else pair[0] == pair[1] for name, pair in found.items()}
 
 
-def _contract(one: dict[str, Any], other: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _fields(one: dict[str, Any], other: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yields the fields that differ, by their dotted names; one that only one has says which."""
     a, b = dict(dotted(one)), dict(dotted(other))
-    for name in sorted(a.keys() | b.keys()):
-        if name in a and name in b:
-            if a[name] != b[name]:
-                yield {"field": name, "a": a[name], "b": b[name], "only_in": None}
-        else:
-            yield {"field": name, "a": a.get(name), "b": b.get(name), "only_in": "a" if name in a else "b"}
+    for name in names_that_differ(one, other):
+        only_in = None if name in a and name in b else "a" if name in a else "b"
+        yield {"field": name, "a": a.get(name), "b": b.get(name), "only_in": only_in}
+
+
+def _known(opened: Opened) -> dict[str, Any]:
+    return asdict(opened.self_test) if opened.self_test else {}
+
+
+def _other_entries(one: Structure, other: Structure) -> list[str]:
+    """Names the entries of the metadata that differ and are no sections; nothing reads them."""
+    return [name for name in names_that_differ(one.metadata, other.metadata) if name not in _OWN]
 
 
 def _operators(one: Structure, other: Structure) -> Iterator[dict[str, Any]]:

@@ -6,9 +6,13 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from mlcycle.inspecting.section import Section, Table, counted, shown
 
 _NOT_THERE = "not there"
+# Sections that consist of fields, and where these are listed.
+_LISTED = {"contract": "contract", "self-test": "self_test"}
 
 
 def sections(document: dict[str, Any]) -> list[Section]:
@@ -17,8 +21,8 @@ def sections(document: dict[str, Any]) -> list[Section]:
     if document["same_bytes"]:
         found.append(Section("What differs", sentence="Nothing: they are the same, byte for byte."))
     else:
-        found += [_parts(document), *_contract(document["contract"]), *_operators(document["operators"])]
-        found += _weights(document)
+        found += [_parts(document), *_fields("Contract", document["contract"])]
+        found += [*_fields("Self-test", document["self_test"]), *_operators(document["operators"]), *_weights(document)]
     return found + (_answers(document) if document["answers"] else [])
 
 
@@ -33,14 +37,43 @@ def _file(facts: dict[str, Any]) -> str:
 
 
 def _parts(document: dict[str, Any]) -> Section:
-    said = {True: "the same", False: "differs", None: "in neither"}
-    return Section("What differs", tuple((name, said[same]) for name, same in document["sections"].items()))
+    rows = [(name, _part(document, name)) for name in document["sections"]]
+    if document["metadata"]:
+        rows.append(("other metadata", ", ".join(document["metadata"])))
+    elif False not in document["sections"].values():
+        rows.append(("the rest", "differs: digests of sections, or the order in which all of it is written"))
+    return Section("What differs", tuple(rows))
 
 
-def _contract(changes: list[dict[str, Any]]) -> Iterator[Section]:
+def _part(document: dict[str, Any], name: str) -> str:
+    same, fields = document["sections"][name], document.get(_LISTED.get(name, ""))
+    if same is False and fields == []:
+        return "differs in how it is written, and says the same"
+    return {True: "the same", False: "differs", None: "in neither"}[same]
+
+
+def _fields(title: str, changes: list[dict[str, Any]]) -> Iterator[Section]:
     if changes:
-        rows = tuple((each["field"], _side(each, "a"), _side(each, "b")) for each in changes)
-        yield Section("Contract", table=Table(("field", "A", "B"), rows, words=True))
+        rows = tuple((each["field"], *_sides(each)) for each in changes)
+        yield Section(title, table=Table(("field", "A", "B"), rows, words=True))
+
+
+def _sides(change: dict[str, Any]) -> tuple[str, str]:
+    """Returns both values; of lists of as many numbers in their place how far they are apart at most."""
+    apart = _apart(change["a"], change["b"])
+    if apart is not None:
+        return f"{len(change['a'])} rows", f"the same, but for {apart:.3g} at most"
+    return _side(change, "a"), _side(change, "b")
+
+
+def _apart(one: Any, other: Any) -> float | None:
+    if not (isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)) and one and other):
+        return None
+    try:
+        arrays = [np.array(each, np.float64) for each in (one, other)]
+    except (ValueError, TypeError):
+        return None
+    return float(np.abs(arrays[0] - arrays[1]).max()) if arrays[0].shape == arrays[1].shape else None
 
 
 def _side(change: dict[str, Any], side: str) -> str:
@@ -130,8 +163,9 @@ def _both(faces: dict[str, Any]) -> str:
     if not faces["both"]:
         return "no face"
     scores = f"{faces['mean_score_difference']:.3f} apart in the mean, {faces['largest_score_difference']:.3f} at most"
-    change = f"B's {abs(faces['mean_score_change']):.3f} {'higher' if faces['mean_score_change'] > 0 else 'lower'}"
-    return f"{counted(faces['both'], 'face')}, mean IoU {faces['mean_iou']:.3f}, scores {scores}, {change} in the mean"
+    by = faces["mean_score_change"]
+    change = f", B's {abs(by):.3f} {'higher' if by > 0 else 'lower'} in the mean" if by else ""
+    return f"{counted(faces['both'], 'face')}, mean IoU {faces['mean_iou']:.3f}, scores {scores}{change}"
 
 
 def _nearly(count: int, other: str) -> str:

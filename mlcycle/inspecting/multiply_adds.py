@@ -59,11 +59,10 @@ def measure(sealed: SealedBytes, size: Size) -> int | None:
         except Exception:  # onnxruntime has a dozen classes; the profile has to be ended before the folder goes
             session.runtime.end_profiling()
             return None
-        events = json.loads(Path(session.runtime.end_profiling()).read_text("utf-8"))
-    try:
-        return sum(_of_nodes(events))
-    except (IndexError, KeyError, TypeError):  # another onnxruntime may write something else
-        return None
+        try:
+            return sum(_of_nodes(json.loads(Path(session.runtime.end_profiling()).read_text("utf-8"))))
+        except (OSError, ValueError, IndexError, KeyError, TypeError):
+            return None  # the disk is full, or another onnxruntime writes something else
 
 
 def _of_nodes(events: list[dict[str, Any]]) -> Iterator[int]:

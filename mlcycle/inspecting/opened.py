@@ -48,7 +48,11 @@ def open_file(path: Path) -> Opened:
     Raises:
         ModelFileError: it is missing, damaged, holds what it must not have, is no model or has no contract.
     """
-    sealed = read_sealed(path)
+    return open_sealed(read_sealed(path))
+
+
+def open_sealed(sealed: SealedBytes) -> Opened:
+    """Looks at a model file whose bytes were read and verified already; errors as open_file's."""
     structure = None if sealed.data[4:8] == ORT_FORMAT else admit(sealed)
     metadata = _metadata_of_ort(sealed) if structure is None else structure.metadata
     text, answer = metadata.get(CONTRACT_KEY), metadata.get(known.SELF_TEST_KEY)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,18 +29,6 @@ class Section:
     table: Table | None = None
     sentence: str = ""
     commands: tuple[str, ...] = ()
-
-
-def dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields each value by its name; one inside another is named with dots: resize.long_side, data.train.0.path."""
-    for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from dotted(value, f"{prefix}{name}.")
-        elif isinstance(value, (list, tuple)) and value and all(isinstance(each, Mapping) for each in value):
-            for place, each in enumerate(value):
-                yield from dotted(each, f"{prefix}{name}.{place}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def shown(value: Any) -> str:

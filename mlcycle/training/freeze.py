@@ -12,9 +12,9 @@ from typing import Any
 
 from mlcycle import __version__
 from mlcycle.artifact.contract import LANDMARKS, Contract, Resize, Selection
-from mlcycle.artifact.seal import must_be_free, write_sealed
+from mlcycle.artifact.seal import must_be_free, must_be_writable, write_sealed
 from mlcycle.artifact.self_test import HEIGHT, WIDTH, SelfTest, known_answer, picture
-from mlcycle.errors import DataError
+from mlcycle.errors import DataError, InputError
 from mlcycle.training import held_out, points
 from mlcycle.training.checkpoint import Progress
 from mlcycle.training.device import one_thread
@@ -66,6 +66,7 @@ def freeze(
         InputError, DataError: the run cannot be used, no threshold can be chosen, or the target is taken.
         GateError: the gate's; then nothing was written.
     """
+    must_be_writable(target.parent if target else Path("models"))
     with tempfile.TemporaryDirectory(prefix="mlcycle-freeze-") as scratch:
         # The run may still be training: what is frozen and what it is compared with must be the same weights.
         still = copy_of(run, Path(scratch) / "run")
@@ -100,6 +101,9 @@ def copy_of(run: Path, still: Path) -> Path:
             raise DataError(
                 f"{run} has no {name} yet, so there is nothing to freeze", "train until the first evaluation"
             ) from None
+        except OSError as problem:
+            what = f"{name} of the run {run} cannot be copied: {problem.strerror}"
+            raise InputError(what, "see that you may read it, and that there is room for it") from None
     return still
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlcycle.errors import DataError
+from mlcycle.errors import DataError, UsageError
 from mlcycle.evaluation.matches import Matches, Prediction, Truth, match_photographs
 from mlcycle.evaluation.operating import OperatingPoint, at_threshold, best_f1, lowest, precision, thousandths
 from mlcycle.training.recipe import Inference
@@ -17,10 +17,22 @@ SENSITIVE, BALANCED, PRECISE = "sensitive", "balanced", "precise"
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """How many false alarms a photograph the points "precise" and "sensitive" may cost where they are chosen."""
+    """How many false alarms a photograph the points "precise" and "sensitive" may cost where they are chosen.
+
+    Raises:
+        UsageError: "precise" may cost more than "sensitive", or one is no number.
+    """
 
     precise: float = 0.05
     sensitive: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.precise <= self.sensitive < math.inf:
+            raise UsageError(
+                f"'precise' may not cost {self.precise:g} false alarms a photograph where 'sensitive' may cost"
+                f" {self.sensitive:g}",
+                "give 'precise' the smaller number: --precise-false-alarms, --sensitive-false-alarms",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +102,15 @@ def _told(matches: Matches, thresholds: dict[str, float], rule: Inference, rates
         BALANCED: "the best F1" if rule.threshold is None else "the recipe's number",
         PRECISE: f"at most {rates.precise:g} false alarms a photograph, and not below balanced",
     }
+    points = {name: at_threshold(matches, threshold) for name, threshold in thresholds.items()}
+    if points[SENSITIVE].false_alarms > rates.sensitive + 1e-9:
+        rules[SENSITIVE] = f"that of balanced, which costs more than {rates.sensitive:g} false alarms a photograph"
     return {
         "photographs": matches.faces_RP.shape[1],
         "faces": int(matches.faces_RP[0].sum()),
         "intersection_over_union": 0.5,
         "false_alarms_allowed": {SENSITIVE: rates.sensitive, PRECISE: rates.precise},
-        "points": {
-            name: {"rule": rules[name]} | _figures(matches, at_threshold(matches, threshold))
-            for name, threshold in thresholds.items()
-        },
+        "points": {name: {"rule": rules[name]} | _figures(matches, point) for name, point in points.items()},
     }
 
 

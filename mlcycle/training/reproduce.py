@@ -15,8 +15,8 @@ from typing import Any
 from mlcycle.artifact import contract as contracts
 from mlcycle.artifact import self_test
 from mlcycle.artifact.admission import admit
-from mlcycle.artifact.comparison import Difference, differences, unequal_fields
 from mlcycle.artifact.contract import CONTRACT_KEY, Contract
+from mlcycle.artifact.dotted import names_that_differ
 from mlcycle.artifact.seal import SealedBytes, read_sealed
 from mlcycle.artifact.self_test import EXACT, SELF_TEST_KEY, SelfTest, Tolerance
 from mlcycle.artifact.structure import section_digests
@@ -40,14 +40,14 @@ class Reproduction:
     """What came of it.
 
     Attributes:
-        sha256: of the file.
-        differences: between the file and what the run gives, in this order; empty if they are the same bytes.
+        file: the one that is there.
+        data: the bytes that the run gives.
         taken_over: what of the file was taken over since it is near enough, in words.
         another_run: which of recipe, data and step are others than the file says; empty if it is the run it comes from.
     """
 
-    sha256: str
-    differences: list[Difference] = field(default_factory=list)
+    file: SealedBytes
+    data: bytes = b""
     taken_over: list[str] = field(default_factory=list)
     another_run: list[str] = field(default_factory=list)
 
@@ -66,7 +66,7 @@ class _Run:
 
 
 def reproduce(file: Path, run: Path, started: Started) -> Reproduction:
-    """Makes a run's file again, without writing it, and compares it with the one that is there.
+    """Makes a run's file again, without writing it.
 
     Args:
         file: a model file that `mlcycle freeze` wrote.
@@ -83,15 +83,15 @@ def reproduce(file: Path, run: Path, started: Started) -> Reproduction:
     with tempfile.TemporaryDirectory(prefix="mlcycle-reproduce-") as scratch:
         still = copy_of(run, Path(scratch) / "run")
         made_from = _Run(*load_trained(still), RunFolder(still).environment())
-    done = Reproduction(sealed.sha256)
+    done = Reproduction(sealed)
     done.another_run = _other_origin(theirs, made_from)
     mine = made_from.contract(_points(theirs, made_from, started, done))
     test = _known_answer(known, made_from, done)
-    data = build_model(made_from.network, mine, test)
-    if noted := _other_versions_same_graph(sealed.data, data, theirs, mine):
+    done.data = build_model(made_from.network, mine, test)
+    if noted := _other_versions_same_graph(sealed.data, done.data, theirs, mine):
         done.taken_over.append("the versions that it was frozen with, for those of here give the same graph")
-        data = build_model(made_from.network, replace(mine, training=mine.training | {"frozen_with": noted}), test)
-    done.differences = [] if data == sealed.data else differences(sealed.data, data)
+        mine = replace(mine, training=mine.training | {"frozen_with": noted})
+        done.data = build_model(made_from.network, mine, test)
     return done
 
 
@@ -114,7 +114,7 @@ def _said(sealed: SealedBytes) -> tuple[Contract, SelfTest | None]:
 def _other_origin(theirs: Contract, made_from: _Run) -> list[str]:
     here = made_from.contract(Points({})).training
     there = theirs.training
-    others = [f"recipe.{line.split(' is ')[0]}" for line in unequal_fields(there.get("recipe"), here["recipe"])]
+    others = names_that_differ({"recipe": there.get("recipe")}, {"recipe": here["recipe"]})
     if _fingerprint(there) != _fingerprint(here):
         others.append("data.fingerprint")
     return others + (["step"] if there.get("step") != here["step"] else [])
@@ -149,7 +149,7 @@ def _points(theirs: Contract, made_from: _Run, started: Started, done: Reproduct
 def _rates(told: Any) -> Rates:
     try:
         return Rates(**{name: float(value) for name, value in told["false_alarms_allowed"].items()})
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, UsageError):
         raise ModelFileError("what the file says of its operating points cannot be read", "freeze it again") from None
 
 

@@ -30,3 +30,10 @@ def test_another_format_is_refused_with_what_to_do(number: object, hint: str) ->
 def test_what_is_no_contract_is_refused(text: str) -> None:
     with pytest.raises(ModelFileError):
         from_json(text)
+
+
+def test_what_is_no_number_of_json_is_refused() -> None:
+    text = CONTRACT.to_json()
+    for word in ("NaN", "Infinity", "-Infinity"):
+        with pytest.raises(ModelFileError, match="cannot be read"):
+            from_json(text.replace('"balanced":0.5', f'"balanced":{word}'))

@@ -81,6 +81,27 @@ def test_4_missing_or_damaged_model_file(mlcycle, tmp_path):
     assert mlcycle("inspect", tmp_path / "damaged.onnx").code == 4
 
 
+def test_a_file_that_may_not_be_read_is_no_wrong_command_line(mlcycle, tmp_path, monkeypatch):
+    """The parser must not look: what it would say has the code of a wrong command line."""
+    from mlcycle.artifact.bundled import FOLDER
+
+    monkeypatch.setattr(os, "access", lambda *arguments, **keywords: False)
+    assert mlcycle("verify", FOLDER / "face-nano.onnx").code == 0
+    (tmp_path / "broken.jpg").touch()
+    assert mlcycle("infer", tmp_path / "broken.jpg").code == 3
+
+
+def test_130_ctrl_c_on_the_way_into_a_module(mlcycle, monkeypatch):
+    from mlcycle.inspecting import card
+
+    def stopped(path):
+        raise ImportError("initialization failed") from KeyboardInterrupt()
+
+    monkeypatch.setattr(card, "examine", stopped)
+    outcome = mlcycle("inspect", "face-nano")
+    assert (outcome.code, outcome.err) == (130, "error: stopped by Ctrl-C\n")
+
+
 @pytest.mark.training
 def test_6_cuda_without_cuda(mlcycle, tmp_path):
     torch = pytest.importorskip("torch")

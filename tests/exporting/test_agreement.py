@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlcycle.errors import GateError
+from mlcycle.errors import GateError, InputError
 from mlcycle.exporting import agreement
 
 FACES = [[10, 10, 50, 60], [80, 20, 100, 44], [200, 100, 260, 170], [5, 150, 25, 180]]
@@ -71,6 +71,19 @@ def test_what_parts_does_not_pass_on_either_side(monkeypatch: pytest.MonkeyPatch
 
 
 def test_no_face_or_no_photograph_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
-    for answer in (Answering([], []), Answering(FACES, [0.4] * 4), Answering(FACES, SCORES, ("truncated", "why"))):
+    for answer in (Answering([], []), Answering(FACES, [0.4] * 4)):
         with pytest.raises(GateError, match="nothing could be compared"):
             compare(monkeypatch, answer, answer)
+    with pytest.raises(InputError, match="none of the photographs can be read"):
+        compare(monkeypatch, *[Answering(FACES, SCORES, ("truncated", "why"))] * 2)
+
+
+def test_photographs_that_cannot_be_read_are_counted() -> None:
+    whole, broken = Answering(FACES, SCORES), Answering([], [], ("truncated", "why"))
+
+    def ask(photo: Path) -> Any:
+        return (broken if photo.name == "broken" else whole).detect_file(photo, threshold=0.25)
+
+    found = agreement.compare(ask, ask, 0.5, [Path("a"), Path("broken"), Path("b")])
+    assert (found.photographs, found.unreadable) == (2, 1)
+    assert str(found).startswith("2 photographs (1 more cannot be read), 16 faces: ")

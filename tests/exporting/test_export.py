@@ -86,13 +86,17 @@ def test_a_variant_that_finds_nothing_to_compare_is_not_written(
 
 def test_bytes_want_convolutions_and_readable_photographs(tmp_path: Path, astronaut: Path, mlcycle: Callable) -> None:
     parent = write_tiny_model(tmp_path / "parent.onnx")
-    outcome = mlcycle("export", parent, "--precision", "int8", "--photos", astronaut)
+    outcome = mlcycle("export", parent, "--precision", "int8", "--photos", astronaut, "--photos", astronaut)
     assert outcome.code == 4
     assert "no convolution" in outcome.err
+    outcome = mlcycle("export", parent, "--precision", "int8", "--photos", astronaut)
+    assert outcome.code == 3
+    assert "one photograph is too few" in outcome.err
     broken = tmp_path / "broken.jpg"
     broken.write_text("no picture")
-    outcome = mlcycle("export", parent, "--precision", "int8", "--photos", broken)
+    outcome = mlcycle("export", parent, "--precision", "int8", "--photos", broken, "--photos", broken)
     assert outcome.code == 3
+    assert "can be read" in outcome.err
     assert [each.name for each in tmp_path.glob("*.onnx")] == ["parent.onnx"]
 
 

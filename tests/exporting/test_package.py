@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-pytest.importorskip("onnx")
+onnx = pytest.importorskip("onnx")
 
-from float_model import write_float_model
+from float_model import write_float_model  # noqa: E402
 
-from mlcycle.artifact.seal import read_sealed
-from mlcycle.exporting import package, side_by_side
-from mlcycle.inference.detect import load_detector
+from mlcycle.artifact.contract import Contract  # noqa: E402
+from mlcycle.artifact.seal import SealedBytes, read_sealed  # noqa: E402
+from mlcycle.artifact.self_test import Tolerance  # noqa: E402
+from mlcycle.errors import GateError  # noqa: E402
+from mlcycle.exporting import package, side_by_side  # noqa: E402
+from mlcycle.inference.detect import Detector, load_detector  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -41,8 +46,58 @@ def test_an_ort_file_is_a_model_file_with_its_parents_answer(
     assert detector.session.self_test == load_detector(parent).session.self_test
     assert (tmp_path / "face.required_operators.config").read_text().startswith("ai.onnx;")
     subprocess.run(["sha256sum", "-c", f"{out.name}.sha256"], cwd=tmp_path, check=True, capture_output=True)
-    assert mlcycle("export", out, "--format", "triton").code == 4
-    assert mlcycle("export", parent, "--format", "ort", "--photos", astronaut, "-o", out).code == 3
+    refused = [mlcycle("export", out, *what) for what in (("--format", "triton"), ("--opset", "22"))]
+    assert [each.code for each in refused] == [4, 4]
+    assert all("which nothing is exported from" in each.err for each in refused)
+    assert mlcycle("export", parent, "--format", "ort", "--photos", astronaut, "-o", out).code == 0  # the same bytes
+    (tmp_path / "new.required_operators.config").write_text("somebody else's")
+    taken = mlcycle("export", parent, "--format", "ort", "--photos", astronaut, "-o", tmp_path / "new.ort")
+    assert taken.code == 3
+    assert not (tmp_path / "new.ort").exists()
+
+
+def test_an_ort_file_that_answers_otherwise_is_not_written(
+    parent: Path, astronaut: Path, tmp_path: Path, mlcycle: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = package.ort_format.to_ort
+
+    def spoilt(sealed: SealedBytes, contract: Contract) -> bytes:
+        model = onnx.load_model_from_string(sealed.data)
+        weights = next(each for each in model.graph.initializer if each.name.endswith("answer.weight"))
+        weights.raw_data = bytes(len(weights.raw_data))
+        return honest(replace(sealed, data=model.SerializeToString()), contract)
+
+    monkeypatch.setattr(package.ort_format, "to_ort", spoilt)
+    outcome = mlcycle("export", parent, "--format", "ort", "--photos", astronaut, "-o", tmp_path / "face.ort")
+    assert outcome.code == 5
+    assert "self-test" in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
+class _Everywhere:
+    """A runtime that finds the same face on every picture."""
+
+    def run(self, names: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        return [np.array([[[1, 2, 30, 40]]]), np.array([[0.99]]), np.zeros((1, 1, 5, 2))]
+
+
+def test_a_face_in_the_dark_is_no_fault_of_a_variant_whose_parent_sees_it_too(parent: Path) -> None:
+    session = replace(load_detector(parent, threads=1).session, self_test=None)
+    sees = Detector(replace(session, runtime=_Everywhere()), "", parent)  # type: ignore[arg-type]
+    package._must_answer(sees, sees, package.MOST_APART)
+    with pytest.raises(GateError, match="black picture"):
+        package._must_answer(Detector(session, "", parent), sees, package.MOST_APART)
+
+
+def test_a_parent_in_bytes_may_be_as_far_away_as_it_says(parent: Path) -> None:
+    session = load_detector(parent, threads=1).session
+    assert session.self_test is not None
+    points = tuple(tuple((x + 3, y) for x, y in each) for each in session.self_test.landmarks)
+    moved = replace(session.self_test, landmarks=points)
+    for allowed in (Tolerance(2.0, 0.1), Tolerance(4.0, 0.1)):
+        variant = Detector(replace(session, self_test=replace(moved, tolerance=allowed)), "", parent)
+        with pytest.raises(GateError) if allowed.pixels < 3 else nullcontext():
+            package._must_answer(load_detector(parent), variant, package.MOST_APART)
 
 
 def test_a_repository_holds_the_file_itself_and_needs_no_photograph(

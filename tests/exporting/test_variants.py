@@ -193,3 +193,42 @@ def test_bfloat16_is_rounded_to_the_nearest_and_refused_where_it_does_not_run(
         assert outcome.code == 6
         assert "bfloat16" in outcome.err
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--opset", "18"], 2, "has opset 18 already"),
+        (["--opset", "0"], 2, "cannot become 0"),
+        (["--precision", "bfloat16", "--opset", "20"], 2, "before opset 22"),
+        (["--precision", "int8", "--data", "labelled"], 3, "limits of bytes"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_made(
+    options: list[str], code: int, words: str, parent: Path, photos: Path, tmp_path: Path, mlcycle: Callable
+) -> None:
+    photographs = [] if "--data" in options else ["--photos", photos]
+    outcome = mlcycle("export", parent, *options, *photographs, "-o", tmp_path / "variant.onnx")
+    assert outcome.code == code
+    assert words in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_variant_of_one_size_has_no_other(parent: Path, photos: Path, tmp_path: Path, mlcycle: Callable) -> None:
+    fixed = tmp_path / "fixed.onnx"
+    size = ["--photos", photos, "--input-size"]
+    assert mlcycle("export", parent, *size, "321x243", "-o", fixed).code == 0
+    outcome = mlcycle("export", fixed, *size, "640x480", "-o", tmp_path / "other.onnx")
+    assert outcome.code == 4
+    assert f"export from its parent, {read_sealed(parent).sha256[:12]}" in outcome.err
+
+
+def test_a_place_that_cannot_be_written_is_told_first(
+    parent: Path, photos: Path, tmp_path: Path, mlcycle: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(export, "agree", lambda *arguments: pytest.fail("it was compared all the same"))
+    half = ("--precision", "float16", "--photos", photos)
+    outcome = mlcycle("export", parent, *half, "-o", tmp_path / "file" / "half.onnx")
+    assert outcome.code == 3
+    assert "nothing can be written into" in outcome.err

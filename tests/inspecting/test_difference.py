@@ -12,9 +12,11 @@ from PIL import Image
 
 onnx = pytest.importorskip("onnx")
 from known_models import change_weights, first_convolution, flip_largest, opened, swap_colours, write_known  # noqa: E402
-from tiny_model import BLUE, CONTRACT, GREEN, tiny_bytes  # noqa: E402
+from tiny_model import BLUE, CONTRACT, GREEN, tiny_bytes, unsealed_model  # noqa: E402
 
-from mlcycle.artifact.seal import write_sealed  # noqa: E402
+from mlcycle.artifact.packing import pack  # noqa: E402
+from mlcycle.artifact.seal import seal_bytes, write_sealed  # noqa: E402
+from mlcycle.artifact.self_test import known_answer  # noqa: E402
 from mlcycle.artifact.structure import structure_of  # noqa: E402
 from mlcycle.inspecting import weights  # noqa: E402
 
@@ -53,6 +55,31 @@ def test_fields_of_contracts_are_told_by_their_dotted_names(told, mlcycle, tmp_p
     }
     assert found["sections"] == {"weights": True, "graph": True, "contract": False, "self-test": None}
     assert "thresholds.balanced  0.5" in mlcycle("diff", tmp_path / "a.onnx", tmp_path / "b.onnx").out
+
+
+def test_known_answers_are_compared_by_how_far_they_are_apart(told, mlcycle, tmp_path):
+    boxes_34, scores_3 = np.array([[1, 2, 30, 40]] * 3, np.float32), np.array([0.5] * 3, np.float32)
+    for name, shift in (("a", 0), ("b", [[0, 0.5, 0, 0]])):
+        data = pack(unsealed_model(), CONTRACT, known_answer(boxes_34 + shift, scores_3, None))
+        write_sealed(data, tmp_path / f"{name}.onnx")
+    found = told(tmp_path / "a.onnx", tmp_path / "b.onnx")
+    assert [each["field"] for each in found["self_test"]] == ["boxes"]
+    assert "the same, but for 0.5 at most" in mlcycle("diff", tmp_path / "a.onnx", tmp_path / "b.onnx").out
+
+
+def test_what_says_the_same_in_other_bytes_differs(told, mlcycle, tmp_path):
+    write_sealed(tiny_bytes(), tmp_path / "a.onnx")
+    spaced = json.dumps(json.loads(CONTRACT.to_json()), sort_keys=True)
+    write_sealed(tiny_bytes(contract_json=spaced), tmp_path / "spaced.onnx")
+    model = unsealed_model()
+    model.metadata_props.insert(0, onnx.StringStringEntryProto(key="author", value="somebody"))
+    write_sealed(seal_bytes(model.SerializeToString()), tmp_path / "entry.onnx")
+    assert told(tmp_path / "a.onnx", tmp_path / "entry.onnx")["metadata"] == ["author"]
+    found = told(tmp_path / "a.onnx", tmp_path / "spaced.onnx")
+    assert (found["same_bytes"], found["sections"]["contract"], found["contract"]) == (False, False, [])
+    assert (
+        "contract   differs in how it is written" in mlcycle("diff", tmp_path / "a.onnx", tmp_path / "spaced.onnx").out
+    )
 
 
 def test_one_weight_that_was_turned_is_found(told, tmp_path):

@@ -68,6 +68,10 @@ def test_another_file_is_never_overwritten(finished_run: Path, tmp_path: Path, m
     assert outcome.code == 3
     assert target.read_text() == "somebody's work"
     assert [each.name for each in tmp_path.iterdir()] == ["taken.onnx"]
+    nowhere = mlcycle("freeze", finished_run, "-o", target / "model.onnx")
+    assert nowhere.code == 3
+    assert "nothing can be written into" in nowhere.err
+    assert "choosing thresholds" not in nowhere.err  # which takes long
 
 
 def test_the_contract_says_where_the_model_comes_from(frozen: Path) -> None:

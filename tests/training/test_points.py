@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from mlcycle.errors import DataError
+from mlcycle.errors import DataError, UsageError
 from mlcycle.training.points import Rates, choose, given
 from mlcycle.training.recipe import Inference
 
@@ -63,6 +63,20 @@ def test_a_rate_that_no_threshold_keeps_to_gives_no_point() -> None:
     asked = chosen([(FACE, 0.9), (NOWHERE, 1.0)], rates=Rates(precise=1.0))
     assert asked.told["false_alarms_allowed"] == {"sensitive": 1.0, "precise": 1.0}
     assert asked.thresholds["precise"] == asked.thresholds["balanced"]
+
+
+def test_a_rule_that_balanced_breaks_is_not_claimed() -> None:
+    points = chosen(*[[(FACE, 0.9), (NOWHERE, 0.8), ([100, 100, 140, 140], 0.7)]] * 2, rule=Inference(threshold=0.5))
+    assert points.thresholds["sensitive"] == 0.5
+    told = points.told["points"]["sensitive"]
+    assert told["false_alarms_a_photograph"] == 2.0
+    assert told["rule"] == "that of balanced, which costs more than 1 false alarms a photograph"
+
+
+@pytest.mark.parametrize("rates", [(2.0, 1.0), (float("nan"), 1.0), (0.0, float("inf")), (-1.0, 1.0)])
+def test_rates_must_be_numbers_in_order(rates: tuple[float, float]) -> None:
+    with pytest.raises(UsageError, match="'precise' may not cost"):
+        Rates(*rates)
 
 
 def test_where_nothing_is_found_the_recipe_must_say() -> None:
