@@ -59,7 +59,9 @@ def runner(folder: Path) -> Run:
     """
     quiet = onnxruntime.SessionOptions()
     quiet.log_severity_level = 4
-    session = onnxruntime.InferenceSession(folder / ENGINE, quiet, providers=[PROVIDER, *_OTHERS])
+    session = onnxruntime.InferenceSession(
+        folder / ENGINE, quiet, providers=[PROVIDER, *_OTHERS], enable_fallback=False
+    )
     if session.get_providers()[0] != PROVIDER:
         raise DeviceError("TensorRT is installed, but onnxruntime could not start it and took another", _HINT)
     names = [each.name for each in session.get_outputs()]
@@ -87,7 +89,9 @@ def _build(sealed: SealedBytes, contract: Contract, path: Path) -> None:
     quiet = onnxruntime.SessionOptions()
     quiet.log_severity_level = 4
     try:
-        session = onnxruntime.InferenceSession(sealed.data, quiet, providers=[(PROVIDER, options), *_OTHERS])
+        session = onnxruntime.InferenceSession(
+            sealed.data, quiet, providers=[(PROVIDER, options), *_OTHERS], enable_fallback=False
+        )
     except Exception as problem:  # onnxruntime has a dozen classes
         raise DeviceError(f"TensorRT cannot build an engine: {' '.join(str(problem).split())[:300]}", _HINT) from None
     if session.get_providers()[0] != PROVIDER or not path.exists():
