@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from tiny_model import BLUE, GREEN, write_tiny_model
 
-from mlcycle import score_page
+from mlcycle import mistakes
 from mlcycle.cli import run
 
 data = pytest.importorskip("skimage.data")
@@ -117,11 +117,11 @@ def test_a_picture_shows_the_box_in_its_colour_where_the_label_says(page):
     # The square around the missed face is 2.2 times its longer side, 264 pixels; its middle is the face's.
     middle, scale = np.array(missed.size) / 2, missed.width / 264
     left = middle - np.array([60, 45]) * scale
-    assert near(missed, round(left[0]) + 1, round(middle[1]), score_page.LABEL)
-    assert not near(missed, round(middle[0]), round(middle[1]), score_page.LABEL)
+    assert near(missed, round(left[0]) + 1, round(middle[1]), mistakes.LABEL)
+    assert not near(missed, round(middle[0]), round(middle[1]), mistakes.LABEL)
     # The false alarm is painted blue, with the colour of what was found around it.
     assert near(alarm, alarm.width // 2, alarm.height // 2, BLUE)
-    assert near(alarm, round(alarm.width / 2 - 20 * alarm.width / 88) + 1, alarm.height // 2, score_page.FOUND)
+    assert near(alarm, round(alarm.width / 2 - 20 * alarm.width / 88) + 1, alarm.height // 2, mistakes.FOUND)
 
 
 def near(picture, x, y, colour):

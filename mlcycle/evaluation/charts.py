@@ -9,6 +9,8 @@ from html import escape
 
 import numpy as np
 
+from mlcycle.evaluation.calibration import Calibration
+
 WIDTH, HEIGHT = 480, 360
 LEFT, RIGHT, TOP, BOTTOM = 48, 14, 12, 44
 # Points drawn of a curve; more cannot be seen.
@@ -16,6 +18,8 @@ POINTS = 240
 # Told apart without colour as well.
 DASHES = ("", "7 3", "2 3", "9 3 2 3")
 BINS = 40
+# The least distance between two lines of text, in the drawing's own units.
+LINE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +32,20 @@ class Curve:
     precision_K: np.ndarray
 
 
-def precision_recall(curves: Sequence[Curve], title: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A point with a name, on a precision-recall curve."""
+
+    name: str
+    recall: float
+    precision: float
+
+
+def precision_recall(curves: Sequence[Curve], title: str, marks: Sequence[Mark] = ()) -> str:
     """Returns up to four curves over one pair of axes, with a legend that names each and its figure."""
     said = "; ".join(f"{each.name} {each.figure:.3f}" for each in curves)
-    lines = "".join(_line(number, curve) for number, curve in enumerate(curves))
+    said += "".join(f"; {each.name}: recall {each.recall:.2f}, precision {each.precision:.2f}" for each in marks)
+    lines = "".join(_line(number, curve) for number, curve in enumerate(curves)) + _marks(marks)
     axes = _grid() + _words("recall: share of the faces found", "precision")
     svg = (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(f"{title}: {said}", quote=True)}">'
@@ -67,6 +81,47 @@ def histogram(hits_D: np.ndarray, false_alarms_D: np.ndarray, threshold: float) 
         f'<ul class=legend><li><i style="background:var(--c0)"></i>up: {len(hits_D):,} hits</li>'
         f'<li><i style="background:var(--miss)"></i>down: {len(false_alarms_D):,} false alarms</li></ul>'
     )
+
+
+def reliability(calibration: Calibration) -> str:
+    """Returns the share of right detections over their score, with intervals, beside what it should be: the diagonal.
+
+    Detections are few at some scores, and so a share may be far off by chance; the interval says how far.
+    """
+    (x1, y1), (x2, y2) = _place(0, 0), _place(1, 1)
+    drawn = [
+        f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="var(--soft)" stroke-dasharray="4 4"/>'
+        f'<text x="{x2 - 8}" y="{y2 + 34}" text-anchor="end">as it should be</text>'
+    ]
+    for each in calibration.bins:
+        (x, y), (low, high) = _place(each.score, each.share), each.interval()
+        said = f"score {each.least:.1f} to {each.most:.1f}: {each.right:,} of {each.detections:,} right"
+        drawn.append(
+            f"<g><title>{said}</title>"
+            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_place(0, low)[1]:.1f}" y2="{_place(0, high)[1]:.1f}" '
+            f'stroke="var(--c0)" stroke-width="1.6"/><circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" fill="var(--c0)"/></g>'
+        )
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (_place(each.score, each.share) for each in calibration.bins))
+    drawn.append(f'<polyline points="{path}" fill="none" stroke="var(--c0)" stroke-width="2"/>')
+    label = f"Share of right detections over their score; expected calibration error {calibration.error:.3f}"
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">'
+        f"{_grid()}{_words('score', 'share of them that is right')}{''.join(drawn)}</svg>"
+    )
+
+
+def _marks(marks: Sequence[Mark]) -> str:
+    """Rings on the curve; their names stand below and left of it, where nothing is drawn, one under the other."""
+    drawn, lowest = [], 0.0
+    for mark in sorted(marks, key=lambda each: each.recall):
+        x, y = _place(mark.recall, mark.precision)
+        lowest = max(lowest + LINE, y + LINE)
+        drawn.append(
+            f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{x - 18:.1f}" y2="{lowest - 4:.1f}" stroke="var(--soft)"/>'
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" fill="var(--card)" stroke="var(--ink)" stroke-width="2"/>'
+            f'<text x="{x - 21:.1f}" y="{lowest:.1f}" text-anchor="end">{escape(mark.name)}</text>'
+        )
+    return "".join(drawn)
 
 
 def _line(number: int, curve: Curve) -> str:

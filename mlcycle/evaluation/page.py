@@ -5,41 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from html import escape
-from importlib import resources
 
-import numpy as np
-
-from mlcycle.evaluation import charts, coco, gallery
+from mlcycle.evaluation import charts, gallery, sections
 from mlcycle.evaluation.bootstrap import Interval
 from mlcycle.evaluation.charts import Curve
-from mlcycle.evaluation.coco import AveragePrecision
 from mlcycle.evaluation.figures import Figures, WiderFigures
 from mlcycle.evaluation.gallery import Picture
-from mlcycle.evaluation.groups import GroupPrecision
 from mlcycle.evaluation.landmarks import LandmarkError
 from mlcycle.evaluation.matches import Matches
 from mlcycle.evaluation.operating import OperatingPoint
-from mlcycle.evaluation.sizes import BY_HEIGHT
-
-# Groups shown at once; the rest unfolds.
-GROUPS = 12
-
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<main>
-{sections}
-</main>
-</body>
-</html>
-"""
+from mlcycle.evaluation.sections import between, percent, share
 
 
 def render(figures: Figures, matches: Matches, misses: Sequence[Picture], false_alarms: Sequence[Picture]) -> str:
@@ -50,18 +25,19 @@ def render(figures: Figures, matches: Matches, misses: Sequence[Picture], false_
         misses: the largest faces that were not found.
         false_alarms: the highest-scored detections of nothing.
     """
-    sections = [_opening(figures), _tiles(figures)]
+    parts = [_opening(figures), _tiles(figures)]
     if figures.coco.faces:
-        sections += [_curves(figures), _sizes(figures)]
-    sections.append(_thresholds(figures, matches))
+        parts += [_curves(figures), sections.sizes(figures.coco)]
+    parts.append(_thresholds(figures, matches))
     if figures.landmarks:
-        sections.append(_landmarks(figures.landmarks))
-    if figures.groups:
-        sections.append(_groups(figures.groups))
-    sections += [gallery.misses(misses, figures.balanced.threshold), gallery.false_alarms(false_alarms)]
-    sections.append(_closing(figures))
-    style = resources.files("mlcycle.evaluation").joinpath("page.css").read_text("utf-8")
-    return PAGE.format(title=escape(f"{figures.subject.model}, evaluated"), style=style, sections="\n".join(sections))
+        parts.append(_landmarks(figures.landmarks))
+    parts += [
+        sections.groups(figures.groups),
+        gallery.misses(misses, figures.balanced.threshold),
+        gallery.false_alarms(false_alarms),
+        _closing(figures),
+    ]
+    return sections.page(f"{figures.subject.model}, evaluated", parts)
 
 
 def _opening(figures: Figures) -> str:
@@ -77,78 +53,41 @@ def _tiles(figures: Figures) -> str:
     intervals, tiles = figures.intervals, []
     if figures.wider:
         for name, level in figures.wider.levels.items():
-            tiles.append((f"WIDER {name}", _share(level.ap), _range(figures.wider.intervals[name])))
+            tiles.append((f"WIDER {name}", share(level.ap), between(figures.wider.intervals[name])))
     if figures.coco.faces:
-        tiles.append(("AP50", _share(figures.coco.ap50), _range(intervals.ap50)))
-        tiles.append(("AP .50 to .95", _share(figures.coco.ap), _range(intervals.ap)))
-        note = f"{_range(intervals.quiet_recall)}, at one false alarm in ten photographs"
-        tiles.append(("Recall", _share(figures.quiet.recall), note))
+        tiles.append(("AP50", share(figures.coco.ap50), between(intervals.ap50)))
+        tiles.append(("AP .50 to .95", share(figures.coco.ap), between(intervals.ap)))
+        note = f"{between(intervals.quiet_recall)}, at one false alarm in ten photographs"
+        tiles.append(("Recall", share(figures.quiet.recall), note))
     if figures.face_free:
         of = f"a photograph, on {figures.face_free.photographs:,} without a face"
-        note = f"{_range(figures.face_free.given_interval)}, {of}"
-        tiles.append(("False alarms", _share(figures.face_free.given.false_alarms), note))
+        note = f"{between(figures.face_free.given_interval)}, {of}"
+        tiles.append(("False alarms", share(figures.face_free.given.false_alarms), note))
     if figures.landmarks:
         low, high = figures.landmarks.mean_interval.least, figures.landmarks.mean_interval.most
-        note = f"{_percent(low)} to {_percent(high)}, of the face's size"
-        tiles.append(("Landmark error", _percent(figures.landmarks.mean), note))
+        note = f"{percent(low)} to {percent(high)}, of the face's size"
+        tiles.append(("Landmark error", percent(figures.landmarks.mean), note))
     if figures.milliseconds:
         total = sum(figures.milliseconds.values())
         tiles.append(("Time", f"{total:.1f}<i>ms</i>", "a photograph, from file to faces, on one thread"))
-    cells = (
-        f"<div class=tile><span>{escape(name)}</span><b>{value}</b><small>{escape(note)}</small></div>"
-        for name, value, note in tiles
-    )
-    return f"""<div class=tiles>{"".join(cells)}</div>
+    return f"""{sections.tiles(tiles)}
 <p>“a to b”: there a figure lies in 95 of 100 samples of these photographs (bootstrap), and so it may on others that
 are like them.</p>"""
 
 
 def _curves(figures: Figures) -> str:
-    first = _levels(figures.wider) if figures.wider else _fits(figures.coco)
+    first = _levels(figures.wider) if figures.wider else sections.fits(figures.coco)
     title = "All faces, by how well a box must fit"
     if figures.wider:
         title = f"WIDER FACE, {figures.wider.photographs:,} of the {figures.wider.official:,} official photographs"
-    parts = ((size.name, figures.coco.by_size.get(size.name)) for size in BY_HEIGHT)
-    heights = [_curve(name, part.ap50, part.precision_T101[0]) for name, part in parts if part and part.faces]
+    by_height = sections.precision_recall("By the height of the face, at IoU 0.5", sections.heights(figures.coco))
     return f"""<h2>Precision and recall</h2>
-<div class=side>{_chart(title, first)}{_chart("By the height of the face, at IoU 0.5", heights)}</div>"""
+<div class=side>{sections.precision_recall(title, first)}{by_height}</div>"""
 
 
 def _levels(wider: WiderFigures) -> list[Curve]:
     there = ((name, level, level.precision_1000 > 0) for name, level in wider.levels.items() if level.faces)
     return [Curve(name, level.ap, level.recall_1000[some], level.precision_1000[some]) for name, level, some in there]
-
-
-def _fits(whole: AveragePrecision) -> list[Curve]:
-    return [
-        _curve("IoU 0.50", whole.ap50, whole.precision_T101[0]),
-        _curve("IoU 0.75", whole.ap75, whole.precision_T101[5]),
-    ]
-
-
-def _curve(name: str, figure: float, precision_101: np.ndarray) -> Curve:
-    reached = precision_101 > 0
-    return Curve(name, figure, coco.RECALLS[reached], precision_101[reached])
-
-
-def _chart(title: str, curves: Sequence[Curve]) -> str:
-    return f"<div class=card><h3>{escape(title)}</h3>{charts.precision_recall(curves, title)}</div>"
-
-
-def _sizes(figures: Figures) -> str:
-    whole = figures.coco
-    rows = [("all", whole.ap, whole.ap50, whole.ap75, whole.faces)]
-    rows += [(name, part.ap, part.ap50, part.ap75, part.faces) for name, part in whole.by_size.items()]
-    lines = (
-        f'<tr><th scope="row">{escape(name)}</th><td>{_share(ap)}</td><td>{_share(ap50)}</td><td>{_share(ap75)}</td>'
-        f"<td>{faces:,}</td></tr>"
-        for name, ap, ap50, ap75, faces in rows
-    )
-    head = "<tr><th></th><th>AP</th><th>AP50</th><th>AP75</th><th>faces</th></tr>"
-    return f"""<h2>By size of the face</h2>
-<p>COCO's average precision. Small, medium and large part at 32² and 96² square pixels; heights are those of the labels,
-in pixels of the file.</p>
-<div class=scroll><table><thead>{head}</thead><tbody>{"".join(lines)}</tbody></table></div>"""
 
 
 def _thresholds(figures: Figures, matches: Matches) -> str:
@@ -163,13 +102,13 @@ def _thresholds(figures: Figures, matches: Matches) -> str:
         rows = rows if figures.coco.faces else []
         rows.append(_threshold(f"balanced, {on}", free.given, None, free.given_interval))
         rows.append(_threshold(f"one in ten, {on}", free.allowed, None, None))
-    head = "<tr><th></th><th>threshold</th><th>recall</th><th>false alarms a photograph</th></tr>"
+    columns = ["<td></td>", *sections.heads("threshold", "recall", "false alarms a photograph")]
     drawing = charts.histogram(
         matches.scores_D[matches.right_RTD[0, 0]], matches.scores_D[matches.wrong_RTD[0, 0]], figures.balanced.threshold
     )
     return f"""<h2>At a threshold</h2>
-<div class=side><div class=card><h3>Scores of hits and false alarms, at IoU 0.5</h3>{drawing}</div>
-<div class=scroll><table><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table></div></div>"""
+<div class=side>{sections.card("Scores of hits and false alarms, at IoU 0.5", drawing)}
+{sections.table("At a threshold", columns, rows)}</div>"""
 
 
 def _threshold(name: str, point: OperatingPoint, recall: Interval | None, alarms: Interval | None) -> str:
@@ -180,49 +119,22 @@ def _threshold(name: str, point: OperatingPoint, recall: Interval | None, alarms
 
 def _with(value: float, interval: Interval | None) -> str:
     if interval is None:
-        return _share(value)
+        return share(value)
     # Shorter than elsewhere, for the narrow columns of a phone.
-    return f"{_share(value)} <small>{_share(interval.least)}–{_share(interval.most)}</small>"
+    return f"{share(value)} <small>{share(interval.least)}–{share(interval.most)}</small>"
 
 
 def _landmarks(figures: LandmarkError) -> str:
-    rows = "".join(
-        f'<tr><th scope="row">{escape(name.replace("_", " "))}</th><td>{_percent(value)}</td></tr>'
+    rows = [
+        f'<tr><th scope="row">{escape(name.replace("_", " "))}</th><td>{percent(value)}</td></tr>'
         for name, value in figures.by_point.items()
-    )
-    interval = f"{_percent(figures.mean_interval.least)} to {_percent(figures.mean_interval.most)}"
+    ]
+    interval = f"{percent(figures.mean_interval.least)} to {percent(figures.mean_interval.most)}"
     return f"""<h2>Landmarks</h2>
 <p>{figures.faces:,} of {figures.labelled:,} faces with labelled landmarks were found. There the points lie
-{_percent(figures.mean)} of the face's size ({interval}) from their labels; on {_percent(figures.good)} of the faces
+{percent(figures.mean)} of the face's size ({interval}) from their labels; on {percent(figures.good)} of the faces
 it is less than 10 %. The size is the square root of the labelled box's area.</p>
-<div class=scroll><table><thead><tr><th></th><th>mean error</th></tr></thead><tbody>{rows}</tbody></table></div>"""
-
-
-def _groups(groups: Sequence[GroupPrecision]) -> str:
-    columns = "<th></th><th>AP50</th><th class=wide></th><th class=wide>AP</th>"
-    columns += "<th>recall</th><th>faces</th><th>photos</th>"
-
-    def table(some: Sequence[GroupPrecision]) -> str:
-        rows = "".join(_group(each) for each in some)
-        return f"<div class=scroll><table><thead><tr>{columns}</tr></thead><tbody>{rows}</tbody></table></div>"
-
-    rest = ""
-    if groups[GROUPS:]:
-        rest = f"<details><summary>the other {len(groups) - GROUPS}</summary>{table(groups[GROUPS:])}</details>"
-    return f"""<h2>By group</h2>
-<p>What the set files its photographs under (in WIDER FACE the event), hardest first. Recall is at the balanced
-threshold. A group of few photographs says little.</p>
-{table(groups[:GROUPS])}{rest}"""
-
-
-def _group(group: GroupPrecision) -> str:
-    share = 0 if math.isnan(group.ap50) else group.ap50 * 100
-    return (
-        f'<tr><th scope="row">{escape(group.name.replace("_", " "))}</th><td>{_share(group.ap50)}</td>'
-        f'<td class="bar wide"><i style="width:{share:.1f}%"></i></td>'
-        f"<td class=wide>{_share(group.ap)}</td><td>{_share(group.recall)}</td><td>{group.faces:,}</td>"
-        f"<td>{group.photographs:,}</td></tr>"
-    )
+{sections.table("Landmarks", ["<td></td>", *sections.heads("mean error")], rows)}"""
 
 
 def _closing(figures: Figures) -> str:
@@ -236,15 +148,3 @@ def _closing(figures: Figures) -> str:
 photograph. Time: {escape(stages or "none")}{several}.</p>
 <p>Model <code>sha256 {escape(subject.sha256)}</code><br>Data <code>fingerprint {escape(subject.fingerprint)}</code></p>
 </footer>"""
-
-
-def _share(value: float) -> str:
-    return "–" if np.isnan(value) else f"{value:.3f}"
-
-
-def _range(interval: Interval) -> str:
-    return "–" if math.isnan(interval.least) else f"{interval.least:.3f} to {interval.most:.3f}"
-
-
-def _percent(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value * 100:.1f} %"
