@@ -25,7 +25,7 @@ PICTURES, SIDE = 24, 208
 # How much of a photograph is shown around a box: so many times its longer side, and no less than so many pixels.
 AROUND, LEAST_PIXELS = 2.2, 48
 LABEL, FOUND, EDGE = (0, 180, 216), (255, 159, 28), (0, 0, 0)
-JPEG_QUALITY = 78
+JPEG_QUALITY = 72
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,5 +134,5 @@ def _outline(pen: ImageDraw.ImageDraw, box_4: np.ndarray, colour: tuple[int, int
 
 def _uri(picture: Image.Image) -> str:
     memory = io.BytesIO()
-    picture.save(memory, "JPEG", quality=JPEG_QUALITY)
+    picture.save(memory, "JPEG", quality=JPEG_QUALITY, optimize=True, progressive=True)
     return f"data:image/jpeg;base64,{base64.b64encode(memory.getvalue()).decode()}"

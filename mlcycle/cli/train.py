@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlcycle.cli import console, train_data, train_recipes
+from mlcycle.cli import console, train_data, train_recipes, train_report
 from mlcycle.cli.extras import extra
 from mlcycle.cli.group import default_group
 from mlcycle.errors import InputError, UsageError
@@ -23,6 +23,9 @@ RUNS = Path("runs")
 app = typer.Typer(cls=default_group("fit"))
 app.add_typer(train_recipes.app, name="recipes")
 app.add_typer(train_data.app, name="data")
+app.command("report")(train_report.report)
+app.command("compare")(train_report.compare)
+app.command("log-mlflow")(train_report.log_mlflow)
 
 
 class Device(StrEnum):
@@ -60,6 +63,13 @@ def fit(
     device: Annotated[Device, typer.Option("--device", help="Where to compute; auto takes the best and says so.")] = (
         Device.auto
     ),
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also keep event files of TensorBoard's, in RUN/tensorboard.")
+    ] = False,
+    pictures: Annotated[
+        bool,
+        typer.Option("--pictures/--no-pictures", help="Whether cut-outs of held-out photographs go into the report."),
+    ] = True,
 ) -> None:
     """Train a detector into a run's folder, which keeps its recipe, figures and checkpoints.
 
@@ -74,7 +84,13 @@ def fit(
         chosen, run = _run_to_resume(named, values, out) if resume else _new_run(named, values, out)
         # torch takes seconds to come: a recipe that is wrong has been refused before.
         from mlcycle.training.fit import fit as train_detector
-    train_detector(chosen, run, device=device.value, resume=resume, quiet=console.is_quiet())
+        from mlcycle.training.run_folder import Beside
+    if tensorboard:
+        with extra("tensorboard", "mlcycle train --tensorboard"):
+            import tensorboardX  # noqa: F401  (better found missing now than when the run has begun)
+    beside = Beside(tensorboard, pictures)
+    train_detector(chosen, run, device=device.value, resume=resume, quiet=console.is_quiet(), beside=beside)
+    console.say(f"the report: {run / 'report.html'}")
     console.data(str(run))
     console.say(f"next: mlcycle freeze {run}")
 

@@ -89,10 +89,8 @@ def reliability(calibration: Calibration) -> str:
     Detections are few at some scores, and so a share may be far off by chance; the interval says how far.
     """
     (x1, y1), (x2, y2) = _place(0, 0), _place(1, 1)
-    drawn = [
-        f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="var(--soft)" stroke-dasharray="4 4"/>'
-        f'<text x="{x2 - 8}" y="{y2 + 34}" text-anchor="end">as it should be</text>'
-    ]
+    diagonal = 'stroke="var(--soft)" stroke-width="1.6" stroke-dasharray="5 4"'
+    drawn = [f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" {diagonal}/>']
     for each in calibration.bins:
         (x, y), (low, high) = _place(each.score, each.share), each.interval()
         said = f"score {each.least:.1f} to {each.most:.1f}: {each.right:,} of {each.detections:,} right"
@@ -107,6 +105,10 @@ def reliability(calibration: Calibration) -> str:
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">'
         f"{_grid()}{_words('score', 'share of them that is right')}{''.join(drawn)}</svg>"
+        '<ul class=legend><li><i style="background:var(--c0)"></i>measured, with its 95 % interval</li>'
+        f'<li><svg class=sample viewBox="0 0 30 8" aria-hidden="true"><line x1="0" x2="30" y1="4" y2="4" '
+        f"{diagonal}/></svg>"
+        "as many as the score says</li></ul>"
     )
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
-WIDTH, HEIGHT = 480, 264
-LEFT, RIGHT, TOP, BOTTOM = 58, 16, 14, 42
+WIDTH, HEIGHT = 380, 230
+LEFT, RIGHT, TOP, BOTTOM = 58, 16, 12, 42
 # Points drawn of a line, each the mean of its neighbours; more cannot be seen.
 POINTS = 160
 COLOURS = 6
@@ -57,6 +57,7 @@ def over_steps(
     *,
     is_log: bool = False,
     is_share: bool = False,
+    from_zero: bool = True,
     marks: Sequence[tuple[float, str]] = (),
 ) -> str:
     """Returns lines over steps with a legend that names each and its last value; nothing without a point.
@@ -65,6 +66,7 @@ def over_steps(
         title: what is drawn, said to those who do not see it.
         is_log: the values are drawn on a logarithmic scale, if all are above 0.
         is_share: they are told in percent.
+        from_zero: the scale begins at 0, or else a little below the lowest value.
         marks: steps at which something happened, and what.
     """
     series = [each for each in series if each.points]
@@ -72,7 +74,7 @@ def over_steps(
         return ""
     values = [value for each in series for _, value in each.points]
     across = Scale(0, max(step for each in series for step, _ in each.points) or 1, LEFT, WIDTH - RIGHT)
-    up = _upward(values, is_log)
+    up = _upward(values, is_log, from_zero)
     said = "; ".join(f"{each.name} at the end {_told(each.points[-1][1], is_share)}" for each in series)
     body = _axes(across, up, is_share) + "".join(_mark(across, *mark) for mark in marks)
     body += "".join(_line(number, each, across, up) for number, each in enumerate(series))
@@ -87,13 +89,14 @@ def over_steps(
     return f"{svg}<ul class=legend>{''.join(entries)}</ul>"
 
 
-def _upward(values: Sequence[float], is_log: bool) -> Scale:
+def _upward(values: Sequence[float], is_log: bool, from_zero: bool) -> Scale:
     low, high = min(values), max(values)
     if is_log and low > 0 and high > low:
         return Scale(low * 0.9, high * 1.1, HEIGHT - BOTTOM, TOP, is_log=True)
-    low, high = min(0.0, low), max(high, 0.0)
-    top = (high + (high - low) * 0.06) or 1.0
-    return Scale(low, top, HEIGHT - BOTTOM, TOP)
+    if from_zero or high == low:
+        low, high = min(0.0, low), max(high, 0.0)
+    margin = (high - low) * 0.06 or 0.5
+    return Scale(low - margin if low else low, high + margin, HEIGHT - BOTTOM, TOP)
 
 
 def _axes(across: Scale, up: Scale, is_share: bool) -> str:
@@ -107,7 +110,7 @@ def _axes(across: Scale, up: Scale, is_share: bool) -> str:
     for value in across.ticks():
         x = across.place(value)
         rows.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{base}" y2="{base + 5}" stroke="var(--soft)"/>')
-        rows.append(f'<text x="{x:.1f}" y="{base + 19}" text-anchor="middle">{_tick(value)}</text>')
+        rows.append(f'<text x="{x:.1f}" y="{base + 19}" text-anchor="middle">{_step(value, across.high)}</text>')
     rows.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 5}" text-anchor="middle">step</text>')
     return "".join(rows)
 
@@ -157,11 +160,15 @@ def _dash(number: int) -> str:
 
 
 def _round_values(low: float, high: float) -> list[float]:
-    rough = (high - low) / 4.5
+    rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * each for each in (1, 2, 2.5, 5, 10) if power * each >= rough * (1 - 1e-9))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [number * step for number in range(first, last + 1)]
+
+
+def _step(value: float, highest: float) -> str:
+    return f"{value / 1000:g}k" if highest >= 10_000 and value else f"{value:,g}"
 
 
 def _tick(value: float, is_share: bool = False) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +79,19 @@ class Display:
         if due or done == photographs:
             self.last_line = time.monotonic()
             self.note(f"decoded {done} of {photographs} photographs")
+
+    def looking(self, photographs: int) -> Callable[[int], None]:
+        """Tells, now and then, how many held-out photographs have been looked at for the report."""
+        done, self.last_line = 0, time.monotonic()
+
+        def advance(number: int) -> None:
+            nonlocal done
+            done += number
+            if time.monotonic() - self.last_line >= LINE_EVERY:
+                self.last_line = time.monotonic()
+                self.note(f"looked at {done} of {photographs} held-out photographs for the report")
+
+        return advance
 
     def note(self, text: str) -> None:
         """Says something in passing, above the panel."""

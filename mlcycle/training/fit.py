@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from mlcycle.training.checkpoint import Progress
 from mlcycle.training.decoded import Decoded, decode_all
 from mlcycle.training.device import choose_device, describe, keep_memory, share_processors
 from mlcycle.training.display import Display
+from mlcycle.training.event_files import event_file
 from mlcycle.training.grid import grids
 from mlcycle.training.material import Material, gather
 from mlcycle.training.meter import Meter
@@ -33,8 +34,8 @@ from mlcycle.training.network import FaceNetwork
 from mlcycle.training.optimisation import follow, learning_rate, make_optimizer
 from mlcycle.training.recipe import Model, Recipe
 from mlcycle.training.recipe_file import dump
-from mlcycle.training.report import render_report
-from mlcycle.training.run_folder import BEST, CHECKPOINTS, ENVIRONMENT, RECIPE, REPORT, RunFolder, describe_environment
+from mlcycle.training.report import Asked, write_report
+from mlcycle.training.run_folder import BEST, CHECKPOINTS, ENVIRONMENT, RECIPE, Beside, RunFolder, describe_environment
 from mlcycle.training.samples import Batch, Samples, Steps, collate
 from mlcycle.training.selection import select
 from mlcycle.training.stopping import StopRequest, leave_signals_to_the_parent
@@ -54,7 +55,13 @@ class FitResult:
 
 
 def fit(
-    recipe: Recipe, run_folder: Path, *, device: str = "auto", resume: bool = False, quiet: bool = False
+    recipe: Recipe,
+    run_folder: Path,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    quiet: bool = False,
+    beside: Beside | None = None,
 ) -> FitResult:
     """Trains a network by a recipe.
 
@@ -62,6 +69,7 @@ def fit(
         run_folder: where the run goes; new, unless `resume`.
         device: auto, cuda, mps or cpu.
         resume: go on from the newest checkpoint that can be read.
+        beside: what is wanted beside the run; None takes the usual.
 
     Raises:
         DeviceError, DataError, InputError: the device, the data or the folder cannot be used.
@@ -80,7 +88,7 @@ def fit(
         with folder.held():
             if not resume:
                 folder.write(RECIPE, dump(recipe))
-            return _Run(recipe, folder, material, chosen).train(quiet)
+            return _Run(recipe, folder, material, chosen, beside or Beside()).train(quiet)
     except DataError:
         if not resume:
             folder.remove_if_nothing_was_learnt()
@@ -96,7 +104,10 @@ def _must_have_landmarks(recipe: Recipe, material: Material) -> None:
 class _Run:
     """One training: its network, the moving average of it, its optimizer, and how far it is."""
 
-    def __init__(self, recipe: Recipe, folder: RunFolder, material: Material, device: torch.device) -> None:
+    def __init__(
+        self, recipe: Recipe, folder: RunFolder, material: Material, device: torch.device, beside: Beside
+    ) -> None:
+        self.beside = beside
         self.recipe, self.folder, self.material, self.device = recipe, folder, material, device
         self.workers, self.readers = share_processors(device, recipe.schedule.workers)
         self.precision = torch.bfloat16 if recipe.schedule.precision == "bfloat16" else torch.float32
@@ -113,7 +124,8 @@ class _Run:
         resumed_from = self._resume()
         schedule = self.recipe.schedule
         if self._is_finished():
-            self._write_report()
+            with StopRequest() as stop, Display(schedule.steps, self._title(), quiet) as display:
+                self._write_report(stop, display)
             return self._result()
         if resumed_from is None:
             self._start()
@@ -124,9 +136,14 @@ class _Run:
                 display.note(f"resumed from step {self.progress.step} ({resumed_from.name})")
                 self._tell_another_device(display)
             self._decode(stop, display)
-            for entry in self._steps(stop, display):
-                self.folder.append_metrics(entry)
-                display.report(entry)
+            with event_file(self.folder.path, self.folder.metrics(), self.beside.tensorboard) as events:
+                for entry in self._steps(stop, display):
+                    self.folder.append_metrics(entry)
+                    display.report(entry)
+                    if events:
+                        events.add(entry)
+            if not stop:
+                self._write_report(stop, display)
         if stop:
             self._save_step()
             raise Interrupted(
@@ -134,7 +151,6 @@ class _Run:
                 f"go on with: mlcycle train --resume {self.folder.path}",
                 stop.signal_number,
             )
-        self._write_report()
         return self._result()
 
     def _decode(self, stop: StopRequest, display: Display) -> None:
@@ -324,13 +340,11 @@ class _Run:
     def _save(self, path: Path) -> None:
         checkpoint.save(path, self.model, self.average, self.optimizer, self.progress)
 
-    def _write_report(self) -> None:
-        figures = {
-            "recipe": self.recipe.model_dump(),
-            "environment": self.folder.environment(),
-            **asdict(self.progress),
-        }
-        self.folder.write(REPORT, render_report(self.folder.path.name, self.folder.metrics(), figures))
+    def _write_report(self, stop: StopRequest, display: Display) -> None:
+        asked = Asked(self.beside.pictures, display.looking, lambda: stop.signal_number)
+        written = write_report(self.folder.path, asked)
+        if written.why_not:
+            display.note(f"the report holds nothing but curves: {written.why_not}")
 
     def _title(self) -> str:
         figures = self.material.figures()

@@ -15,17 +15,17 @@ from mlcycle.artifact.contract import LANDMARKS, Contract, Resize, Selection
 from mlcycle.artifact.seal import must_be_free, must_be_writable, write_sealed
 from mlcycle.artifact.self_test import HEIGHT, WIDTH, SelfTest, known_answer, picture
 from mlcycle.errors import DataError, InputError
-from mlcycle.training import held_out, points
+from mlcycle.training import points
 from mlcycle.training.checkpoint import Progress
 from mlcycle.training.device import one_thread
 from mlcycle.training.graph import build_model
-from mlcycle.training.material import Material, gather
+from mlcycle.training.material import gather
 from mlcycle.training.network import FaceNetwork
 from mlcycle.training.points import Points, Rates
 from mlcycle.training.recipe import Recipe
 from mlcycle.training.recipe_file import dump
 from mlcycle.training.run_folder import BEST, ENVIRONMENT, RECIPE, RunFolder
-from mlcycle.training.trace import answer, load_trained
+from mlcycle.training.trace import answer, load_trained, look
 
 # What of a run's environment travels in the file: nothing that names a machine or a day, so that freezing the same run
 # with the same versions gives the same bytes anywhere.
@@ -119,23 +119,16 @@ def choose_points(
     """
     try:
         material = gather(recipe.data)
-        _must_be_as_studied(material, environment)
+        material.must_be(environment.get("data", {}).get("fingerprint"))
     except DataError as problem:
         return points.given(recipe.inference, problem.message)
     advance, found = started(len(material.held_out)), []
-    # One by one and without padding, as inference will look at them.
     with one_thread():
-        for picture_HW3, frame in held_out.pictures(material.held_out, recipe.inference.long_side):
-            boxes_N4, scores_N, _ = answer(network, recipe, picture_HW3)
-            found.append((frame.to_photograph(boxes_N4), scores_N.numpy()))
+        for boxes_and_scores in look(network, recipe, material.held_out):
+            found.append(boxes_and_scores)
             advance(1)
     truths = [(each.boxes_N4, each.ignore_N) for each in material.held_out]
     return points.choose(truths, found, recipe.inference, rates)
-
-
-def _must_be_as_studied(material: Material, environment: dict[str, Any]) -> None:
-    if material.fingerprint != environment.get("data", {}).get("fingerprint"):
-        raise DataError("the photographs or labels that the recipe names are not what the run was trained on")
 
 
 def _with_threshold(recipe: Recipe, chosen: Points) -> Recipe:

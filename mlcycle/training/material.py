@@ -32,6 +32,11 @@ class Material:
         """Tells whether any face to study has a labelled point."""
         return any(np.isfinite(each.landmarks_N52[~each.ignore_N]).any() for each in self.train)
 
+    def must_be(self, fingerprint: object) -> None:
+        """Raises DataError unless this is the data that a run was trained on."""
+        if fingerprint != self.fingerprint:
+            raise DataError("the photographs or labels that the recipe names are not what the run was trained on")
+
     def figures(self) -> dict[str, object]:
         """Returns what the run and the model file say of the data."""
         return {

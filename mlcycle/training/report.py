@@ -1,91 +1,160 @@
-"""A run's report: one page of HTML with its curves and figures; it opens anywhere and loads nothing."""
+"""The conductor of a run's report: a run folder → report.html. Read it top to bottom.
+
+The curves are in the run folder already. The rest comes of asking the best checkpoint once more about the held-out
+photographs, one by one and without padding, as the frozen file will look at them.
+"""
 
 from __future__ import annotations
 
-import html
-from collections.abc import Sequence
-from typing import Any
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 
-WIDTH, HEIGHT, LEFT, BOTTOM = 640, 240, 56, 28
+import numpy as np
+from PIL import Image
 
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title><style>
-:root {{ color-scheme: light dark; --ink: #1d2430; --soft: #6b7686; --line: #2563c9; --rule: #d8dee8; --paper: #fff }}
-@media (prefers-color-scheme: dark) {{
-  :root {{ --ink: #e6eaf1; --soft: #98a2b3; --line: #7db0ff; --rule: #343c49; --paper: #14181f }}
-}}
-body {{
-  font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-  max-width: 46rem; margin: 2rem auto; padding: 0 1rem;
-}}
-h2 {{ margin-top: 2rem; font-size: 1.1rem }}
-svg {{ width: 100%; height: auto }}
-svg text {{ font-size: 12px; fill: var(--soft) }}
-table {{ border-collapse: collapse; width: 100% }}
-td {{ border-bottom: 1px solid var(--rule); padding: .3rem .5rem; vertical-align: top; overflow-wrap: anywhere }}
-td:first-child {{ color: var(--soft); white-space: nowrap }}
-</style></head><body><h1>{title}</h1>{body}</body></html>
-"""
-CURVES = (
-    ("Loss", "loss"),
-    ("Held-out AP50", "average_precision_50"),
-    ("Held-out AP", "average_precision"),
-    ("Images a second", "images_per_second"),
-    ("Share of time spent waiting for data", "data_wait_share"),
-)
+from mlcycle import mistakes
+from mlcycle.errors import DataError, InputError, Interrupted, MlcycleError
+from mlcycle.evaluation import bootstrap, coco, groups
+from mlcycle.evaluation.calibration import calibrate
+from mlcycle.evaluation.matches import Prediction, match_photographs
+from mlcycle.training import points, report_page, story
+from mlcycle.training.device import one_thread
+from mlcycle.training.material import Material, gather
+from mlcycle.training.photos import open_photo, upright_rgb
+from mlcycle.training.points import Points, Rates
+from mlcycle.training.recipe import Recipe
+from mlcycle.training.report_held_out import HeldOut
+from mlcycle.training.run_folder import BEST, REPORT, RunFolder
+from mlcycle.training.story import Story
+from mlcycle.training.trace import load_trained, look
+
+NO_GROUP = "(no group)"
+
+Advance = Callable[[int], None]
+Started = Callable[[int], Advance]
 
 
-def render_report(name: str, metrics: Sequence[dict[str, Any]], figures: dict[str, Any]) -> str:
-    """Returns the page.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How a report is to be made.
+
+    Attributes:
+        pictures: whether cut-outs of the held-out photographs go into it.
+        started: called with the number of held-out photographs before the first is looked at; what it returns is
+            called with 1 after each.
+        stop: asked between photographs; gives the number of a signal that came, or 0.
+    """
+
+    pictures: bool = True
+    started: Started = field(default=lambda photographs: lambda done: None)
+    stop: Callable[[], int] = field(default=lambda: 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A report that was written, and why it holds nothing but curves; empty where it holds all."""
+
+    path: Path
+    why_not: str
+
+
+def write_report(run: Path, asked: Asked, target: Path | None = None) -> Written:
+    """Makes a run's report, also of one that is still training or was broken off.
 
     Args:
-        metrics: the lines of metrics.jsonl.
-        figures: nested names and values, shown as a table below the curves.
+        target: the file; None means report.html in the run folder.
+
+    Raises:
+        InputError, RecipeError: it is no run folder, or the file cannot be written.
+        Interrupted: `asked.stop` said so; then there is a report, if only of curves.
     """
-    parts = []
-    for heading, key in CURVES:
-        points = [(entry["step"], entry[key]) for entry in metrics if key in entry]
-        if points:
-            parts.append(f"<h2>{heading}</h2>{draw_curve(points, heading)}")
-    rows = (f"<tr><td>{html.escape(key)}</td><td>{html.escape(str(value))}</td></tr>" for key, value in _flat(figures))
-    parts.append(f"<h2>Figures</h2><table>{''.join(rows)}</table>")
-    return PAGE.format(title=html.escape(f"Training report: {name}"), body="".join(parts))
+    told = story.read(run)
+    path = target or run / REPORT
+    if target is None and not path.exists():
+        # Should the rest be broken off, here are the curves.
+        _write(path, report_page.render(told, None, "the held-out photographs were not looked at for this page"))
+    seen, why_not = _held_out(told, asked)
+    _write(path, report_page.render(told, seen, why_not))
+    return Written(path, why_not)
 
 
-def draw_curve(points: Sequence[tuple[float, float]], label: str) -> str:
-    """Returns an SVG of values over steps, with its last value written at its end."""
-    xs, ys = [x for x, _ in points], [y for _, y in points]
-    low, high = min(0.0, *ys), max(ys) or 1.0
-    span_x, span_y = (max(xs) - min(xs)) or 1, (high - low) or 1
+def _held_out(told: Story, asked: Asked) -> tuple[HeldOut | None, str]:
+    """Returns what the best checkpoint finds on the held-out photographs, or why nothing can be said of that."""
+    if not (RunFolder(told.path).checkpoints / BEST).is_file():
+        return None, "the run has not been evaluated yet"
+    try:
+        return _measure(told, asked), ""
+    except Interrupted:
+        raise
+    except MlcycleError as problem:
+        return None, problem.message
 
-    def place(x: float, y: float) -> tuple[float, float]:
-        return (
-            LEFT + (x - min(xs)) / span_x * (WIDTH - LEFT - 48),
-            HEIGHT - BOTTOM - (y - low) / span_y * (HEIGHT - BOTTOM - 12),
-        )
 
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in points))
-    end_x, end_y = place(*points[-1])
-    base = HEIGHT - BOTTOM
-    said = f"{label} over steps, at the end {ys[-1]:.3g}"
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(said)}">'
-        f'<line x1="{LEFT}" y1="{base}" x2="{WIDTH - 48}" y2="{base}" stroke="var(--rule)"/>'
-        f'<text x="{LEFT - 6}" y="{base + 4}" text-anchor="end">{low:.3g}</text>'
-        f'<text x="{LEFT - 6}" y="16" text-anchor="end">{high:.3g}</text>'
-        f'<text x="{WIDTH - 48}" y="{HEIGHT - 8}" text-anchor="end">step {max(xs):g}</text>'
-        f'<polyline points="{path}" fill="none" stroke="var(--line)" stroke-width="2"/>'
-        f'<circle cx="{end_x:.1f}" cy="{end_y:.1f}" r="3" fill="var(--line)"/>'
-        f'<text x="{end_x + 6:.1f}" y="{end_y + 4:.1f}">{ys[-1]:.3g}</text></svg>'
+def _measure(told: Story, asked: Asked) -> HeldOut:
+    recipe, network, progress = load_trained(told.path)
+    material = gather(recipe.data)
+    material.must_be(told.data.get("fingerprint"))
+    advance, found = asked.started(len(material.held_out)), []
+    with one_thread():
+        for boxes_and_scores in look(network, recipe, material.held_out):
+            found.append(boxes_and_scores)
+            advance(1)
+            if signal_number := asked.stop():
+                raise Interrupted(
+                    "interrupted while the report was being made; the run itself is all there",
+                    f"make the report: mlcycle train report {told.path}",
+                    signal_number,
+                )
+    return _figures(recipe, progress.best_step, material, found, asked.pictures)
+
+
+def _figures(recipe: Recipe, step: int, material: Material, found: list[Prediction], pictures: bool) -> HeldOut:
+    photographs, rule = material.held_out, recipe.inference
+    truths = [(each.boxes_N4, each.ignore_N) for each in photographs]
+    matches = match_photographs(truths, found, max_detections=rule.max_faces)
+    chosen = _points(truths, found, recipe)
+    threshold = chosen.thresholds.get(points.BALANCED, rule.threshold or rule.score_floor)
+    ap_B, ap50_B = coco.drawn(matches, bootstrap.weights(len(photographs)))
+    seen = mistakes.Seen(photographs, found, matches, threshold)
+    return HeldOut(
+        step=step,
+        matches=matches,
+        whole=coco.summarise(matches),
+        intervals=(bootstrap.interval(ap50_B), bootstrap.interval(ap_B)),
+        threshold=threshold,
+        points=chosen.told.get("points", {}),
+        thresholds=chosen.thresholds,
+        calibration=calibrate(matches),
+        groups=groups.by_group(matches, [each.group or NO_GROUP for each in photographs], threshold),
+        misses=mistakes.misses(seen, _upright) if pictures else [],
+        false_alarms=mistakes.false_alarms(seen, _upright) if pictures else [],
+        has_pictures=pictures,
     )
 
 
-def _flat(figures: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = []
-    for key, value in figures.items():
-        if isinstance(value, dict):
-            rows += _flat(value, f"{prefix}{key}.")
-        else:
-            rows.append((prefix + key, value))
-    return rows
+def _points(truths: list[tuple[np.ndarray, np.ndarray]], found: list[Prediction], recipe: Recipe) -> Points:
+    try:
+        return points.choose(truths, found, recipe.inference, Rates())
+    except DataError:  # it finds no face at any threshold
+        return Points({})
+
+
+def _upright(path: Path) -> Image.Image | None:
+    try:
+        return upright_rgb(open_photo(path))
+    except DataError:
+        return None
+
+
+def _write(path: Path, page: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        # A file name need not be UTF-8, and must not cost the figures.
+        temporary.write_text(page, "utf-8", errors="backslashreplace")
+        temporary.replace(path)
+    except OSError as problem:
+        raise InputError(f"{path} cannot be written: {problem.strerror}", "choose another place: --out FILE") from None
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -5,7 +5,8 @@ runs/NAME/
   environment.json    versions, device, git commit, data fingerprint
   metrics.jsonl       one line per report: losses, rate, time spent waiting for data; scores when evaluated
   checkpoints/        step-00001000.safetensors …, and best.safetensors
-  report.html         curves and figures, made when the run ends
+  report.html         curves, figures and the worst mistakes, made when the run ends, or by mlcycle train report
+  tensorboard/        event files of TensorBoard's, where they were asked for
   lock                held while a process trains here
 """
 
@@ -18,6 +19,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,14 @@ RECIPE, ENVIRONMENT, METRICS, REPORT = "recipe.yaml", "environment.json", "metri
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "onnx", "onnxscript", "safetensors")
 BEST = "best.safetensors"
 CHECKPOINTS = Path("checkpoints")
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What is wanted beside the run itself: event files of TensorBoard's, and pictures in its report."""
+
+    tensorboard: bool = False
+    pictures: bool = True
 
 
 class RunFolder:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mlcycle.datasets.photograph import LabelledPhotograph
 from mlcycle.errors import MlcycleError
-from mlcycle.training import checkpoint
+from mlcycle.training import checkpoint, held_out
 from mlcycle.training.network import FaceNetwork
 from mlcycle.training.photos import fit_long_side, open_photo, stored_rgb, upright_rgb
 from mlcycle.training.recipe import Recipe
@@ -55,6 +57,21 @@ def answer(network: FaceNetwork, recipe: Recipe, picture_HW3: np.ndarray) -> tup
         logits[0], boxes[0], landmarks[0],
         size=(width, height), rule=(rule.score_floor, rule.iou_threshold, rule.max_faces),
     )  # fmt: skip
+
+
+def look(
+    network: FaceNetwork, recipe: Recipe, photographs: Sequence[LabelledPhotograph]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields what the network finds in each photograph, one by one and without padding, as inference looks at them.
+
+    boxes_N4 (x1 y1 x2 y2, in pixels of the photograph) and scores_N, best first.
+
+    Raises:
+        DataError: one cannot be read.
+    """
+    for picture_HW3, frame in held_out.pictures(photographs, recipe.inference.long_side):
+        boxes_N4, scores_N, _ = answer(network, recipe, picture_HW3)
+        yield frame.to_photograph(boxes_N4), scores_N.numpy()
 
 
 def trace(network: FaceNetwork, recipe: Recipe, photo: Path) -> dict[str, np.ndarray]:
