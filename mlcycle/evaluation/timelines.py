@@ -48,7 +48,8 @@ class Scale:
         powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
         several = (1,) if len(powers) > 4 else (1, 2, 5) if len(powers) < 4 else (1, 3)
         values = [digit * 10.0**power for power in powers for digit in several]
-        return [value for value in values if self.low <= value * (1 + 1e-9) and value <= self.high * (1 + 1e-9)]
+        values = [value for value in values if self.low <= value * (1 + 1e-9) and value <= self.high * (1 + 1e-9)]
+        return values if len(values) > 2 else _round_values(self.low, self.high)
 
 
 def over_steps(

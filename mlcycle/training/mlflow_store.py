@@ -35,7 +35,8 @@ def log(story: Story, store: Path, *, overwrite: bool) -> Path:
         InputError: the run is in the store already and may not be replaced, or nothing can be written there.
     """
     experiment = store / str(int(_digest(EXPERIMENT)[:15], 16))
-    number = _digest(story.recipe_text, json.dumps(story.environment), json.dumps(story.metrics[:1]))[:32]
+    first = {key: value for key, value in story.environment.items() if key != "resumed"}
+    number = _digest(story.recipe_text, json.dumps(first), json.dumps(story.metrics[:1]))[:32]
     run = experiment / number
     if run.exists() and not overwrite:
         raise InputError(f"{story.path} is in {store} already, as {number}", "say --overwrite to replace it")

@@ -31,6 +31,8 @@ from mlcycle.training.story import Story
 from mlcycle.training.trace import load_trained, look
 
 NO_GROUP = "(no group)"
+# Samples of the photographs for intervals: enough for three digits of the ends.
+DRAWS = 200
 
 Advance = Callable[[int], None]
 Started = Callable[[int], Advance]
@@ -116,7 +118,7 @@ def _figures(recipe: Recipe, step: int, material: Material, found: list[Predicti
     matches = match_photographs(truths, found, max_detections=rule.max_faces)
     chosen = _points(truths, found, recipe)
     threshold = chosen.thresholds.get(points.BALANCED, rule.threshold or rule.score_floor)
-    ap_B, ap50_B = coco.drawn(matches, bootstrap.weights(len(photographs)))
+    ap_B, ap50_B = coco.drawn(matches, bootstrap.weights(len(photographs), draws=DRAWS))
     seen = mistakes.Seen(photographs, found, matches, threshold)
     return HeldOut(
         step=step,

@@ -33,9 +33,7 @@ def curves(story: Story) -> str:
     marks = [(part["step"], f"resumed at step {part['step']:,}") for part in story.resumed if "step" in part]
     cards = []
     for title, names, how in CURVES:
-        series = [Series(name, story.curve(key)) for key, name in names.items()]
-        # A landmark loss of nothing but zeros is that of a network without landmarks.
-        series = [each for each in series if any(value for _, value in each.points)]
+        series = [Series(name, _points(story, key)) for key, name in names.items()]
         drawing = over_steps(title, series, marks=marks, **how)
         if drawing:
             cards.append(sections.card(title, drawing))
@@ -43,6 +41,12 @@ def curves(story: Story) -> str:
         return "<h2>Curves</h2><p>Nothing has been reported yet.</p>"
     resumed = "<p>Dotted upright lines: the run was resumed there.</p>" if marks else ""
     return f"<h2>Curves</h2>{resumed}<div class=side>{''.join(cards)}</div>{_evaluations(story)}"
+
+
+def _points(story: Story, key: str) -> list[tuple[float, float]]:
+    points = story.curve(key)
+    # A landmark loss of nothing but zeros is that of a network without landmarks.
+    return points if key != "landmark_loss" or any(value for _, value in points) else []
 
 
 def _evaluations(story: Story) -> str:

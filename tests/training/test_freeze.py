@@ -98,7 +98,7 @@ def test_thresholds_are_chosen_on_the_held_out_photographs(frozen: Path) -> None
 def test_what_is_measured_does_not_depend_on_the_number_of_cores(
     finished_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlcycle.training import freeze
+    from mlcycle.training import freeze, trace
     from mlcycle.training.run_folder import RunFolder
 
     threads: list[int] = []
@@ -108,7 +108,8 @@ def test_what_is_measured_does_not_depend_on_the_number_of_cores(
         threads.append(torch.get_num_threads())
         return honest(*arguments)
 
-    monkeypatch.setattr(freeze, "answer", counted)
+    for module in (freeze, trace):
+        monkeypatch.setattr(module, "answer", counted)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

@@ -1,0 +1,79 @@
+"""Curves over steps: readable ticks, thinned lines that keep their end, and names written as text."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from mlcycle.evaluation.timelines import POINTS, Scale, Series, over_steps, thin
+
+
+def drawing(page):
+    return ElementTree.fromstring(re.sub(r"<ul class=legend>.*", "", page))
+
+
+def texts(page):
+    return [each.text for each in drawing(page).iter("text")]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]),
+        (0, 12_500, [0, 2500, 5000, 7500, 10_000, 12_500]),
+        (0.83, 0.86, [0.83, 0.84, 0.85, 0.86]),
+        (-0.3, 0.3, [-0.2, 0, 0.2]),
+    ],
+)
+def test_ticks_are_round_and_few(low, high, ticks):
+    assert Scale(low, high, 0, 100).ticks() == pytest.approx(ticks)
+
+
+def test_a_logarithmic_scale_has_the_ticks_that_fit():
+    assert Scale(0.04, 1.2, 100, 0, is_log=True).ticks() == pytest.approx([0.1, 0.3, 1])
+    assert len(Scale(0.7, 1.1, 100, 0, is_log=True).ticks()) > 2
+    scale = Scale(0.01, 1, 100, 0, is_log=True)
+    assert (scale.place(1), scale.place(0.1), scale.place(0.01)) == pytest.approx((0, 50, 100))
+
+
+def test_a_long_line_is_thinned_by_means_and_reaches_its_end():
+    points = [(step, float(step % 2)) for step in range(1, 10_001)]
+    thinned = thin(points)
+    assert len(thinned) == POINTS
+    assert thinned[-1][0] == 10_000
+    assert all(value == pytest.approx(0.5, abs=0.01) for _, value in thinned)
+    assert thin(points[:5]) == points[:5]
+
+
+def test_the_last_value_is_told_and_the_axes_are_named():
+    page = over_steps("Loss", [Series("loss", [(20, 2.0), (40_000, 0.5)])])
+    assert drawing(page).get("aria-label") == "Loss: loss at the end 0.5"
+    assert {"step", "20k", "40k", "0"} <= set(texts(page))
+    assert "<b>0.5</b>" in page
+
+
+def test_shares_are_told_in_percent_and_a_mark_says_what_it_is():
+    page = over_steps("Waiting", [Series("waiting", [(1, 0.1), (9, 0.25)])], is_share=True, marks=[(4, "resumed <4>")])
+    assert "25.0 %" in page
+    assert "20 %" in texts(page)
+    assert [each.text for each in drawing(page).iter("title")][0] == "resumed <4>"
+
+
+@pytest.mark.parametrize("values", [[0.0], [0.0, 0.0], [3.0, 3.0], [-1.0, 1.0], [1e-9, 2e-9], [1e12, 3e12]])
+@pytest.mark.parametrize("is_log", [False, True])
+@pytest.mark.parametrize("from_zero", [False, True])
+def test_any_values_can_be_drawn(values, is_log, from_zero):
+    points = list(enumerate(values, 1))
+    page = over_steps("Any", [Series("any", points)], is_log=is_log, from_zero=from_zero)
+    line = next(drawing(page).iter("polyline")).get("points")
+    places = [float(each) for each in re.split("[ ,]", line)]
+    assert all(0 <= each <= 400 for each in places)
+
+
+def test_nothing_is_drawn_of_nothing_and_names_are_text():
+    assert over_steps("Empty", [Series("empty", [])]) == ""
+    page = over_steps('"<b>', [Series("<script>", [(1, 1.0), (2, 2.0)])])
+    assert "<script>" not in page
+    assert drawing(page).get("aria-label").startswith('"<b>: <script>')
