@@ -18,8 +18,10 @@ POINTS = 240
 # Told apart without colour as well.
 DASHES = ("", "7 3", "2 3", "9 3 2 3")
 BINS = 40
-# The least distance between two lines of text, in the drawing's own units.
+# The least distance between two lines of text, in the drawing's own units as all of these.
 LINE = 16
+# The width of the name of a mark.
+ROOM = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +115,29 @@ def reliability(calibration: Calibration) -> str:
 
 
 def _marks(marks: Sequence[Mark]) -> str:
-    """Rings on the curve; their names stand below and left of it, where nothing is drawn, one under the other."""
-    drawn, lowest = [], 0.0
-    for mark in sorted(marks, key=lambda each: each.recall):
-        x, y = _place(mark.recall, mark.precision)
-        lowest = max(lowest + LINE, y + LINE)
-        drawn.append(
-            f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{x - 18:.1f}" y2="{lowest - 4:.1f}" stroke="var(--soft)"/>'
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" fill="var(--card)" stroke="var(--ink)" stroke-width="2"/>'
-            f'<text x="{x - 21:.1f}" y="{lowest:.1f}" text-anchor="end">{escape(mark.name)}</text>'
-        )
+    """Rings on the curve. Their names stand below and left of it, where nothing is drawn, one under the other; above
+    and right of it where there is no room for words."""
+    drawn, lowest, highest = [], 0.0, float(HEIGHT)
+    places = sorted(((*_place(each.recall, each.precision), each.name) for each in marks))
+    for x, y, name in places:
+        if x >= LEFT + ROOM:
+            lowest = max(lowest + LINE, y + LINE)
+            drawn.append(_ring(x, y, -18, lowest, name))
+    for x, y, name in reversed(places):
+        if x < LEFT + ROOM:
+            highest = min(highest - LINE, y - LINE / 2)
+            drawn.append(_ring(x, y, 18, highest, name))
     return "".join(drawn)
+
+
+def _ring(x: float, y: float, aside: float, height: float, name: str) -> str:
+    """A ring, and its name on this height, on the side of `aside`."""
+    anchor, beside = ("end", -3) if aside < 0 else ("start", 3)
+    return (
+        f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{x + aside:.1f}" y2="{height - 4:.1f}" stroke="var(--soft)"/>'
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" fill="var(--card)" stroke="var(--ink)" stroke-width="2"/>'
+        f'<text x="{x + aside + beside:.1f}" y="{height:.1f}" text-anchor="{anchor}">{escape(name)}</text>'
+    )
 
 
 def _line(number: int, curve: Curve) -> str:

@@ -58,7 +58,7 @@ def test_shares_are_told_in_percent_and_a_mark_says_what_it_is():
     page = over_steps("Waiting", [Series("waiting", [(1, 0.1), (9, 0.25)])], is_share=True, marks=[(4, "resumed <4>")])
     assert "25.0 %" in page
     assert "20 %" in texts(page)
-    assert [each.text for each in drawing(page).iter("title")][0] == "resumed <4>"
+    assert next(each.text for each in drawing(page).iter("title")) == "resumed <4>"
 
 
 @pytest.mark.parametrize("values", [[0.0], [0.0, 0.0], [3.0, 3.0], [-1.0, 1.0], [1e-9, 2e-9], [1e12, 3e12]])

@@ -20,7 +20,7 @@ METRICS = [stretch(20, 20, 1, 0.1, 30), score(20, 0.5), stretch(40, 40, 1, 0.1, 
 
 
 def records(folder: Path) -> list:
-    """Returns the events of all files of a folder, as TensorBoard's format has them: length, checksum, event, checksum."""
+    """Returns the events of all files of a folder, in TensorBoard's format: length, checksum, event, checksum."""
     event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
     events = []
     for path in sorted(folder.iterdir()):
