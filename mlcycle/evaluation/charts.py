@@ -118,7 +118,7 @@ def _marks(marks: Sequence[Mark]) -> str:
     """Rings on the curve. Their names stand below and left of it, where nothing is drawn, one under the other; above
     and right of it where there is no room for words."""
     drawn, lowest, highest = [], 0.0, float(HEIGHT)
-    places = sorted(((*_place(each.recall, each.precision), each.name) for each in marks))
+    places = sorted((*_place(each.recall, each.precision), each.name) for each in marks)
     for x, y, name in places:
         if x >= LEFT + ROOM:
             lowest = max(lowest + LINE, y + LINE)
