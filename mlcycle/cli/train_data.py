@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlcycle.cli import console
+from mlcycle.cli import console, train_suspects
 from mlcycle.cli.extras import extra
 from mlcycle.cli.group import Group
 from mlcycle.errors import DataError, InputError, UsageError
@@ -157,6 +157,9 @@ def demo(
 
         summary = build_scenes(folder)
     console.data(summary)
+
+
+app.command("suspects")(train_suspects.suspects)
 
 
 def _title(path: Path, split: str) -> str:
