@@ -1,13 +1,13 @@
 """How strongly a detector contradicts each label of a set: one measure for all the ways in which it may.
 
-A label may be wrong in that no face is there, that its box lies or is sized otherwise, or that its points do; and a face
-may have no label. The measure is in bits, the logarithm of a ratio: at 5 bits what the detector says is 32 times as
-frequent about labels that are wrong in this way as about the labels of this set.
+A label may be wrong in that no face is there, that its box lies or is sized otherwise, or that its points do; and a
+face may have no label. The measure is in bits, the logarithm of a ratio: at 5 bits what the detector says is 32 times
+as frequent about labels that are wrong in this way as about the labels of this set.
 
 - *no face*, *other box*: the evidence is the best box about the label, its score, how well it fits, and the label's
   height in the picture that the network looked at. A logistic regression tells the labels as they are from labels of
-  the same set that were spoilt at random (mlcycle.evaluation.evidence), and its odds are the ratio. So the measure knows
-  by itself that a face of 8 pixels is missed for good reasons and one of 100 is not.
+  the same set that were spoilt at random (mlcycle.evaluation.evidence), and its odds are the ratio. So the measure
+  knows by itself that a face of 8 pixels is missed for good reasons and one of 100 is not.
 - *other points*: likewise, from how far labelled and found points lie apart, and how far they lie out of the box.
 - *no label*: the odds that a detection of this score and height has a label, by a logistic regression over all
   detections of the set: its calibrated score.

@@ -1,8 +1,8 @@
 """What a detector says about each label of a set, and would say if the label were wrong.
 
-To know what wrong labels look like, labels of the set are spoilt at random and looked at in the same way: moved by .2 to
-.6 of their sides, made larger or smaller by a factor of 1.3 to 2, put elsewhere on the photograph, and points moved by
-.15 to .5 of the face's size or given in the order of a mirrored face.
+To know what wrong labels look like, labels of the set are spoilt at random and looked at in the same way: moved by .2
+to .6 of their sides, made larger or smaller by a factor of 1.3 to 2, put elsewhere on the photograph, and points moved
+by .15 to .5 of the face's size or given in the order of a mirrored face.
 """
 
 from __future__ import annotations
@@ -165,9 +165,7 @@ def _free(case: Case, found_N: np.ndarray) -> np.ndarray:
     return free_M
 
 
-def _best_for(
-    case: Case, boxes_N4: np.ndarray, found_N: np.ndarray, free_M: np.ndarray | None = None
-) -> np.ndarray:
+def _best_for(case: Case, boxes_N4: np.ndarray, found_N: np.ndarray, free_M: np.ndarray | None = None) -> np.ndarray:
     """Returns for each box, as if it were alone wrong, the best detection that no other label has, or -1: int, [N]."""
     free_M = _free(case, found_N) if free_M is None else free_M
     own_MN = np.arange(len(case.scores_M))[:, None] == found_N
@@ -182,7 +180,9 @@ def _misplaced(boxes_N4: np.ndarray, random: np.random.Generator) -> np.ndarray:
     sides_N2 = boxes_N4[:, 2:] - boxes_N4[:, :2]
     is_moved_N1 = random.random((many, 1)) < 0.5
     factor_N1 = random.uniform(1.3, 2, (many, 1)) ** random.choice([-1, 1], (many, 1))
-    middle_N2 = boxes_N4[:, :2] + sides_N2 / 2 + np.where(is_moved_N1, sides_N2 * _directions(many, 0.2, 0.6, random), 0)
+    middle_N2 = (
+        boxes_N4[:, :2] + sides_N2 / 2 + np.where(is_moved_N1, sides_N2 * _directions(many, 0.2, 0.6, random), 0)
+    )
     half_N2 = sides_N2 / 2 * np.where(is_moved_N1, 1, factor_N1)
     return np.concatenate([middle_N2 - half_N2, middle_N2 + half_N2], axis=1)
 
