@@ -40,7 +40,7 @@ Sized = list[tuple[LabelledPhotograph, tuple[int, int]]]
 
 @dataclass(frozen=True, slots=True)
 class Spoilt:
-    """One box that was spoilt: how, in which photograph (its number), what it was and what it is (x1 y1 x2 y2, pixels)."""
+    """One box that was spoilt: how, the number of its photograph, the box before and after (x1 y1 x2 y2 in pixels)."""
 
     way: str
     photograph: int
