@@ -171,6 +171,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.05)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--long-side", type=int, help="of the input in pixels; 0: the photograph's own")
+    parser.add_argument("--workers", type=int, default=0, help="processes; 0: one for each core")
     chosen = parser.parse_args()
     detector = load_detector(chosen.model, provider="cpu", threads=1)
     random = np.random.default_rng(0)
@@ -178,7 +179,7 @@ def main() -> None:
     fresh = [fresh[each] for each in random.permutation(len(fresh))[: chosen.photographs]]
     known = [known[each] for each in random.permutation(len(known))[: chosen.photographs - len(fresh)]]
     sized = [(each, header.upright_size(each.path)) for each in (*fresh, *known)]
-    workers = min(cores(), len(sized))
+    workers = min(chosen.workers or cores(), len(sized))
     answers = list(answer_all(detector, [each.path for each, _ in sized], chosen.long_side, workers))
     parts = {"all": slice(None), "not studied": slice(len(fresh)), "studied": slice(len(fresh), None)}
     for name, part in parts.items():

@@ -46,8 +46,8 @@ def as_json_lines(suspects: Sequence[Suspect]) -> str:
     return "".join(f"{json.dumps(_record(rank, each))}\n" for rank, each in enumerate(suspects, 1))
 
 
-def as_table(found: Suspects, limit: int) -> str:
-    """Returns counts of each kind and the first `limit` suspects, for people."""
+def as_table(found: Suspects, rows: int) -> str:
+    """Returns counts of each kind and the first `rows` suspects, for people."""
     likely = found.likely()
     lines = [
         f"{found.labels:,} labels on {found.photographs:,} photographs, held against {found.model}; "
@@ -55,9 +55,9 @@ def as_table(found: Suspects, limit: int) -> str:
     ]
     counts = Counter(each.kind for each in likely)
     lines += [f"{counts[kind]:>9,}  {kind}: {EXPLAINED[kind]}" for kind in KINDS if counts[kind]]
-    if likely:
+    if likely and rows:
         lines += ["", f"{'':>4}  bits  score  {'kind':12}  photograph, label"]
-    for rank, each in enumerate(likely[:limit], 1):
+    for rank, each in enumerate(likely[:rows], 1):
         label = f", label {each.label}" if each.label else ""
         score = f"{each.score:.2f}" if each.score else "–"
         lines.append(f"{rank:>4}  {each.bits:4.1f}  {score:>5}  {each.kind:12}  {each.photograph.name}{label}")

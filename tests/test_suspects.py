@@ -10,7 +10,7 @@ from painted_set import boxes, write_painted
 from PIL import Image
 from tiny_model import write_tiny_model
 
-MANY = 20
+MANY = 12
 (X, Y, W, H), SMALL = boxes(4)
 WRONG = {
     2: [boxes(2)[0]],
@@ -51,33 +51,18 @@ def test_the_wrong_labels_come_first_in_list_sheet_and_table(tmp_path, mlcycle, 
     assert sorted(path.name for path in out.iterdir()) == ["sheet.jpg", "suspects.csv", "suspects.jsonl"]
     assert [path.name for path in out.parent.iterdir()] == ["suspects"]
     assert (spoilt / "annotations.json").read_bytes() == labels
-
-
-def test_the_sheet_shows_label_and_suggestion(tmp_path, mlcycle, model, spoilt):
-    command = ("train", "data", "suspects", spoilt, "--model", model, "--out", tmp_path / "out", "--count", 2)
-    assert mlcycle(*command, "--workers", 1).code == 0
-    with Image.open(tmp_path / "out" / "sheet.jpg") as sheet:
-        two, colours = sheet.height, sheet.convert("RGB").getcolors(1 << 20)
-    orange = sum(count for count, (r, g, b) in colours if r > 200 and 120 < g < 190 and b < 90)
-    assert orange > 300
-    assert two < 400
+    with Image.open(out / "sheet.jpg") as sheet:
+        colours = sheet.convert("RGB").getcolors(1 << 20)
+    for red, green, blue in ((255, 159, 28), (0, 180, 216)):
+        drawn = [abs(r - red) + abs(g - green) + abs(b - blue) < 90 for _, (r, g, b) in colours]
+        assert sum(count for near, (count, _) in zip(drawn, colours, strict=True) if near) > 300
 
 
 def test_a_set_whose_labels_are_right_has_no_suspects(tmp_path, mlcycle, model):
     source = write_painted(tmp_path / "set", MANY)
     outcome = mlcycle("train", "data", "suspects", source, "--model", model, "--out", tmp_path / "out", "--workers", 1)
-    assert (outcome.code, outcome.out) == (0, "40 labels on 20 photographs, held against tiny; 0 suspects\n")
+    assert (outcome.code, outcome.out) == (0, "24 labels on 12 photographs, held against tiny; 0 suspects\n")
     assert len((tmp_path / "out" / "suspects.csv").read_text().splitlines()) == 1
-
-
-def test_two_processes_list_what_one_lists(tmp_path, process, model, spoilt):
-    listed = []
-    for workers in ("1", "2"):
-        out = tmp_path / workers
-        outcome = process("train", "data", "suspects", spoilt, "--model", model, "--out", out, "--workers", workers)
-        assert outcome.code == 0, outcome.err
-        listed.append((out / "suspects.csv").read_bytes())
-    assert listed[0] == listed[1]
 
 
 def test_a_photograph_that_cannot_be_read_is_named_and_the_others_are_judged(tmp_path, mlcycle, model):
@@ -86,7 +71,7 @@ def test_a_photograph_that_cannot_be_read_is_named_and_the_others_are_judged(tmp
     outcome = mlcycle("train", "data", "suspects", source, "--model", model, "--workers", 1)
     assert outcome.code == 3
     assert "00.png" in outcome.err
-    assert "38 labels on 20 photographs, held against tiny; 3 suspects" in outcome.out
+    assert "22 labels on 12 photographs, held against tiny; 3 suspects" in outcome.out
 
 
 def test_what_cannot_be_used_is_said_before_the_work(tmp_path, mlcycle, model, spoilt):

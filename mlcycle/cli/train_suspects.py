@@ -25,7 +25,7 @@ def suspects(
         typer.Option("--out", "-o", metavar="FOLDER", help="A new folder, for the list, the sheet and JSON Lines."),
     ] = None,
     count: Annotated[int, typer.Option("--count", min=1, max=600, help="How many pictures the sheet has.")] = 60,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many rows the table has.")] = 20,
+    rows: Annotated[int, typer.Option("--rows", min=0, help="How many suspects are printed.")] = 20,
     long_side: Annotated[
         str, typer.Option(metavar="N|original", help="Pixels; without it the model's own.", show_default=False)
     ] = "",
@@ -56,7 +56,7 @@ def suspects(
         found = conductor.find_suspects(model, path, options, started)
     if out is not None:
         _write(found, out, count)
-    console.data(suspects_list.as_table(found, limit))
+    console.data(suspects_list.as_table(found, rows))
     for name, _, sentence in found.unreadable:
         console.warn(f"{name}: {sentence}")
     if found.unreadable:

@@ -8,7 +8,7 @@ by .15 to .5 of the face's size or given in the order of a mirrored face.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -151,6 +151,12 @@ def alarms(cases: Sequence[Case], pairs: Sequence[np.ndarray]) -> Alarms:
         heights = (case.found_M4[rows, 3] - case.found_M4[rows, 1]) * case.shrink
         parts.append((np.full(len(rows), number), rows, heights, case.scores_M[rows]))
     return Alarms(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def joined(parts: Sequence[Evidence]) -> Evidence:
+    """Returns several as one, in their order."""
+    names = [each.name for each in fields(Evidence)]
+    return Evidence(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 def _worth(case: Case, boxes_N4: np.ndarray) -> np.ndarray:
