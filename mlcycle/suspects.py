@@ -129,7 +129,7 @@ def rank(
 
 
 def _case(photograph: LabelledPhotograph, answer: Answer, detector: Detector, long_side: int | None) -> Case:
-    size = header.upright_size(photograph.path)
+    size = _size(photograph)
     wanted = detector.contract.resize.long_side if long_side is None else long_side
     return Case(
         boxes_N4=photograph.boxes_N4.astype(float),
@@ -141,6 +141,16 @@ def _case(photograph: LabelledPhotograph, answer: Answer, detector: Detector, lo
         size=size,
         shrink=min(1.0, wanted / max(size)) if wanted else 1.0,
     )
+
+
+def _size(photograph: LabelledPhotograph) -> tuple[int, int]:
+    """Width, height in pixels; a format that only inference reads has those of its labels, if they say them."""
+    try:
+        return header.upright_size(photograph.path)
+    except DataError:
+        if photograph.size is None:
+            raise
+        return photograph.size
 
 
 def _suspect(found: Contradiction, photograph: LabelledPhotograph, answer: Answer) -> Suspect:

@@ -84,3 +84,16 @@ def test_what_cannot_be_used_is_said_before_the_work(tmp_path, mlcycle, model, s
     assert mlcycle("train", "data", "suspects", spoilt, "--model", model, "--long-side", "big").code == 2
     empty = write_painted(tmp_path / "empty", 2, {0: [], 1: []})
     assert "no label to judge" in mlcycle("train", "data", "suspects", empty, "--model", model, "--workers", 1).err
+
+
+def test_a_photograph_that_only_inference_reads_is_judged_too(tmp_path, mlcycle, model):
+    heif = pytest.importorskip("pillow_heif")
+    source = write_painted(tmp_path / "set", MANY, WRONG)
+    labels = json.loads((source / "annotations.json").read_text())
+    labels["images"][2]["file_name"] = "02.heic"
+    (source / "annotations.json").write_text(json.dumps(labels))
+    with Image.open(source / "images" / "02.png") as picture:
+        heif.from_pillow(picture).save(source / "images" / "02.heic", quality=100, chroma=444)
+    outcome = mlcycle("train", "data", "suspects", source, "--model", model, "--workers", 1)
+    assert outcome.code == 0, outcome.err
+    assert "no label      02.heic" in outcome.out
