@@ -59,7 +59,7 @@ def evaluate(  # noqa: PLR0913 (an option of a command is a parameter)
 
     Example:  mlcycle evaluate models/face.onnx --data WIDER_FACE
     """
-    pixels = _pixels(long_side)
+    chosen = pixels(long_side)
     for path in (output, detections, page):
         _check_free(path, overwrite)
     _check_apart(output, detections, page)
@@ -67,7 +67,7 @@ def evaluate(  # noqa: PLR0913 (an option of a command is a parameter)
     from mlcycle import score
     from mlcycle.evaluation import document, table
 
-    options = score.Options(split=split, long_side=pixels, workers=workers, limit=limit)
+    options = score.Options(split=split, long_side=chosen, workers=workers, limit=limit)
     with ExitStack() as bar, extra("evaluate", "the official evaluation of WIDER FACE"):
 
         def started(photographs: int) -> Advance:
@@ -107,7 +107,8 @@ def _name_unreadable(unreadable: list[tuple[str, str, str]]) -> None:
         raise typer.Exit(InputError.exit_code)
 
 
-def _pixels(long_side: str) -> int | None:
+def pixels(long_side: str) -> int | None:
+    """Reads --long-side: a number of pixels, 0 for "original", None for nothing."""
     if not long_side:
         return None
     if long_side == "original":

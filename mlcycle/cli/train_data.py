@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlcycle.cli import console
+from mlcycle.cli import console, train_sets, train_suspects
 from mlcycle.cli.extras import extra
 from mlcycle.cli.group import Group
 from mlcycle.errors import DataError, InputError, UsageError
@@ -157,6 +157,11 @@ def demo(
 
         summary = build_scenes(folder)
     console.data(summary)
+
+
+for command in (train_sets.stats, train_sets.convert, train_sets.merge, train_sets.split, train_sets.dedupe):
+    app.command(command.__name__)(command)
+app.command("suspects")(train_suspects.suspects)
 
 
 def _title(path: Path, split: str) -> str:

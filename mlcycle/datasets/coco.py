@@ -1,7 +1,8 @@
 """COCO's object detection json: `images`, `annotations` with bbox [x, y, width, height], `categories`.
 
 An annotation with `iscrowd` or `ignore` is to be ignored. `keypoints` of five points (x, y, v each) are read as
-landmarks; v = 0 says that a point is not labelled. If the file has several categories, the one called face counts.
+landmarks; v = 0 says that a point is not labelled. If the file has several categories, the one called face counts. An
+image may have a `group`, which is no part of the format: what `mlcycle train data convert` keeps a WIDER event in.
 """
 
 from __future__ import annotations
@@ -139,6 +140,7 @@ def _photograph(
         boxes_N4=np.concatenate([bboxes_N4[:, :2], bboxes_N4[:, :2] + bboxes_N4[:, 2:]], axis=1),
         ignore_N=np.array(ignore, bool),
         landmarks_N52=_landmarks(annotations),
+        group=str(image.get("group") or ""),
         size=_size(image),
         coco_ids=(image["id"], category),
     )

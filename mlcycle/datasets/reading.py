@@ -14,6 +14,7 @@ from mlcycle.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
+    name: str
     is_it: Callable[[Path], bool]
     splits: Callable[[Path], list[str]]
     read: Callable[[Path, str], list[LabelledPhotograph]]
@@ -25,9 +26,9 @@ def _read_wider(place: Path, split: str) -> list[LabelledPhotograph]:
 
 
 _LAYOUTS = (
-    _Layout(wider.is_wider, wider.splits, _read_wider),
-    _Layout(coco.is_coco, coco.splits, coco.read_coco),
-    _Layout(yolo.is_yolo, yolo.splits, lambda place, split: yolo.read_yolo(place, split, header.upright_size)),
+    _Layout("wider", wider.is_wider, wider.splits, _read_wider),
+    _Layout("coco", coco.is_coco, coco.splits, coco.read_coco),
+    _Layout("yolo", yolo.is_yolo, yolo.splits, lambda place, split: yolo.read_yolo(place, split, header.upright_size)),
 )
 
 
@@ -59,6 +60,24 @@ def splits(path: str | Path) -> list[str]:
     """
     place = Path(path).expanduser()
     return _layout(place).splits(place)
+
+
+def layout_of(path: str | Path) -> str:
+    """Returns "wider", "coco" or "yolo".
+
+    Raises:
+        DataError: nothing that can be read lies there.
+    """
+    return _layout(Path(path).expanduser()).name
+
+
+def read_parts(path: str | Path, split: str = "") -> dict[str, list[LabelledPhotograph]]:
+    """Reads one split of a set, or each of its splits, by their names; {"": …} for a set that is not divided.
+
+    Raises:
+        DataError: as `read`.
+    """
+    return {name: read(path, name) for name in ([split] if split else splits(path))}
 
 
 def fingerprint(photographs: list[LabelledPhotograph]) -> str:

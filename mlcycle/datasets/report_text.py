@@ -49,10 +49,10 @@ def _histogram(report: Report, width: int) -> Iterator[str]:
     for index in range(shown[0], shown[-1] + 1):
         low = edges[index]
         label = f"{low}–{edges[index + 1]}" if index + 1 < len(edges) else f"{low} and more"
-        yield f"{label:>12}  {counts[index]:>7,}  {_bar(counts[index] / max(counts), room)}".rstrip()
+        yield f"{label:>12}  {counts[index]:>7,}  {bar(counts[index] / max(counts), room)}".rstrip()
 
 
-def _bar(share: float, room: int) -> str:
+def bar(share: float, room: int) -> str:
     """A bar in eighths of a character; whatever is not nothing gets at least one."""
     eighths = max(round(share * room * 8), 1 if share else 0)
     return "█" * (eighths // 8) + EIGHTHS[eighths % 8].strip()

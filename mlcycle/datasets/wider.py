@@ -122,14 +122,22 @@ def _read_landmarks(folder: Path, split: str) -> tuple[dict[str, Points], Sizes]
     for number, line in enumerate(_lines(file) if file else [], 1):
         values = line.split()
         if line.startswith("#"):
-            name, *size = line[1:].split() or [""]
+            name, size = _name_and_size(line[1:].strip())
             points = found.setdefault(name, {})
-            if len(size) == 2 and all(side.isdigit() and int(side) for side in size):
-                sizes[name] = (int(size[0]), int(size[1]))
+            if size:
+                sizes[name] = size
         elif file and len(values) >= 19:
             row = _floats(values, file, number)
             points[tuple(row[:4])] = row[4:19]
     return found, sizes
+
+
+def _name_and_size(text: str) -> tuple[str, tuple[int, int] | None]:
+    """A name, in which there may be spaces, and behind it perhaps a width and a height."""
+    name, *size = text.rsplit(maxsplit=2)
+    if len(size) == 2 and all(side.isdigit() and int(side) for side in size):
+        return name, (int(size[0]), int(size[1]))
+    return text, None
 
 
 def _floats(values: list[str], file: Path, number: int) -> Row:

@@ -129,7 +129,8 @@ def _walk(root: Path) -> Iterator[tuple[Path, str]]:
                 yield photo, photo.relative_to(root).as_posix()
 
 
-def _label_file(photo: Path) -> Path:
+def label_file(photo: Path) -> Path:
+    """Returns where the labels of a photograph lie: below labels/ in the place of images/, else beside it."""
     parts = list(photo.parts)
     if "images" in parts:
         last = len(parts) - 1 - parts[::-1].index("images")
@@ -138,7 +139,7 @@ def _label_file(photo: Path) -> Path:
 
 
 def _photograph(photo: Path, name: str, labels: _Labels, size_of: SizeOf) -> LabelledPhotograph:
-    rows_NC = _rows(_label_file(photo), labels)
+    rows_NC = _rows(label_file(photo), labels)
     # Without faces nothing depends on the size, so the photograph need not be opened.
     size = size_of(photo) if len(rows_NC) else None
     scale_2 = np.array(size or (1, 1), np.float64)

@@ -13,4 +13,6 @@ if not FOLDER.is_dir():
     pytest.skip("the benchmarks are not here, only the tests", allow_module_level=True)
 sys.path.append(str(FOLDER))
 
-comparison, cost, detectors, peers = map(importlib.import_module, ("comparison", "cost", "detectors", "peers"))
+comparison, cost, detectors, peers, suspects = map(
+    importlib.import_module, ("comparison", "cost", "detectors", "peers", "suspects")
+)

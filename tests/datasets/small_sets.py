@@ -131,6 +131,11 @@ def save(picture: Image.Image, path: Path, quality: int = 92, orientation: int =
     return path
 
 
+def names_in(folder: Path) -> list[str]:
+    """Returns what lies in a folder, by name."""
+    return sorted(path.name for path in folder.iterdir())
+
+
 def _yolo_row(photo: Labelled, index: int) -> str:
     x, y, width, height = photo.faces[index]
     across, down = photo.picture.size

@@ -1,0 +1,49 @@
+"""A folder that appears whole or not at all, and never in the place of another."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlcycle.errors import InputError
+
+
+def must_be_free(target: Path) -> None:
+    """Finds out before the work that a folder can be made.
+
+    Raises:
+        InputError: something is there already.
+    """
+    if os.path.lexists(target):
+        raise InputError(f"{target} is there already", "name a new folder with --out; nothing is written over")
+
+
+@contextmanager
+def filled(target: Path) -> Iterator[Path]:
+    """Yields an empty folder beside the target to be filled, which becomes the target at the end.
+
+    Where anything is raised, nothing is left of it.
+
+    Raises:
+        InputError: the target is there already, or something cannot be written.
+    """
+    must_be_free(target)
+    temporary = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name[:40]}.", suffix=".part", dir=target.parent))
+        yield temporary
+        temporary.chmod(0o755)  # temporary folders are for one user alone
+        must_be_free(target)
+        temporary.rename(target)
+    except OSError as problem:
+        raise InputError(
+            f"{target} cannot be written: {problem.strerror or problem}", "choose another place with --out"
+        ) from None
+    finally:
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)

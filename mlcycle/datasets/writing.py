@@ -1,0 +1,97 @@
+"""Conductor: writes labelled photographs as a set of any layout, in a folder that appears whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from mlcycle.datasets import coco_writer, header, new_folder, set_names, wider_writer, yolo_writer
+from mlcycle.datasets.photograph import LabelledPhotograph
+from mlcycle.errors import DataError
+
+WRITERS: dict[str, ModuleType] = {"wider": wider_writer, "coco": coco_writer, "yolo": yolo_writer}
+
+
+def write_set(
+    parts: Mapping[str, Sequence[LabelledPhotograph]],
+    layout: str,
+    target: Path,
+    *,
+    photos: str = "link",
+    advance: Callable[[int], None] = lambda n: None,
+) -> list[str]:
+    """Writes a set and returns sentences that say what it does not keep.
+
+    Boxes and points stay in pixels of the upright photograph; the files are not changed, so what EXIF turns is turned
+    by whoever reads it.
+
+    Args:
+        parts: the photographs of each part; "" is called train by layouts whose parts have names.
+        layout: "wider", "coco" or "yolo".
+        target: a folder that is not there yet.
+        photos: "link" makes symbolic links, "copy" copies, "none" leaves them out.
+        advance: called with 1 after each photograph.
+
+    Raises:
+        InputError: the folder is there already, or cannot be written.
+        DataError: a photograph is missing, a box is no number, or the layout cannot have such a name.
+    """
+    new_folder.must_be_free(target)
+    named, lost = set_names.fit(parts, layout)
+    _must_be_numbers(named)
+    sizes = {split: {each.name: _size(each, photos) for each in some} for split, some in named.items()}
+    writer = WRITERS[layout]
+    with new_folder.filled(target) as folder:
+        writer.write_labels(folder, named, sizes)
+        for split, photographs in named.items():
+            for photograph in photographs:
+                _put(photograph.path, folder / writer.place(split, photograph.name), photos)
+                advance(1)
+    return [*_not_kept(named, layout), *lost]
+
+
+def _size(photograph: LabelledPhotograph, photos: str) -> tuple[int, int]:
+    try:
+        return header.upright_size(photograph.path)
+    except DataError:
+        if photos == "none" and photograph.size:
+            return photograph.size
+        raise
+
+
+def _must_be_numbers(parts: Mapping[str, Sequence[LabelledPhotograph]]) -> None:
+    for photographs in parts.values():
+        for each in photographs:
+            if not np.isfinite(each.boxes_N4).all():
+                raise DataError(
+                    f"{each.name} has a box that is no number", "mlcycle train data check names all of them"
+                )
+
+
+def _put(source: Path, place: Path, photos: str) -> None:
+    if photos == "none":
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if photos == "copy":
+        shutil.copy2(source, place)
+    else:
+        place.symlink_to(os.path.realpath(source))  # an absolute path that goes through no other link
+
+
+def _not_kept(parts: Mapping[str, Sequence[LabelledPhotograph]], layout: str) -> list[str]:
+    everything = [each for photographs in parts.values() for each in photographs]
+    ignored = sum(int(each.ignore_N.sum()) for each in everything)
+    sentences = []
+    if layout == "yolo" and ignored:
+        sentences.append(f"{ignored:,} boxes to be ignored are left out: YOLO has no word for them")
+    elsewhere = sum(bool(each.group) and each.group != each.name.rpartition("/")[0] for each in everything)
+    if layout == "wider" and elsewhere:
+        sentences.append(f"the groups of {elsewhere:,} photographs are left out: WIDER FACE's are folders")
+    if layout == "yolo" and any(each.group for each in everything):
+        sentences.append("groups are left out, but for what the photographs' folders say")
+    return sentences

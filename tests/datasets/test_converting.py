@@ -1,0 +1,211 @@
+"""Sets written in another layout: what comes back is what was labelled."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from small_sets import (
+    Labelled,
+    astronaut,
+    coco_content,
+    coffee,
+    content,
+    names_in,
+    save,
+    write_coco,
+    write_wider,
+    write_yolo,
+)
+
+from mlcycle.datasets.reading import read, read_parts, splits
+from mlcycle.datasets.writing import write_set
+from mlcycle.errors import DataError, InputError
+
+
+def _convert(mlcycle, source, to, out, *more):
+    outcome = mlcycle("train", "data", "convert", source, "--to", to, "--out", out, *more)
+    assert (outcome.code, outcome.out) == (0, f"{out}\n"), outcome.err
+    return outcome.err
+
+
+def _same(before, after, *, groups=True):
+    assert [each.name for each in before] == [each.name for each in after]
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one.boxes_N4, other.boxes_N4)
+        np.testing.assert_array_equal(one.ignore_N, other.ignore_N)
+        np.testing.assert_array_equal(one.landmarks_N52, other.landmarks_N52)
+        assert not groups or one.group == other.group
+        assert other.path.read_bytes() == one.path.read_bytes()
+
+
+def test_once_around_all_layouts_gives_the_same_labels_again(tmp_path, mlcycle):
+    source = write_wider(tmp_path / "set", content()[:3], "train")
+    write_wider(source, content()[3:], "val")
+    said = _convert(mlcycle, source, "coco", tmp_path / "coco")
+    assert "blur, expression, illumination, occlusion and pose" in said
+    _convert(mlcycle, tmp_path / "coco", "yolo", tmp_path / "yolo")
+    _convert(mlcycle, tmp_path / "yolo", "wider", tmp_path / "again")
+    for part in ("train", "val"):
+        before = read(source, part)
+        _same(before, read(tmp_path / "coco", part))
+        _same(before, read(tmp_path / "yolo", part), groups=False)
+        _same(before, read(tmp_path / "again", part))
+    assert splits(tmp_path / "yolo") == ["train", "val"]
+    assert sum(each.boxes_N4.size for each in read(tmp_path / "again", "train")) == 8
+
+
+def _with_odd_labels(folder):
+    """A set in COCO's layout with a box to be ignored, fractions of pixels, a group, and one point of five."""
+    write_coco(folder, content())
+    labels = coco_content(content())
+    labels["images"][0]["group"] = "space"
+    labels["annotations"][0] |= {"bbox": [178.3, 75.1, 92.77, 115.9], "keypoints": [202.25, 113.5, 2] + [0, 0, 0] * 4}
+    labels["annotations"][1]["iscrowd"] = 1
+    (folder / "annotations.json").write_text(json.dumps(labels))
+    return folder
+
+
+def test_coco_keeps_what_is_ignored_fractions_and_groups(tmp_path, mlcycle):
+    source = _with_odd_labels(tmp_path / "set")
+    _convert(mlcycle, source, "coco", tmp_path / "again")
+    _same(read(source), read(tmp_path / "again"))
+    written = json.loads((tmp_path / "again" / "annotations.json").read_text())
+    assert written["annotations"][0]["bbox"] == pytest.approx([178.3, 75.1, 92.77, 115.9], rel=1e-6)
+    assert (written["images"][0]["group"], written["images"][0]["width"]) == ("space", 512)
+    assert [each["iscrowd"] for each in written["annotations"]] == [0, 1, 0]
+
+
+def test_wider_face_keeps_all_but_a_group_that_is_no_folder(tmp_path, mlcycle):
+    source = _with_odd_labels(tmp_path / "set")
+    said = _convert(mlcycle, source, "wider", tmp_path / "wider")
+    assert "the groups of 1 photographs are left out" in said
+    _same(read(source), read(tmp_path / "wider"), groups=False)
+
+
+def test_what_yolo_cannot_hold_is_said_and_left_out(tmp_path, mlcycle):
+    source = _with_odd_labels(tmp_path / "set")
+    said = _convert(mlcycle, source, "yolo", tmp_path / "yolo")
+    assert "1 boxes to be ignored are left out" in said
+    (before, *_), (after, *_) = read(source), read(tmp_path / "yolo", "train")
+    np.testing.assert_array_equal(after.boxes_N4, before.boxes_N4[:1])
+    np.testing.assert_array_equal(after.landmarks_N52, before.landmarks_N52[:1])
+    configuration = yaml.safe_load((tmp_path / "yolo" / "data.yaml").read_text())
+    assert configuration == {
+        "train": "images/train",
+        "names": {0: "face"},
+        "kpt_shape": [5, 3],
+        "flip_idx": [1, 0, 2, 4, 3],
+    }
+    # A photograph that was looked at and has no face is told from one without labels.
+    assert (tmp_path / "yolo" / "labels" / "train" / "b" / "coffee.txt").read_text() == ""
+
+
+def test_a_photograph_that_exif_turns_is_not_changed_and_its_boxes_stay_upright(tmp_path, mlcycle):
+    source = write_coco(tmp_path / "set", [Labelled("x.jpg", coffee(), ((10, 20, 30, 40),))])
+    save(coffee(), source / "images" / "x.jpg", orientation=6)
+    for to in ("yolo", "wider", "coco"):
+        _convert(mlcycle, source, to, tmp_path / to)
+        (before,), (after,) = read(source), next(iter(read_parts(tmp_path / to).values()))
+        np.testing.assert_allclose(after.boxes_N4, before.boxes_N4, rtol=1e-6)
+        assert after.path.read_bytes() == before.path.read_bytes()
+    row = (tmp_path / "yolo" / "labels" / "train" / "x.txt").read_text().split()
+    assert float(row[1]) == pytest.approx(25 / coffee().height)
+
+
+def test_labels_of_a_smaller_copy_of_an_official_photograph_are_not_scaled_twice(tmp_path, mlcycle):
+    name = "1--Handshaking/1_Handshaking_Handshaking_1_203.jpg"
+    source = write_wider(tmp_path / "set", [Labelled(name, astronaut(), ((900, 1000, 100, 120),))])
+    (source / "wider_face_split" / "landmarks_train.txt").unlink()
+    save(astronaut().resize((512, 1024)), source / "WIDER_train" / "images" / name)
+    _convert(mlcycle, source, "wider", tmp_path / "again")
+    assert read(tmp_path / "again")[0].boxes_N4.tolist() == [[450, 500, 500, 560]]
+
+
+@pytest.mark.parametrize("to", ["wider", "coco", "yolo"])
+def test_names_with_odd_characters_come_back(tmp_path, mlcycle, to):
+    names = ["a b/c  d.jpg", "é/ü #1 'x'.jpg", "x%20&y.jpg", "笑 12 13.jpg"]
+    source = write_coco(
+        tmp_path / "set", [Labelled(name, coffee(), ((10, 20, 30, 40),), {0: np.full((5, 2), 20.0)}) for name in names]
+    )
+    _convert(mlcycle, source, to, tmp_path / "out")
+    (after,) = read_parts(tmp_path / "out").values()
+    _same(read(source), after, groups=False)
+
+
+def test_a_name_that_a_layout_cannot_have_is_refused_and_leaves_nothing(tmp_path, mlcycle):
+    source = write_coco(tmp_path / "set", [Labelled("a\u2028b.jpg", coffee()), Labelled("c.gif", coffee().quantize())])
+    outcome = mlcycle("train", "data", "convert", source, "--to", "wider", "--out", tmp_path / "out")
+    assert outcome.code == 3
+    assert "lines of UTF-8" in outcome.err
+    assert "c.gif" in mlcycle("train", "data", "convert", source, "--to", "yolo", "--out", tmp_path / "out").err
+    assert names_in(tmp_path) == ["set"]
+    _convert(mlcycle, source, "coco", tmp_path / "out")
+
+
+def test_a_name_that_leads_out_of_the_set_stays_inside_of_the_new_one(tmp_path, mlcycle):
+    save(coffee(), tmp_path / "elsewhere" / "x.jpg")
+    source = write_coco(tmp_path / "set", [Labelled("a/y.jpg", coffee())])
+    labels = coco_content([Labelled("a/y.jpg", coffee()), Labelled("../../elsewhere/x.jpg", coffee())])
+    (source / "annotations.json").write_text(json.dumps(labels))
+    _convert(mlcycle, source, "coco", tmp_path / "new" / "out")
+    assert [each.name for each in read(tmp_path / "new" / "out")] == ["elsewhere/x.jpg", "set/images/a/y.jpg"]
+    assert names_in(tmp_path / "new") == ["out"]
+
+
+def test_two_photographs_with_one_label_file_get_two(tmp_path, mlcycle):
+    photos = [Labelled("x.jpg", coffee(), ((1, 2, 3, 4),)), Labelled("x.png", astronaut(), ((5, 6, 7, 8),))]
+    source = write_coco(tmp_path / "set", photos)
+    said = _convert(mlcycle, source, "yolo", tmp_path / "yolo")
+    assert "1 photographs were given another name" in said
+    assert [(each.name, round(float(each.boxes_N4[0, 0]))) for each in read(tmp_path / "yolo")] == [
+        ("x-2.png", 5),
+        ("x.jpg", 1),
+    ]
+
+
+def test_photographs_are_linked_copied_or_left_out(tmp_path, mlcycle):
+    source = write_yolo(tmp_path / "set", content())
+    for photos in ("link", "copy", "none"):
+        _convert(mlcycle, source, "coco", tmp_path / photos, "--photos", photos)
+    place = "images/train/a/astronaut.jpg"
+    assert (tmp_path / "link" / place).is_symlink()
+    assert not (tmp_path / "copy" / place).is_symlink()
+    assert Image.open(tmp_path / "copy" / place).size == (512, 512)
+    assert names_in(tmp_path / "none") == ["annotations"]
+
+
+def test_nothing_is_written_over_and_a_failure_leaves_nothing(tmp_path, mlcycle):
+    source = write_coco(tmp_path / "set", content())
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "kept").write_text("kept")
+    outcome = mlcycle("train", "data", "convert", source, "--to", "yolo", "--out", tmp_path / "there")
+    assert outcome.code == 3
+    assert "is there already" in outcome.err
+    assert (tmp_path / "there" / "kept").read_text() == "kept"
+    (source / "images" / "b" / "rocket.jpg").unlink()
+    assert mlcycle("train", "data", "convert", source, "--to", "coco", "--out", tmp_path / "out").code == 3
+    assert names_in(tmp_path) == ["set", "there"]
+    # Copying breaks off when half is there.
+    photographs = [
+        replace(each, path=source / "images") if each.name == "b/grace.jpg" else each for each in read(source)[:4]
+    ]
+    with pytest.raises((InputError, DataError)):
+        write_set({"": photographs}, "coco", tmp_path / "out", photos="copy")
+    assert names_in(tmp_path) == ["set", "there"]
+
+
+def test_a_box_that_is_no_number_and_a_part_that_yolo_does_not_know_are_refused(tmp_path):
+    source = write_coco(tmp_path / "set", content()[:1])
+    (photograph,) = read(source)
+    with pytest.raises(DataError, match="YOLO has no part extra"):
+        write_set({"extra": [photograph]}, "yolo", tmp_path / "out")
+    broken = replace(photograph, boxes_N4=np.full_like(photograph.boxes_N4, np.nan))
+    with pytest.raises(DataError, match="is no number"):
+        write_set({"": [broken]}, "coco", tmp_path / "out")
+    assert write_set({"valid": [photograph]}, "yolo", tmp_path / "out") == []
+    assert splits(tmp_path / "out") == ["val"]

@@ -1,0 +1,198 @@
+"""Sets divided, merged, and freed of what is there twice."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from small_sets import (
+    Labelled,
+    astronaut,
+    chelsea,
+    coffee,
+    content,
+    grace_hopper,
+    names_in,
+    rocket,
+    save,
+    write_coco,
+    write_wider,
+)
+
+from mlcycle.datasets.dividing import parse_shares
+from mlcycle.datasets.reading import read, read_parts
+from mlcycle.errors import UsageError
+
+
+def _pieces(many):
+    """Pieces of photographs that do not look the same."""
+    pictures = [astronaut(), chelsea(), coffee(), rocket(), grace_hopper()]
+    pieces = []
+    for number in range(many):
+        picture, place = pictures[number % len(pictures)], number // len(pictures)
+        left, top = place * 23 % (picture.width - 150), place * 47 % (picture.height - 150)
+        turned = picture.crop((left, top, left + 150, top + 150)).rotate(90 * (place % 4))
+        pieces.append(Labelled(f"g{number % 4}/{number:02}.png", turned, ((10, 10, 20, 20),)))
+    return pieces
+
+
+def _with_copies(many):
+    """Each piece, and a smaller and recompressed copy of it under a name that says nothing."""
+    pieces = _pieces(many)
+    copies = [
+        Labelled(f"other/{number * 7 % many:02}.jpg", each.picture.resize((100, 100)))
+        for number, each in enumerate(pieces)
+    ]
+    return [*pieces, *copies], {each.name: copy.name for each, copy in zip(pieces, copies, strict=True)}
+
+
+def test_shares_are_met_and_what_looks_the_same_is_on_one_side(tmp_path, mlcycle):
+    photos, copy_of = _with_copies(24)
+    source = write_coco(tmp_path / "set", photos)
+    outcome = mlcycle("train", "data", "split", source, "--shares", "train=0.75,val=0.25", "--out", tmp_path / "out")
+    assert outcome.code == 0, outcome.err
+    parts = {part: {each.name for each in photographs} for part, photographs in read_parts(tmp_path / "out").items()}
+    assert {part: len(names) for part, names in parts.items()} == {"train": 36, "val": 12}
+    for name, copy in copy_of.items():
+        assert {name, copy} <= parts["train"] or {name, copy} <= parts["val"]
+    assert mlcycle("train", "data", "check", tmp_path / "out").code == 0
+    both = ("train", "data", "split", source, "--shares", "train=0.75,val=0.25", "--out")
+    mlcycle(*both, tmp_path / "again")
+    mlcycle(*both, tmp_path / "other", "--seed", 1)
+    assert {each.name for each in read(tmp_path / "again", "val")} == parts["val"]
+    assert {each.name for each in read(tmp_path / "other", "val")} != parts["val"]
+
+
+def test_by_group_no_group_is_on_both_sides(tmp_path, mlcycle):
+    source = write_wider(tmp_path / "set", _pieces(16))
+    command = (
+        "train",
+        "data",
+        "split",
+        source,
+        "--shares",
+        "train=0.5,val=0.5",
+        "--by",
+        "group",
+        "--out",
+        tmp_path / "out",
+    )
+    assert mlcycle(*command).code == 0
+    groups = {part: {each.group for each in photographs} for part, photographs in read_parts(tmp_path / "out").items()}
+    assert sorted(map(len, groups.values())) == [2, 2]
+    assert not groups["train"] & groups["val"]
+
+
+def test_a_set_that_cannot_be_divided_so_is_refused(tmp_path, mlcycle):
+    source = write_coco(tmp_path / "set", [Labelled(f"{number}.jpg", coffee()) for number in range(4)])
+    outcome = mlcycle("train", "data", "split", source, "--out", tmp_path / "out")
+    assert outcome.code == 3
+    assert "too many belong together" in outcome.err
+    assert mlcycle("train", "data", "split", source, "--by", "group", "--out", tmp_path / "out").code == 3
+    assert names_in(tmp_path) == ["set"]
+
+
+@pytest.mark.parametrize(
+    "text", ["train", "train=1", "train=0.5,val=0.6", "train=0.5,train=0.5", "a/b=0.5,c=0.5", "a=-1,b=2"]
+)
+def test_shares_that_are_none(text):
+    with pytest.raises(UsageError):
+        parse_shares(text)
+
+
+def _with_duplicates(folder):
+    """One photograph three times: plain, with two faces and smaller, and with the bytes of the first."""
+    faces = ((178, 75, 92, 115),)
+    write_coco(
+        folder,
+        [
+            Labelled("a.jpg", astronaut(), faces),
+            Labelled("b.jpg", astronaut().resize((256, 256)), ((89, 37, 46, 58), (10, 10, 20, 20))),
+            Labelled("c.jpg", astronaut()),
+            Labelled("d.jpg", coffee()),
+        ],
+    )
+    return folder
+
+
+def test_of_duplicates_the_one_with_most_labels_is_kept_and_no_file_goes(tmp_path, mlcycle):
+    source = _with_duplicates(tmp_path / "set")
+    outcome = mlcycle("train", "data", "dedupe", source, "--out", tmp_path / "out")
+    assert outcome.code == 0
+    assert outcome.out.splitlines() == [
+        "b.jpg",
+        "  a.jpg looks the same",
+        "  c.jpg looks the same",
+        "2 of 4 photographs are there already",
+    ]
+    assert [(each.name, len(each.boxes_N4)) for each in read(tmp_path / "out")] == [("b.jpg", 2), ("d.jpg", 0)]
+    assert names_in(source / "images") == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    listed = json.loads(mlcycle("train", "data", "dedupe", source, "--json").out)
+    assert [(each["photograph"], each["kept"]) for each in listed["left_out"]] == [
+        ("a.jpg", "b.jpg"),
+        ("c.jpg", "b.jpg"),
+    ]
+    assert mlcycle("train", "data", "dedupe", tmp_path / "out").out == "0 of 2 photographs are there already\n"
+
+
+def test_bytes_count_before_looks_and_pixels_where_labels_are_equal(tmp_path, mlcycle):
+    photos = [
+        Labelled("small.jpg", astronaut().resize((256, 256))),
+        Labelled("x.jpg", astronaut()),
+        Labelled("y.jpg", astronaut()),
+    ]
+    outcome = mlcycle("train", "data", "dedupe", write_coco(tmp_path / "set", photos))
+    assert outcome.out.splitlines()[:-1] == ["x.jpg", "  small.jpg looks the same", "  y.jpg has the same bytes"]
+
+
+def test_what_is_in_another_set_is_left_out_however_many_labels_it_has(tmp_path, mlcycle):
+    source = _with_duplicates(tmp_path / "set")
+    other = write_coco(tmp_path / "other", [Labelled("held out.jpg", astronaut().resize((300, 300)))])
+    outcome = mlcycle("train", "data", "dedupe", source, "--against", other, "--out", tmp_path / "out")
+    assert outcome.out.splitlines()[0] == "held out.jpg of the other set"
+    assert [each.name for each in read(tmp_path / "out")] == ["d.jpg"]
+    assert mlcycle("train", "data", "dedupe", source, "--against-split", "val").code == 2
+
+
+def test_sets_of_two_layouts_become_one(tmp_path, mlcycle):
+    one = write_wider(tmp_path / "one", content()[:2], "train")
+    write_wider(one, content()[2:3], "val")
+    other = write_coco(tmp_path / "other", [Labelled("a/astronaut.jpg", coffee(), ((1, 2, 30, 40),)), *content()[3:]])
+    outcome = mlcycle("train", "data", "merge", one, other, "--out", tmp_path / "out")
+    assert outcome.code == 0
+    assert "1 photographs were given another name" in outcome.err
+    parts = read_parts(tmp_path / "out")
+    assert [each.name for each in parts["train"]] == [
+        "a/astronaut-2.jpg", "a/astronaut.jpg", "a/chelsea.jpg", "b/grace.jpg", "b/rocket.jpg"
+    ]  # fmt: skip
+    assert [each.name for each in parts["val"]] == ["b/coffee.jpg"]
+    np.testing.assert_array_equal(parts["train"][0].boxes_N4, [[1, 2, 31, 42]])
+    assert mlcycle("train", "data", "merge", one, "--out", tmp_path / "more").code == 2
+
+
+def test_statistics_count_what_is_there(tmp_path, mlcycle):
+    source = write_wider(tmp_path / "set", content())
+    save(rocket().resize((1280, 640)), source / "WIDER_train" / "images" / "b/rocket.jpg")
+    (source / "WIDER_train" / "images" / "a/chelsea.jpg").write_bytes(b"none")
+    found = json.loads(mlcycle("train", "data", "stats", source, "--json").out)["sets"][0]
+    assert (found["photographs"], found["without_faces"], found["unreadable"], found["faces"]) == (5, 3, 1, 3)
+    assert (found["with_landmarks"], found["ignored"], found["split"]) == (1, 0, "train")
+    assert found["heights"] == {"<16 px": 0, "16-32 px": 0, "32-96 px": 1, ">=96 px": 2}
+    assert found["faces_a_photograph"] | {"median": 0, "most": 2} == found["faces_a_photograph"]
+    assert found["long_side"]["most"] == 1280
+    assert found["aspects"]["0.67–0.8"] == 1
+    assert found["groups"]["a"] == {"photographs": 2, "faces": 2}
+    text = mlcycle("train", "data", "stats", source).out
+    assert "1  of them cannot be read" in text
+    assert "32-96 px         1  ██" in text
+
+
+def test_heights_at_640_are_those_of_the_photograph_made_smaller(tmp_path, mlcycle):
+    photos = [
+        Labelled("x.jpg", coffee().resize((1280, 854)), ((100, 100, 60, 100),)),
+        Labelled("y.jpg", coffee(), ((0, 0, 60, 100),)),
+    ]
+    found = json.loads(mlcycle("train", "data", "stats", write_coco(tmp_path, photos), "--json").out)["sets"][0]
+    assert found["heights"][">=96 px"] == 2
+    assert found["heights_at_640"] == {"<16 px": 0, "16-32 px": 0, "32-96 px": 1, ">=96 px": 1}
