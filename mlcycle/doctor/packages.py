@@ -34,6 +34,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
             "scipy",
         ),
     ),
+    "tensorboard": ("TensorBoard's event files", ("tensorboardx",)),
     "demo": ("sample photographs of mlcycle demo", ("scikit-image", "matplotlib")),
 }
 

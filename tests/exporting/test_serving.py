@@ -159,7 +159,9 @@ def test_tensorrt_that_quietly_became_another_is_refused(
     plain = onnxruntime.InferenceSession
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [tensorrt.PROVIDER])
     monkeypatch.setattr(
-        onnxruntime, "InferenceSession", lambda data, options, providers: plain(data, options, providers=providers[-1:])
+        onnxruntime,
+        "InferenceSession",
+        lambda data, options, providers, **others: plain(data, options, providers=providers[-1:]),
     )
     with pytest.raises(DeviceError, match="took another"):
         tensorrt.write(folder, sealed, CONTRACT)

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("torch")  # the train extra
 
-from test_story import score, stretch, write_run
+from test_run_story import score, stretch, write_run
 
 from mlcycle.training import event_files, story
 

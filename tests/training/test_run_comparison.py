@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("torch")  # the train extra
 
-from test_report import Page
-from test_story import score, stretch, write_run
+from test_run_report import Page
+from test_run_story import score, stretch, write_run
 
 from mlcycle.training import comparison, story
 
