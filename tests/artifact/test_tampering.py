@@ -267,6 +267,8 @@ def test_a_file_that_is_swapped_before_another_process_reads_it_is_refused_there
     checked = read_sealed(given.model).sha256
     weights_changed_and_sealed(given)
     monkeypatch.setattr(session, "_load", lambda *_, **__: pytest.fail("the runtime was given it"))
+    monkeypatch.setattr(answers.signal, "signal", lambda *_: None)  # or this process would be deaf to Ctrl-C
+    monkeypatch.setattr(answers._Worker, "problem", None)
     answers._Worker.open(given.model, checked, None)
     assert answers._Worker.problem is not None
     assert re.search("face.onnx was replaced while it was being evaluated", answers._Worker.problem.message)
