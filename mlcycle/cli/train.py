@@ -106,13 +106,14 @@ def _sort(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
 
 def _new_run(named: str | None, overrides: Sequence[str], out: Path | None) -> tuple[Recipe, Path]:
     from mlcycle.training import recipe_file
+    from mlcycle.training.run_folder import RunFolder
 
     path = recipe_file.find(named or DEFAULT_RECIPE)
     if named is None:
         console.say(f"no recipe given: training with {path}")
     recipe = recipe_file.load(path, overrides)
     run = out or RUNS / recipe.name
-    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+    if not RunFolder(run).is_unbegun():
         raise InputError(
             f"{run} is there already",
             f"go on with it: mlcycle train --resume {run}; or begin another: --out {run}-2",

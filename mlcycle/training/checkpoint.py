@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import safetensors.torch
@@ -77,6 +77,24 @@ def load(path: Path) -> tuple[dict[str, Tensor], Progress]:
         return safetensors.torch.load(data), progress
     except (SafetensorError, KeyError, TypeError, ValueError) as problem:
         raise DataError(f"the checkpoint {path} cannot be read: {problem}", "resume from an earlier one") from None
+
+
+def believe_best(done: Progress, best: Path) -> tuple[Progress, list[str]]:
+    """Takes the best score from the best checkpoint itself, which may be of a later step than the one resumed from.
+
+    Returns:
+        the progress, and what is to be said where the best checkpoint is lost; then what is evaluated from now on is
+        the best, the step that was done last included.
+    """
+    if not done.best_step and not best.exists():
+        return done, []
+    try:
+        there = load(best)[1]
+    except DataError as problem:
+        before = max(0, min(done.evaluated_step, done.step - 1))
+        lost = replace(done, best_score=-1.0, best_step=0, evaluated_step=before)
+        return lost, [f"{problem.message}; the best from now on takes its place"]
+    return replace(done, best_score=there.best_score, best_step=there.best_step), []
 
 
 def restore(tensors: dict[str, Tensor], model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> None:
