@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlcycle.cli import console, train_data, train_recipes, train_report
+from mlcycle.cli import console, train_data, train_prove, train_recipes, train_report
 from mlcycle.cli.extras import extra
 from mlcycle.cli.group import default_group
 from mlcycle.errors import InputError, UsageError
@@ -93,6 +93,9 @@ def fit(
     console.say(f"the report: {run / 'report.html'}")
     console.data(str(run))
     console.say(f"next: mlcycle freeze {run}")
+
+
+app.command("prove-resume")(train_prove.prove_resume)
 
 
 def _sort(arguments: Sequence[str]) -> tuple[str | None, list[str]]:

@@ -21,8 +21,6 @@ from torch import Tensor, nn
 from mlcycle.errors import DataError
 from mlcycle.training import tensor_file
 
-METADATA_KEY = "mlcycle.checkpoint"
-
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -61,7 +59,7 @@ def save(
 
 
 def _write(path: Path, tensors: dict[str, Tensor], progress: Progress) -> None:
-    texts = {METADATA_KEY: json.dumps(asdict(progress)), tensor_file.SEAL_KEY: tensor_file.ZEROS.decode()}
+    texts = {tensor_file.PROGRESS_KEY: json.dumps(asdict(progress)), tensor_file.SEAL_KEY: tensor_file.ZEROS.decode()}
     tensor_file.write(path, safetensors.torch.save(tensors, texts))
 
 
@@ -73,7 +71,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], Progress]:
     """
     data = tensor_file.read(path)
     try:
-        progress = Progress(**json.loads(tensor_file.texts(data)[METADATA_KEY]))
+        progress = Progress(**json.loads(tensor_file.texts(data)[tensor_file.PROGRESS_KEY]))
         return safetensors.torch.load(data), progress
     except (SafetensorError, KeyError, TypeError, ValueError) as problem:
         raise DataError(f"the checkpoint {path} cannot be read: {problem}", "resume from an earlier one") from None

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from mlcycle.errors import DataError, InputError
 
-SEAL_KEY = "mlcycle.sha256"
+# Among the metadata: how far the run is that a checkpoint is of, as JSON, and the file's digest.
+PROGRESS_KEY, SEAL_KEY = "mlcycle.checkpoint", "mlcycle.sha256"
 ZEROS = b"0" * 64
 _MARK = f'"{SEAL_KEY}":"'.encode()
 # In front of a safetensors file's header stands its length, in eight bytes.

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 from mlcycle.artifact.bundled import FOLDER as BUNDLED  # noqa: E402
 from mlcycle.errors import DataError  # noqa: E402
-from mlcycle.training import checkpoint  # noqa: E402
+from mlcycle.training import checkpoint, tensor_file  # noqa: E402
 from mlcycle.training.checkpoint import Progress  # noqa: E402
 from mlcycle.training.network import FaceNetwork  # noqa: E402
 from mlcycle.training.optimisation import make_optimizer  # noqa: E402
@@ -101,7 +101,7 @@ def test_a_flipped_bit_is_noticed_wherever_it_is(tmp_path: Path) -> None:
 def test_a_checkpoint_of_an_earlier_mlcycle_is_read(tmp_path: Path) -> None:
     model, _, _ = parts(0)
     tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
-    texts = {checkpoint.METADATA_KEY: json.dumps({"step": 3, "seconds": 1.0, "best_score": 0.5, "best_step": 3})}
+    texts = {tensor_file.PROGRESS_KEY: json.dumps({"step": 3, "seconds": 1.0, "best_score": 0.5, "best_step": 3})}
     checkpoint.safetensors.torch.save_file(tensors, tmp_path / "old.safetensors", texts)
     loaded, progress = checkpoint.load(tmp_path / "old.safetensors")
     assert progress == Progress(3, 1.0, 0.5, 3)

@@ -22,7 +22,7 @@ import psutil  # noqa: E402
 from conftest import Outcome, environment  # noqa: E402
 
 from mlcycle.errors import Interrupted, MlcycleError  # noqa: E402
-from mlcycle.training import checkpoint  # noqa: E402
+from mlcycle.training import checkpoint, tensor_file  # noqa: E402
 from mlcycle.training.display import Display  # noqa: E402
 from mlcycle.training.fit import fit  # noqa: E402
 from mlcycle.training.recipe_file import load  # noqa: E402
@@ -80,7 +80,7 @@ def test_a_best_checkpoint_of_a_later_step_is_believed(recipe_path: Path, copy: 
     checkpoints = copy / "checkpoints"
     (checkpoints / LAST).unlink()
     tensors, progress = checkpoint.load(checkpoints / "best.safetensors")
-    texts = {checkpoint.METADATA_KEY: json.dumps({"step": 6, "best_score": 2.0, "best_step": 6})}
+    texts = {tensor_file.PROGRESS_KEY: json.dumps({"step": 6, "best_score": 2.0, "best_step": 6})}
     checkpoint.safetensors.torch.save_file(tensors, checkpoints / "best.safetensors", texts)
     assert progress.best_score < 2
     result = fit(recipe, copy, device="cpu", resume=True, quiet=True)
