@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +11,7 @@ import typer
 from mlcycle.cli import console, train_data, train_prove, train_recipes, train_report
 from mlcycle.cli.extras import extra
 from mlcycle.cli.group import default_group
+from mlcycle.cli.train_device import Device
 from mlcycle.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -26,13 +26,6 @@ app.add_typer(train_data.app, name="data")
 app.command("report")(train_report.report)
 app.command("compare")(train_report.compare)
 app.command("log-mlflow")(train_report.log_mlflow)
-
-
-class Device(StrEnum):
-    auto = "auto"
-    cuda = "cuda"
-    mps = "mps"
-    cpu = "cpu"
 
 
 @app.callback()

@@ -12,6 +12,7 @@ import typer
 
 from mlcycle.cli import console
 from mlcycle.cli.extras import extra
+from mlcycle.cli.train_device import Device
 from mlcycle.errors import GateError, UsageError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def prove_resume(
     ] = None,
     steps: Annotated[int, typer.Option("--steps", metavar="N", min=1, help="Twice as many are trained.")] = 20,
     kills: Annotated[int, typer.Option("--kills", metavar="K", min=1, help="How often the run is killed.")] = 10,
-    device: Annotated[str, typer.Option("--device", help="Where to compute: auto, cuda, mps or cpu.")] = "cpu",
+    device: Annotated[Device, typer.Option("--device", help="Where to compute.")] = Device.cpu,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Keep both runs here; gone on with if it is there.")
     ] = None,
@@ -61,7 +62,7 @@ def prove_resume(
     chosen = prove.small(recipe_file.load(recipe_file.find(recipe), values), 2 * steps, kept)
     with _folder(out) as folder, console.progress("killing", kills) as advance:
         proof = prove.prove(
-            chosen, folder, count=kills, seed=seed, device=device, tell=console.say, advance=lambda: advance(1)
+            chosen, folder, count=kills, seed=seed, device=device.value, tell=console.say, advance=lambda: advance(1)
         )
     _tell(proof, kills)
 

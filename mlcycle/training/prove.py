@@ -12,9 +12,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from mlcycle.errors import DataError, GateError, InputError, MlcycleError
 from mlcycle.training import kills, sameness, tensor_file
@@ -105,8 +104,8 @@ def prove(
         fallen = _kill(killed, kill, replace(watched, run=killed.run))
         if fallen is None:  # the run came to its end
             break
-        _note(folder, fallen)
         proof.fallen.append(fallen)
+        _note(folder, proof.fallen)
         tell(f"{fallen.signal} {fallen.place}; step {fallen.saved_step} is saved")
         advance()
     killed.to_the_end()
@@ -217,13 +216,11 @@ def _earlier(folder: Path) -> list[Fallen]:
         lines = (folder / KILLS).read_text("utf-8").splitlines()
     except FileNotFoundError:
         return []
-    return [Fallen(**json.loads(line)) for line in lines if line.endswith("}")]
+    return [Fallen(**json.loads(line)) for line in lines]
 
 
-def _note(folder: Path, fallen: Fallen) -> None:
-    told: dict[str, Any] = {"signal": fallen.signal, "place": fallen.place, "saved_step": fallen.saved_step}
-    with (folder / KILLS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(told) + "\n")
+def _note(folder: Path, fallen: list[Fallen]) -> None:
+    RunFolder(folder).write(KILLS, "".join(json.dumps(asdict(each)) + "\n" for each in fallen))
 
 
 def _compare(whole: Path, killed: Path, steps: int) -> list[Compared]:
