@@ -60,10 +60,8 @@ def prove_resume(
     if "schedule.steps" in kept:
         raise UsageError("the number of steps is given by --steps", f"leave out {values[kept.index('schedule.steps')]}")
     chosen = prove.small(recipe_file.load(recipe_file.find(recipe), values), 2 * steps, kept)
-    with _folder(out) as folder, console.progress("killing", kills) as advance:
-        proof = prove.prove(
-            chosen, folder, count=kills, seed=seed, device=device.value, tell=console.say, advance=lambda: advance(1)
-        )
+    with _folder(out) as folder:
+        proof = prove.prove(chosen, folder, count=kills, seed=seed, device=device.value, tell=console.say)
     _tell(proof, kills)
 
 

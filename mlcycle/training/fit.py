@@ -172,7 +172,8 @@ class _Run:
         meter = self.meter = Meter(self.device, self.progress.seconds, self.progress.unreported)
         yield from self._evaluate_if_due(stop)  # one that a stop cut short
         batches = iter(self._batches())
-        hear_of_readers_when_waiting_for_them()
+        if self.workers:
+            hear_of_readers_when_waiting_for_them()
         try:
             while self.progress.step < schedule.steps and not stop:
                 with meter.waiting():

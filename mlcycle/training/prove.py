@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,9 +76,7 @@ def small(recipe: Recipe, steps: int, kept: Sequence[str]) -> Recipe:
     )
 
 
-def prove(
-    recipe: Recipe, folder: Path, *, count: int, seed: int, device: str, tell: Tell, advance: Callable[[], None]
-) -> Proof:
+def prove(recipe: Recipe, folder: Path, *, count: int, seed: int, device: str, tell: Tell) -> Proof:
     """Trains a recipe in one go and with kills, and compares all that both runs hold.
 
     Args:
@@ -85,7 +84,6 @@ def prove(
         count: how many kills.
         seed: chooses their moments.
         tell: told what happens.
-        advance: called after each kill.
 
     Raises:
         InputError: the folder is one of another recipe.
@@ -98,19 +96,20 @@ def prove(
     watched = whole.measure(recipe)
     killed = _Training(folder, KILLED, path, device)
     proof = Proof(_earlier(folder))
-    for _ in proof.fallen:
-        advance()
     for kill in kills.plan(count, recipe.schedule.steps, random.Random(seed))[len(proof.fallen) :]:
         fallen = _kill(killed, kill, replace(watched, run=killed.run))
         if fallen is None:  # the run came to its end
             break
         proof.fallen.append(fallen)
         _note(folder, proof.fallen)
-        tell(f"{fallen.signal} {fallen.place}; step {fallen.saved_step} is saved")
-        advance()
+        tell(f"kill {len(proof.fallen)} of {count}: {fallen.signal} {fallen.place}; {_saved(fallen.saved_step)}")
     killed.to_the_end()
     proof.compared = _compare(whole.run, killed.run, recipe.schedule.steps)
     return proof
+
+
+def _saved(step: int) -> str:
+    return f"step {step} is saved" if step >= 0 else "nothing is saved yet"
 
 
 def _begin(recipe: Recipe, folder: Path) -> Path:
@@ -156,6 +155,8 @@ class _Training:
         """Trains to the end, and notes how long it takes to start and from one checkpoint to the next."""
         rule = recipe.schedule
         watched = Watched(self.run, rule.steps, rule.evaluate_every, 1.0, 1.0)
+        if watched.saved() != (rule.steps, rule.steps):
+            shutil.rmtree(self.run, ignore_errors=True)  # an earlier call was stopped here: it would not be in one go
         before, begin, begun = watched.environment_written(), time.monotonic(), 0.0
         with _Held(self.start()) as process:
             while process.poll() is None:

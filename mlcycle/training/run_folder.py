@@ -211,7 +211,7 @@ def _changes(first: dict[str, Any], now: dict[str, Any]) -> list[str]:
     words = [f"{name} {before}, now {after}" for name, before, after in told if before and before != after]
     # A run of an earlier mlcycle does not say what its recipe was.
     if first.get("recipe_sha256", now["recipe_sha256"]) != now["recipe_sha256"]:
-        words.append(f"{RECIPE} was changed since")
+        words.append(f"another {RECIPE}")
     return words
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import signal
 import sys
 import time
@@ -68,5 +67,3 @@ def leave_signals_to_the_parent(worker: int) -> None:
         signal.signal(each, signal.SIG_IGN)
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL)
-        if os.getppid() == 1:
-            os._exit(1)  # it was killed before we had said so

@@ -6,6 +6,7 @@ of the file, with sixty-four zeros in its own place, stands among the metadata; 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -102,5 +103,8 @@ def _keep_names(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as problem:
+        if problem.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems do not sync folders
+            raise
     finally:
         os.close(handle)

@@ -32,6 +32,13 @@ pytest_plugins = ("small_run",)
 LAST = "step-00000006.safetensors"
 
 
+def run_proof(*words: str | Path) -> Outcome:
+    """Runs prove-resume as a process of its own, which starts many others."""
+    command = [sys.executable, "-m", "mlcycle", "train", "prove-resume", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False, env=environment())
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
 def changed(data: bytes, name: str, by: float) -> bytes:
     """Returns a checkpoint with one number of a tensor changed, sealed as it should be."""
     tensors, texts = checkpoint.safetensors.torch.load(data), tensor_file.texts(data)
@@ -134,7 +141,7 @@ def test_folders_of_others_are_left_alone(recipe_path: Path, copy: Path, tmp_pat
     (tmp_path / "mine" / "letter.txt").touch()
     for folder, words in ((copy, "of another recipe"), (tmp_path / "mine", "holds no proof")):
         with pytest.raises(InputError, match=words):
-            prove(small(load(recipe_path), 8, []), folder, count=1, seed=0, device="cpu", tell=str, advance=int)
+            prove(small(load(recipe_path), 8, []), folder, count=1, seed=0, device="cpu", tell=str)
 
 
 def test_the_number_of_steps_is_given_once(recipe_path: Path, mlcycle: Callable[..., Outcome]) -> None:
@@ -144,17 +151,15 @@ def test_the_number_of_steps_is_given_once(recipe_path: Path, mlcycle: Callable[
 
 
 @pytest.mark.slow
-def test_kills_change_no_bit_and_a_changed_bit_is_named(
-    recipe_path: Path, tmp_path: Path, process: Callable[..., Outcome]
-) -> None:
-    words = ("train", "prove-resume", recipe_path, "--steps", "8", "--kills", "4", "--out", tmp_path / "proof")
-    outcome = process(*words)
+def test_kills_change_no_bit_and_a_changed_bit_is_named(recipe_path: Path, tmp_path: Path) -> None:
+    words = (recipe_path, "--steps", "8", "--kills", "4", "--out", tmp_path / "proof")
+    outcome = run_proof(*words)
     assert outcome.code == 0, outcome.err
     assert outcome.out.count("  =  ") == 6
     assert "equal, bit by bit, after 4 kills" in outcome.out
     path = tmp_path / "proof" / KILLED / "checkpoints" / "step-00000016.safetensors"
     tensor_file.write(path, changed(path.read_bytes(), "model.answer.bias", 0.125))
-    again = process(*words)  # goes on with what is there: nothing is trained anew
+    again = run_proof(*words)  # goes on with what is there: nothing is trained anew
     assert again.code == 5, again.err
     assert "ends with other weights: 1 of " in again.err
     assert "first model.answer.bias, by at most 0.125" in again.err
@@ -174,7 +179,7 @@ def test_a_proof_that_is_stopped_leaves_nothing_behind(recipe_path: Path, tmp_pa
     os.kill(prover.pid, signal.SIGTERM)
     assert prover.wait(30) == 143
     assert not psutil.wait_procs(trainings, timeout=5)[1]
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.glob("mlcycle-*")) == []  # torch keeps a folder of its own there
 
 
 def test_a_kill_is_kept_for_who_goes_on(tmp_path: Path) -> None:
@@ -184,3 +189,16 @@ def test_a_kill_is_kept_for_who_goes_on(tmp_path: Path) -> None:
     told = [Fallen("SIGKILL", "at a step", 5), Fallen("SIGTERM", "while saving", 7)]
     _note(tmp_path, told)
     assert _earlier(tmp_path) == told
+
+
+@pytest.mark.slow
+def test_a_whole_run_that_was_cut_short_is_trained_again_in_one_go(recipe_path: Path, tmp_path: Path) -> None:
+    words = (recipe_path, "--steps", "4", "--kills", "1", "--out", tmp_path / "proof")
+    assert run_proof(*words).code == 0
+    for path in (tmp_path / "proof" / "whole" / "checkpoints").glob("step-00000008*"):
+        path.unlink()
+    outcome = run_proof(*words)
+    assert outcome.code == 0, outcome.err
+    environment = json.loads((tmp_path / "proof" / "whole" / "environment.json").read_text())
+    assert "resumed" not in environment
+    assert "after 1 kills" in outcome.out

@@ -165,7 +165,7 @@ def test_other_arithmetic_and_another_recipe_are_told(
         "device cpu (99 threads), now cpu (",
         "instructions ABACUS, now",
         "torch 0.1, now",
-        "was changed since",
+        "another recipe.yaml: ",
     ):
         assert words in said
     assert "numpy" not in said
