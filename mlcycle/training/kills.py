@@ -95,8 +95,12 @@ def plan(kills: int, steps: int, chance: random.Random) -> list[Kill]:
     aims = [AIMS[index % len(AIMS)] for index in range(kills)]
     chance.shuffle(signals)
     chance.shuffle(aims)
+    if kills == 1:
+        return [Kill(int(signals[0]), aims[0], steps // 2, 0)]
+    # Not up to the end: a kill that waits for an evaluation takes steps from those after it.
+    last = steps * 9 // 10
     return [
-        Kill(int(signals[index]), aims[index], (index + 1) * steps // (kills + 1), chance.random() if kills > 1 else 0)
+        Kill(int(signals[index]), aims[index], (index + 1) * last // (kills + 1), chance.random())
         for index in range(kills)
     ]
 
