@@ -9,7 +9,7 @@
     │  └─ UnreadableError      3  a photograph cannot be read
     ├─ ModelFileError          4  a model file is missing, damaged, tampered with, not signed or of another format
     ├─ GateError               5  a check failed: what it guards was not written, a bench was slower than allowed, or
-    │                             a run gave another file than the one it was held against
+    │                             a run gave another file, or other weights, than it was held against
     ├─ DeviceError             6  the requested device, provider or cluster is not there
     ├─ PrivacyError            7  something that --private does not let happen was tried, and refused
     ├─ TrainingDivergedError   1  the loss is no longer a finite number

@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TextIO
 
@@ -132,8 +132,10 @@ def _talk(text: str) -> None:
     # stdout first, so that both keep their order where they go to the same place.
     sys.stdout.flush()
     text = _settings.cover(text) if _settings.cover else text
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
+    # A terminal that was closed, or a reader that has gone, changes nothing of what came of a command.
+    with suppress(OSError):
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
 
 def coloured_data(word: str, code: int) -> str:

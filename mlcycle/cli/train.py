@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlcycle.cli import console, train_data, train_recipes, train_report
+from mlcycle.cli import console, train_data, train_prove, train_recipes, train_report
 from mlcycle.cli.extras import extra
 from mlcycle.cli.group import default_group
+from mlcycle.cli.train_device import Device
 from mlcycle.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -26,13 +26,6 @@ app.add_typer(train_data.app, name="data")
 app.command("report")(train_report.report)
 app.command("compare")(train_report.compare)
 app.command("log-mlflow")(train_report.log_mlflow)
-
-
-class Device(StrEnum):
-    auto = "auto"
-    cuda = "cuda"
-    mps = "mps"
-    cpu = "cpu"
 
 
 @app.callback()
@@ -95,6 +88,9 @@ def fit(
     console.say(f"next: mlcycle freeze {run}")
 
 
+app.command("prove-resume")(train_prove.prove_resume)
+
+
 def _sort(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
     """Tells a recipe from overrides: an argument with "=" is an override."""
     overrides = [each for each in arguments if "=" in each]
@@ -106,13 +102,14 @@ def _sort(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
 
 def _new_run(named: str | None, overrides: Sequence[str], out: Path | None) -> tuple[Recipe, Path]:
     from mlcycle.training import recipe_file
+    from mlcycle.training.run_folder import RunFolder
 
     path = recipe_file.find(named or DEFAULT_RECIPE)
     if named is None:
         console.say(f"no recipe given: training with {path}")
     recipe = recipe_file.load(path, overrides)
     run = out or RUNS / recipe.name
-    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+    if not RunFolder(run).is_unbegun():
         raise InputError(
             f"{run} is there already",
             f"go on with it: mlcycle train --resume {run}; or begin another: --out {run}-2",

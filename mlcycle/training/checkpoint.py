@@ -1,25 +1,25 @@
 """Checkpoints: all that a run needs to go on, in one safetensors file; nothing in it can execute.
 
 Tensor names: `model.*` the weights as trained, `average.*` their moving average (what is evaluated and frozen),
-`optimizer.<parameter>.<slot>` the optimizer's memory. The file's metadata holds the step and the best score so far. No
-random state is needed: everything random in a step is a function of the seed and the step's number.
+`optimizer.<parameter>.<slot>` the optimizer's memory. The file's metadata holds the step, the best score so far and the
+losses that were not reported yet. No random state is needed: everything random in a step is a function of the seed and
+the step's number; so is the learning rate, and there is no loss scale, since bfloat16 needs none.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from mlcycle.errors import DataError
-
-METADATA_KEY = "mlcycle.checkpoint"
+from mlcycle.training import tensor_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class Progress:
         seconds: of training, evaluations included.
         best_score, best_step: the best held-out AP50 so far, and when it was.
         evaluated_step: the last step that was evaluated.
+        unreported: losses of the steps since the last report, added up, and under `steps` how many these are.
     """
 
     step: int = 0
@@ -38,37 +39,60 @@ class Progress:
     best_score: float = -1.0
     best_step: int = 0
     evaluated_step: int = 0
+    unreported: Mapping[str, float] = field(default_factory=dict)
 
 
 def save(
     path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
 ) -> None:
-    """Writes a checkpoint to a sibling and renames it, so that a readable one never gives way to a broken one."""
+    """Writes a checkpoint; a readable one never gives way to a broken one.
+
+    Raises:
+        InputError: it cannot be written.
+    """
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
     names = _parameter_names(model, optimizer)
     for parameter, slots in optimizer.state.items():
         tensors |= {f"optimizer.{names[parameter]}.{slot}": value for slot, value in slots.items()}
-    state = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    temporary = path.with_name(f".{path.name}.part")
-    save_file(state, temporary, metadata={METADATA_KEY: json.dumps(asdict(progress))})
-    with temporary.open("r+b") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    _write(path, {name: value.detach().cpu().contiguous() for name, value in tensors.items()}, progress)
+
+
+def _write(path: Path, tensors: dict[str, Tensor], progress: Progress) -> None:
+    texts = {tensor_file.PROGRESS_KEY: json.dumps(asdict(progress)), tensor_file.SEAL_KEY: tensor_file.ZEROS.decode()}
+    tensor_file.write(path, safetensors.torch.save(tensors, texts))
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], Progress]:
     """Reads a checkpoint.
 
     Raises:
-        DataError: missing, damaged, or not a checkpoint of mlcycle's.
+        DataError: missing, damaged (a single flipped bit is noticed), or not a checkpoint of mlcycle's.
     """
+    data = tensor_file.read(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            progress = Progress(**json.loads((file.metadata() or {})[METADATA_KEY]))
-            return {name: file.get_tensor(name) for name in file.keys()}, progress  # noqa: SIM118  (not a dict)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as problem:
+        progress = Progress(**json.loads(tensor_file.texts(data)[tensor_file.PROGRESS_KEY]))
+        return safetensors.torch.load(data), progress
+    except (SafetensorError, KeyError, TypeError, ValueError) as problem:
         raise DataError(f"the checkpoint {path} cannot be read: {problem}", "resume from an earlier one") from None
+
+
+def believe_best(done: Progress, best: Path) -> tuple[Progress, list[str]]:
+    """Takes the best score from the best checkpoint itself, which may be of a later step than the one resumed from.
+
+    Returns:
+        the progress, and what is to be said where the best checkpoint is lost; then what is evaluated from now on is
+        the best, the step that was done last included.
+    """
+    if not done.best_step and not best.exists():
+        return done, []
+    try:
+        there = load(best)[1]
+    except DataError as problem:
+        before = max(0, min(done.evaluated_step, done.step - 1))
+        lost = replace(done, best_score=-1.0, best_step=0, evaluated_step=before)
+        return lost, [f"{problem.message}; the best from now on takes its place"]
+    return replace(done, best_score=there.best_score, best_step=there.best_step), []
 
 
 def restore(tensors: dict[str, Tensor], model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -159,9 +183,7 @@ def save_weights(path: Path, average: nn.Module) -> None:
         f"average.{name}": (value.half() if value.is_floating_point() else value).cpu().contiguous()
         for name, value in average.state_dict().items()
     }
-    temporary = path.with_name(f".{path.name}.part")
-    save_file(state, temporary, metadata={METADATA_KEY: json.dumps(asdict(Progress()))})
-    temporary.replace(path)
+    _write(path, state, Progress())
 
 
 def _parameter_names(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[Tensor, str]:

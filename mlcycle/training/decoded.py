@@ -14,8 +14,10 @@ import math
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +31,8 @@ from mlcycle.training.window import resize, stored_window
 LEVELS = 3
 # How much free space is left for others, in bytes.
 SPARE = 2 * 1024**3
+# No photograph takes this long to be written.
+DRAFT_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +138,7 @@ def _write(path: Path, decoded: Decoded) -> None:
     if picture.size != decoded.size:
         raise DataError(f"{path} decodes to another size than its header says", "run: mlcycle train data check")
     decoded.file.parent.mkdir(exist_ok=True)
+    _remove_drafts(decoded.file)
     handle, draft = tempfile.mkstemp(dir=decoded.file.parent, prefix=f".{decoded.file.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -144,6 +149,14 @@ def _write(path: Path, decoded: Decoded) -> None:
         Path(draft).replace(decoded.file)
     finally:
         Path(draft).unlink(missing_ok=True)
+
+
+def _remove_drafts(file: Path) -> None:
+    """Removes what a process that was killed had half written of a photograph; another may be writing it just now."""
+    for draft in file.parent.glob(f".{file.name}.*"):
+        with suppress(OSError):
+            if time.time() - draft.stat().st_mtime > DRAFT_SECONDS:
+                draft.unlink()
 
 
 def _sizes(size: tuple[int, int]) -> list[tuple[int, int]]:

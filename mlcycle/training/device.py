@@ -87,6 +87,11 @@ def available_processors() -> int:
     return os.cpu_count() or 1
 
 
+def instructions() -> str:
+    """Returns which of a processor's instructions torch computes with, as AVX2: others give other last bits."""
+    return str(torch.backends.cpu.get_cpu_capability())
+
+
 def describe(device: torch.device) -> str:
     """Returns the device in words, for people and for the run's environment.json."""
     if device.type == "cuda":

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.live import Live
@@ -24,6 +25,26 @@ class _History:
     scores: list[float]
 
 
+class _Talk:
+    """stderr that may go away: a terminal that is closed, or `tee` that hears the same Ctrl-C, must not end a training
+    before it has saved."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self.stream.flush()
+
+
 class Display:
     """Shows a run on stderr.
 
@@ -34,7 +55,7 @@ class Display:
     """
 
     def __init__(self, steps: int, title: str, quiet: bool) -> None:
-        self.console = Console(stderr=True, quiet=quiet, highlight=False)
+        self.console = Console(file=_Talk(sys.stderr), quiet=quiet, highlight=False)  # type: ignore[arg-type]
         self.title, self.steps = title, steps
         self.history = _History([], [])
         self.latest: dict[str, Any] = {}

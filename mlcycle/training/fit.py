@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,14 +16,14 @@ from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
 
 from mlcycle.artifact.bundled import FOLDER as BUNDLED
-from mlcycle.errors import DataError, Interrupted, TrainingDivergedError
+from mlcycle.errors import DataError, Interrupted, MlcycleError, TrainingDivergedError
 from mlcycle.evaluation.coco import average_precision
 from mlcycle.training import checkpoint, held_out, losses
 from mlcycle.training.assigner import assign
 from mlcycle.training.augment import augment
 from mlcycle.training.checkpoint import Progress
 from mlcycle.training.decoded import Decoded, decode_all
-from mlcycle.training.device import choose_device, describe, keep_memory, share_processors
+from mlcycle.training.device import choose_device, describe, instructions, keep_memory, share_processors
 from mlcycle.training.display import Display
 from mlcycle.training.event_files import event_file
 from mlcycle.training.grid import grids
@@ -35,10 +34,10 @@ from mlcycle.training.optimisation import follow, learning_rate, make_optimizer
 from mlcycle.training.recipe import Model, Recipe
 from mlcycle.training.recipe_file import dump
 from mlcycle.training.report import Asked, write_report
-from mlcycle.training.run_folder import BEST, CHECKPOINTS, ENVIRONMENT, RECIPE, Beside, RunFolder, describe_environment
+from mlcycle.training.run_folder import BEST, CHECKPOINTS, RECIPE, Beside, RunFolder, describe_environment
 from mlcycle.training.samples import Batch, Samples, Steps, collate
 from mlcycle.training.selection import select
-from mlcycle.training.stopping import StopRequest, leave_signals_to_the_parent
+from mlcycle.training.stopping import StopRequest, hear_of_readers_when_waiting_for_them, leave_signals_to_the_parent
 
 REPORT_EVERY = 20
 
@@ -74,7 +73,7 @@ def fit(
     Raises:
         DeviceError, DataError, InputError: the device, the data or the folder cannot be used.
         TrainingDivergedError: the loss is not finite; the batch is named.
-        Interrupted: SIGINT or SIGTERM came; the run was saved and can be resumed.
+        Interrupted: SIGINT, SIGTERM or SIGHUP came; the run was saved and can be resumed.
     """
     chosen = choose_device(device)
     material = gather(recipe.data)
@@ -119,8 +118,10 @@ class _Run:
         self.started_from: str | None = None
         self.decoded: dict[Path, Decoded] = {}
         self.progress = Progress()
+        self.notes: list[str] = []
 
     def train(self, quiet: bool) -> FitResult:
+        self.folder.remove_drafts()
         resumed_from = self._resume()
         schedule = self.recipe.schedule
         if self._is_finished():
@@ -132,9 +133,8 @@ class _Run:
         self._write_environment(resumed_from)
         keep_memory()
         with StopRequest() as stop, Display(schedule.steps, self._title(), quiet) as display:
-            if resumed_from:
-                display.note(f"resumed from step {self.progress.step} ({resumed_from.name})")
-                self._tell_another_device(display)
+            for note in self.notes:
+                display.note(note)
             self._decode(stop, display)
             with event_file(self.folder.path, self.folder.metrics(), self.beside.tensorboard) as events:
                 for entry in self._steps(stop, display):
@@ -142,10 +142,11 @@ class _Run:
                     display.report(entry)
                     if events:
                         events.add(entry)
-            if not stop:
+            if stop:
+                self._save_step()
+            else:
                 self._write_report(stop, display)
         if stop:
-            self._save_step()
             raise Interrupted(
                 f"interrupted at step {self.progress.step} of {schedule.steps}; the run is saved",
                 f"go on with: mlcycle train --resume {self.folder.path}",
@@ -158,11 +159,6 @@ class _Run:
             paths = [each.path for each in self.material.train]
             self.decoded = decode_all(Path(self.recipe.data.decoded), paths, display.decoded, lambda: bool(stop))
 
-    def _tell_another_device(self, display: Display) -> None:
-        begun_on, now = self.folder.environment()["device"], describe(self.device)
-        if begun_on != now:
-            display.note(f"begun on {begun_on}, now on {now}: the weights will differ in their last bits")
-
     def _is_finished(self) -> bool:
         return self.progress.step == self.progress.evaluated_step == self.recipe.schedule.steps
 
@@ -173,13 +169,15 @@ class _Run:
     def _steps(self, stop: StopRequest, display: Display) -> Iterator[dict[str, Any]]:
         """Yields lines for metrics.jsonl while it trains; between two of them the run can be left."""
         schedule = self.recipe.schedule
-        meter = Meter(self.device, self.progress.seconds)
+        meter = self.meter = Meter(self.device, self.progress.seconds, self.progress.unreported)
         yield from self._evaluate_if_due(stop)  # one that a stop cut short
         batches = iter(self._batches())
+        if self.workers:
+            hear_of_readers_when_waiting_for_them()
         try:
             while self.progress.step < schedule.steps and not stop:
                 with meter.waiting():
-                    batch = next(batches)
+                    batch = self._next(batches)
                 if isinstance(batch, DataError):
                     raise batch
                 meter.add(self._step(batch), len(batch.names))
@@ -189,6 +187,18 @@ class _Run:
         finally:
             # The workers leave signals to us, so it is for us to end them, also when an error keeps this frame alive.
             del batches
+
+    def _next(self, batches: Iterator[Batch | DataError]) -> Batch | DataError:
+        try:
+            return next(batches)
+        except (RuntimeError, OSError, EOFError) as problem:
+            if not self.workers or "Caught" in str(problem):  # what a reader raised by itself
+                raise
+            self._save_step()
+            raise MlcycleError(
+                f"a process that reads photographs has died; the run is saved at step {self.progress.step}",
+                f"set schedule.workers lower if memory ran out; mlcycle train --resume {self.folder.path} goes on",
+            ) from problem
 
     def _after_step(self, meter: Meter, stop: StopRequest) -> Iterator[dict[str, Any]]:
         """Reports, saves and evaluates where it is due; saves first, so that an evaluation that fails loses nothing."""
@@ -291,20 +301,24 @@ class _Run:
 
     def _resume(self) -> Path | None:
         """Goes on from the newest checkpoint that can be read; returns it, or None at the start."""
-        problems = []
         for path in self.folder.checkpoint_paths():
             try:
                 tensors, self.progress = checkpoint.load(path)
             except DataError as problem:
-                problems.append(problem.message)
+                self.notes.append(problem.message)
                 continue
+            self.notes.append(f"resumed from step {self.progress.step} ({path.name})")
             checkpoint.restore(tensors, self.model, self.average, self.optimizer)
+            self.progress, lost = checkpoint.believe_best(self.progress, self.folder.checkpoints / BEST)
+            self.notes += lost
             self.folder.forget_metrics_after(self.progress.step, self.progress.evaluated_step)
             return path
-        if problems:
+        if self.notes:
             raise DataError(
-                f"no checkpoint of {self.folder.path} can be read; the newest: {problems[0]}", "train again"
+                f"no checkpoint of {self.folder.path} can be read; the newest: {self.notes[0]}", "train again"
             )
+        if self.folder.metrics():
+            self.notes.append("no checkpoint had been saved: it begins anew")
         self.folder.forget_metrics_after(0, 0)
         return None
 
@@ -319,26 +333,23 @@ class _Run:
         self.started_from = hashlib.sha256(path.read_bytes()).hexdigest()
 
     def _write_environment(self, resumed_from: Path | None) -> None:
-        """Notes how the run came about; what a resumed run goes on with is added, not put in the place of the first."""
-        figures = self.material.figures()
-        now = describe_environment(describe(self.device), figures) | {"started_from": self.started_from}
-        if resumed_from:
-            first = self.folder.environment()
-            if first["data"]["fingerprint"] != figures["fingerprint"]:
-                raise DataError(
-                    f"the data is not what {self.folder.path} was begun with: photographs or labels have changed",
-                    "put them back, or begin another run",
-                )
-            resumed = [*first.get("resumed", []), {"step": self.progress.step, **now}]
-            now = first | {"resumed": resumed}
-        self.folder.write(ENVIRONMENT, json.dumps(now, indent=2) + "\n")
+        now = {
+            **describe_environment(describe(self.device), self.material.figures()),
+            "instructions": instructions(),
+            "recipe_sha256": hashlib.sha256(dump(self.recipe).encode()).hexdigest(),
+            "started_from": self.started_from,
+        }
+        others = self.folder.note_environment(now, self.progress.step if resumed_from else None)
+        if others:
+            self.notes.append(f"begun with {'; '.join(others)}: the weights will not be those of an unbroken run")
 
     def _save_step(self) -> None:
         self._save(self.folder.checkpoint_path(self.progress.step))
-        self.folder.drop_old_checkpoints(self.recipe.schedule.keep_checkpoints)
+        self.folder.drop_old_checkpoints(self.recipe.schedule.keep_checkpoints, self.progress.step)
 
     def _save(self, path: Path) -> None:
-        checkpoint.save(path, self.model, self.average, self.optimizer, self.progress)
+        progress = replace(self.progress, unreported=self.meter.unreported())
+        checkpoint.save(path, self.model, self.average, self.optimizer, progress)
 
     def _write_report(self, stop: StopRequest, display: Display) -> None:
         asked = Asked(self.beside.pictures, display.looking, lambda: stop.signal_number)

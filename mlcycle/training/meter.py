@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import psutil
 import torch
 from torch import Tensor
+
+# Beside the sums of losses: of how many steps they are.
+ADDED = "steps"
 
 
 class Meter:
@@ -18,24 +21,28 @@ class Meter:
     Args:
         device: whose memory is told; on a CPU, what this process and its workers hold for themselves.
         seconds_before: of training, before this process took over.
+        unreported: what `unreported` gave the process before, whose losses belong to the next report.
     """
 
-    def __init__(self, device: torch.device, seconds_before: float) -> None:
+    def __init__(self, device: torch.device, seconds_before: float, unreported: Mapping[str, float]) -> None:
         self.device = device
         self.process = psutil.Process()
         self.start = time.perf_counter() - seconds_before
+        self.steps, self.sums = 0, dict[str, Tensor]()
         self.restart()
+        self.added = int(unreported.get(ADDED, 0))
+        self.sums |= {name: torch.tensor(value, device=device) for name, value in unreported.items() if name != ADDED}
 
     def restart_if_idle(self) -> None:
         """Leaves the time since the last report (an evaluation, a checkpoint) out of the next rate."""
         if not self.steps:
-            self.restart()
+            self.since, self.waited = time.perf_counter(), 0.0
 
     def restart(self) -> None:
         """Begins a new stretch."""
         self.since = time.perf_counter()
-        self.waited, self.steps, self.images = 0.0, 0, 0
-        self.sums: dict[str, Tensor] = {}
+        self.waited, self.steps, self.images, self.added = 0.0, 0, 0, 0
+        self.sums = {}
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -46,9 +53,14 @@ class Meter:
 
     def add(self, losses: dict[str, Tensor], images: int) -> None:
         self.steps += 1
+        self.added += 1
         self.images += images
         for name, value in losses.items():
             self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
+
+    def unreported(self) -> dict[str, float]:
+        """Returns the losses of this stretch for a checkpoint, so that whoever goes on reports the same mean."""
+        return {ADDED: self.added, **{name: value.item() for name, value in self.sums.items()}} if self.added else {}
 
     def seconds(self) -> float:
         """Returns the seconds of training so far, those before a resume included."""
@@ -57,7 +69,7 @@ class Meter:
     def report(self) -> dict[str, Any]:
         """Returns the stretch's mean losses, rate, share of time spent waiting and memory, and begins a new one."""
         passed = time.perf_counter() - self.since
-        entry: dict[str, Any] = {name: round(value.item() / self.steps, 6) for name, value in self.sums.items()}
+        entry: dict[str, Any] = {name: round(value.item() / self.added, 6) for name, value in self.sums.items()}
         entry["images_per_second"] = round(self.images / passed, 1)
         entry["seconds_per_step"] = round(passed / self.steps, 5)
         entry["data_wait_share"] = round(self.waited / passed, 4)

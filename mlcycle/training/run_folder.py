@@ -79,6 +79,13 @@ class RunFolder:
         finally:
             lock.release()
 
+    def is_unbegun(self) -> bool:
+        """Tells whether there is nothing here, or only what a process left that was killed before it wrote a recipe."""
+        if not self.path.is_dir():
+            return not self.path.exists()
+        names = {each.name for each in self.path.iterdir()} - {"lock", f".{RECIPE}.part"}
+        return not names or (names == {CHECKPOINTS.name} and not any(self.checkpoints.iterdir()))
+
     def create(self) -> None:
         """Makes a new run folder.
 
@@ -86,13 +93,12 @@ class RunFolder:
             InputError: it exists and is not empty, or cannot be made.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            if any(self.path.iterdir()):
+            if not self.is_unbegun():
                 raise InputError(
                     f"the run folder {self.path} exists already",
                     "go on with it by --resume, or choose another with --out",
                 )
-            self.checkpoints.mkdir()
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
             raise InputError(f"the run folder {self.path} cannot be made: {problem.strerror}") from None
 
@@ -104,8 +110,17 @@ class RunFolder:
     def write(self, name: str, text: str) -> None:
         """Writes one of the small files, by a sibling and a rename."""
         temporary = self.path / f".{name}.part"
-        temporary.write_text(text, encoding="utf-8")
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut may leave the name without the text
         temporary.replace(self.path / name)
+
+    def remove_drafts(self) -> None:
+        """Removes what a process that was killed had half written; only for who holds the folder."""
+        for folder in (self.path, self.checkpoints):
+            for draft in folder.glob(".*.part"):
+                draft.unlink(missing_ok=True)
 
     def checkpoint_path(self, step: int) -> Path:
         return self.checkpoints / f"step-{step:08d}.safetensors"
@@ -114,13 +129,17 @@ class RunFolder:
         """Returns the step checkpoints, newest first."""
         return sorted(self.checkpoints.glob("step-*.safetensors"), reverse=True)
 
-    def drop_old_checkpoints(self, keep: int) -> None:
-        for path in self.checkpoint_paths()[keep:]:
+    def drop_old_checkpoints(self, keep: int, step: int) -> None:
+        """Leaves the newest `keep` up to this step; later ones are such as could not be read, and count for nothing."""
+        newest = self.checkpoint_path(step)
+        for path in [each for each in self.checkpoint_paths() if each.name <= newest.name][keep:]:
             path.unlink()
 
     def append_metrics(self, entry: dict[str, Any]) -> None:
         with (self.path / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # before the checkpoint after which it is not written again
 
     def metrics(self) -> list[dict[str, Any]]:
         """Returns the metrics so far; a last line cut short by a crash is left out."""
@@ -155,6 +174,45 @@ class RunFolder:
             return json.loads((self.path / ENVIRONMENT).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             raise DataError(f"{self.path / ENVIRONMENT} is missing or damaged", "train again") from None
+
+    def note_environment(self, now: dict[str, Any], resumed_at: int | None) -> list[str]:
+        """Notes how the run came about; what a resumed run goes on with is added, not put in the place of the first.
+
+        Args:
+            resumed_at: the step that it is resumed from; None where it begins.
+
+        Returns:
+            in words, what is another than when the run was begun.
+
+        Raises:
+            DataError: the data is another.
+        """
+        others: list[str] = []
+        if resumed_at is not None:
+            first = self.environment()
+            if first["data"]["fingerprint"] != now["data"]["fingerprint"]:
+                raise DataError(
+                    f"the data is not what {self.path} was begun with: photographs or labels have changed",
+                    "put them back, or begin another run",
+                )
+            others = _changes(first, now)
+            now = first | {"resumed": [*first.get("resumed", []), {"step": resumed_at, **now}]}
+        self.write(ENVIRONMENT, json.dumps(now, indent=2) + "\n")
+        return others
+
+
+def _changes(first: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Returns in words what of an environment that has a hand in the numbers is another than when a run was begun."""
+    told = [
+        (name, before.get(name), after.get(name))
+        for before, after in ((first, now), (first.get("packages", {}), now["packages"]))
+        for name in ("device", "instructions", "git_commit", "mlcycle", *PACKAGES[:4])
+    ]
+    words = [f"{name} {before}, now {after}" for name, before, after in told if before and before != after]
+    # A run of an earlier mlcycle does not say what its recipe was.
+    if first.get("recipe_sha256", now["recipe_sha256"]) != now["recipe_sha256"]:
+        words.append(f"another {RECIPE}")
+    return words
 
 
 def describe_environment(device: str, data: dict[str, Any]) -> dict[str, Any]:

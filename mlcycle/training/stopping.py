@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
+import sys
+import time
 from types import FrameType, TracebackType
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
+# One wish to stop may come twice: to all processes of a terminal, and handed on by whatever started this one.
+SAME_WISH_SECONDS = 1.0
+PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG, of prctl(2)
+
 
 class StopRequest:
-    """Remembers that a signal came, while its block runs; a second one ends the process as it would have without us.
+    """Remembers that a signal came, while its block runs; a second one, but for one within a second of the first, ends
+    the process as it would have without us.
 
     Attributes:
         signal_number: of the signal that came, or 0.
@@ -17,6 +25,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal_number = 0
+        self.came_at = 0.0
 
     def __bool__(self) -> bool:
         return self.signal_number != 0
@@ -35,11 +44,26 @@ class StopRequest:
             signal.signal(each, handler)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        self.signal_number = number
-        self._give_back()
+        if not self:
+            self.signal_number, self.came_at = number, time.monotonic()
+        elif time.monotonic() - self.came_at > SAME_WISH_SECONDS:
+            self._give_back()
+            signal.raise_signal(number)
+
+
+def hear_of_readers_when_waiting_for_them() -> None:
+    """Takes back the handler that torch sets when it starts data workers: it raises an error wherever the training is
+    when a worker dies, between two halves of a step too. The loader notices by itself when no data comes."""
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def leave_signals_to_the_parent(worker: int) -> None:
-    """For data workers: a Ctrl-C goes to every process of the terminal, and the trainer still needs them to finish."""
+    """For data workers: a Ctrl-C goes to every process of the terminal, and the trainer still needs them to finish.
+
+    When it is killed they end with it, where the system can see to that: they might hold its lock for a while.
+    """
     for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL)

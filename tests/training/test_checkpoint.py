@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 from mlcycle.artifact.bundled import FOLDER as BUNDLED  # noqa: E402
 from mlcycle.errors import DataError  # noqa: E402
-from mlcycle.training import checkpoint  # noqa: E402
+from mlcycle.training import checkpoint, tensor_file  # noqa: E402
 from mlcycle.training.checkpoint import Progress  # noqa: E402
 from mlcycle.training.network import FaceNetwork  # noqa: E402
 from mlcycle.training.optimisation import make_optimizer  # noqa: E402
@@ -81,3 +83,34 @@ def test_weights_of_another_network_are_no_start(tmp_path: Path, other: FaceNetw
 def test_bundled_weights_start_the_recipe_of_their_name(path: Path) -> None:
     recipe = load(find(path.stem))
     checkpoint.start(checkpoint.load(path)[0], FaceNetwork(**recipe.model.model_dump()), path)
+
+
+def test_a_flipped_bit_is_noticed_wherever_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "step.safetensors"
+    checkpoint.save(path, *parts(0), Progress(7))
+    whole = path.read_bytes()
+    for at in range(3, len(whole), len(whole) // 97):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+        with pytest.raises(DataError, match="cannot be read"):
+            checkpoint.load(path)
+    path.write_bytes(whole[:-1])
+    with pytest.raises(DataError, match="damaged"):
+        checkpoint.load(path)
+
+
+def test_a_checkpoint_of_an_earlier_mlcycle_is_read(tmp_path: Path) -> None:
+    model, _, _ = parts(0)
+    tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
+    texts = {tensor_file.PROGRESS_KEY: json.dumps({"step": 3, "seconds": 1.0, "best_score": 0.5, "best_step": 3})}
+    checkpoint.safetensors.torch.save_file(tensors, tmp_path / "old.safetensors", texts)
+    loaded, progress = checkpoint.load(tmp_path / "old.safetensors")
+    assert progress == Progress(3, 1.0, 0.5, 3)
+    assert loaded.keys() == tensors.keys()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders are synced on POSIX")
+def test_the_name_is_on_the_disk_before_anything_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_ino))
+    checkpoint.save(tmp_path / "step.safetensors", *parts(0), Progress())
+    assert synced == [(tmp_path / "step.safetensors").stat().st_ino, tmp_path.stat().st_ino]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -124,3 +125,16 @@ def test_a_decoded_photograph_that_is_gone_is_said(marked: dict[int, LabelledPho
     there.file.unlink()
     with pytest.raises(DataError, match="is gone or cut short"):
         there.part(1.0, (0, 0, 10, 10), (10, 10))
+
+
+def test_what_a_killed_process_had_half_written_goes_when_it_is_old(
+    marked: dict[int, LabelledPhotograph], tmp_path: Path
+) -> None:
+    (there,), _ = decode(tmp_path, marked[1].path)
+    there.file.unlink()
+    old, new = (there.file.with_name(f".{there.file.name}.{end}") for end in ("old", "new"))
+    for each in (old, new):
+        each.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    decode(tmp_path, marked[1].path)
+    assert (there.file.exists(), old.exists(), new.exists()) == (True, False, True)

@@ -24,6 +24,7 @@ from mlcycle.artifact.contract import CONTRACT_KEY, Contract  # noqa: E402
 from mlcycle.artifact.packing import pack  # noqa: E402
 from mlcycle.artifact.seal import BLANK, read_sealed, seal_bytes, write_sealed  # noqa: E402
 from mlcycle.artifact.self_test import SELF_TEST_KEY, SelfTest  # noqa: E402
+from mlcycle.training.tensor_file import SEAL_KEY  # noqa: E402
 
 # Each freezes, or builds what would be frozen.
 pytestmark = [pytest.mark.training, pytest.mark.slow]
@@ -81,6 +82,7 @@ def test_other_weights_are_named(clone: Path, frozen: Path, mlcycle: Run) -> Non
     with safe_open(best, framework="pt") as file:
         metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     tensors["average.answer.bias"] += 0.25
+    del metadata[SEAL_KEY]
     save_file(tensors, best, metadata=metadata)
     outcome = mlcycle("reproduce", frozen, "--run", clone)
     assert outcome.code == 5
