@@ -58,6 +58,7 @@ def test_faces_do_not_hide_each_other(built: Path) -> None:
             assert not (shared_N2 > 0).all(axis=1).any()
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_scenes_and_another_seed_others(
     few: pytest.MonkeyPatch, built: Path, tmp_path: Path
 ) -> None:

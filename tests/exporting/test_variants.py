@@ -79,6 +79,7 @@ def test_a_broken_calibration_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_with_labels_the_table_by_height_is_shown_also_where_the_self_test_fails(
     parent: Path, photos: Path, tmp_path: Path, mlcycle: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:

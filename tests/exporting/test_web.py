@@ -96,6 +96,7 @@ def knowing(folder: Path, wrong_by: float) -> Path:
     """Writes face-nano again as a file with one fixed input size and a known answer, wrong by so much in score."""
     onnx = pytest.importorskip("onnx")
     from mlcycle.artifact.packing import pack
+    from mlcycle.exporting.fixed_shape import to_fixed_shape
 
     detector = load_detector(Path("face-nano"), provider="cpu")
     resize = replace(detector.contract.resize, rule="fit-inside")
@@ -103,7 +104,7 @@ def knowing(folder: Path, wrong_by: float) -> Path:
     picture_HW3 = padded(picture(HEIGHT, WIDTH, 0), 640, 320)
     boxes_1N4, scores_1N, landmarks_1N52 = detector.session.run(picture_HW3[None])
     answer = known_answer(boxes_1N4[0], scores_1N[0] - wrong_by, landmarks_1N52[0])
-    model = onnx.load_from_string(read_sealed(Path("face-nano")).data)
+    model = to_fixed_shape(onnx.load_from_string(read_sealed(Path("face-nano")).data), 640, 320)
     write_sealed(pack(model, contract, answer), folder / "knowing.onnx")
     return folder / "knowing.onnx"
 

@@ -39,6 +39,7 @@ def test_tags_are_looked_at_without_reading_the_file(tmp_path: Path) -> None:
             limits.check_tags(view)
 
 
+@pytest.mark.slow
 def test_pages_are_counted_as_far_as_their_chain_goes(pixels: np.ndarray) -> None:
     files = photographs(pixels)
     for name, count in {"pages.tif": 3, "big.tif": 1, "tiles.tif": 1}.items():

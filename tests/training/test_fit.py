@@ -72,7 +72,9 @@ def test_a_run_resumed_from_its_middle_ends_with_the_same_weights(
     assert [step for step, _ in evaluations(run)] == [3, 6]
 
 
-@pytest.mark.parametrize(("signal_number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("signal_number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
 def test_a_signal_saves_and_the_run_goes_on(
     recipe_path: Path, tmp_path: Path, signal_number: signal.Signals, code: int
 ) -> None:
@@ -221,6 +223,7 @@ def test_a_broken_photograph_is_one_sentence_that_names_it(
     assert "Traceback" not in outcome.err
 
 
+@pytest.mark.slow
 def test_learning_lowers_the_loss(recipe_path: Path, tmp_path: Path) -> None:
     recipe = load(recipe_path, ["schedule.steps=60", "schedule.evaluate_every=60", "schedule.learning_rate=0.004"])
     fit(recipe, tmp_path / "run", device="cpu", quiet=True)

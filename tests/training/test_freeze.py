@@ -44,6 +44,7 @@ def test_the_file_is_read_only_sealed_and_named_by_its_digest(frozen: Path) -> N
     assert hashlib.sha256(frozen.read_bytes()).hexdigest() == sealed.sha256
 
 
+@pytest.mark.slow
 def test_freezing_twice_gives_the_same_bytes(
     frozen: Path, finished_run: Path, tmp_path: Path, mlcycle: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,7 +190,13 @@ trace.main(*sys.argv[1:])
 """
 
 
-@pytest.mark.parametrize("stage", ["decode", "orientation", "resize", "graph", "selection"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "resize",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("decode", "orientation", "graph", "selection")),
+    ],
+)
 def test_the_gate_names_the_stage_at_which_the_ways_part(
     stage: str, finished_run: Path, frozen: Path, tmp_path: Path, astronaut: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +233,7 @@ def test_a_file_that_fails_the_gate_is_not_written(
     assert not (tmp_path / "models").exists()
 
 
+@pytest.mark.slow
 def test_ways_that_agree_say_how_far_apart_they_are(finished_run: Path, frozen: Path, astronaut: Path) -> None:
     difference = check(Ways((finished_run, frozen)), [astronaut], Tolerance())
     assert difference.faces > 0
@@ -233,6 +241,7 @@ def test_ways_that_agree_say_how_far_apart_they_are(finished_run: Path, frozen: 
     assert difference.score < 1e-4
 
 
+@pytest.mark.slow
 def test_a_photograph_that_nobody_can_read_is_no_proof(finished_run: Path, frozen: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no picture")
@@ -250,6 +259,7 @@ def test_a_run_that_has_not_been_evaluated_yet_is_refused(
     assert "best.safetensors" in outcome.err
 
 
+@pytest.mark.slow
 def test_half_precision_of_a_real_network_is_a_valid_model_that_answers_alike() -> None:
     import onnx
     import onnxruntime

@@ -64,7 +64,7 @@ def pictures(*shape: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (33, 65), (64, 64), (97, 40)])
-@pytest.mark.parametrize("stride", [8, 4])
+@pytest.mark.parametrize("stride", [8, pytest.param(4, marks=pytest.mark.slow)])
 def test_any_size_gives_what_torch_gives(stride: int, size: tuple[int, int]) -> None:
     images = pictures(1, *size)
     boxes, scores, landmarks = session_of(stride).run(["boxes", "scores", "landmarks"], {"images": images})
@@ -82,8 +82,8 @@ def test_any_size_gives_what_torch_gives(stride: int, size: tuple[int, int]) -> 
     assert (boxes.reshape(-1, 4) <= (width, height, width, height)).all()
 
 
-@pytest.mark.parametrize("stride", [8, 4])
-@pytest.mark.parametrize("landmarks", [True, False])
+@pytest.mark.parametrize("stride", [8, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("landmarks", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_every_cell_of_every_grid_is_decoded_as_torch_decodes_it(stride: int, landmarks: bool) -> None:
     """Nothing is left out by overlap or score here, so that coarse grids are compared as well as the finest."""
     network = excited_network(landmarks, stride)
@@ -134,6 +134,7 @@ def test_no_face_gives_no_rows() -> None:
     assert scores.shape == (2, 0)
 
 
+@pytest.mark.slow
 def test_another_process_and_another_hash_seed_give_the_same_bytes(tmp_path: Path) -> None:
     program = (
         "import hashlib, test_graph as t;"
