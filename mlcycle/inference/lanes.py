@@ -1,16 +1,21 @@
-"""Work on many things at once, and answers in the order of the things; memory does not grow with their number."""
+"""Work on many things at once, and answers in the order of the things; memory does not grow with their number.
+
+All that the threads and their caller share are SimpleQueues, which are C throughout. A signal that comes while the
+caller holds the lock of a Future or a Semaphore, which are Python, would leave it locked, and a thread waiting for it.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Semaphore
+from queue import SimpleQueue
+from threading import Thread
 from typing import TypeVar
 
 Thing = TypeVar("Thing")
 Answer = TypeVar("Answer")
+_Outcome = tuple[Answer | None, BaseException | None]
 
 # How many things each lane may be ahead of the one whose answer is waited for: so many small ones are done meanwhile,
 # where one takes long.
@@ -37,26 +42,56 @@ def in_order(
     if lanes <= 1:
         yield from map(work, things)
         return
-    waiting: deque[Future[Answer]] = deque()
-    room = Semaphore(AT_HAND * lanes)
-    with ThreadPoolExecutor(lanes, "mlcycle-lane") as pool:
-        try:
-            for thing in _as_there_is(room, things):
-                waiting.append(pool.submit(work, thing))
-                waiting[-1].add_done_callback(lambda _: room.release())
-                while waiting and (waiting[0].done() or len(waiting) >= ahead * lanes):
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for each in waiting:
-                each.cancel()
+    todo: SimpleQueue[tuple[Thing, SimpleQueue[_Outcome[Answer]]] | None] = SimpleQueue()
+    waiting: deque[SimpleQueue[_Outcome[Answer]]] = deque()
+    room: SimpleQueue[None] = SimpleQueue()
+    ended = False
+
+    def lane() -> None:
+        while (item := todo.get()) is not None:
+            if not ended:
+                item[1].put(_outcome(work, item[0]))
+            room.put(None)
+
+    for _ in range(AT_HAND * lanes):
+        room.put(None)
+    threads = [Thread(target=lane, name=f"mlcycle-lane_{number}", daemon=True) for number in range(lanes)]
+    for thread in threads:
+        thread.start()
+    try:
+        for thing in _as_there_is(room, things):
+            waiting.append(SimpleQueue())
+            todo.put((thing, waiting[-1]))
+            while waiting and (not waiting[0].empty() or len(waiting) >= ahead * lanes):
+                yield _answer(waiting.popleft().get())
+        while waiting:
+            yield _answer(waiting.popleft().get())
+    finally:
+        ended = True
+        for _ in threads:
+            todo.put(None)
+        for thread in threads:
+            thread.join()
 
 
-def _as_there_is(room: Semaphore, things: Iterable[Thing]) -> Iterator[Thing]:
+def _outcome(work: Callable[[Thing], Answer], thing: Thing) -> _Outcome[Answer]:
+    try:
+        return work(thing), None
+    except BaseException as problem:  # it is raised again where the answer is waited for
+        return None, problem
+
+
+def _answer(outcome: _Outcome[Answer]) -> Answer:
+    answer, problem = outcome
+    if problem is not None:
+        raise problem
+    return answer  # type: ignore[return-value]
+
+
+def _as_there_is(room: SimpleQueue[None], things: Iterable[Thing]) -> Iterator[Thing]:
     remaining = iter(things)
     while True:
-        room.acquire()
+        room.get()
         try:
             thing = next(remaining)
         except StopIteration:
