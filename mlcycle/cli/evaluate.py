@@ -61,7 +61,7 @@ def evaluate(  # noqa: PLR0913 (an option of a command is a parameter)
     """
     chosen = pixels(long_side)
     for path in (output, detections, page):
-        _check_free(path, overwrite)
+        check_free(path, overwrite)
     _check_apart(output, detections, page)
 
     from mlcycle import score
@@ -118,7 +118,7 @@ def pixels(long_side: str) -> int | None:
     return int(long_side)
 
 
-def _check_free(path: Path | None, overwrite: bool) -> None:
+def check_free(path: Path | None, overwrite: bool) -> None:
     """Finds out before the work, not after it, that a result cannot be written."""
     if path is None:
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -12,8 +11,10 @@ from typing import Annotated
 import typer
 
 from mlcycle.cli import console
+from mlcycle.cli.evaluate import check_free
 from mlcycle.cli.extras import extra
-from mlcycle.errors import InputError, UsageError
+from mlcycle.errors import UsageError
+from mlcycle.inference.output import opened
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
@@ -37,7 +38,7 @@ def report(
 
     Example:  mlcycle train report runs/face-nano --no-pictures
     """
-    _check_free(out, overwrite)
+    check_free(out, overwrite)
     with extra("train", "mlcycle train report"):
         from mlcycle.training.report import Asked, write_report
 
@@ -70,7 +71,7 @@ def compare(
     """
     if len(runs) < 2:
         raise UsageError("one run cannot be compared", "name two or more: mlcycle train compare RUN RUN")
-    _check_free(html, overwrite)
+    check_free(html, overwrite)
     with extra("train", "mlcycle train compare"):
         from mlcycle.training import comparison, comparison_page, story
 
@@ -82,7 +83,8 @@ def compare(
     if not compared.is_same_data:
         console.warn(comparison.said_of_data(compared))
     if html is not None:
-        _write(comparison_page.render(compared), html)
+        with opened(html, overwrite=overwrite) as file:
+            file.write(comparison_page.render(compared))
         console.say(f"the page is {html}")
 
 
@@ -103,23 +105,3 @@ def log_mlflow(
         from mlcycle.training import mlflow_store, story
 
     console.data(str(mlflow_store.log(story.read(run), to, overwrite=overwrite)))
-
-
-def _check_free(path: Path | None, overwrite: bool) -> None:
-    if path is None:
-        return
-    if path.exists() and not overwrite:
-        raise InputError(f"{path} exists", "choose another name, or say --overwrite")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"there is no folder {path.absolute().parent}", "make it first")
-
-
-def _write(text: str, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        temporary.write_text(text, "utf-8", errors="backslashreplace")
-        temporary.replace(path)
-    except OSError as problem:
-        raise InputError(f"{path} cannot be written: {problem.strerror}", "choose another place") from None
-    finally:
-        temporary.unlink(missing_ok=True)
