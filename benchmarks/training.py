@@ -52,8 +52,8 @@ def bare(recipe_path: str, overrides: list[str], steps: int) -> float:
     """Returns images a second of forward pass, losses and backward pass alone."""
     import torch
 
-    from mlcycle.training import fit
     from mlcycle.training.device import keep_memory, share_processors
+    from mlcycle.training.learner import losses_of
     from mlcycle.training.network import FaceNetwork
     from mlcycle.training.recipe_file import find, load
 
@@ -70,7 +70,8 @@ def bare(recipe_path: str, overrides: list[str], steps: int) -> float:
             started = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16, enabled=is_half):
             answers = model(pictures)
-        parts = fit.losses_of(answers, batch, recipe.model)
+        sums = losses_of(answers, batch, recipe.model)
+        parts = sums.over(sums.counts_3)
         model.zero_grad(set_to_none=True)
         (parts.score + parts.box + parts.landmarks).backward()
     return steps * recipe.schedule.batch / (time.perf_counter() - started)
@@ -80,6 +81,7 @@ def fixed_batch(count: int, side: int):
     """Returns a batch of noise with five faces in each picture."""
     import torch
 
+    from mlcycle.training.recipe import LOOKS
     from mlcycle.training.samples import Batch
 
     random = torch.Generator().manual_seed(0)
@@ -87,6 +89,7 @@ def fixed_batch(count: int, side: int):
     faces = torch.cat((corners, corners + 10 + torch.rand((5 * count, 2), generator=random) * side * 0.25), dim=1)
     return Batch(
         pixels_BSS3=torch.randint(0, 256, (count, side, side, 3), dtype=torch.uint8, generator=random),
+        looks_BL=torch.rand((count, len(LOOKS)), generator=random),
         faces_M4=faces,
         landmarks_M52=faces[:, None, :2] + torch.rand((5 * count, 5, 2), generator=random) * 20,
         picture_M=torch.arange(count).repeat_interleave(5),

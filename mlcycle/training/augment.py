@@ -2,45 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mlcycle.training.recipe import Augment
+from mlcycle.training.recipe import LOOKS, Augment
 
 # How much red, green and blue weigh in what an eye calls brightness (ITU-R BT.601).
 LUMA = (0.299, 0.587, 0.114)
 # Every so many rows and columns give a picture's mean.
 MEAN_STEP = 4
+# Sets the draw of a step's noise apart from the draws of its samples.
+NOISE_DRAW = 2
+# How far a step's window into the field of noise can lie from the field's corner, in pixels.
+NOISE_REACH = 256
 
 
-def augment(pixels_BSS3: Tensor, rule: Augment, random: torch.Generator, dtype: torch.dtype) -> Tensor:
+def augment(pixels_BSS3: Tensor, looks_BL: Tensor, rule: Augment, noise_3SS: Tensor) -> Tensor:
     """Changes the pictures' look and leaves every pixel in its place.
 
     Args:
         pixels_BSS3: uint8, RGB.
-        random: a generator on the CPU; the same state gives the same pictures.
-        dtype: of the pictures; whole numbers up to 256 are exact in bfloat16, which is a fifth of the work.
+        looks_BL: what was drawn for each picture, in the order of `LOOKS`, from 0 to 1, on the device of the pixels.
+        noise_3SS: of deviation 1; its kind of number is that of the pictures: whole numbers up to 256 are exact in
+            bfloat16, which is a fifth of the work.
 
     Returns:
         pictures_B3SS: 0 to 255, channels last in memory.
     """
     batch, side = pixels_BSS3.shape[:2]
-    pixels = pixels_BSS3.to(dtype).view(batch, side * side, 3)
+    looks = dict(zip(LOOKS, looks_BL.unbind(1), strict=True))
+    pixels = pixels_BSS3.to(noise_3SS.dtype).view(batch, side * side, 3)
     mean_B3 = pixels_BSS3[:, ::MEAN_STEP, ::MEAN_STEP].float().mean((1, 2))
-    matrix_B33, shift_B = (each.to(dtype) for each in _colour_change(mean_B3, rule, random))
+    matrix_B33, shift_B = (each.to(pixels) for each in _colour_change(mean_B3, rule, looks))
     pictures = torch.bmm(pixels, matrix_B33).view(batch, side, side, 3).permute(0, 3, 1, 2)
     pictures += shift_B.view(batch, 1, 1, 1)
-    blurred = (_uniform(batch, random) < rule.blur).to(pictures.device)
+    blurred = looks["blur"] < rule.blur
     if blurred.any():
         pictures[blurred] = _soft(pictures[blurred])
     if rule.noise:
-        # One field of noise a batch, in another strength for each picture: drawing one for each would cost as much as
-        # the network's own step.
-        field = torch.randn((1, side, side, 3), generator=random).to(pictures).permute(0, 3, 1, 2)
-        strength = (_uniform(batch, random) * rule.noise * 255).to(pictures)
-        pictures.addcmul_(field, strength.view(batch, 1, 1, 1))
+        strength = (looks["noise"] * rule.noise * 255).to(pictures)
+        pictures.addcmul_(noise_3SS, strength.view(batch, 1, 1, 1))
     return pictures.clamp_(0, 255)
+
+
+def noise_field(side: int, seed: int) -> Tensor:
+    """Returns noise_TT3 of deviation 1, from which each step takes another window of at most `side` pixels.
+
+    Drawing noise for each step would cost as much as the network's own work.
+    """
+    across = side + NOISE_REACH
+    return torch.randn((across, across, 3), generator=torch.Generator().manual_seed(seed))
+
+
+def noise_window(field_TT3: Tensor, side: int, seed: int, step: int) -> Tensor:
+    """Returns noise_3SS, a step's window into the field: all pictures of a step have the same, in another strength."""
+    x, y = np.random.default_rng((seed, step, NOISE_DRAW)).integers(0, len(field_TT3) - side + 1, 2)
+    return field_TT3[y : y + side, x : x + side].permute(2, 0, 1)
 
 
 def _soft(pictures_B3SS: Tensor) -> Tensor:
@@ -50,24 +71,18 @@ def _soft(pictures_B3SS: Tensor) -> Tensor:
     return functional.conv2d(around, around.new_full((3, 1, 3, 3), 1 / 9), groups=3)
 
 
-def _colour_change(mean_B3: Tensor, rule: Augment, random: torch.Generator) -> tuple[Tensor, Tensor]:
+def _colour_change(mean_B3: Tensor, rule: Augment, looks: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Saturation, contrast and brightness as one matrix and one shift a picture, so that pixels are touched once.
 
     Returns matrix_B33 and shift_B, for pixels in rows: new = pixels @ matrix + shift.
     """
-    batch, device = len(mean_B3), mean_B3.device
 
-    def factor(strength: float) -> Tensor:
-        return (1 + (2 * _uniform(batch, random) - 1) * strength).to(device).view(batch, 1, 1)
+    def factor(name: str, strength: float) -> Tensor:
+        return (1 + (2 * looks[name] - 1) * strength).view(-1, 1, 1)
 
-    luma_31 = torch.tensor(LUMA, device=device).view(3, 1)
-    saturation, contrast, brightness = factor(rule.saturation), factor(rule.contrast), factor(rule.brightness)
-    colourful = (_uniform(batch, random) >= rule.grey).to(device).view(batch, 1, 1)
-    saturation = saturation * colourful
-    mix = saturation * torch.eye(3, device=device) + (1 - saturation) * luma_31
+    luma_31 = torch.tensor(LUMA, device=mean_B3.device).view(3, 1)
+    contrast, brightness = factor("contrast", rule.contrast), factor("brightness", rule.brightness)
+    saturation = factor("saturation", rule.saturation) * (looks["grey"] >= rule.grey).view(-1, 1, 1)
+    mix = saturation * torch.eye(3, device=mean_B3.device) + (1 - saturation) * luma_31
     shift = brightness * (1 - contrast) * (mean_B3.unsqueeze(1) @ luma_31)
     return brightness * contrast * mix, shift.flatten()
-
-
-def _uniform(count: int, random: torch.Generator) -> Tensor:
-    return torch.rand(count, generator=random)

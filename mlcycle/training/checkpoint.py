@@ -42,23 +42,22 @@ class Progress:
     unreported: Mapping[str, float] = field(default_factory=dict)
 
 
-def save(
-    path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
-) -> None:
-    """Writes a checkpoint; a readable one never gives way to a broken one.
-
-    Raises:
-        InputError: it cannot be written.
-    """
+def collect(model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Returns all tensors that a run needs to go on, by their names in a checkpoint, on the CPU."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
     names = _parameter_names(model, optimizer)
     for parameter, slots in optimizer.state.items():
         tensors |= {f"optimizer.{names[parameter]}.{slot}": value for slot, value in slots.items()}
-    _write(path, {name: value.detach().cpu().contiguous() for name, value in tensors.items()}, progress)
+    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
 
 
-def _write(path: Path, tensors: dict[str, Tensor], progress: Progress) -> None:
+def save(path: Path, tensors: dict[str, Tensor], progress: Progress) -> None:
+    """Writes a checkpoint of what was collected; a readable one never gives way to a broken one.
+
+    Raises:
+        InputError: it cannot be written.
+    """
     texts = {tensor_file.PROGRESS_KEY: json.dumps(asdict(progress)), tensor_file.SEAL_KEY: tensor_file.ZEROS.decode()}
     tensor_file.write(path, safetensors.torch.save(tensors, texts))
 
@@ -96,7 +95,7 @@ def believe_best(done: Progress, best: Path) -> tuple[Progress, list[str]]:
 
 
 def restore(tensors: dict[str, Tensor], model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Puts a checkpoint's tensors back where `save` took them from.
+    """Puts a checkpoint's tensors back where `collect` took them from.
 
     Raises:
         DataError: it belongs to another network.
@@ -183,7 +182,7 @@ def save_weights(path: Path, average: nn.Module) -> None:
         f"average.{name}": (value.half() if value.is_floating_point() else value).cpu().contiguous()
         for name, value in average.state_dict().items()
     }
-    _write(path, state, Progress())
+    save(path, state, Progress())
 
 
 def _parameter_names(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[Tensor, str]:

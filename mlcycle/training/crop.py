@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from PIL import Image
 
 from mlcycle.datasets.photograph import LabelledPhotograph
 from mlcycle.training.photos import open_photo, upright_rgb, upright_size
-from mlcycle.training.recipe import Augment
+from mlcycle.training.recipe import LOOKS, Augment
 from mlcycle.training.window import mirror, resize, stored_window
 
 # In a mirrored picture the left eye is the right one.
@@ -31,13 +31,17 @@ JPEG_QUALITY = (30, 90)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One crop: pixels_SS3 uint8, faces_N4 and landmarks_N52 in crop pixels, ignored_I4, and whose it is."""
+    """One crop: pixels_SS3 uint8, faces_N4 and landmarks_N52 in crop pixels, ignored_I4, and whose it is.
+
+    `looks_L` is what was drawn for its look, in the order of `recipe.LOOKS`, from 0 to 1.
+    """
 
     pixels_SS3: np.ndarray
     faces_N4: np.ndarray
     landmarks_N52: np.ndarray
     ignored_I4: np.ndarray
     name: str
+    looks_L: np.ndarray = field(default_factory=lambda: np.full(len(LOOKS), 0.5, np.float32))
 
 
 Window = tuple[float, float, float, float]

@@ -18,8 +18,11 @@ TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
 NAMES = ("auto", "cuda", "mps", "cpu")
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, index: int = 0) -> torch.device:
     """Returns the device of this name; "auto" is the first there is of cuda, mps and cpu.
+
+    Args:
+        index: which of the machine's GPUs.
 
     Raises:
         DeviceError: it is not there.
@@ -32,11 +35,18 @@ def choose_device(name: str) -> torch.device:
     if not available[name]:
         there = ", ".join(each for each, is_there in available.items() if is_there)
         raise DeviceError(f"the device {name} was asked for and is not there", f"this machine has: {there}")
-    return torch.device(name)
+    if name != "cuda":
+        return torch.device(name)
+    if index >= torch.cuda.device_count():
+        raise DeviceError(
+            f"{index + 1} GPUs were asked for, and this machine has {torch.cuda.device_count()}", "lower --devices"
+        )
+    torch.cuda.set_device(index)  # for what asks for no device by number, as NCCL does
+    return torch.device(name, index)
 
 
-def share_processors(device: torch.device, workers: int | None) -> tuple[int, int]:
-    """Divides the processors between arithmetic and reading photographs.
+def share_processors(device: torch.device, workers: int | None, processes: int = 1) -> tuple[int, int]:
+    """Divides the processors between arithmetic and reading photographs, in each of the processes that train here.
 
     Where a CPU trains, arithmetic and reading take turns on all of its processors: beside each other, torch's threads,
     which wait for each other many times a step, would all wait for one that a reader pushes aside. A reader process
@@ -45,7 +55,7 @@ def share_processors(device: torch.device, workers: int | None) -> tuple[int, in
     Returns:
         how many processes read beside the training, and how many threads read within it when there is none.
     """
-    processors = available_processors()
+    processors = max(1, available_processors() // processes)
     if device.type != "cpu":
         return (min(8, max(1, processors - 1)) if workers is None else workers), processors
     workers = workers or 0
@@ -92,8 +102,13 @@ def instructions() -> str:
     return str(torch.backends.cpu.get_cpu_capability())
 
 
-def describe(device: torch.device) -> str:
-    """Returns the device in words, for people and for the run's environment.json."""
+def describe(device: torch.device, count: int = 1) -> str:
+    """Returns the device in words, for people and for the run's environment.json; `count` of the same train."""
+    alone = _describe_one(device)
+    return alone if count == 1 else f"{count} x {alone}"
+
+
+def _describe_one(device: torch.device) -> str:
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)})"
     return f"{device.type} ({torch.get_num_threads()} threads)" if device.type == "cpu" else device.type

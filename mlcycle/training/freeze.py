@@ -19,13 +19,14 @@ from mlcycle.training import points
 from mlcycle.training.checkpoint import Progress
 from mlcycle.training.device import one_thread
 from mlcycle.training.graph import build_model
+from mlcycle.training.look import answer, look
 from mlcycle.training.material import gather
 from mlcycle.training.network import FaceNetwork
 from mlcycle.training.points import Points, Rates
 from mlcycle.training.recipe import Recipe
 from mlcycle.training.recipe_file import dump
 from mlcycle.training.run_folder import BEST, ENVIRONMENT, RECIPE, RunFolder
-from mlcycle.training.trace import answer, load_trained, look
+from mlcycle.training.trace import load_trained
 
 # What of a run's environment travels in the file: nothing that names a machine or a day, so that freezing the same run
 # with the same versions gives the same bytes anywhere.
@@ -124,7 +125,7 @@ def choose_points(
         return points.given(recipe.inference, problem.message)
     advance, found = started(len(material.held_out)), []
     with one_thread():
-        for boxes_and_scores in look(network, recipe, material.held_out):
+        for boxes_and_scores in look(network, recipe.inference, material.held_out):
             found.append(boxes_and_scores)
             advance(1)
     truths = [(each.boxes_N4, each.ignore_N) for each in material.held_out]
@@ -174,7 +175,7 @@ def versions_here() -> dict[str, str]:
 def what_it_knows(recipe: Recipe, network: FaceNetwork) -> SelfTest:
     """Returns the self-test: what training's own arithmetic finds in a drawing of faces."""
     with one_thread():
-        boxes, scores, landmarks = answer(network, recipe, picture(HEIGHT, WIDTH, 0))
+        boxes, scores, landmarks = answer(network, recipe.inference, picture(HEIGHT, WIDTH, 0))
     return known_answer(boxes.numpy(), scores.numpy(), landmarks.numpy() if recipe.model.landmarks else None)
 
 

@@ -26,6 +26,33 @@ class LossParts:
     landmarks: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class LossSums:
+    """What the losses add up to over some of a step's pictures, before they are divided by the counts of all of them.
+
+    Attributes:
+        face_score: over cells that answer for a face, each face counting once.
+        empty_score: over all other cells but the ignored.
+        box, landmarks: over faces, and over labelled points.
+        counts_3: cells that answer for a face, faces that have such a cell, labelled points; without a gradient.
+    """
+
+    face_score: Tensor
+    empty_score: Tensor
+    box: Tensor
+    landmarks: Tensor
+    counts_3: Tensor
+
+    def over(self, counts_3: Tensor) -> LossParts:
+        """Divides by the counts of all pictures that the losses are to be means of."""
+        cells, faces, points = counts_3.clamp(min=1)
+        return LossParts(
+            score=self.face_score / faces + self.empty_score / cells,
+            box=self.box / faces,
+            landmarks=self.landmarks / points,
+        )
+
+
 def quality(iou_P: Tensor) -> Tensor:
     """Returns what score cells are to give whose boxes have these IoUs: the root.
 
@@ -35,7 +62,7 @@ def quality(iou_P: Tensor) -> Tensor:
 
 
 def share_alike(face_P: Tensor) -> Tensor:
-    """Returns weights_P, 1 on average, with which each face counts the same, however many cells answer for it.
+    """Returns weights_P, 1 in sum for each face, with which each counts the same, however many cells answer for it.
 
     A large face has up to ten of them and a small one a single one; without weights, large faces would be most of the
     score and box losses.
@@ -43,37 +70,38 @@ def share_alike(face_P: Tensor) -> Tensor:
     Args:
         face_P: the face that each cell answers for, an index from 0.
     """
-    share_P = face_P.bincount()[face_P].float().reciprocal()
-    return share_P / share_P.mean()
+    return face_P.bincount()[face_P].float().reciprocal()
 
 
-def score_loss(logits_BA: Tensor, target_BA: Tensor, weights_BA: Tensor) -> Tensor:
+def score_loss(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     """Quality focal loss (Li et al. 2020, "Generalized Focal Loss"): the score is to tell how good the cell's box is.
 
     Args:
-        target_BA: the quality where a cell answers for a face, 0 elsewhere.
-        weights_BA: how much each cell counts; 0 for cells in ignored regions, which are told nothing.
+        target: the quality where a cell answers for a face, 0 elsewhere; of the logits' shape.
+        weights: how much each cell counts; 0 for cells in ignored regions, which are told nothing.
+
+    Returns:
+        the sum over all cells.
     """
-    logits = logits_BA.float()
-    miss = (target_BA - logits.sigmoid()).abs().square()
-    each = functional.binary_cross_entropy_with_logits(logits, target_BA, reduction="none") * miss
-    return (each * weights_BA).sum() / target_BA.count_nonzero().clamp(min=1)
+    logits = logits.float()
+    miss = (target - logits.sigmoid()).abs().square()
+    return (functional.binary_cross_entropy_with_logits(logits, target, reduction="none") * miss * weights).sum()
 
 
 def box_loss(boxes_P4: Tensor, faces_P4: Tensor, weights_P: Tensor) -> Tensor:
-    """Generalised IoU loss (Rezatofighi et al. 2019), averaged over pairs that count `weights_P` each."""
+    """Returns the sum of generalised IoU losses (Rezatofighi et al. 2019) of pairs that count `weights_P` each."""
     if not len(boxes_P4):
         return boxes_P4.sum()
-    return (generalized_box_iou_loss(boxes_P4.float(), faces_P4, reduction="none", eps=1e-6) * weights_P).mean()
+    return (generalized_box_iou_loss(boxes_P4.float(), faces_P4, reduction="none", eps=1e-6) * weights_P).sum()
 
 
 def landmark_loss(landmarks_P52: Tensor, labels_P52: Tensor, faces_P4: Tensor) -> Tensor:
-    """Smooth L1 of the miss in units of the face's size, over the points that are labelled (not NaN)."""
+    """Returns the sum of the smooth L1 of misses in units of the face's size, over labelled points (not NaN)."""
     labelled = labels_P52.isfinite()
     size = (faces_P4[:, 2:] - faces_P4[:, :2]).prod(-1).sqrt().clamp(min=1)[:, None, None]
     miss = torch.where(labelled, landmarks_P52.float() - labels_P52.nan_to_num(), 0) / size
     each = functional.smooth_l1_loss(miss, torch.zeros_like(miss), beta=LANDMARK_TURN, reduction="none")
-    return (each * labelled).sum() / labelled.sum().clamp(min=1)
+    return (each * labelled).sum()
 
 
 def outside_ignored(ignored_I4: Tensor, picture_I: Tensor, grids: tuple[Grid, ...], batch: int) -> Tensor:

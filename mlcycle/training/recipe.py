@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
+# What the look of each crop is drawn for, one number from 0 to 1 each.
+LOOKS = ("saturation", "contrast", "brightness", "grey", "blur", "noise")
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 
@@ -104,8 +107,10 @@ class Augment(_Section):
 class Schedule(_Section):
     """How long and how fast: steps are optimizer steps, one batch each.
 
-    `workers` are the processes that read photographs beside the training; null leaves it to the machine: none where a
-    CPU trains, else all of its processors but one, at most 8. `optimizer` is adamw, or muon, which learns as much in
+    `workers` are the processes that read photographs beside the training, for each device; null leaves it to the
+    machine: none where a CPU trains, else all of its processors but one, at most 8. `accumulation` is in how many parts
+    a step's batch is looked at, one after the other, so that it needs less memory; null means as few as the device has
+    room for. `optimizer` is adamw, or muon, which learns as much in
     half the steps.
     """
 
@@ -119,6 +124,7 @@ class Schedule(_Section):
     clip_norm: PositiveFloat = 10.0
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     workers: Annotated[int, Field(ge=0)] | None = None
+    accumulation: PositiveInt | None = None
     evaluate_every: PositiveInt = 1000
     checkpoint_every: PositiveInt = 500
     keep_checkpoints: PositiveInt = 2

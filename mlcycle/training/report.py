@@ -21,6 +21,7 @@ from mlcycle.evaluation.calibration import calibrate
 from mlcycle.evaluation.matches import Prediction, match_photographs
 from mlcycle.training import points, report_page, story
 from mlcycle.training.device import one_thread
+from mlcycle.training.look import look
 from mlcycle.training.material import Material, gather
 from mlcycle.training.photos import open_photo, upright_rgb
 from mlcycle.training.points import Points, Rates
@@ -28,7 +29,7 @@ from mlcycle.training.recipe import Recipe
 from mlcycle.training.report_held_out import HeldOut
 from mlcycle.training.run_folder import BEST, REPORT, RunFolder
 from mlcycle.training.story import Story
-from mlcycle.training.trace import load_trained, look
+from mlcycle.training.trace import load_trained
 
 NO_GROUP = "(no group)"
 # Samples of the photographs for intervals: enough for three digits of the ends.
@@ -100,7 +101,7 @@ def _measure(told: Story, asked: Asked) -> HeldOut:
     material.must_be(told.data.get("fingerprint"))
     advance, found = asked.started(len(material.held_out)), []
     with one_thread():
-        for boxes_and_scores in look(network, recipe, material.held_out):
+        for boxes_and_scores in look(network, recipe.inference, material.held_out):
             found.append(boxes_and_scores)
             advance(1)
             if signal_number := asked.stop():

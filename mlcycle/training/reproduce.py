@@ -24,11 +24,12 @@ from mlcycle.errors import DataError, ModelFileError, UsageError
 from mlcycle.training.checkpoint import Progress
 from mlcycle.training.freeze import Started, choose_points, copy_of, make_contract, what_it_knows
 from mlcycle.training.graph import build_model
+from mlcycle.training.look import answer
 from mlcycle.training.network import FaceNetwork
 from mlcycle.training.points import Points, Rates, given
 from mlcycle.training.recipe import Recipe
 from mlcycle.training.run_folder import RunFolder
-from mlcycle.training.trace import answer, load_trained
+from mlcycle.training.trace import load_trained
 
 # As near as another processor brings a number; of the known answer a hundredth of what a machine may be off by.
 NEAR = Tolerance(EXACT.pixels / 100, EXACT.score / 100)
@@ -172,7 +173,7 @@ def _known_answer(theirs: SelfTest | None, made_from: _Run, done: Reproduction) 
     if theirs is None or theirs == mine:
         return mine
     taken = replace(mine, boxes=theirs.boxes, scores=theirs.scores, landmarks=theirs.landmarks)
-    boxes, scores, landmarks = answer(made_from.network, made_from.recipe, mine.picture())
+    boxes, scores, landmarks = answer(made_from.network, made_from.recipe.inference, mine.picture())
     distance = theirs.distance(boxes.numpy(), scores.numpy(), landmarks.numpy() if mine.landmarks else None)
     if taken != theirs or not distance.within(NEAR):
         return mine

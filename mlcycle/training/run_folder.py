@@ -206,7 +206,7 @@ def _changes(first: dict[str, Any], now: dict[str, Any]) -> list[str]:
     told = [
         (name, before.get(name), after.get(name))
         for before, after in ((first, now), (first.get("packages", {}), now["packages"]))
-        for name in ("device", "instructions", "git_commit", "mlcycle", *PACKAGES[:4])
+        for name in ("device", "instructions", "accumulation", "git_commit", "mlcycle", *PACKAGES[:4])
     ]
     words = [f"{name} {before}, now {after}" for name, before, after in told if before and before != after]
     # A run of an earlier mlcycle does not say what its recipe was.

@@ -10,23 +10,19 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional
 
-from mlcycle.datasets.photograph import LabelledPhotograph
 from mlcycle.errors import MlcycleError
-from mlcycle.training import checkpoint, held_out
+from mlcycle.training import checkpoint
+from mlcycle.training.look import answer
 from mlcycle.training.network import FaceNetwork
 from mlcycle.training.photos import fit_long_side, open_photo, stored_rgb, upright_rgb
 from mlcycle.training.recipe import Recipe
 from mlcycle.training.recipe_file import load as load_recipe
 from mlcycle.training.run_folder import BEST, RECIPE, RunFolder
-from mlcycle.training.selection import select
 
 
 def load_trained(run: Path) -> tuple[Recipe, FaceNetwork, checkpoint.Progress]:
@@ -44,36 +40,6 @@ def load_trained(run: Path) -> tuple[Recipe, FaceNetwork, checkpoint.Progress]:
     return recipe, network.eval(), progress
 
 
-@torch.no_grad()
-def answer(network: FaceNetwork, recipe: Recipe, picture_HW3: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns what the network finds in a picture (uint8 RGB) down to the score floor, best first.
-
-    boxes_N4 (x1 y1 x2 y2, in pixels of the picture), scores_N, landmarks_N52 (x y; without rows where it has none).
-    """
-    rule, (height, width) = recipe.inference, picture_HW3.shape[:2]
-    pixels = torch.from_numpy(picture_HW3.copy()).permute(2, 0, 1).unsqueeze(0).float()
-    logits, boxes, landmarks = network(functional.pad(pixels, (0, -width % 32, 0, -height % 32)))
-    return select(
-        logits[0], boxes[0], landmarks[0],
-        size=(width, height), rule=(rule.score_floor, rule.iou_threshold, rule.max_faces),
-    )  # fmt: skip
-
-
-def look(
-    network: FaceNetwork, recipe: Recipe, photographs: Sequence[LabelledPhotograph]
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields what the network finds in each photograph, one by one and without padding, as inference looks at them.
-
-    boxes_N4 (x1 y1 x2 y2, in pixels of the photograph) and scores_N, best first.
-
-    Raises:
-        DataError: one cannot be read.
-    """
-    for picture_HW3, frame in held_out.pictures(photographs, recipe.inference.long_side):
-        boxes_N4, scores_N, _ = answer(network, recipe, picture_HW3)
-        yield frame.to_photograph(boxes_N4), scores_N.numpy()
-
-
 def trace(network: FaceNetwork, recipe: Recipe, photo: Path) -> dict[str, np.ndarray]:
     """Returns what the training pipeline has after each stage, under the names that mlcycle.parity compares."""
     rule = recipe.inference
@@ -84,7 +50,7 @@ def trace(network: FaceNetwork, recipe: Recipe, photo: Path) -> dict[str, np.nda
         return {"error": np.array(str(problem))}
     resized = fit_long_side(upright, rule.long_side)
     height, width = resized.shape[:2]
-    boxes, scores, landmarks = answer(network, recipe, resized)
+    boxes, scores, landmarks = answer(network, rule, resized)
     least = rule.score_floor if rule.threshold is None else rule.threshold
     kept = scores >= least
     scale = torch.tensor((upright.width / width, upright.height / height))

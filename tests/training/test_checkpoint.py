@@ -40,7 +40,7 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     model, average, optimizer = parts(0)
     step(model, optimizer)
     path = tmp_path / "step.safetensors"
-    checkpoint.save(path, model, average, optimizer, Progress(7, 1.5, 0.25, 4))
+    checkpoint.save(path, checkpoint.collect(model, average, optimizer), Progress(7, 1.5, 0.25, 4))
     twin = parts(1)
     loaded, progress = checkpoint.load(path)
     checkpoint.restore(loaded, *twin)
@@ -63,7 +63,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> Non
 def test_another_network_is_refused(tmp_path: Path) -> None:
     model, average, optimizer = parts(0)
     path = tmp_path / "step.safetensors"
-    checkpoint.save(path, model, average, optimizer, Progress())
+    checkpoint.save(path, checkpoint.collect(model, average, optimizer), Progress())
     tensors, _ = checkpoint.load(path)
     with pytest.raises(DataError, match="does not fit"):
         checkpoint.load_weights(tensors, FaceNetwork(8, 1, True), "average")
@@ -87,7 +87,7 @@ def test_bundled_weights_start_the_recipe_of_their_name(path: Path) -> None:
 
 def test_a_flipped_bit_is_noticed_wherever_it_is(tmp_path: Path) -> None:
     path = tmp_path / "step.safetensors"
-    checkpoint.save(path, *parts(0), Progress(7))
+    checkpoint.save(path, checkpoint.collect(*parts(0)), Progress(7))
     whole = path.read_bytes()
     for at in range(3, len(whole), len(whole) // 97):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
@@ -112,5 +112,5 @@ def test_a_checkpoint_of_an_earlier_mlcycle_is_read(tmp_path: Path) -> None:
 def test_the_name_is_on_the_disk_before_anything_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced = []
     monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_ino))
-    checkpoint.save(tmp_path / "step.safetensors", *parts(0), Progress())
+    checkpoint.save(tmp_path / "step.safetensors", checkpoint.collect(*parts(0)), Progress())
     assert synced == [(tmp_path / "step.safetensors").stat().st_ino, tmp_path.stat().st_ino]

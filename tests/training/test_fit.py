@@ -24,8 +24,10 @@ from filelock import FileLock  # noqa: E402
 from mlcycle.errors import DataError, DeviceError, InputError, Interrupted, TrainingDivergedError  # noqa: E402
 from mlcycle.training import checkpoint  # noqa: E402
 from mlcycle.training.device import choose_device  # noqa: E402
-from mlcycle.training.fit import fit, losses_of  # noqa: E402
+from mlcycle.training.fit import fit  # noqa: E402
 from mlcycle.training.grid import grids  # noqa: E402
+from mlcycle.training.learner import losses_of  # noqa: E402
+from mlcycle.training.losses import LossParts  # noqa: E402
 from mlcycle.training.network import FaceNetwork  # noqa: E402
 from mlcycle.training.recipe import Model  # noqa: E402
 from mlcycle.training.recipe_file import load  # noqa: E402
@@ -150,13 +152,13 @@ def test_an_evaluation_that_a_stop_cut_short_is_made_up_for(
 ) -> None:
     from mlcycle.training import held_out
 
-    run, recipe, honest = tmp_path / "run", load(recipe_path), held_out.batches
+    run, recipe, honest = tmp_path / "run", load(recipe_path), held_out.pictures
     for stopped_at, call in ((3, 1), (6, 2)):  # the second time, the first call makes up for what was cut short
-        monkeypatch.setattr(held_out, "batches", with_a_signal_at(call, honest))
+        monkeypatch.setattr(held_out, "pictures", with_a_signal_at(call, honest))
         with pytest.raises(Interrupted, match=f"at step {stopped_at} of 6") as caught:
             fit(recipe, run, device="cpu", quiet=True, resume=stopped_at > 3)
         assert caught.value.exit_code == 143
-    monkeypatch.setattr(held_out, "batches", honest)
+    monkeypatch.setattr(held_out, "pictures", honest)
     assert fit(recipe, run, device="cpu", quiet=True, resume=True).average_precision_50 >= 0
     assert_equal(tensors(finished_run), tensors(run))
     assert_equal(tensors(finished_run, "best.safetensors"), tensors(run, "best.safetensors"))
@@ -164,16 +166,16 @@ def test_an_evaluation_that_a_stop_cut_short_is_made_up_for(
 
 
 def with_a_signal_at(call: int, honest: Callable) -> Callable:
-    """Returns `held_out.batches` that is told to stop when it is called for this time."""
+    """Returns `held_out.pictures` that is told to stop when it is called for this time."""
     calls = []
 
-    def batches(*arguments: object) -> object:
+    def pictures(*arguments: object) -> object:
         calls.append(arguments)
         if len(calls) == call:
             os.kill(os.getpid(), signal.SIGTERM)
         return honest(*arguments)
 
-    return batches
+    return pictures
 
 
 def evaluations(run: Path) -> list[tuple[int, float]]:
@@ -320,8 +322,20 @@ def batch_of(faces: list[list[float]], ignored: list[list[float]]) -> Batch:
     none = torch.full((len(faces), 5, 2), torch.nan)
     in_first_M, in_first_I = (torch.zeros(len(boxes), dtype=torch.long) for boxes in (faces, ignored))
     return Batch(
-        torch.zeros(1, 96, 96, 3, dtype=torch.uint8), faces_M4, none, in_first_M, ignored_I4, in_first_I, ("a",)
+        torch.zeros(1, 96, 96, 3, dtype=torch.uint8),
+        torch.zeros(1, 6),
+        faces_M4,
+        none,
+        in_first_M,
+        ignored_I4,
+        in_first_I,
+        ("a",),
     )
+
+
+def parts_of(answers: tuple[torch.Tensor, ...], batch: Batch, rule: Model) -> LossParts:
+    sums = losses_of(answers, batch, rule)
+    return sums.over(sums.counts_3)
 
 
 @pytest.mark.parametrize("stride", [8, 4])
@@ -331,7 +345,7 @@ def test_only_ignored_cells_that_answer_for_no_face_are_told_nothing(stride: int
     answers = FaceNetwork(**rule.model_dump()).eval()(torch.zeros(1, 3, 96, 96))
     answers[0].retain_grad()
     face = [30.0, 30.0, 50.0, 50.0]
-    parts = losses_of(answers, batch_of([face], [[0.0, 0.0, 96.0, 96.0]]), rule)
+    parts = parts_of(answers, batch_of([face], [[0.0, 0.0, 96.0, 96.0]]), rule)
     (parts.score + parts.box + parts.landmarks).backward()
     finest = grids(96, 96, stride)[0]
     gradient = answers[0].grad[0, : finest.rows * finest.columns].reshape(finest.rows, finest.columns)
@@ -345,7 +359,7 @@ def test_only_ignored_cells_that_answer_for_no_face_are_told_nothing(stride: int
 def test_a_batch_without_a_face_teaches_the_background() -> None:
     rule = Model(width=4, landmarks=True)
     network = FaceNetwork(**rule.model_dump()).eval()
-    parts = losses_of(network(torch.zeros(1, 3, 96, 96)), batch_of([], []), rule)
+    parts = parts_of(network(torch.zeros(1, 3, 96, 96)), batch_of([], []), rule)
     assert parts.box.item() == parts.landmarks.item() == 0
     assert 0 < parts.score.item() < math.inf
     (parts.score + parts.box + parts.landmarks).backward()

@@ -99,7 +99,7 @@ def test_thresholds_are_chosen_on_the_held_out_photographs(frozen: Path) -> None
 def test_what_is_measured_does_not_depend_on_the_number_of_cores(
     finished_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlcycle.training import freeze, trace
+    from mlcycle.training import freeze, look
     from mlcycle.training.run_folder import RunFolder
 
     threads: list[int] = []
@@ -109,7 +109,7 @@ def test_what_is_measured_does_not_depend_on_the_number_of_cores(
         threads.append(torch.get_num_threads())
         return honest(*arguments)
 
-    for module in (freeze, trace):
+    for module in (freeze, look):
         monkeypatch.setattr(module, "answer", counted)
     before = torch.get_num_threads()
     torch.set_num_threads(2)

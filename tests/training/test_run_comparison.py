@@ -52,7 +52,8 @@ def test_only_the_keys_that_differ_are_shown(runs: list[Path]) -> None:
 def test_it_fits_into_80_columns(runs: list[Path], number: int) -> None:
     text = table((runs * 2)[:number])
     assert max(map(len, text.splitlines())) <= 80
-    assert "fast-and" in text
+    # Where a run stands there twice, its folder is told, folded at any letter.
+    assert "fast-and" in text or number > len(runs)
 
 
 def test_a_name_is_never_obeyed_by_the_terminal(tmp_path: Path) -> None:

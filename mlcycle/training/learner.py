@@ -1,0 +1,157 @@
+"""What learns: the network, the moving average of it and its optimizer, and how one step changes them.
+
+A step is made of one batch or, where the device has no room for it, of several parts one after the other; each part is
+shared out among all processes of the team. Losses and normalisations are those of the whole part, so that the number of
+processes changes the sums' order and nothing else.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_
+
+from mlcycle.errors import TrainingDivergedError
+from mlcycle.training import losses
+from mlcycle.training.assigner import assign
+from mlcycle.training.augment import augment, noise_field, noise_window
+from mlcycle.training.grid import grids
+from mlcycle.training.losses import LossParts, LossSums
+from mlcycle.training.network import FaceNetwork
+from mlcycle.training.normalisation import synchronise
+from mlcycle.training.optimisation import follow, make_optimizer
+from mlcycle.training.recipe import Model, Recipe
+from mlcycle.training.samples import Batch
+from mlcycle.training.team import Team
+
+LOSSES = ("loss", "score_loss", "box_loss", "landmark_loss")
+
+
+class Learner:
+    """A network at school.
+
+    Args:
+        recipe: what it is, and how it learns.
+        device: where.
+        team: with whom.
+
+    Attributes:
+        model: as trained.
+        average: the moving average of it, in evaluation mode: what is evaluated and frozen.
+        optimizer: with its memory.
+    """
+
+    def __init__(self, recipe: Recipe, device: torch.device, team: Team) -> None:
+        self.recipe, self.device, self.team = recipe, device, team
+        self.precision = torch.bfloat16 if recipe.schedule.precision == "bfloat16" else torch.float32
+        torch.manual_seed(recipe.seed)
+        network = FaceNetwork(**recipe.model.model_dump())
+        self.model = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.model).eval()
+        self.shared: torch.nn.Module = self.model
+        if team.size > 1:
+            self.model = synchronise(self.model, device)
+            self.shared = DistributedDataParallel(self.model, broadcast_buffers=False, gradient_as_bucket_view=True)
+        self.optimizer = make_optimizer(self.model, recipe.schedule)
+        rule = recipe.augment
+        largest = rule.crop * (2 if rule.large else 1)
+        self.noise_TT3 = noise_field(largest, recipe.seed).to(device, self.precision)
+
+    def step(self, batches: Sequence[Batch], step: int, rate: float) -> dict[str, Tensor]:
+        """Makes one step of the optimizer.
+
+        Args:
+            batches: this process's share of each part of the step.
+            step: its number, from 0.
+            rate: of learning.
+
+        Returns:
+            the losses of the whole step, by name, each a scalar.
+
+        Raises:
+            TrainingDivergedError: they, or their gradients, are not finite; the weights are as they were.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        pictures = self.team.sum(torch.tensor([float(len(each.names)) for each in batches])).tolist()
+        total = torch.zeros(len(LOSSES), device=self.device)
+        for index, batch in enumerate(batches):
+            with self._exchange(is_last=index == len(batches) - 1):
+                total += self._study(batch, step, pictures[index] / sum(pictures))
+        self.team.sum(total)
+        if not math.isfinite(total[0].item()):
+            self._give_up(batches, step, total)
+        if not math.isfinite(clip_grad_norm_(self.model.parameters(), self.recipe.schedule.clip_norm).item()):
+            self._give_up(batches, step, total)
+        self.optimizer.step()
+        follow(self.average, self.model, step, self.recipe.schedule.ema_decay)
+        return dict(zip(LOSSES, total, strict=True))
+
+    def _exchange(self, is_last: bool) -> AbstractContextManager:
+        """Gradients go to the other processes once a step, with its last part."""
+        if isinstance(self.shared, DistributedDataParallel) and not is_last:
+            return self.shared.no_sync()
+        return nullcontext()
+
+    def _study(self, batch: Batch, step: int, weight: float) -> Tensor:
+        """Adds the gradients of a part that counts `weight` in the step; returns this process's share of its losses."""
+        recipe = self.recipe
+        here = batch.to(self.device)
+        noise_3SS = noise_window(self.noise_TT3, here.pixels_BSS3.shape[1], recipe.seed, step)
+        pictures = augment(here.pixels_BSS3, here.looks_BL, recipe.augment, noise_3SS)
+        self.model.train()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16):
+            answers = self.shared(pictures)
+        sums = losses_of(answers, here, recipe.model)
+        parts = sums.over(self.team.sum(sums.counts_3.clone()))
+        loss = weight * _weighed(parts, recipe)
+        # The exchange takes the mean over the processes, where losses ask for the sum.
+        (loss * self.team.size).backward()
+        each = torch.stack((parts.score, parts.box, parts.landmarks)).detach() * weight
+        return torch.cat((loss.detach().view(1), each))
+
+    def _give_up(self, batches: Sequence[Batch], step: int, total: Tensor) -> None:
+        told = zip(("score", "box", "landmark"), total[1:].tolist(), strict=True)
+        values = ", ".join(f"{name} {value:.3g}" for name, value in told)
+        names = [
+            name for share in self.team.gather([each.names for each in batches]) for part in share for name in part
+        ]
+        first = step * self.recipe.schedule.batch
+        raise TrainingDivergedError(
+            f"the loss or its gradient is not finite at step {step + 1} ({values}), in the batch of "
+            f"samples {first} to {first + len(names) - 1}: {', '.join(names)}",
+            "check these labels (mlcycle train data check), or lower schedule.learning_rate; the run is kept",
+        )
+
+
+def _weighed(parts: LossParts, recipe: Recipe) -> Tensor:
+    weights = recipe.losses
+    return weights.score * parts.score + weights.box * parts.box + weights.landmarks * parts.landmarks
+
+
+def losses_of(answers: tuple[Tensor, ...], batch: Batch, rule: Model) -> LossSums:
+    """Decides which cell answers for which face, and compares the answers with the labels."""
+    logits, boxes, landmarks = answers
+    height, width = batch.pixels_BSS3.shape[1:3]
+    cells = grids(height, width, rule.stride)
+    pairs = assign(logits.detach(), boxes.detach(), cells, batch.faces_M4, batch.picture_M)
+    at = pairs.picture_P, pairs.cell_P
+    share_P = losses.share_alike(pairs.face_P)
+    empty_BA = losses.outside_ignored(batch.ignored_I4, batch.ignored_picture_I, cells, len(logits)).float()
+    empty_BA[at] = 0
+    faces, points = batch.faces_M4[pairs.face_P], batch.landmarks_M52[pairs.face_P]
+    labelled = points.isfinite().sum() if rule.landmarks else share_P.new_zeros(())
+    return LossSums(
+        face_score=losses.score_loss(logits[at], losses.quality(pairs.iou_P), share_P),
+        empty_score=losses.score_loss(logits, torch.zeros_like(logits, dtype=torch.float32), empty_BA),
+        box=losses.box_loss(boxes[at], faces, share_P),
+        landmarks=losses.landmark_loss(landmarks[at], points, faces) if rule.landmarks else logits.new_zeros(()),
+        counts_3=torch.stack((share_P.new_tensor(len(share_P)), share_P.sum().round(), labelled.float())),
+    )

@@ -1,0 +1,161 @@
+"""What a run keeps in its folder, and how it comes back from there.
+
+Of several processes the first one alone reads and writes; the others are told.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlcycle.artifact.bundled import FOLDER as BUNDLED
+from mlcycle.errors import DataError
+from mlcycle.training import checkpoint
+from mlcycle.training.checkpoint import Progress
+from mlcycle.training.recipe import Recipe
+from mlcycle.training.recipe_file import dump
+from mlcycle.training.run_folder import BEST, CHECKPOINTS, RECIPE, RunFolder, describe_environment
+
+if TYPE_CHECKING:
+    from mlcycle.training.learner import Learner
+    from mlcycle.training.team import Team
+
+
+class Records:
+    """A run's folder, as all processes of a team see it.
+
+    Attributes:
+        notes: what people should be told before the run goes on.
+        resumed_from: the checkpoint that the run goes on from; None at its beginning.
+    """
+
+    def __init__(self, recipe: Recipe, folder: RunFolder, team: Team) -> None:
+        self.recipe, self.folder, self.team = recipe, folder, team
+        self.notes: list[str] = []
+        self.resumed_from: Path | None = None
+        self.started_from: str | None = None
+
+    def opened(self, resume: bool) -> AbstractContextManager:
+        """Makes the folder, or finds it, and returns what holds it against other runs.
+
+        Raises:
+            InputError: it exists, where a new one is wanted, or does not, or another process holds it.
+        """
+        if not self.team.is_first:
+            return nullcontext()
+        if resume:
+            self.folder.must_exist()
+        else:
+            self.folder.create()
+        return self.folder.held()
+
+    def begin(self) -> None:
+        """Writes the recipe of a new run."""
+        if self.team.is_first:
+            self.folder.write(RECIPE, dump(self.recipe))
+
+    def give_up(self) -> None:
+        """Removes a new run in which nothing was learnt, so that it can be begun again."""
+        if self.team.is_first:
+            self.folder.remove_if_nothing_was_learnt()
+
+    def restore(self, learner: Learner) -> Progress:
+        """Brings a learner to where the run is: to its newest checkpoint or, at the beginning, to the weights that the
+        recipe starts from.
+
+        Raises:
+            DataError: no checkpoint can be read, or there are no such weights.
+        """
+        progress = self._read(learner) if self.team.is_first else Progress()
+        if self.team.size > 1:
+            mine = self._collect(learner) if self.team.is_first else {}
+            tensors, progress, self.resumed_from = self.team.from_first((mine, progress, self.resumed_from))
+            if not self.team.is_first:
+                checkpoint.restore(tensors, learner.model, learner.average, learner.optimizer)
+        return progress
+
+    def _read(self, learner: Learner) -> Progress:
+        self.folder.remove_drafts()
+        for path in self.folder.checkpoint_paths():
+            try:
+                tensors, progress = checkpoint.load(path)
+            except DataError as problem:
+                self.notes.append(problem.message)
+                continue
+            self.notes.append(f"resumed from step {progress.step} ({path.name})")
+            checkpoint.restore(tensors, learner.model, learner.average, learner.optimizer)
+            progress, lost = checkpoint.believe_best(progress, self.folder.checkpoints / BEST)
+            self.notes += lost
+            self.folder.forget_metrics_after(progress.step, progress.evaluated_step)
+            self.resumed_from = path
+            return progress
+        if self.notes:
+            raise DataError(
+                f"no checkpoint of {self.folder.path} can be read; the newest: {self.notes[0]}", "train again"
+            )
+        if self.folder.metrics():
+            self.notes.append("no checkpoint had been saved: it begins anew")
+        self.folder.forget_metrics_after(0, 0)
+        self._start(learner)
+        return Progress()
+
+    def _start(self, learner: Learner) -> None:
+        """Takes the weights that the recipe says to start from, if it names any."""
+        if self.recipe.start_from is None:
+            return
+        path = checkpoint.find_weights(self.recipe.start_from, CHECKPOINTS / BEST, BUNDLED)
+        tensors, _ = checkpoint.load(path)
+        for network in (learner.model, learner.average):
+            checkpoint.start(tensors, network, path)
+        self.started_from = hashlib.sha256(path.read_bytes()).hexdigest()
+
+    def note_environment(self, progress: Progress, figures: dict[str, Any], machine: dict[str, Any]) -> None:
+        """Notes how the run came about, or with what it is gone on with.
+
+        Args:
+            progress: how far it is.
+            figures: of the data.
+            machine: what of it has a hand in the numbers; `device` in words.
+
+        Raises:
+            DataError: the data is not what the run was begun with.
+        """
+        if not self.team.is_first:
+            return
+        now = {
+            **describe_environment(machine["device"], figures),
+            **machine,
+            "recipe_sha256": hashlib.sha256(dump(self.recipe).encode()).hexdigest(),
+            "started_from": self.started_from,
+        }
+        others = self.folder.note_environment(now, progress.step if self.resumed_from else None)
+        if others:
+            self.notes.append(f"begun with {'; '.join(others)}: the weights will not be those of an unbroken run")
+
+    def accumulation(self) -> int | None:
+        """Returns in how many parts the run has made its steps so far; None at its beginning."""
+        noted = None
+        if self.team.is_first and self.resumed_from is not None:
+            noted = self.folder.environment().get("accumulation", 1)
+        return self.team.from_first(noted)
+
+    def add(self, entry: dict[str, Any]) -> None:
+        """Adds a line to metrics.jsonl."""
+        if self.team.is_first:
+            self.folder.append_metrics(entry)
+
+    def save_step(self, learner: Learner, progress: Progress) -> None:
+        """Saves all that the run needs to go on from here, and drops the oldest."""
+        if self.team.is_first:
+            checkpoint.save(self.folder.checkpoint_path(progress.step), self._collect(learner), progress)
+            self.folder.drop_old_checkpoints(self.recipe.schedule.keep_checkpoints, progress.step)
+
+    def save_best(self, learner: Learner, progress: Progress) -> None:
+        """Saves it as the best so far."""
+        if self.team.is_first:
+            checkpoint.save(self.folder.checkpoints / BEST, self._collect(learner), progress)
+
+    def _collect(self, learner: Learner) -> dict[str, Any]:
+        return checkpoint.collect(learner.model, learner.average, learner.optimizer)

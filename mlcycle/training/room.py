@@ -1,0 +1,111 @@
+"""Whether the device has room for a step: tried before a run begins, instead of found out hours later."""
+
+from __future__ import annotations
+
+import math
+import sys
+
+import torch
+
+from mlcycle.errors import DeviceError
+from mlcycle.training.learner import Learner
+from mlcycle.training.recipe import LOOKS, Recipe
+from mlcycle.training.samples import Batch, fewest
+from mlcycle.training.team import Team
+
+# Faces in each picture of a trial: as many as crowds have in a crop.
+FACES = 50
+# Two steps: what the optimizer remembers is there from the second on.
+STEPS = 2
+
+
+def can_run_out(device: torch.device) -> bool:
+    """Tells whether a step that is too large for the device would be told so.
+
+    A CPU's memory is lent out without looking, unless the process has a limit (ulimit -v).
+    """
+    if device.type != "cpu":
+        return True
+    if sys.platform == "win32":
+        return False
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+
+
+def find_accumulation(recipe: Recipe, device: torch.device, team: Team, least: int) -> int:
+    """Returns in how few parts a step fits into the memory of the device, or of the smallest of the team's.
+
+    Args:
+        least: the first number that is tried; then twice as many, and so on.
+
+    Raises:
+        DeviceError: not even the smallest part fits.
+    """
+    accumulation = least
+    while not _fits(recipe, device, team.size * accumulation, team):
+        if 2 * accumulation > most_parts(recipe, team.size):
+            raise DeviceError(
+                f"{device} has no room for a step, not even in {accumulation} parts",
+                "lower augment.crop or model.width, or end what else uses the device",
+            )
+        accumulation *= 2
+    return accumulation
+
+
+def most_parts(recipe: Recipe, processes: int) -> int:
+    """Returns in how many parts a step can be made at most: each process is to have a picture of each.
+
+    0 where the step has fewer pictures than there are processes. A part needs two pictures, since on a coarse grid one
+    may be one cell, which has no spread.
+    """
+    pictures = fewest(recipe.schedule.batch, is_large=recipe.augment.large > 0)
+    return pictures // max(2, processes)
+
+
+def _fits(recipe: Recipe, device: torch.device, pieces: int, team: Team) -> bool:
+    """Tries steps as large as this process would have to make; the team agrees on what came of it."""
+    rule, batch = recipe.augment, recipe.schedule.batch
+    sizes = [(fewest(batch, is_large=False), rule.crop)]
+    if rule.large:
+        sizes.append((fewest(batch, is_large=True), 2 * rule.crop))
+    ran_out = False
+    try:
+        _try(recipe, device, [(max(2, math.ceil(count / pieces)), side) for count, side in sizes])
+    except (RuntimeError, MemoryError) as problem:
+        if not is_out_of_memory(problem):
+            raise
+        ran_out = True
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return not team.any(ran_out)
+
+
+def _try(recipe: Recipe, device: torch.device, sizes: list[tuple[int, int]]) -> None:
+    """Makes steps of these sizes (pictures and their side), alone: who runs out must not leave others waiting."""
+    alone = Learner(recipe, device, Team())
+    for step in range(STEPS):
+        for count, side in sizes:
+            alone.step([_noise(count, side)], step, recipe.schedule.learning_rate)
+
+
+def is_out_of_memory(problem: BaseException) -> bool:
+    """Tells whether the device ran out of memory; the CPU's allocator has no error of its own for it."""
+    return isinstance(problem, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(problem)
+
+
+def _noise(count: int, side: int) -> Batch:
+    """Returns a batch of noise, full of faces."""
+    random = torch.Generator().manual_seed(0)
+    corners = torch.rand((FACES * count, 2), generator=random) * side * 0.7
+    faces = torch.cat((corners, corners + side * 0.2), dim=1)
+    return Batch(
+        pixels_BSS3=torch.randint(0, 256, (count, side, side, 3), dtype=torch.uint8, generator=random),
+        looks_BL=torch.rand((count, len(LOOKS)), generator=random),
+        faces_M4=faces,
+        landmarks_M52=faces[:, None, :2].expand(-1, 5, -1).contiguous(),
+        picture_M=torch.arange(count).repeat_interleave(FACES),
+        ignored_I4=torch.zeros((0, 4)),
+        ignored_picture_I=torch.zeros(0, dtype=torch.long),
+        names=("noise",) * count,
+    )
