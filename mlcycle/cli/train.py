@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlcycle.cli import console, train_data, train_prove, train_recipes, train_report
+from mlcycle.cli import console, train_data, train_prove, train_recipes, train_report, train_sweep
 from mlcycle.cli.extras import extra
 from mlcycle.cli.group import default_group
 from mlcycle.cli.train_device import Device
@@ -89,12 +89,13 @@ def fit(
 
 
 app.command("prove-resume")(train_prove.prove_resume)
+app.command("sweep")(train_sweep.sweep)
 
 
 def _sort(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Tells a recipe from overrides: an argument with "=" is an override."""
-    overrides = [each for each in arguments if "=" in each]
-    named = [each for each in arguments if "=" not in each]
+    """Tells a recipe or run from overrides: those have a "=", and before it no "/", as paths of a sweep's runs do."""
+    overrides = [each for each in arguments if "=" in each and "/" not in each.partition("=")[0]]
+    named = [each for each in arguments if each not in overrides]
     if len(named) > 1:
         raise UsageError(f"one recipe at a time, not {' and '.join(named)}", "write overrides as KEY=VALUE")
     return (named[0] if named else None), overrides

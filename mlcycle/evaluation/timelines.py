@@ -75,7 +75,7 @@ def over_steps(
         return ""
     values = [value for each in series for _, value in each.points]
     across = Scale(0, max(step for each in series for step, _ in each.points) or 1, LEFT, WIDTH - RIGHT)
-    up = _upward(values, is_log, from_zero)
+    up = upward(values, is_log, from_zero)
     said = "; ".join(f"{each.name} at the end {_told(each.points[-1][1], is_share)}" for each in series)
     body = _axes(across, up, is_share) + "".join(_mark(across, *mark) for mark in marks)
     body += "".join(_line(number, each, across, up) for number, each in enumerate(series))
@@ -84,13 +84,14 @@ def over_steps(
         f"{body}</svg>"
     )
     entries = (
-        f"<li>{_sample(number)}{escape(each.name)} <b>{_told(each.points[-1][1], is_share)}</b></li>"
+        f"<li>{sample(number)}{escape(each.name)} <b>{_told(each.points[-1][1], is_share)}</b></li>"
         for number, each in enumerate(series)
     )
     return f"{svg}<ul class=legend>{''.join(entries)}</ul>"
 
 
-def _upward(values: Sequence[float], is_log: bool, from_zero: bool) -> Scale:
+def upward(values: Sequence[float], is_log: bool, from_zero: bool) -> Scale:
+    """Returns a scale from the bottom of a drawing to its top that holds all values."""
     low, high = min(values), max(values)
     if is_log and low > 0 and high > low:
         return Scale(low * 0.9, high * 1.1, HEIGHT - BOTTOM, TOP, is_log=True)
@@ -100,7 +101,8 @@ def _upward(values: Sequence[float], is_log: bool, from_zero: bool) -> Scale:
     return Scale(low - margin if low else low, high + margin, HEIGHT - BOTTOM, TOP)
 
 
-def _axes(across: Scale, up: Scale, is_share: bool) -> str:
+def levels(up: Scale, is_share: bool = False) -> str:
+    """Returns the lines of a scale's round values, with their names, and the line that the drawing stands on."""
     rows = []
     for value in up.ticks():
         y = up.place(value)
@@ -108,6 +110,11 @@ def _axes(across: Scale, up: Scale, is_share: bool) -> str:
         rows.append(f'<text x="{LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{_tick(value, is_share)}</text>')
     base = HEIGHT - BOTTOM
     rows.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{base}" y2="{base}" stroke="var(--soft)"/>')
+    return "".join(rows)
+
+
+def _axes(across: Scale, up: Scale, is_share: bool) -> str:
+    rows, base = [levels(up, is_share)], HEIGHT - BOTTOM
     for value in across.ticks():
         x = across.place(value)
         rows.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{base}" y2="{base + 5}" stroke="var(--soft)"/>')
@@ -135,7 +142,7 @@ def _line(number: int, series: Series, across: Scale, up: Scale) -> str:
             f"<title>{escape(series.name)} at step {x:,.0f}: {y:.4g}</title></circle>"
             for x, y in thinned
         )
-    return f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"{_dash(number)}/>{dots}'
+    return f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"{dash(number)}/>{dots}'
 
 
 def thin(points: Points) -> list[tuple[float, float]]:
@@ -148,16 +155,18 @@ def thin(points: Points) -> list[tuple[float, float]]:
     return [*means[:-1], (points[-1][0], means[-1][1])]
 
 
-def _sample(number: int) -> str:
+def sample(number: int) -> str:
+    """Returns a piece of a line, for a legend."""
     return (
         f'<svg class=sample viewBox="0 0 30 8" aria-hidden="true"><line x1="0" x2="30" y1="4" y2="4" '
-        f'stroke="var(--c{number % COLOURS})" stroke-width="3"{_dash(number)}/></svg>'
+        f'stroke="var(--c{number % COLOURS})" stroke-width="3"{dash(number)}/></svg>'
     )
 
 
-def _dash(number: int) -> str:
-    dash = DASHES[number % len(DASHES)]
-    return f' stroke-dasharray="{dash}"' if dash else ""
+def dash(number: int) -> str:
+    """Returns the attribute that dashes a line, so that it is told from others without colour as well."""
+    pattern = DASHES[number % len(DASHES)]
+    return f' stroke-dasharray="{pattern}"' if pattern else ""
 
 
 def _round_values(low: float, high: float) -> list[float]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
+from typing import Any
 
 from mlcycle.evaluation import sections
 from mlcycle.evaluation.timelines import Series, over_steps
 from mlcycle.training.comparison import Comparison, figures, said_of_data, told
 from mlcycle.training.report_facts import CURVES
+
+Line = tuple[str, Callable[[str], Sequence[tuple[float, float]]]]
 
 
 def render(comparison: Comparison) -> str:
@@ -24,7 +27,7 @@ def render(comparison: Comparison) -> str:
         f"<h1>{escape(title)}</h1><p{warning}>{escape(said_of_data(comparison))}</p>",
         _table("Scores and costs", comparison.names, rows),
         f"<h2>What differs in the recipes</h2>{differences}",
-        _curves(comparison),
+        curves([(name, each.curve) for name, each in zip(comparison.names, comparison.stories, strict=True)]),
         "<footer><p>This page holds no photographs. It loads nothing, and nothing was sent anywhere.</p></footer>",
     ]
     return sections.page(title, parts)
@@ -38,12 +41,17 @@ def _table(title: str, names: Sequence[str], rows: Sequence[tuple[str, list[str]
     return sections.table(title, ["<td></td>", *sections.heads(*names)], lines)
 
 
-def _curves(comparison: Comparison) -> str:
+def curves(lines: Sequence[Line], drawn: Sequence[tuple[str, dict[str, str], dict[str, Any]]] = CURVES) -> str:
+    """Returns the section of curves, those of several runs over each other.
+
+    Args:
+        lines: a name, and what returns step and value of each point by a key of metrics.jsonl.
+        drawn: which curves, as report_facts tells them.
+    """
     cards = []
-    for title, keys, how in CURVES:
+    for title, keys, how in drawn:
         key = next(iter(keys))  # of the losses their sum alone, or nobody could read it
-        runs = zip(comparison.names, comparison.stories, strict=True)
-        drawing = over_steps(title, [Series(name, story.curve(key)) for name, story in runs], **how)
+        drawing = over_steps(title, [Series(name, points(key)) for name, points in lines], **how)
         if drawing:
             cards.append(sections.card("Loss, logarithmic" if key == "loss" else title, drawing))
     return f"<h2>Curves</h2><div class=side>{''.join(cards)}</div>" if cards else ""

@@ -72,7 +72,7 @@ class RunFolder:
             lock.acquire(timeout=0)
         except Timeout:
             raise InputError(
-                f"the run folder {self.path} is in use by another process", "wait for it, or choose another with --out"
+                f"{self.path} is in use by another process", "wait for it, or choose another with --out"
             ) from None
         try:
             yield

@@ -65,5 +65,15 @@ def leave_signals_to_the_parent(worker: int) -> None:
     """
     for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)
+    _get_when_the_parent_dies(signal.SIGKILL)
+
+
+def stop_with_the_parent() -> None:
+    """For a training that another process has started: it saves itself and ends when that one is killed, where the
+    system can see to it."""
+    _get_when_the_parent_dies(signal.SIGTERM)
+
+
+def _get_when_the_parent_dies(number: int) -> None:
     if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, number)

@@ -48,8 +48,8 @@ class Story:
         return self.path.resolve().name
 
     def flat_recipe(self) -> dict[str, Any]:
-        """Returns the recipe's values by dotted keys, as an override names them; a list of plain values is one."""
-        return _flat(self.recipe)
+        """Returns the recipe's values by dotted keys."""
+        return flat(self.recipe)
 
     @property
     def data(self) -> dict[str, Any]:
@@ -147,18 +147,18 @@ def read(run: Path) -> Story:
     return Story(run, text, _mapping(parse(text, str(run / RECIPE), numbered=True).data), environment, metrics)
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Returns dotted keys and their values; a list of plain values is one value."""
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Returns a recipe's values by dotted keys, as an override names them; a list of plain values is one value."""
     if isinstance(value, dict):
         items = value.items()
     elif isinstance(value, list) and any(isinstance(each, dict) for each in value):
         items = {str(number): each for number, each in enumerate(value)}.items()
     else:
         return {prefix: value}
-    flat: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for key, each in items:
-        flat |= _flat(each, f"{prefix}.{key}" if prefix else str(key))
-    return flat
+        found |= flat(each, f"{prefix}.{key}" if prefix else str(key))
+    return found
 
 
 def _mapping(value: Any) -> dict[str, Any]:
