@@ -27,6 +27,7 @@ def over_values(title: str, values: Sequence[str], lines: Sequence[Tried]) -> st
 
     Values lie evenly, in the order given, whatever they are; a legend names the lines where there are several.
     """
+    lines = [line for line in lines if any(line.figures)]
     figures = [figure for line in lines for group in line.figures for figure in group]
     if not figures:
         return ""

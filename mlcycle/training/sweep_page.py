@@ -77,7 +77,7 @@ def _table(runs: Sequence[Run], keys: Sequence[str]) -> str:
     ]
     seeds = " “±”: standard deviation over seeds; the other figures are means, minutes the sum." if SEED in keys else ""
     return f"""<h2>Settings, best first</h2>
-<p>AP50 and AP are the best on held-out photographs during training, “at step” where that was; the loss is the last that
+<p>AP50 and AP are the best on held-out photographs during training, “step” where that was; the loss is the last that
 was reported.{seeds}</p>
 {sections.table("Settings, best first", sections.heads(*heads), made)}"""
 

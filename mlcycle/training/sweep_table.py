@@ -20,7 +20,7 @@ from mlcycle.training.sweep_grid import SEED, in_words
 # Of a reason, in characters, where it shares a line with others.
 SHORT = 110
 # The loss is the last that was reported; minutes are of all seeds together.
-FIGURES = ("AP50", "AP", "at step", "loss", "min")
+FIGURES = ("AP50", "AP", "step", "loss", "min")
 
 
 @dataclass(frozen=True, slots=True)

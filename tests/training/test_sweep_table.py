@@ -46,7 +46,7 @@ def table(runs: list[Run]) -> list[list[str]]:
 
 def test_the_best_mean_comes_first_and_only_runs_that_finished_count(runs: list[Run]) -> None:
     head, *lines = table(runs)
-    assert head.split() == ["learning_rate", "seeds", "AP50", "AP", "at", "step", "loss", "min"]
+    assert head.split() == ["learning_rate", "seeds", "AP50", "AP", "step", "loss", "min"]
     assert lines[0].split() == ["0.2", "1", "of", "2", "0.500", "0.250", "40", "2.000", "3.0", "1", "failed"]
     # Of .2 and .4 the standard deviation is .141, and of half of these the half.
     assert lines[1].split() == ["0.1", "2", "0.300", "±.141", "0.150", "±.071", "40", "2.500", "3.0"]
