@@ -10,9 +10,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
+
+from filelock import FileLock, Timeout
 
 from mlcycle.errors import Interrupted
 from mlcycle.training import sweep_table
@@ -25,6 +28,8 @@ from mlcycle.training.sweep_page import render
 
 # Seconds between two looks at how far a training is.
 LOOK_EVERY = 0.2
+# Seconds that a training may take to make a step and save itself.
+PATIENCE = 60.0
 # `python -m mlcycle`, which saves itself and ends when the sweep is killed.
 TRAINING = """
 from mlcycle.training.stopping import stop_with_the_parent
@@ -111,6 +116,7 @@ def _train(folder: SweepFolder, run: Run, stop: StopRequest, way: Way) -> None:
     before, entry.code, entry.reason = entry.seconds, None, ""
     folder.write_plan()  # should we be killed, it has not failed
     said_before = log.stat().st_size if log.exists() else 0
+    _wait_until_free(folder.run(run.name))
     process = _start(folder, run.name, way.device)
     try:
         _wait(process, folder.run(run.name), stop, way.advance)
@@ -122,6 +128,13 @@ def _train(folder: SweepFolder, run: Run, stop: StopRequest, way: Way) -> None:
         if entry.code:
             entry.reason = _last_words(log, said_before, entry.code)
         folder.write_plan()
+
+
+def _wait_until_free(run: Path) -> None:
+    """A training whose sweep was killed may still be saving itself."""
+    if (run / "lock").exists():
+        with suppress(Timeout), FileLock(run / "lock", timeout=PATIENCE):
+            pass
 
 
 def _start(folder: SweepFolder, name: str, device: str) -> subprocess.Popen[bytes]:

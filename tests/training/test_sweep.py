@@ -25,7 +25,8 @@ pytestmark = [pytest.mark.training, pytest.mark.usefixtures("pretended")]
 # In the place of a training: it writes what one would, fails with seed 3, and waits for a signal with seed 4.
 PRETENDED = """
 import json, pathlib, signal, sys, time
-from mlcycle.training import recipe_file
+from mlcycle.training import recipe_file, stopping
+stopping.stop_with_the_parent()
 words = sys.argv[1:]
 run = pathlib.Path(words[words.index("--out") + 1])
 with open(run.parent / "called.txt", "a") as file:
