@@ -72,6 +72,12 @@ def fail(message: str, hint: str = "", problem: BaseException | None = None) -> 
         _talk(f"{_coloured('hint:', 36)} {_printable(hint)}")
 
 
+def trace(text: str) -> None:
+    """Shows a traceback on stderr, as it is; nothing where there is none."""
+    if text:
+        _talk(text.rstrip())
+
+
 def is_quiet() -> bool:
     """Returns whether -q was given."""
     return _settings.quiet

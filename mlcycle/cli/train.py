@@ -11,7 +11,7 @@ import typer
 from mlcycle.cli import console, train_data, train_prove, train_recipes, train_report, train_sweep
 from mlcycle.cli.extras import extra
 from mlcycle.cli.group import default_group
-from mlcycle.cli.train_device import Device
+from mlcycle.cli.train_device import Device, Devices, comes_later, is_first, is_one_of_several, launch
 from mlcycle.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def train() -> None:
 
 
 @app.command()
-def fit(
+def fit(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
     recipe: Annotated[
         str | None,
         typer.Argument(
@@ -56,6 +56,20 @@ def fit(
     device: Annotated[Device, typer.Option("--device", help="Where to compute; auto takes the best and says so.")] = (
         Device.auto
     ),
+    devices: Annotated[
+        int | None,
+        typer.Option("--devices", metavar="N", min=1, help="Train on N devices of this machine, one process for each."),
+    ] = None,
+    nodes: Annotated[
+        str,
+        typer.Option("--nodes", metavar="N", help="How many machines train together, as 2, or 1:4 for one to four."),
+    ] = "1",
+    rendezvous: Annotated[
+        str, typer.Option("--rendezvous", metavar="HOST:PORT", help="Where several machines meet: at one of them.")
+    ] = "",
+    restarts: Annotated[
+        int, typer.Option("--restarts", metavar="N", min=0, help="Start all processes anew if one fails, N times.")
+    ] = 0,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also keep event files of TensorBoard's, in RUN/tensorboard.")
     ] = False,
@@ -70,22 +84,34 @@ def fit(
 
     Example:  mlcycle train recipes/demo.yaml schedule.steps=200 --out runs/a
 
+    With --devices, each step's batch is shared out among the devices, so that the same recipe learns the same.
+
     Example:  mlcycle train --resume runs/a
+
+    Example:  mlcycle train face-nano --devices 4 --out runs/nano
     """
     named, values = _sort([*filter(None, [recipe]), *(overrides or [])])
     with extra("train", "mlcycle train"):
-        chosen, run = _run_to_resume(named, values, out) if resume else _new_run(named, values, out)
+        chosen, run = _run_to_resume(named, values, out) if resume else _new_run(named, values, out, rendezvous)
         # torch takes seconds to come: a recipe that is wrong has been refused before.
+        from mlcycle.training import failure
         from mlcycle.training.fit import fit as train_detector
         from mlcycle.training.run_folder import Beside
     if tensorboard:
         with extra("tensorboard", "mlcycle train --tensorboard"):
             import tensorboardX  # noqa: F401  (better found missing now than when the run has begun)
-    beside = Beside(tensorboard, pictures)
-    train_detector(chosen, run, device=device.value, resume=resume, quiet=console.is_quiet(), beside=beside)
-    console.say(f"the report: {run / 'report.html'}")
-    console.data(str(run))
-    console.say(f"next: mlcycle freeze {run}")
+    if devices is not None:
+        what = ["--resume", str(run)] if resume else [*filter(None, [named]), *values, "--out", str(run)]
+        more = [*(["--tensorboard"] if tensorboard else []), *([] if pictures else ["--no-pictures"])]
+        launch([*what, *more], run, Devices(devices, device, nodes, rendezvous, restarts))
+        return
+    with failure.told():
+        beside = Beside(tensorboard, pictures)
+        train_detector(chosen, run, device=device.value, resume=resume, quiet=console.is_quiet(), beside=beside)
+    if is_first():
+        console.say(f"the report: {run / 'report.html'}")
+        console.data(str(run))
+        console.say(f"next: mlcycle freeze {run}")
 
 
 app.command("prove-resume")(train_prove.prove_resume)
@@ -101,16 +127,17 @@ def _sort(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
     return (named[0] if named else None), overrides
 
 
-def _new_run(named: str | None, overrides: Sequence[str], out: Path | None) -> tuple[Recipe, Path]:
+def _new_run(named: str | None, overrides: Sequence[str], out: Path | None, rendezvous: str) -> tuple[Recipe, Path]:
     from mlcycle.training import recipe_file
     from mlcycle.training.run_folder import RunFolder
 
     path = recipe_file.find(named or DEFAULT_RECIPE)
-    if named is None:
+    if named is None and not is_one_of_several():
         console.say(f"no recipe given: training with {path}")
     recipe = recipe_file.load(path, overrides)
     run = out or RUNS / recipe.name
-    if not RunFolder(run).is_unbegun():
+    # Of several machines another one may have begun it just now; the first process looks.
+    if not rendezvous and not comes_later() and not RunFolder(run).is_unbegun():
         raise InputError(
             f"{run} is there already",
             f"go on with it: mlcycle train --resume {run}; or begin another: --out {run}-2",
@@ -140,5 +167,6 @@ def _run_to_resume(named: str | None, overrides: Sequence[str], out: Path | None
     recipe = recipe_file.load(own)
     if begun_with not in (None, recipe):
         raise UsageError(f"{run} was begun with another recipe than {named}", f"mlcycle train --resume {run}")
-    console.say(f"going on with {run}")
+    if not is_one_of_several():
+        console.say(f"going on with {run}")
     return recipe, run

@@ -1,8 +1,18 @@
-"""Where a training computes, as the options of several commands name it."""
+"""Where a training computes, as the options of several commands name it, and how several devices are started."""
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
+
+import typer
+
+from mlcycle.cli import console
+from mlcycle.errors import UsageError
 
 
 class Device(StrEnum):
@@ -10,3 +20,64 @@ class Device(StrEnum):
     cuda = "cuda"
     mps = "mps"
     cpu = "cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """How many devices of this machine train, and with how many other machines, as the options say it."""
+
+    count: int
+    device: Device
+    nodes: str
+    rendezvous: str
+    restarts: int
+
+
+def launch(words: Sequence[str], run: Path, wanted: Devices) -> None:
+    """Trains on several devices, each by a `mlcycle train` of its own with these words.
+
+    Raises:
+        UsageError: the options contradict each other.
+        DeviceError, ProcessFailedError: see mlcycle.training.launch.
+        Exit: a signal came; what became of the run has been said.
+    """
+    if is_one_of_several():
+        raise UsageError("this process is one of several already", "leave --devices to torchrun: --nproc-per-node")
+    nodes = re.fullmatch(r"([1-9]\d*)(?::([1-9]\d*))?", wanted.nodes)
+    if not nodes:
+        raise UsageError(f"--nodes {wanted.nodes} is no number of machines", "write 2, or 1:4 for one to four")
+    least, most = int(nodes[1]), int(nodes[2] or nodes[1])
+    if least > most or (most > 1) != bool(wanted.rendezvous):
+        raise UsageError(
+            f"--nodes {wanted.nodes} and --rendezvous {wanted.rendezvous or '(none)'} do not fit each other",
+            "several machines meet at one of them: --nodes 2 --rendezvous HOST:29400, the same on each",
+        )
+    from mlcycle.training.launch import Meeting, ProcessFailedError, launch
+
+    quiet = ["--quiet"] if console.is_quiet() else []
+    try:
+        code = launch(
+            [*quiet, "train", *words, "--device", wanted.device.value],
+            wanted.count, wanted.device.value, Meeting((least, most), wanted.rendezvous, wanted.restarts),
+            f"if it has saved anything, mlcycle train --resume {run} --devices {wanted.count} goes on",
+        )  # fmt: skip
+    except ProcessFailedError as problem:
+        console.trace(problem.trace)
+        raise
+    if code:
+        raise typer.Exit(code)
+
+
+def is_one_of_several() -> bool:
+    """Tells whether torchrun has started this process: whoever called it has been told what is to be trained."""
+    return "WORLD_SIZE" in os.environ
+
+
+def is_first() -> bool:
+    """Tells whether this process is the only one, or the first of those that train together: the one that talks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def comes_later() -> bool:
+    """Tells whether another process of the same training was here before: the first one, or this one's predecessor."""
+    return not is_first() or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"

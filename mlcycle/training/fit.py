@@ -6,7 +6,7 @@ Where several processes train together, each of them runs this from top to botto
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,12 @@ from mlcycle.training.records import Records
 from mlcycle.training.report import Asked, write_report
 from mlcycle.training.run_folder import Beside, RunFolder
 from mlcycle.training.samples import Batch, Samples, Share, Steps, collate
-from mlcycle.training.stopping import StopRequest, hear_of_readers_when_waiting_for_them, leave_signals_to_the_parent
+from mlcycle.training.stopping import (
+    StopRequest,
+    hear_of_readers_when_waiting_for_them,
+    leave_signals_to_the_parent,
+    stop_with_the_parent,
+)
 from mlcycle.training.team import Team
 
 REPORT_EVERY = 20
@@ -74,6 +79,8 @@ def fit(
     """
     chosen = choose_device(device, team.told().local_rank)
     with team.joined(chosen) as together:
+        if together.size > 1:
+            stop_with_the_parent()
         material = gather(recipe.data)
         _must_have_landmarks(recipe, material)
         _must_be_enough(recipe, together)
@@ -157,9 +164,10 @@ class _Run:
 
     def _prepare(self, stop: StopRequest, display: Display) -> None:
         """Finds out what the machine has room for, notes it, and decodes what is not decoded yet."""
-        if self.recipe.schedule.accumulation is None and room.can_run_out(self.device):
-            least = self.records.accumulation() or 1
-            self.accumulation = room.find_accumulation(self.recipe, self.device, self.team, least)
+        if self.recipe.schedule.accumulation is None:
+            self.accumulation = self.records.accumulation() or 1
+            if room.can_run_out(self.device):
+                self.accumulation = room.find_accumulation(self.recipe, self.device, self.team, self.accumulation)
             if self.accumulation > 1:
                 display.note(f"memory is short: each step's batch is looked at in {self.accumulation} parts")
         machine = {
@@ -199,13 +207,26 @@ class _Run:
                 step = self.progress.step
                 with meter.waiting():
                     parts = [self._next(batches) for _ in range(self.accumulation)]
-                meter.add(self.learner.step(parts, step, learning_rate(step, schedule)), steps.size(step)[0])
+                meter.add(self._learn(parts), steps.size(step)[0])
                 self.progress = replace(self.progress, step=step + 1, seconds=meter.seconds())
                 display.step(self.progress.step)
                 yield from self._after_step(meter, stop)
         finally:
             # The workers leave signals to us, so it is for us to end them, also when an error keeps this frame alive.
             del batches
+
+    def _learn(self, parts: Sequence[Batch]) -> dict[str, torch.Tensor]:
+        step, schedule = self.progress.step, self.recipe.schedule
+        try:
+            return self.learner.step(parts, step, learning_rate(step, schedule))
+        except (RuntimeError, MemoryError) as problem:
+            if not room.is_out_of_memory(problem):
+                raise
+            raise MlcycleError(
+                f"{describe(self.device)} ran out of memory at step {step + 1}; the run is kept as it was last saved",
+                f"end what else uses it, or set schedule.accumulation={2 * self.accumulation} in the run's recipe.yaml;"
+                f" {self._resume_command()} goes on",
+            ) from problem
 
     def _loader(self, steps: Steps) -> DataLoader:
         samples = Samples(

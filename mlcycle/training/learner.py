@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
@@ -57,7 +58,7 @@ class Learner:
         self.shared: torch.nn.Module = self.model
         if team.size > 1:
             self.model = synchronise(self.model, device)
-            self.shared = DistributedDataParallel(self.model, broadcast_buffers=False, gradient_as_bucket_view=True)
+            self.shared = _exchanging_gradients(self.model)
         self.optimizer = make_optimizer(self.model, recipe.schedule)
         rule = recipe.augment
         largest = rule.crop * (2 if rule.large else 1)
@@ -129,6 +130,13 @@ class Learner:
             f"samples {first} to {first + len(names) - 1}: {', '.join(names)}",
             "check these labels (mlcycle train data check), or lower schedule.learning_rate; the run is kept",
         )
+
+
+def _exchanging_gradients(model: torch.nn.Module) -> DistributedDataParallel:
+    with warnings.catch_warnings():
+        # Newer versions of torch call the argument otherwise. Buffers are alike anyway: all see the same statistics.
+        warnings.simplefilter("ignore", FutureWarning)
+        return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
 def _weighed(parts: LossParts, recipe: Recipe) -> Tensor:

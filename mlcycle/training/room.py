@@ -15,6 +15,8 @@ from mlcycle.training.team import Team
 
 # Faces in each picture of a trial: as many as crowds have in a crop.
 FACES = 50
+# Torch's allocator, its library of convolutions, and that of C++.
+CPU_SAYS = ("can't allocate memory", "could not create a primitive", "could not create a memory", "bad_alloc")
 # Two steps: what the optimizer remembers is there from the second on.
 STEPS = 2
 
@@ -90,8 +92,8 @@ def _try(recipe: Recipe, device: torch.device, sizes: list[tuple[int, int]]) -> 
 
 
 def is_out_of_memory(problem: BaseException) -> bool:
-    """Tells whether the device ran out of memory; the CPU's allocator has no error of its own for it."""
-    return isinstance(problem, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(problem)
+    """Tells whether the device ran out of memory; a CPU has no error of its own for it, but several sentences."""
+    return isinstance(problem, torch.OutOfMemoryError | MemoryError) or any(each in str(problem) for each in CPU_SAYS)
 
 
 def _noise(count: int, side: int) -> Batch:

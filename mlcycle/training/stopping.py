@@ -61,7 +61,7 @@ def hear_of_readers_when_waiting_for_them() -> None:
 def leave_signals_to_the_parent(worker: int) -> None:
     """For data workers: a Ctrl-C goes to every process of the terminal, and the trainer still needs them to finish.
 
-    When it is killed they end with it, where the system can see to that: they might hold its lock for a while.
+    When it is killed they end with it: they might hold its lock for a while.
     """
     for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 from mlcycle.datasets.photograph import LabelledPhotograph  # noqa: E402
 from mlcycle.training.crop import PhotoFile, Sample, cut  # noqa: E402
 from mlcycle.training.recipe import Augment  # noqa: E402
-from mlcycle.training.samples import Samples, Steps, collate  # noqa: E402
+from mlcycle.training.samples import Samples, Share, Steps, collate  # noqa: E402
 
 pytestmark = pytest.mark.training
 pytest_plugins = ("marked_photograph",)
@@ -88,3 +88,25 @@ def test_threads_read_the_same_samples(marked: dict[int, LabelledPhotograph]) ->
 def test_a_narrow_range_of_sizes_goes_with_tiles_of_half_a_crop(marked: dict[int, LabelledPhotograph]) -> None:
     rule = Augment(crop=192, mosaic=1.0, on_face=1.0, face_size=(100.0, 150.0))
     assert isinstance(Samples([marked[1]], [1.0], rule, seed=2)[(0, 192)], Sample)
+
+
+@pytest.mark.parametrize("accumulation", [1, 2, 3])
+def test_a_step_holds_the_same_samples_however_many_processes_share_it(accumulation: int) -> None:
+    rule = Augment(crop=96, large=0.4)
+
+    def parts(processes: int) -> list[list[tuple[int, int]]]:
+        shares = [Steps(range(6), 24, rule, 1, Share(each, processes, accumulation)) for each in range(processes)]
+        return [[key for own in part for key in own] for part in zip(*shares, strict=True)]
+
+    assert parts(1) == parts(2) == parts(3)
+    whole = [key for step in Steps(range(6), 24, rule, 1) for key in step]
+    assert [key for part in parts(2) for key in part] == whole
+    assert len(parts(2)) == 6 * accumulation
+    assert len(Steps(range(6), 24, rule, 1, Share(0, 2, accumulation))) == 6 * accumulation
+
+
+def test_shares_differ_by_one_sample_at_most() -> None:
+    for count in range(6, 40):
+        sizes = [len(part) for each in range(3) for part in Share(each, 3, 2).of(count)]
+        assert sum(sizes) == count
+        assert max(sizes) - min(sizes) <= 1

@@ -1,0 +1,95 @@
+"""How one of several processes tells whoever started it why it ends: by a file, as torchrun asks for (error.json)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlcycle.errors import Interrupted, MlcycleError
+
+# torchrun names the file here.
+FILE_VARIABLE = "TORCHELASTIC_ERROR_FILE"
+# Set where `mlcycle train --devices` reads the file and says what is in it, so that it is not said twice.
+SAID_ELSEWHERE = "MLCYCLE_FAILURE_IS_SAID_ELSEWHERE"
+# What the exchange between processes says, by gloo or NCCL, when another one has gone.
+LOST = ("onnection closed by peer", "onnection reset by peer", "roken pipe", "remote process exited", "NCCL error")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a process has ended.
+
+    Attributes:
+        sentence, hint: for people.
+        exit_code: of the process.
+        trace: where it happened; empty where it is no news to a programmer.
+    """
+
+    sentence: str
+    hint: str
+    exit_code: int
+    trace: str
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Notes what its block raises, if torchrun has named a file for it.
+
+    Raises:
+        SystemExit: in the place of what was raised, where somebody else says what it was.
+    """
+    try:
+        yield
+    except Interrupted as problem:
+        _note(problem)
+        raise
+    except Exception as problem:
+        if FILE_VARIABLE not in os.environ:
+            raise
+        if not _is_a_loss(problem):
+            _note(problem)
+        if SAID_ELSEWHERE not in os.environ:
+            raise
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # with which all are ended once one has failed
+        raise SystemExit(problem.exit_code if isinstance(problem, MlcycleError) else 1) from problem
+
+
+def _is_a_loss(problem: Exception) -> bool:
+    """Tells whether it is the exchange that failed, since another process has ended: why, that one tells itself."""
+    return isinstance(problem, RuntimeError) and any(words in str(problem) for words in LOST)
+
+
+def _note(problem: BaseException) -> None:
+    path = os.environ.get(FILE_VARIABLE)
+    if not path:
+        return
+    is_ours = isinstance(problem, MlcycleError)
+    sentence = problem.message if isinstance(problem, MlcycleError) else f"{type(problem).__name__}: {problem}"
+    trace = "" if is_ours else "".join(traceback.format_exception(problem))
+    content = {
+        # As torchrun reads it.
+        "message": {
+            "message": sentence,
+            "extraInfo": {"py_callstack": trace or sentence, "timestamp": str(int(time.time()))},
+        },
+        "trace": trace,
+        "hint": problem.hint if isinstance(problem, MlcycleError) else "",
+        "exit_code": problem.exit_code if isinstance(problem, MlcycleError) else 1,
+    }
+    Path(path).write_text(json.dumps(content), encoding="utf-8")
+
+
+def read(content: Any) -> Failure | None:
+    """Returns what a process noted, from what torchrun read; None if it noted nothing."""
+    try:
+        return Failure(content["message"]["message"], content["hint"], content["exit_code"], content["trace"])
+    except (KeyError, TypeError):
+        return None

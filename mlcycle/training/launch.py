@@ -1,0 +1,143 @@
+"""The conductor of `mlcycle train --devices`: one process for each device, started and watched by PyTorch's torchrun.
+
+Each of them is an ordinary `mlcycle train`, told by its environment which one it is (team.py). The first one talks; the
+others are heard only when they fail.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from mlcycle.errors import DeviceError, MlcycleError
+from mlcycle.training import failure
+from mlcycle.training.device import available_processors, choose_device
+from mlcycle.training.failure import Failure
+
+# Between a wish to stop and SIGKILL: enough for a step, or one photograph of an evaluation, and a checkpoint.
+GRACE_SECONDS = 300
+
+
+class ProcessFailedError(MlcycleError):
+    """One of the processes failed. `trace` is where it did, for a programmer; empty where that is no news."""
+
+    trace = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """Where the machines that train together meet; by default this one is alone.
+
+    Attributes:
+        machines: the least and the most.
+        place: HOST:PORT of one of them; empty where there is one alone.
+        restarts: how often all processes are started again after one has failed, or when a machine comes or goes.
+    """
+
+    machines: tuple[int, int] = (1, 1)
+    place: str = ""
+    restarts: int = 0
+
+
+def launch(words: Sequence[str], devices: int, device: str, meeting: Meeting, hint: str) -> int:
+    """Runs `mlcycle` with these words once for each device, and returns when all have ended.
+
+    Args:
+        words: of the command line.
+        devices: on this machine.
+        device: auto, cuda or cpu.
+        hint: how to go on after a failure that has no hint of its own.
+
+    Returns:
+        the exit code: 0 or, where a signal came and the first process has said what became of the run, 128 and it.
+
+    Raises:
+        DeviceError: there are not as many devices, or not of this kind.
+        ProcessFailedError: one did; all have ended.
+    """
+    _must_be_there(device, devices)
+    # Threads for all processes, where torchrun would give each of them a single one.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_processors() // devices)))
+    os.environ[failure.SAID_ELSEWHERE] = "1"
+    _quieten_torchrun()
+    with tempfile.TemporaryDirectory(prefix="mlcycle-processes-") as folder:
+        try:
+            elastic_launch(_config(devices, meeting, folder), sys.executable)("-m", "mlcycle", *words)
+        except SignalException as stop:
+            return 128 + int(stop.sigval)
+        except ChildFailedError as problem:
+            rank, noted = _first(problem)
+            if noted.exit_code > 128:
+                return noted.exit_code
+            raise _explained(rank, noted, hint) from None
+    return 0
+
+
+def _quieten_torchrun() -> None:
+    """What is to be said of signals and failures, we say; each of its modules has a logger with a level of its own."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("torch.distributed.elastic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _must_be_there(device: str, devices: int) -> None:
+    kind = choose_device(device).type
+    if kind == "mps" and devices > 1:
+        raise DeviceError("one process can train on mps, not several", "leave out --devices")
+    if kind == "cuda" and devices > torch.cuda.device_count():
+        raise DeviceError(
+            f"{devices} GPUs were asked for, and this machine has {torch.cuda.device_count()}", "lower --devices"
+        )
+
+
+def _config(devices: int, meeting: Meeting, folder: str) -> LaunchConfig:
+    least, most = meeting.machines
+    return LaunchConfig(
+        min_nodes=least,
+        max_nodes=most,
+        nproc_per_node=devices,
+        run_id="mlcycle",
+        rdzv_backend="c10d",
+        rdzv_endpoint=meeting.place or "localhost:0",
+        local_addr=None if meeting.place else "localhost",
+        max_restarts=meeting.restarts,
+        logs_specs=DefaultLogsSpecs(folder, redirects=dict.fromkeys(range(1, devices), Std.ALL)),
+        shutdown_timeout=GRACE_SECONDS,
+    )
+
+
+def _first(problem: ChildFailedError) -> tuple[int, Failure]:
+    """Returns which process failed first, and why; one that only lost another does not count."""
+    rank, first = min(problem.failures.items(), key=lambda item: (_weight(item[1]), item[1].timestamp, item[0]))
+    return rank, failure.read(first.error_file_data) or _unnoted(first)
+
+
+def _explained(rank: int, noted: Failure, hint: str) -> ProcessFailedError:
+    text = noted.sentence if rank == 0 else f"process {rank} of the training: {noted.sentence}"
+    found = ProcessFailedError(text, noted.hint or hint)
+    found.exit_code, found.trace = noted.exit_code, noted.trace
+    return found
+
+
+def _weight(each: ProcessFailure) -> int:
+    """Tells how surely a process failed by itself (0), rather than since another did (2)."""
+    if failure.read(each.error_file_data):
+        return 0
+    return 1 if each.exitcode < 0 and each.exitcode != -signal.SIGTERM else 2
+
+
+def _unnoted(each: ProcessFailure) -> Failure:
+    if each.exitcode < 0:
+        name = signal.Signals(-each.exitcode).name
+        return Failure(f"it was killed by {name}; all have ended", "", 1, "")
+    return Failure(f"it has ended with exit code {each.exitcode}; all have ended", "", 1, "")

@@ -1,0 +1,266 @@
+"""Several processes that train one network: the same learning as one, and one that dies ends all of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from conftest import environment  # noqa: E402
+
+from mlcycle.training import checkpoint, room  # noqa: E402
+from mlcycle.training.recipe_file import load  # noqa: E402
+from mlcycle.training.team import Team  # noqa: E402
+
+pytestmark = pytest.mark.training
+pytest_plugins = ("small_run",)
+
+SCRIPT = Path(__file__).with_name("gradients.py")
+EXACT = ("schedule.precision=float32", "schedule.workers=0", "augment.large=0.3", "schedule.batch=8")
+LONG = (*EXACT, "schedule.steps=60", "schedule.evaluate_every=30", "schedule.checkpoint_every=10")
+LINE = [sys.executable, "-m", "mlcycle", "train"]
+
+
+def entries(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def losses(run: Path) -> list[float]:
+    return [entry["loss"] for entry in entries(run) if "loss" in entry]
+
+
+def train(*words: object, **more: str) -> subprocess.CompletedProcess[str]:
+    line = [*LINE, *map(str, words), "--device", "cpu"]
+    return subprocess.run(line, env=environment() | more, capture_output=True, text=True, check=False, timeout=300)
+
+
+def test_two_devices_learn_what_one_does(recipe_path: Path, tmp_path: Path, mlcycle: Callable) -> None:
+    alone, both = tmp_path / "alone", tmp_path / "both"
+    assert mlcycle("train", recipe_path, *EXACT, "--device", "cpu", "--out", alone).code == 0
+    outcome = train(recipe_path, *EXACT, "--devices", 2, "--out", both)
+    assert outcome.returncode == 0, outcome.stderr
+    assert outcome.stdout == f"{both}\n"
+    assert outcome.stderr.count("held out") == 1 + 2
+    assert losses(both) == pytest.approx(losses(alone), rel=0.01)
+    noted = json.loads((both / "environment.json").read_text())
+    assert noted["device"].startswith("2 x cpu")
+    assert (both / "report.html").exists()
+
+
+@pytest.mark.parametrize("accumulation", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_gradients_of_two_are_those_of_one(recipe_path: Path, tmp_path: Path, accumulation: int) -> None:
+    """In double precision, so that nothing can hide behind the rounding of sums in another order."""
+    found = []
+    for processes in (1, 2):
+        file = tmp_path / f"{processes}.pt"
+        line = [sys.executable, str(SCRIPT), str(recipe_path), str(file), str(processes), str(accumulation)]
+        subprocess.run(line, env=environment() | {"OMP_NUM_THREADS": "1"}, check=True, timeout=300)
+        found.append(torch.load(file))
+    one, two = found
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        assert torch.allclose(two[name], value, rtol=1e-9, atol=1e-12), name
+
+
+class Watched:
+    """`mlcycle train --devices 2` in the background."""
+
+    def __init__(self, run: Path, *words: object) -> None:
+        self.run = run
+        line = [*LINE, *map(str, words), "--device", "cpu", "--devices", "2"]
+        self.process = subprocess.Popen(
+            line, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+
+    def wait_for_a_checkpoint(self) -> None:
+        for _ in range(1200):
+            if self.process.poll() is not None or any(self.run.glob("checkpoints/step-*.safetensors")):
+                return
+            time.sleep(0.1)
+
+    def pid_of(self, rank: int) -> int:
+        for folder in Path("/proc").iterdir():
+            if folder.name.isdigit() and f"RANK={rank}" in _variables(folder) and str(self.run) in _words(folder):
+                return int(folder.name)
+        raise LookupError(rank)
+
+    def end(self) -> tuple[int, str]:
+        _, talk = self.process.communicate(timeout=300)
+        return self.process.returncode, talk
+
+
+def _variables(folder: Path) -> list[str]:
+    try:
+        return (folder / "environ").read_text(errors="replace").split("\0")
+    except OSError:
+        return []
+
+
+def _words(folder: Path) -> list[str]:
+    return (folder / "cmdline").read_text(errors="replace").split("\0")
+
+
+@pytest.fixture(scope="module")
+def unbroken(recipe_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("devices") / "unbroken"
+    outcome = train(recipe_path, *LONG, "--devices", 2, "--out", run)
+    assert outcome.returncode == 0, outcome.stderr
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds processes in /proc")
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_device_that_dies_ends_all_and_the_run_goes_on(
+    recipe_path: Path, unbroken: Path, tmp_path: Path, rank: int
+) -> None:
+    run = tmp_path / "run"
+    watched = Watched(run, recipe_path, *LONG, "--out", run)
+    watched.wait_for_a_checkpoint()
+    os.kill(watched.pid_of(rank), signal.SIGKILL)
+    code, talk = watched.end()
+    assert code == 1
+    assert "was killed by SIGKILL; all have ended" in talk
+    assert ("process 1 of the training" in talk) == (rank == 1)
+    assert f"mlcycle train --resume {run} --devices 2" in talk
+    assert "Traceback" not in talk
+    outcome = train("--resume", run, "--devices", 2)
+    assert outcome.returncode == 0, outcome.stderr
+    last = "step-00000060.safetensors"
+    one, other = (checkpoint.load(each / "checkpoints" / last)[0] for each in (unbroken, run))
+    assert [name for name, value in one.items() if not torch.equal(value, other[name])] == []
+    assert losses(run) == losses(unbroken)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_what_all_have_learnt(
+    recipe_path: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    run = tmp_path / "run"
+    watched = Watched(run, recipe_path, *LONG, "schedule.steps=100000", "--out", run)
+    watched.wait_for_a_checkpoint()
+    watched.process.send_signal(number)
+    ended, talk = watched.end()
+    assert ended == code, talk
+    assert talk.count("the run is saved") == 1
+    assert f"mlcycle train --resume {run} --devices 2" in talk
+    stopped_at = checkpoint.load(max((run / "checkpoints").glob("step-*.safetensors")))[1].step
+    assert f"at step {stopped_at} of 100000" in talk
+
+
+@pytest.mark.slow
+def test_a_device_that_dies_is_replaced_where_that_was_asked_for(
+    recipe_path: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    watched = Watched(run, recipe_path, *LONG, "--out", run, "--restarts", 3)
+    watched.wait_for_a_checkpoint()
+    os.kill(watched.pid_of(1), signal.SIGKILL)
+    code, talk = watched.end()
+    assert code == 0, talk
+    assert "resumed from step" in talk
+    assert losses(run) == losses(unbroken)
+
+
+@pytest.mark.slow
+def test_what_one_process_raises_is_shown_with_where_it_was(recipe_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\n"
+        "if os.environ.get('RANK') == '1':\n"
+        "    from mlcycle.training.learner import Learner\n"
+        "    def poisoned(*arguments): raise ValueError('this one is ill')\n"
+        "    Learner.step = poisoned\n"
+    )
+    path = os.pathsep.join([str(tmp_path), *filter(None, [environment().get("PYTHONPATH")])])
+    outcome = train(recipe_path, *EXACT, "--devices", 2, "--out", tmp_path / "run", PYTHONPATH=path)
+    assert outcome.returncode == 1
+    assert "process 1 of the training: ValueError: this one is ill" in outcome.stderr
+    assert ", in poisoned\n" in outcome.stderr
+    assert outcome.stderr.count("Traceback") == 1
+
+
+@pytest.mark.slow
+def test_torchrun_itself_can_start_it(recipe_path: Path, tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", *LINE[2:]]
+    words = [str(recipe_path), *EXACT, "--device", "cpu", "--out", str(tmp_path / "run")]
+    outcome = subprocess.run([*line, *words], env=environment(), capture_output=True, text=True, check=False)
+    assert outcome.returncode == 0, outcome.stderr
+    assert outcome.stdout == f"{tmp_path / 'run'}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--devices", "2", "--nodes", "2"], "do not fit each other"),
+        (["--devices", "2", "--rendezvous", "here:1"], "do not fit each other"),
+        (["--devices", "2", "--nodes", "many"], "is no number of machines"),
+        (["schedule.accumulation=3"], "cannot be shared out among 1 devices in 3 parts"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(
+    recipe_path: Path, tmp_path: Path, mlcycle: Callable, words: list[str], sentence: str
+) -> None:
+    outcome = mlcycle("train", recipe_path, *words, "--device", "cpu", "--out", tmp_path / "run")
+    assert outcome.code == 2
+    assert sentence in outcome.err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits its own memory")
+def test_a_step_too_large_for_the_memory_is_made_in_parts(recipe_path: Path, tmp_path: Path) -> None:
+    code = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "import torch\n"
+        "from mlcycle.training import room, team\n"
+        "from mlcycle.training.recipe_file import load\n"
+        "changes = ['schedule.batch=64', 'augment.crop=320', 'model.width=12', 'schedule.precision=float32']\n"
+        "recipe, device = load(Path(sys.argv[1]), changes), torch.device('cpu')\n"
+        "room._try(recipe, device, [(2, 96)])\n"
+        "limit = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize() + 400 * 2**20\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
+        "print(room.can_run_out(device), room.find_accumulation(recipe, device, team.Team(), 1))\n"
+    )
+    line = [sys.executable, "-c", code, str(recipe_path)]
+    alone = environment() | {"OMP_NUM_THREADS": "1"}
+    outcome = subprocess.run(line, env=alone, capture_output=True, text=True, check=False)
+    assert outcome.returncode == 0, outcome.stderr
+    can_run_out, accumulation = outcome.stdout.split()
+    assert can_run_out == "True"
+    assert int(accumulation) in (2, 4, 8)
+
+
+def test_the_smallest_part_that_does_not_fit_is_an_error(recipe_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[list[tuple[int, int]]] = []
+
+    def full(recipe: object, device: object, sizes: list[tuple[int, int]]) -> None:
+        tried.append(sizes)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(room, "_try", full)
+    recipe = load(recipe_path, ["schedule.batch=16", "augment.large=0.1"])
+    with pytest.raises(room.DeviceError, match="not even in 2 parts"):
+        room.find_accumulation(recipe, torch.device("cpu"), Team(), 1)
+    assert tried == [[(16, 96), (4, 192)], [(8, 96), (2, 192)]]
+
+
+def test_a_run_in_parts_goes_on_in_as_many(recipe_path: Path, tmp_path: Path, mlcycle: Callable) -> None:
+    run = tmp_path / "run"
+    words = ("schedule.accumulation=2", "schedule.workers=1", "--device", "cpu", "--out")
+    assert mlcycle("train", recipe_path, *words, run).code == 0
+    assert json.loads((run / "environment.json").read_text())["accumulation"] == 2
+    whole = checkpoint.load(run / "checkpoints" / "step-00000006.safetensors")[0]
+    (run / "checkpoints" / "step-00000006.safetensors").unlink()
+    assert mlcycle("train", "--resume", run, "--device", "cpu").code == 0
+    again = checkpoint.load(run / "checkpoints" / "step-00000006.safetensors")[0]
+    assert [name for name, value in whole.items() if not torch.equal(value, again[name])] == []
