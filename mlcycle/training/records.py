@@ -98,18 +98,8 @@ class Records:
         if self.folder.metrics():
             self.notes.append("no checkpoint had been saved: it begins anew")
         self.folder.forget_metrics_after(0, 0)
-        self._start(learner)
+        self.started_from = take_weights(self.recipe, learner)
         return Progress()
-
-    def _start(self, learner: Learner) -> None:
-        """Takes the weights that the recipe says to start from, if it names any."""
-        if self.recipe.start_from is None:
-            return
-        path = checkpoint.find_weights(self.recipe.start_from, CHECKPOINTS / BEST, BUNDLED)
-        tensors, _ = checkpoint.load(path)
-        for network in (learner.model, learner.average):
-            checkpoint.start(tensors, network, path)
-        self.started_from = hashlib.sha256(path.read_bytes()).hexdigest()
 
     def note_environment(self, progress: Progress, figures: dict[str, Any], machine: dict[str, Any]) -> None:
         """Notes how the run came about, or with what it is gone on with.
@@ -159,3 +149,18 @@ class Records:
 
     def _collect(self, learner: Learner) -> dict[str, Any]:
         return checkpoint.collect(learner.model, learner.average, learner.optimizer)
+
+
+def take_weights(recipe: Recipe, learner: Learner) -> str | None:
+    """Gives a learner the weights that the recipe says to start from, if it names any; returns the file's sha256.
+
+    Raises:
+        DataError: there are none, or they are of another network.
+    """
+    if recipe.start_from is None:
+        return None
+    path = checkpoint.find_weights(recipe.start_from, CHECKPOINTS / BEST, BUNDLED)
+    tensors, _ = checkpoint.load(path)
+    for network in (learner.model, learner.average):
+        checkpoint.start(tensors, network, path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()

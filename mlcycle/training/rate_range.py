@@ -1,0 +1,101 @@
+"""The conductor of `mlcycle train find-rate`: a short training at a rising rate, and what its loss says. It writes
+nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch.utils.data import DataLoader
+
+from mlcycle.errors import DataError, Interrupted, TrainingDivergedError
+from mlcycle.training import rate_curve, room
+from mlcycle.training.device import choose_device, describe, keep_memory, share_processors
+from mlcycle.training.learner import Learner
+from mlcycle.training.material import Material, gather
+from mlcycle.training.rate_curve import Found
+from mlcycle.training.recipe import Recipe
+from mlcycle.training.records import take_weights
+from mlcycle.training.samples import Batch, Samples, Share, Steps, collate
+from mlcycle.training.stopping import StopRequest, leave_signals_to_the_parent
+from mlcycle.training.team import Team
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The rates that are tried: `steps` from `low` to `high`, each larger than the one before by the same factor."""
+
+    low: float
+    high: float
+    steps: int
+
+
+def find_rate(recipe: Recipe, wanted: Range, device: str, advance: Callable[[int], None]) -> Found:
+    """Trains from the recipe's beginning, at rates that rise step by step, until its loss diverges.
+
+    Batches, augmentation, optimizer and precision are the recipe's; its schedule plays no part.
+
+    Args:
+        advance: called with 1 after each step.
+
+    Raises:
+        DeviceError, DataError: the device or the data cannot be used.
+        Interrupted: a signal came.
+    """
+    chosen = choose_device(device)
+    material = gather(recipe.data)
+    keep_memory()
+    rates = rate_curve.rates(wanted.low, wanted.high, wanted.steps)
+    losses: list[float] = []
+    with StopRequest() as stop:
+        for loss in _losses(recipe, material, chosen, rates):
+            losses.append(loss)
+            advance(1)
+            if stop:
+                raise Interrupted(
+                    f"interrupted at step {len(losses)} of {wanted.steps}", "begin anew", stop.signal_number
+                )
+            if rate_curve.has_diverged(losses):
+                break
+    has_diverged = rate_curve.has_diverged(losses)
+    finite = losses if math.isfinite(losses[-1]) else losses[:-1]
+    smoothed_N = rate_curve.smooth(finite, wanted.steps)
+    tried = rates[: len(finite)]
+    suggestion = rate_curve.suggest(tried, finite, wanted.steps) if finite else None
+    return Found(tried, finite, smoothed_N, suggestion, has_diverged, describe(chosen))
+
+
+def _losses(recipe: Recipe, material: Material, device: torch.device, rates: list[float]) -> Iterator[float]:
+    """Yields the loss of each step; one that is not finite is the last."""
+    workers, readers = share_processors(device, recipe.schedule.workers)
+    learner = Learner(recipe, device, Team())
+    take_weights(recipe, learner)
+    parts = recipe.schedule.accumulation or 1
+    if recipe.schedule.accumulation is None and room.can_run_out(device):
+        parts = room.find_accumulation(recipe, device, Team(), least=1)
+    samples = Samples(material.train, material.weights, recipe.augment, recipe.seed, readers=1 if workers else readers)
+    steps = Steps(range(len(rates)), recipe.schedule.batch, recipe.augment, recipe.seed, Share(accumulation=parts))
+    loader = DataLoader(
+        samples, batch_sampler=steps, num_workers=workers, collate_fn=collate,
+        pin_memory=device.type == "cuda", worker_init_fn=leave_signals_to_the_parent,
+    )  # fmt: skip
+    batches = iter(loader)
+    try:
+        for step, rate in enumerate(rates):
+            batch = [_good(next(batches)) for _ in range(parts)]
+            try:
+                loss = learner.step(batch, step, rate)["loss"].item()
+            except TrainingDivergedError:
+                yield math.inf
+                return
+            yield loss
+    finally:
+        del batches  # and with it the readers, which leave signals to us
+
+
+def _good(batch: Batch | DataError) -> Batch:
+    if isinstance(batch, DataError):
+        raise batch
+    return batch
