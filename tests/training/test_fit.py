@@ -227,7 +227,7 @@ def test_a_broken_photograph_is_one_sentence_that_names_it(
 
 @pytest.mark.slow
 def test_learning_lowers_the_loss(recipe_path: Path, tmp_path: Path) -> None:
-    recipe = load(recipe_path, ["schedule.steps=60", "schedule.evaluate_every=60", "schedule.learning_rate=0.004"])
+    recipe = load(recipe_path, ["schedule.steps=120", "schedule.evaluate_every=120", "schedule.learning_rate=0.004"])
     fit(recipe, tmp_path / "run", device="cpu", quiet=True)
     entries = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     losses = [entry["loss"] for entry in entries if "loss" in entry]
