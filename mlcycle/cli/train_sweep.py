@@ -49,6 +49,9 @@ def sweep(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
     ] = None,
     choose: Annotated[int, typer.Option("--seed", help="Another number makes --random choose others.")] = 0,
     device: Annotated[Device, typer.Option("--device", help="Where to compute.")] = Device.auto,
+    devices: Annotated[
+        int | None, typer.Option("--devices", metavar="N", min=1, help="Train each run on N devices.")
+    ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Also go on with runs that failed in an earlier call.")
     ] = False,
@@ -85,8 +88,10 @@ def sweep(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
     folder.check(settings)
     _tell_plan(settings, folder, retry_failed)
     if not dry_run:
-        again = _again([recipe, *(overrides or [])], folder.path, seeds, (random, choose))
-        _train(settings, folder, device.value, retry_failed, again)
+        where = [] if device is Device.auto else ["--device", device.value]
+        where += [] if devices is None else ["--devices", str(devices)]
+        again = _again([recipe, *(overrides or []), *where], folder.path, seeds, (random, choose))
+        _train(settings, folder, where, retry_failed, again)
 
 
 def _folder_alone(named: str, overrides: Sequence[str] | None, out: Path | None) -> Path:
@@ -144,7 +149,7 @@ def _again(words: Sequence[str], out: Path, seeds: int | None, sample: tuple[int
     return shlex.join(["mlcycle", "train", "sweep", *words, *options, "--out", str(out)])
 
 
-def _train(settings: Sequence[Setting], folder: SweepFolder, device: str, retry_failed: bool, again: str) -> None:
+def _train(settings: Sequence[Setting], folder: SweepFolder, where: list[str], retry_failed: bool, again: str) -> None:
     from mlcycle.training.sweep import Way, still_to_do
     from mlcycle.training.sweep import sweep as train_all
 
@@ -153,7 +158,7 @@ def _train(settings: Sequence[Setting], folder: SweepFolder, device: str, retry_
     steps = sum(each.recipe.schedule.steps for each in settings if each.name in todo)
     steps -= sum(each.story.steps for each in runs if each.name in todo and each.story)
     with console.progress("steps of the sweep", steps) as advance:
-        train_all(settings, folder, Way(device, retry_failed, console.say, advance, again))
+        train_all(settings, folder, Way(where, retry_failed, console.say, advance, again))
     _tell_table(folder)
     unfinished = [each for each in map(folder.look, (each.name for each in settings)) if each.state != "finished"]
     if unfinished:

@@ -44,14 +44,14 @@ class Way:
     """How a sweep is to be trained and told of.
 
     Attributes:
-        device: as `mlcycle train` takes it.
+        where: the options of `mlcycle train` that say where to compute.
         retry_failed: whether runs that failed before are gone on with.
         tell: told what happens, a line each.
         advance: told of steps that were made.
         again: the command that goes on with the sweep.
     """
 
-    device: str
+    where: Sequence[str]
     retry_failed: bool
     tell: Callable[[str], None]
     advance: Callable[[int], None]
@@ -117,7 +117,7 @@ def _train(folder: SweepFolder, run: Run, stop: StopRequest, way: Way) -> None:
     folder.write_plan()  # should we be killed, it has not failed
     said_before = log.stat().st_size if log.exists() else 0
     _wait_until_free(folder.run(run.name))
-    process = _start(folder, run.name, way.device)
+    process = _start(folder, run.name, way.where)
     try:
         _wait(process, folder.run(run.name), stop, way.advance)
     finally:
@@ -137,14 +137,14 @@ def _wait_until_free(run: Path) -> None:
             pass
 
 
-def _start(folder: SweepFolder, name: str, device: str) -> subprocess.Popen[bytes]:
+def _start(folder: SweepFolder, name: str, where: Sequence[str]) -> subprocess.Popen[bytes]:
     run = folder.run(name)
     words = ["--resume", "--out", str(run)]
     if not (run / RECIPE).is_file():
         words = [str(folder.recipe(name).resolve()), "--out", str(run)]
     with folder.log(name).open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-c", TRAINING, "train", *words, "--device", device],
+            [sys.executable, "-c", TRAINING, "train", *words, *where],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
         )  # fmt: skip
 

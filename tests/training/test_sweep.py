@@ -30,7 +30,7 @@ stopping.stop_with_the_parent()
 words = sys.argv[1:]
 run = pathlib.Path(words[words.index("--out") + 1])
 with open(run.parent / "called.txt", "a") as file:
-    print("resume" if "--resume" in words else "begin", run.name, file=file)
+    print("resume" if "--resume" in words else "begin", run.name, *words[words.index("--out") + 2 :], file=file)
 recipe = recipe_file.load(run / "recipe.yaml" if "--resume" in words else words[1])
 run.mkdir(exist_ok=True)
 (run / "recipe.yaml").write_text(recipe_file.dump(recipe))
@@ -104,6 +104,13 @@ def test_other_values_are_added_and_another_recipe_is_refused(mlcycle, tmp_path:
     assert (changed.code, "was begun with another recipe" in changed.err) == (3, True)
     begun.write_bytes(before[begun])
     assert {path: path.read_bytes() for path in sweep.rglob("*") if path.is_file()} == before
+
+
+def test_where_to_train_is_handed_on(mlcycle, tmp_path: Path) -> None:
+    where = ("--device", "cpu", "--devices", "2")
+    ended = mlcycle("train", "sweep", "demo", "seed=[1,3]", "--out", "s", *where)
+    assert called(tmp_path / "s") == [f"begin seed={seed} {' '.join(where)}" for seed in (1, 3)]
+    assert f"{' '.join(where)} --out s --retry-failed" in ended.err
 
 
 def test_all_recipes_are_checked_before_anything_is_written(mlcycle, tmp_path: Path) -> None:
