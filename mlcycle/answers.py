@@ -13,8 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from mlcycle.artifact.seal import read_sealed
-from mlcycle.errors import MlcycleError, ModelFileError
-from mlcycle.inference.detect import Detector, load_sealed
+from mlcycle.datasets.member import Member, PhotoPath
+from mlcycle.errors import MlcycleError, ModelFileError, UnreadableError
+from mlcycle.inference import images
+from mlcycle.inference.detect import Detector, Options, load_sealed
+from mlcycle.inference.record import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class Answer:
     landmarks_M52: np.ndarray | None = None
 
 
-def answer_all(detector: Detector, paths: list[Path], long_side: int | None, workers: int) -> Iterator[Answer]:
+def answer_all(detector: Detector, paths: list[PhotoPath], long_side: int | None, workers: int) -> Iterator[Answer]:
     """Yields an answer for each photograph, in order, from this process or from several others.
 
     Args:
@@ -80,12 +83,33 @@ class _Worker:
             cls.problem = problem
 
     @classmethod
-    def answer(cls, path: Path) -> Answer:
+    def answer(cls, path: PhotoPath) -> Answer:
         if cls.problem:
             raise cls.problem
         return _answer(cls.detector, path, cls.long_side)
 
 
-def _answer(detector: Detector, path: Path, long_side: int | None) -> Answer:
-    record = detector.detect_file(path, long_side=long_side, threshold=detector.contract.selection.score_floor)
+def bytes_of(path: PhotoPath) -> bytes:
+    """Returns a photograph's bytes, from its file or from the shard that it lies in.
+
+    Raises:
+        UnreadableError: there are none to be had.
+    """
+    if not isinstance(path, Member):
+        return images.read(path)
+    try:
+        return path.read_bytes()
+    except OSError as problem:
+        code = "not-found" if isinstance(problem, FileNotFoundError) else "unreadable"
+        raise UnreadableError(code, f"its shard cannot be read: {problem.strerror or problem}") from None
+
+
+def _answer(detector: Detector, path: PhotoPath, long_side: int | None) -> Answer:
+    options = Options(threshold=detector.contract.selection.score_floor, long_side=long_side)
+    try:
+        source = Source(Path(str(path)), str(path), data=bytes_of(path) if isinstance(path, Member) else None)
+    except UnreadableError as problem:
+        nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+        return Answer(*nothing, {}, (problem.code, problem.message))
+    record = detector.look([source], options)[0]
     return Answer(record.boxes_N4, record.scores_N, record.milliseconds, record.error, record.landmarks_N52)

@@ -10,11 +10,11 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from mlcycle.datasets.member import PhotoPath
 from mlcycle.datasets.photograph import LabelledPhotograph
 from mlcycle.evaluation import matching, worst
 from mlcycle.evaluation.gallery import Picture
@@ -39,7 +39,7 @@ class Seen:
     threshold: float
 
 
-Open = Callable[[Path], Image.Image | None]
+Open = Callable[[PhotoPath], Image.Image | None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from PIL import Image
 
 from mlcycle import mistakes
+from mlcycle.answers import bytes_of
+from mlcycle.datasets.member import PhotoPath
 from mlcycle.evaluation import page
 from mlcycle.inference import images
 from mlcycle.score import Outcome
@@ -24,8 +24,8 @@ def render(outcome: Outcome) -> str:
     )
 
 
-def _upright(path: Path) -> Image.Image | None:
+def _upright(path: PhotoPath) -> Image.Image | None:
     try:
-        return images.decode(images.read(path)).upright()
+        return images.decode(bytes_of(path)).upright()
     except images.UnreadableError:
         return None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from mlcycle.answers import bytes_of
 from mlcycle.evaluation.contradiction import OTHER_POINTS
 from mlcycle.inference import images
 from mlcycle.suspects import Suspect
@@ -50,7 +51,7 @@ def _head(pen: ImageDraw.ImageDraw, title: str, width: int) -> None:
 
 def _cell(suspect: Suspect) -> Image.Image:
     try:
-        image = images.decode(images.read(suspect.photograph.path)).upright()
+        image = images.decode(bytes_of(suspect.photograph.path)).upright()
     except images.UnreadableError as problem:
         cell = Image.new("RGB", (SIDE, SIDE), SHADE)
         ImageDraw.Draw(cell).text((8, SIDE // 2), problem.code, SUGGESTION, _font(13))

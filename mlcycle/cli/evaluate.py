@@ -25,7 +25,9 @@ class Format(StrEnum):
 def evaluate(  # noqa: PLR0913 (an option of a command is a parameter)
     file: Annotated[Path, typer.Argument(help="The frozen model file.", show_default=False)],
     *,
-    data: Annotated[Path, typer.Option(help="The labelled set: WIDER FACE, COCO or YOLO.", show_default=False)],
+    data: Annotated[
+        Path, typer.Option(help="The labelled set: WIDER FACE, COCO, YOLO or packed shards.", show_default=False)
+    ],
     split: Annotated[str, typer.Option(help="Its split; without it val, or the only one.", show_default=False)] = "",
     long_side: Annotated[
         str, typer.Option(metavar="N|original", help="Pixels; without it the model's own.", show_default=False)

@@ -12,6 +12,7 @@ from mlcycle.cli import console
 from mlcycle.cli.extras import extra
 
 if TYPE_CHECKING:
+    from mlcycle.datasets.member import PhotoPath
     from mlcycle.parity import Difference
 
 
@@ -73,7 +74,7 @@ def freeze(
     console.data(f"{frozen.sha256}  {frozen.path}")
 
 
-def _gate(photos: Sequence[Path]) -> Callable[[Path, Path], Difference]:
+def _gate(photos: Sequence[PhotoPath]) -> Callable[[Path, Path], Difference]:
     """Returns what is given a copy of the run and the file that came of it, and compares both ways."""
 
     def gate(still: Path, candidate: Path) -> Difference:

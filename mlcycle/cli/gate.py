@@ -14,18 +14,19 @@ from mlcycle.parity import Difference, Tolerance, Ways, check
 if TYPE_CHECKING:
     from PIL import Image
 
+    from mlcycle.datasets.member import PhotoPath
     from mlcycle.exporting.agreement import Agreement
 
 ORIENTATION_TAG = 0x0112
 
 
-def photographs_for(run: Path, named: Sequence[Path], count: int) -> list[Path]:
+def photographs_for(run: Path, named: Sequence[Path], count: int) -> list[PhotoPath]:
     """Returns the photo files to compare on: those named, or held-out ones of the run.
 
     Raises:
         InputError: there are none.
     """
-    files = files_of(named) if named else [file for file in _held_out(run) if file.is_file()]
+    files: list[PhotoPath] = [*files_of(named)] if named else [each for each in _held_out(run) if _is_there(each)]
     files = files[:count]
     if not files:
         raise InputError("there is no photograph to compare both ways on", "name some with --photos FOLDER")
@@ -48,7 +49,7 @@ def files_of(named: Sequence[Path]) -> list[Path]:
     return files
 
 
-def two_ways_meet(run: Path, candidate: Path, photos: Sequence[Path]) -> Difference:
+def two_ways_meet(run: Path, candidate: Path, photos: Sequence[PhotoPath]) -> Difference:
     """Compares both ways over the photographs, and over one of them stored in all eight EXIF orientations.
 
     If the file allows large JPEGs to be decoded at a reduced scale, it must find the same faces on them as in full.
@@ -57,9 +58,10 @@ def two_ways_meet(run: Path, candidate: Path, photos: Sequence[Path]) -> Differe
         GateError: they part, or no photograph can be read.
     """
     with tempfile.TemporaryDirectory(prefix="mlcycle-gate-") as scratch:
-        turned = _in_all_orientations(photos, Path(scratch))
-        difference = check(Ways((run, candidate)), [*photos, *turned], Tolerance())
-        reduced_and_whole_agree(candidate, photos, Path(scratch))
+        files = _as_files(photos, Path(scratch))
+        turned = _in_all_orientations(files, Path(scratch))
+        difference = check(Ways((run, candidate)), [*files, *turned], Tolerance())
+        reduced_and_whole_agree(candidate, files, Path(scratch))
         return difference
 
 
@@ -99,13 +101,34 @@ def reduced_and_whole_agree(candidate: Path, photos: Sequence[Path], folder: Pat
     return agreement
 
 
-def _held_out(run: Path) -> list[Path]:
+def _held_out(run: Path) -> list[PhotoPath]:
     from mlcycle.training.material import gather
     from mlcycle.training.recipe_file import load
     from mlcycle.training.run_folder import RECIPE, RunFolder
 
     RunFolder(run).must_exist()
     return [photograph.path for photograph in gather(load(run / RECIPE).data).held_out]
+
+
+def _is_there(path: PhotoPath) -> bool:
+    from mlcycle.datasets.member import Member
+
+    return isinstance(path, Member) or path.is_file()
+
+
+def _as_files(photos: Sequence[PhotoPath], folder: Path) -> list[Path]:
+    """Both ways begin with a file: what lies in a shard is taken out, into `folder`."""
+    from mlcycle.datasets.member import Member
+
+    files = []
+    for number, photo in enumerate(photos):
+        if isinstance(photo, Member):
+            file = folder / f"{number}-{photo.name}"
+            file.write_bytes(photo.read_bytes())
+            files.append(file)
+        else:
+            files.append(photo)
+    return files
 
 
 def _in_all_orientations(photos: Sequence[Path], folder: Path) -> list[Path]:

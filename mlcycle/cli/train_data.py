@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlcycle.cli import console, train_sets, train_suspects
+from mlcycle.cli import console, train_pack, train_sets, train_suspects
 from mlcycle.cli.extras import extra
 from mlcycle.cli.group import Group
+from mlcycle.cli.train_sets import SetPath, SetPaths
 from mlcycle.errors import DataError, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from mlcycle.datasets.photograph import LabelledPhotograph
 
 app = typer.Typer(cls=Group)
-
-SetPath = Annotated[Path, typer.Argument(metavar="PATH", help="A WIDER FACE folder, a COCO json, a YOLO data.yaml.")]
 
 
 class Format(StrEnum):
@@ -40,9 +39,7 @@ def data() -> None:
 
 @app.command()
 def check(
-    paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH", help="A WIDER FACE folder, a COCO json, a YOLO data.yaml.")
-    ],
+    paths: SetPaths,
     split: Annotated[str, typer.Option("--split", help="Which part, as train or val; all parts if left out.")] = "",
     against: Annotated[
         Path | None, typer.Option("--against", metavar="PATH", help="A set that must share no photograph with it.")
@@ -70,6 +67,7 @@ def check(
     held_against = read(against, against_split) if against else []
     sets, errors = [], 0
     for path in paths:
+        _must_be_whole(path, split)
         for part, photographs, others in _parts(path, split, held_against):
             report = _checked(photographs, others, f"checking {_title(path, part)}")
             sets.append({"path": str(path), "split": part, **report.to_dict()})
@@ -161,7 +159,17 @@ def demo(
 
 for command in (train_sets.stats, train_sets.convert, train_sets.merge, train_sets.split, train_sets.dedupe):
     app.command(command.__name__)(command)
+app.command("pack")(train_pack.pack)
 app.command("suspects")(train_suspects.suspects)
+
+
+def _must_be_whole(path: Path, split: str) -> None:
+    """Packed shards have a sha256 each, which finds what no decoder notices."""
+    from mlcycle.datasets import packed
+
+    if packed.is_packed(path):
+        with console.progress(f"reading the shards of {path}", packed.size_of(path, split)) as advance:
+            packed.must_be_whole(path, split, advance)
 
 
 def _title(path: Path, split: str) -> str:

@@ -35,10 +35,9 @@ class By(StrEnum):
     group = "group"
 
 
-SetPath = Annotated[Path, typer.Argument(metavar="PATH", help="A WIDER FACE folder, a COCO json, a YOLO data.yaml.")]
-SetPaths = Annotated[
-    list[Path], typer.Argument(metavar="PATH", help="A WIDER FACE folder, a COCO json, a YOLO data.yaml.")
-]
+SET_HELP = "A WIDER FACE folder, a COCO json, a YOLO data.yaml, a folder of packed shards."
+SetPath = Annotated[Path, typer.Argument(metavar="PATH", help=SET_HELP)]
+SetPaths = Annotated[list[Path], typer.Argument(metavar="PATH", help=SET_HELP)]
 Split = Annotated[str, typer.Option("--split", help="Which part, as train or val; all parts if left out.")]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="A new folder to write to.")]
 To = Annotated[Layout, typer.Option("--to", help="The layout to write.")]
@@ -99,19 +98,33 @@ def merge(paths: SetPaths, out: Out, to: SameTo = None, split: Split = "", photo
 
     Example:  mlcycle train data merge data/mine data/theirs --to coco --out data/both
     """
-    from mlcycle.datasets.reading import layout_of, read_parts
+    from mlcycle.datasets.reading import layout_of
 
     if len(paths) < 2:
         raise UsageError("there is nothing to merge with", "name two sets or more")
+    layouts = [layout_of(path) for path in paths]
+    wanted = _layout_to_write(to, layouts[0])
+    _write(together(paths, split), wanted, out, photos, layouts)
+    console.say(f"photographs that are in several of them are there several times: mlcycle train data dedupe {out}")
+
+
+def together(paths: list[Path], split: str) -> Parts:
+    """Returns the parts of several sets, those of the same name as one."""
+    from mlcycle.datasets.reading import read_parts
+
     read = [read_parts(path, split) for path in paths]
     divided = any(part for parts in read for part in parts)
-    together: Parts = {}
+    whole: Parts = {}
     for parts in read:
         for name, photographs in parts.items():
-            together.setdefault(name or ("train" if divided else ""), []).extend(photographs)
-    layouts = [layout_of(path) for path in paths]
-    _write(together, to or Layout(layouts[0]), out, photos, layouts)
-    console.say(f"photographs that are in several of them are there several times: mlcycle train data dedupe {out}")
+            whole.setdefault(name or ("train" if divided else ""), []).extend(photographs)
+    return whole
+
+
+def _layout_to_write(to: Layout | None, own: str) -> Layout:
+    if to is None and own == "shards":
+        raise UsageError("the layout to write must be named, for shards are written by pack alone", "say --to coco")
+    return to or Layout(own)
 
 
 def split(
@@ -135,12 +148,13 @@ def split(
     from mlcycle.datasets.reading import layout_of, read_parts
 
     wanted = dividing.parse_shares(shares)
+    layout = layout_of(path)
+    target = _layout_to_write(to, layout)
     must_be_free(out)
     photographs = [each for part in read_parts(path, of).values() for each in part]
     with console.progress(f"looking at {path}", len(photographs)) as advance:
         parts = dividing.divide(photographs, wanted, by_group=by is By.group, seed=seed, advance=advance)
-    layout = layout_of(path)
-    _write(parts, to or Layout(layout), out, photos, [layout])
+    _write(parts, target, out, photos, [layout])
 
 
 def dedupe(
@@ -169,8 +183,10 @@ def dedupe(
 
     if against_split and against is None:
         raise UsageError("--against-split needs --against", "name the other set: --against PATH")
+    layout = layout_of(path)
     if out is not None:
         must_be_free(out)
+        target = _layout_to_write(to, layout)
     parts = read_parts(path, split)
     own = [each for part in parts.values() for each in part]
     others = [each for part in read_parts(against, against_split).values() for each in part] if against else []
@@ -180,8 +196,7 @@ def dedupe(
     if out is not None:
         gone = {id(own[each.photograph]) for each in left_out}
         rest = {name: [each for each in part if id(each) not in gone] for name, part in parts.items()}
-        layout = layout_of(path)
-        _write(rest, to or Layout(layout), out, photos, [layout], to_stdout=False)
+        _write(rest, target, out, photos, [layout], to_stdout=False)
 
 
 def _list_duplicates(left_out: list[LeftOut], both: list[LabelledPhotograph], own: int, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlcycle.cli import console
+from mlcycle.cli.train_sets import SetPath
 from mlcycle.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def suspects(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A WIDER FACE folder, a COCO json, a YOLO data.yaml.")],
+    path: SetPath,
     *,
     model: Annotated[Path, typer.Option("--model", metavar="FILE", help="The frozen model file, or a bundled name.")],
     split: Annotated[str, typer.Option("--split", help="Which part of the set, as train or val.")] = "",

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from PIL import Image
 
+from mlcycle.datasets.member import PhotoPath, for_pillow
 from mlcycle.errors import DataError
 
 ORIENTATION = 0x0112
@@ -21,14 +20,14 @@ def orientation(image: Image.Image) -> int:
     return value if value in range(1, 9) else 1
 
 
-def upright_size(path: Path) -> tuple[int, int]:
+def upright_size(path: PhotoPath) -> tuple[int, int]:
     """Returns width, height in pixels of the upright photograph, from the file's header alone.
 
     Raises:
         DataError: the file is missing or no photograph.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(for_pillow(path)) as image:
             width, height = image.size
             # Pillow turns TIFFs by itself, and says their size as if it had.
             is_sideways = orientation(image) in SIDEWAYS and image.format != "TIFF"

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from io import BytesIO
 from multiprocessing import get_context
 from os import cpu_count
-from pathlib import Path
 from signal import SIG_IGN, SIGINT, signal
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from mlcycle.datasets.header import SIDEWAYS, orientation
+from mlcycle.datasets.member import PhotoPath
 
 THUMBNAIL = 32
 # Below this number the processes would take longer to start than they save.
@@ -34,6 +34,7 @@ class PhotoFile:
         orientation: EXIF's, 1 (as stored) to 8.
         sha256: hex digest of the file's bytes; "" when missing.
         thumbnail_SS: uint8, grey, upright, 32 x 32.
+        format: as Pillow calls it, "JPEG"; "" where it cannot be decoded.
     """
 
     problem: str
@@ -41,9 +42,10 @@ class PhotoFile:
     orientation: int = 1
     sha256: str = ""
     thumbnail_SS: np.ndarray | None = None
+    format: str = ""
 
 
-def inspect_files(paths: Sequence[Path], processes: int | None = None) -> Iterator[PhotoFile]:
+def inspect_files(paths: Sequence[PhotoPath], processes: int | None = None) -> Iterator[PhotoFile]:
     """Inspects many files, in order, in several processes (as many as there are cores, if left out)."""
     processes = min(processes or cpu_count() or 1, MOST_PROCESSES)
     if processes == 1 or len(paths) < WORTH_PROCESSES:
@@ -57,7 +59,7 @@ def inspect_files(paths: Sequence[Path], processes: int | None = None) -> Iterat
         pool.shutdown(cancel_futures=True)
 
 
-def inspect_file(path: Path) -> PhotoFile:
+def inspect_file(path: PhotoPath) -> PhotoFile:
     """Reads and decodes one file; whatever is wrong with it is a result, never an exception."""
     try:
         data = path.read_bytes()
@@ -76,17 +78,18 @@ def inspect_file(path: Path) -> PhotoFile:
 
 def _decode(data: bytes, digest: str) -> PhotoFile:
     with Image.open(BytesIO(data)) as image:
-        turned = orientation(image)
+        turned, kind = orientation(image), image.format or ""
         width, height = image.size
         # A JPEG's draft is decoded from all of its bytes, to a fraction of its pixels: as strict, and much faster.
         image.draft("L", (4 * THUMBNAIL, 4 * THUMBNAIL))
         image.load()
         grey = image.convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
-    if turned != 1:
-        grey.getexif()[0x0112] = turned
+    to_turn = 1 if kind == "TIFF" else turned  # Pillow turns TIFFs by itself, and says their size as if it had
+    if to_turn != 1:
+        grey.getexif()[0x0112] = to_turn
         grey = ImageOps.exif_transpose(grey)
-    size = (height, width) if turned in SIDEWAYS else (width, height)
-    return PhotoFile("", size, turned, digest, np.asarray(grey))
+    size = (height, width) if to_turn in SIDEWAYS else (width, height)
+    return PhotoFile("", size, turned, digest, np.asarray(grey), kind)
 
 
 def _reason(data: bytes, problem: Exception) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from mlcycle.datasets.member import PhotoPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,7 @@ class LabelledPhotograph:
     """A photograph and what its labels say of it.
 
     Attributes:
-        path: the file.
+        path: the file, or the member of a shard.
         name: its key within its set: the path below the set's image root, with "/" between, e.g.
             "0--Parade/0_Parade_marchingband_1_465.jpg".
         boxes_N4: float32, x1 y1 x2 y2 in pixels of the upright photograph, as labelled (not clipped).
@@ -29,7 +30,7 @@ class LabelledPhotograph:
             have been made smaller with it.
     """
 
-    path: Path
+    path: PhotoPath
     name: str
     boxes_N4: np.ndarray
     ignore_N: np.ndarray

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from mlcycle.datasets.member import PhotoPath, for_pillow
 from mlcycle.datasets.photograph import LabelledPhotograph
 from mlcycle.errors import InputError
 
@@ -116,9 +117,9 @@ def _cell(photograph: LabelledPhotograph) -> Image.Image:
     return cell
 
 
-def _picture(path: Path) -> tuple[Image.Image, float]:
+def _picture(path: PhotoPath) -> tuple[Image.Image, float]:
     """Decodes a photograph upright and small enough for a cell; returns it and cell pixels per photograph pixel."""
-    with Image.open(path) as image:
+    with Image.open(for_pillow(path)) as image:
         width, height = image.size
         image.draft("RGB", (2 * CELL_WIDTH, 2 * CELL_WIDTH))
         upright = ImageOps.exif_transpose(image).convert("RGB")

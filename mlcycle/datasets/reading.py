@@ -1,4 +1,4 @@
-"""Reading a labelled set, whatever layout it has: WIDER FACE, COCO or YOLO."""
+"""Reading a labelled set, whatever layout it has: WIDER FACE, COCO, YOLO or packed shards."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlcycle.datasets import coco, header, resized_copies, wider, yolo
+from mlcycle.datasets import coco, header, packed, resized_copies, wider, yolo
+from mlcycle.datasets.member import Member, PhotoPath
 from mlcycle.datasets.photograph import LabelledPhotograph
 from mlcycle.errors import DataError
 
@@ -26,6 +27,7 @@ def _read_wider(place: Path, split: str) -> list[LabelledPhotograph]:
 
 
 _LAYOUTS = (
+    _Layout("shards", packed.is_packed, packed.splits, packed.read_packed),
     _Layout("wider", wider.is_wider, wider.splits, _read_wider),
     _Layout("coco", coco.is_coco, coco.splits, coco.read_coco),
     _Layout("yolo", yolo.is_yolo, yolo.splits, lambda place, split: yolo.read_yolo(place, split, header.upright_size)),
@@ -37,7 +39,7 @@ def read(path: str | Path, split: str = "") -> list[LabelledPhotograph]:
 
     Args:
         path: a folder with wider_face_split/ (WIDER FACE); a .json, or a folder with annotations.json or
-            annotations/*.json (COCO); a data.yaml, or a folder that holds one (YOLO).
+            annotations/*.json (COCO); a data.yaml, or a folder that holds one (YOLO); a folder of packed shards.
         split: e.g. "train" or "val"; may be left empty where the set has only one.
 
     Raises:
@@ -63,7 +65,7 @@ def splits(path: str | Path) -> list[str]:
 
 
 def layout_of(path: str | Path) -> str:
-    """Returns "wider", "coco" or "yolo".
+    """Returns "wider", "coco", "yolo" or "shards".
 
     Raises:
         DataError: nothing that can be read lies there.
@@ -103,7 +105,8 @@ def _layout(place: Path) -> _Layout:
             return layout
     raise DataError(
         f"{place} holds no labelled set",
-        "WIDER FACE has wider_face_split/, COCO annotations.json or annotations/*.json, YOLO data.yaml",
+        "WIDER FACE has wider_face_split/, COCO annotations.json or annotations/*.json, YOLO data.yaml,"
+        " and what was packed index.json",
     )
 
 
@@ -119,7 +122,9 @@ def _choose(place: Path, split: str, there: list[str]) -> str:
     raise DataError(f"{place} has no split {split}", hint)
 
 
-def _bytes(path: Path) -> int:
+def _bytes(path: PhotoPath) -> int:
+    if isinstance(path, Member):
+        return path.size
     try:
         return path.stat().st_size
     except OSError:

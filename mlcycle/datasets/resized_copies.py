@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
+from mlcycle.datasets.member import PhotoPath
 from mlcycle.datasets.photograph import LabelledPhotograph
 from mlcycle.errors import DataError
 
@@ -22,7 +22,7 @@ OFFICIAL_NAME = re.compile(r"\d{1,2}--[^/]+/\d{1,2}_[^/]*_\d+\.jpg")
 SAMPLE = 64
 
 Size = tuple[int, int]
-SizeOf = Callable[[Path], Size]
+SizeOf = Callable[[PhotoPath], Size]
 
 
 def follow_copies(

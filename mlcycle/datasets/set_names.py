@@ -31,7 +31,7 @@ def fit(parts: Mapping[str, Sequence[LabelledPhotograph]], layout: str) -> tuple
         inside = _inside(photographs)
         for each in inside:
             _must_be_possible(each.name, layout)
-        named[split] = _unique(inside, _without_suffix if layout == "yolo" else str)
+        named[split] = unique(inside, _without_suffix if layout == "yolo" else str)
         changed += sum(before.name != after.name for before, after in zip(inside, named[split], strict=True))
     return named, [f"{changed:,} photographs were given another name, for theirs was taken"] if changed else []
 
@@ -51,7 +51,7 @@ def _inside(photographs: Sequence[LabelledPhotograph]) -> list[LabelledPhotograp
     """Lists of photographs may name them by paths from elsewhere; then they are named from the folder that has all."""
     if not any(_leads_out(each.name) for each in photographs):
         return list(photographs)
-    paths = [Path(os.path.abspath(each.path)) for each in photographs]  # noqa: PTH100 (links stay what they are)
+    paths = [Path(os.path.abspath(str(each.path))) for each in photographs]  # noqa: PTH100 (links stay what they are)
     home = Path(os.path.commonpath([path.parent for path in paths]))
     return [
         replace(each, name=path.relative_to(home).as_posix()) for each, path in zip(photographs, paths, strict=True)
@@ -85,7 +85,7 @@ def _is_unicode(name: str) -> bool:
     return True
 
 
-def _unique(photographs: Sequence[LabelledPhotograph], key: Callable[[str], str]) -> list[LabelledPhotograph]:
+def unique(photographs: Sequence[LabelledPhotograph], key: Callable[[str], str] = str) -> list[LabelledPhotograph]:
     """Puts -2, -3 … behind names that are taken; `key` is what must not be there twice."""
     taken = {key(each.name) for each in photographs}
     seen: set[str] = set()

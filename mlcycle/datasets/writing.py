@@ -11,8 +11,9 @@ from types import ModuleType
 import numpy as np
 
 from mlcycle.datasets import coco_writer, header, new_folder, set_names, wider_writer, yolo_writer
+from mlcycle.datasets.member import Member, PhotoPath
 from mlcycle.datasets.photograph import LabelledPhotograph
-from mlcycle.errors import DataError
+from mlcycle.errors import DataError, UsageError
 
 WRITERS: dict[str, ModuleType] = {"wider": wider_writer, "coco": coco_writer, "yolo": yolo_writer}
 
@@ -39,9 +40,11 @@ def write_set(
 
     Raises:
         InputError: the folder is there already, or cannot be written.
+        UsageError: photographs in shards were to be linked to.
         DataError: a photograph is missing, a box is no number, or the layout cannot have such a name.
     """
     new_folder.must_be_free(target)
+    _must_be_possible(parts, photos)
     named, lost = set_names.fit(parts, layout)
     _must_be_numbers(named)
     sizes = {split: {each.name: _size(each, photos) for each in some} for split, some in named.items()}
@@ -53,6 +56,11 @@ def write_set(
                 _put(photograph.path, folder / writer.place(split, photograph.name), photos)
                 advance(1)
     return [*_not_kept(named, layout), *lost]
+
+
+def _must_be_possible(parts: Mapping[str, Sequence[LabelledPhotograph]], photos: str) -> None:
+    if photos == "link" and any(isinstance(each.path, Member) for some in parts.values() for each in some):
+        raise UsageError("nothing can link to a photograph in a shard", "say --photos copy, which takes them out")
 
 
 def _size(photograph: LabelledPhotograph, photos: str) -> tuple[int, int]:
@@ -73,11 +81,13 @@ def _must_be_numbers(parts: Mapping[str, Sequence[LabelledPhotograph]]) -> None:
                 )
 
 
-def _put(source: Path, place: Path, photos: str) -> None:
+def _put(source: PhotoPath, place: Path, photos: str) -> None:
     if photos == "none":
         return
     place.parent.mkdir(parents=True, exist_ok=True)
-    if photos == "copy":
+    if isinstance(source, Member):
+        place.write_bytes(source.read_bytes())
+    elif photos == "copy":
         shutil.copy2(source, place)
     else:
         place.symlink_to(os.path.realpath(source))  # an absolute path that goes through no other link

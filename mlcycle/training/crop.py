@@ -6,12 +6,12 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
+from mlcycle.datasets.member import PhotoPath
 from mlcycle.datasets.photograph import LabelledPhotograph
 from mlcycle.training.photos import open_photo, upright_rgb, upright_size
 from mlcycle.training.recipe import LOOKS, Augment
@@ -68,7 +68,7 @@ class Source(Protocol):
 class PhotoFile:
     """A photograph that is decoded each time it is looked at."""
 
-    path: Path
+    path: PhotoPath
 
     @property
     def size(self) -> tuple[int, int]:

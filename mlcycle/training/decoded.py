@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mlcycle.datasets.member import Member, PhotoPath
 from mlcycle.errors import DataError
 from mlcycle.training.photos import open_photo, upright_rgb, upright_size
 from mlcycle.training.window import resize, stored_window
@@ -64,10 +65,10 @@ class Decoded:
 
 def decode_all(
     folder: Path,
-    photographs: Sequence[Path],
+    photographs: Sequence[PhotoPath],
     advance: Callable[[int, int], None],
     is_stopped: Callable[[], bool] = lambda: False,
-) -> dict[Path, Decoded]:
+) -> dict[PhotoPath, Decoded]:
     """Decodes what the folder does not hold yet; returns where each photograph lies.
 
     Args:
@@ -93,7 +94,7 @@ def decode_all(
 
 
 def _write_all(
-    missing: Sequence[tuple[Path, Decoded]],
+    missing: Sequence[tuple[PhotoPath, Decoded]],
     whole: int,
     advance: Callable[[int, int], None],
     is_stopped: Callable[[], bool],
@@ -108,12 +109,18 @@ def _write_all(
         writers.shutdown(cancel_futures=True)
 
 
-def _place(folder: Path, path: Path) -> Decoded:
+def _place(folder: Path, path: PhotoPath) -> Decoded:
     size = upright_size(open_photo(path))
-    state = path.stat()
-    mark = f"{path.resolve()}\n{state.st_size}\n{state.st_mtime_ns}"
-    name = hashlib.sha256(mark.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    name = hashlib.sha256(_mark(path).encode("utf-8", "surrogateescape")).hexdigest()[:32]
     return Decoded(folder / name[:2] / name, size)
+
+
+def _mark(path: PhotoPath) -> str:
+    """What another photograph, and this one when it is changed, does not have."""
+    if isinstance(path, Member):
+        return f"{path.shard.resolve()}/{path.name}\n{path.size}\n{path.shard.stat().st_mtime_ns}"
+    state = path.stat()
+    return f"{path.resolve()}\n{state.st_size}\n{state.st_mtime_ns}"
 
 
 def _is_whole(decoded: Decoded) -> bool:
@@ -133,7 +140,7 @@ def _must_have_room(folder: Path, missing: Iterable[Decoded]) -> None:
         )
 
 
-def _write(path: Path, decoded: Decoded) -> None:
+def _write(path: PhotoPath, decoded: Decoded) -> None:
     picture = upright_rgb(open_photo(path))
     if picture.size != decoded.size:
         raise DataError(f"{path} decodes to another size than its header says", "run: mlcycle train data check")

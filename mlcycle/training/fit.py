@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from mlcycle.datasets.member import PhotoPath
 from mlcycle.errors import DataError, Interrupted, MlcycleError, UsageError
 from mlcycle.evaluation.coco import average_precision
 from mlcycle.training import room, team
@@ -28,6 +29,7 @@ from mlcycle.training.look import look
 from mlcycle.training.material import Material, gather
 from mlcycle.training.meter import Meter
 from mlcycle.training.optimisation import learning_rate
+from mlcycle.training.order import make_order
 from mlcycle.training.recipe import Recipe
 from mlcycle.training.records import Records
 from mlcycle.training.report import Asked, write_report
@@ -127,7 +129,7 @@ class _Run:
         keep_memory()
         self.learner = Learner(recipe, device, self.team)
         self.accumulation = recipe.schedule.accumulation or 1
-        self.decoded: dict[Path, Decoded] = {}
+        self.decoded: dict[PhotoPath, Decoded] = {}
         self.progress = Progress()
 
     def train(self, quiet: bool) -> FitResult:
@@ -229,10 +231,10 @@ class _Run:
             ) from problem
 
     def _loader(self, steps: Steps) -> DataLoader:
-        samples = Samples(
-            self.material.train, self.material.weights, self.recipe.augment, self.recipe.seed, self.decoded,
-            1 if self.workers else self.readers,
-        )  # fmt: skip
+        recipe, train = self.recipe, self.material.train
+        order = make_order(recipe.data.order, train, self.material.weights, recipe.seed)
+        readers = 1 if self.workers else self.readers
+        samples = Samples(train, order, recipe.augment, recipe.seed, self.decoded, readers)
         return DataLoader(
             samples, batch_sampler=steps, num_workers=self.workers, collate_fn=collate,
             pin_memory=self.device.type == "cuda", worker_init_fn=leave_signals_to_the_parent,

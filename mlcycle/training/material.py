@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mlcycle.datasets.member import Member
 from mlcycle.datasets.photograph import LabelledPhotograph
 from mlcycle.datasets.reading import fingerprint, read
 from mlcycle.errors import DataError
@@ -59,7 +60,7 @@ def gather(data: Data) -> Material:
     weights: list[float] = []
     held_out: list[LabelledPhotograph] = []
     for source in data.train:
-        for photograph in _read(source):
+        for photograph in _read(source, data.order == "streamed"):
             if is_held_out(photograph.name, data.hold_out):
                 held_out.append(photograph)
             else:
@@ -89,8 +90,13 @@ def _with_landmarks(photograph: LabelledPhotograph) -> int:
     return int(np.isfinite(photograph.landmarks_N52[~photograph.ignore_N]).any((1, 2)).sum())
 
 
-def _read(source: Source) -> list[LabelledPhotograph]:
+def _read(source: Source, must_be_packed: bool = False) -> list[LabelledPhotograph]:
     photographs = read(source.path, source.split)
+    if must_be_packed and not isinstance(photographs[0].path, Member):
+        raise DataError(
+            f"{source.path} is no packed set, and data.order is streamed",
+            f"pack it: mlcycle train data pack {source.path} --out FOLDER; or say data.order=random",
+        )
     left_out = set(source.leave_out)
     unknown = left_out - {each.name for each in photographs}
     if unknown:

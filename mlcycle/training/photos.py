@@ -7,11 +7,11 @@ file on.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from mlcycle.datasets.member import PhotoPath, for_pillow
 from mlcycle.errors import DataError
 
 ORIENTATION_TAG = 0x0112
@@ -32,18 +32,19 @@ TURNS = {
 }
 
 
-def open_photo(path: Path) -> Image.Image:
+def open_photo(path: PhotoPath) -> Image.Image:
     """Opens a photograph without decoding it.
 
     Raises:
         DataError: missing, or not a picture of a format that photographs have.
     """
     try:
-        image = Image.open(path)
+        image = Image.open(for_pillow(path))
     except Exception as problem:  # a broken file makes Pillow raise nearly anything
         raise _unreadable(path, problem) from None
     if image.format not in FORMATS:
         raise _unreadable(path, ValueError(f"{image.format} files are not read"))
+    image.filename = str(path)  # what errors name, also of a member of a shard
     return image
 
 

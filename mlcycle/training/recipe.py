@@ -45,6 +45,8 @@ class Data(_Section):
     `hold_out` is the share of the training photographs that is kept aside, chosen by the hash of their names; it joins
     the validation photographs. Of these at most `validation_limit` are looked at during training. `decoded` is a folder
     to keep the decoded photographs in (4 bytes a pixel), so that none is decoded twice; it can be shared and deleted.
+    `order` is how photographs are drawn: random from all of them, or streamed, shard by shard from packed sets, each
+    once in an epoch, or as often as its set's weight says, which must be a whole number then.
     """
 
     train: Annotated[tuple[Source, ...], Field(min_length=1)]
@@ -52,11 +54,21 @@ class Data(_Section):
     hold_out: Fraction = 0.0
     validation_limit: PositiveInt = 500
     decoded: str | None = None
+    order: Literal["random", "streamed"] = "random"
 
     @model_validator(mode="after")
     def _something_to_choose_on(self) -> Data:
         if not self.validation and not self.hold_out:
             raise ValueError("name photographs in validation, or give hold_out a share above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _whole_numbers_where_weights_repeat(self) -> Data:
+        odd = [each.weight for each in self.train if not each.weight.is_integer()]
+        if self.order == "streamed" and odd:
+            raise ValueError(
+                f"order streamed takes whole numbers for weight, not {odd[0]:g}: so often a photograph comes"
+            )
         return self
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from mlcycle import mistakes
+from mlcycle.datasets.member import PhotoPath
 from mlcycle.errors import DataError, InputError, Interrupted, MlcycleError
 from mlcycle.evaluation import bootstrap, coco, groups
 from mlcycle.evaluation.calibration import calibrate
@@ -144,7 +145,7 @@ def _points(truths: list[tuple[np.ndarray, np.ndarray]], found: list[Prediction]
         return Points({})
 
 
-def _upright(path: Path) -> Image.Image | None:
+def _upright(path: PhotoPath) -> Image.Image | None:
     try:
         return upright_rgb(open_photo(path))
     except DataError:

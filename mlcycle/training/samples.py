@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from mlcycle.datasets.member import PhotoPath
 from mlcycle.datasets.photograph import LabelledPhotograph
 from mlcycle.errors import DataError
 from mlcycle.training.crop import PhotoFile, Sample, Source, cut, mosaic
+from mlcycle.training.order import Order
 from mlcycle.training.recipe import LOOKS, Augment
 
 # Sets the draw of a step's size apart from the draws of its samples.
@@ -55,12 +56,23 @@ class Batch:
         return replace(self, **tensors)
 
 
+class Key(NamedTuple):
+    """A sample that is asked for: its number, the side of the crop, and how many samples came before it.
+
+    Steps of large crops have fewer samples than numbers, so the last is not the first.
+    """
+
+    number: int
+    side: int
+    place: int
+
+
 class Samples(Dataset):
-    """Crops by number and side.
+    """Crops by `Key`.
 
     Args:
         photographs: to draw from.
-        weights: how often each is drawn, relative to the others.
+        order: which of them each sample is cut from.
         rule: how they are cut.
         seed: the recipe's.
         decoded: where photographs lie decoded; those that are not among them are read from their files.
@@ -70,41 +82,41 @@ class Samples(Dataset):
     def __init__(
         self,
         photographs: Sequence[LabelledPhotograph],
-        weights: Sequence[float],
+        order: Order,
         rule: Augment,
         seed: int,
-        decoded: Mapping[Path, Source] | None = None,
+        decoded: Mapping[PhotoPath, Source] | None = None,
         readers: int = 1,
     ) -> None:
         self.photographs = photographs
-        self.cumulative = np.cumsum(np.asarray(weights, np.float64))
+        self.order = order
         self.rule = rule
         self.seed = seed
         self.decoded = decoded or {}
         self.pool = ThreadPoolExecutor(readers, "reader") if readers > 1 else None
 
-    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[Sample | DataError]:
+    def __getitems__(self, keys: Sequence[Key]) -> list[Sample | DataError]:
         """Returns the samples of a step at once: what a DataLoader asks for where it can."""
         return list(self.pool.map(self.__getitem__, keys)) if self.pool else [self[key] for key in keys]
 
-    def __getitem__(self, key: tuple[int, int]) -> Sample | DataError:
+    def __getitem__(self, key: Key) -> Sample | DataError:
         # An error raised in a worker would come back with the worker's traceback for a message; so it is handed over.
         try:
-            return self._sample(*key)
+            return self._sample(key)
         except DataError as problem:
             return problem
 
-    def _sample(self, number: int, side: int) -> Sample:
-        random = np.random.default_rng((self.seed, number))
+    def _sample(self, key: Key) -> Sample:
+        random = np.random.default_rng((self.seed, key.number))
         looks_L = random.random(len(LOOKS), np.float32)
         if random.random() < self.rule.mosaic:
-            half = side // 2
-            return replace(mosaic([self._cut(random, half) for _ in range(4)], half), looks_L=looks_L)
-        return replace(self._cut(random, side), looks_L=looks_L)
+            half = key.side // 2
+            tiles = [self._cut(key, tile, half, random) for tile in range(4)]
+            return replace(mosaic(tiles, half), looks_L=looks_L)
+        return replace(self._cut(key, 0, key.side, random), looks_L=looks_L)
 
-    def _cut(self, random: np.random.Generator, side: int) -> Sample:
-        place = np.searchsorted(self.cumulative, random.random() * self.cumulative[-1], side="right")
-        photograph = self.photographs[min(int(place), len(self.photographs) - 1)]
+    def _cut(self, key: Key, tile: int, side: int, random: np.random.Generator) -> Sample:
+        photograph = self.photographs[self.order.choose(key.place, tile, random)]
         source = self.decoded.get(photograph.path) or PhotoFile(photograph.path)
         return cut(photograph, source, self.rule, side, random)
 
@@ -145,15 +157,17 @@ class Steps(Sampler):
 
     def size(self, step: int) -> tuple[int, int]:
         """Returns how many crops a step looks at in all, and their side."""
-        if np.random.default_rng((self.seed, step, LARGE_DRAW)).random() < self.rule.large:
+        if self.rule.large and np.random.default_rng((self.seed, step, LARGE_DRAW)).random() < self.rule.large:
             return fewest(self.batch, is_large=True), 2 * self.rule.crop
         return self.batch, self.rule.crop
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[Key]]:
+        before = sum(self.size(step)[0] for step in range(self.steps.start))
         for step in self.steps:
             count, side = self.size(step)
             for part in self.share.of(count):
-                yield [(step * self.batch + place, side) for place in part]
+                yield [Key(step * self.batch + place, side, before + place) for place in part]
+            before += count
 
     def __len__(self) -> int:
         return len(self.steps) * self.share.accumulation

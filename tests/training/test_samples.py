@@ -9,8 +9,9 @@ torch = pytest.importorskip("torch")
 
 from mlcycle.datasets.photograph import LabelledPhotograph  # noqa: E402
 from mlcycle.training.crop import PhotoFile, Sample, cut  # noqa: E402
+from mlcycle.training.order import Drawn  # noqa: E402
 from mlcycle.training.recipe import Augment  # noqa: E402
-from mlcycle.training.samples import Samples, Share, Steps, collate  # noqa: E402
+from mlcycle.training.samples import Key, Samples, Share, Steps, collate  # noqa: E402
 
 pytestmark = pytest.mark.training
 pytest_plugins = ("marked_photograph",)
@@ -21,18 +22,18 @@ def cut_file(photograph: LabelledPhotograph, rule: Augment, number: int) -> Samp
 
 
 def test_a_number_gives_the_same_sample_in_any_order(marked: dict[int, LabelledPhotograph]) -> None:
-    samples = Samples([marked[1], marked[6]], [1.0, 2.0], Augment(crop=96), seed=5)
-    forwards = [samples[(number, 96)].pixels_SS3.tobytes() for number in range(8)]
-    backwards = [samples[(number, 96)].pixels_SS3.tobytes() for number in reversed(range(8))]
+    samples = Samples([marked[1], marked[6]], Drawn([1.0, 2.0]), Augment(crop=96), seed=5)
+    forwards = [samples[Key(number, 96, number)].pixels_SS3.tobytes() for number in range(8)]
+    backwards = [samples[Key(number, 96, number)].pixels_SS3.tobytes() for number in reversed(range(8))]
     assert forwards == backwards[::-1]
     assert len(set(forwards)) > 1
-    other_seed = Samples([marked[1], marked[6]], [1.0, 2.0], Augment(crop=96), seed=6)
-    assert other_seed[(0, 96)].pixels_SS3.tobytes() != forwards[0]
+    other_seed = Samples([marked[1], marked[6]], Drawn([1.0, 2.0]), Augment(crop=96), seed=6)
+    assert other_seed[Key(0, 96, 0)].pixels_SS3.tobytes() != forwards[0]
 
 
 def test_weights_say_how_often_a_photograph_is_drawn(marked: dict[int, LabelledPhotograph]) -> None:
-    samples = Samples([marked[1], marked[6]], [3.0, 1.0], Augment(crop=96), seed=0)
-    names = [samples[(number, 96)].name for number in range(200)]
+    samples = Samples([marked[1], marked[6]], Drawn([3.0, 1.0]), Augment(crop=96), seed=0)
+    names = [samples[Key(number, 96, number)].name for number in range(200)]
     assert 0.65 < names.count("1.jpg") / 200 < 0.85
 
 
@@ -53,17 +54,19 @@ def test_steps_go_on_where_a_run_stopped() -> None:
 
 def test_a_step_of_large_crops_has_a_quarter_as_many() -> None:
     steps = list(Steps(range(40), 8, Augment(crop=96, large=0.5), seed=0))
-    assert {(len(step), *{side for _, side in step}) for step in steps} == {(8, 96), (2, 192)}
+    assert {(len(step), *{key.side for key in step}) for step in steps} == {(8, 96), (2, 192)}
     assert all(step[0][0] == 8 * index for index, step in enumerate(steps))
-    assert {side for step in Steps(range(40), 8, Augment(crop=96), seed=0) for _, side in step} == {96}
+    assert {key.side for step in Steps(range(40), 8, Augment(crop=96), seed=0) for key in step} == {96}
+    places = [key.place for step in steps for key in step]
+    assert places == list(range(len(places)))
 
 
 def test_a_mosaic_keeps_the_labels_of_its_four_tiles_on_their_pixels(marked: dict[int, LabelledPhotograph]) -> None:
     rule = Augment(crop=192, mosaic=1.0, on_face=1.0, zoom=(0.3, 0.6), face_size=(30.0, 60.0), flip=0.0)
-    samples = Samples([marked[1]], [1.0], rule, seed=2)
+    samples = Samples([marked[1]], Drawn([1.0]), rule, seed=2)
     quarters = set()
     for number in range(6):
-        sample = samples[(number, 192)]
+        sample = samples[Key(number, 192, number)]
         assert isinstance(sample, Sample)
         assert sample.pixels_SS3.shape == (192, 192, 3)
         for box in sample.faces_N4:
@@ -75,9 +78,9 @@ def test_a_mosaic_keeps_the_labels_of_its_four_tiles_on_their_pixels(marked: dic
 
 
 def test_threads_read_the_same_samples(marked: dict[int, LabelledPhotograph]) -> None:
-    keys = [(number, 96) for number in range(12)]
+    keys = [Key(number, 96, number) for number in range(12)]
     alone, together = (
-        Samples([marked[1], marked[6]], [1.0, 2.0], Augment(crop=96), 5, None, readers) for readers in (1, 3)
+        Samples([marked[1], marked[6]], Drawn([1.0, 2.0]), Augment(crop=96), 5, None, readers) for readers in (1, 3)
     )
     for one, other in zip(alone.__getitems__(keys), together.__getitems__(keys), strict=True):
         assert isinstance(one, Sample)
@@ -87,14 +90,14 @@ def test_threads_read_the_same_samples(marked: dict[int, LabelledPhotograph]) ->
 
 def test_a_narrow_range_of_sizes_goes_with_tiles_of_half_a_crop(marked: dict[int, LabelledPhotograph]) -> None:
     rule = Augment(crop=192, mosaic=1.0, on_face=1.0, face_size=(100.0, 150.0))
-    assert isinstance(Samples([marked[1]], [1.0], rule, seed=2)[(0, 192)], Sample)
+    assert isinstance(Samples([marked[1]], Drawn([1.0]), rule, seed=2)[Key(0, 192, 0)], Sample)
 
 
 @pytest.mark.parametrize("accumulation", [1, 2, 3])
 def test_a_step_holds_the_same_samples_however_many_processes_share_it(accumulation: int) -> None:
     rule = Augment(crop=96, large=0.4)
 
-    def parts(processes: int) -> list[list[tuple[int, int]]]:
+    def parts(processes: int) -> list[list[Key]]:
         shares = [Steps(range(6), 24, rule, 1, Share(each, processes, accumulation)) for each in range(processes)]
         return [[key for own in part for key in own] for part in zip(*shares, strict=True)]
 

@@ -1,0 +1,81 @@
+"""Where a photograph's bytes lie: a file of its own, or a member of a tar shard, read where it lies."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A photograph within a shard; it is read as a file is, by `open` and `read_bytes`, and raises what files raise.
+
+    Attributes:
+        shard: the tar.
+        name: the member's name in it, as 000000123.jpg.
+        offset: where its bytes begin, from the start of the tar.
+        size: how many bytes.
+    """
+
+    shard: Path
+    name: str
+    offset: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.shard}/{self.name}"
+
+    def open(self) -> BinaryIO:
+        """Opens the member alone, for reading."""
+        return io.BufferedReader(_Stretch(self.shard, self.offset, self.size))
+
+    def read_bytes(self) -> bytes:
+        """Returns all of it."""
+        with self.open() as file:
+            return file.read()
+
+
+PhotoPath = Path | Member
+
+
+def for_pillow(path: PhotoPath) -> Path | BinaryIO:
+    """Returns what Pillow opens a photograph by."""
+    return path.open() if isinstance(path, Member) else path
+
+
+class _Stretch(io.RawIOBase):
+    """A stretch of a file as a file. Each has a descriptor of its own, so threads and forks share no position."""
+
+    def __init__(self, path: Path, start: int, size: int) -> None:
+        self._descriptor = -1
+        self._start, self._size, self._at = start, size, 0
+        self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        wanted = max(0, min(len(buffer), self._size - self._at))
+        data = os.pread(self._descriptor, wanted, self._start + self._at)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise ValueError("a position before the start")
+        self._at = base + offset
+        return self._at
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        super().close()

@@ -1,0 +1,73 @@
+"""The labels of one photograph in a shard: LabelledPhotograph → JSON and back, number by number the same.
+
+    {"name": "0--Parade/….jpg", "width": 1024, "height": 768,
+     "boxes": [[x1, y1, x2, y2], …], "ignore": [false, …], "landmarks": [[[x, y], …], null, …], "group": "0--Parade"}
+
+A face without points has null, and so has a point that is not labelled. Members of shards say their `units` as well.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mlcycle.datasets.member import PhotoPath
+from mlcycle.datasets.numbers import plain
+from mlcycle.datasets.photograph import LabelledPhotograph
+
+UNITS = "pixels of the upright photograph; boxes x1 y1 x2 y2, landmarks x y"
+
+
+def to_json(photograph: LabelledPhotograph, size: tuple[int, int]) -> dict[str, Any]:
+    """Returns what is written; `size` is the photograph's upright width and height in pixels."""
+    content: dict[str, Any] = {
+        "name": photograph.name,
+        "width": size[0],
+        "height": size[1],
+        "boxes": [[plain(value) for value in box_4] for box_4 in photograph.boxes_N4],
+        "ignore": [bool(each) for each in photograph.ignore_N],
+        "landmarks": [_points(points_52) for points_52 in photograph.landmarks_N52],
+        "group": photograph.group,
+    }
+    if photograph.scale != (1.0, 1.0):
+        content["scale"] = list(photograph.scale)
+    if photograph.coco_ids is not None:
+        content["coco_ids"] = list(photograph.coco_ids)
+    return content
+
+
+def from_json(content: dict[str, Any], path: PhotoPath) -> LabelledPhotograph:
+    """Returns the photograph that `to_json` was given, at `path`.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is not what `to_json` gives.
+    """
+    boxes = content["boxes"]
+    across, down = content.get("scale", (1.0, 1.0))
+    return LabelledPhotograph(
+        path=path,
+        name=content["name"],
+        boxes_N4=np.array(boxes, np.float32).reshape(len(boxes), 4),
+        ignore_N=np.array(content["ignore"], bool).reshape(len(boxes)),
+        landmarks_N52=_landmarks(content["landmarks"], len(boxes)),
+        group=content["group"],
+        size=(content["width"], content["height"]),
+        coco_ids=tuple(content["coco_ids"]) if "coco_ids" in content else None,
+        scale=(across, down),
+    )
+
+
+def _points(points_52: np.ndarray) -> list[list[int | float] | None] | None:
+    known_5 = np.isfinite(points_52).all(axis=1)
+    if not known_5.any():
+        return None
+    return [[plain(x), plain(y)] if known else None for (x, y), known in zip(points_52, known_5, strict=True)]
+
+
+def _landmarks(written: list[Any], faces: int) -> np.ndarray:
+    landmarks_N52 = np.full((faces, 5, 2), np.nan, np.float32)
+    for row, points in zip(range(faces), written, strict=True):
+        for index, point in enumerate(points or ()):
+            landmarks_N52[row, index] = np.nan if point is None else point
+    return landmarks_N52

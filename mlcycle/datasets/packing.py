@@ -1,0 +1,242 @@
+"""Conductor of `mlcycle train data pack`: labelled photographs → tar shards. Read it top to bottom.
+
+The shards are made in a folder beside the target, which becomes the target at the end. What a stopped packing left
+there is gone on with, shard by shard, if it was to become the very same set, and is thrown away if not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from mlcycle.datasets import new_folder, packed_labels, set_names, shard_file
+from mlcycle.datasets.packed import FORMAT, INDEX, SCHEMA_VERSION, finished_shard
+from mlcycle.datasets.photo_file import PhotoFile, inspect_file, inspect_files
+from mlcycle.datasets.photograph import LabelledPhotograph
+from mlcycle.datasets.reading import fingerprint
+from mlcycle.datasets.shard_file import Shard, ShardWriter
+from mlcycle.errors import DataError, InputError
+
+PLAN = "plan.json"
+# What a member's suffix may be; another name gets the one of its format.
+SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
+
+Parts = Mapping[str, Sequence[LabelledPhotograph]]
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How to pack: bytes from which a shard is full, the seed of the order, and whether to leave out what is broken."""
+
+    shard_bytes: int = 256 * 10**6
+    seed: int = 0
+    skip_unreadable: bool = False
+
+
+@dataclass(slots=True)
+class Packed:
+    """What came of it.
+
+    Attributes:
+        shards: of each part.
+        left_out: name of each photograph that cannot be read, and why.
+        renamed: how many photographs were given another name, for theirs was taken.
+        found: how many shards a stopped packing had left.
+    """
+
+    shards: dict[str, list[Shard]] = field(default_factory=dict)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+    renamed: int = 0
+    found: int = 0
+
+
+def pack(parts: Parts, target: Path, rule: Rule, advance: Advance = lambda n: None) -> Packed:
+    """Writes shards of a set, each a fair sample of its part: the order is drawn from names and the seed.
+
+    Every photograph is decoded, and its bytes are written as they are. The same photographs, labels and rule give the
+    same bytes.
+
+    Args:
+        parts: photographs of each part; "" for a set that is not divided.
+        target: a folder that is not there yet.
+        advance: called with the number of photographs done.
+
+    Raises:
+        InputError: the folder is there already, or cannot be written.
+        DataError: a photograph is missing or broken, or a box is no number.
+    """
+    new_folder.must_be_free(target)
+    _must_be_numbers(parts)
+    named = {part: set_names.unique(some) for part, some in parts.items()}
+    done, number = Packed(renamed=_differing(parts, named)), 0
+    try:
+        draft = _begin(named, target, rule)
+        for part, prefix in _prefixes(named, target.name).items():
+            some = sorted(named[part], key=lambda each: _draw(each.name, rule.seed))
+            done.shards[part] = _pack_part(_Place(draft, prefix, number), some, rule, done, advance)
+            number += len(some)
+        _finish(draft, target, done, rule)
+    except OSError as problem:
+        raise InputError(
+            f"{target} cannot be written: {problem.strerror or problem}", "make room or choose another place with --out"
+        ) from None
+    return done
+
+
+def _must_be_numbers(parts: Parts) -> None:
+    if not any(parts.values()):
+        raise DataError("there is no photograph to pack", "is this the right set, and the right split?")
+    for photographs in parts.values():
+        for each in photographs:
+            if not np.isfinite(each.boxes_N4).all():
+                raise DataError(
+                    f"{each.name} has a box that is no number", "mlcycle train data check names all of them"
+                )
+
+
+def _differing(parts: Parts, named: Parts) -> int:
+    return sum(
+        before.name != after.name for part in parts for before, after in zip(parts[part], named[part], strict=True)
+    )
+
+
+def _begin(parts: Parts, target: Path, rule: Rule) -> Path:
+    """Returns the folder to work in: what an earlier call of the same left, or an empty one."""
+    draft = target.parent / f".{target.name}{shard_file.PART}"
+    plan = shard_file.written(
+        {
+            "schema_version": SCHEMA_VERSION,
+            **asdict(rule),
+            **{name: fingerprint(list(some)) for name, some in parts.items()},
+        }
+    ).encode()
+    if not (draft / PLAN).is_file() or (draft / PLAN).read_bytes() != plan:
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        shard_file.write(draft / PLAN, plan)
+    for left in draft.glob(f".*{shard_file.PART}"):
+        left.unlink()
+    return draft
+
+
+def _prefixes(parts: Parts, name: str) -> dict[str, str]:
+    """What the shards of each part are called: as the part, or as the set if that is not divided."""
+    plain = {part: re.sub(r"[^A-Za-z0-9_-]+", "-", part or name).strip("-") or "set" for part in parts}
+    unique = len(set(plain.values())) == len(plain)
+    return plain if unique else {part: f"{plain[part]}-{index}" for index, part in enumerate(plain)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the shards of a part go: folder, first part of their names, and the number of its first photograph."""
+
+    folder: Path
+    prefix: str
+    first: int
+
+    def name(self, shard: int) -> str:
+        return f"{self.prefix}-{shard:06d}"
+
+
+def _pack_part(
+    place: _Place, photographs: Sequence[LabelledPhotograph], rule: Rule, done: Packed, advance: Advance
+) -> list[Shard]:
+    shards, after = _earlier(place, photographs, done)
+    advance(after)
+    writer: ShardWriter | None = None
+    for index, data, suffix, labels in _readable(photographs, after, rule, done, advance):
+        if writer is not None and writer.size + len(data) > rule.shard_bytes:
+            shards.append(writer.finish())
+            writer = None
+        writer = writer or ShardWriter(place.folder, place.name(len(shards)))
+        writer.add(f"{place.first + index:09d}", suffix, data, labels)
+    if writer is not None:
+        shards.append(writer.finish())
+    if not shards:
+        raise DataError("none of the photographs can be read", "run: mlcycle train data check")
+    return shards
+
+
+def _earlier(place: _Place, photographs: Sequence[LabelledPhotograph], done: Packed) -> tuple[list[Shard], int]:
+    """Returns the shards that an earlier call has finished, and the photographs that they account for."""
+    shards: list[Shard] = []
+    names: list[str] = []
+    while (found := finished_shard(place.folder, place.name(len(shards)))) is not None:
+        shards.append(found[0])
+        names += found[1]
+    done.found += len(shards)
+    after = next(
+        (index + 1 for index in reversed(range(len(photographs))) if names and photographs[index].name == names[-1]), 0
+    )
+    packed = set(names)
+    for each in photographs[:after]:
+        if each.name not in packed:
+            done.left_out.append((each.name, inspect_file(each.path).problem))
+    return shards, after
+
+
+def _readable(
+    photographs: Sequence[LabelledPhotograph], after: int, rule: Rule, done: Packed, advance: Advance
+) -> Iterator[tuple[int, bytes, str, dict[str, object]]]:
+    """Yields the number, bytes, suffix and labels of each photograph from `after` on that can be read."""
+    rest = photographs[after:]
+    for index, (photograph, file) in enumerate(
+        zip(rest, inspect_files([each.path for each in rest]), strict=True), after
+    ):
+        if file.problem:
+            _must_be_skipped(photograph, file, rule)
+            done.left_out.append((photograph.name, file.problem))
+        else:
+            data = photograph.path.read_bytes()
+            if hashlib.sha256(data).hexdigest() != file.sha256:
+                raise DataError(f"{photograph.path} was changed while it was packed", "run it again")
+            yield index, data, _suffix(photograph, file), packed_labels.to_json(photograph, file.size)
+        advance(1)
+
+
+def _must_be_skipped(photograph: LabelledPhotograph, file: PhotoFile, rule: Rule) -> None:
+    if not rule.skip_unreadable:
+        raise DataError(
+            f"the photograph {photograph.path} cannot be read: {file.problem}",
+            "mend it, or leave out what cannot be read: --skip-unreadable",
+        )
+
+
+def _suffix(photograph: LabelledPhotograph, file: PhotoFile) -> str:
+    suffix = PurePosixPath(photograph.name).suffix.lower()
+    return suffix if SUFFIX.fullmatch(suffix) and suffix != ".json" else f".{file.format.lower()}"
+
+
+def _finish(draft: Path, target: Path, done: Packed, rule: Rule) -> None:
+    """Writes the index, which makes the folder a set, and puts it into its place."""
+    parts = [
+        {
+            "name": part,
+            "photographs": sum(each.photographs for each in shards),
+            "shards": [asdict(each) for each in shards],
+        }
+        for part, shards in done.shards.items()
+    ]
+    left_out = [{"name": name, "why": why} for name, why in done.left_out]
+    content = {
+        "format": FORMAT,
+        "schema_version": SCHEMA_VERSION,
+        "seed": rule.seed,
+        "parts": parts,
+        "left_out": left_out,
+    }
+    shard_file.write(draft / INDEX, f"{shard_file.written(content)}\n".encode())
+    (draft / PLAN).unlink()
+    new_folder.must_be_free(target)
+    draft.rename(target)
+
+
+def _draw(name: str, seed: int) -> bytes:
+    return hashlib.sha256(f"{seed}\0{name}".encode("utf-8", "surrogateescape")).digest()
