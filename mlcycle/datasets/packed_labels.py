@@ -8,6 +8,7 @@ A face without points has null, and so has a point that is not labelled. Members
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,8 @@ def to_json(photograph: LabelledPhotograph, size: tuple[int, int]) -> dict[str, 
         "landmarks": [_points(points_52) for points_52 in photograph.landmarks_N52],
         "group": photograph.group,
     }
+    if photograph.size not in (None, size):  # an error that check is to find
+        content["stated_size"] = photograph.size
     if photograph.scale != (1.0, 1.0):
         content["scale"] = list(photograph.scale)
     if photograph.coco_ids is not None:
@@ -44,15 +47,17 @@ def from_json(content: dict[str, Any], path: PhotoPath) -> LabelledPhotograph:
         KeyError, TypeError, ValueError: it is not what `to_json` gives.
     """
     boxes = content["boxes"]
+    width, height = content.get("stated_size", (content["width"], content["height"]))
     across, down = content.get("scale", (1.0, 1.0))
     return LabelledPhotograph(
         path=path,
         name=content["name"],
-        boxes_N4=np.array(boxes, np.float32).reshape(len(boxes), 4),
-        ignore_N=np.array(content["ignore"], bool).reshape(len(boxes)),
+        # Arrays that own their numbers: a view keeps a second one, for each of a million photographs.
+        boxes_N4=np.array(boxes, np.float32) if boxes else np.zeros((0, 4), np.float32),
+        ignore_N=np.array(content["ignore"], bool),
         landmarks_N52=_landmarks(content["landmarks"], len(boxes)),
-        group=content["group"],
-        size=(content["width"], content["height"]),
+        group=sys.intern(content["group"]),
+        size=(width, height),
         coco_ids=tuple(content["coco_ids"]) if "coco_ids" in content else None,
         scale=(across, down),
     )

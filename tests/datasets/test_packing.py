@@ -1,0 +1,273 @@
+"""Sets packed into tar shards: what comes back is what went in, and nothing is left half done."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_sets import Labelled, coco_content, coffee, content, names_in, save, write_coco, write_wider
+
+from mlcycle.datasets import packing
+from mlcycle.datasets.checking import check
+from mlcycle.datasets.header import upright_size
+from mlcycle.datasets.member import Member
+from mlcycle.datasets.packing import Rule, pack
+from mlcycle.datasets.photo_file import inspect_file
+from mlcycle.datasets.preview import draw_sheet
+from mlcycle.datasets.reading import fingerprint, layout_of, read, read_parts, splits
+from mlcycle.errors import DataError, InputError
+
+# Two photographs of the small set go into a shard of this size, or one.
+SMALL = Rule(shard_bytes=120_000)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A set with all that labels can hold: an ignored box, a fraction of a pixel, a group, and one point of five."""
+    folder = write_coco(tmp_path / "set", content())
+    labels = coco_content(content())
+    labels["images"][0]["group"] = "space"
+    labels["annotations"][0] |= {"bbox": [178.3, 75.1, 92.77, 115.9], "keypoints": [202.25, 113.5, 2] + [0, 0, 0] * 4}
+    labels["annotations"][1]["iscrowd"] = 1
+    (folder / "annotations.json").write_text(json.dumps(labels))
+    return folder
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {each.name: each.read_bytes() for each in folder.iterdir()}
+
+
+def test_a_packed_set_is_the_set_that_was_packed(source, tmp_path):
+    pack(read_parts(source), tmp_path / "packed", SMALL)
+    before, after = read(source), read(tmp_path / "packed")
+    assert fingerprint(after) == fingerprint(before)
+    assert (layout_of(tmp_path / "packed"), splits(tmp_path / "packed")) == ("shards", [""])
+    for one, other in zip(before, after, strict=True):
+        assert isinstance(other.path, Member)
+        assert other.path.read_bytes() == one.path.read_bytes()
+        assert (other.name, other.group, other.size) == (one.name, one.group, upright_size(one.path))
+        assert (other.scale, other.coco_ids) == (one.scale, one.coco_ids)
+        np.testing.assert_array_equal(other.boxes_N4, one.boxes_N4)
+    np.testing.assert_array_equal(after[0].ignore_N, [False, True])
+    assert np.isfinite(after[0].landmarks_N52[0]).all(axis=1).tolist() == [True] + 4 * [False]
+
+
+def test_shards_are_plain_tars_of_a_photograph_and_its_labels_each(source, tmp_path):
+    pack(read_parts(source), tmp_path / "packed", SMALL)
+    tars = sorted((tmp_path / "packed").glob("*.tar"))
+    assert [each.name for each in tars] == [f"packed-{number:06d}.tar" for number in range(len(tars))]
+    assert len(tars) > 1
+    by_name = {each.name: each for each in read(source)}
+    keys = []
+    for path in tars:
+        with tarfile.open(path, "r:") as tar:
+            members = tar.getmembers()
+            for photo, labels in zip(members[::2], members[1::2], strict=True):
+                key = photo.name.partition(".")[0]
+                assert (photo.name, labels.name) == (f"{key}.jpg", f"{key}.json")
+                assert {(each.mtime, each.uid, each.uname, each.mode) for each in (photo, labels)} == {
+                    (0, 0, "", 0o644)
+                }
+                said = json.loads(tar.extractfile(labels).read())
+                assert "x1 y1 x2 y2" in said["units"]
+                assert tar.extractfile(photo).read() == by_name[said["name"]].path.read_bytes()
+                np.testing.assert_allclose(np.array(said["boxes"]).reshape(-1, 4), by_name[said["name"]].boxes_N4)
+                keys.append(key)
+    assert len(set(keys)) == len(keys) == 5
+
+
+def test_the_seed_decides_the_order_and_nothing_else_does(source, tmp_path):
+    parts = read_parts(source)
+    pack(parts, tmp_path / "a" / "packed", SMALL)
+    pack({"": parts[""][::-1]}, tmp_path / "b" / "packed", SMALL)
+    pack(parts, tmp_path / "c" / "packed", replace(SMALL, seed=1))
+    first, again, other = (tree(tmp_path / each / "packed") for each in "abc")
+    assert first == again
+    assert first["packed-000000.tar"] != other["packed-000000.tar"]
+    assert fingerprint(read(tmp_path / "c" / "packed")) == fingerprint(read(source))
+
+
+def test_parts_have_shards_of_their_own_and_keys_that_no_other_part_has(tmp_path, mlcycle):
+    source = write_wider(tmp_path / "set", content()[:3], "train")
+    write_wider(source, content()[3:], "val")
+    outcome = mlcycle("train", "data", "pack", source, "--out", tmp_path / "packed")
+    assert (outcome.code, outcome.out) == (0, f"{tmp_path / 'packed'}\n")
+    assert "train: 3 photographs in 1 shard" in outcome.err
+    assert names_in(tmp_path / "packed") == [
+        *("index.json", "train-000000.jsonl", "train-000000.tar", "val-000000.jsonl", "val-000000.tar"),
+    ]
+    assert [[each.name for each in read(tmp_path / "packed", part)] for part in ("train", "val")] == [
+        [each.name for each in content()[:3]],
+        [each.name for each in content()[3:]],
+    ]
+    files = [each.path.name for part in ("train", "val") for each in read(tmp_path / "packed", part)]
+    assert len(set(files)) == 5
+
+
+def test_several_sets_become_one_and_a_name_that_is_taken_is_changed(tmp_path, mlcycle):
+    one = write_coco(tmp_path / "one", content()[:2])
+    other = write_coco(tmp_path / "other", content()[1:3])
+    outcome = mlcycle("train", "data", "pack", one, other, "--out", tmp_path / "packed")
+    assert "1 photographs were given another name" in outcome.err
+    names = [each.name for each in read(tmp_path / "packed")]
+    assert names == ["a/astronaut.jpg", "a/chelsea-2.jpg", "a/chelsea.jpg", "b/coffee.jpg"]
+
+
+def test_a_photograph_that_cannot_be_read_stops_it_or_is_left_out_by_name(source, tmp_path, mlcycle):
+    broken, missing = source / "images" / "a" / "chelsea.jpg", source / "images" / "b" / "coffee.jpg"
+    broken.write_bytes(broken.read_bytes()[:20_000])
+    missing.unlink()
+    refused = mlcycle("train", "data", "pack", source, "--out", tmp_path / "packed")
+    assert refused.code == 3
+    assert "chelsea.jpg cannot be read" in refused.err or "coffee.jpg cannot be read" in refused.err
+    assert not (tmp_path / "packed").exists()
+    done = mlcycle("train", "data", "pack", source, "--out", tmp_path / "packed", "--skip-unreadable")
+    assert done.code == 0
+    assert "left out a/chelsea.jpg: " in done.err
+    assert "left out b/coffee.jpg: missing" in done.err
+    assert [each.name for each in read(tmp_path / "packed")] == ["a/astronaut.jpg", "b/grace.jpg", "b/rocket.jpg"]
+    index = json.loads((tmp_path / "packed" / "index.json").read_text())
+    assert {each["name"] for each in index["left_out"]} == {"a/chelsea.jpg", "b/coffee.jpg"}
+
+
+class Stopped(BaseException):
+    pass
+
+
+def stop_after(count: int):
+    seen = []
+
+    def advance(n: int) -> None:
+        seen.extend([0] * n)
+        if len(seen) >= count:
+            raise Stopped
+
+    return advance
+
+
+def test_a_packing_that_was_stopped_is_gone_on_with(source, tmp_path, monkeypatch):
+    rule = replace(SMALL, skip_unreadable=True)
+    order = sorted(read(source), key=lambda each: packing._draw(each.name, 0))
+    order[0].path.write_bytes(b"no photograph")
+    pack(read_parts(source), tmp_path / "whole" / "packed", rule)
+    with pytest.raises(Stopped):
+        pack(read_parts(source), tmp_path / "packed", rule, stop_after(4))
+    assert names_in(tmp_path) == [".packed.part", "set", "whole"]
+    looked_at = []
+    monkeypatch.setattr(packing, "inspect_files", lambda paths: map(inspect_file, looked_at.extend(paths) or paths))
+    done = pack(read_parts(source), tmp_path / "packed", rule)
+    assert done.found > 0
+    assert len(looked_at) < 4
+    assert tree(tmp_path / "packed") == tree(tmp_path / "whole" / "packed")
+    assert names_in(tmp_path) == ["packed", "set", "whole"]
+
+
+def test_what_is_left_of_another_packing_is_begun_anew(source, tmp_path):
+    with pytest.raises(Stopped):
+        pack(read_parts(source), tmp_path / "packed", replace(SMALL, seed=1), stop_after(5))
+    assert pack(read_parts(source), tmp_path / "packed", SMALL).found == 0
+    assert fingerprint(read(tmp_path / "packed")) == fingerprint(read(source))
+
+
+def test_nothing_is_written_over(source, tmp_path):
+    (tmp_path / "packed").mkdir()
+    with pytest.raises(InputError, match="is there already"):
+        pack(read_parts(source), tmp_path / "packed", SMALL)
+    assert names_in(tmp_path / "packed") == []
+
+
+def test_damage_to_shards_is_named(source, tmp_path, mlcycle):
+    pack(read_parts(source), tmp_path / "packed", SMALL)
+
+    def damaged(change) -> str:
+        shutil.rmtree(tmp_path / "copy", ignore_errors=True)
+        shutil.copytree(tmp_path / "packed", tmp_path / "copy")
+        change(tmp_path / "copy")
+        outcome = mlcycle("train", "data", "check", tmp_path / "copy")
+        assert outcome.code == 3
+        return outcome.err
+
+    def flip(path: Path, place: int) -> None:
+        data = bytearray(path.read_bytes())
+        data[place] ^= 1
+        path.write_bytes(data)
+
+    assert mlcycle("train", "data", "check", tmp_path / "packed").code == 0
+    assert "packed-000001.tar: No such file" in damaged(lambda folder: (folder / "packed-000001.tar").unlink())
+    cut = damaged(lambda folder: (folder / "packed-000001.tar").write_bytes(b"short"))
+    assert "packed-000001.tar: it has 5 bytes" in cut
+    # In the middle of the pixels, which no decoder notices.
+    assert "packed-000000.tar: its bytes are not" in damaged(lambda folder: flip(folder / "packed-000000.tar", 30_000))
+    assert "packed-000000.jsonl: its bytes are not" in damaged(lambda folder: flip(folder / "packed-000000.jsonl", 300))
+
+
+def test_whatever_reads_a_set_reads_shards(source, tmp_path, mlcycle):
+    write_coco(tmp_path / "turned", [Labelled("x.jpg", coffee(), ((10, 20, 30, 40),))])
+    save(coffee(), tmp_path / "turned" / "images" / "x.jpg", orientation=6)
+    pack(read_parts(source), tmp_path / "packed", SMALL)
+    pack(read_parts(tmp_path / "turned"), tmp_path / "turned-packed", SMALL)
+    for one, other in ((source, tmp_path / "packed"), (tmp_path / "turned", tmp_path / "turned-packed")):
+        first, second = check(read(one), processes=1), check(read(other), processes=1)
+        assert first == second
+        assert np.array_equal(draw_sheet(read(one), "t"), draw_sheet(read(other), "t"))
+        outcomes = [mlcycle("train", "data", "stats", each).out.split("\n", 1)[1] for each in (one, other)]
+        assert outcomes[0] == outcomes[1]
+    for to in ("coco", "wider", "yolo"):
+        for name, whence in (("before", source), ("after", tmp_path / "packed")):
+            words = ("--to", to, "--photos", "copy", "--out", tmp_path / to / name)
+            assert mlcycle("train", "data", "convert", whence, *words).code == 0
+        part = splits(tmp_path / to / "before")[0]
+        before, after = (read(tmp_path / to / name, part) for name in ("before", "after"))
+        assert fingerprint(before) == fingerprint(after)
+        assert Image.open(after[0].path).size == (512, 512)
+
+
+def test_shards_are_not_linked_to_and_not_written_by_other_commands(source, tmp_path, mlcycle):
+    pack(read_parts(source), tmp_path / "packed", SMALL)
+    linked = mlcycle("train", "data", "convert", tmp_path / "packed", "--to", "coco", "--out", tmp_path / "out")
+    assert linked.code == 2
+    assert "--photos copy" in linked.err
+    divided = mlcycle("train", "data", "split", tmp_path / "packed", "--out", tmp_path / "out")
+    assert divided.code == 2
+    assert "--to" in divided.err
+    assert names_in(tmp_path) == ["packed", "set"]
+
+
+def test_a_member_is_read_as_a_file_is(tmp_path):
+    (tmp_path / "shard").write_bytes(b"before" + bytes(range(200)) + b"after")
+    member = Member(tmp_path / "shard", "x", 6, 200)
+    assert member.read_bytes() == bytes(range(200))
+    with member.open() as one, member.open() as other:
+        assert one.read(3) == b"\0\1\2"
+        assert other.read(1) == b"\0"
+        one.seek(-2, 2)
+        assert one.read() == bytes((198, 199))
+        assert one.read() == b""
+    with pytest.raises(FileNotFoundError):
+        Member(tmp_path / "none", "x", 0, 1).read_bytes()
+
+
+def test_a_turned_tiff_has_the_size_that_its_pixels_have(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    coffee().save(tmp_path / "turned.tif", exif=exif)
+    found = inspect_file(tmp_path / "turned.tif")
+    assert found.size == upright_size(tmp_path / "turned.tif") == (coffee().height, coffee().width)
+    upright = Image.open(tmp_path / "turned.tif")
+    upright.load()
+    expected = np.asarray(upright.convert("L").resize((32, 32), Image.Resampling.BOX), int)
+    assert np.abs(expected - found.thumbnail_SS).max() <= 1
+
+
+def test_a_version_that_is_not_known_is_refused(source, tmp_path):
+    pack(read_parts(source), tmp_path / "packed", SMALL)
+    index = tmp_path / "packed" / "index.json"
+    index.write_text(index.read_text().replace('"schema_version":1', '"schema_version":2'))
+    with pytest.raises(DataError, match="version 2"):
+        read(tmp_path / "packed")
