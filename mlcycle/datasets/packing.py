@@ -110,13 +110,13 @@ def _differing(parts: Parts, named: Parts) -> int:
 def _begin(parts: Parts, target: Path, rule: Rule) -> Path:
     """Returns the folder to work in: what an earlier call of the same left, or an empty one."""
     draft = target.parent / f".{target.name}{shard_file.PART}"
-    plan = shard_file.written(
-        {
-            "schema_version": SCHEMA_VERSION,
-            **asdict(rule),
-            **{name: fingerprint(list(some)) for name, some in parts.items()},
-        }
-    ).encode()
+    prints = {name: fingerprint(list(some)) for name, some in parts.items()}
+    content = {"schema_version": SCHEMA_VERSION, "rule": asdict(rule), "parts": prints}
+    plan = shard_file.written(content).encode()
+    if draft.exists() and not (draft / PLAN).is_file() and any(draft.iterdir()):
+        raise InputError(
+            f"{draft} is in the way, and no packing left it", "remove it, or name another folder with --out"
+        )
     if not (draft / PLAN).is_file() or (draft / PLAN).read_bytes() != plan:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)

@@ -176,6 +176,12 @@ def test_what_is_left_of_another_packing_is_begun_anew(source, tmp_path):
 
 
 def test_nothing_is_written_over(source, tmp_path):
+    foreign = tmp_path / ".packed.part"
+    foreign.mkdir()
+    (foreign / "kept").write_text("kept")
+    with pytest.raises(InputError, match="is in the way"):
+        pack(read_parts(source), tmp_path / "packed", SMALL)
+    assert names_in(foreign) == ["kept"]
     (tmp_path / "packed").mkdir()
     with pytest.raises(InputError, match="is there already"):
         pack(read_parts(source), tmp_path / "packed", SMALL)

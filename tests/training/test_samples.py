@@ -52,6 +52,13 @@ def test_steps_go_on_where_a_run_stopped() -> None:
     assert len(Steps(range(5, 8), 4, Augment(crop=96), seed=3)) == 3
 
 
+def test_devices_share_the_places_that_one_would_have() -> None:
+    rule = Augment(crop=96, large=0.5)
+    whole = list(Steps(range(3, 9), 8, rule, seed=0))
+    shares = [list(Steps(range(3, 9), 8, rule, seed=0, share=Share(process, 2))) for process in range(2)]
+    assert [[*one, *other] for one, other in zip(*shares, strict=True)] == whole
+
+
 def test_a_step_of_large_crops_has_a_quarter_as_many() -> None:
     steps = list(Steps(range(40), 8, Augment(crop=96, large=0.5), seed=0))
     assert {(len(step), *{key.side for key in step}) for step in steps} == {(8, 96), (2, 192)}
