@@ -15,6 +15,7 @@ from mlcycle.training import rate_curve, room
 from mlcycle.training.device import choose_device, describe, keep_memory, share_processors
 from mlcycle.training.learner import Learner
 from mlcycle.training.material import Material, gather
+from mlcycle.training.order import make_order
 from mlcycle.training.rate_curve import Found
 from mlcycle.training.recipe import Recipe
 from mlcycle.training.records import take_weights
@@ -75,7 +76,8 @@ def _losses(recipe: Recipe, material: Material, device: torch.device, rates: lis
     parts = recipe.schedule.accumulation or 1
     if recipe.schedule.accumulation is None and room.can_run_out(device):
         parts = room.find_accumulation(recipe, device, Team(), least=1)
-    samples = Samples(material.train, material.weights, recipe.augment, recipe.seed, readers=1 if workers else readers)
+    order = make_order(recipe.data.order, material.train, material.weights, recipe.seed)
+    samples = Samples(material.train, order, recipe.augment, recipe.seed, readers=1 if workers else readers)
     steps = Steps(range(len(rates)), recipe.schedule.batch, recipe.augment, recipe.seed, Share(accumulation=parts))
     loader = DataLoader(
         samples, batch_sampler=steps, num_workers=workers, collate_fn=collate,
