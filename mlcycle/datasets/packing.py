@@ -113,7 +113,8 @@ def _begin(parts: Parts, target: Path, rule: Rule) -> Path:
     prints = {name: fingerprint(list(some)) for name, some in parts.items()}
     content = {"schema_version": SCHEMA_VERSION, "rule": asdict(rule), "parts": prints}
     plan = shard_file.written(content).encode()
-    if draft.exists() and not (draft / PLAN).is_file() and any(draft.iterdir()):
+    is_ours = any((draft / each).is_file() for each in (PLAN, INDEX))
+    if draft.exists() and not is_ours and any(draft.iterdir()):
         raise InputError(
             f"{draft} is in the way, and no packing left it", "remove it, or name another folder with --out"
         )
