@@ -9,10 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mlcycle.training import flops
 from mlcycle.training.report_facts import duration
 from mlcycle.training.story import Story
 
 SCHEMA_VERSION = 1
+RATES = ("images_per_second", "flops_per_second", "data_wait_share")
 NOTHING = "–"
 # The least width of a run's column, and what lies between two columns.
 LEAST, GAP = 8, 2
@@ -61,6 +63,7 @@ def figures(comparison: Comparison) -> list[tuple[str, list[str]]]:
         ("steps", _steps),
         ("time", lambda story: duration(story.seconds) if story.seconds else None),
         ("images a second", lambda story: _number(story.mean_rate("images_per_second"), ",.1f")),
+        ("arithmetic", lambda story: _flops(story.mean_rate("flops_per_second"))),
         ("waiting for data", lambda story: _number(story.mean_rate("data_wait_share"), ".1%")),
         ("device", lambda story: story.environment.get("device")),
         ("data", lambda story: str(story.data["fingerprint"])[:8] if "fingerprint" in story.data else None),
@@ -70,6 +73,10 @@ def figures(comparison: Comparison) -> list[tuple[str, list[str]]]:
 
 def _steps(story: Story) -> str:
     return f"{story.steps:,}" if story.is_finished or not story.planned else f"{story.steps:,} of {story.planned:,}"
+
+
+def _flops(value: float) -> str | None:
+    return None if math.isnan(value) else flops.told(value)
 
 
 def _number(value: float, form: str) -> str | None:
@@ -139,7 +146,7 @@ def as_json(comparison: Comparison) -> str:
 
 
 def _run(story: Story) -> dict[str, Any]:
-    best, rates = story.best, {key: story.mean_rate(key) for key in ("images_per_second", "data_wait_share")}
+    best, rates = story.best, {key: story.mean_rate(key) for key in RATES}
     return {
         "path": str(story.path),
         "recipe": story.recipe.get("name"),

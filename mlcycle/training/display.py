@@ -14,6 +14,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from mlcycle.training import flops
+
 SPARKS = "▁▂▃▄▅▆▇█"
 # Without a terminal (a log file, CI) a line this often, in seconds, says that all is well.
 LINE_EVERY = 10.0
@@ -155,7 +157,8 @@ def _parts(entry: dict[str, Any]) -> str:
 
 
 def _machine(entry: dict[str, Any]) -> str:
-    return f"waiting for data {entry['data_wait_share']:.0%}  memory {entry['memory_bytes'] / 2**20:.0f} MiB"
+    memory = f"memory {entry['memory_bytes'] / 2**20:.0f} MiB"
+    return f"{flops.told(entry['flops_per_second'])}  waiting for data {entry['data_wait_share']:.0%}  {memory}"
 
 
 def _line(entry: dict[str, Any], steps: int) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch.utils.data import DataLoader
 from mlcycle.datasets.member import PhotoPath
 from mlcycle.errors import DataError, Interrupted, MlcycleError, UsageError
 from mlcycle.evaluation.coco import average_precision
-from mlcycle.training import room, team
+from mlcycle.training import flops, room, team
 from mlcycle.training.checkpoint import Progress
 from mlcycle.training.decoded import Decoded, decode_all
 from mlcycle.training.device import choose_device, describe, instructions, keep_memory, share_processors
@@ -34,7 +35,7 @@ from mlcycle.training.recipe import Recipe
 from mlcycle.training.records import Records
 from mlcycle.training.report import Asked, write_report
 from mlcycle.training.run_folder import Beside, RunFolder
-from mlcycle.training.samples import Batch, Samples, Share, Steps, collate
+from mlcycle.training.samples import Batch, Samples, Share, Steps, loader
 from mlcycle.training.stopping import (
     StopRequest,
     hear_of_readers_when_waiting_for_them,
@@ -201,6 +202,7 @@ class _Run:
             range(self.progress.step, schedule.steps), schedule.batch, self.recipe.augment, self.recipe.seed,
             Share(self.team.rank, self.team.size, self.accumulation),
         )  # fmt: skip
+        flops_of = cache(partial(flops.for_a_picture, self.learner.average))
         batches = iter(self._loader(steps))
         if self.workers:
             hear_of_readers_when_waiting_for_them()
@@ -209,7 +211,8 @@ class _Run:
                 step = self.progress.step
                 with meter.waiting():
                     parts = [self._next(batches) for _ in range(self.accumulation)]
-                meter.add(self._learn(parts), steps.size(step)[0])
+                count, side = steps.size(step)
+                meter.add(self._learn(parts), count, count * flops_of(side))
                 self.progress = replace(self.progress, step=step + 1, seconds=meter.seconds())
                 display.step(self.progress.step)
                 yield from self._after_step(meter, stop)
@@ -235,11 +238,7 @@ class _Run:
         order = make_order(recipe.data.order, train, self.material.weights, recipe.seed)
         readers = 1 if self.workers else self.readers
         samples = Samples(train, order, recipe.augment, recipe.seed, self.decoded, readers)
-        return DataLoader(
-            samples, batch_sampler=steps, num_workers=self.workers, collate_fn=collate,
-            pin_memory=self.device.type == "cuda", worker_init_fn=leave_signals_to_the_parent,
-            prefetch_factor=2 * self.accumulation if self.workers else None,
-        )  # fmt: skip
+        return loader(samples, steps, self.workers, self.device, leave_signals_to_the_parent)
 
     def _next(self, batches: Iterator[Batch | DataError]) -> Batch:
         try:

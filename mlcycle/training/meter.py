@@ -41,7 +41,7 @@ class Meter:
     def restart(self) -> None:
         """Begins a new stretch."""
         self.since = time.perf_counter()
-        self.waited, self.steps, self.images, self.added = 0.0, 0, 0, 0
+        self.waited, self.steps, self.images, self.flops, self.added = 0.0, 0, 0, 0, 0
         self.sums = {}
 
     @contextmanager
@@ -51,10 +51,12 @@ class Meter:
         yield
         self.waited += time.perf_counter() - before
 
-    def add(self, losses: dict[str, Tensor], images: int) -> None:
+    def add(self, losses: dict[str, Tensor], images: int, flops: int) -> None:
+        """Counts a step: its losses, how many pictures it looked at and with how many floating-point operations."""
         self.steps += 1
         self.added += 1
         self.images += images
+        self.flops += flops
         for name, value in losses.items():
             self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
 
@@ -67,10 +69,11 @@ class Meter:
         return time.perf_counter() - self.start
 
     def report(self) -> dict[str, Any]:
-        """Returns the stretch's mean losses, rate, share of time spent waiting and memory, and begins a new one."""
+        """Returns the stretch's mean losses, rates, share of time spent waiting and memory, and begins a new one."""
         passed = time.perf_counter() - self.since
         entry: dict[str, Any] = {name: round(value.item() / self.added, 6) for name, value in self.sums.items()}
         entry["images_per_second"] = round(self.images / passed, 1)
+        entry["flops_per_second"] = round(self.flops / passed)
         entry["seconds_per_step"] = round(passed / self.steps, 5)
         entry["data_wait_share"] = round(self.waited / passed, 4)
         entry["memory_bytes"] = self._memory()

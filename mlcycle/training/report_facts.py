@@ -8,6 +8,7 @@ from typing import Any
 
 from mlcycle.evaluation import sections
 from mlcycle.evaluation.timelines import Series, over_steps
+from mlcycle.training import flops
 from mlcycle.training.story import Story
 
 # Title, key in metrics.jsonl → name, and how it is drawn. What a run did not report is left out.
@@ -76,8 +77,10 @@ def speed(story: Story) -> str:
     table = sections.table("Time by part", ["<td></td><th>time</th><td class=wide></td><th>share</th>"], rows)
     most = max((value for _, value in story.curve("memory_bytes")), default=0)
     memory = f", at most {most / MEBIBYTE:,.0f} MiB of memory" if most else ""
+    rate = story.mean_rate("flops_per_second")
+    arithmetic = "" if math.isnan(rate) else f" ({flops.told(rate)} of the network's convolutions)"
     return f"""<h2>Speed</h2>
-<p>{story.mean_rate("images_per_second"):,.1f} images a second over all steps, {duration(whole)} in all,
+<p>{story.mean_rate("images_per_second"):,.1f} images a second over all steps{arithmetic}, {duration(whole)} in all,
 {sections.percent(story.mean_rate("data_wait_share"))} of the time of a step waiting for data{memory}.</p>
 {table}"""
 

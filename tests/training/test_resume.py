@@ -51,7 +51,14 @@ def flip(path: Path, at: int = -100) -> None:
 
 def reports(run: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl without what a clock says."""
-    measured = ("seconds", "seconds_per_step", "images_per_second", "data_wait_share", "memory_bytes")
+    measured = (
+        "seconds",
+        "seconds_per_step",
+        "images_per_second",
+        "flops_per_second",
+        "data_wait_share",
+        "memory_bytes",
+    )
     lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
     return [{name: value for name, value in line.items() if name not in measured} for line in lines]
 
