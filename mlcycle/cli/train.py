@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlcycle.cli import console, train_data, train_prove, train_rate, train_recipes, train_report, train_sweep
+from mlcycle.cli import (
+    console,
+    train_data,
+    train_profile,
+    train_prove,
+    train_rate,
+    train_recipes,
+    train_report,
+    train_sweep,
+)
 from mlcycle.cli.extras import extra
 from mlcycle.cli.group import default_group
 from mlcycle.cli.train_device import Device, Devices, comes_later, is_first, is_one_of_several, launch
@@ -117,6 +126,7 @@ def fit(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
 app.command("prove-resume")(train_prove.prove_resume)
 app.command("sweep")(train_sweep.sweep)
 app.command("find-rate")(train_rate.find_rate)
+app.command("profile")(train_profile.profile)
 
 
 def _sort(arguments: Sequence[str]) -> tuple[str | None, list[str]]:

@@ -101,11 +101,11 @@ def cut(
     boxes = photograph.boxes_N4 * np.tile(scale, 2) + np.tile(shift, 2)
     landmarks = photograph.landmarks_N52 * scale + shift
     if random.random() < rule.rotate:
-        picture, boxes, landmarks = _turn(picture, boxes, landmarks, math.radians(random.uniform(-1, 1) * rule.angle))
+        picture, boxes, landmarks = turn(picture, boxes, landmarks, math.radians(random.uniform(-1, 1) * rule.angle))
     if random.random() < rule.flip:
         picture, boxes, landmarks = _mirror(picture, boxes, landmarks)
     if random.random() < rule.jpeg:
-        picture = _through_jpeg(picture, int(random.integers(*JPEG_QUALITY)))
+        picture = through_jpeg(picture, int(random.integers(*JPEG_QUALITY)))
     faces, points, ignored = _sort_out(boxes, landmarks, photograph.ignore_N, rule, side)
     return Sample(picture, faces, points, ignored, photograph.name)
 
@@ -177,10 +177,13 @@ def _mirror(picture: np.ndarray, boxes: np.ndarray, landmarks: np.ndarray) -> tu
     return mirror(picture), mirrored, points
 
 
-def _turn(
+def turn(
     picture: np.ndarray, boxes: np.ndarray, landmarks: np.ndarray, angle: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Turns a picture clockwise about its middle; a box's face is taken for the ellipse within it."""
+    """Turns a picture and its labels clockwise, by an angle in radians, about its middle.
+
+    A box's face is taken for the ellipse within it.
+    """
     turned = np.array(Image.fromarray(picture).rotate(-math.degrees(angle), Image.Resampling.BILINEAR))
     cosine, sine = math.cos(angle), math.sin(angle)
     matrix = np.array([[cosine, sine], [-sine, cosine]])
@@ -190,7 +193,8 @@ def _turn(
     return turned, np.concatenate((centres - half, centres + half), axis=1), (landmarks - middle) @ matrix + middle
 
 
-def _through_jpeg(picture: np.ndarray, quality: int) -> np.ndarray:
+def through_jpeg(picture: np.ndarray, quality: int) -> np.ndarray:
+    """Returns a picture as it comes back from a JPEG of this quality."""
     packed = io.BytesIO()
     Image.fromarray(picture).save(packed, "JPEG", quality=quality)
     return np.array(Image.open(packed).convert("RGB"))

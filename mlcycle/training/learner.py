@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
+from torch.profiler import record_function
 
 from mlcycle.errors import TrainingDivergedError
 from mlcycle.training import losses
@@ -29,6 +30,7 @@ from mlcycle.training.normalisation import synchronise
 from mlcycle.training.optimisation import follow, make_optimizer
 from mlcycle.training.recipe import Model, Recipe
 from mlcycle.training.samples import Batch
+from mlcycle.training.stopwatch import Marker
 from mlcycle.training.team import Team
 
 LOSSES = ("loss", "score_loss", "box_loss", "landmark_loss")
@@ -46,10 +48,12 @@ class Learner:
         model: as trained.
         average: the moving average of it, in evaluation mode: what is evaluated and frozen.
         optimizer: with its memory.
+        mark: told where each part of a step begins and ends; torch's profiler, as long as nobody else asks.
     """
 
     def __init__(self, recipe: Recipe, device: torch.device, team: Team) -> None:
         self.recipe, self.device, self.team = recipe, device, team
+        self.mark: Marker = record_function
         self.precision = torch.bfloat16 if recipe.schedule.precision == "bfloat16" else torch.float32
         torch.manual_seed(recipe.seed)
         network = FaceNetwork(**recipe.model.model_dump())
@@ -89,10 +93,14 @@ class Learner:
         self.team.sum(total)
         if not math.isfinite(total[0].item()):
             self._give_up(batches, step, total)
-        if not math.isfinite(clip_grad_norm_(self.model.parameters(), self.recipe.schedule.clip_norm).item()):
+        with self.mark("clipping"):
+            norm = clip_grad_norm_(self.model.parameters(), self.recipe.schedule.clip_norm).item()
+        if not math.isfinite(norm):
             self._give_up(batches, step, total)
-        self.optimizer.step()
-        follow(self.average, self.model, step, self.recipe.schedule.ema_decay)
+        with self.mark("optimizer"):
+            self.optimizer.step()
+        with self.mark("average"):
+            follow(self.average, self.model, step, self.recipe.schedule.ema_decay)
         return dict(zip(LOSSES, total, strict=True))
 
     def _exchange(self, is_last: bool) -> AbstractContextManager:
@@ -104,17 +112,22 @@ class Learner:
     def _study(self, batch: Batch, step: int, weight: float) -> Tensor:
         """Adds the gradients of a part that counts `weight` in the step; returns this process's share of its losses."""
         recipe = self.recipe
-        here = batch.to(self.device)
-        noise_3SS = noise_window(self.noise_TT3, here.pixels_BSS3.shape[1], recipe.seed, step)
-        pictures = augment(here.pixels_BSS3, here.looks_BL, recipe.augment, noise_3SS)
+        with self.mark("copying to the device"):
+            here = batch.to(self.device)
+        with self.mark("augmentation"):
+            noise_3SS = noise_window(self.noise_TT3, here.pixels_BSS3.shape[1], recipe.seed, step)
+            pictures = augment(here.pixels_BSS3, here.looks_BL, recipe.augment, noise_3SS)
         self.model.train()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16):
+        half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16)
+        with self.mark("forward"), half:
             answers = self.shared(pictures)
-        sums = losses_of(answers, here, recipe.model)
-        parts = sums.over(self.team.sum(sums.counts_3.clone()))
-        loss = weight * _weighed(parts, recipe)
-        # The exchange takes the mean over the processes, where losses ask for the sum.
-        (loss * self.team.size).backward()
+        with self.mark("assignment and losses"):
+            sums = losses_of(answers, here, recipe.model)
+            parts = sums.over(self.team.sum(sums.counts_3.clone()))
+            loss = weight * _weighed(parts, recipe)
+        with self.mark("backward"):
+            # The exchange takes the mean over the processes, where losses ask for the sum.
+            (loss * self.team.size).backward()
         each = torch.stack((parts.score, parts.box, parts.landmarks)).detach() * weight
         return torch.cat((loss.detach().view(1), each))
 

@@ -9,9 +9,10 @@ import torch
 
 from mlcycle.errors import DeviceError
 from mlcycle.training.learner import Learner
-from mlcycle.training.recipe import LOOKS, Recipe
-from mlcycle.training.samples import Batch, fewest
+from mlcycle.training.recipe import Recipe
+from mlcycle.training.samples import fewest
 from mlcycle.training.team import Team
+from mlcycle.training.trial_batch import trial_batch
 
 # Faces in each picture of a trial: as many as crowds have in a crop.
 FACES = 50
@@ -88,26 +89,9 @@ def _try(recipe: Recipe, device: torch.device, sizes: list[tuple[int, int]]) -> 
     alone = Learner(recipe, device, Team())
     for step in range(STEPS):
         for count, side in sizes:
-            alone.step([_noise(count, side)], step, recipe.schedule.learning_rate)
+            alone.step([trial_batch(count, side, FACES)], step, recipe.schedule.learning_rate)
 
 
 def is_out_of_memory(problem: BaseException) -> bool:
     """Tells whether the device ran out of memory; a CPU has no error of its own for it, but several sentences."""
     return isinstance(problem, torch.OutOfMemoryError | MemoryError) or any(each in str(problem) for each in CPU_SAYS)
-
-
-def _noise(count: int, side: int) -> Batch:
-    """Returns a batch of noise, full of faces."""
-    random = torch.Generator().manual_seed(0)
-    corners = torch.rand((FACES * count, 2), generator=random) * side * 0.7
-    faces = torch.cat((corners, corners + side * 0.2), dim=1)
-    return Batch(
-        pixels_BSS3=torch.randint(0, 256, (count, side, side, 3), dtype=torch.uint8, generator=random),
-        looks_BL=torch.rand((count, len(LOOKS)), generator=random),
-        faces_M4=faces,
-        landmarks_M52=faces[:, None, :2].expand(-1, 5, -1).contiguous(),
-        picture_M=torch.arange(count).repeat_interleave(FACES),
-        ignored_I4=torch.zeros((0, 4)),
-        ignored_picture_I=torch.zeros(0, dtype=torch.long),
-        names=("noise",) * count,
-    )

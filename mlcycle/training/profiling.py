@@ -1,0 +1,269 @@
+"""The conductor of `mlcycle train profile`: where the time of a training step goes. Read it top to bottom."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, record_function
+
+from mlcycle.errors import DataError
+from mlcycle.training import flops, room
+from mlcycle.training.bare import Bare
+from mlcycle.training.decoded import decode_all
+from mlcycle.training.device import choose_device, describe, keep_memory, share_processors
+from mlcycle.training.learner import Learner
+from mlcycle.training.material import Material, gather
+from mlcycle.training.optimisation import learning_rate
+from mlcycle.training.reading_costs import reading_costs
+from mlcycle.training.recipe import Recipe
+from mlcycle.training.samples import Samples, Share, Steps, loader
+from mlcycle.training.stopping import leave_signals_to_the_parent
+from mlcycle.training.stopwatch import Marker, Stopwatch, finish
+from mlcycle.training.team import Team
+
+WAITING, REST = "waiting for data", "rest"
+# The bare step and the whole one take turns so many times: what else the machine does meanwhile hits both alike.
+ROUNDS = 5
+# Steps in the trace, which holds some thousand events of each.
+TRACED = 3
+OPERATORS = 12
+BARE_WARM_UP = 3
+# Samples whose reading is looked at.
+READ = 128
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One of torch's operators: its own seconds and its calls in a step, without those that it calls."""
+
+    name: str
+    seconds: float
+    calls: float
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """So many steps in one go and as many bare ones: seconds, those spent waiting for data, and what was done."""
+
+    seconds: float
+    waiting: float
+    bare_seconds: float
+    images: int
+    flops: int
+    bare_images: int
+
+    @property
+    def share(self) -> float:
+        """Images a second as a share of the bare step's."""
+        return (self.images / self.seconds) / (self.bare_images / self.bare_seconds)
+
+
+@dataclass(slots=True)
+class Profile:
+    """What was found out.
+
+    Attributes:
+        device: in words.
+        readers: processes that read beside the training; 0 where it reads by itself.
+        accumulation: in how many parts a step is made.
+        rounds: of steps as a training makes them.
+        parts: seconds of each part of a step, where each is waited for; together they are `step`.
+        operators: those that took longest.
+        reading: seconds of each part of reading a sample, on one thread.
+    """
+
+    device: str
+    readers: int
+    accumulation: int
+    rounds: list[Round] = field(default_factory=list)
+    parts: dict[str, float] = field(default_factory=dict)
+    step: float = 0.0
+    operators: list[Operator] = field(default_factory=list)
+    reading: dict[str, float] = field(default_factory=dict)
+
+    def rate(self, name: str) -> float:
+        """Returns how many of a round's `images` or `flops` were done in a second, over all rounds."""
+        return sum(getattr(each, name) for each in self.rounds) / sum(each.seconds for each in self.rounds)
+
+    @property
+    def waiting(self) -> float:
+        """The share of the time spent waiting for data."""
+        return sum(each.waiting for each in self.rounds) / sum(each.seconds for each in self.rounds)
+
+    @property
+    def share(self) -> float:
+        """Images a second as a share of the bare step's: the median of the rounds."""
+        return statistics.median(each.share for each in self.rounds)
+
+
+def profile(recipe: Recipe, trace: Path, *, steps: int, warm_up: int, device: str, tell: Tell) -> Profile:
+    """Makes real steps of a training that is kept nowhere, and looks at where their time goes.
+
+    Args:
+        trace: the Chrome trace of the last few, .json or .json.gz; replaced if it is there.
+        steps: how many are timed as a training makes them, and again part by part.
+        warm_up: how many are made before.
+        tell: told what happens.
+
+    Raises:
+        DeviceError, DataError: the device or the data cannot be used.
+        TrainingDivergedError: the loss is not finite.
+    """
+    chosen = choose_device(device)
+    material = gather(recipe.data)
+    rehearsal = _Rehearsal(recipe, material, chosen, warm_up + 2 * steps + TRACED + ROUNDS, tell)
+    tell(f"{warm_up} steps to warm up, {2 * steps} that are timed and {TRACED} that are traced, on {describe(chosen)}")
+    found = rehearsal.found
+    rehearsal.warm_up(warm_up)
+    rounds = 1 if found.readers else min(ROUNDS, steps)
+    found.rounds = [rehearsal.round(steps // rounds) for _ in range(rounds)]
+    found.parts, found.step = rehearsal.by_part(steps)
+    found.operators = rehearsal.traced(trace)
+    found.reading = rehearsal.reading()
+    return found
+
+
+class _Rehearsal:
+    """A training without a run: all that `fit` would have, but for what it writes down."""
+
+    def __init__(self, recipe: Recipe, material: Material, device: torch.device, steps: int, tell: Tell) -> None:
+        self.recipe, self.device = recipe, device
+        schedule = recipe.schedule
+        workers, readers = share_processors(device, schedule.workers)
+        keep_memory()
+        accumulation = schedule.accumulation or 1
+        if schedule.accumulation is None and room.can_run_out(device):
+            accumulation = room.find_accumulation(recipe, device, Team(), 1)
+        self.found = Profile(describe(device), workers, accumulation)
+        decoded = _decode(recipe, material, tell)
+        self.learner = Learner(recipe, device, Team())
+        self.flops_of = cache(partial(flops.for_a_picture, self.learner.average))
+        self.bare = Bare(recipe, device, max(2, schedule.batch // accumulation))
+        self.steps = Steps(range(steps), schedule.batch, recipe.augment, recipe.seed, Share(accumulation=accumulation))
+        self.samples = Samples(
+            material.train, material.weights, recipe.augment, recipe.seed, decoded, 1 if workers else readers
+        )
+        self.batches: Iterator[Any] = iter(
+            loader(self.samples, self.steps, workers, device, leave_signals_to_the_parent)
+        )
+        self.done = 0
+
+    def warm_up(self, steps: int) -> None:
+        """Makes steps and some bare ones, so that memory is taken and all kinds of work have been met once."""
+        self.make(steps)
+        for _ in range(BARE_WARM_UP):
+            self.bare.step()
+
+    def make(self, steps: int, mark: Marker = record_function) -> tuple[int, int]:
+        """Makes so many steps; returns at how many pictures they looked, and with how many operations."""
+        self.learner.mark = mark
+        images = operations = 0
+        for _ in range(steps):
+            with mark(WAITING):
+                parts = [self._next() for _ in range(self.found.accumulation)]
+            self.learner.step(parts, self.done, learning_rate(self.done, self.recipe.schedule))
+            count, side = self.steps.size(self.done)
+            images, operations = images + count, operations + count * self.flops_of(side)
+            self.done += 1
+        return images, operations
+
+    def _next(self) -> Any:
+        batch = next(self.batches)
+        if isinstance(batch, DataError):
+            raise batch
+        return batch
+
+    def round(self, steps: int) -> Round:
+        """Makes steps as a training does, with nothing waited for but the data, and as many bare ones."""
+        waiting = Stopwatch(torch.device("cpu"))
+
+        def mark(name: str) -> Any:
+            return waiting.stretch(name) if name == WAITING else record_function(name)
+
+        seconds = -self._now()
+        images, operations = self.make(steps, mark)
+        seconds += self._now()
+        bare_seconds = -self._now()
+        for _ in range(steps * self.found.accumulation):
+            self.bare.step()
+        bare_seconds += self._now()
+        bare_images = steps * self.found.accumulation * len(self.bare.batch.names)
+        return Round(seconds, waiting.seconds[WAITING], bare_seconds, images, operations, bare_images)
+
+    def _now(self) -> float:
+        finish(self.device)
+        return time.perf_counter()
+
+    def by_part(self, steps: int) -> tuple[dict[str, float], float]:
+        """Makes steps part by part; returns the seconds of each part of a step, and of a step."""
+        watch, before = Stopwatch(self.device), self._now()
+        self.make(steps, watch.stretch)
+        step = (self._now() - before) / steps
+        parts = {name: seconds / steps for name, seconds in watch.seconds.items()}
+        return parts | {REST: step - sum(parts.values())}, step
+
+    def traced(self, path: Path) -> list[Operator]:
+        """Makes steps under torch's profiler, writes its trace, and returns the operators that took longest."""
+        os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else it tells stderr what it is about to do
+        activities = [ProfilerActivity.CPU]
+        if self.device.type == "cuda":
+            activities.append(ProfilerActivity.CUDA)
+        marks: set[str] = {"step"}
+
+        def mark(name: str) -> Any:
+            marks.add(name)
+            return record_function(name)
+
+        with torch.profiler.profile(activities=activities) as profiler:
+            for _ in range(TRACED):
+                with record_function("step"):
+                    self.make(1, mark)
+            finish(self.device)
+        _write_trace(profiler, path)
+        return _longest(profiler, self.device, marks)
+
+    def reading(self) -> dict[str, float]:
+        """Returns the seconds of each part of reading a sample: those that the first steps looked at."""
+        keys = [key for part, _ in zip(self.steps, range(READ), strict=False) for key in part]
+        return reading_costs(self.samples, keys[:READ])
+
+
+def _decode(recipe: Recipe, material: Material, tell: Tell) -> dict[Path, Any]:
+    if recipe.data.decoded is None:
+        return {}
+    paths, last = [each.path for each in material.train], time.monotonic()
+
+    def advance(done: int, photographs: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > 10:
+            last = time.monotonic()
+            tell(f"decoded {done:,} of {photographs:,} photographs")
+
+    return dict(decode_all(Path(recipe.data.decoded), paths, advance))
+
+
+def _write_trace(profiler: torch.profiler.profile, path: Path) -> None:
+    # torch compresses what ends with .gz, and so the draft's name does as the file's own.
+    draft = path.with_name(f".{path.stem}.part{path.suffix}")
+    try:
+        profiler.export_chrome_trace(str(draft))
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _longest(profiler: torch.profiler.profile, device: torch.device, marks: set[str]) -> list[Operator]:
+    own = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
+    events = [each for each in profiler.key_averages() if each.key not in marks]
+    events.sort(key=lambda each: -getattr(each, own))
+    return [Operator(each.key, getattr(each, own) / 1e6 / TRACED, each.count / TRACED) for each in events[:OPERATORS]]
