@@ -14,7 +14,9 @@ from mlcycle.training.recipe import LOOKS, Augment
 # How much red, green and blue weigh in what an eye calls brightness (ITU-R BT.601).
 LUMA = (0.299, 0.587, 0.114)
 # Every so many rows and columns give a picture's mean.
-MEAN_STEP = 4
+MEAN_STEP = 8
+# So many pixels of a row are changed at once: three values a row are too few for a product of matrices to be quick.
+TOGETHER = 4
 # Sets the draw of a step's noise apart from the draws of its samples.
 NOISE_DRAW = 2
 # How far a step's window into the field of noise can lie from the field's corner, in pixels.
@@ -35,10 +37,10 @@ def augment(pixels_BSS3: Tensor, looks_BL: Tensor, rule: Augment, noise_3SS: Ten
     """
     batch, side = pixels_BSS3.shape[:2]
     looks = dict(zip(LOOKS, looks_BL.unbind(1), strict=True))
-    pixels = pixels_BSS3.to(noise_3SS.dtype).view(batch, side * side, 3)
+    pixels = pixels_BSS3.to(noise_3SS.dtype).view(batch, -1, 3 * TOGETHER)
     mean_B3 = pixels_BSS3[:, ::MEAN_STEP, ::MEAN_STEP].float().mean((1, 2))
     matrix_B33, shift_B = (each.to(pixels) for each in _colour_change(mean_B3, rule, looks))
-    pictures = torch.bmm(pixels, matrix_B33).view(batch, side, side, 3).permute(0, 3, 1, 2)
+    pictures = torch.bmm(pixels, _repeated(matrix_B33)).view(batch, side, side, 3).permute(0, 3, 1, 2)
     pictures += shift_B.view(batch, 1, 1, 1)
     blurred = looks["blur"] < rule.blur
     if blurred.any():
@@ -47,6 +49,12 @@ def augment(pixels_BSS3: Tensor, looks_BL: Tensor, rule: Augment, noise_3SS: Ten
         strength = (looks["noise"] * rule.noise * 255).to(pictures)
         pictures.addcmul_(noise_3SS, strength.view(batch, 1, 1, 1))
     return pictures.clamp_(0, 255)
+
+
+def _repeated(matrix_B33: Tensor) -> Tensor:
+    """Returns matrices that have each of these several times on their diagonal."""
+    diagonal = torch.eye(TOGETHER, device=matrix_B33.device, dtype=matrix_B33.dtype)
+    return torch.einsum("kl,bij->bkilj", diagonal, matrix_B33).reshape(-1, 3 * TOGETHER, 3 * TOGETHER)
 
 
 def noise_field(side: int, seed: int) -> Tensor:

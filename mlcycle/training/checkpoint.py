@@ -104,13 +104,15 @@ def restore(tensors: dict[str, Tensor], model: nn.Module, average: nn.Module, op
     load_weights(tensors, average, "average")
     for parameter, name in _parameter_names(model, optimizer).items():
         prefix = f"optimizer.{name}."
-        # The step counter stays on the CPU and every other slot lies where its parameter does, as torch has them.
+        # Every slot lies where its parameter does, also the counter of steps: fused optimizers want it there.
         slots = {each.removeprefix(prefix): value for each, value in tensors.items() if each.startswith(prefix)}
         if slots:
             optimizer.state[parameter] = {
-                slot: value.clone()
-                if slot == "step"
-                else value.to(parameter.device).to(memory_format=_format(parameter))
+                slot: value.to(
+                    parameter.device,
+                    memory_format=_format(parameter) if value.dim() else torch.preserve_format,
+                    copy=True,
+                )
                 for slot, value in slots.items()
             }
 

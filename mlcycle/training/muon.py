@@ -54,40 +54,46 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            if group["is_matrix"]:
-                for parameter in group["params"]:
-                    self._turn(parameter, group)
-            else:
-                self._adapt(group)
+            parameters = [each for each in group["params"] if each.grad is not None]
+            gradients = [each.grad for each in parameters]
+            if parameters and group["is_matrix"]:
+                self._turn(parameters, gradients, group)
+            elif parameters:
+                self._adapt(parameters, gradients, group)
         return loss
 
-    def _turn(self, parameter: Tensor, group: dict[str, Any]) -> None:
-        if parameter.grad is None:
-            return
-        gradient = parameter.grad
-        if not self.state[parameter]:
-            self.state[parameter]["momentum"] = torch.zeros_like(parameter)
-        momentum = self.state[parameter]["momentum"]
-        momentum.mul_(MOMENTUM).add_(gradient)
-        ahead = (gradient + MOMENTUM * momentum).flatten(1)
-        rate = group["lr"] * MATRIX_RATE
-        tall = max(1.0, ahead.shape[0] / ahead.shape[1]) ** 0.5
-        parameter.mul_(1 - rate * group["weight_decay"] * MATRIX_DECAY)
-        parameter.add_(orthogonal(ahead).view(parameter.shape), alpha=-rate * tall)
-
-    def _adapt(self, group: dict[str, Any]) -> None:
-        """AdamW (Loshchilov and Hutter 2019), all parameters of a group at once."""
-        parameters = [each for each in group["params"] if each.grad is not None]
+    def _turn(self, parameters: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
+        """Muon, all parameters of a shape at once: small matrices one by one take as long to call as to multiply."""
         for each in parameters:
             if not self.state[each]:
-                self.state[each].update(
-                    step=torch.tensor(0.0), exp_avg=torch.zeros_like(each), exp_avg_sq=torch.zeros_like(each)
-                )
+                self.state[each]["momentum"] = torch.zeros_like(each)
+        momenta = [self.state[each]["momentum"] for each in parameters]
+        torch._foreach_mul_(momenta, MOMENTUM)
+        torch._foreach_add_(momenta, gradients)
+        ahead = torch._foreach_add(gradients, momenta, alpha=MOMENTUM)
+        rate = group["lr"] * MATRIX_RATE
+        torch._foreach_mul_(parameters, 1 - rate * group["weight_decay"] * MATRIX_DECAY)
+        alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
+        for pair in zip(parameters, ahead, strict=True):
+            alike.setdefault(pair[0].shape, []).append(pair)
+        for shape, pairs in alike.items():
+            # In the order in which channels-last kernels lie in memory; which column is which makes no difference.
+            rows = torch.stack([each.permute(0, 2, 3, 1).flatten(1) for _, each in pairs])
+            tall = max(1.0, rows.shape[1] / rows.shape[2]) ** 0.5
+            outputs, inputs, *places = shape
+            directions = orthogonal(rows).view(-1, outputs, *places, inputs).permute(0, 1, 4, 2, 3)
+            torch._foreach_add_([each for each, _ in pairs], [*directions], alpha=-rate * tall)
+
+    def _adapt(self, parameters: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
+        """AdamW (Loshchilov and Hutter 2019), all parameters of a group at once."""
+        for each in parameters:
+            if not self.state[each]:
+                step = torch.zeros((), device=each.device)
+                self.state[each].update(step=step, exp_avg=torch.zeros_like(each), exp_avg_sq=torch.zeros_like(each))
         states = [self.state[each] for each in parameters]
         adamw(
-            parameters, [each.grad for each in parameters if each.grad is not None],
-            [each["exp_avg"] for each in states], [each["exp_avg_sq"] for each in states], [],
-            [each["step"] for each in states], foreach=True, amsgrad=False, beta1=BETAS[0], beta2=BETAS[1],
+            parameters, gradients, [each["exp_avg"] for each in states], [each["exp_avg_sq"] for each in states], [],
+            [each["step"] for each in states], fused=True, amsgrad=False, beta1=BETAS[0], beta2=BETAS[1],
             lr=group["lr"], weight_decay=group["weight_decay"], eps=EPSILON, maximize=False,
         )  # fmt: skip
 
@@ -97,13 +103,13 @@ def is_inner(parameter: Tensor) -> bool:
     return parameter.dim() == 4 and parameter.shape[2] > 1 and parameter.shape[1] > 3
 
 
-def orthogonal(matrix_RC: Tensor) -> Tensor:
-    """Returns about the nearest matrix whose singular values are all one (they end between 0.7 and 1.2)."""
+def orthogonal(matrices_NRC: Tensor) -> Tensor:
+    """Returns about the nearest matrices whose singular values are all one (they end between 0.7 and 1.2)."""
     a, b, c = COEFFICIENTS
-    is_tall = matrix_RC.shape[0] > matrix_RC.shape[1]
-    x = (matrix_RC.T if is_tall else matrix_RC).bfloat16()
-    x = x / (x.norm() + 1e-7)
+    is_tall = matrices_NRC.shape[1] > matrices_NRC.shape[2]
+    x = (matrices_NRC.mT if is_tall else matrices_NRC).bfloat16()
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(ITERATIONS):
-        square = x @ x.T
-        x = a * x + (b * square + c * square @ square) @ x
-    return (x.T if is_tall else x).to(matrix_RC.dtype)
+        square = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
+    return (x.mT if is_tall else x).to(matrices_NRC.dtype)

@@ -20,7 +20,7 @@ def make_optimizer(model: nn.Module, rule: Schedule) -> torch.optim.Optimizer:
     weights = [each for each in model.parameters() if each.dim() > 1]
     others = [each for each in model.parameters() if each.dim() <= 1]
     groups = [{"params": weights, "weight_decay": rule.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=rule.learning_rate)
+    return torch.optim.AdamW(groups, lr=rule.learning_rate, fused=True)
 
 
 def learning_rate(step: int, rule: Schedule) -> float:

@@ -46,7 +46,8 @@ def resize(pixels_HW3: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Makes uint8 pixels `size` wide and high: bilinear, and averaging where they become fewer, as Pillow does."""
     if (pixels_HW3.shape[1], pixels_HW3.shape[0]) == size:
         return pixels_HW3
-    planes = torch.from_numpy(pixels_HW3).permute(2, 0, 1).unsqueeze(0)
+    # In this order: from strides that say "rows of RGBRGB…" torch makes such rows, and else three planes.
+    planes = torch.from_numpy(pixels_HW3).unsqueeze(0).permute(0, 3, 1, 2)
     made = functional.interpolate(planes, (size[1], size[0]), mode="bilinear", antialias=True, align_corners=False)
     return made[0].permute(1, 2, 0).numpy()
 

@@ -19,8 +19,9 @@ pytestmark = pytest.mark.training
 @pytest.mark.parametrize("shape", [(16, 144), (64, 64), (96, 40)])
 def test_singular_values_end_near_one_and_directions_stay(shape: tuple[int, int]) -> None:
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    made = orthogonal(matrix)
+    made, other = orthogonal(torch.stack((matrix, -2 * matrix)))
     assert made.shape == matrix.shape
+    assert torch.equal(other, -made)
     values = torch.linalg.svdvals(made)
     # A singular value that is nearly nothing takes more rounds to rise.
     assert values.max() < 1.3
@@ -46,6 +47,44 @@ def test_inner_convolutions_go_by_muon_and_the_rest_by_adamw() -> None:
         each.step()
     for (name, one), other in zip(model.named_parameters(), twin.parameters(), strict=True):
         assert torch.allclose(one, other) == (not is_inner(one)), name
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_fused_steps_on_channels_last_kernels_are_those_of_a_plain_loop(optimizer: str) -> None:
+    fused, plain = (FaceNetwork(4, 1, True).to(memory_format=torch.channels_last) for _ in range(2))
+    plain.load_state_dict(fused.state_dict())
+    pairs = [
+        pair for pair in zip(fused.parameters(), plain.parameters(), strict=True)
+        if optimizer == "adamw" or not is_inner(pair[0])
+    ]  # fmt: skip
+    rule = Schedule(steps=1, optimizer=optimizer)
+    groups = [
+        {"params": [mine for _, mine in pairs if mine.dim() > 1], "weight_decay": rule.weight_decay},
+        {"params": [mine for _, mine in pairs if mine.dim() <= 1], "weight_decay": 0.0},
+    ]
+    both = make_optimizer(fused, rule), torch.optim.AdamW(groups, lr=rule.learning_rate, foreach=False)
+    for step in range(3):
+        for number, pair in enumerate(pairs):
+            gradient = torch.randn(pair[0].shape, generator=torch.Generator().manual_seed(100 * step + number))
+            for each in pair:
+                each.grad = torch.empty_like(each).copy_(gradient)
+        for each in both:
+            each.step()
+    for one, other in pairs:
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
+
+
+def test_matrices_are_turned_alike_whatever_their_order_in_memory() -> None:
+    rows, last = (FaceNetwork(8, 1, False) for _ in range(2))
+    last.load_state_dict(rows.state_dict())
+    last = last.to(memory_format=torch.channels_last)
+    for network in (rows, last):
+        for number, parameter in enumerate(network.parameters()):
+            gradient = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number))
+            parameter.grad = torch.empty_like(parameter).copy_(gradient)
+        make_optimizer(network, Schedule(steps=1)).step()
+    for one, other in zip(rows.parameters(), last.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
 
 def test_muon_finds_the_least_of_a_plain_problem() -> None:
