@@ -1,117 +1,130 @@
-"""How much of a training step is the network's own: images a second of `mlcycle train`, as a share of the bare step.
+"""How fast a training step is: images a second of mlcycle's, as a share of the bare step and of a plain loop's.
 
 The bare step is the same network's forward pass, losses and backward pass on one batch that never changes, with as many
 threads and in the same precision; everything that a real training adds (reading, cutting and changing photographs, the
-optimizer, the moving average, reports) makes the share smaller. Both run in turn, in processes of their own.
+optimizer, the moving average) makes the share smaller. The plain loop (plain_loop.py) is a training of the same network
+with the same losses on the same photographs, as tutorials write it, with a worker for each processor.
 
-    python benchmarks/training.py RECIPE [key=value …] [--rounds 3] [--steps 60]
+Each is a process of its own; they take turns of a few steps, the others stopped meanwhile, so that what else the machine
+does hits all alike. With `taskset -c 0` all of them, and the workers, have the same single core.
+
+    python benchmarks/training.py RECIPE [key=value …] [--rounds 10] [--steps 10]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import os
+import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
+from collections.abc import Callable
 
-BARE = "--bare"
+CONTESTANTS = ("mlcycle", "bare", "plain")
 # Steps at the beginning that are not counted: caches fill, memory is taken.
-WARM_UP = 20
+WARM_UP = 15
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
-    parser.add_argument("--rounds", type=int, default=3, help="How often each runs.")
-    parser.add_argument("--steps", type=int, default=60, help="Steps that are counted in each run.")
-    parser.add_argument(BARE, action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.bare:
-        print(bare(options.recipe, options.overrides, options.steps))
+    parser.add_argument("--rounds", type=int, default=10, help="How often each has its turn.")
+    parser.add_argument("--steps", type=int, default=10, help="Steps of a turn.")
+    parser.add_argument("--as", dest="contestant", choices=CONTESTANTS, help=argparse.SUPPRESS)
+    options = parser.parse_intermixed_args()
+    if options.contestant:
+        serve(options)
         return
-    shares = []
-    for number in range(options.rounds):
-        alone = bare_in_its_own_process(options)
-        whole = train(options)
-        shares.append(whole / alone)
-        print(f"round {number + 1}: training {whole:.1f}, bare {alone:.1f} images/s: {shares[-1]:.3f}", flush=True)
-    print(f"share of the bare step: median {statistics.median(shares):.3f} ({min(shares):.3f} to {max(shares):.3f})")
+    contestants = {name: Contestant(name, options) for name in CONTESTANTS}
+    try:
+        rates = [measure(contestants, number) for number in range(options.rounds)]
+    finally:
+        for each in contestants.values():
+            each.end()
+    for name, told in (("bare", "the bare step"), ("plain", "a plain loop")):
+        shares = [each["mlcycle"] / each[name] for each in rates]
+        print(f"of {told}: median {statistics.median(shares):.3f} ({min(shares):.3f} to {max(shares):.3f})")
 
 
-def bare_in_its_own_process(options: argparse.Namespace) -> float:
-    words = [sys.executable, __file__, options.recipe, *options.overrides, "--steps", str(options.steps), BARE]
-    return float(subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout)
+def measure(contestants: dict[str, Contestant], number: int) -> dict[str, float]:
+    """Gives each its turn; returns images a second."""
+    rates = {name: each.turn() for name, each in contestants.items()}
+    text = ", ".join(f"{name} {rate:.1f}" for name, rate in rates.items())
+    share, times = rates["mlcycle"] / rates["bare"], rates["mlcycle"] / rates["plain"]
+    print(f"round {number + 1}: {text} images/s: {share:.3f} of the bare step, {times:.2f} plain loops", flush=True)
+    return rates
 
 
-def bare(recipe_path: str, overrides: list[str], steps: int) -> float:
-    """Returns images a second of forward pass, losses and backward pass alone."""
+class Contestant:
+    """A process, and those that it has started, that makes some steps each time it is asked and is stopped otherwise."""
+
+    def __init__(self, name: str, options: argparse.Namespace) -> None:
+        words = [sys.executable, __file__, options.recipe, *options.overrides, "--steps", str(options.steps)]
+        self.process = subprocess.Popen(
+            [*words, "--as", name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        self._hear()  # warm now
+        os.killpg(self.process.pid, signal.SIGSTOP)
+
+    def turn(self) -> float:
+        os.killpg(self.process.pid, signal.SIGCONT)
+        assert self.process.stdin
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        rate = self._hear()
+        os.killpg(self.process.pid, signal.SIGSTOP)
+        return rate
+
+    def _hear(self) -> float:
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        if not line:
+            sys.exit("a contestant has ended; what it said stands above")
+        return float(line)
+
+    def end(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def serve(options: argparse.Namespace) -> None:
+    """Makes steps whenever a line comes in, and answers with images a second."""
+    make, images = contestant(options)
+    make(WARM_UP)
+    print(0.0, flush=True)
+    for _ in sys.stdin:
+        started = time.perf_counter()
+        make(options.steps)
+        print(options.steps * images / (time.perf_counter() - started), flush=True)
+
+
+def contestant(options: argparse.Namespace) -> tuple[Callable[[int], object], int]:
+    """Returns what makes a number of steps, and how many images each looks at."""
     import torch
 
-    from mlcycle.training.device import keep_memory, share_processors
-    from mlcycle.training.learner import losses_of
-    from mlcycle.training.network import FaceNetwork
+    from mlcycle.training.bare import Bare
+    from mlcycle.training.device import available_processors, keep_memory, share_processors
+    from mlcycle.training.material import gather
+    from mlcycle.training.profiling import Rehearsal
     from mlcycle.training.recipe_file import find, load
 
-    recipe = load(find(recipe_path), overrides)
-    keep_memory()
-    share_processors(torch.device("cpu"), recipe.schedule.workers)
-    model = FaceNetwork(**recipe.model.model_dump()).to(memory_format=torch.channels_last).train()
-    batch = fixed_batch(recipe.schedule.batch, recipe.augment.crop)
-    is_half = recipe.schedule.precision == "bfloat16"
-    pictures = batch.pixels_BSS3.permute(0, 3, 1, 2).to(torch.bfloat16 if is_half else torch.float32)
-    started = 0.0
-    for step in range(WARM_UP + steps):
-        if step == WARM_UP:
-            started = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=is_half):
-            answers = model(pictures)
-        sums = losses_of(answers, batch, recipe.model)
-        parts = sums.over(sums.counts_3)
-        model.zero_grad(set_to_none=True)
-        (parts.score + parts.box + parts.landmarks).backward()
-    return steps * recipe.schedule.batch / (time.perf_counter() - started)
+    # All steps alike, or a turn with more large crops than another would be told to have more pictures than it has.
+    recipe = load(find(options.recipe), [*options.overrides, "augment.large=0"])
+    material, device, batch = gather(recipe.data), torch.device("cpu"), recipe.schedule.batch
+    if options.contestant == "mlcycle":
+        return Rehearsal(recipe, material, device, sys.maxsize, lambda text: None).make, batch
+    if options.contestant == "plain":
+        from plain_loop import PlainLoop
 
-
-def fixed_batch(count: int, side: int):
-    """Returns a batch of noise with five faces in each picture."""
-    import torch
-
-    from mlcycle.training.recipe import LOOKS
-    from mlcycle.training.samples import Batch
-
-    random = torch.Generator().manual_seed(0)
-    corners = torch.rand((5 * count, 2), generator=random) * side * 0.7
-    faces = torch.cat((corners, corners + 10 + torch.rand((5 * count, 2), generator=random) * side * 0.25), dim=1)
-    return Batch(
-        pixels_BSS3=torch.randint(0, 256, (count, side, side, 3), dtype=torch.uint8, generator=random),
-        looks_BL=torch.rand((count, len(LOOKS)), generator=random),
-        faces_M4=faces,
-        landmarks_M52=faces[:, None, :2] + torch.rand((5 * count, 5, 2), generator=random) * 20,
-        picture_M=torch.arange(count).repeat_interleave(5),
-        ignored_I4=torch.zeros((0, 4)),
-        ignored_picture_I=torch.zeros(0, dtype=torch.long),
-        names=("noise",) * count,
-    )
-
-
-def train(options: argparse.Namespace) -> float:
-    """Returns images a second of a real training, its first reports left out."""
-    steps = WARM_UP + options.steps
-    with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder) / "run"
-        length = [f"schedule.steps={steps}", f"schedule.evaluate_every={steps}", f"schedule.checkpoint_every={steps}"]
-        words = [sys.executable, "-m", "mlcycle", "train", options.recipe, "--device", "cpu", "--out", str(run)]
-        outcome = subprocess.run([*words, *options.overrides, *length], capture_output=True, text=True, check=False)
-        if outcome.returncode:
-            sys.exit(outcome.stderr)
-        entries = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    counted = [each for each in entries if "images_per_second" in each and each["step"] > WARM_UP]
-    return statistics.mean(each["images_per_second"] for each in counted)
+        step = PlainLoop(recipe, material.train, available_processors()).step
+    else:
+        keep_memory()
+        share_processors(device, recipe.schedule.workers)
+        step = Bare(recipe, device, batch).step
+    return lambda steps: [step() for _ in range(steps)], batch
 
 
 if __name__ == "__main__":

@@ -121,7 +121,7 @@ def profile(recipe: Recipe, trace: Path, *, steps: int, warm_up: int, device: st
     """
     chosen = choose_device(device)
     material = gather(recipe.data)
-    rehearsal = _Rehearsal(recipe, material, chosen, warm_up + 2 * steps + TRACED + ROUNDS, tell)
+    rehearsal = Rehearsal(recipe, material, chosen, warm_up + 2 * steps + TRACED + ROUNDS, tell)
     tell(f"{warm_up} steps to warm up, {2 * steps} that are timed and {TRACED} that are traced, on {describe(chosen)}")
     found = rehearsal.found
     rehearsal.warm_up(warm_up)
@@ -133,7 +133,7 @@ def profile(recipe: Recipe, trace: Path, *, steps: int, warm_up: int, device: st
     return found
 
 
-class _Rehearsal:
+class Rehearsal:
     """A training without a run: all that `fit` would have, but for what it writes down."""
 
     def __init__(self, recipe: Recipe, material: Material, device: torch.device, steps: int, tell: Tell) -> None:

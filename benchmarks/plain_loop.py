@@ -1,0 +1,94 @@
+"""A training as tutorials write it, to measure mlcycle's against: torch's DataLoader and AdamW, torchvision's transforms.
+
+The network, the losses, the photographs and the size of a batch are those of a recipe; all else is plain: each photograph
+is decoded by Pillow in a worker each time, changed there by torchvision, and learnt from in contiguous float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from mlcycle.datasets.photograph import LabelledPhotograph
+from mlcycle.training.learner import losses_of
+from mlcycle.training.network import FaceNetwork
+from mlcycle.training.recipe import Recipe
+from mlcycle.training.samples import Batch
+
+
+class Photographs(Dataset):
+    def __init__(self, photographs: Sequence[LabelledPhotograph], crop: int) -> None:
+        self.photographs = photographs
+        self.transforms = v2.Compose(
+            [
+                v2.ToImage(),
+                v2.ScaleJitter((crop, crop), (0.8, 3.0)),
+                v2.RandomCrop((crop, crop), pad_if_needed=True),
+                v2.RandomHorizontalFlip(),
+                v2.ColorJitter(0.3, 0.3, 0.3),
+                v2.RandomGrayscale(0.1),
+                v2.ToDtype(torch.float32, scale=False),
+                v2.SanitizeBoundingBoxes(labels_getter=None),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.photographs)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        photograph = self.photographs[index]
+        image = Image.open(photograph.path).convert("RGB")
+        learnt = torch.from_numpy(photograph.boxes_N4[~photograph.ignore_N]).float().view(-1, 4)
+        boxes = tv_tensors.BoundingBoxes(learnt, format="XYXY", canvas_size=(image.height, image.width))
+        return self.transforms(image, boxes)
+
+
+def collate(samples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, list[Tensor]]:
+    return torch.stack([image for image, _ in samples]), [boxes for _, boxes in samples]
+
+
+class PlainLoop:
+    """Steps of it, one after the other."""
+
+    def __init__(self, recipe: Recipe, photographs: Sequence[LabelledPhotograph], workers: int) -> None:
+        self.recipe = recipe
+        self.loader = DataLoader(
+            Photographs(photographs, recipe.augment.crop), recipe.schedule.batch, shuffle=True, num_workers=workers,
+            collate_fn=collate, drop_last=True, persistent_workers=True,
+        )  # fmt: skip
+        self.model = FaceNetwork(**recipe.model.model_dump()).train()
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=recipe.schedule.learning_rate)
+        self.batches = self._endless()
+        self.running_loss = 0.0
+
+    def _endless(self) -> Iterator[tuple[Tensor, list[Tensor]]]:
+        while True:
+            yield from self.loader
+
+    def step(self) -> None:
+        images, boxes = next(self.batches)
+        self.optimizer.zero_grad()
+        answers = self.model(images)
+        sums = losses_of(answers, _labels(images, boxes), self.recipe.model)
+        parts, rule = sums.over(sums.counts_3), self.recipe.losses
+        loss = rule.score * parts.score + rule.box * parts.box + rule.landmarks * parts.landmarks
+        loss.backward()
+        self.optimizer.step()
+        self.running_loss += loss.item()
+
+
+def _labels(images: Tensor, boxes: list[Tensor]) -> Batch:
+    """Returns the labels in the form that the losses read; of the pixels they ask for nothing but the size."""
+    faces = torch.cat([each.as_subclass(Tensor) for each in boxes])
+    return Batch(
+        pixels_BSS3=images.permute(0, 2, 3, 1), looks_BL=torch.zeros((len(images), 0)), faces_M4=faces,
+        landmarks_M52=faces.new_full((len(faces), 5, 2), torch.nan),
+        picture_M=torch.arange(len(boxes)).repeat_interleave(torch.tensor([len(each) for each in boxes])),
+        ignored_I4=torch.zeros((0, 4)), ignored_picture_I=torch.zeros(0, dtype=torch.long), names=(),
+    )  # fmt: skip
