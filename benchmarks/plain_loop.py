@@ -1,7 +1,7 @@
-"""A training as tutorials write it, to measure mlcycle's against: torch's DataLoader and AdamW, torchvision's transforms.
+"""A training as tutorials write it, to measure mlcycle's against: DataLoader, AdamW, torchvision's transforms.
 
-The network, the losses, the photographs and the size of a batch are those of a recipe; all else is plain: each photograph
-is decoded by Pillow in a worker each time, changed there by torchvision, and learnt from in contiguous float32.
+The network, the losses, the photographs and the size of a batch are those of a recipe; all else is plain: each
+photograph is decoded by Pillow in a worker each time, changed there, and learnt from in contiguous float32.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ threads and in the same precision; everything that a real training adds (reading
 optimizer, the moving average) makes the share smaller. The plain loop (plain_loop.py) is a training of the same network
 with the same losses on the same photographs, as tutorials write it, with a worker for each processor.
 
-Each is a process of its own; they take turns of a few steps, the others stopped meanwhile, so that what else the machine
-does hits all alike. With `taskset -c 0` all of them, and the workers, have the same single core.
+Each is a process of its own; they take turns of a few steps, the others stopped meanwhile, so that what else the
+machine does hits all alike. With `taskset -c 0` all of them, and the workers, have the same single core.
 
     python benchmarks/training.py RECIPE [key=value …] [--rounds 10] [--steps 10]
 """
@@ -59,7 +59,7 @@ def measure(contestants: dict[str, Contestant], number: int) -> dict[str, float]
 
 
 class Contestant:
-    """A process, and those that it has started, that makes some steps each time it is asked and is stopped otherwise."""
+    """A process that makes some steps each time it is asked; otherwise it and all that it started is stopped."""
 
     def __init__(self, name: str, options: argparse.Namespace) -> None:
         words = [sys.executable, __file__, options.recipe, *options.overrides, "--steps", str(options.steps)]

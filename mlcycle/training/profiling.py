@@ -24,6 +24,7 @@ from mlcycle.training.material import Material, gather
 from mlcycle.training.optimisation import learning_rate
 from mlcycle.training.reading_costs import reading_costs
 from mlcycle.training.recipe import Recipe
+from mlcycle.training.records import take_weights
 from mlcycle.training.samples import Samples, Share, Steps, loader
 from mlcycle.training.stopping import leave_signals_to_the_parent
 from mlcycle.training.stopwatch import Marker, Stopwatch, finish
@@ -147,6 +148,7 @@ class Rehearsal:
         self.found = Profile(describe(device), workers, accumulation)
         decoded = _decode(recipe, material, tell)
         self.learner = Learner(recipe, device, Team())
+        take_weights(recipe, self.learner)
         self.flops_of = cache(partial(flops.for_a_picture, self.learner.average))
         self.bare = Bare(recipe, device, max(2, schedule.batch // accumulation))
         self.steps = Steps(range(steps), schedule.batch, recipe.augment, recipe.seed, Share(accumulation=accumulation))

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch.utils.data import DataLoader
 
 from mlcycle.errors import DataError, Interrupted, TrainingDivergedError
 from mlcycle.training import rate_curve, room
@@ -19,7 +18,7 @@ from mlcycle.training.order import make_order
 from mlcycle.training.rate_curve import Found
 from mlcycle.training.recipe import Recipe
 from mlcycle.training.records import take_weights
-from mlcycle.training.samples import Batch, Samples, Share, Steps, collate
+from mlcycle.training.samples import Batch, Samples, Share, Steps, loader
 from mlcycle.training.stopping import StopRequest, leave_signals_to_the_parent
 from mlcycle.training.team import Team
 
@@ -79,11 +78,7 @@ def _losses(recipe: Recipe, material: Material, device: torch.device, rates: lis
     order = make_order(recipe.data.order, material.train, material.weights, recipe.seed)
     samples = Samples(material.train, order, recipe.augment, recipe.seed, readers=1 if workers else readers)
     steps = Steps(range(len(rates)), recipe.schedule.batch, recipe.augment, recipe.seed, Share(accumulation=parts))
-    loader = DataLoader(
-        samples, batch_sampler=steps, num_workers=workers, collate_fn=collate,
-        pin_memory=device.type == "cuda", worker_init_fn=leave_signals_to_the_parent,
-    )  # fmt: skip
-    batches = iter(loader)
+    batches = iter(loader(samples, steps, workers, device, leave_signals_to_the_parent))
     try:
         for step, rate in enumerate(rates):
             batch = [_good(next(batches)) for _ in range(parts)]
