@@ -98,7 +98,7 @@ def cut(
     size = source.size  # asked for once: of a file, it is read from its header
     window = _choose_window(photograph, size, rule, side, random)
     picture, scale, shift = _render(source, size, window, side)
-    boxes = photograph.boxes_N4 * np.tile(scale, 2) + np.tile(shift, 2)
+    boxes = photograph.boxes_N4 * np.concatenate((scale, scale)) + np.concatenate((shift, shift))
     landmarks = photograph.landmarks_N52 * scale + shift
     if random.random() < rule.rotate:
         picture, boxes, landmarks = turn(picture, boxes, landmarks, math.radians(random.uniform(-1, 1) * rule.angle))
@@ -118,11 +118,11 @@ def _choose_window(
     smallest = min(rule.zoom[1], max(rule.zoom[0], WHOLE_PHOTO_SHARE * crop / max(size)))
     learnt = np.flatnonzero(~photograph.ignore_N)
     if len(learnt) and random.random() < rule.on_face:
-        x1, y1, x2, y2 = photograph.boxes_N4[random.choice(learnt)].astype(float)
+        x1, y1, x2, y2 = photograph.boxes_N4[learnt[random.integers(len(learnt))]].tolist()
         if random.random() < SIZED_SHARE:
             face = max(1.0, math.sqrt((x2 - x1) * (y2 - y1)))
             wanted = _log_uniform(_sizes_for(rule, crop), random)
-            zoom = float(np.clip(wanted / face, smallest, rule.zoom[1]))
+            zoom = min(max(wanted / face, smallest), rule.zoom[1])
         else:
             zoom = _log_uniform((smallest, rule.zoom[1]), random)
         side = crop / zoom
@@ -135,7 +135,7 @@ def _choose_window(
         left, top = (random.uniform(min(0.0, edge - side), max(0.0, edge - side)) for edge in size)
     # A window that hangs over an edge is pushed back as far as the photograph reaches.
     left, top = (
-        float(np.clip(place, min(0.0, edge - side), max(0.0, edge - side)))
+        min(max(place, min(0.0, edge - side)), max(0.0, edge - side))
         for place, edge in zip((left, top), size, strict=True)
     )
     return zoom, left, top
