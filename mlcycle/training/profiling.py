@@ -14,14 +14,16 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, record_function
 
+from mlcycle.datasets.member import PhotoPath
 from mlcycle.errors import DataError
 from mlcycle.training import flops, room
 from mlcycle.training.bare import Bare
-from mlcycle.training.decoded import decode_all
+from mlcycle.training.decoded import Decoded, decode_all
 from mlcycle.training.device import choose_device, describe, keep_memory, share_processors
 from mlcycle.training.learner import Learner
 from mlcycle.training.material import Material, gather
 from mlcycle.training.optimisation import learning_rate
+from mlcycle.training.order import make_order
 from mlcycle.training.reading_costs import reading_costs
 from mlcycle.training.recipe import Recipe
 from mlcycle.training.records import take_weights
@@ -152,9 +154,8 @@ class Rehearsal:
         self.flops_of = cache(partial(flops.for_a_picture, self.learner.average))
         self.bare = Bare(recipe, device, max(2, schedule.batch // accumulation))
         self.steps = Steps(range(steps), schedule.batch, recipe.augment, recipe.seed, Share(accumulation=accumulation))
-        self.samples = Samples(
-            material.train, material.weights, recipe.augment, recipe.seed, decoded, 1 if workers else readers
-        )
+        order = make_order(recipe.data.order, material.train, material.weights, recipe.seed)
+        self.samples = Samples(material.train, order, recipe.augment, recipe.seed, decoded, 1 if workers else readers)
         self.batches: Iterator[Any] = iter(
             loader(self.samples, self.steps, workers, device, leave_signals_to_the_parent)
         )
@@ -240,7 +241,7 @@ class Rehearsal:
         return reading_costs(self.samples, keys[:READ])
 
 
-def _decode(recipe: Recipe, material: Material, tell: Tell) -> dict[Path, Any]:
+def _decode(recipe: Recipe, material: Material, tell: Tell) -> dict[PhotoPath, Decoded]:
     if recipe.data.decoded is None:
         return {}
     paths, last = [each.path for each in material.train], time.monotonic()
@@ -251,7 +252,7 @@ def _decode(recipe: Recipe, material: Material, tell: Tell) -> dict[Path, Any]:
             last = time.monotonic()
             tell(f"decoded {done:,} of {photographs:,} photographs")
 
-    return dict(decode_all(Path(recipe.data.decoded), paths, advance))
+    return decode_all(Path(recipe.data.decoded), paths, advance)
 
 
 def _write_trace(profiler: torch.profiler.profile, path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from mlcycle.errors import DataError
 from mlcycle.training import crop, window
 from mlcycle.training.device import one_thread
-from mlcycle.training.samples import Samples, collate
+from mlcycle.training.samples import Key, Samples, collate
 
 HERE = Path(__file__).parent
 # A part of the work, and the functions that do it and nothing else.
@@ -24,8 +24,8 @@ PARTS = {
 READING, REST = "opening and decoding, or reading what is decoded", "choosing the window, cutting and labels"
 
 
-def reading_costs(samples: Samples, keys: Sequence[tuple[int, int]]) -> dict[str, float]:
-    """Reads these samples, numbers and sides, on one thread; returns each part's share of a sample's seconds.
+def reading_costs(samples: Samples, keys: Sequence[Key]) -> dict[str, float]:
+    """Reads these samples on one thread; returns each part's share of a sample's seconds.
 
     Raises:
         DataError: a photograph cannot be read.
