@@ -24,6 +24,7 @@ def look(rank: int, recipe_path: str, file: str, processes: int, accumulation: i
     from mlcycle.training import team
     from mlcycle.training.learner import Learner
     from mlcycle.training.material import gather
+    from mlcycle.training.order import make_order
     from mlcycle.training.recipe_file import load
     from mlcycle.training.samples import Samples, Share, Steps, collate
 
@@ -32,7 +33,8 @@ def look(rank: int, recipe_path: str, file: str, processes: int, accumulation: i
         material = gather(recipe.data)
         learner = Learner(recipe, torch.device("cpu"), together)
         learner.noise_TT3 = learner.noise_TT3.double()
-        samples = Samples(material.train, material.weights, recipe.augment, recipe.seed)
+        order = make_order(recipe.data.order, material.train, material.weights, recipe.seed)
+        samples = Samples(material.train, order, recipe.augment, recipe.seed)
         share = Share(together.rank, together.size, accumulation)
         batches = [
             collate(samples.__getitems__(keys))._each(lambda each: each.double() if each.is_floating_point() else each)
