@@ -60,7 +60,7 @@ class PlainLoop:
         self.recipe = recipe
         self.loader = DataLoader(
             Photographs(photographs, recipe.augment.crop), recipe.schedule.batch, shuffle=True, num_workers=workers,
-            collate_fn=collate, drop_last=True, persistent_workers=True,
+            collate_fn=collate, drop_last=True, persistent_workers=workers > 0,
         )  # fmt: skip
         self.model = FaceNetwork(**recipe.model.model_dump()).train()
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=recipe.schedule.learning_rate)
@@ -75,7 +75,7 @@ class PlainLoop:
         images, boxes = next(self.batches)
         self.optimizer.zero_grad()
         answers = self.model(images)
-        sums = losses_of(answers, _labels(images, boxes), self.recipe.model)
+        sums = losses_of(answers, labels(images, boxes), self.recipe.model)
         parts, rule = sums.over(sums.counts_3), self.recipe.losses
         loss = rule.score * parts.score + rule.box * parts.box + rule.landmarks * parts.landmarks
         loss.backward()
@@ -83,7 +83,7 @@ class PlainLoop:
         self.running_loss += loss.item()
 
 
-def _labels(images: Tensor, boxes: list[Tensor]) -> Batch:
+def labels(images: Tensor, boxes: list[Tensor]) -> Batch:
     """Returns the labels in the form that the losses read; of the pixels they ask for nothing but the size."""
     faces = torch.cat([each.as_subclass(Tensor) for each in boxes])
     return Batch(
