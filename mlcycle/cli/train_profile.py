@@ -85,7 +85,7 @@ def _lines(found: Profile) -> Iterator[str]:
     )
     shares = [each.share for each in found.rounds]
     span = f" ({min(shares):.3f} to {max(shares):.3f} in {len(shares)} rounds)" if len(shares) > 1 else ""
-    yield f"share of the bare step's images/s: {found.share:.3f}{span}"
+    yield f"share of the bare step's FLOP/s: {found.share:.3f}{span}"
 
 
 def _table(title: str, parts: Mapping[str, float]) -> Iterator[str]:

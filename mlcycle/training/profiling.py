@@ -63,12 +63,12 @@ class Round:
     bare_seconds: float
     images: int
     flops: int
-    bare_images: int
+    bare_flops: int
 
     @property
     def share(self) -> float:
-        """Images a second as a share of the bare step's."""
-        return (self.images / self.seconds) / (self.bare_images / self.bare_seconds)
+        """FLOP/s as a share of the bare step's: a step of large crops has fewer images and as much arithmetic."""
+        return (self.flops / self.seconds) / (self.bare_flops / self.bare_seconds)
 
 
 @dataclass(slots=True)
@@ -105,7 +105,7 @@ class Profile:
 
     @property
     def share(self) -> float:
-        """Images a second as a share of the bare step's: the median of the rounds."""
+        """FLOP/s as a share of the bare step's: the median of the rounds."""
         return statistics.median(each.share for each in self.rounds)
 
 
@@ -201,7 +201,8 @@ class Rehearsal:
             self.bare.step()
         bare_seconds += self._now()
         bare_images = steps * self.found.accumulation * len(self.bare.batch.names)
-        return Round(seconds, waiting.seconds[WAITING], bare_seconds, images, operations, bare_images)
+        bare_flops = bare_images * self.flops_of(self.recipe.augment.crop)
+        return Round(seconds, waiting.seconds[WAITING], bare_seconds, images, operations, bare_flops)
 
     def _now(self) -> float:
         finish(self.device)

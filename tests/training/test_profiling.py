@@ -46,9 +46,15 @@ def test_rounds_count_what_they_did(profiled: tuple[profiling.Profile, Path]) ->
     found, _ = profiled
     assert (found.accumulation, found.readers, len(found.rounds)) == (2, 0, 4)
     for each in found.rounds:
-        assert (each.images, each.bare_images) == (4, 4)
+        assert (each.images, each.bare_flops) == (4, each.flops)
         assert 0 < each.waiting < each.seconds
     assert found.rate("flops") / found.rate("images") == pytest.approx(found.rounds[0].flops / 4)
+
+
+def test_a_step_of_large_crops_counts_by_its_arithmetic() -> None:
+    # As quick as the bare step, at a quarter of the images of four times the pixels.
+    large = profiling.Round(seconds=2.0, waiting=0.0, bare_seconds=2.0, images=8, flops=3200, bare_flops=3200)
+    assert large.share == 1
 
 
 def test_the_trace_has_every_part_within_every_step(profiled: tuple[profiling.Profile, Path]) -> None:
@@ -143,6 +149,6 @@ def test_the_command_prints_tables_and_where_the_trace_lies(mlcycle, recipe_path
     for name in (*PARTS, "rest", "together", "aten::convolution_backward", reading_costs.READING):
         assert any(line.startswith(name) for line in lines), name
     assert "FLOP/s, waiting for data" in printed.out
-    assert "share of the bare step's images/s" in printed.out
+    assert "share of the bare step's FLOP/s" in printed.out
     assert lines[-1] == "trace.json"
     assert json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
