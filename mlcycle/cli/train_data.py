@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlcycle.cli import console, train_pack, train_sets, train_suspects
+from mlcycle.cli import console, train_label, train_pack, train_sets, train_suspects
 from mlcycle.cli.extras import extra
 from mlcycle.cli.group import Group
 from mlcycle.cli.train_sets import SetPath, SetPaths
@@ -161,6 +161,7 @@ for command in (train_sets.stats, train_sets.convert, train_sets.merge, train_se
     app.command(command.__name__)(command)
 app.command("pack")(train_pack.pack)
 app.command("suspects")(train_suspects.suspects)
+app.command("label")(train_label.label)
 
 
 def _must_be_whole(path: Path, split: str) -> None:

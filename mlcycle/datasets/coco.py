@@ -2,7 +2,8 @@
 
 An annotation with `iscrowd` or `ignore` is to be ignored. `keypoints` of five points (x, y, v each) are read as
 landmarks; v = 0 says that a point is not labelled. If the file has several categories, the one called face counts. An
-image may have a `group`, which is no part of the format: what `mlcycle train data convert` keeps a WIDER event in.
+image may have a `group`, which is no part of the format: what `mlcycle train data convert` keeps a WIDER event in. An
+annotation may have a `score`: what the model that made it gave it.
 """
 
 from __future__ import annotations
@@ -143,6 +144,7 @@ def _photograph(
         group=str(image.get("group") or ""),
         size=_size(image),
         coco_ids=(image["id"], category),
+        scores_N=_scores(annotations),
     )
 
 
@@ -151,6 +153,13 @@ def _size(image: dict[str, Any]) -> tuple[int, int] | None:
     if not isinstance(width, int | float) or not isinstance(height, int | float):
         return None
     return (int(width), int(height)) if math.isfinite(width * height) and min(width, height) > 0 else None
+
+
+def _scores(annotations: list[dict[str, Any]]) -> np.ndarray | None:
+    scores = [each.get("score") for each in annotations]
+    if not any(isinstance(each, int | float) for each in scores):
+        return None
+    return np.array([each if isinstance(each, int | float) else np.nan for each in scores], np.float32)
 
 
 def _landmarks(annotations: list[dict[str, Any]]) -> np.ndarray:

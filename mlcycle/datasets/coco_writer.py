@@ -1,6 +1,7 @@
 """Writes COCO's object detection json: annotations.json for a set in one part, else annotations/ with a json for each.
 
-Boxes, boxes to be ignored (`iscrowd` and `ignore`), landmarks (`keypoints`) and groups (`group`) are all kept.
+Boxes, boxes to be ignored (`iscrowd` and `ignore`), landmarks (`keypoints`), groups (`group`) and the scores of labels that a
+model made (`score`) are all kept.
 """
 
 from __future__ import annotations
@@ -28,15 +29,16 @@ def place(split: str, name: str) -> Path:
     return Path("images", split, name)
 
 
-def write_labels(folder: Path, parts: Parts, sizes: Sizes) -> None:
-    """Writes the json of each part; `sizes` are width, height in pixels by part and name."""
+def write_labels(folder: Path, parts: Parts, sizes: Sizes, info: Mapping[str, Any] | None = None) -> None:
+    """Writes the json of each part; `sizes` are width, height in pixels by part and name, `info` what each is to say."""
     for split, photographs in parts.items():
         file = folder / "annotations.json"
         if split:
             stem = f"instances_{split}" if split in USUAL else split
             file = folder / "annotations" / f"{stem}.json"
         file.parent.mkdir(exist_ok=True)
-        file.write_text(json.dumps(_content(photographs, sizes[split])), "utf-8")
+        says = {"info": dict(info)} if info else {}
+        file.write_text(json.dumps(says | _content(photographs, sizes[split])), "utf-8")
 
 
 def _content(photographs: Sequence[LabelledPhotograph], sizes: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
@@ -67,4 +69,6 @@ def _annotation(photograph: LabelledPhotograph, row: int) -> dict[str, Any]:
             "keypoints": [value for triple in triples for value in triple],
             "num_keypoints": int(known_5.sum()),
         }
+    if photograph.scores_N is not None and np.isfinite(photograph.scores_N[row]):
+        annotation["score"] = plain(photograph.scores_N[row])
     return annotation

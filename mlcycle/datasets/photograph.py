@@ -28,6 +28,7 @@ class LabelledPhotograph:
         coco_ids: image id and category id of faces in the COCO file that the labels come from, else None.
         scale: how much smaller the file is than the photograph that was labelled, in x and in y; boxes and landmarks
             have been made smaller with it.
+        scores_N: float32, what a model gave each box whose label it made (NaN for others); None if people made all.
     """
 
     path: PhotoPath
@@ -39,3 +40,4 @@ class LabelledPhotograph:
     size: tuple[int, int] | None = field(default=None)
     coco_ids: tuple[Any, Any] | None = None
     scale: tuple[float, float] = (1.0, 1.0)
+    scores_N: np.ndarray | None = None

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,7 @@ def write_set(
     target: Path,
     *,
     photos: str = "link",
+    info: Mapping[str, Any] | None = None,
     advance: Callable[[int], None] = lambda n: None,
 ) -> list[str]:
     """Writes a set and returns sentences that say what it does not keep.
@@ -36,6 +38,7 @@ def write_set(
         layout: "wider", "coco" or "yolo".
         target: a folder that is not there yet.
         photos: "link" makes symbolic links, "copy" copies, "none" leaves them out.
+        info: what the set is to say of itself, for "coco" alone.
         advance: called with 1 after each photograph.
 
     Raises:
@@ -50,7 +53,7 @@ def write_set(
     sizes = {split: {each.name: _size(each, photos) for each in some} for split, some in named.items()}
     writer = WRITERS[layout]
     with new_folder.filled(target) as folder:
-        writer.write_labels(folder, named, sizes)
+        writer.write_labels(folder, named, sizes, **({"info": info} if info else {}))
         for split, photographs in named.items():
             for photograph in photographs:
                 _put(photograph.path, folder / writer.place(split, photograph.name), photos)
