@@ -65,9 +65,10 @@ def label(  # noqa: PLR0913
     lost = write_set({"": found.photographs}, "coco", out, photos=photos.value, info=found.origin)
     for sentence in lost:
         console.warn(sentence)
+    empty = f"{found.empty:,} without any box {'kept' if keep_empty else 'left out'}"
     console.data(
-        f"{out}: {len(found.photographs):,} photographs with {found.faces():,} faces and {found.ignored():,} boxes to be "
-        f"ignored; {found.empty:,} without any box {'kept' if keep_empty else 'left out'}"
+        f"{out}: {len(found.photographs):,} photographs with {found.faces():,} faces and {found.ignored():,} boxes to "
+        f"be ignored; {empty}"
     )
     console.say(f"look at it: mlcycle train data preview {out}")
     if found.unusable:

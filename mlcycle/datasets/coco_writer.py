@@ -1,7 +1,7 @@
 """Writes COCO's object detection json: annotations.json for a set in one part, else annotations/ with a json for each.
 
-Boxes, boxes to be ignored (`iscrowd` and `ignore`), landmarks (`keypoints`), groups (`group`) and the scores of labels that a
-model made (`score`) are all kept.
+Boxes, boxes to be ignored (`iscrowd` and `ignore`), landmarks (`keypoints`), groups (`group`) and the scores of labels
+that a model made (`score`) are all kept.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def place(split: str, name: str) -> Path:
 
 
 def write_labels(folder: Path, parts: Parts, sizes: Sizes, info: Mapping[str, Any] | None = None) -> None:
-    """Writes the json of each part; `sizes` are width, height in pixels by part and name, `info` what each is to say."""
+    """Writes the json of each part; `sizes` are width, height in pixels by part and name, `info` what each says."""
     for split, photographs in parts.items():
         file = folder / "annotations.json"
         if split:

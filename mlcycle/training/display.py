@@ -153,7 +153,8 @@ def sparkline(values: list[float], width: int = 30) -> str:
 
 
 def _parts(entry: dict[str, Any]) -> str:
-    return f"score {entry['score_loss']:.3f}  box {entry['box_loss']:.3f}  landmarks {entry['landmark_loss']:.3f}"
+    names = {"score_loss": "score", "box_loss": "box", "landmark_loss": "landmarks", "teacher_loss": "teacher"}
+    return "  ".join(f"{name} {entry[key]:.3f}" for key, name in names.items() if key in entry)
 
 
 def _machine(entry: dict[str, Any]) -> str:

@@ -38,16 +38,20 @@ class Lesson:
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """How far a student is from its teacher: sums over cells, and by what to divide both.
+    """How far a student is from its teacher: sums over cells, before they are divided by the counts of a whole step.
 
     Attributes:
         score, box: scalars.
-        faces: the sum of the teacher's scores, a soft count of the cells that see a face.
+        count: the sum of the teacher's scores where it sees a face, a soft count of such cells; without a gradient.
     """
 
     score: Tensor
     box: Tensor
-    faces: Tensor
+    count: Tensor
+
+    def over(self, count: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the losses of score and box: divided by the count of all pictures that they are to be means of."""
+        return self.score / count.clamp(min=1), self.box / count.clamp(min=1)
 
 
 def lesson(logits_BA: Tensor, boxes_BA4: Tensor, grids: tuple[Grid, ...], finest: int) -> Lesson:

@@ -177,6 +177,7 @@ class _Run:
             "device": describe(self.device, self.team.size),
             "instructions": instructions(),
             "accumulation": self.accumulation,
+            "teacher": self.learner.teacher.sha256 if self.learner.teacher else None,
         }
         self.records.note_environment(self.progress, self.material.figures(), machine)
         for note in self.records.notes:

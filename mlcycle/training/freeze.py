@@ -157,6 +157,7 @@ def make_contract(recipe: Recipe, progress: Progress, environment: dict[str, Any
             "held_out_average_precision_50": round(progress.best_score, 6),
             "operating_points": chosen.told or None,
             "started_from": environment.get("started_from"),
+            "teacher": environment.get("teacher"),
             "data": environment.get("data", {}),
             "git_commit": _in_order([part.get("git_commit") for part in parts]),
             "versions": {
@@ -185,7 +186,8 @@ def _without_places(recipe: dict[str, Any]) -> dict[str, Any]:
     for part in ("train", "validation"):
         data[part] = [source | {"path": PurePath(source["path"]).name} for source in data[part]]
     started_from = recipe["start_from"] and PurePath(recipe["start_from"]).name
-    return recipe | {"data": data, "start_from": started_from}
+    teacher = recipe["teacher"] and recipe["teacher"] | {"weights": PurePath(recipe["teacher"]["weights"]).name}
+    return recipe | {"data": data, "start_from": started_from, "teacher": teacher}
 
 
 def _in_order(told: list[str | None]) -> str | None:

@@ -22,14 +22,16 @@ from mlcycle.errors import TrainingDivergedError
 from mlcycle.training import losses
 from mlcycle.training.assigner import assign
 from mlcycle.training.augment import augment, noise_field, noise_window
+from mlcycle.training.distillation import differences
 from mlcycle.training.grid import grids
-from mlcycle.training.losses import LossParts, LossSums
+from mlcycle.training.losses import LossSums
 from mlcycle.training.network import FaceNetwork
 from mlcycle.training.normalisation import synchronise
 from mlcycle.training.optimisation import follow, make_optimizer
 from mlcycle.training.recipe import Model, Recipe
 from mlcycle.training.samples import Batch
 from mlcycle.training.stopwatch import Marker
+from mlcycle.training.teacher import Teacher
 from mlcycle.training.team import Team
 
 LOSSES = ("loss", "score_loss", "box_loss", "landmark_loss")
@@ -48,6 +50,10 @@ class Learner:
         average: the moving average of it, in evaluation mode: what is evaluated and frozen.
         optimizer: with its memory.
         mark: told where each part of a step begins and ends; torch's profiler, as long as nobody else asks.
+        teacher: whom it learns from beside the labels, if the recipe names one.
+
+    Raises:
+        DataError: the teacher's weights are not there, or are of no network that can teach.
     """
 
     def __init__(self, recipe: Recipe, device: torch.device, team: Team) -> None:
@@ -63,6 +69,10 @@ class Learner:
             self.model = synchronise(self.model, device)
             self.shared = _exchanging_gradients(self.model)
         self.optimizer = make_optimizer(self.model, recipe.schedule)
+        told = recipe.teacher
+        self.teacher = Teacher(told.weights, device, self.precision) if told else None
+        self.teacher_weight = told.weight if told else 0.0
+        self.losses = (*LOSSES, "teacher_loss") if told else LOSSES
         rule = recipe.augment
         largest = rule.crop * (2 if rule.large else 1)
         self.noise_TT3 = noise_field(largest, recipe.seed).to(device, self.precision)
@@ -85,7 +95,7 @@ class Learner:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         pictures = self.team.sum(torch.tensor([float(len(each.names)) for each in batches])).tolist()
-        total = torch.zeros(len(LOSSES), device=self.device)
+        total = torch.zeros(len(self.losses), device=self.device)
         for index, batch in enumerate(batches):
             with self._exchange(is_last=index == len(batches) - 1):
                 total += self._study(batch, step, pictures[index] / sum(pictures))
@@ -99,7 +109,7 @@ class Learner:
             self.optimizer.step()
         with self.mark("average"):
             follow(self.average, self.model, step, self.recipe.schedule.ema_decay)
-        return dict(zip(LOSSES, total, strict=True))
+        return dict(zip(self.losses, total, strict=True))
 
     def _exchange(self, is_last: bool) -> AbstractContextManager:
         """Gradients go to the other processes once a step, with its last part."""
@@ -122,15 +132,26 @@ class Learner:
         with self.mark("assignment and losses"):
             sums = losses_of(answers, here, recipe.model)
             parts = sums.over(self.team.sum(sums.counts_3.clone()))
-            loss = weight * _weighed(parts, recipe)
+            each = [parts.score, parts.box, parts.landmarks]
+            loss = _weighed(parts.score, parts.box, parts.landmarks, recipe)
+        if self.teacher:
+            with self.mark("teacher"):
+                each.append(self._beside(self.teacher, pictures, answers))
+                loss = loss + self.teacher_weight * each[-1]
         with self.mark("backward"):
             # The exchange takes the mean over the processes, where losses ask for the sum.
-            (loss * self.team.size).backward()
-        each = torch.stack((parts.score, parts.box, parts.landmarks)).detach() * weight
-        return torch.cat((loss.detach().view(1), each))
+            (weight * loss * self.team.size).backward()
+        return weight * torch.stack((loss, *each)).detach()
+
+    def _beside(self, teacher: Teacher, pictures_B3SS: Tensor, answers: tuple[Tensor, ...]) -> Tensor:
+        """Returns how far the answers are from a teacher's, weighed as the recipe weighs scores and boxes."""
+        told = teacher.look(pictures_B3SS, self.recipe.model.stride)
+        apart = differences(answers[0], answers[1], told)
+        score, box = apart.over(self.team.sum(apart.count.clone()))
+        return _weighed(score, box, score.new_zeros(()), self.recipe)
 
     def _give_up(self, batches: Sequence[Batch], step: int, total: Tensor) -> None:
-        told = zip(("score", "box", "landmark"), total[1:].tolist(), strict=True)
+        told = zip((each.removesuffix("_loss") for each in self.losses[1:]), total[1:].tolist(), strict=True)
         values = ", ".join(f"{name} {value:.3g}" for name, value in told)
         names = [
             name for share in self.team.gather([each.names for each in batches]) for part in share for name in part
@@ -150,9 +171,9 @@ def _exchanging_gradients(model: torch.nn.Module) -> DistributedDataParallel:
         return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
-def _weighed(parts: LossParts, recipe: Recipe) -> Tensor:
+def _weighed(score: Tensor, box: Tensor, landmarks: Tensor, recipe: Recipe) -> Tensor:
     weights = recipe.losses
-    return weights.score * parts.score + weights.box * parts.box + weights.landmarks * parts.landmarks
+    return weights.score * score + weights.box * box + weights.landmarks * landmarks
 
 
 def losses_of(answers: tuple[Tensor, ...], batch: Batch, rule: Model) -> LossSums:

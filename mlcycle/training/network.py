@@ -8,7 +8,8 @@ chosen over depthwise ones because a CPU runs several times their arithmetic in 
 from __future__ import annotations
 
 import math
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,8 @@ STRIDE_BEHIND_STEM = 4
 # How many blocks follow the first of each of the four stages, for each unit of depth.
 MORE_BLOCKS = (1, 2, 1, 1)
 HEAD_BLOCKS = 2
+# The strides that a finest grid may have.
+FINEST = (4, 8)
 
 
 class ConvolutionBlock(nn.Module):
@@ -181,6 +184,23 @@ class FaceNetwork(nn.Module):
                 module.fuse()
         with torch.no_grad():
             self.stem.convolution.weight /= 255
+
+
+def dials(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Returns the arguments of the network that these weights are of, as their names and shapes tell them.
+
+    Raises:
+        KeyError: they are of no such network.
+    """
+    blocks = {name.split(".")[2] for name in state if name.startswith("stages.0.")}
+    grids = {name.split(".")[3] for name in state if name.startswith("head.0.normalisations.")}
+    by_grids = {len(strides(finest)): finest for finest in FINEST}
+    return {
+        "width": len(state["stem.convolution.weight"]),
+        "depth": (len(blocks) - 1) // MORE_BLOCKS[0],
+        "landmarks": len(state["answer.weight"]) > 1 + 4,
+        "stride": by_grids[len(grids)],
+    }
 
 
 def cell_centres(rows: int, columns: int, stride: int, device: torch.device) -> Tensor:

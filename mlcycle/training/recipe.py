@@ -150,6 +150,17 @@ class Losses(_Section):
     landmarks: NonNegative = 0.5
 
 
+class Teacher(_Section):
+    """A trained network that the one in training also learns from, as it looks at the same pictures.
+
+    `weights` names it: a run folder, a checkpoint, or a bundled model's name; of what network they are, they say
+    themselves. `weight` is how much its answers count, compared with the labels; the recipe's `losses` weigh both.
+    """
+
+    weights: str
+    weight: NonNegative = 1.0
+
+
 class Inference(_Section):
     """What is frozen into the model file's contract.
 
@@ -198,5 +209,6 @@ class Recipe(_Section):
     augment: Augment = Augment()
     schedule: Schedule
     losses: Losses = Losses()
+    teacher: Teacher | None = None
     inference: Inference = Inference()
     about: About = About()

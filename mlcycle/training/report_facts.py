@@ -17,7 +17,13 @@ CURVES: tuple[tuple[str, dict[str, str], dict[str, Any]], ...] = (
     ("Held-out AP, IoU .50 to .95", {"average_precision": "AP"}, {"from_zero": False}),
     (
         "Loss and its parts, logarithmic",
-        {"loss": "loss", "score_loss": "score", "box_loss": "box", "landmark_loss": "landmarks"},
+        {
+            "loss": "loss",
+            "score_loss": "score",
+            "box_loss": "box",
+            "landmark_loss": "landmarks",
+            "teacher_loss": "teacher",
+        },
         {"is_log": True},
     ),
     ("Learning rate", {"learning_rate": "learning rate"}, {}),

@@ -185,7 +185,7 @@ class RunFolder:
             in words, what is another than when the run was begun.
 
         Raises:
-            DataError: the data is another.
+            DataError: the data is another, or the teacher.
         """
         others: list[str] = []
         if resumed_at is not None:
@@ -193,6 +193,11 @@ class RunFolder:
             if first["data"]["fingerprint"] != now["data"]["fingerprint"]:
                 raise DataError(
                     f"the data is not what {self.path} was begun with: photographs or labels have changed",
+                    "put them back, or begin another run",
+                )
+            if first.get("teacher") != now["teacher"]:
+                raise DataError(
+                    f"the teacher is not what {self.path} was begun with: its weights have changed",
                     "put them back, or begin another run",
                 )
             others = _changes(first, now)

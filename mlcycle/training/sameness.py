@@ -14,7 +14,7 @@ from mlcycle.training import tensor_file
 
 # What a report holds beside these is measured by a clock, or of the machine.
 REPORTED = (
-    "step", "loss", "score_loss", "box_loss", "landmark_loss", "learning_rate", "average_precision",
+    "step", "loss", "score_loss", "box_loss", "landmark_loss", "teacher_loss", "learning_rate", "average_precision",
     "average_precision_50",
 )  # fmt: skip
 TYPES = {"F32": "<f4", "F64": "<f8", "F16": "<f2", "I64": "<i8"}

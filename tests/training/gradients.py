@@ -33,6 +33,9 @@ def look(rank: int, recipe_path: str, file: str, processes: int, accumulation: i
         material = gather(recipe.data)
         learner = Learner(recipe, torch.device("cpu"), together)
         learner.noise_TT3 = learner.noise_TT3.double()
+        if learner.teacher:
+            learner.teacher.precision = torch.float64
+            learner.teacher.network.double()
         order = make_order(recipe.data.order, material.train, material.weights, recipe.seed)
         samples = Samples(material.train, order, recipe.augment, recipe.seed)
         share = Share(together.rank, together.size, accumulation)

@@ -71,6 +71,12 @@ def test_gradients_of_two_are_those_of_one(recipe_path: Path, tmp_path: Path, ac
         assert torch.allclose(two[name], value, rtol=1e-9, atol=1e-12), name
 
 
+def test_two_devices_are_taught_as_one_is(recipe_path: Path, finished_run: Path, tmp_path: Path) -> None:
+    taught = tmp_path / "taught.yaml"
+    taught.write_text(recipe_path.read_text() + f"teacher: {{weights: {finished_run.as_posix()}}}\n")
+    test_gradients_of_two_are_those_of_one(taught, tmp_path, 1)
+
+
 class Watched:
     """`mlcycle train --devices 2` in the background."""
 
