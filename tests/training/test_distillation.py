@@ -22,9 +22,9 @@ from mlcycle.training.grid import grids  # noqa: E402
 from mlcycle.training.learner import Learner  # noqa: E402
 from mlcycle.training.network import FaceNetwork, dials  # noqa: E402
 from mlcycle.training.recipe_file import load  # noqa: E402
-from mlcycle.training.room import _noise  # noqa: E402
 from mlcycle.training.teacher import Teacher  # noqa: E402
 from mlcycle.training.team import Team  # noqa: E402
+from mlcycle.training.trial_batch import trial_batch  # noqa: E402
 
 pytestmark = pytest.mark.training
 pytest_plugins = ("small_run",)
@@ -160,7 +160,7 @@ def test_a_step_beside_a_teacher_is_another_one_and_weight_0_the_same(recipe_pat
     for name, overrides in {"alone": [], "nothing": [taught[0], taught[1] + "0"], "taught": [taught[0]]}.items():
         learner = Learner(load(recipe_path, overrides), CPU, Team())
         before = [each.clone() for each in learner.teacher.network.parameters()] if learner.teacher else []
-        losses = learner.step([_noise(2, SIDE)], 0, 1e-3)
+        losses = learner.step([trial_batch(2, SIDE, 5)], 0, 1e-3)
         got[name] = learner.model.stem.convolution.weight.detach().clone()
         assert ("teacher_loss" in losses) == (name != "alone")
         if learner.teacher:
