@@ -104,9 +104,28 @@ def _parts(place: Path) -> dict[str, list[Shard]]:
         version = content["schema_version"]
         if version != SCHEMA_VERSION:
             raise DataError(f"{file} is of version {version}, which this mlcycle does not know", "pack the set anew")
-        return {part["name"]: [Shard(**each) for each in part["shards"]] for part in content["parts"]}
-    except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise _damaged(file, str(problem)) from None
+        return {part["name"]: [_shard(each) for each in part["shards"]] for part in content["parts"]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise _damaged(file, _said(problem)) from None
+
+
+def _shard(told: dict[str, Any]) -> Shard:
+    shard = Shard(**told)
+    _must_be_a_file_name(shard.name)
+    _must_be_counts(shard.photographs, shard.bytes)
+    return shard
+
+
+def _must_be_a_file_name(name: Any) -> None:
+    """Shards may come from strangers: nothing in them leads out of their folder."""
+    if not isinstance(name, str) or name in ("", ".", "..") or set(name) & set("/\\:\0"):
+        raise ValueError(f"{name!r} is no file's name")
+
+
+def _must_be_counts(*numbers: Any) -> None:
+    for each in numbers:
+        if type(each) is not int or each < 0:
+            raise ValueError(f"{each!r} is no number of bytes or photographs")
 
 
 def _tar(folder: Path, shard: Shard) -> Path:
@@ -128,9 +147,25 @@ def _photographs(folder: Path, shard: Shard) -> Iterator[LabelledPhotograph]:
         raise _damaged(labels, problem.strerror or str(problem)) from None
     if hashlib.sha256(data).hexdigest() != shard.labels_sha256:
         raise _damaged(labels, "its bytes are not those that were packed")
-    for line in data.splitlines():
-        content = json.loads(line)
-        yield from_json(content, Member(tar, content["file"], content["offset"], content["bytes"]))
+    for number, line in enumerate(data.splitlines(), 1):
+        try:
+            content = json.loads(line)
+            yield from_json(content, _member(tar, shard, content))
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as problem:
+            raise _damaged(labels, f"line {number}: {_said(problem)}") from None
+
+
+def _member(tar: Path, shard: Shard, content: dict[str, Any]) -> Member:
+    name, offset, size = content["file"], content["offset"], content["bytes"]
+    _must_be_a_file_name(name)
+    _must_be_counts(offset, size)
+    if offset + size > shard.bytes:
+        raise ValueError(f"{name} lies beyond the end of {tar.name}")
+    return Member(tar, name, offset, size)
+
+
+def _said(problem: Exception) -> str:
+    return f"it has no {problem}" if isinstance(problem, KeyError) else str(problem)
 
 
 def _damaged(file: Path, why: str) -> DataError:

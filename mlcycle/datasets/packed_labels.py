@@ -44,23 +44,32 @@ def from_json(content: dict[str, Any], path: PhotoPath) -> LabelledPhotograph:
     """Returns the photograph that `to_json` was given, at `path`.
 
     Raises:
-        KeyError, TypeError, ValueError: it is not what `to_json` gives.
+        LookupError, TypeError, ValueError, OverflowError: it is not what `to_json` gives.
     """
-    boxes = content["boxes"]
+    # Arrays that own their numbers: a view keeps a second one, for each of a million photographs.
+    boxes = np.array(content["boxes"], np.float32) if content["boxes"] else np.zeros((0, 4), np.float32)
+    ignore = np.array(content["ignore"], bool)
+    if boxes.shape != (len(ignore), 4):
+        raise ValueError("boxes are four numbers each, and ignore has a word for each")
     width, height = content.get("stated_size", (content["width"], content["height"]))
     across, down = content.get("scale", (1.0, 1.0))
     return LabelledPhotograph(
         path=path,
-        name=content["name"],
-        # Arrays that own their numbers: a view keeps a second one, for each of a million photographs.
-        boxes_N4=np.array(boxes, np.float32) if boxes else np.zeros((0, 4), np.float32),
-        ignore_N=np.array(content["ignore"], bool),
+        name=_text(content["name"]),
+        boxes_N4=boxes,
+        ignore_N=ignore,
         landmarks_N52=_landmarks(content["landmarks"], len(boxes)),
-        group=sys.intern(content["group"]),
+        group=sys.intern(_text(content["group"])),
         size=(width, height),
         coco_ids=tuple(content["coco_ids"]) if "coco_ids" in content else None,
         scale=(across, down),
     )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no name")
+    return value
 
 
 def _points(points_52: np.ndarray) -> list[list[int | float] | None] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tarfile
@@ -276,4 +277,54 @@ def test_a_version_that_is_not_known_is_refused(source, tmp_path):
     index = tmp_path / "packed" / "index.json"
     index.write_text(index.read_text().replace('"schema_version":1', '"schema_version":2'))
     with pytest.raises(DataError, match="version 2"):
+        read(tmp_path / "packed")
+
+
+def spoil(folder: Path, change) -> None:
+    """Changes the labels of a shard's first photograph and, as whoever means harm would, their sha256 too."""
+    labels = next(folder.glob("*-000000.jsonl"))
+    first, *others = labels.read_bytes().splitlines(keepends=True)
+    changed = change(json.loads(first))
+    data = b"".join([changed if isinstance(changed, bytes) else json.dumps(changed).encode() + b"\n", *others])
+    before = hashlib.sha256(labels.read_bytes()).hexdigest()
+    labels.write_bytes(data)
+    index = folder / "index.json"
+    index.write_text(index.read_text().replace(before, hashlib.sha256(data).hexdigest()))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda line: line | {"file": "../../x.jpg"}, "is no file's name"),
+        (lambda line: line | {"file": "/x.jpg"}, "is no file's name"),
+        (lambda line: line | {"offset": -512}, "-512 is no number"),
+        (lambda line: line | {"bytes": 10**15}, "lies beyond the end of packed-000000.tar"),
+        (lambda line: line | {"bytes": "many"}, "'many' is no number"),
+        (lambda line: line | {"boxes": [[1, 2, 3]], "ignore": [False]}, "boxes are four numbers each"),
+        (lambda line: line | {"boxes": [[1, 2, 3, 4]] * 2, "ignore": [False]}, "boxes are four numbers each"),
+        (lambda line: line | {"boxes": [[10**400, 2, 3, 4]], "ignore": [False]}, "line 1"),
+        (lambda line: line | {"landmarks": [[[1, 2]] * 6] * len(line["boxes"] or "1")}, "line 1"),
+        (lambda line: line | {"name": 5}, "5 is no name"),
+        (lambda line: {key: line[key] for key in line if key != "boxes"}, "it has no 'boxes'"),
+        (lambda line: b"[]\n", "line 1"),
+        (lambda line: b"no JSON\n", "line 1"),
+    ],
+)
+def test_labels_that_are_wrong_on_purpose_are_refused_by_their_line(source, tmp_path, change, said):
+    pack(read_parts(source), tmp_path / "packed", SMALL)
+    spoil(tmp_path / "packed", change)
+    with pytest.raises(DataError, match=r"packed-000000\.jsonl: line 1") as problem:
+        read(tmp_path / "packed")
+    assert said in problem.value.message
+
+
+@pytest.mark.parametrize("name", ["../packed/packed-000000", "/packed-000000", "..", "a\\b", 5])
+def test_an_index_that_leads_out_of_its_folder_is_refused(source, tmp_path, name):
+    pack(read_parts(source), tmp_path / "packed", SMALL)
+    index = tmp_path / "packed" / "index.json"
+    index.write_text(index.read_text().replace('"packed-000000"', json.dumps(name)))
+    with pytest.raises(DataError, match="is no file's name"):
+        read(tmp_path / "packed")
+    index.write_text('{"format":"mlcycle packed shards","schema_version":1,"parts":[5]}')
+    with pytest.raises(DataError, match="is not whole"):
         read(tmp_path / "packed")
