@@ -20,7 +20,15 @@ from mlcycle.cli import (
 )
 from mlcycle.cli.extras import extra
 from mlcycle.cli.group import default_group
-from mlcycle.cli.train_device import Device, Devices, comes_later, is_first, is_one_of_several, launch
+from mlcycle.cli.train_device import (
+    Device,
+    Devices,
+    comes_later,
+    is_first,
+    is_one_of_several,
+    launch,
+    must_not_be_lost,
+)
 from mlcycle.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -99,6 +107,7 @@ def fit(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
 
     Example:  mlcycle train face-nano --devices 4 --out runs/nano
     """
+    must_not_be_lost(devices, nodes, rendezvous, restarts)
     named, values = _sort([*filter(None, [recipe]), *(overrides or [])])
     with extra("train", "mlcycle train"):
         chosen, run = _run_to_resume(named, values, out) if resume else _new_run(named, values, out, rendezvous)

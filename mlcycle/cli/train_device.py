@@ -33,6 +33,15 @@ class Devices:
     restarts: int
 
 
+def must_not_be_lost(devices: int | None, nodes: str, rendezvous: str, restarts: int) -> None:
+    """Raises UsageError where options are given that only --devices heeds, and it is not."""
+    if devices is None and (nodes != "1" or rendezvous or restarts):
+        raise UsageError(
+            "--nodes, --rendezvous and --restarts do nothing without --devices",
+            "say how many devices of this machine train, be it one: --devices 1",
+        )
+
+
 def launch(words: Sequence[str], run: Path, wanted: Devices) -> None:
     """Trains on several devices, each by a `mlcycle train` of its own with these words.
 
