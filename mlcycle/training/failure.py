@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import time
 import traceback
 from collections.abc import Iterator
@@ -31,21 +30,20 @@ class Failure:
         sentence, hint: for people.
         exit_code: of the process.
         trace: where it happened; empty where it is no news to a programmer.
+        is_loss: whether it is the exchange with the others that failed: most likely since one of them had ended.
     """
 
     sentence: str
     hint: str
     exit_code: int
     trace: str
+    is_loss: bool = False
 
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Notes what its block raises, if torchrun has named a file for it.
-
-    Raises:
-        SystemExit: in the place of what was raised, where somebody else says what it was.
-    """
+    """Notes what its block raises, if torchrun has named a file for it; where somebody else says what it was, the
+    process is over then."""
     try:
         yield
     except Interrupted as problem:
@@ -54,16 +52,14 @@ def told() -> Iterator[None]:
     except Exception as problem:
         if FILE_VARIABLE not in os.environ:
             raise
-        if not _is_a_loss(problem):
-            _note(problem)
+        _note(problem)
         if SAID_ELSEWHERE not in os.environ:
             raise
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # with which all are ended once one has failed
-        raise SystemExit(problem.exit_code if isinstance(problem, MlcycleError) else 1) from problem
+        # At once: NCCL, as Python ends, may wait for processes that wait for this one.
+        os._exit(problem.exit_code if isinstance(problem, MlcycleError) else 1)
 
 
-def _is_a_loss(problem: Exception) -> bool:
-    """Tells whether it is the exchange that failed, since another process has ended: why, that one tells itself."""
+def _is_loss(problem: BaseException) -> bool:
     return isinstance(problem, RuntimeError) and any(words in str(problem) for words in LOST)
 
 
@@ -83,13 +79,22 @@ def _note(problem: BaseException) -> None:
         "trace": trace,
         "hint": problem.hint if isinstance(problem, MlcycleError) else "",
         "exit_code": problem.exit_code if isinstance(problem, MlcycleError) else 1,
+        "is_loss": _is_loss(problem),
     }
     Path(path).write_text(json.dumps(content), encoding="utf-8")
+
+
+def noted_below(folder: Path) -> list[tuple[int, Failure]]:
+    """Returns the number on this machine of each process that has noted something in torchrun's folder, and what."""
+    files = sorted(folder.rglob("error.json"))
+    noted = [(int(file.parent.name), read(json.loads(file.read_bytes()))) for file in files]
+    return [(process, each) for process, each in noted if each]
 
 
 def read(content: Any) -> Failure | None:
     """Returns what a process noted, from what torchrun read; None if it noted nothing."""
     try:
-        return Failure(content["message"]["message"], content["hint"], content["exit_code"], content["trace"])
+        told = content["message"]["message"], content["hint"], content["exit_code"], content["trace"]
+        return Failure(*told, content["is_loss"])
     except (KeyError, TypeError):
         return None

@@ -82,11 +82,11 @@ def fit(
     """
     chosen = choose_device(device, team.told().local_rank)
     with team.joined(chosen) as together:
-        if together.size > 1:
+        if team.is_started_by_another():
             stop_with_the_parent()
         material = gather(recipe.data)
         _must_have_landmarks(recipe, material)
-        _must_be_enough(recipe, together)
+        _must_be_enough(recipe, together, recipe.schedule.accumulation or 1)
         folder = RunFolder(run_folder)
         resume = together.from_first(resume or (team.is_started_again() and not folder.is_unbegun()))
         records = Records(recipe, folder, together)
@@ -107,9 +107,8 @@ def _must_have_landmarks(recipe: Recipe, material: Material) -> None:
         raise DataError("the recipe asks for landmarks, and no face of its data has any", "set model.landmarks=false")
 
 
-def _must_be_enough(recipe: Recipe, together: Team) -> None:
-    wanted, most = recipe.schedule.accumulation or 1, room.most_parts(recipe, together.size)
-    if wanted > most:
+def _must_be_enough(recipe: Recipe, together: Team, wanted: int) -> None:
+    if wanted > room.most_parts(recipe, together.size):
         raise UsageError(
             f"a step of schedule.batch={recipe.schedule.batch} cannot be shared out among {together.size} devices"
             f" in {wanted} parts, since each is to have two pictures, one of them on each device"
@@ -169,6 +168,7 @@ class _Run:
         """Finds out what the machine has room for, notes it, and decodes what is not decoded yet."""
         if self.recipe.schedule.accumulation is None:
             self.accumulation = self.records.accumulation() or 1
+            _must_be_enough(self.recipe, self.team, self.accumulation)
             if room.can_run_out(self.device):
                 self.accumulation = room.find_accumulation(self.recipe, self.device, self.team, self.accumulation)
             if self.accumulation > 1:
@@ -248,8 +248,9 @@ class _Run:
             if not self.workers or "Caught" in str(problem):  # what a reader raised by itself
                 raise
             self._save_step()
+            kept = f"saved at step {self.progress.step}" if self.team.is_first else "kept as it was last saved"
             raise MlcycleError(
-                f"a process that reads photographs has died; the run is saved at step {self.progress.step}",
+                f"a process that reads photographs has died; the run is {kept}",
                 f"set schedule.workers lower if memory ran out; {self._resume_command()} goes on",
             ) from problem
         if isinstance(batch, DataError):
@@ -295,7 +296,7 @@ class _Run:
         return {"average_precision": result.ap, "average_precision_50": result.ap50}
 
     def _find_faces(self, stop: StopRequest) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Returns boxes_N4 (photo pixels) and scores_N for each held-out photograph, fewer when stopped.
+        """Returns boxes_N4 (photo pixels) and scores_N for each held-out photograph, none when stopped.
 
         Each process looks at some of the photographs, one by one, so that who looked at one makes no difference.
         """
@@ -306,7 +307,9 @@ class _Run:
                 break
             mine.append(boxes_and_scores)
         of_all = self.team.gather(mine)
-        return [of_all[index % self.team.size][index // self.team.size] for index in range(sum(map(len, of_all)))]
+        if sum(map(len, of_all)) < len(self.material.held_out):
+            return []  # a stop came to each of them at another photograph
+        return [of_all[index % self.team.size][index // self.team.size] for index in range(len(self.material.held_out))]
 
     def _save_step(self) -> None:
         self.records.save_step(self.learner, self._with_unreported())

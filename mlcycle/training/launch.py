@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
@@ -74,6 +75,9 @@ def launch(words: Sequence[str], devices: int, device: str, meeting: Meeting, hi
         try:
             elastic_launch(_config(devices, meeting, folder), sys.executable)("-m", "mlcycle", *words)
         except SignalException as stop:
+            for rank, noted in failure.noted_below(Path(folder)):
+                if noted.exit_code < 128 and not noted.is_loss:  # it failed, on its way to the end
+                    raise _explained(rank, noted, hint) from None
             return 128 + int(stop.sigval)
         except ChildFailedError as problem:
             rank, noted = _first(problem)
@@ -88,6 +92,12 @@ def _quieten_torchrun() -> None:
     for name in list(logging.root.manager.loggerDict):
         if name.startswith("torch.distributed.elastic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _heard() -> str:
+    """Names the signals that are handed on: not what this process was told to ignore, as nohup does with hang-ups."""
+    names = [name for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT") if hasattr(signal, name)]
+    return ",".join(name for name in names if signal.getsignal(getattr(signal, name)) != signal.SIG_IGN)
 
 
 def _must_be_there(device: str, devices: int) -> None:
@@ -112,12 +122,13 @@ def _config(devices: int, meeting: Meeting, folder: str) -> LaunchConfig:
         local_addr=None if meeting.place else "localhost",
         max_restarts=meeting.restarts,
         logs_specs=DefaultLogsSpecs(folder, redirects=dict.fromkeys(range(1, devices), Std.ALL)),
+        signals_to_handle=_heard(),
         shutdown_timeout=GRACE_SECONDS,
     )
 
 
 def _first(problem: ChildFailedError) -> tuple[int, Failure]:
-    """Returns which process failed first, and why; one that only lost another does not count."""
+    """Returns which process failed first, and why; one that only lost another counts where no other says why."""
     rank, first = min(problem.failures.items(), key=lambda item: (_weight(item[1]), item[1].timestamp, item[0]))
     return rank, failure.read(first.error_file_data) or _unnoted(first)
 
@@ -130,10 +141,11 @@ def _explained(rank: int, noted: Failure, hint: str) -> ProcessFailedError:
 
 
 def _weight(each: ProcessFailure) -> int:
-    """Tells how surely a process failed by itself (0), rather than since another did (2)."""
-    if failure.read(each.error_file_data):
-        return 0
-    return 1 if each.exitcode < 0 and each.exitcode != -signal.SIGTERM else 2
+    """Tells how surely a process failed by itself (0), rather than since another did (3)."""
+    noted = failure.read(each.error_file_data)
+    if noted:
+        return 2 if noted.is_loss else 0
+    return 1 if each.exitcode < 0 and each.exitcode != -signal.SIGTERM else 3
 
 
 def _unnoted(each: ProcessFailure) -> Failure:

@@ -17,6 +17,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, distributed
 
+from mlcycle.errors import Interrupted
+
 # One process may wait this long for another: as long as decoding photographs or an evaluation may take. A process
 # that has died is noticed at once, not after this time.
 PATIENCE = timedelta(hours=6)
@@ -70,10 +72,15 @@ class Team:
 
 def told() -> Team:
     """Returns the team that the environment tells of, without joining it."""
-    if "WORLD_SIZE" not in os.environ:
+    if not is_started_by_another():
         return Team()
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     return Team(*(int(os.environ[name]) for name in names))
+
+
+def is_started_by_another() -> bool:
+    """Tells whether torchrun has started this process, be it the only one."""
+    return "WORLD_SIZE" in os.environ
 
 
 def is_started_again() -> bool:
@@ -93,5 +100,8 @@ def joined(device: torch.device) -> Iterator[Team]:
     distributed.init_process_group(kinds, timeout=PATIENCE)
     try:
         yield team
-    finally:
+    except Interrupted:
         distributed.destroy_process_group()
+        raise
+    # Not after an error: NCCL would wait for the others before it goes, and they for what this process no longer sends.
+    distributed.destroy_process_group()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,8 +19,9 @@ torch = pytest.importorskip("torch")
 
 from conftest import environment  # noqa: E402
 
-from mlcycle.training import checkpoint, room  # noqa: E402
+from mlcycle.training import checkpoint, failure, fit, launch, room  # noqa: E402
 from mlcycle.training.recipe_file import load  # noqa: E402
+from mlcycle.training.stopping import StopRequest  # noqa: E402
 from mlcycle.training.team import Team  # noqa: E402
 
 pytestmark = pytest.mark.training
@@ -77,12 +80,39 @@ def test_two_devices_are_taught_as_one_is(recipe_path: Path, finished_run: Path,
     test_gradients_of_two_are_those_of_one(taught, tmp_path, 1)
 
 
-class Watched:
-    """`mlcycle train --devices 2` in the background."""
+@pytest.mark.parametrize("seen", [(3, 1), (2, 3), (0, 1), (5, 4)])
+def test_a_stop_may_come_to_each_at_another_photograph_of_an_evaluation(
+    seen: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team = SimpleNamespace(
+        rank=0, size=2, gather=lambda own: [[(rank, each) for each in range(seen[rank])] for rank in (0, 1)]
+    )
+    nothing = SimpleNamespace(average=None, inference=None, held_out=[None] * 9)
+    run = SimpleNamespace(team=team, learner=nothing, recipe=nothing, material=nothing)
+    monkeypatch.setattr(fit, "look", lambda *which: iter(()))
+    found = fit._Run._find_faces(run, StopRequest())
+    assert found == ([(index % 2, index // 2) for index in range(9)] if sum(seen) == 9 else [])
 
-    def __init__(self, run: Path, *words: object) -> None:
+
+def failed(exit_code: int, sentence: str = "", *, is_loss: bool = False) -> SimpleNamespace:
+    told = {"message": {"message": sentence}, "hint": "", "exit_code": 1, "trace": "", "is_loss": is_loss}
+    return SimpleNamespace(exitcode=exit_code, timestamp=1, error_file_data=told if sentence else {})
+
+
+def test_who_only_lost_another_is_heard_where_no_other_says_why() -> None:
+    lost, ill, killed, ended = failed(1, "closed", is_loss=True), failed(1, "ill"), failed(-9), failed(-15)
+    first = lambda *failures: launch._first(SimpleNamespace(failures=dict(enumerate(failures))))  # noqa: E731
+    assert first(lost, ill)[1].sentence == "ill"
+    assert first(lost, killed)[1].sentence == "it was killed by SIGKILL; all have ended"
+    assert first(ended, lost) == (1, failure.Failure("closed", "", 1, "", True))
+
+
+class Watched:
+    """`mlcycle train` on devices of its own, in the background."""
+
+    def __init__(self, run: Path, *words: object, devices: int = 2, before: Sequence[str] = ()) -> None:
         self.run = run
-        line = [*LINE, *map(str, words), "--device", "cpu", "--devices", "2"]
+        line = [*before, *LINE, *map(str, words), "--device", "cpu", "--devices", str(devices)]
         self.process = subprocess.Popen(
             line, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
@@ -165,6 +195,33 @@ def test_a_signal_saves_what_all_have_learnt(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere nothing sees to it")
+@pytest.mark.parametrize("devices", [1, 2])
+def test_devices_whose_start_was_killed_save_themselves_and_end(
+    recipe_path: Path, tmp_path: Path, devices: int
+) -> None:
+    run = tmp_path / "run"
+    watched = Watched(run, recipe_path, *LONG, "schedule.steps=100000", "--out", run, devices=devices)
+    watched.wait_for_a_checkpoint()
+    watched.process.kill()
+    code, talk = watched.end()  # who still trained would hold stderr
+    assert code == -signal.SIGKILL
+    assert talk.count("the run is saved") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("nohup") is None, reason="there is no nohup")
+def test_nohup_keeps_several_devices_from_hanging_up(recipe_path: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    watched = Watched(run, recipe_path, *LONG, "--out", run, before=["nohup"])
+    watched.wait_for_a_checkpoint()
+    watched.process.send_signal(signal.SIGHUP)
+    code, talk = watched.end()
+    assert code == 0, talk
+    assert entries(run)[-1]["step"] == 60
+
+
+@pytest.mark.slow
 def test_a_device_that_dies_is_replaced_where_that_was_asked_for(
     recipe_path: Path, unbroken: Path, tmp_path: Path
 ) -> None:
@@ -210,6 +267,8 @@ def test_torchrun_itself_can_start_it(recipe_path: Path, tmp_path: Path) -> None
         (["--devices", "2", "--nodes", "2"], "do not fit each other"),
         (["--devices", "2", "--rendezvous", "here:1"], "do not fit each other"),
         (["--devices", "2", "--nodes", "many"], "is no number of machines"),
+        (["--restarts", "2"], "do nothing without --devices"),
+        (["--nodes", "2", "--rendezvous", "here:1"], "do nothing without --devices"),
         (["schedule.accumulation=3"], "cannot be shared out among 1 devices in 3 parts"),
     ],
 )
@@ -270,3 +329,17 @@ def test_a_run_in_parts_goes_on_in_as_many(recipe_path: Path, tmp_path: Path, ml
     assert mlcycle("train", "--resume", run, "--device", "cpu").code == 0
     again = checkpoint.load(run / "checkpoints" / "step-00000006.safetensors")[0]
     assert [name for name, value in whole.items() if not torch.equal(value, again[name])] == []
+
+
+def test_a_run_in_more_parts_than_its_pictures_make_is_refused(
+    recipe_path: Path, tmp_path: Path, mlcycle: Callable
+) -> None:
+    """A run that one device made in four parts may go on with two of them, which have no picture left for each part."""
+    run = tmp_path / "run"
+    assert mlcycle("train", recipe_path, "schedule.workers=0", "--device", "cpu", "--out", run).code == 0
+    (run / "checkpoints" / "step-00000006.safetensors").unlink()
+    noted = json.loads((run / "environment.json").read_text())
+    (run / "environment.json").write_text(json.dumps(noted | {"accumulation": 4}))
+    outcome = mlcycle("train", "--resume", run, "--device", "cpu")
+    assert outcome.code == 2
+    assert "cannot be shared out among 1 devices in 4 parts" in outcome.err
