@@ -1,16 +1,28 @@
-"""The gradients of one training step in double precision: `gradients.py RECIPE FILE PROCESSES ACCUMULATION`.
+"""The gradients of one training step in double precision, by one process and by two.
 
-The code casts to float32 in several places; here that casts to float64 instead.
+`gradients.py FOLDER RECIPE:ACCUMULATION …` writes FOLDER/N-PROCESSES.pt for the N-th of these. The code casts to
+float32 in several places; here that casts to float64 instead.
 """
 
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from pathlib import Path
 
 import torch
 from torch import Tensor, multiprocessing
+
+torch.set_default_dtype(torch.float64)
+torch.Tensor.float = lambda tensor: tensor.double()  # type: ignore[method-assign,assignment]
+
+from mlcycle.training import team  # noqa: E402
+from mlcycle.training.learner import Learner  # noqa: E402
+from mlcycle.training.material import gather  # noqa: E402
+from mlcycle.training.order import make_order  # noqa: E402
+from mlcycle.training.recipe_file import load  # noqa: E402
+from mlcycle.training.samples import Samples, Share, Steps, collate  # noqa: E402
 
 CHANGES = ("schedule.precision=float32", "schedule.batch=8")
 
@@ -19,15 +31,6 @@ def look(rank: int, recipe_path: str, file: str, processes: int, accumulation: i
     if processes > 1:
         os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(processes), "LOCAL_RANK": str(rank)}
         os.environ |= {"LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1"}
-    torch.set_default_dtype(torch.float64)
-    torch.Tensor.float = lambda tensor: tensor.double()  # type: ignore[method-assign,assignment]
-    from mlcycle.training import team
-    from mlcycle.training.learner import Learner
-    from mlcycle.training.material import gather
-    from mlcycle.training.order import make_order
-    from mlcycle.training.recipe_file import load
-    from mlcycle.training.samples import Samples, Share, Steps, collate
-
     recipe = load(Path(recipe_path), CHANGES)
     with team.joined(torch.device("cpu")) as together:
         material = gather(recipe.data)
@@ -49,14 +52,17 @@ def look(rank: int, recipe_path: str, file: str, processes: int, accumulation: i
             torch.save(found | losses | dict(learner.model.named_buffers()), file)
 
 
-if __name__ == "__main__":
-    recipe_path, file, processes, accumulation = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-    if processes == 1:
-        look(0, recipe_path, file, 1, accumulation)
-    else:
-        import socket
+def main(folder: str, *trials: str) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        os.environ["MASTER_PORT"] = str(free.getsockname()[1])
+    for number, trial in enumerate(trials):
+        recipe_path, _, accumulation = trial.rpartition(":")
+        for processes in (1, 2):
+            words = (recipe_path, f"{folder}/{number}-{processes}.pt", processes, int(accumulation))
+            # Forked, for it takes seconds to bring torch in.
+            multiprocessing.start_processes(look, words, nprocs=processes, start_method="fork")
 
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            os.environ["MASTER_PORT"] = str(free.getsockname()[1])
-        multiprocessing.spawn(look, (recipe_path, file, processes, accumulation), nprocs=processes)
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
