@@ -9,6 +9,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat
 # What the look of each crop is drawn for, one number from 0 to 1 each.
 LOOKS = ("saturation", "contrast", "brightness", "grey", "blur", "noise")
 
+# How often a photograph may come in a streamed epoch, which is written out number by number.
+MOST_OFTEN = 1000
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 
@@ -64,10 +67,11 @@ class Data(_Section):
 
     @model_validator(mode="after")
     def _whole_numbers_where_weights_repeat(self) -> Data:
-        odd = [each.weight for each in self.train if not each.weight.is_integer()]
+        odd = [each.weight for each in self.train if not each.weight.is_integer() or each.weight > MOST_OFTEN]
         if self.order == "streamed" and odd:
             raise ValueError(
-                f"order streamed takes whole numbers for weight, not {odd[0]:g}: so often a photograph comes"
+                f"order streamed takes whole numbers up to {MOST_OFTEN} for weight, not {odd[0]:g}: so often a"
+                " photograph comes in an epoch"
             )
         return self
 
