@@ -35,7 +35,7 @@ from mlcycle.training.recipe import Recipe
 from mlcycle.training.records import Records
 from mlcycle.training.report import Asked, write_report
 from mlcycle.training.run_folder import Beside, RunFolder
-from mlcycle.training.samples import Batch, Samples, Share, Steps, loader
+from mlcycle.training.samples import Batch, Samples, Share, Steps, end_readers, loader
 from mlcycle.training.stopping import (
     StopRequest,
     hear_of_readers_when_waiting_for_them,
@@ -218,8 +218,7 @@ class _Run:
                 display.step(self.progress.step)
                 yield from self._after_step(meter, stop)
         finally:
-            # The workers leave signals to us, so it is for us to end them, also when an error keeps this frame alive.
-            del batches
+            end_readers(batches)
 
     def _learn(self, parts: Sequence[Batch]) -> dict[str, torch.Tensor]:
         step, schedule = self.progress.step, self.recipe.schedule

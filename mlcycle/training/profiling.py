@@ -27,7 +27,7 @@ from mlcycle.training.order import make_order
 from mlcycle.training.reading_costs import reading_costs
 from mlcycle.training.recipe import Recipe
 from mlcycle.training.records import take_weights
-from mlcycle.training.samples import Samples, Share, Steps, loader
+from mlcycle.training.samples import Samples, Share, Steps, end_readers, loader
 from mlcycle.training.stopping import leave_signals_to_the_parent
 from mlcycle.training.stopwatch import Marker, Stopwatch, finish
 from mlcycle.training.team import Team
@@ -127,12 +127,15 @@ def profile(recipe: Recipe, trace: Path, *, steps: int, warm_up: int, device: st
     rehearsal = Rehearsal(recipe, material, chosen, warm_up + 2 * steps + TRACED + ROUNDS, tell)
     tell(f"{warm_up} steps to warm up, {2 * steps} that are timed and {TRACED} that are traced, on {describe(chosen)}")
     found = rehearsal.found
-    rehearsal.warm_up(warm_up)
-    rounds = 1 if found.readers else min(ROUNDS, steps)
-    found.rounds = [rehearsal.round(steps // rounds) for _ in range(rounds)]
-    found.parts, found.step = rehearsal.by_part(steps)
-    found.operators = rehearsal.traced(trace)
-    found.reading = rehearsal.reading()
+    try:
+        rehearsal.warm_up(warm_up)
+        rounds = 1 if found.readers else min(ROUNDS, steps)
+        found.rounds = [rehearsal.round(steps // rounds) for _ in range(rounds)]
+        found.parts, found.step = rehearsal.by_part(steps)
+        found.operators = rehearsal.traced(trace)
+        found.reading = rehearsal.reading()
+    finally:
+        end_readers(rehearsal.batches)
     return found
 
 

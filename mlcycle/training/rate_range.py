@@ -18,7 +18,7 @@ from mlcycle.training.order import make_order
 from mlcycle.training.rate_curve import Found
 from mlcycle.training.recipe import Recipe
 from mlcycle.training.records import take_weights
-from mlcycle.training.samples import Batch, Samples, Share, Steps, loader
+from mlcycle.training.samples import Batch, Samples, Share, Steps, end_readers, loader
 from mlcycle.training.stopping import StopRequest, leave_signals_to_the_parent
 from mlcycle.training.team import Team
 
@@ -89,7 +89,7 @@ def _losses(recipe: Recipe, material: Material, device: torch.device, rates: lis
                 return
             yield loss
     finally:
-        del batches  # and with it the readers, which leave signals to us
+        end_readers(batches)
 
 
 def _good(batch: Batch | DataError) -> Batch:

@@ -173,6 +173,17 @@ class Steps(Sampler):
         return len(self.steps) * self.share.accumulation
 
 
+def end_readers(batches: Iterator[Any]) -> None:
+    """Ends the processes that read for a loader's iterator, if there are any.
+
+    They leave signals to us (stopping.py), so Python, which ends them by one as it ends itself, would wait for ever;
+    and an error's traceback may keep the iterator, whose end would be theirs.
+    """
+    end = getattr(batches, "_shutdown_workers", None)
+    if end is not None:
+        end()
+
+
 def fewest(batch: int, is_large: bool) -> int:
     """Returns how many crops a step has, of those that look at large ones if there are such."""
     return max(2, batch // 4) if is_large else batch

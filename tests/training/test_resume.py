@@ -233,6 +233,21 @@ def test_whoever_read_the_log_may_go_first(recipe_path: Path, tmp_path: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_photograph_that_cannot_be_read_ends_the_trainer_with_its_readers(
+    labelled_set: Path, recipe_path: Path, tmp_path: Path, workers: int
+) -> None:
+    shutil.copytree(labelled_set, tmp_path / "set")
+    photo = tmp_path / "set" / "images" / "train" / "1.jpg"
+    photo.write_bytes(photo.read_bytes()[:3000])
+    words = [recipe_path, f"data.train.0.path={tmp_path / 'set'}", f"schedule.workers={workers}", "schedule.steps=30"]
+    line = [sys.executable, "-m", "mlcycle", "train", *map(str, words), "--device", "cpu", "--out", tmp_path / "run"]
+    done = subprocess.run(line, env=environment(), capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 3, done.stderr
+    assert "1.jpg cannot be read" in done.stderr
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere readers take some seconds to notice")
 def test_readers_end_with_the_trainer(recipe_path: Path, tmp_path: Path) -> None:
     process = begin(recipe_path, tmp_path / "run", stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
