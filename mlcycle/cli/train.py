@@ -23,7 +23,6 @@ from mlcycle.cli.group import default_group
 from mlcycle.cli.train_device import (
     Device,
     Devices,
-    comes_later,
     is_first,
     is_one_of_several,
     launch,
@@ -156,8 +155,8 @@ def _new_run(named: str | None, overrides: Sequence[str], out: Path | None, rend
         console.say(f"no recipe given: training with {path}")
     recipe = recipe_file.load(path, overrides)
     run = out or RUNS / recipe.name
-    # Of several machines another one may have begun it just now; the first process looks.
-    if not rendezvous and not comes_later() and not RunFolder(run).is_unbegun():
+    # Of several processes or machines another one may have begun it just now; the first process looks.
+    if not rendezvous and not is_one_of_several() and not RunFolder(run).is_unbegun():
         raise InputError(
             f"{run} is there already",
             f"go on with it: mlcycle train --resume {run}; or begin another: --out {run}-2",

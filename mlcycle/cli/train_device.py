@@ -12,7 +12,7 @@ from pathlib import Path
 import typer
 
 from mlcycle.cli import console
-from mlcycle.errors import UsageError
+from mlcycle.errors import DataError, UsageError
 
 
 class Device(StrEnum):
@@ -62,6 +62,7 @@ def launch(words: Sequence[str], run: Path, wanted: Devices) -> None:
             "several machines meet at one of them: --nodes 2 --rendezvous HOST:29400, the same on each",
         )
     from mlcycle.training.launch import Meeting, ProcessFailedError, launch
+    from mlcycle.training.run_folder import RunFolder
 
     quiet = ["--quiet"] if console.is_quiet() else []
     try:
@@ -72,6 +73,8 @@ def launch(words: Sequence[str], run: Path, wanted: Devices) -> None:
         )  # fmt: skip
     except ProcessFailedError as problem:
         console.trace(problem.trace)
+        if "--resume" not in words and problem.exit_code == DataError.exit_code:
+            RunFolder(run).remove_if_nothing_was_learnt()  # which process met the bad photograph makes no difference
         raise
     if code:
         raise typer.Exit(code)
@@ -85,8 +88,3 @@ def is_one_of_several() -> bool:
 def is_first() -> bool:
     """Tells whether this process is the only one, or the first of those that train together: the one that talks."""
     return os.environ.get("RANK", "0") == "0"
-
-
-def comes_later() -> bool:
-    """Tells whether another process of the same training was here before: the first one, or this one's predecessor."""
-    return not is_first() or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"

@@ -32,6 +32,7 @@ from mlcycle.training.meter import Meter
 from mlcycle.training.optimisation import learning_rate
 from mlcycle.training.order import make_order
 from mlcycle.training.recipe import Recipe
+from mlcycle.training.recipe_file import dump
 from mlcycle.training.records import Records
 from mlcycle.training.report import Asked, write_report
 from mlcycle.training.run_folder import Beside, RunFolder
@@ -88,7 +89,7 @@ def fit(
         _must_have_landmarks(recipe, material)
         _must_be_enough(recipe, together, recipe.schedule.accumulation or 1)
         folder = RunFolder(run_folder)
-        resume = together.from_first(resume or (team.is_started_again() and not folder.is_unbegun()))
+        resume = together.from_first(resume or (team.may_go_on() and folder.is_begun_with(dump(recipe))))
         records = Records(recipe, folder, together)
         try:
             with records.opened(resume):
@@ -110,8 +111,8 @@ def _must_have_landmarks(recipe: Recipe, material: Material) -> None:
 def _must_be_enough(recipe: Recipe, together: Team, wanted: int) -> None:
     if wanted > room.most_parts(recipe, together.size):
         raise UsageError(
-            f"a step of schedule.batch={recipe.schedule.batch} cannot be shared out among {together.size} devices"
-            f" in {wanted} parts, since each is to have two pictures, one of them on each device"
+            f"a step of schedule.batch={recipe.schedule.batch} cannot be made in schedule.accumulation={wanted}"
+            f" parts with --devices {together.size}: each part has two pictures at least, and one for each device"
             + ("; steps of large crops have a quarter as many" if recipe.augment.large else ""),
             "raise schedule.batch, or lower --devices or schedule.accumulation",
         )
@@ -185,13 +186,14 @@ class _Run:
         self._decode(stop, display)
 
     def _decode(self, stop: StopRequest, display: Display) -> None:
-        """Each process of a machine decodes some of the photographs; then all of them know where each lies."""
+        """One process of each machine decodes the photographs, with several threads; then all know where each lies."""
         if self.recipe.data.decoded is None:
             return
         folder, paths = Path(self.recipe.data.decoded), [each.path for each in self.material.train]
-        decode_all(folder, paths[self.team.local_rank :: self.team.local_size], display.decoded, lambda: bool(stop))
-        self.team.wait()
-        if not self.team.any(bool(stop)):
+        if self.team.local_rank == 0:
+            self.decoded = decode_all(folder, paths, display.decoded, lambda: bool(stop))
+        is_stopped = self.team.any(bool(stop))
+        if self.team.local_rank != 0 and not is_stopped:
             self.decoded = decode_all(folder, paths, lambda done, whole: None)
 
     def _steps(self, stop: StopRequest, display: Display) -> Iterator[dict[str, Any]]:

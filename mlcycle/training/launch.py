@@ -21,7 +21,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from mlcycle.errors import DeviceError, MlcycleError
-from mlcycle.training import failure
+from mlcycle.training import failure, team
 from mlcycle.training.device import available_processors, choose_device
 from mlcycle.training.failure import Failure
 
@@ -70,6 +70,10 @@ def launch(words: Sequence[str], devices: int, device: str, meeting: Meeting, hi
     # Threads for all processes, where torchrun would give each of them a single one.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_processors() // devices)))
     os.environ[failure.SAID_ELSEWHERE] = "1"
+    # Else who is started again meets at the store of before, and finds there the addresses of those who have died.
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+    if meeting.machines[0] != meeting.machines[1]:
+        os.environ[team.COME_AND_GO] = "1"
     _quieten_torchrun()
     with tempfile.TemporaryDirectory(prefix="mlcycle-processes-") as folder:
         try:

@@ -86,6 +86,13 @@ class RunFolder:
         names = {each.name for each in self.path.iterdir()} - {"lock", f".{RECIPE}.part"}
         return not names or (names == {CHECKPOINTS.name} and not any(self.checkpoints.iterdir()))
 
+    def is_begun_with(self, recipe: str) -> bool:
+        """Tells whether there is a run of this very recipe, as it was written."""
+        try:
+            return (self.path / RECIPE).read_text(encoding="utf-8") == recipe
+        except OSError:
+            return False
+
     def create(self) -> None:
         """Makes a new run folder.
 

@@ -23,6 +23,9 @@ from mlcycle.errors import Interrupted
 # that has died is noticed at once, not after this time.
 PATIENCE = timedelta(hours=6)
 
+# Set by who starts a training of which machines may come and go.
+COME_AND_GO = "MLCYCLE_MACHINES_COME_AND_GO"
+
 Thing = TypeVar("Thing")
 
 
@@ -65,10 +68,6 @@ class Team:
             distributed.broadcast_object_list(given, src=0, device=torch.device("cpu"))
         return given[0]
 
-    def wait(self) -> None:
-        """Returns when all processes have come here."""
-        self.any(False)
-
 
 def told() -> Team:
     """Returns the team that the environment tells of, without joining it."""
@@ -83,9 +82,13 @@ def is_started_by_another() -> bool:
     return "WORLD_SIZE" in os.environ
 
 
-def is_started_again() -> bool:
-    """Tells whether torchrun has started this process in the place of one that came to an end."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+def may_go_on() -> bool:
+    """Tells whether a run that is there may be this training's own.
+
+    torchrun has started this process in the place of one that came to an end, or machines come and go, at which it
+    starts all anew.
+    """
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 or COME_AND_GO in os.environ
 
 
 @contextmanager

@@ -48,8 +48,9 @@ def train(*words: object, **more: str) -> subprocess.CompletedProcess[str]:
 
 def test_two_devices_learn_what_one_does(recipe_path: Path, tmp_path: Path, mlcycle: Callable) -> None:
     alone, both = tmp_path / "alone", tmp_path / "both"
-    assert mlcycle("train", recipe_path, *EXACT, "--device", "cpu", "--out", alone).code == 0
-    outcome = train(recipe_path, *EXACT, "--devices", 2, "--out", both)
+    first, second = (f"data.decoded={tmp_path / name}" for name in ("one", "two"))
+    assert mlcycle("train", recipe_path, *EXACT, first, "--device", "cpu", "--out", alone).code == 0
+    outcome = train(recipe_path, *EXACT, second, "--devices", 2, "--out", both)
     assert outcome.returncode == 0, outcome.stderr
     assert outcome.stdout == f"{both}\n"
     assert outcome.stderr.count("held out") == 1 + 2
@@ -266,7 +267,7 @@ def test_torchrun_itself_can_start_it(recipe_path: Path, tmp_path: Path) -> None
         (["--devices", "2", "--nodes", "many"], "is no number of machines"),
         (["--restarts", "2"], "do nothing without --devices"),
         (["--nodes", "2", "--rendezvous", "here:1"], "do nothing without --devices"),
-        (["schedule.accumulation=3"], "cannot be shared out among 1 devices in 3 parts"),
+        (["schedule.accumulation=3"], "cannot be made in schedule.accumulation=3 parts"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(
@@ -339,4 +340,4 @@ def test_a_run_in_more_parts_than_its_pictures_make_is_refused(
     (run / "environment.json").write_text(json.dumps(noted | {"accumulation": 4}))
     outcome = mlcycle("train", "--resume", run, "--device", "cpu")
     assert outcome.code == 2
-    assert "cannot be shared out among 1 devices in 4 parts" in outcome.err
+    assert "cannot be made in schedule.accumulation=4 parts" in outcome.err
