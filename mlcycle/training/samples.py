@@ -76,7 +76,7 @@ class Samples(Dataset):
         rule: how they are cut.
         seed: the recipe's.
         decoded: where photographs lie decoded; those that are not among them are read from their files.
-        readers: how many threads read the samples of a step.
+        readers: how many threads read the samples of a step; one does where photographs are decoded.
     """
 
     def __init__(
@@ -93,7 +93,9 @@ class Samples(Dataset):
         self.rule = rule
         self.seed = seed
         self.decoded = decoded or {}
-        self.pool = ThreadPoolExecutor(readers, "reader") if readers > 1 else None
+        # Threads are for decoding. Without it they gain nothing, and each that has resized keeps threads of OpenMP's,
+        # which go on turning while the network computes: on two cores that took a fifth of a step.
+        self.pool = ThreadPoolExecutor(readers, "reader") if readers > 1 and not self.decoded else None
 
     def __getitems__(self, keys: Sequence[Key]) -> list[Sample | DataError]:
         """Returns the samples of a step at once: what a DataLoader asks for where it can."""
