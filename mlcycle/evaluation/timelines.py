@@ -10,6 +10,8 @@ from itertools import pairwise
 
 WIDTH, HEIGHT = 380, 230
 LEFT, RIGHT, TOP, BOTTOM = 58, 16, 12, 42
+# About how wide a digit is.
+LETTER = 8
 # Points drawn of a line, each the mean of its neighbours; more cannot be seen.
 POINTS = 160
 COLOURS = 6
@@ -118,7 +120,10 @@ def _axes(across: Scale, up: Scale, is_share: bool) -> str:
     for value in across.ticks():
         x = across.place(value)
         rows.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{base}" y2="{base + 5}" stroke="var(--soft)"/>')
-        rows.append(f'<text x="{x:.1f}" y="{base + 19}" text-anchor="middle">{_step(value, across.high)}</text>')
+        text = _step(value, across.high)
+        # Near the border a number under its mark would be cut off.
+        at = min(x, WIDTH - len(text) * LETTER / 2)
+        rows.append(f'<text x="{at:.1f}" y="{base + 19}" text-anchor="middle">{text}</text>')
     rows.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 5}" text-anchor="middle">step</text>')
     return "".join(rows)
 
