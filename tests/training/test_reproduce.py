@@ -163,18 +163,19 @@ def another_order(model: onnx.ModelProto) -> None:
     model.metadata_props.insert(0, model.metadata_props.pop(1))
 
 
-@pytest.mark.parametrize("change", [spaces, a_field_twice, another_order])
+@pytest.mark.parametrize(("change", "code"), [(spaces, 5), (another_order, 5), (a_field_twice, 4)])
 def test_what_says_the_same_in_other_bytes_is_not_reproduced(
-    frozen: Path, clone: Path, tmp_path: Path, mlcycle: Run, change: Callable[[onnx.ModelProto], None]
+    frozen: Path, clone: Path, tmp_path: Path, mlcycle: Run, change: Callable[[onnx.ModelProto], None], code: int
 ) -> None:
     model = said(frozen)[0]
     change(model)
     model.metadata_props[-1].value = BLANK.decode()
     write_sealed(seal_bytes(model.SerializeToString(deterministic=True)), tmp_path / "other.onnx")
     outcome = mlcycle("reproduce", tmp_path / "other.onnx", "--run", clone)
-    assert outcome.code == 5
+    assert outcome.code == code
     assert "reproduced" not in outcome.out
-    assert "written" in outcome.out
+    # What says a field twice says no certain thing, and is not even read.
+    assert ("written" in outcome.out) == (code == 5)
 
 
 def test_a_variant_names_its_parent(frozen: Path, clone: Path, tmp_path: Path, mlcycle: Run) -> None:
