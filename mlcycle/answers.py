@@ -14,9 +14,9 @@ import numpy as np
 
 from mlcycle.artifact.seal import read_sealed
 from mlcycle.datasets.member import Member, PhotoPath
-from mlcycle.errors import MlcycleError, ModelFileError, UnreadableError
+from mlcycle.errors import MlcycleError, ModelFileError, UnreadableError, UsageError
 from mlcycle.inference import images
-from mlcycle.inference.detect import Detector, Options, load_sealed
+from mlcycle.inference.detect import Detector, Options, load_detector, load_sealed
 from mlcycle.inference.record import Source
 
 
@@ -33,6 +33,23 @@ class Answer:
     milliseconds: dict[str, float]
     error: tuple[str, str] | None = None
     landmarks_M52: np.ndarray | None = None
+
+
+def open_detector(model: Path, long_side: int | None) -> Detector:
+    """Opens a model file that is to be asked about labelled photographs, on one thread of the processor.
+
+    Raises:
+        UsageError: a long side was given for a file with an input of one size.
+        ModelFileError: the model file cannot be used, or is a run's folder.
+    """
+    if model.is_dir():
+        raise ModelFileError(
+            f"{model} is a folder, and a model file is asked", f"freeze the run first: mlcycle freeze {model}"
+        )
+    detector = load_detector(model, provider="cpu", threads=1)
+    if detector.contract.input_size is not None and long_side is not None:
+        raise UsageError(f"{model} takes inputs of one size only", "leave out --long-side, or ask its parent")
+    return detector
 
 
 def answer_all(detector: Detector, paths: list[PhotoPath], long_side: int | None, workers: int) -> Iterator[Answer]:

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 import mlcycle
-from mlcycle.answers import Answer, answer_all
+from mlcycle.answers import Answer, answer_all, open_detector
 from mlcycle.artifact.contract import Contract
 from mlcycle.datasets import header
 from mlcycle.datasets.photograph import LabelledPhotograph
-from mlcycle.errors import DataError, InputError, ModelFileError, UsageError
-from mlcycle.inference.detect import Detector, load_detector
+from mlcycle.errors import DataError, InputError, UsageError
+from mlcycle.inference.detect import Detector
 from mlcycle.inference.lanes import cores
 from mlcycle.inference.record import Source
 from mlcycle.inference.sources import from_folder, from_names
@@ -84,13 +84,7 @@ def label(model: Path, named: Sequence[Path], options: Options, started: Callabl
         ModelFileError: the model file cannot be used, is a run's folder, or was replaced meanwhile.
         InputError: a folder cannot be read, or no photograph was found.
     """
-    if model.is_dir():
-        raise ModelFileError(
-            f"{model} is a folder, and a model file is asked", f"freeze the run first: mlcycle freeze {model}"
-        )
-    detector = load_detector(model, provider="cpu", threads=1)
-    if detector.contract.input_size is not None and options.long_side is not None:
-        raise UsageError(f"{model} takes inputs of one size only", "leave out --long-side, or ask its parent")
+    detector = open_detector(model, options.long_side)
     thresholds = _thresholds(detector.contract, options)
     sources = _photographs(named)
     advance = started(len(sources))

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mlcycle.answers import Answer, answer_all
+from mlcycle.answers import Answer, answer_all, open_detector
 from mlcycle.datasets import header, reading
 from mlcycle.datasets.photograph import LabelledPhotograph
-from mlcycle.errors import DataError, ModelFileError, UsageError
+from mlcycle.errors import DataError
 from mlcycle.evaluation.contradiction import NO_FACE, Contradiction, contradictions
 from mlcycle.evaluation.evidence import Case
-from mlcycle.inference.detect import Detector, load_detector
+from mlcycle.inference.detect import Detector
 from mlcycle.inference.lanes import cores
 
 Advance = Callable[[int], None]
@@ -88,13 +88,7 @@ def find_suspects(model: Path, data: Path, options: Options, started: Callable[[
         ModelFileError: the model file cannot be used, is a run's folder, or was replaced meanwhile.
         DataError: the labelled set cannot be read, or has no labels to judge.
     """
-    if model.is_dir():
-        raise ModelFileError(
-            f"{model} is a folder, and a model file is asked", f"freeze the run first: mlcycle freeze {model}"
-        )
-    detector = load_detector(model, provider="cpu", threads=1)
-    if detector.contract.input_size is not None and options.long_side is not None:
-        raise UsageError(f"{model} takes inputs of one size only", "leave out --long-side, or ask its parent")
+    detector = open_detector(model, options.long_side)
     photographs = reading.read(data, options.split)
     answers = []
     advance = started(len(photographs))

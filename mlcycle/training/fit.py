@@ -36,7 +36,7 @@ from mlcycle.training.recipe_file import dump
 from mlcycle.training.records import Records
 from mlcycle.training.report import Asked, write_report
 from mlcycle.training.run_folder import Beside, RunFolder
-from mlcycle.training.samples import Batch, Samples, Share, Steps, end_readers, loader
+from mlcycle.training.samples import Batch, Samples, Share, Steps, end_readers, loader, readable
 from mlcycle.training.stopping import (
     StopRequest,
     hear_of_readers_when_waiting_for_them,
@@ -170,8 +170,7 @@ class _Run:
         if self.recipe.schedule.accumulation is None:
             self.accumulation = self.records.accumulation() or 1
             _must_be_enough(self.recipe, self.team, self.accumulation)
-            if room.can_run_out(self.device):
-                self.accumulation = room.find_accumulation(self.recipe, self.device, self.team, self.accumulation)
+            self.accumulation = room.accumulation_for(self.recipe, self.device, self.team, self.accumulation)
             if self.accumulation > 1:
                 display.note(f"memory is short: each step's batch is looked at in {self.accumulation} parts")
         machine = {
@@ -244,7 +243,7 @@ class _Run:
 
     def _next(self, batches: Iterator[Batch | DataError]) -> Batch:
         try:
-            batch = next(batches)
+            return readable(next(batches))
         except (RuntimeError, OSError, EOFError) as problem:
             if not self.workers or "Caught" in str(problem):  # what a reader raised by itself
                 raise
@@ -254,9 +253,6 @@ class _Run:
                 f"a process that reads photographs has died; the run is {kept}",
                 f"set schedule.workers lower if memory ran out; {self._resume_command()} goes on",
             ) from problem
-        if isinstance(batch, DataError):
-            raise batch
-        return batch
 
     def _after_step(self, meter: Meter, stop: StopRequest) -> Iterator[dict[str, Any]]:
         """Reports, saves and evaluates where it is due; saves first, so that an evaluation that fails loses nothing."""

@@ -15,7 +15,6 @@ import torch
 from torch.profiler import ProfilerActivity, record_function
 
 from mlcycle.datasets.member import PhotoPath
-from mlcycle.errors import DataError
 from mlcycle.training import flops, room
 from mlcycle.training.bare import Bare
 from mlcycle.training.decoded import Decoded, decode_all
@@ -27,7 +26,7 @@ from mlcycle.training.order import make_order
 from mlcycle.training.reading_costs import reading_costs
 from mlcycle.training.recipe import Recipe
 from mlcycle.training.records import take_weights
-from mlcycle.training.samples import Samples, Share, Steps, end_readers, loader
+from mlcycle.training.samples import Samples, Share, Steps, end_readers, loader, readable
 from mlcycle.training.stopping import leave_signals_to_the_parent
 from mlcycle.training.stopwatch import Marker, Stopwatch, finish
 from mlcycle.training.team import Team
@@ -147,9 +146,7 @@ class Rehearsal:
         schedule = recipe.schedule
         workers, readers = share_processors(device, schedule.workers)
         keep_memory()
-        accumulation = schedule.accumulation or 1
-        if schedule.accumulation is None and room.can_run_out(device):
-            accumulation = room.find_accumulation(recipe, device, Team(), 1)
+        accumulation = room.accumulation_for(recipe, device, Team())
         self.found = Profile(describe(device), workers, accumulation)
         decoded = _decode(recipe, material, tell)
         self.learner = Learner(recipe, device, Team())
@@ -176,18 +173,12 @@ class Rehearsal:
         images = operations = 0
         for _ in range(steps):
             with mark(WAITING):
-                parts = [self._next() for _ in range(self.found.accumulation)]
+                parts = [readable(next(self.batches)) for _ in range(self.found.accumulation)]
             self.learner.step(parts, self.done, learning_rate(self.done, self.recipe.schedule))
             count, side = self.steps.size(self.done)
             images, operations = images + count, operations + count * self.flops_of(side)
             self.done += 1
         return images, operations
-
-    def _next(self) -> Any:
-        batch = next(self.batches)
-        if isinstance(batch, DataError):
-            raise batch
-        return batch
 
     def round(self, steps: int) -> Round:
         """Makes steps as a training does, with nothing waited for but the data, and as many bare ones."""

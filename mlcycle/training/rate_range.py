@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mlcycle.errors import DataError, Interrupted, TrainingDivergedError
+from mlcycle.errors import Interrupted, TrainingDivergedError
 from mlcycle.training import rate_curve, room
 from mlcycle.training.device import choose_device, describe, keep_memory, share_processors
 from mlcycle.training.learner import Learner
@@ -18,7 +18,7 @@ from mlcycle.training.order import make_order
 from mlcycle.training.rate_curve import Found
 from mlcycle.training.recipe import Recipe
 from mlcycle.training.records import take_weights
-from mlcycle.training.samples import Batch, Samples, Share, Steps, end_readers, loader
+from mlcycle.training.samples import Samples, Share, Steps, end_readers, loader, readable
 from mlcycle.training.stopping import StopRequest, leave_signals_to_the_parent
 from mlcycle.training.team import Team
 
@@ -72,16 +72,14 @@ def _losses(recipe: Recipe, material: Material, device: torch.device, rates: lis
     workers, readers = share_processors(device, recipe.schedule.workers)
     learner = Learner(recipe, device, Team())
     take_weights(recipe, learner)
-    parts = recipe.schedule.accumulation or 1
-    if recipe.schedule.accumulation is None and room.can_run_out(device):
-        parts = room.find_accumulation(recipe, device, Team(), least=1)
+    parts = room.accumulation_for(recipe, device, Team())
     order = make_order(recipe.data.order, material.train, material.weights, recipe.seed)
     samples = Samples(material.train, order, recipe.augment, recipe.seed, readers=1 if workers else readers)
     steps = Steps(range(len(rates)), recipe.schedule.batch, recipe.augment, recipe.seed, Share(accumulation=parts))
     batches = iter(loader(samples, steps, workers, device, leave_signals_to_the_parent))
     try:
         for step, rate in enumerate(rates):
-            batch = [_good(next(batches)) for _ in range(parts)]
+            batch = [readable(next(batches)) for _ in range(parts)]
             try:
                 loss = learner.step(batch, step, rate)["loss"].item()
             except TrainingDivergedError:
@@ -90,9 +88,3 @@ def _losses(recipe: Recipe, material: Material, device: torch.device, rates: lis
             yield loss
     finally:
         end_readers(batches)
-
-
-def _good(batch: Batch | DataError) -> Batch:
-    if isinstance(batch, DataError):
-        raise batch
-    return batch

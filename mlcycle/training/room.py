@@ -36,6 +36,17 @@ def can_run_out(device: torch.device) -> bool:
     return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
+def accumulation_for(recipe: Recipe, device: torch.device, team: Team, least: int = 1) -> int:
+    """Returns in how many parts a step is made: as the recipe says or, where it leaves that open, as few as fit.
+
+    Raises:
+        DeviceError: see `find_accumulation`.
+    """
+    if recipe.schedule.accumulation is not None:
+        return recipe.schedule.accumulation
+    return find_accumulation(recipe, device, team, least) if can_run_out(device) else least
+
+
 def find_accumulation(recipe: Recipe, device: torch.device, team: Team, least: int) -> int:
     """Returns in how few parts a step fits into the memory of the device, or of the smallest of the team's.
 

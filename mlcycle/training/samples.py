@@ -191,6 +191,17 @@ def fewest(batch: int, is_large: bool) -> int:
     return max(2, batch // 4) if is_large else batch
 
 
+def readable(batch: Batch | DataError) -> Batch:
+    """Returns a batch as the loader gives it, unless one of its photographs could not be read.
+
+    Raises:
+        DataError: the photograph is named.
+    """
+    if isinstance(batch, DataError):
+        raise batch
+    return batch
+
+
 def collate(results: Sequence[Sample | DataError]) -> Batch | DataError:
     """Puts samples into one batch; if one could not be read, that is the result."""
     for each in results:
