@@ -72,10 +72,9 @@ def _cells_around(faces_M4: Tensor, grids: tuple[Grid, ...]) -> tuple[Tensor, Te
     cells, centres, inside = [], [], []
     for grid in grids:
         place = (middle_M2 / grid.stride).floor().long().unsqueeze(1) + shift_W2
-        limit = torch.tensor((grid.columns, grid.rows), device=place.device)
-        inside.append(((place >= 0) & (place < limit)).all(-1))
-        safe = place.clamp(min=0).minimum(limit - 1)
-        cells.append(grid.start + safe[..., 1] * grid.columns + safe[..., 0])
+        x, y = place.unbind(-1)
+        inside.append((x >= 0) & (x < grid.columns) & (y >= 0) & (y < grid.rows))
+        cells.append(grid.start + y.clamp(0, grid.rows - 1) * grid.columns + x.clamp(0, grid.columns - 1))
         centres.append((place + 0.5) * grid.stride)
     return torch.cat(cells, 1), torch.cat(centres, 1), torch.cat(inside, 1)
 
@@ -90,12 +89,13 @@ def _cheapest(cost_MK: Tensor, iou_MK: Tensor) -> Tensor:
 
 def _wins_its_cell(cost_MK: Tensor, taken_MK: Tensor, key_MK: Tensor, cells: int) -> Tensor:
     """A cell that several faces want answers for the one to which it is cheapest; the first of several as cheap."""
-    least = cost_MK.new_full((cells,), torch.inf)
-    least = least.scatter_reduce(0, key_MK[taken_MK], cost_MK[taken_MK], reduce="amin")
+    key = key_MK.flatten()
+    wanted = cost_MK.where(taken_MK, torch.inf).flatten()
+    least = cost_MK.new_full((cells,), torch.inf).scatter_reduce(0, key, wanted, reduce="amin")
     cheapest_MK = taken_MK & (cost_MK == least[key_MK])
     face_MK = torch.arange(len(cost_MK), device=cost_MK.device).unsqueeze(1).expand_as(key_MK)
-    first = face_MK.new_full((cells,), len(cost_MK))
-    first = first.scatter_reduce(0, key_MK[cheapest_MK], face_MK[cheapest_MK], reduce="amin")
+    wanting = face_MK.where(cheapest_MK, len(cost_MK)).flatten()
+    first = face_MK.new_full((cells,), len(cost_MK)).scatter_reduce(0, key, wanting, reduce="amin")
     return cheapest_MK & (face_MK == first[key_MK])
 
 

@@ -28,7 +28,8 @@ def augment(pixels_BSS3: Tensor, looks_BL: Tensor, rule: Augment, noise_3SS: Ten
 
     Args:
         pixels_BSS3: uint8, RGB.
-        looks_BL: what was drawn for each picture, in the order of `LOOKS`, from 0 to 1, on the device of the pixels.
+        looks_BL: what was drawn for each picture, in the order of `LOOKS`, from 0 to 1; on the CPU, so that a GPU is
+            not waited for to tell which pictures are blurred.
         noise_3SS: of deviation 1; its kind of number is that of the pictures: whole numbers up to 256 are exact in
             bfloat16, which is a fifth of the work.
 
@@ -36,15 +37,15 @@ def augment(pixels_BSS3: Tensor, looks_BL: Tensor, rule: Augment, noise_3SS: Ten
         pictures_B3SS: 0 to 255, channels last in memory.
     """
     batch, side = pixels_BSS3.shape[:2]
-    looks = dict(zip(LOOKS, looks_BL.unbind(1), strict=True))
+    there_BL = looks_BL.to(pixels_BSS3.device, non_blocking=True)
+    looks = dict(zip(LOOKS, there_BL.unbind(1), strict=True))
     pixels = pixels_BSS3.to(noise_3SS.dtype).view(batch, -1, 3 * TOGETHER)
     mean_B3 = pixels_BSS3[:, ::MEAN_STEP, ::MEAN_STEP].float().mean((1, 2))
     matrix_B33, shift_B = (each.to(pixels) for each in _colour_change(mean_B3, rule, looks))
     pictures = torch.bmm(pixels, _repeated(matrix_B33)).view(batch, side, side, 3).permute(0, 3, 1, 2)
     pictures += shift_B.view(batch, 1, 1, 1)
-    blurred = looks["blur"] < rule.blur
-    if blurred.any():
-        pictures[blurred] = _soft(pictures[blurred])
+    for place in (looks_BL[:, LOOKS.index("blur")] < rule.blur).nonzero().flatten().tolist():
+        pictures[place] = _soft(pictures[place : place + 1])[0]
     if rule.noise:
         strength = (looks["noise"] * rule.noise * 255).to(pictures)
         pictures.addcmul_(noise_3SS, strength.view(batch, 1, 1, 1))
@@ -88,7 +89,7 @@ def _colour_change(mean_B3: Tensor, rule: Augment, looks: Mapping[str, Tensor]) 
     def factor(name: str, strength: float) -> Tensor:
         return (1 + (2 * looks[name] - 1) * strength).view(-1, 1, 1)
 
-    luma_31 = torch.tensor(LUMA, device=mean_B3.device).view(3, 1)
+    luma_31 = torch.stack([mean_B3.new_full((1,), each) for each in LUMA])
     contrast, brightness = factor("contrast", rule.contrast), factor("brightness", rule.brightness)
     saturation = factor("saturation", rule.saturation) * (looks["grey"] >= rule.grey).view(-1, 1, 1)
     mix = saturation * torch.eye(3, device=mean_B3.device) + (1 - saturation) * luma_31

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchvision.ops import generalized_box_iou_loss
 
 from mlcycle.training.grid import Grid
+from mlcycle.training.losses import generalised_iou_loss
 
 # Cells to which the teacher gives less have no face, and what it says of their boxes means nothing.
 LEAST_SCORE = 0.05
@@ -83,7 +83,8 @@ def differences(logits_BA: Tensor, boxes_BA4: Tensor, told: Lesson) -> Differenc
     logits, boxes = logits_BA[:, -cells:].float(), boxes_BA4[:, -cells:].float()
     apart = (told.scores_BA - logits.sigmoid()).square()
     each = functional.binary_cross_entropy_with_logits(logits, told.scores_BA, reduction="none") * apart
-    seen = told.counts_BA & (told.scores_BA >= LEAST_SCORE)
+    # As numbers and not as a mask, which would be counted anew each time that it picks.
+    seen = (told.counts_BA & (told.scores_BA >= LEAST_SCORE)).nonzero(as_tuple=True)
     sure = told.scores_BA[seen]
-    beside = generalized_box_iou_loss(boxes[seen], told.boxes_BA4[seen], reduction="none", eps=1e-6)
+    beside = generalised_iou_loss(boxes[seen], told.boxes_BA4[seen])
     return Differences((each * told.counts_BA).sum(), (beside * sure).sum(), sure.sum())

@@ -124,7 +124,7 @@ class Learner:
             here = batch.to(self.device)
         with self.mark("augmentation"):
             noise_3SS = noise_window(self.noise_TT3, here.pixels_BSS3.shape[1], recipe.seed, step)
-            pictures = augment(here.pixels_BSS3, here.looks_BL, recipe.augment, noise_3SS)
+            pictures = augment(here.pixels_BSS3, batch.looks_BL, recipe.augment, noise_3SS)
         self.model.train()
         half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16)
         with self.mark("forward"), half:
@@ -183,7 +183,7 @@ def losses_of(answers: tuple[Tensor, ...], batch: Batch, rule: Model) -> LossSum
     cells = grids(height, width, rule.stride)
     pairs = assign(logits.detach(), boxes.detach(), cells, batch.faces_M4, batch.picture_M)
     at = pairs.picture_P, pairs.cell_P
-    share_P = losses.share_alike(pairs.face_P)
+    share_P = losses.share_alike(pairs.face_P, len(batch.faces_M4))
     empty_BA = losses.outside_ignored(batch.ignored_I4, batch.ignored_picture_I, cells, len(logits)).float()
     empty_BA[at] = 0
     faces, points = batch.faces_M4[pairs.face_P], batch.landmarks_M52[pairs.face_P]
@@ -193,5 +193,5 @@ def losses_of(answers: tuple[Tensor, ...], batch: Batch, rule: Model) -> LossSum
         empty_score=losses.score_loss(logits, torch.zeros_like(logits, dtype=torch.float32), empty_BA),
         box=losses.box_loss(boxes[at], faces, share_P),
         landmarks=losses.landmark_loss(landmarks[at], points, faces) if rule.landmarks else logits.new_zeros(()),
-        counts_3=torch.stack((share_P.new_tensor(len(share_P)), share_P.sum().round(), labelled.float())),
+        counts_3=torch.stack((share_P.new_full((), len(share_P)), share_P.sum().round(), labelled.float())),
     )

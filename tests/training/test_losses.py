@@ -6,6 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from torchvision.ops import generalized_box_iou_loss  # noqa: E402
+
 from mlcycle.training import losses  # noqa: E402
 from mlcycle.training.grid import grids  # noqa: E402
 
@@ -70,9 +72,24 @@ def test_box_loss_is_zero_for_perfect_boxes_and_for_none(count: int) -> None:
     assert losses.box_loss(boxes, boxes, torch.ones(count)).item() == pytest.approx(0, abs=1e-6)
 
 
+def test_the_box_loss_is_torchvisions() -> None:
+    """Of boxes that overlap, lie beside each other, touch, hold one another, and have no area."""
+    rows = [(0, 0, 10, 10), (5, 5, 15, 20), (20, 0, 30, 10), (10, 0, 20, 10), (2, 3, 4, 9), (7, 7, 7, 7)]
+    a, b = torch.tensor([[*one, *other] for one in rows for other in rows], dtype=torch.float32).split(4, dim=1)
+    guesses = [a.clone().requires_grad_() for _ in range(2)]
+    ours = losses.generalised_iou_loss(guesses[0], b)
+    theirs = generalized_box_iou_loss(guesses[1], b, eps=losses.SMALLEST_AREA)
+    torch.testing.assert_close(ours, theirs)
+    # Where two sides lie on each other, a loss has two slopes.
+    apart = ~torch.stack([(a[:, at::2, None] == b[:, None, at::2]).any(2).any(1) for at in (0, 1)]).any(0)
+    gradients = [torch.autograd.grad(each.sum(), guess)[0] for each, guess in zip((ours, theirs), guesses, strict=True)]
+    assert apart.sum() >= 10
+    torch.testing.assert_close(gradients[0][apart], gradients[1][apart])
+
+
 def test_a_face_counts_the_same_however_many_cells_answer_for_it() -> None:
     face_P = torch.tensor([4, 0, 4, 4, 4, 2])
-    weights = losses.share_alike(face_P)
+    weights = losses.share_alike(face_P, 5)
     totals = torch.zeros(5).index_add_(0, face_P, weights)
     assert totals.tolist() == pytest.approx([1, 0, 1, 0, 1])
     # Two boxes that miss for one face weigh as one that misses for another.
@@ -80,11 +97,11 @@ def test_a_face_counts_the_same_however_many_cells_answer_for_it() -> None:
     away = faces + 20
     first_misses = torch.stack((away[0], away[1], faces[2]))
     second_misses = torch.stack((faces[0], faces[1], away[2]))
-    weights = losses.share_alike(torch.tensor([0, 0, 1]))
+    weights = losses.share_alike(torch.tensor([0, 0, 1]), 2)
     one, other = (losses.box_loss(boxes, faces, weights) for boxes in (first_misses, second_misses))
     assert one.item() == pytest.approx(other.item())
     assert one.item() > 0.5
 
 
 def test_no_face_at_all_has_no_weights() -> None:
-    assert losses.share_alike(torch.zeros(0, dtype=torch.long)).shape == (0,)
+    assert losses.share_alike(torch.zeros(0, dtype=torch.long), 0).shape == (0,)
