@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
@@ -47,3 +48,35 @@ def filled(target: Path) -> Iterator[Path]:
     finally:
         if temporary:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def held(draft: Path, lock: str, target: Path) -> Iterator[None]:
+    """Makes a folder, if it is not there, and holds it against other processes by a locked file in it.
+
+    For a folder that is gone on with until it becomes the target. The lock goes with the process, however that ends.
+
+    Raises:
+        InputError: another process holds it, or has finished it meanwhile.
+        OSError: it cannot be made.
+    """
+    draft.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(draft / lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        if not _is_locked(descriptor, draft / lock):
+            raise InputError(
+                f"{target} is being written by another process", "wait for it, or name another folder with --out"
+            )
+        must_be_free(target)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_locked(descriptor: int, file: Path) -> bool:
+    """Locks an open file and tells whether it is still in its place: who held it may have moved the folder away."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(descriptor), file.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False

@@ -104,7 +104,7 @@ def _parts(place: Path) -> dict[str, list[Shard]]:
         version = content["schema_version"]
         if version != SCHEMA_VERSION:
             raise DataError(f"{file} is of version {version}, which this mlcycle does not know", "pack the set anew")
-        return {part["name"]: [_shard(each) for each in part["shards"]] for part in content["parts"]}
+        return {_part_name(part["name"]): [_shard(each) for each in part["shards"]] for part in content["parts"]}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
         raise _damaged(file, _said(problem)) from None
 
@@ -114,6 +114,13 @@ def _shard(told: dict[str, Any]) -> Shard:
     _must_be_a_file_name(shard.name)
     _must_be_counts(shard.photographs, shard.bytes)
     return shard
+
+
+def _part_name(name: Any) -> str:
+    """Parts become folders where the set is written in another layout."""
+    if name != "":
+        _must_be_a_file_name(name)
+    return name
 
 
 def _must_be_a_file_name(name: Any) -> None:

@@ -3,7 +3,8 @@
     {"name": "0--Parade/….jpg", "width": 1024, "height": 768,
      "boxes": [[x1, y1, x2, y2], …], "ignore": [false, …], "landmarks": [[[x, y], …], null, …], "group": "0--Parade"}
 
-A face without points has null, and so has a point that is not labelled. Members of shards say their `units` as well.
+A face without points has null, and so has a point that is not labelled. Where a model made labels there are `scores`,
+null for a label of people's. Members of shards say their `units` as well.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ def to_json(photograph: LabelledPhotograph, size: tuple[int, int]) -> dict[str, 
         content["scale"] = list(photograph.scale)
     if photograph.coco_ids is not None:
         content["coco_ids"] = list(photograph.coco_ids)
+    if photograph.scores_N is not None:
+        content["scores"] = [plain(score) if np.isfinite(score) else None for score in photograph.scores_N]
     return content
 
 
@@ -63,6 +66,7 @@ def from_json(content: dict[str, Any], path: PhotoPath) -> LabelledPhotograph:
         size=(width, height),
         coco_ids=tuple(content["coco_ids"]) if "coco_ids" in content else None,
         scale=(across, down),
+        scores_N=_scores(content["scores"], len(boxes)) if "scores" in content else None,
     )
 
 
@@ -77,6 +81,13 @@ def _points(points_52: np.ndarray) -> list[list[int | float] | None] | None:
     if not known_5.any():
         return None
     return [[plain(x), plain(y)] if known else None for (x, y), known in zip(points_52, known_5, strict=True)]
+
+
+def _scores(written: list[Any], faces: int) -> np.ndarray:
+    scores = np.array([np.nan if score is None else score for score in written], np.float32)
+    if scores.shape != (faces,):
+        raise ValueError("scores are a number or null for each box")
+    return scores
 
 
 def _landmarks(written: list[Any], faces: int) -> np.ndarray:

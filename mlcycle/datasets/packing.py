@@ -1,14 +1,14 @@
 """Conductor of `mlcycle train data pack`: labelled photographs → tar shards. Read it top to bottom.
 
-The shards are made in a folder beside the target, which becomes the target at the end. What a stopped packing left
-there is gone on with, shard by shard, if it was to become the very same set, and is thrown away if not.
+The shards are made in a folder beside the target, which becomes the target at the end and which one process at a time
+may hold. What a stopped packing left there is gone on with, shard by shard, if it was to become the very same set, and
+is thrown away if not.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
@@ -23,7 +23,7 @@ from mlcycle.datasets.reading import fingerprint
 from mlcycle.datasets.shard_file import Shard, ShardWriter
 from mlcycle.errors import DataError, InputError
 
-PLAN = "plan.json"
+PLAN, LOCK = "plan.json", "lock"
 # What a member's suffix may be; another name gets the one of its format.
 SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
 
@@ -69,20 +69,23 @@ def pack(parts: Parts, target: Path, rule: Rule, advance: Advance = lambda n: No
         advance: called with the number of photographs done.
 
     Raises:
-        InputError: the folder is there already, or cannot be written.
+        InputError: the folder is there already, cannot be written, or is being packed by another process.
         DataError: a photograph is missing or broken, or a box is no number.
     """
     new_folder.must_be_free(target)
     _must_be_numbers(parts)
     named = {part: set_names.unique(some) for part, some in parts.items()}
     done, number = Packed(renamed=_differing(parts, named)), 0
+    draft = target.parent / f".{target.name}{shard_file.PART}"
     try:
-        draft = _begin(named, target, rule)
-        for part, prefix in _prefixes(named, target.name).items():
-            some = sorted(named[part], key=lambda each: _draw(each.name, rule.seed))
-            done.shards[part] = _pack_part(_Place(draft, prefix, number), some, rule, done, advance)
-            number += len(some)
-        _finish(draft, target, done, rule)
+        _must_be_ours(draft)
+        with new_folder.held(draft, LOCK, target):
+            _begin(draft, named, rule)
+            for part, prefix in _prefixes(named, target.name).items():
+                some = sorted(named[part], key=lambda each: _draw(each.name, rule.seed))
+                done.shards[part] = _pack_part(_Place(draft, prefix, number), some, rule, done, advance)
+                number += len(some)
+            _finish(draft, target, done, rule)
     except OSError as problem:
         raise InputError(
             f"{target} cannot be written: {problem.strerror or problem}", "make room or choose another place with --out"
@@ -107,24 +110,33 @@ def _differing(parts: Parts, named: Parts) -> int:
     )
 
 
-def _begin(parts: Parts, target: Path, rule: Rule) -> Path:
-    """Returns the folder to work in: what an earlier call of the same left, or an empty one."""
-    draft = target.parent / f".{target.name}{shard_file.PART}"
-    prints = {name: fingerprint(list(some)) for name, some in parts.items()}
-    content = {"schema_version": SCHEMA_VERSION, "rule": asdict(rule), "parts": prints}
-    plan = shard_file.written(content).encode()
-    is_ours = any((draft / each).is_file() for each in (PLAN, INDEX))
-    if draft.exists() and not is_ours and any(draft.iterdir()):
-        raise InputError(
-            f"{draft} is in the way, and no packing left it", "remove it, or name another folder with --out"
-        )
-    if not (draft / PLAN).is_file() or (draft / PLAN).read_bytes() != plan:
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
+def _must_be_ours(draft: Path) -> None:
+    if not draft.exists() or not any(draft.iterdir()) or any((draft / each).is_file() for each in (LOCK, PLAN, INDEX)):
+        return
+    raise InputError(f"{draft} is in the way, and no packing left it", "remove it, or name another folder with --out")
+
+
+def _begin(draft: Path, parts: Parts, rule: Rule) -> None:
+    """Leaves in the folder what an earlier call of the same has finished, or nothing."""
+    prints = {name: _print(some) for name, some in parts.items()}
+    # Whether broken photographs may be left out is no part of the plan: a packing that one has stopped goes on.
+    chosen = {"shard_bytes": rule.shard_bytes, "seed": rule.seed}
+    plan = shard_file.written({"schema_version": SCHEMA_VERSION, "rule": chosen, "parts": prints}).encode()
+    is_same = (draft / PLAN).is_file() and (draft / PLAN).read_bytes() == plan
+    for left in draft.iterdir():
+        if left.name != LOCK and (not is_same or left.name.endswith(shard_file.PART)):
+            left.unlink()
+    if not is_same:
         shard_file.write(draft / PLAN, plan)
-    for left in draft.glob(f".*{shard_file.PART}"):
-        left.unlink()
-    return draft
+
+
+def _print(photographs: Sequence[LabelledPhotograph]) -> str:
+    """Returns a digest of all that is written about photographs; their fingerprint leaves some of it out."""
+    digest = hashlib.sha256(fingerprint(list(photographs)).encode())
+    for each in sorted(photographs, key=lambda each: each.name):
+        scores = None if each.scores_N is None else each.scores_N.tolist()
+        digest.update(repr((each.group, each.size, each.scale, each.coco_ids, scores)).encode())
+    return digest.hexdigest()
 
 
 def _prefixes(parts: Parts, name: str) -> dict[str, str]:
@@ -149,7 +161,7 @@ class _Place:
 def _pack_part(
     place: _Place, photographs: Sequence[LabelledPhotograph], rule: Rule, done: Packed, advance: Advance
 ) -> list[Shard]:
-    shards, after = _earlier(place, photographs, done)
+    shards, after = _earlier(place, photographs, rule, done)
     advance(after)
     writer: ShardWriter | None = None
     for index, data, suffix, labels in _readable(photographs, after, rule, done, advance):
@@ -165,7 +177,9 @@ def _pack_part(
     return shards
 
 
-def _earlier(place: _Place, photographs: Sequence[LabelledPhotograph], done: Packed) -> tuple[list[Shard], int]:
+def _earlier(
+    place: _Place, photographs: Sequence[LabelledPhotograph], rule: Rule, done: Packed
+) -> tuple[list[Shard], int]:
     """Returns the shards that an earlier call has finished, and the photographs that they account for."""
     shards: list[Shard] = []
     names: list[str] = []
@@ -179,7 +193,9 @@ def _earlier(place: _Place, photographs: Sequence[LabelledPhotograph], done: Pac
     packed = set(names)
     for each in photographs[:after]:
         if each.name not in packed:
-            done.left_out.append((each.name, inspect_file(each.path).problem))
+            file = inspect_file(each.path)
+            _must_be_skipped(each, file, rule)
+            done.left_out.append((each.name, file.problem))
     return shards, after
 
 
@@ -234,9 +250,10 @@ def _finish(draft: Path, target: Path, done: Packed, rule: Rule) -> None:
         "left_out": left_out,
     }
     shard_file.write(draft / INDEX, f"{shard_file.written(content)}\n".encode())
-    (draft / PLAN).unlink()
     new_folder.must_be_free(target)
     draft.rename(target)
+    for each in (PLAN, LOCK):  # only now: what has neither could be begun anew
+        (target / each).unlink()
 
 
 def _draw(name: str, seed: int) -> bytes:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
-from multiprocessing import get_context
-from os import cpu_count
+from multiprocessing import get_context, parent_process
 from signal import SIG_IGN, SIGINT, signal
 
 import numpy as np
@@ -47,16 +48,29 @@ class PhotoFile:
 
 def inspect_files(paths: Sequence[PhotoPath], processes: int | None = None) -> Iterator[PhotoFile]:
     """Inspects many files, in order, in several processes (as many as there are cores, if left out)."""
-    processes = min(processes or cpu_count() or 1, MOST_PROCESSES)
+    processes = min(processes or os.cpu_count() or 1, MOST_PROCESSES)
     if processes == 1 or len(paths) < WORTH_PROCESSES:
         yield from map(inspect_file, paths)
         return
     # Spawned, not forked: a fork would copy the threads' locks of whatever else this process does.
-    pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=signal, initargs=(SIGINT, SIG_IGN))
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_serve)
     try:
         yield from pool.map(inspect_file, paths, chunksize=8)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _serve() -> None:
+    """In a process of the pool: leaves Ctrl-C to the parent, and ends with it, also where that is killed."""
+    signal(SIGINT, SIG_IGN)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def inspect_file(path: PhotoPath) -> PhotoFile:
@@ -65,8 +79,8 @@ def inspect_file(path: PhotoPath) -> PhotoFile:
         data = path.read_bytes()
     except FileNotFoundError:
         return PhotoFile("missing")
-    except OSError as problem:
-        return PhotoFile(problem.strerror or str(problem))
+    except (OSError, ValueError) as problem:  # ValueError: a name that no file can have
+        return PhotoFile(getattr(problem, "strerror", None) or str(problem))
     digest = hashlib.sha256(data).hexdigest()
     try:
         with warnings.catch_warnings():

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from mlcycle.datasets import yolo
+from mlcycle.datasets.member import Member
 from mlcycle.datasets.photograph import LabelledPhotograph
 from mlcycle.errors import DataError
 
@@ -51,7 +52,11 @@ def _inside(photographs: Sequence[LabelledPhotograph]) -> list[LabelledPhotograp
     """Lists of photographs may name them by paths from elsewhere; then they are named from the folder that has all."""
     if not any(_leads_out(each.name) for each in photographs):
         return list(photographs)
-    paths = [Path(os.path.abspath(str(each.path))) for each in photographs]  # noqa: PTH100 (links stay what they are)
+    # Links stay what they are, and a shard says nothing of where its photographs came from.
+    paths = [
+        Path(os.path.abspath(each.name if isinstance(each.path, Member) else each.path))  # noqa: PTH100
+        for each in photographs
+    ]
     home = Path(os.path.commonpath([path.parent for path in paths]))
     return [
         replace(each, name=path.relative_to(home).as_posix()) for each, path in zip(photographs, paths, strict=True)

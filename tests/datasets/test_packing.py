@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from small_sets import Labelled, coco_content, coffee, content, names_in, save, write_coco, write_wider
 
-from mlcycle.datasets import packing
+from mlcycle.datasets import new_folder, packing
 from mlcycle.datasets.checking import check
 from mlcycle.datasets.header import upright_size
 from mlcycle.datasets.member import Member
@@ -36,6 +36,7 @@ def source(tmp_path: Path) -> Path:
     labels["images"][0]["group"] = "space"
     labels["annotations"][0] |= {"bbox": [178.3, 75.1, 92.77, 115.9], "keypoints": [202.25, 113.5, 2] + [0, 0, 0] * 4}
     labels["annotations"][1]["iscrowd"] = 1
+    labels["annotations"][2]["score"] = 0.77
     (folder / "annotations.json").write_text(json.dumps(labels))
     return folder
 
@@ -56,6 +57,7 @@ def test_a_packed_set_is_the_set_that_was_packed(source, tmp_path):
         assert (other.scale, other.coco_ids) == (one.scale, one.coco_ids)
         np.testing.assert_array_equal(other.boxes_N4, one.boxes_N4)
     np.testing.assert_array_equal(after[0].ignore_N, [False, True])
+    assert [each.scores_N and each.scores_N.tolist() for each in after] == [None, None, None, [np.float32(0.77)], None]
     assert np.isfinite(after[0].landmarks_N52[0]).all(axis=1).tolist() == [True] + 4 * [False]
 
 
@@ -169,11 +171,48 @@ def test_a_packing_that_was_stopped_is_gone_on_with(source, tmp_path, monkeypatc
     assert names_in(tmp_path) == ["packed", "set", "whole"]
 
 
+def test_one_that_a_broken_photograph_stopped_goes_on_without_it(source, tmp_path):
+    order = sorted(read(source), key=lambda each: packing._draw(each.name, 0))
+    order[-1].path.write_bytes(b"no photograph")
+    with pytest.raises(DataError, match="cannot be read"):
+        pack(read_parts(source), tmp_path / "packed", SMALL)
+    done = pack(read_parts(source), tmp_path / "packed", replace(SMALL, skip_unreadable=True))
+    assert done.found > 0
+    assert [name for name, _ in done.left_out] == [order[-1].name]
+
+
+def test_one_that_left_photographs_out_does_not_go_on_where_none_may_be(source, tmp_path):
+    order = sorted(read(source), key=lambda each: packing._draw(each.name, 0))
+    order[0].path.write_bytes(b"no photograph")
+    with pytest.raises(Stopped):
+        pack(read_parts(source), tmp_path / "packed", replace(SMALL, skip_unreadable=True), stop_after(5))
+    with pytest.raises(DataError, match="cannot be read"):
+        pack(read_parts(source), tmp_path / "packed", SMALL)
+
+
+def test_a_folder_is_packed_into_by_one_process(source, tmp_path):
+    with new_folder.held(tmp_path / ".packed.part", packing.LOCK, tmp_path / "packed"):
+        with pytest.raises(InputError, match="by another process"):
+            pack(read_parts(source), tmp_path / "packed", SMALL)
+        (tmp_path / ".packed.part" / ".plan.json.x.part").write_text("as a full disk leaves it")
+    pack(read_parts(source), tmp_path / "packed", SMALL)
+    assert "lock" not in names_in(tmp_path / "packed")
+    assert not [name for name in names_in(tmp_path / "packed") if name.endswith((".part", "plan.json"))]
+
+
 def test_what_is_left_of_another_packing_is_begun_anew(source, tmp_path):
     with pytest.raises(Stopped):
         pack(read_parts(source), tmp_path / "packed", replace(SMALL, seed=1), stop_after(5))
     assert pack(read_parts(source), tmp_path / "packed", SMALL).found == 0
     assert fingerprint(read(tmp_path / "packed")) == fingerprint(read(source))
+
+
+def test_a_group_that_has_changed_is_no_longer_the_same_set(source, tmp_path):
+    with pytest.raises(Stopped):
+        pack(read_parts(source), tmp_path / "packed", SMALL, stop_after(5))
+    regrouped = {"": [replace(each, group="other") for each in read(source)]}
+    assert pack(regrouped, tmp_path / "packed", SMALL).found == 0
+    assert {each.group for each in read(tmp_path / "packed")} == {"other"}
 
 
 def test_nothing_is_written_over(source, tmp_path):
@@ -305,6 +344,7 @@ def spoil(folder: Path, change) -> None:
         (lambda line: line | {"boxes": [[10**400, 2, 3, 4]], "ignore": [False]}, "line 1"),
         (lambda line: line | {"landmarks": [[[1, 2]] * 6] * len(line["boxes"] or "1")}, "line 1"),
         (lambda line: line | {"name": 5}, "5 is no name"),
+        (lambda line: line | {"scores": [1] * 9}, "scores are a number or null for each box"),
         (lambda line: {key: line[key] for key in line if key != "boxes"}, "it has no 'boxes'"),
         (lambda line: b"[]\n", "line 1"),
         (lambda line: b"no JSON\n", "line 1"),
@@ -325,6 +365,10 @@ def test_an_index_that_leads_out_of_its_folder_is_refused(source, tmp_path, name
     index.write_text(index.read_text().replace('"packed-000000"', json.dumps(name)))
     with pytest.raises(DataError, match="is no file's name"):
         read(tmp_path / "packed")
+    parts = [{"name": name, "shards": []}]
+    index.write_text(json.dumps({"format": "mlcycle packed shards", "schema_version": 1, "parts": parts}))
+    with pytest.raises(DataError, match="is no file's name"):
+        splits(tmp_path / "packed")
     index.write_text('{"format":"mlcycle packed shards","schema_version":1,"parts":[5]}')
     with pytest.raises(DataError, match="is not whole"):
         read(tmp_path / "packed")
