@@ -64,7 +64,7 @@ def check(
 
     if against_split and against is None:
         raise UsageError("--against-split needs --against", "name the other set: --against PATH")
-    held_against = read(against, against_split) if against else []
+    held_against = read(against, against_split, strict=False) if against else []
     sets, errors = [], 0
     for path in paths:
         _must_be_whole(path, split)
@@ -104,7 +104,7 @@ def preview(
 
     if out.exists() and not overwrite:
         raise InputError(f"{out} exists", "choose another name with -o, or say --overwrite")
-    photographs = read(path, split)
+    photographs = read(path, split, strict=False)
     chosen = choose(photographs, count, seed)
     sheet = draw_sheet(chosen, f"{_title(path, split)}: {len(chosen):,} of {len(photographs):,} photographs")
     write_sheet(sheet, out, overwrite=overwrite)
@@ -184,7 +184,7 @@ def _parts(
     from mlcycle.datasets.reading import read, splits
 
     parts = [split] if split else splits(path)
-    sets = [read(path, part) for part in parts]
+    sets = [read(path, part, strict=False) for part in parts]
     for index, part in enumerate(parts):
         after = [photograph for later in sets[index + 1 :] for photograph in later]
         yield part, sets[index], against or after

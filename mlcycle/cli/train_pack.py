@@ -39,7 +39,7 @@ def pack(
     from mlcycle.datasets.packing import pack as pack_parts
 
     must_be_free(out)
-    parts = together(paths, split)
+    parts = together(paths, split, strict=not skip_unreadable)
     rule = Rule(shard_size * 10**6, seed, skip_unreadable)
     many = sum(map(len, parts.values()))
     try:

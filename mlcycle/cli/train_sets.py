@@ -67,7 +67,7 @@ def stats(paths: SetPaths, split: Split = "", as_json: Json = False) -> None:
     ranges = {each.name: (each.least, each.most) for each in BY_HEIGHT}
     sets = []
     for path in paths:
-        for part, photographs in read_parts(path, split).items():
+        for part, photographs in read_parts(path, split, strict=False).items():
             with console.progress(f"reading {path}", len(photographs)) as advance:
                 found = statistics.describe(photographs, ranges, advance)
             sets.append({"path": str(path), "split": part, **found.to_dict()})
@@ -108,11 +108,11 @@ def merge(paths: SetPaths, out: Out, to: SameTo = None, split: Split = "", photo
     console.say(f"photographs that are in several of them are there several times: mlcycle train data dedupe {out}")
 
 
-def together(paths: list[Path], split: str) -> Parts:
-    """Returns the parts of several sets, those of the same name as one."""
+def together(paths: list[Path], split: str, *, strict: bool = True) -> Parts:
+    """Returns the parts of several sets, those of the same name as one; `strict` as for `read`."""
     from mlcycle.datasets.reading import read_parts
 
-    read = [read_parts(path, split) for path in paths]
+    read = [read_parts(path, split, strict=strict) for path in paths]
     divided = any(part for parts in read for part in parts)
     whole: Parts = {}
     for parts in read:
@@ -228,7 +228,7 @@ def _write(parts: Parts, to: Layout, out: Path, photos: Photos, layouts: list[st
     if "wider" in layouts:
         lost.append("blur, expression, illumination, occlusion and pose of WIDER FACE are left out")
     if "coco" in layouts:
-        lost.append("ids of the COCO file, and whatever is no face, are left out")
+        lost.append("ids and info of the COCO file, and whatever is no face, are left out")
     for sentence in lost:
         console.say(sentence)
     counts = ", ".join(f"{len(part):,} in {name}" if name else f"{len(part):,}" for name, part in parts.items())

@@ -9,43 +9,47 @@ TOLERANCE = 1.0
 HEIGHT_EDGES = (0, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
 
-def faulty_boxes(boxes_N4: np.ndarray, size: tuple[int, int] | None) -> list[tuple[str, int, str]]:
+def faulty_boxes(
+    boxes_N4: np.ndarray, ignore_N: np.ndarray, size: tuple[int, int] | None
+) -> list[tuple[str, int, str]]:
     """Returns the kind, the number (from 1) and the particulars of each box that is wrong.
 
     Args:
         boxes_N4: x1 y1 x2 y2 in pixels.
+        ignore_N: bool; boxes to be ignored are only ever looked up, so they may be empty or outside.
         size: width, height of the photograph in pixels; None if not known, then no box is outside.
     """
     found = []
     finite_N = np.isfinite(boxes_N4).all(axis=1)
-    empty_N = finite_N & ((boxes_N4[:, 2:] - boxes_N4[:, :2]) <= 0).any(axis=1)
+    empty_N = finite_N & ~ignore_N & ((boxes_N4[:, 2:] - boxes_N4[:, :2]) <= 0).any(axis=1)
     for index in np.flatnonzero(~finite_N):
         found.append(("not finite", int(index) + 1, f"box {index + 1}: {_written(boxes_N4[index])}"))
     for index in np.flatnonzero(empty_N):
         found.append(("empty", int(index) + 1, f"box {index + 1}: {_written(boxes_N4[index])}"))
     if size:
         beyond_N = np.concatenate([-boxes_N4[:, :2], boxes_N4[:, 2:] - np.array(size)], axis=1).max(axis=1)
-        for index in np.flatnonzero(finite_N & ~empty_N & (beyond_N > TOLERANCE)):
+        for index in np.flatnonzero(finite_N & ~ignore_N & ~empty_N & (beyond_N > TOLERANCE)):
             what = f"box {index + 1}: {_written(boxes_N4[index])} in a photograph of {size[0]} x {size[1]}"
             found.append(("outside", int(index) + 1, what))
     return found
 
 
-def repeated_boxes(boxes_N4: np.ndarray) -> list[str]:
-    """Returns the particulars of each box that has the same coordinates as one before it."""
-    if len(boxes_N4) < 2:
+def repeated_boxes(boxes_N4: np.ndarray, ignore_N: np.ndarray) -> list[str]:
+    """Returns the particulars of each box that has the same coordinates as one before it; none that is ignored."""
+    numbers_F = np.flatnonzero(~ignore_N)
+    if len(numbers_F) < 2:
         return []
-    _, first, inverse = np.unique(boxes_N4, axis=0, return_index=True, return_inverse=True)
-    first_N = first[inverse.reshape(-1)]
-    again = np.flatnonzero(first_N != np.arange(len(boxes_N4)))
-    return [f"boxes {first_N[index] + 1} and {index + 1}: {_written(boxes_N4[index])}" for index in again]
+    _, first, inverse = np.unique(boxes_N4[numbers_F], axis=0, return_index=True, return_inverse=True)
+    first_F = first[inverse.reshape(-1)]
+    pairs = [(numbers_F[first_F[index]], number) for index, number in enumerate(numbers_F) if first_F[index] != index]
+    return [f"boxes {one + 1} and {other + 1}: {_written(boxes_N4[other])}" for one, other in pairs]
 
 
 def count_heights(boxes_N4: np.ndarray) -> list[int]:
     """Returns how many boxes have a height from each of HEIGHT_EDGES up to the next; the last bin has no end."""
+    boxes_N4 = boxes_N4[np.isfinite(boxes_N4).all(axis=1)]
     heights_N = boxes_N4[:, 3] - boxes_N4[:, 1]
-    heights_N = np.maximum(heights_N[np.isfinite(heights_N)], 0)
-    counts, _ = np.histogram(heights_N, [*HEIGHT_EDGES, np.inf])
+    counts, _ = np.histogram(np.maximum(heights_N, 0), [*HEIGHT_EDGES, np.inf])
     return [int(count) for count in counts]
 
 

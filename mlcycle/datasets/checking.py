@@ -38,11 +38,12 @@ def check(
     for file in inspect_files([photograph.path for photograph in both], processes):
         files.append(file)
         advance(1)
-    findings = [
-        finding
-        for photograph, file in zip(photographs, files, strict=False)
-        for finding in (*_of_file(photograph, file), *_of_labels(photograph, file))
-    ]
+    with np.errstate(invalid="ignore"):  # what is no number is found, and not computed with
+        findings = [
+            finding
+            for photograph, file in zip(photographs, files, strict=False)
+            for finding in (*_of_file(photograph, file), *_of_labels(photograph, file))
+        ]
     findings += _of_pairs(both, files, len(photographs))
     findings.sort(key=lambda finding: (ORDER.index(finding.kind), finding.photograph))
     return _report(photographs, findings)
@@ -62,11 +63,9 @@ def _of_labels(photograph: LabelledPhotograph, file: PhotoFile) -> Iterator[Find
     if size and photograph.size not in (None, size):
         yield Finding("size", photograph.name, _other_size(photograph, file))
         size = None
-    # Boxes that are to be ignored are only ever looked up; they do no harm where they reach beyond the picture.
-    faces_N = np.flatnonzero(~photograph.ignore_N)
-    for kind, _, detail in faulty_boxes(photograph.boxes_N4[faces_N], size):
+    for kind, _, detail in faulty_boxes(photograph.boxes_N4, photograph.ignore_N, size):
         yield Finding(kind, photograph.name, detail)
-    for detail in repeated_boxes(photograph.boxes_N4[faces_N]):
+    for detail in repeated_boxes(photograph.boxes_N4, photograph.ignore_N):
         yield Finding("box twice", photograph.name, detail)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -43,18 +43,29 @@ def read_coco(path: Path, split: str) -> list[LabelledPhotograph]:
     content = _load(file)
     category = _face_category(content, file)
     annotations: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+    photographs = []
+    where = "an annotation"
     try:
         for annotation in content["annotations"]:
             if category is None or annotation["category_id"] == category:
                 annotations[annotation["image_id"]].append(annotation)
+        where = "an image"
+        _must_be_told_apart([image["id"] for image in content["images"]], annotations)
         root = _image_root(file, split, [image["file_name"] for image in content["images"]])
         face_id = _category_told(content) if category is None else category
-        return [_photograph(root, image, annotations.get(image["id"], []), face_id) for image in content["images"]]
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as problem:
+        for image in content["images"]:
+            where = f"the image {image['id']!r} or one of its annotations"
+            photographs.append(_photograph(root, image, annotations.get(image["id"], []), face_id))
+        return photographs
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError) as problem:
         what = f"lacks {problem}" if isinstance(problem, KeyError) else f"is not as it should be: {problem}"
-        raise DataError(
-            f"{file}: an image or annotation {what}", "see the COCO format: bbox is [x, y, width, height]"
-        ) from None
+        raise DataError(f"{file}: {where} {what}", "see the COCO format: bbox is [x, y, width, height]") from None
+
+
+def _must_be_told_apart(ids: list[Any], annotations: dict[Any, list[dict[str, Any]]]) -> None:
+    again = next((each for each, many in Counter(ids).items() if many > 1 and each in annotations), None)
+    if again is not None:
+        raise ValueError(f"another image has the id {again!r} too, and either could be meant")
 
 
 def _files(folder: Path) -> dict[str, Path]:
@@ -83,7 +94,7 @@ def _load(file: Path) -> dict[str, Any]:
         content = json.loads(file.read_bytes())
     except FileNotFoundError:
         raise DataError(f"there is no file {file}", "name a COCO json or a folder that holds one") from None
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise DataError(f"{file} cannot be read as json: {problem}") from None
     if not isinstance(content, dict) or not all(
         isinstance(content.get(key), list) for key in ("images", "annotations")
@@ -96,6 +107,8 @@ def _load(file: Path) -> dict[str, Any]:
 
 def _face_category(content: dict[str, Any], file: Path) -> Any:
     categories = content.get("categories") or []
+    if not isinstance(categories, list) or not all(isinstance(each, dict) for each in categories):
+        raise DataError(f"{file}: its categories are not as they should be", 'write [{"id": 1, "name": "face"}]')
     names = {str(each.get("name", "")).lower(): each.get("id") for each in categories}
     if len(names) <= 1:
         return None
@@ -133,7 +146,7 @@ def _photograph(
     root: Path, image: dict[str, Any], annotations: list[dict[str, Any]], category: Any
 ) -> LabelledPhotograph:
     name = image["file_name"].replace("\\", "/")
-    bboxes_N4 = np.array([each["bbox"] for each in annotations], np.float32).reshape(len(annotations), 4)
+    bboxes_N4 = _bboxes([each["bbox"] for each in annotations])
     ignore = [bool(each.get("iscrowd") or each.get("ignore")) for each in annotations]
     return LabelledPhotograph(
         path=root / name,
@@ -146,6 +159,13 @@ def _photograph(
         coco_ids=(image["id"], category),
         scores_N=_scores(annotations),
     )
+
+
+def _bboxes(written: list[Any]) -> np.ndarray:
+    try:
+        return np.array(written, np.float32).reshape(len(written), 4)
+    except (TypeError, ValueError):
+        raise ValueError("a bbox is not four numbers") from None
 
 
 def _size(image: dict[str, Any]) -> tuple[int, int] | None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 from PIL import Image
 
 from mlcycle.datasets.member import PhotoPath, for_pillow
 from mlcycle.errors import DataError
+
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # large is no fault of a photograph
 
 ORIENTATION = 0x0112
 SIDEWAYS = (5, 6, 7, 8)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from mlcycle.datasets import coco, header, packed, resized_copies, wider, yolo
 from mlcycle.datasets.member import Member, PhotoPath
@@ -18,37 +21,40 @@ class _Layout:
     name: str
     is_it: Callable[[Path], bool]
     splits: Callable[[Path], list[str]]
-    read: Callable[[Path, str], list[LabelledPhotograph]]
+    read: Callable[[Path, str, yolo.SizeOf], list[LabelledPhotograph]]
 
 
-def _read_wider(place: Path, split: str) -> list[LabelledPhotograph]:
+def _read_wider(place: Path, split: str, size_of: yolo.SizeOf) -> list[LabelledPhotograph]:
     photographs, sizes = wider.read_wider(place, split)
     return resized_copies.follow_copies(photographs, sizes, header.upright_size)
 
 
 _LAYOUTS = (
-    _Layout("shards", packed.is_packed, packed.splits, packed.read_packed),
+    _Layout("shards", packed.is_packed, packed.splits, lambda place, split, size_of: packed.read_packed(place, split)),
     _Layout("wider", wider.is_wider, wider.splits, _read_wider),
-    _Layout("coco", coco.is_coco, coco.splits, coco.read_coco),
-    _Layout("yolo", yolo.is_yolo, yolo.splits, lambda place, split: yolo.read_yolo(place, split, header.upright_size)),
+    _Layout("coco", coco.is_coco, coco.splits, lambda place, split, size_of: coco.read_coco(place, split)),
+    _Layout("yolo", yolo.is_yolo, yolo.splits, yolo.read_yolo),
 )
 
 
-def read(path: str | Path, split: str = "") -> list[LabelledPhotograph]:
+def read(path: str | Path, split: str = "", *, strict: bool = True) -> list[LabelledPhotograph]:
     """Reads the labels of a set, sorted by name; the photographs themselves are not opened, except for YOLO's sizes.
 
     Args:
         path: a folder with wider_face_split/ (WIDER FACE); a .json, or a folder with annotations.json or
             annotations/*.json (COCO); a data.yaml, or a folder that holds one (YOLO); a folder of packed shards.
         split: e.g. "train" or "val"; may be left empty where the set has only one.
+        strict: False is for who looks for broken photographs: in YOLO's layout, whose labels are shares of a
+            photograph's sides, one that cannot be opened then has no boxes, instead of an error.
 
     Raises:
         DataError: there is no such set or split, or its labels are wrong.
     """
     place = Path(path).expanduser()
     layout = _layout(place)
-    chosen = _choose(place, split, layout.splits(place))
-    photographs = layout.read(place, chosen)
+    chosen = _choose(place, split, _splits(layout, place))
+    with np.errstate(over="ignore", invalid="ignore"):  # numbers that are none stay what they are, for `check` to find
+        photographs = layout.read(place, chosen, header.upright_size if strict else _size_or_none)
     if not photographs:
         raise DataError(f"{place} lists no photographs", "is this the right folder, and the right split?")
     return sorted(photographs, key=lambda photograph: photograph.name)
@@ -61,7 +67,7 @@ def splits(path: str | Path) -> list[str]:
         DataError: nothing that can be read lies there.
     """
     place = Path(path).expanduser()
-    return _layout(place).splits(place)
+    return _splits(_layout(place), place)
 
 
 def layout_of(path: str | Path) -> str:
@@ -73,13 +79,13 @@ def layout_of(path: str | Path) -> str:
     return _layout(Path(path).expanduser()).name
 
 
-def read_parts(path: str | Path, split: str = "") -> dict[str, list[LabelledPhotograph]]:
+def read_parts(path: str | Path, split: str = "", *, strict: bool = True) -> dict[str, list[LabelledPhotograph]]:
     """Reads one split of a set, or each of its splits, by their names; {"": …} for a set that is not divided.
 
     Raises:
         DataError: as `read`.
     """
-    return {name: read(path, name) for name in ([split] if split else splits(path))}
+    return {name: read(path, name, strict=strict) for name in ([split] if split else splits(path))}
 
 
 def fingerprint(photographs: list[LabelledPhotograph]) -> str:
@@ -98,7 +104,7 @@ def fingerprint(photographs: list[LabelledPhotograph]) -> str:
 
 
 def _layout(place: Path) -> _Layout:
-    if not place.exists():
+    if not os.path.exists(place):  # noqa: PTH110  (where it cannot be asked for, Path's way raises)
         raise DataError(f"there is no data set at {place}", "a relative path starts from the current folder")
     for layout in _LAYOUTS:
         if layout.is_it(place):
@@ -108,6 +114,20 @@ def _layout(place: Path) -> _Layout:
         "WIDER FACE has wider_face_split/, COCO annotations.json or annotations/*.json, YOLO data.yaml,"
         " and what was packed index.json",
     )
+
+
+def _splits(layout: _Layout, place: Path) -> list[str]:
+    found = layout.splits(place)
+    if not found:
+        raise DataError(f"{place} has the layout {layout.name}, and no labels", "is this the right folder?")
+    return found
+
+
+def _size_or_none(path: PhotoPath) -> tuple[int, int] | None:
+    try:
+        return header.upright_size(path)
+    except DataError:
+        return None
 
 
 def _choose(place: Path, split: str, there: list[str]) -> str:

@@ -45,6 +45,8 @@ def _counts(report: Report) -> Iterator[str]:
 def _histogram(report: Report, width: int) -> Iterator[str]:
     edges, counts = report.height_edges, report.height_counts
     shown = [index for index, count in enumerate(counts) if count]
+    if not shown:  # all of them have heights that are no numbers
+        return
     room = max(10, min(MOST_BAR, width - 26))
     for index in range(shown[0], shown[-1] + 1):
         low = edges[index]

@@ -3,11 +3,13 @@
 Each photograph is a line with its name, a line with its number of faces, and a row "x y w h blur expression
 illumination invalid occlusion pose" for each face; after the number 0 stands one row of zeros. Landmarks are not part
 of WIDER FACE; if a file with them lies beside the labels, in the style of RetinaFace ("# name", then "x y w h" or
-"x1 y1 x2 y2" and five times "x y flag"), they are matched to the faces by their boxes.
+"x1 y1 x2 y2" and five times "x y flag"), they are matched to the faces by their boxes, and by their order where each
+face has its row: a box may be there twice.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,9 +20,10 @@ from mlcycle.errors import DataError
 
 LABELS = "wider_face_split"
 COLUMNS, INVALID_COLUMN = 10, 7
+COUNT = re.compile("[0-9]{1,9}")
 
 Row = list[float]
-Points = dict[tuple[float, ...], Row]
+Points = list[Row]
 Sizes = dict[str, tuple[int, int]]
 
 
@@ -47,7 +50,7 @@ def read_wider(folder: Path, split: str) -> tuple[list[LabelledPhotograph], Size
     points, sizes = _read_landmarks(folder / LABELS, split)
     images = folder / f"WIDER_{split}" / "images"
     labels = folder / LABELS / f"wider_face_{split}_bbx_gt.txt"
-    photographs = [_photograph(images, name, rows, points.get(name, {})) for name, rows in _read_rows(labels)]
+    photographs = [_photograph(images, name, rows, points.get(name, [])) for name, rows in _read_rows(labels)]
     return photographs, sizes
 
 
@@ -84,7 +87,7 @@ def _read_rows(labels: Path) -> Iterator[tuple[str, list[Row]]]:
 
 def _count(lines: list[str], at: int, labels: Path) -> int:
     text = lines[at].strip() if at < len(lines) else ""
-    if not text.isdigit():
+    if not COUNT.fullmatch(text):
         raise DataError(f"{labels}, line {at + 1}: a number of faces is expected here", "fetch the label file again")
     return int(text)
 
@@ -108,7 +111,7 @@ def _is_row(line: str) -> bool:
 
 def _lines(file: Path) -> list[str]:
     try:
-        return file.read_text("utf-8").splitlines()
+        return file.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as problem:
         raise DataError(f"{file} cannot be read: {problem}", "fetch the label file again") from None
 
@@ -118,17 +121,16 @@ def _read_landmarks(folder: Path, split: str) -> tuple[dict[str, Points], Sizes]
     file = next((candidate for candidate in candidates if candidate.is_file()), None)
     found: dict[str, Points] = {}
     sizes: Sizes = {}
-    points: Points = {}
+    points: Points = []
     for number, line in enumerate(_lines(file) if file else [], 1):
         values = line.split()
         if line.startswith("#"):
             name, size = _name_and_size(line[1:].strip())
-            points = found.setdefault(name, {})
+            points = found.setdefault(name, [])
             if size:
                 sizes[name] = size
         elif file and len(values) >= 19:
-            row = _floats(values, file, number)
-            points[tuple(row[:4])] = row[4:19]
+            points.append(_floats(values, file, number)[:19])
     return found, sizes
 
 
@@ -149,12 +151,18 @@ def _floats(values: list[str], file: Path, number: int) -> Row:
 
 def _landmarks(rows: list[Row], points: Points) -> np.ndarray:
     landmarks_N52 = np.full((len(rows), 5, 2), np.nan, np.float32)
-    if not points:
-        return landmarks_N52
-    for index, (x, y, width, height, *_) in enumerate(rows):
-        row = points.get((x, y, x + width, y + height)) or points.get((x, y, width, height))
+    for index, row in enumerate(_matched(rows, points) if points else ()):
         if row:
-            values_53 = np.array(row, np.float32).reshape(5, 3)
+            values_53 = np.array(row[4:], np.float32).reshape(5, 3)
             absent_5 = (values_53[:, 2] < 0) | (values_53[:, :2] == -1).all(axis=1)
             landmarks_N52[index] = np.where(absent_5[:, None], np.nan, values_53[:, :2])
     return landmarks_N52
+
+
+def _matched(rows: list[Row], points: Points) -> list[Row | None]:
+    """Returns the points of each face, None where there are none."""
+    boxes = [([x, y, x + width, y + height], [x, y, width, height]) for x, y, width, height, *_ in rows]
+    if len(points) == len(boxes) and all(row[:4] in box for row, box in zip(points, boxes, strict=True)):
+        return list(points)
+    by_box = {tuple(row[:4]): row for row in points}
+    return [by_box.get(tuple(corners)) or by_box.get(tuple(sides)) for corners, sides in boxes]

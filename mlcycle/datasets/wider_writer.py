@@ -46,14 +46,16 @@ def _boxes(photograph: LabelledPhotograph) -> Iterator[str]:
 
 def _points(photograph: LabelledPhotograph, size: tuple[int, int]) -> Iterator[str]:
     yield f"# {photograph.name} {size[0]} {size[1]}\n"
+    if not np.isfinite(photograph.landmarks_N52).all(axis=2).any():
+        return
+    # A row for each face: two may have the same box, and then their order tells them apart.
     for box_4, points_52 in zip(photograph.boxes_N4, photograph.landmarks_N52, strict=True):
         known_5 = np.isfinite(points_52).all(axis=1)
-        if known_5.any():
-            triples = (
-                f"{plain(x)} {plain(y)} 0" if known else "-1 -1 -1"
-                for (x, y), known in zip(points_52, known_5, strict=True)
-            )
-            yield f"{_written(box_4)} {' '.join(triples)}\n"
+        triples = (
+            f"{plain(x)} {plain(y)} 0" if known else "-1 -1 -1"
+            for (x, y), known in zip(points_52, known_5, strict=True)
+        )
+        yield f"{_written(box_4)} {' '.join(triples)}\n"
 
 
 def _written(box_4: np.ndarray) -> str:

@@ -105,6 +105,16 @@ def _not_kept(parts: Mapping[str, Sequence[LabelledPhotograph]], layout: str) ->
     elsewhere = sum(bool(each.group) and each.group != each.name.rpartition("/")[0] for each in everything)
     if layout == "wider" and elsewhere:
         sentences.append(f"the groups of {elsewhere:,} photographs are left out: WIDER FACE's are folders")
+    scores = sum(int(np.isfinite(each.scores_N).sum()) for each in everything if each.scores_N is not None)
+    if layout != "coco" and scores:
+        sentences.append(
+            f"the scores of {scores:,} labels that a model made are left out: only COCO and shards have them"
+        )
+    flat = sum(
+        int(((each.boxes_N4[:, 2:] <= each.boxes_N4[:, :2]).any(axis=1) & ~each.ignore_N).sum()) for each in everything
+    )
+    if layout == "wider" and flat:
+        sentences.append(f"{flat:,} boxes without width or height are to be ignored from now on: so WIDER FACE has it")
     if layout == "yolo" and any(each.group for each in everything):
         sentences.append("groups are left out, but for what the photographs' folders say")
     return sentences

@@ -18,11 +18,13 @@ import yaml
 from mlcycle.datasets.photograph import LabelledPhotograph
 from mlcycle.errors import DataError
 
+# Digits behind the point of a pixel: what shares of a side cannot say more finely, so that 0 is 0 again.
+DECIMALS = 9
 SPLITS = ("train", "val", "test")
 PHOTOGRAPHS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".heic", ".jp2"}
 CONFIGURATIONS = ("data.yaml", "data.yml", "dataset.yaml")
 
-SizeOf = Callable[[Path], tuple[int, int]]
+SizeOf = Callable[[Path], tuple[int, int] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,8 @@ def splits(path: Path) -> list[str]:
 
 
 def read_yolo(path: Path, split: str, size_of: SizeOf) -> list[LabelledPhotograph]:
-    """Reads one split; `size_of` gives the upright width and height of a photograph in pixels.
+    """Reads one split; `size_of` gives the upright width and height of a photograph in pixels, or None: then its boxes
+    lie nowhere and are left out.
 
     Raises:
         DataError: a folder, a photograph with labels, or a row is not as it should be.
@@ -82,21 +85,26 @@ def _load(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise DataError(f"there is no file {file}", "name a data.yaml or a folder that holds one") from None
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as problem:
-        raise DataError(f"{file} cannot be read as YAML: {problem}") from None
+        raise DataError(f"{file} cannot be read as YAML: {' '.join(str(problem).split())}") from None
     if not isinstance(content, dict) or not any(content.get(split) for split in SPLITS):
         raise DataError(f"{file} names no train, val or test", "a data.yaml has path, train, val and names")
     return content
 
 
 def _labels(content: dict[str, Any], path: Path) -> _Labels:
-    names = content.get("names", ["face"])
-    classes = dict(enumerate(names)) if isinstance(names, list) else dict(names)
-    faces = [int(number) for number, name in classes.items() if str(name).lower() in ("face", "faces", "human face")]
+    try:
+        names = content.get("names") or ["face"]
+        classes = dict(enumerate(names)) if isinstance(names, list) else {int(key): names[key] for key in names}
+        points, numbers = (int(each) for each in content.get("kpt_shape") or (0, 0))
+    except (TypeError, ValueError, LookupError):
+        raise DataError(
+            f"names or kpt_shape of {path} cannot be read", "write for example names: [face], kpt_shape: [5, 3]"
+        ) from None
+    faces = [number for number, name in classes.items() if str(name).lower() in ("face", "faces", "human face")]
     if len(classes) > 1 and not faces:
         listed = ", ".join(map(str, classes.values()))
         raise DataError(f"{path} has several classes and none is called face: {listed}", "call one of them face")
-    shape = content.get("kpt_shape") or (0, 0)
-    return _Labels(faces[0] if len(classes) > 1 else None, int(shape[0]), int(shape[1]))
+    return _Labels(faces[0] if len(classes) > 1 else None, points, numbers)
 
 
 def _home(content: dict[str, Any], path: Path) -> Path:
@@ -142,13 +150,14 @@ def _photograph(photo: Path, name: str, labels: _Labels, size_of: SizeOf) -> Lab
     rows_NC = _rows(label_file(photo), labels)
     # Without faces nothing depends on the size, so the photograph need not be opened.
     size = size_of(photo) if len(rows_NC) else None
+    rows_NC = rows_NC if size else rows_NC[:0]
     scale_2 = np.array(size or (1, 1), np.float64)
     centres_N2, sides_N2 = rows_NC[:, 1:3] * scale_2, rows_NC[:, 3:5] * scale_2
-    boxes_N4 = np.concatenate([centres_N2 - sides_N2 / 2, centres_N2 + sides_N2 / 2], axis=1)
+    boxes_N4 = _pixels(np.concatenate([centres_N2 - sides_N2 / 2, centres_N2 + sides_N2 / 2], axis=1))
     return LabelledPhotograph(
         path=photo,
         name=name,
-        boxes_N4=boxes_N4.astype(np.float32),
+        boxes_N4=boxes_N4,
         ignore_N=np.zeros(len(rows_NC), bool),
         landmarks_N52=_landmarks(rows_NC[:, 5:], labels, scale_2),
         size=size,
@@ -157,7 +166,7 @@ def _photograph(photo: Path, name: str, labels: _Labels, size_of: SizeOf) -> Lab
 
 def _rows(file: Path, labels: _Labels) -> np.ndarray:
     try:
-        lines = file.read_text("utf-8").splitlines()
+        lines = file.read_text("utf-8-sig").splitlines()
     except FileNotFoundError:
         lines = []
     except (OSError, UnicodeDecodeError) as problem:
@@ -186,5 +195,8 @@ def _landmarks(points_NK: np.ndarray, labels: _Labels, scale_2: np.ndarray) -> n
         return np.full((count, 5, 2), np.nan, np.float32)
     points_N5D = points_NK.reshape(count, 5, labels.numbers)
     labelled_N5 = points_N5D[:, :, 2] > 0 if labels.numbers == 3 else (points_N5D != 0).any(axis=2)
-    landmarks_N52 = np.where(labelled_N5[:, :, None], points_N5D[:, :, :2] * scale_2, np.nan)
-    return landmarks_N52.astype(np.float32)
+    return _pixels(np.where(labelled_N5[:, :, None], points_N5D[:, :, :2] * scale_2, np.nan))
+
+
+def _pixels(values: np.ndarray) -> np.ndarray:
+    return (values.round(DECIMALS) + 0.0).astype(np.float32)  # + 0.0: no minus zero

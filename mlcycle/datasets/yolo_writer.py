@@ -49,5 +49,5 @@ def _rows(photograph: LabelledPhotograph, size: tuple[int, int], pointed: bool) 
         values = [*(corner_2 + end_2) / 2, *end_2 - corner_2]
         for point_2 in photograph.landmarks_N52[row] / size_2 if pointed else ():
             values += [*point_2, 2] if np.isfinite(point_2).all() else [0, 0, 0]
-        rows.append(f"0 {' '.join(f'{value:.12g}' for value in values)}\n")
+        rows.append(f"0 {' '.join(f'{value:.15g}' for value in values)}\n")
     return rows

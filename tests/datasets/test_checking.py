@@ -9,6 +9,7 @@ from small_sets import Labelled, astronaut, chelsea, coffee, content, save, writ
 
 from mlcycle.datasets.checking import check
 from mlcycle.datasets.reading import read
+from mlcycle.datasets.report_text import report_text
 
 
 @pytest.fixture
@@ -96,6 +97,19 @@ def test_boxes_to_be_ignored_may_be_anything(folder):
     photographs[1].ignore_N[0] = True
     report = check(photographs)
     assert (report.findings, report.ignored, report.without_faces) == ([], 1, 3)
+
+
+def test_boxes_are_numbered_as_in_the_labels_and_numbers_are_missed_in_ignored_ones_too(folder):
+    photographs = _with_box(_with_box(read(folder), 1, [np.nan, 9, 9, 9]), 1, [900, 900, 950, 950])
+    photographs[1].ignore_N[0] = True
+    details = {finding.kind: finding.detail for finding in check(photographs).findings}
+    assert details["not finite"].startswith("box 1: nan 9")
+    assert details["outside"].startswith("box 2: 900 900")
+
+
+def test_a_set_whose_boxes_are_no_numbers_has_a_report(folder):
+    one = replace(read(folder)[3], boxes_N4=np.full((1, 4), np.nan, np.float32))
+    assert "1 error" in report_text(check([one]), "title")
 
 
 def test_a_face_labelled_twice_is_a_warning(folder):

@@ -116,6 +116,9 @@ def test_a_folder_with_a_json_in_each_split(tmp_path):
         json.dumps(_one(bbox=[1, 2, 3])),
         json.dumps(_one(bbox="wide")),
         json.dumps(_one(bbox=None)),
+        json.dumps(_one() | {"categories": ["face"]}),
+        json.dumps(_one() | {"images": 2 * _one()["images"]}),
+        "[" * 100_000,
     ],
 )
 def test_what_is_no_coco_json_is_a_data_error(tmp_path, text):

@@ -42,6 +42,7 @@ def test_no_faces_with_and_without_the_row_of_zeros(tmp_path, zeros):
         ("e/a.jpg\n1\n1 2 3 x 0 0 0 0 0 0\n", 3),
         ("e/a.jpg\ne/b.jpg\n", 2),
         ("e/a.jpg\n3\n1 2 3 4 0 0 0 0 0 0\n", 4),
+        ("e/a.jpg\n²\n1 2 3 4 0 0 0 0 0 0\n", 2),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path, text, line):
@@ -58,6 +59,23 @@ def test_landmarks_are_matched_by_either_style_of_box(tmp_path, box):
     assert np.isnan(photograph.landmarks_N52[0]).all()
     assert photograph.landmarks_N52[1, [0, 1, 3]].tolist() == [[11, 21], [31, 21], [12, 50]]
     assert np.isnan(photograph.landmarks_N52[1, 2]).all()
+
+
+def test_boxes_that_are_there_twice_or_nested_have_points_of_their_own(tmp_path):
+    rows = ["10 20 30 40", "10 20 30 40", "10 20 40 60"]
+    _labels(tmp_path, "e/a.jpg\n3\n" + "".join(f"{row} 0 0 0 0 0 0\n" for row in rows))
+    triples = ["11 21 0 " * 5, "-1 -1 -1 " * 5, "12 22 0 " * 5]
+    points = "".join(f"{row} {triple}\n" for row, triple in zip(rows, triples, strict=True))
+    (tmp_path / "wider_face_split" / "landmarks.txt").write_text(f"# e/a.jpg\n{points}")
+    (photograph,) = read(tmp_path)
+    np.testing.assert_array_equal(photograph.landmarks_N52[:, 0], [[11, 21], [np.nan, np.nan], [12, 22]])
+
+
+def test_a_folder_without_label_files_and_a_mark_at_the_start_of_one(tmp_path, mlcycle):
+    _labels(tmp_path, "\ufeffe/a.jpg\n0\n")
+    assert read(tmp_path)[0].name == "e/a.jpg"
+    (tmp_path / "wider_face_split" / "wider_face_train_bbx_gt.txt").unlink()
+    assert mlcycle("train", "data", "check", tmp_path).code == 3
 
 
 def _at(width, height):

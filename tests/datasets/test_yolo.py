@@ -5,7 +5,9 @@ import pytest
 import yaml
 from small_sets import astronaut, coffee, content, save, write_yolo
 
+from mlcycle.datasets.photograph import LabelledPhotograph
 from mlcycle.datasets.reading import read, splits
+from mlcycle.datasets.writing import write_set
 from mlcycle.errors import DataError
 
 
@@ -92,8 +94,45 @@ def test_a_labelled_photograph_that_is_no_picture_is_named(tmp_path):
         read(folder)
 
 
-@pytest.mark.parametrize("text", ["names: [face]", "- 1", "a: b: c", ""])
+def test_who_looks_for_broken_photographs_finds_one_that_is_no_picture(tmp_path, mlcycle):
+    folder = _set(tmp_path / "set", "0 0.5 0.5 0.1 0.1\n")
+    (folder / "images" / "train" / "x.jpg").write_text("not a picture")
+    save(astronaut(), folder / "images" / "train" / "y.jpg")
+    checked = mlcycle("train", "data", "check", folder)
+    assert checked.code == 3
+    assert "x.jpg: this is no photograph" in checked.out
+    assert "1  of them cannot be read" in mlcycle("train", "data", "stats", folder).out
+    packed = ("train", "data", "pack", folder, "--out", tmp_path / "packed")
+    assert mlcycle(*packed).code == 3
+    assert "left out x.jpg" in mlcycle(*packed, "--skip-unreadable").err
+
+
+@pytest.mark.parametrize("size", [(1023, 777), (400, 267), (4032, 3024)])
+def test_whole_pixels_come_back_from_shares_exactly(tmp_path, size):
+    save(coffee().resize((64, 64)).resize(size), tmp_path / "x.jpg", quality=30)
+    end = np.array(size)
+    corners_N2 = np.random.default_rng(1).integers(0, end - 60, (200, 2)) * np.array(
+        [[1, 1], [0, 1], [1, 0], [0, 0]] * 50
+    )
+    sides_N2 = np.random.default_rng(2).integers(1, 60, (200, 2))
+    boxes_N4 = np.concatenate([corners_N2, np.where(np.arange(200)[:, None] % 7, corners_N2 + sides_N2, end)], axis=1)
+    before = LabelledPhotograph(
+        tmp_path / "x.jpg", "x.jpg", boxes_N4.astype(np.float32), np.zeros(200, bool), np.full((200, 5, 2), np.nan)
+    )
+    write_set({"train": [before]}, "yolo", tmp_path / "yolo")
+    (after,) = read(tmp_path / "yolo")
+    assert after.boxes_N4.tobytes() == before.boxes_N4.tobytes()
+
+
+@pytest.mark.parametrize("text", ["names: [face]", "- 1", "a: b: c", "", "a: [1"])
 def test_a_yaml_that_describes_no_set(tmp_path, text):
     (tmp_path / "data.yaml").write_text(text)
-    with pytest.raises(DataError):
+    with pytest.raises(DataError) as problem:
         read(tmp_path)
+    assert "\n" not in problem.value.message
+
+
+@pytest.mark.parametrize("wrong", [{"names": "face"}, {"names": {"a": "face"}}, {"kpt_shape": 5}, {"kpt_shape": [5]}])
+def test_names_and_points_that_make_no_sense(tmp_path, wrong):
+    with pytest.raises(DataError, match="names or kpt_shape"):
+        read(_set(tmp_path, "", **wrong))
