@@ -39,8 +39,9 @@ def divide(
 ) -> dict[str, list[LabelledPhotograph]]:
     """Returns the parts; duplicates and near duplicates, and with `by_group` all of a group, are in one of them.
 
-    What belongs together comes in an order drawn from names and `seed`, and each goes where most is missing, so that
-    the shares are met as nearly as the sizes of what belongs together allow.
+    What belongs together comes in an order drawn from names (with `by_group` of groups) and `seed`. One part after the
+    other is filled, so the shares are met as nearly as the sizes of what belongs together allow, and where photographs
+    are added, only those near the ends of the parts change sides.
 
     Raises:
         DataError: there are no groups, or a part would be empty.
@@ -56,9 +57,13 @@ def divide(
             groups[each.group or f"\0{index}"].append(index)
         bonds += groups.values()
     parts: dict[str, list[LabelledPhotograph]] = {name: [] for name in shares}
-    for unit in sorted(_together(len(photographs), bonds), key=lambda unit: _draw(photographs[unit[0]].name, seed)):
-        neediest = max(shares, key=lambda name: shares[name] * len(photographs) - len(parts[name]))
-        parts[neediest] += [photographs[index] for index in unit]
+    room = {name: share * len(photographs) for name, share in shares.items()}
+    drawn = [each.group if by_group and each.group else each.name for each in photographs]
+    for unit in sorted(_together(len(photographs), bonds), key=lambda unit: _draw(drawn[unit[0]], seed)):
+        roomy = (name for name in shares if room[name] >= len(unit) / 2)
+        chosen = next(roomy, max(room, key=room.__getitem__))
+        room[chosen] -= len(unit)
+        parts[chosen] += [photographs[index] for index in unit]
     empty = [name for name, part in parts.items() if not part]
     if empty:
         raise DataError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +21,9 @@ from small_sets import (
     write_wider,
 )
 
+from mlcycle.datasets import dividing
 from mlcycle.datasets.dividing import parse_shares
+from mlcycle.datasets.photograph import LabelledPhotograph
 from mlcycle.datasets.reading import read, read_parts
 from mlcycle.errors import UsageError
 
@@ -82,6 +85,26 @@ def test_by_group_no_group_is_on_both_sides(tmp_path, mlcycle):
     groups = {part: {each.group for each in photographs} for part, photographs in read_parts(tmp_path / "out").items()}
     assert sorted(map(len, groups.values())) == [2, 2]
     assert not groups["train"] & groups["val"]
+
+
+@pytest.mark.parametrize("by_group", [False, True])
+def test_few_change_sides_where_photographs_are_added(monkeypatch, by_group):
+    monkeypatch.setattr(dividing.alike, "look_at", lambda photographs, *more: photographs)
+    monkeypatch.setattr(dividing.alike, "same_bytes", lambda files: [[index] for index in range(len(files))])
+    monkeypatch.setattr(dividing.alike, "look_alike", lambda *files: [])
+
+    def held_out(many):
+        names = [f"{number * 7919 % 1000:03}.jpg" for number in range(many)]
+        photographs = [
+            LabelledPhotograph(Path(name), name, np.zeros((0, 4)), np.zeros(0, bool), np.zeros((0, 5, 2)), name[:2])
+            for name in sorted(names)
+        ]
+        parts = dividing.divide(photographs, {"train": 0.8, "val": 0.2}, by_group=by_group)
+        return {each.name for each in parts["val"]}
+
+    before, after = held_out(500), held_out(505)
+    assert (len(before), len(after)) == (100, 101) or by_group
+    assert len(before - after) <= 10
 
 
 def test_a_set_that_cannot_be_divided_so_is_refused(tmp_path, mlcycle):
