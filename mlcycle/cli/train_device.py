@@ -65,6 +65,7 @@ def launch(words: Sequence[str], run: Path, wanted: Devices) -> None:
     from mlcycle.training.run_folder import RunFolder
 
     quiet = ["--quiet"] if console.is_quiet() else []
+    is_ours = "--resume" not in words and RunFolder(run).is_unbegun()
     try:
         code = launch(
             [*quiet, "train", *words, "--device", wanted.device.value],
@@ -73,7 +74,7 @@ def launch(words: Sequence[str], run: Path, wanted: Devices) -> None:
         )  # fmt: skip
     except ProcessFailedError as problem:
         console.trace(problem.trace)
-        if "--resume" not in words and problem.exit_code == DataError.exit_code:
+        if is_ours and problem.exit_code == DataError.exit_code:
             RunFolder(run).remove_if_nothing_was_learnt()  # which process met the bad photograph makes no difference
         raise
     if code:
@@ -82,9 +83,9 @@ def launch(words: Sequence[str], run: Path, wanted: Devices) -> None:
 
 def is_one_of_several() -> bool:
     """Tells whether torchrun has started this process: whoever called it has been told what is to be trained."""
-    return "WORLD_SIZE" in os.environ
+    return "LOCAL_WORLD_SIZE" in os.environ
 
 
 def is_first() -> bool:
     """Tells whether this process is the only one, or the first of those that train together: the one that talks."""
-    return os.environ.get("RANK", "0") == "0"
+    return not is_one_of_several() or os.environ["RANK"] == "0"

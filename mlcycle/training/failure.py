@@ -21,6 +21,9 @@ SAID_ELSEWHERE = "MLCYCLE_FAILURE_IS_SAID_ELSEWHERE"
 # What the exchange between processes says, by gloo or NCCL, when another one has gone.
 LOST = ("onnection closed by peer", "onnection reset by peer", "roken pipe", "remote process exited", "NCCL error")
 
+# An error of C++ is a sentence with fifty lines behind it that say where.
+LAST_LINES = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -29,7 +32,7 @@ class Failure:
     Attributes:
         sentence, hint: for people.
         exit_code: of the process.
-        trace: where it happened; empty where it is no news to a programmer.
+        trace: where it happened, or what it said last; empty where it is no news to a programmer.
         is_loss: whether it is the exchange with the others that failed: most likely since one of them had ended.
     """
 
@@ -86,9 +89,25 @@ def _note(problem: BaseException) -> None:
 
 def noted_below(folder: Path) -> list[tuple[int, Failure]]:
     """Returns the number on this machine of each process that has noted something in torchrun's folder, and what."""
-    files = sorted(folder.rglob("error.json"))
+    files = sorted(_last_attempt(folder).glob("*/error.json"))
     noted = [(int(file.parent.name), read(json.loads(file.read_bytes()))) for file in files]
     return [(process, each) for process, each in noted if each]
+
+
+def last_words(folder: Path, process: int) -> str:
+    """Returns the end of what a process has said, by its number on this machine; nothing where people have heard it
+    themselves. One that C++ ends has noted nothing, but has mostly said why."""
+    try:
+        said = (_last_attempt(folder) / str(process) / "stderr.log").read_text("utf-8", "replace")
+    except OSError:
+        return ""
+    return "\n".join(said.splitlines()[-LAST_LINES:])
+
+
+def _last_attempt(folder: Path) -> Path:
+    """Returns where torchrun keeps what the processes say that it has started last, of those started again too."""
+    attempts = folder.glob("*/attempt_*")
+    return max(attempts, key=lambda each: int(each.name.removeprefix("attempt_")), default=folder)
 
 
 def read(content: Any) -> Failure | None:

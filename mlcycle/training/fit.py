@@ -86,6 +86,7 @@ def fit(
         if team.is_started_by_another():
             stop_with_the_parent()
         material = gather(recipe.data)
+        _must_be_alike(recipe, material, together)
         _must_have_landmarks(recipe, material)
         _must_be_enough(recipe, together, recipe.schedule.accumulation or 1)
         folder = RunFolder(run_folder)
@@ -100,6 +101,17 @@ def fit(
             if not resume:
                 records.give_up()
             raise
+
+
+def _must_be_alike(recipe: Recipe, material: Material, together: Team) -> None:
+    # Else one would wait for what another never sends.
+    told = together.gather((recipe.model_dump(exclude={"data"}), recipe.data.order, material.fingerprint))
+    for rank, other in enumerate(told):
+        if other != told[0]:
+            what = "sees other photographs or labels" if other[:2] == told[0][:2] else "was given another recipe"
+            raise UsageError(
+                f"process {rank} of the training {what} than process 0", "start the same command on each machine"
+            )
 
 
 def _must_have_landmarks(recipe: Recipe, material: Material) -> None:
@@ -150,6 +162,7 @@ class _Run:
                     self._say_goodbye(stop)
             if self.team.is_first:
                 self._write_report(stop, display)
+            self.team.any(False)  # all leave together: torchrun waits for other machines for five minutes alone
         done = self.progress
         return FitResult(self.records.folder.path, done.step, done.seconds, done.best_score, done.best_step)
 

@@ -12,8 +12,9 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
@@ -30,7 +31,7 @@ GRACE_SECONDS = 300
 
 
 class ProcessFailedError(MlcycleError):
-    """One of the processes failed. `trace` is where it did, for a programmer; empty where that is no news."""
+    """One of the processes failed. `trace` is where it did, or what it said last; empty where that is no news."""
 
     trace = ""
 
@@ -84,7 +85,7 @@ def launch(words: Sequence[str], devices: int, device: str, meeting: Meeting, hi
                     raise _explained(rank, noted, hint) from None
             return 128 + int(stop.sigval)
         except ChildFailedError as problem:
-            rank, noted = _first(problem)
+            rank, noted = _first(problem, Path(folder))
             if noted.exit_code > 128:
                 return noted.exit_code
             raise _explained(rank, noted, hint) from None
@@ -116,6 +117,9 @@ def _must_be_there(device: str, devices: int) -> None:
 
 def _config(devices: int, meeting: Meeting, folder: str) -> LaunchConfig:
     least, most = meeting.machines
+    # torch 2.6 knows neither: there a hang-up ends all under nohup too, and they have 30 seconds to save.
+    newer: dict[str, Any] = {"signals_to_handle": _heard(), "shutdown_timeout": GRACE_SECONDS}
+    known = {each.name for each in fields(LaunchConfig)}
     return LaunchConfig(
         min_nodes=least,
         max_nodes=most,
@@ -126,15 +130,14 @@ def _config(devices: int, meeting: Meeting, folder: str) -> LaunchConfig:
         local_addr=None if meeting.place else "localhost",
         max_restarts=meeting.restarts,
         logs_specs=DefaultLogsSpecs(folder, redirects=dict.fromkeys(range(1, devices), Std.ALL)),
-        signals_to_handle=_heard(),
-        shutdown_timeout=GRACE_SECONDS,
+        **{name: value for name, value in newer.items() if name in known},
     )
 
 
-def _first(problem: ChildFailedError) -> tuple[int, Failure]:
+def _first(problem: ChildFailedError, folder: Path) -> tuple[int, Failure]:
     """Returns which process failed first, and why; one that only lost another counts where no other says why."""
     rank, first = min(problem.failures.items(), key=lambda item: (_weight(item[1]), item[1].timestamp, item[0]))
-    return rank, failure.read(first.error_file_data) or _unnoted(first)
+    return rank, failure.read(first.error_file_data) or _unnoted(first, failure.last_words(folder, first.local_rank))
 
 
 def _explained(rank: int, noted: Failure, hint: str) -> ProcessFailedError:
@@ -152,8 +155,8 @@ def _weight(each: ProcessFailure) -> int:
     return 1 if each.exitcode < 0 and each.exitcode != -signal.SIGTERM else 3
 
 
-def _unnoted(each: ProcessFailure) -> Failure:
+def _unnoted(each: ProcessFailure, said: str) -> Failure:
     if each.exitcode < 0:
         name = signal.Signals(-each.exitcode).name
-        return Failure(f"it was killed by {name}; all have ended", "", 1, "")
-    return Failure(f"it has ended with exit code {each.exitcode}; all have ended", "", 1, "")
+        return Failure(f"it was killed by {name}; all have ended", "", 1, said)
+    return Failure(f"it has ended with exit code {each.exitcode}; all have ended", "", 1, said)

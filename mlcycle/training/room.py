@@ -16,8 +16,16 @@ from mlcycle.training.trial_batch import trial_batch
 
 # Faces in each picture of a trial: as many as crowds have in a crop.
 FACES = 50
-# Torch's allocator, its library of convolutions, and that of C++.
-CPU_SAYS = ("can't allocate memory", "could not create a primitive", "could not create a memory", "bad_alloc")
+# A GPU's driver and Apple's allocator; libraries of CUDA; torch's allocator for a CPU, its library of convolutions, and
+# that of C++.
+SAYS = (
+    "out of memory",
+    "STATUS_ALLOC_FAILED",
+    "can't allocate memory",
+    "could not create a primitive",
+    "could not create a memory",
+    "bad_alloc",
+)
 # Two steps: what the optimizer remembers is there from the second on.
 STEPS = 2
 
@@ -44,7 +52,8 @@ def accumulation_for(recipe: Recipe, device: torch.device, team: Team, least: in
     """
     if recipe.schedule.accumulation is not None:
         return recipe.schedule.accumulation
-    return find_accumulation(recipe, device, team, least) if can_run_out(device) else least
+    # All try if one must, for they wait for each other.
+    return find_accumulation(recipe, device, team, least) if team.any(can_run_out(device)) else least
 
 
 def find_accumulation(recipe: Recipe, device: torch.device, team: Team, least: int) -> int:
@@ -92,6 +101,8 @@ def _fits(recipe: Recipe, device: torch.device, pieces: int, team: Team) -> bool
         ran_out = True
     if device.type == "cuda":
         torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
     return not team.any(ran_out)
 
 
@@ -104,5 +115,5 @@ def _try(recipe: Recipe, device: torch.device, sizes: list[tuple[int, int]]) -> 
 
 
 def is_out_of_memory(problem: BaseException) -> bool:
-    """Tells whether the device ran out of memory; a CPU has no error of its own for it, but several sentences."""
-    return isinstance(problem, torch.OutOfMemoryError | MemoryError) or any(each in str(problem) for each in CPU_SAYS)
+    """Tells whether the device ran out of memory; only CUDA's allocator has an error of its own for it."""
+    return isinstance(problem, torch.OutOfMemoryError | MemoryError) or any(each in str(problem) for each in SAYS)

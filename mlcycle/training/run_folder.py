@@ -28,6 +28,7 @@ from filelock import FileLock, Timeout
 
 from mlcycle import __version__
 from mlcycle.errors import DataError, InputError
+from mlcycle.training import tensor_file
 
 RECIPE, ENVIRONMENT, METRICS, REPORT = "recipe.yaml", "environment.json", "metrics.jsonl", "report.html"
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "onnx", "onnxscript", "safetensors")
@@ -106,6 +107,7 @@ class RunFolder:
                     "go on with it by --resume, or choose another with --out",
                 )
             self.checkpoints.mkdir(parents=True, exist_ok=True)
+            tensor_file.keep_names(self.path.parent)
         except OSError as problem:
             raise InputError(f"the run folder {self.path} cannot be made: {problem.strerror}") from None
 
@@ -122,6 +124,7 @@ class RunFolder:
             file.flush()
             os.fsync(file.fileno())  # else a power cut may leave the name without the text
         temporary.replace(self.path / name)
+        tensor_file.keep_names(self.path)
 
     def remove_drafts(self) -> None:
         """Removes what a process that was killed had half written; only for who holds the folder."""

@@ -17,7 +17,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, distributed
 
-from mlcycle.errors import Interrupted
+from mlcycle.errors import Interrupted, UsageError
 
 # One process may wait this long for another: as long as decoding photographs or an evaluation may take. A process
 # that has died is noticed at once, not after this time.
@@ -70,16 +70,25 @@ class Team:
 
 
 def told() -> Team:
-    """Returns the team that the environment tells of, without joining it."""
-    if not is_started_by_another():
-        return Team()
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-    return Team(*(int(os.environ[name]) for name in names))
+    """Returns the team that the environment tells of, without joining it.
+
+    Raises:
+        UsageError: it tells half of it.
+    """
+    if is_started_by_another():
+        return Team(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")))
+    if "LOCAL_RANK" in os.environ:
+        raise UsageError(
+            "LOCAL_RANK says that this process is one of several, and LOCAL_WORLD_SIZE does not say of how many",
+            "let torchrun start them, or mlcycle train --devices",
+        )
+    return Team()
 
 
 def is_started_by_another() -> bool:
     """Tells whether torchrun has started this process, be it the only one."""
-    return "WORLD_SIZE" in os.environ
+    # Clusters set WORLD_SIZE and RANK as well, of their machines, before anybody has called torchrun.
+    return "LOCAL_WORLD_SIZE" in os.environ
 
 
 def may_go_on() -> bool:

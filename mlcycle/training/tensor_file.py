@@ -42,7 +42,7 @@ def write(path: Path, data: bytes) -> None:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-        _keep_names(path.parent)
+        keep_names(path.parent)
     except OSError as problem:
         raise InputError(
             f"{path} cannot be written: {problem.strerror}",
@@ -96,7 +96,7 @@ def peek(path: Path) -> dict[str, str]:
         return {}
 
 
-def _keep_names(folder: Path) -> None:
+def keep_names(folder: Path) -> None:
     """Makes a rename outlast a power cut, so that what it replaces can be dropped after it."""
     if os.name != "posix":
         return

@@ -10,8 +10,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import field, fields, make_dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -19,7 +21,9 @@ torch = pytest.importorskip("torch")
 
 from conftest import environment  # noqa: E402
 
-from mlcycle.training import checkpoint, failure, fit, launch, room  # noqa: E402
+from mlcycle.cli import train_device  # noqa: E402
+from mlcycle.errors import DataError, UsageError  # noqa: E402
+from mlcycle.training import checkpoint, failure, fit, launch, room, team  # noqa: E402
 from mlcycle.training.recipe_file import load  # noqa: E402
 from mlcycle.training.stopping import StopRequest  # noqa: E402
 from mlcycle.training.team import Team  # noqa: E402
@@ -55,8 +59,8 @@ def test_two_devices_learn_what_one_does(recipe_path: Path, tmp_path: Path, mlcy
     assert outcome.stdout == f"{both}\n"
     assert outcome.stderr.count("held out") == 1 + 2
     assert losses(both) == pytest.approx(losses(alone), rel=0.01)
-    noted = json.loads((both / "environment.json").read_text())
-    assert noted["device"].startswith("2 x cpu")
+    told = json.loads((both / "environment.json").read_text())
+    assert told["device"].startswith("2 x cpu")
     assert (both / "report.html").exists()
 
 
@@ -82,27 +86,123 @@ def test_gradients_of_two_are_those_of_one(recipe_path: Path, finished_run: Path
 def test_a_stop_may_come_to_each_at_another_photograph_of_an_evaluation(
     seen: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    team = SimpleNamespace(
+    together = SimpleNamespace(
         rank=0, size=2, gather=lambda own: [[(rank, each) for each in range(seen[rank])] for rank in (0, 1)]
     )
     nothing = SimpleNamespace(average=None, inference=None, held_out=[None] * 9)
-    run = SimpleNamespace(team=team, learner=nothing, recipe=nothing, material=nothing)
+    run = SimpleNamespace(team=together, learner=nothing, recipe=nothing, material=nothing)
     monkeypatch.setattr(fit, "look", lambda *which: iter(()))
     found = fit._Run._find_faces(run, StopRequest())
     assert found == ([(index % 2, index // 2) for index in range(9)] if sum(seen) == 9 else [])
 
 
+def noted(sentence: str, *, is_loss: bool = False) -> dict:
+    return {"message": {"message": sentence}, "hint": "", "exit_code": 1, "trace": "", "is_loss": is_loss}
+
+
 def failed(exit_code: int, sentence: str = "", *, is_loss: bool = False) -> SimpleNamespace:
-    told = {"message": {"message": sentence}, "hint": "", "exit_code": 1, "trace": "", "is_loss": is_loss}
-    return SimpleNamespace(exitcode=exit_code, timestamp=1, error_file_data=told if sentence else {})
+    told = noted(sentence, is_loss=is_loss) if sentence else {}
+    return SimpleNamespace(exitcode=exit_code, timestamp=1, error_file_data=told, local_rank=1)
 
 
-def test_who_only_lost_another_is_heard_where_no_other_says_why() -> None:
+def first(folder: Path, *failures: SimpleNamespace) -> tuple[int, failure.Failure]:
+    return launch._first(SimpleNamespace(failures=dict(enumerate(failures))), folder)
+
+
+def test_who_only_lost_another_is_heard_where_no_other_says_why(tmp_path: Path) -> None:
     lost, ill, killed, ended = failed(1, "closed", is_loss=True), failed(1, "ill"), failed(-9), failed(-15)
-    first = lambda *failures: launch._first(SimpleNamespace(failures=dict(enumerate(failures))))  # noqa: E731
-    assert first(lost, ill)[1].sentence == "ill"
-    assert first(lost, killed)[1].sentence == "it was killed by SIGKILL; all have ended"
-    assert first(ended, lost) == (1, failure.Failure("closed", "", 1, "", True))
+    assert first(tmp_path, lost, ill)[1].sentence == "ill"
+    assert first(tmp_path, lost, killed)[1].sentence == "it was killed by SIGKILL; all have ended"
+    assert first(tmp_path, ended, lost) == (1, failure.Failure("closed", "", 1, "", True))
+
+
+def test_what_a_process_said_that_c_plus_plus_ended_is_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "mlcycle_abc" / "attempt_0" / "1"
+    folder.mkdir(parents=True)
+    (folder / "stderr.log").write_text("terminate called after throwing an instance of 'c10::Error'\n  what(): ill\n")
+    _, found = first(tmp_path, failed(0, "lost", is_loss=True), failed(-signal.SIGABRT))
+    assert found.sentence == "it was killed by SIGABRT; all have ended"
+    assert found.trace.endswith("what(): ill")
+
+
+def test_a_failure_that_was_made_up_for_is_not_told_later(tmp_path: Path) -> None:
+    for attempt, sentences in (("attempt_9", ["ill", "lost"]), ("attempt_10", ["well"])):
+        for process, sentence in enumerate(sentences):
+            folder = tmp_path / "mlcycle_abc" / attempt / str(process)
+            folder.mkdir(parents=True)
+            (folder / "error.json").write_text(json.dumps(noted(sentence)))
+    assert [(process, each.sentence) for process, each in failure.noted_below(tmp_path)] == [(0, "well")]
+    assert failure.noted_below(tmp_path / "mlcycle_abc") == []
+
+
+def test_an_older_torchrun_is_not_told_what_it_does_not_know(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    whole = launch._config(2, launch.Meeting(), str(tmp_path))
+    older = [each for each in fields(whole) if each.name not in ("signals_to_handle", "shutdown_timeout")]
+    config = make_dataclass("Older", [(each.name, Any, field(default=None)) for each in older])
+    monkeypatch.setattr(launch, "LaunchConfig", config)
+    assert launch._config(2, launch.Meeting(), str(tmp_path)).nproc_per_node == 2
+
+
+def test_a_folder_that_is_not_the_training_s_own_outlives_its_failure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*arguments: object) -> int:
+        problem = launch.ProcessFailedError("there is no data set")
+        problem.exit_code = DataError.exit_code
+        raise problem
+
+    monkeypatch.setattr(launch, "launch", fail)
+    wanted = train_device.Devices(1, train_device.Device.cpu, "2", "here:29400", 0)
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "photo.jpg").touch()
+    with pytest.raises(launch.ProcessFailedError):
+        train_device.launch(["recipe"], theirs, wanted)
+    assert (theirs / "photo.jpg").exists()
+
+
+@pytest.mark.parametrize(
+    ("other", "sentence"),
+    [
+        (("else", "random", "data"), "process 1 of the training was given another recipe"),
+        (("recipe", "random", "else"), "process 1 of the training sees other photographs"),
+    ],
+)
+def test_who_would_train_something_else_is_refused(
+    recipe_path: Path, other: tuple[str, str, str], sentence: str
+) -> None:
+    recipe, material = load(recipe_path), SimpleNamespace(fingerprint="data")
+
+    def gather(own: tuple) -> list[tuple]:
+        return [own, tuple(each if each == "else" else mine for mine, each in zip(own, other, strict=True))]
+
+    with pytest.raises(UsageError, match=sentence):
+        fit._must_be_alike(recipe, material, SimpleNamespace(gather=gather))
+    fit._must_be_alike(recipe, material, Team())
+
+
+def test_all_leave_after_the_report(
+    recipe_path: Path, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+    monkeypatch.setattr(Team, "any", lambda team, claim: happened.append("meet") or claim)
+    monkeypatch.setattr(fit._Run, "_write_report", lambda *arguments: happened.append("report"))
+    run = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    fit.fit(load(recipe_path), run, device="cpu", resume=True, quiet=True)
+    assert happened == ["report", "meet"]
+
+
+def test_a_cluster_s_own_variables_are_not_torchrun_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert team.told() == Team()
+    assert train_device.is_first()
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    with pytest.raises(UsageError, match="LOCAL_WORLD_SIZE does not say"):
+        team.told()
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert team.told() == Team(1, 2, 3, 4)
+    assert not train_device.is_first()
 
 
 class Watched:
@@ -317,6 +417,27 @@ def test_the_smallest_part_that_does_not_fit_is_an_error(recipe_path: Path, monk
     assert tried == [[(16, 96), (4, 192)], [(8, 96), (2, 192)]]
 
 
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "MPS backend out of memory (MPS allocated: 9.00 GB, other allocations: 464.00 KB, max allowed: 9.07 GB).",
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    ],
+)
+def test_a_device_may_say_otherwise_that_it_has_no_room(sentence: str) -> None:
+    assert room.is_out_of_memory(RuntimeError(sentence))
+    assert not room.is_out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
+
+
+def test_all_try_whether_there_is_room_if_one_must(recipe_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "_try", lambda *arguments: None)
+    claims: list[bool] = []
+    together = SimpleNamespace(size=2, any=lambda claim: claims.append(claim) or len(claims) == 1)
+    assert room.accumulation_for(load(recipe_path), torch.device("cpu"), together) == 1
+    assert claims == [False, False]
+
+
 def test_a_run_in_parts_goes_on_in_as_many(recipe_path: Path, tmp_path: Path, mlcycle: Callable) -> None:
     run = tmp_path / "run"
     words = ("schedule.accumulation=2", "schedule.workers=1", "--device", "cpu", "--out")
@@ -336,8 +457,8 @@ def test_a_run_in_more_parts_than_its_pictures_make_is_refused(
     run = tmp_path / "run"
     assert mlcycle("train", recipe_path, "schedule.workers=0", "--device", "cpu", "--out", run).code == 0
     (run / "checkpoints" / "step-00000006.safetensors").unlink()
-    noted = json.loads((run / "environment.json").read_text())
-    (run / "environment.json").write_text(json.dumps(noted | {"accumulation": 4}))
+    told = json.loads((run / "environment.json").read_text())
+    (run / "environment.json").write_text(json.dumps(told | {"accumulation": 4}))
     outcome = mlcycle("train", "--resume", run, "--device", "cpu")
     assert outcome.code == 2
     assert "cannot be made in schedule.accumulation=4 parts" in outcome.err
