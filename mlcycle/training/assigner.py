@@ -93,7 +93,8 @@ def _wins_its_cell(cost_MK: Tensor, taken_MK: Tensor, key_MK: Tensor, cells: int
     wanted = cost_MK.where(taken_MK, torch.inf).flatten()
     least = cost_MK.new_full((cells,), torch.inf).scatter_reduce(0, key, wanted, reduce="amin")
     cheapest_MK = taken_MK & (cost_MK == least[key_MK])
-    face_MK = torch.arange(len(cost_MK), device=cost_MK.device).unsqueeze(1).expand_as(key_MK)
+    # Faces as floats: for whole numbers, Apple's GPUs have no least in many versions of torch.
+    face_MK = torch.arange(len(cost_MK), device=cost_MK.device, dtype=cost_MK.dtype).unsqueeze(1).expand_as(key_MK)
     wanting = face_MK.where(cheapest_MK, len(cost_MK)).flatten()
     first = face_MK.new_full((cells,), len(cost_MK)).scatter_reduce(0, key, wanting, reduce="amin")
     return cheapest_MK & (face_MK == first[key_MK])

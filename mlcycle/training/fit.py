@@ -160,9 +160,11 @@ class _Run:
                 if self.team.any(bool(stop)):
                     self._save_step()
                     self._say_goodbye(stop)
-            if self.team.is_first:
-                self._write_report(stop, display)
-            self.team.any(False)  # all leave together: torchrun waits for other machines for five minutes alone
+            try:
+                if self.team.is_first:
+                    self._write_report(stop, display)
+            finally:
+                self.team.any(False)  # all leave together: torchrun waits for another machine for five minutes alone
         done = self.progress
         return FitResult(self.records.folder.path, done.step, done.seconds, done.best_score, done.best_step)
 

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.elastic.rendezvous import RendezvousError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from mlcycle.errors import DeviceError, MlcycleError
@@ -64,7 +65,7 @@ def launch(words: Sequence[str], devices: int, device: str, meeting: Meeting, hi
         the exit code: 0 or, where a signal came and the first process has said what became of the run, 128 and it.
 
     Raises:
-        DeviceError: there are not as many devices, or not of this kind.
+        DeviceError: there are not as many devices, or not of this kind; or the machines do not meet, or no longer.
         ProcessFailedError: one did; all have ended.
     """
     _must_be_there(device, devices)
@@ -89,6 +90,11 @@ def launch(words: Sequence[str], devices: int, device: str, meeting: Meeting, hi
             if noted.exit_code > 128:
                 return noted.exit_code
             raise _explained(rank, noted, hint) from None
+        except RendezvousError as problem:
+            raise DeviceError(
+                f"the machines that train together do not meet at {meeting.place or 'localhost'}: {problem}",
+                f"see that the command runs there and that the others reach its port; {hint}",
+            ) from None
     return 0
 
 

@@ -94,7 +94,7 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        pictures = self.team.sum(torch.tensor([float(len(each.names)) for each in batches])).tolist()
+        pictures = [1.0] if len(batches) == 1 else self._pictures(batches)
         total = torch.zeros(len(self.losses), device=self.device)
         for index, batch in enumerate(batches):
             with self._exchange(is_last=index == len(batches) - 1):
@@ -110,6 +110,10 @@ class Learner:
         with self.mark("average"):
             follow(self.average, self.model, step, self.recipe.schedule.ema_decay)
         return dict(zip(self.losses, total, strict=True))
+
+    def _pictures(self, batches: Sequence[Batch]) -> list[float]:
+        """Returns how many pictures each part of the step has in all processes."""
+        return self.team.sum(torch.tensor([float(len(each.names)) for each in batches])).tolist()
 
     def _exchange(self, is_last: bool) -> AbstractContextManager:
         """Gradients go to the other processes once a step, with its last part."""

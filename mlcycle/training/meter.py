@@ -27,6 +27,8 @@ class Meter:
     def __init__(self, device: torch.device, seconds_before: float, unreported: Mapping[str, float]) -> None:
         self.device = device
         self.process = psutil.Process()
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)  # what was tried before it began is no part of the training
         self.start = time.perf_counter() - seconds_before
         self.steps, self.sums = 0, dict[str, Tensor]()
         self.restart()

@@ -117,14 +117,19 @@ class RunFolder:
             raise InputError(f"{self.path} is not a run folder: it has no {RECIPE}", "start one: mlcycle train RECIPE")
 
     def write(self, name: str, text: str) -> None:
-        """Writes one of the small files, by a sibling and a rename."""
+        """Writes one of the small files, by a sibling and a rename.
+
+        Raises:
+            InputError: it cannot be written.
+        """
         temporary = self.path / f".{name}.part"
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut may leave the name without the text
-        temporary.replace(self.path / name)
-        tensor_file.keep_names(self.path)
+        with _room_for(self.path / name):
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())  # else a power cut may leave the name without the text
+            temporary.replace(self.path / name)
+            tensor_file.keep_names(self.path)
 
     def remove_drafts(self) -> None:
         """Removes what a process that was killed had half written; only for who holds the folder."""
@@ -146,7 +151,12 @@ class RunFolder:
             path.unlink()
 
     def append_metrics(self, entry: dict[str, Any]) -> None:
-        with (self.path / METRICS).open("a", encoding="utf-8") as file:
+        """Adds a line to the metrics.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        with _room_for(self.path / METRICS), (self.path / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
             file.flush()
             os.fsync(file.fileno())  # before the checkpoint after which it is not written again
@@ -214,6 +224,17 @@ class RunFolder:
             now = first | {"resumed": [*first.get("resumed", []), {"step": resumed_at, **now}]}
         self.write(ENVIRONMENT, json.dumps(now, indent=2) + "\n")
         return others
+
+
+@contextmanager
+def _room_for(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        raise InputError(
+            f"{path} cannot be written: {problem.strerror}",
+            "what was saved before is still there; make room, and go on",
+        ) from None
 
 
 def _changes(first: dict[str, Any], now: dict[str, Any]) -> list[str]:

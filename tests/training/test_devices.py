@@ -24,6 +24,7 @@ from conftest import environment  # noqa: E402
 from mlcycle.cli import train_device  # noqa: E402
 from mlcycle.errors import DataError, UsageError  # noqa: E402
 from mlcycle.training import checkpoint, failure, fit, launch, room, team  # noqa: E402
+from mlcycle.training.meter import Meter  # noqa: E402
 from mlcycle.training.recipe_file import load  # noqa: E402
 from mlcycle.training.stopping import StopRequest  # noqa: E402
 from mlcycle.training.team import Team  # noqa: E402
@@ -141,6 +142,18 @@ def test_an_older_torchrun_is_not_told_what_it_does_not_know(monkeypatch: pytest
     config = make_dataclass("Older", [(each.name, Any, field(default=None)) for each in older])
     monkeypatch.setattr(launch, "LaunchConfig", config)
     assert launch._config(2, launch.Meeting(), str(tmp_path)).nproc_per_node == 2
+
+
+def test_machines_that_do_not_meet_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise launch.RendezvousError("The connection to the C10d store has failed.")
+
+    monkeypatch.setattr(launch, "elastic_launch", lambda config, program: fail)
+    for name in ("OMP_NUM_THREADS", failure.SAID_ELSEWHERE, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"):
+        monkeypatch.setenv(name, "1")
+    meeting = launch.Meeting((2, 2), "gpu-1:29400")
+    with pytest.raises(launch.DeviceError, match=r"do not meet at gpu-1:29400: The connection"):
+        launch.launch([], 1, "cpu", meeting, "resume")
 
 
 def test_a_folder_that_is_not_the_training_s_own_outlives_its_failure(
@@ -428,6 +441,14 @@ def test_the_smallest_part_that_does_not_fit_is_an_error(recipe_path: Path, monk
 def test_a_device_may_say_otherwise_that_it_has_no_room(sentence: str) -> None:
     assert room.is_out_of_memory(RuntimeError(sentence))
     assert not room.is_out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
+
+
+def test_the_memory_of_a_training_is_not_that_of_its_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    forgotten: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", forgotten.append)
+    for name in ("cpu", "cuda:1"):
+        Meter(torch.device(name), 0.0, {})
+    assert forgotten == [torch.device("cuda:1")]
 
 
 def test_all_try_whether_there_is_room_if_one_must(recipe_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from mlcycle.training import checkpoint, tensor_file  # noqa: E402
 from mlcycle.training.display import Display  # noqa: E402
 from mlcycle.training.fit import fit  # noqa: E402
 from mlcycle.training.recipe_file import load  # noqa: E402
+from mlcycle.training.run_folder import RunFolder  # noqa: E402
 
 pytestmark = pytest.mark.training
 pytest_plugins = ("small_run",)
@@ -273,3 +274,20 @@ def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(recipe_path: Path
     assert caught.value.exit_code == 3
     assert not list((copy / "checkpoints").glob(".*"))
     assert fit(load(recipe_path, [ALONE]), copy, device="cpu", resume=True, quiet=True).steps == 6
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
+def test_a_line_that_finds_no_room_is_said_and_cut_off_again(copy: Path) -> None:
+    import resource
+
+    folder, whole = RunFolder(copy), (copy / "metrics.jsonl").read_text()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 10, before[1]))
+    try:
+        with pytest.raises(MlcycleError, match=r"metrics\.jsonl cannot be written"):
+            folder.append_metrics({"step": 9, "loss": 1.0, "why": "longer than there is room for"})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (copy / "metrics.jsonl").read_text() != whole
+    folder.forget_metrics_after(6, 6)
+    assert (copy / "metrics.jsonl").read_text() == whole
