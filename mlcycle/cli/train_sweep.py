@@ -79,6 +79,7 @@ def sweep(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
     Example:  mlcycle train sweep --table sweeps/demo
     """
     with extra("train", "mlcycle train sweep"):
+        from mlcycle.training.sweep import must_be_possible
         from mlcycle.training.sweep_folder import SweepFolder
     if table:
         _show(SweepFolder(_folder_alone(recipe, overrides, out)))
@@ -86,6 +87,7 @@ def sweep(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
     settings = _settings(recipe, overrides or [], seeds, (random, choose) if random else None)
     folder = SweepFolder(out or SWEEPS / settings[0].recipe.name)
     folder.check(settings)
+    must_be_possible(settings, folder, retry_failed, device.value, devices or 1)
     _tell_plan(settings, folder, retry_failed)
     if not dry_run:
         where = [] if device is Device.auto else ["--device", device.value]

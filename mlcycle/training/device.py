@@ -27,6 +27,32 @@ def choose_device(name: str, index: int = 0) -> torch.device:
     Raises:
         DeviceError: it is not there.
     """
+    kind = _kind(name)
+    if kind != "cuda":
+        return torch.device(kind)
+    if index >= torch.cuda.device_count():
+        raise DeviceError(
+            f"{index + 1} GPUs were asked for, and this machine has {torch.cuda.device_count()}", "lower --devices"
+        )
+    torch.cuda.set_device(index)  # for what asks for no device by number, as NCCL does
+    return torch.device(kind, index)
+
+
+def must_be_there(name: str, devices: int) -> None:
+    """Raises DeviceError unless so many processes can train here, each on a device of this name.
+
+    It takes none of a GPU's memory, as choosing one does.
+    """
+    kind = _kind(name)
+    if kind == "mps" and devices > 1:
+        raise DeviceError("one process can train on mps, not several", "leave out --devices")
+    if kind == "cuda" and devices > torch.cuda.device_count():
+        raise DeviceError(
+            f"{devices} GPUs were asked for, and this machine has {torch.cuda.device_count()}", "lower --devices"
+        )
+
+
+def _kind(name: str) -> str:
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(each for each, there in available.items() if there)
@@ -35,14 +61,7 @@ def choose_device(name: str, index: int = 0) -> torch.device:
     if not available[name]:
         there = ", ".join(each for each, is_there in available.items() if is_there)
         raise DeviceError(f"the device {name} was asked for and is not there", f"this machine has: {there}")
-    if name != "cuda":
-        return torch.device(name)
-    if index >= torch.cuda.device_count():
-        raise DeviceError(
-            f"{index + 1} GPUs were asked for, and this machine has {torch.cuda.device_count()}", "lower --devices"
-        )
-    torch.cuda.set_device(index)  # for what asks for no device by number, as NCCL does
-    return torch.device(name, index)
+    return name
 
 
 def share_processors(device: torch.device, workers: int | None, processes: int = 1) -> tuple[int, int]:

@@ -16,15 +16,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.elastic.rendezvous import RendezvousError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from mlcycle.errors import DeviceError, MlcycleError
+from mlcycle.errors import MlcycleError
 from mlcycle.training import failure, team
-from mlcycle.training.device import available_processors, choose_device
+from mlcycle.training.device import available_processors, must_be_there
 from mlcycle.training.failure import Failure
 
 # Between a wish to stop and SIGKILL: enough for a step, or one photograph of an evaluation, and a checkpoint.
@@ -68,7 +67,7 @@ def launch(words: Sequence[str], devices: int, device: str, meeting: Meeting, hi
         DeviceError: there are not as many devices, or not of this kind; or the machines do not meet, or no longer.
         ProcessFailedError: one did; all have ended.
     """
-    _must_be_there(device, devices)
+    must_be_there(device, devices)
     # Threads for all processes, where torchrun would give each of them a single one.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_processors() // devices)))
     os.environ[failure.SAID_ELSEWHERE] = "1"
@@ -109,16 +108,6 @@ def _heard() -> str:
     """Names the signals that are handed on: not what this process was told to ignore, as nohup does with hang-ups."""
     names = [name for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT") if hasattr(signal, name)]
     return ",".join(name for name in names if signal.getsignal(getattr(signal, name)) != signal.SIG_IGN)
-
-
-def _must_be_there(device: str, devices: int) -> None:
-    kind = choose_device(device).type
-    if kind == "mps" and devices > 1:
-        raise DeviceError("one process can train on mps, not several", "leave out --devices")
-    if kind == "cuda" and devices > torch.cuda.device_count():
-        raise DeviceError(
-            f"{devices} GPUs were asked for, and this machine has {torch.cuda.device_count()}", "lower --devices"
-        )
 
 
 def _config(devices: int, meeting: Meeting, folder: str) -> LaunchConfig:

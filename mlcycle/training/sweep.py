@@ -19,6 +19,9 @@ from filelock import FileLock, Timeout
 
 from mlcycle.errors import Interrupted
 from mlcycle.training import sweep_table
+from mlcycle.training.device import must_be_there
+from mlcycle.training.material import gather
+from mlcycle.training.recipe import Data
 from mlcycle.training.report_facts import duration
 from mlcycle.training.run_folder import RECIPE, RunFolder
 from mlcycle.training.stopping import StopRequest
@@ -62,6 +65,25 @@ def still_to_do(runs: Sequence[Run], *, retry_failed: bool) -> list[Run]:
     """Returns the runs that a sweep would train."""
     done = (FINISHED,) if retry_failed else (FINISHED, FAILED)
     return [each for each in runs if each.state not in done]
+
+
+def must_be_possible(
+    settings: Sequence[Setting], folder: SweepFolder, retry_failed: bool, device: str, devices: int
+) -> None:
+    """Finds out, before anything is trained or written, what would end one run after the other.
+
+    Raises:
+        DeviceError, DataError: the device, or the data of a run that is still to do, is not there.
+    """
+    runs = [folder.look(each.name) for each in settings]
+    todo = {each.name for each in still_to_do(runs, retry_failed=retry_failed)}
+    if todo:
+        must_be_there(device, devices)
+    read: list[Data] = []
+    for data in (each.recipe.data for each in settings if each.name in todo):
+        if data not in read:
+            gather(data)
+            read.append(data)
 
 
 def sweep(settings: Sequence[Setting], folder: SweepFolder, way: Way) -> None:

@@ -17,6 +17,7 @@ pytest.importorskip("torch")  # the train extra
 
 from filelock import FileLock
 
+from mlcycle.training import device, material
 from mlcycle.training import sweep as conductor
 
 pytest_plugins = ("small_run",)
@@ -52,6 +53,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.F
         monkeypatch.setattr(conductor, "TRAINING", PRETENDED)
         monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
         monkeypatch.setattr(conductor, "LOOK_EVERY", 0.02)
+        monkeypatch.setattr(conductor, "gather", lambda data: None)
     monkeypatch.chdir(tmp_path)
 
 
@@ -124,6 +126,20 @@ def test_all_recipes_are_checked_before_anything_is_written(mlcycle, tmp_path: P
     assert not list(tmp_path.iterdir())
 
 
+def test_what_would_end_every_run_ends_the_sweep_before_the_first(
+    mlcycle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device.torch.cuda, "is_available", lambda: False)
+    refused = mlcycle("train", "sweep", "demo", "seed=[1,3]", "--device", "cuda")
+    assert (refused.code, refused.err.splitlines()[0]) == (6, "error: the device cuda was asked for and is not there")
+    assert not list(tmp_path.iterdir())
+    mlcycle("train", "sweep", "demo", "seed=[1]")
+    monkeypatch.setattr(conductor, "gather", material.gather)
+    lacking = mlcycle("train", "sweep", "demo", "seed=[1,3]", "--dry-run")
+    assert (lacking.code, lacking.err.splitlines()[0]) == (3, "error: there is no data set at data/demo")
+    assert mlcycle("train", "sweep", "demo", "seed=[1]").code == 0  # which has been trained
+
+
 def test_a_run_that_fails_does_not_end_the_sweep(mlcycle, tmp_path: Path) -> None:
     command = ("train", "sweep", "demo", "seed=[1,3,5]", "--out", "s")
     done = mlcycle(*command)
@@ -145,6 +161,7 @@ def test_a_run_that_fails_does_not_end_the_sweep(mlcycle, tmp_path: Path) -> Non
 def test_a_signal_saves_the_run_under_way_and_the_same_command_goes_on(number: int, mlcycle, tmp_path: Path) -> None:
     words = ["train", "sweep", "demo", "seed=[1,4,5]", "--out", "s"]
     code = "import sys; from mlcycle.training import sweep; sweep.TRAINING = sys.argv.pop(1)\n"
+    code += "sweep.gather = lambda data: None\n"
     code += "from mlcycle.cli import main; main()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, PRETENDED, *words], stderr=subprocess.PIPE, text=True, env=environment()
