@@ -15,6 +15,8 @@ from mlcycle.errors import InputError, Interrupted, MlcycleError, UsageError
 
 GLOBAL_OPTIONS = ("-q", "--quiet", "-v", "--verbose", "--debug", "--version")
 BROKEN_PIPE = 128 + 13
+# What a system says of a disk that is full, and of files that are not ours to write or to read.
+NO_ROOM, NOT_ALLOWED = (errno.ENOSPC, errno.EDQUOT), (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class Terminated(KeyboardInterrupt):
@@ -54,7 +56,10 @@ def run(arguments: Sequence[str]) -> int:
         _discard_stdout()
         return BROKEN_PIPE
     except OSError as problem:
-        if problem.errno != errno.ENOSPC:
+        if problem.errno in NOT_ALLOWED and problem.filename is not None:
+            where = os.fsdecode(problem.filename)
+            return _say(InputError(f"{where} cannot be used: {problem.strerror}", "choose another place"), problem)
+        if problem.errno not in NO_ROOM:
             return _say(_unexpected(problem), problem)
         _discard_stdout()
         return _say(InputError("the disk is full, or what results were written to is", "make room and run it again"))

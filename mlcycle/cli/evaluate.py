@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
@@ -128,6 +129,8 @@ def check_free(path: Path | None, overwrite: bool) -> None:
         raise InputError(f"{path} exists", "choose another name, or say --overwrite")
     if not path.absolute().parent.is_dir():
         raise InputError(f"there is no folder {path.absolute().parent}", "make it first")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise InputError(f"{path} cannot be written: its folder takes no files", "choose another place")
 
 
 def _check_apart(*paths: Path | None) -> None:
@@ -138,8 +141,6 @@ def _check_apart(*paths: Path | None) -> None:
 
 def _write(text: str, path: Path) -> None:
     """Writes to a sibling first, so that a file of this name is always whole."""
-    import os
-
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         # A file name need not be UTF-8, and must not cost the figures.

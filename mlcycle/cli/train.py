@@ -28,13 +28,14 @@ from mlcycle.cli.train_device import (
     launch,
     must_not_be_lost,
 )
-from mlcycle.errors import InputError, UsageError
+from mlcycle.errors import InputError, RecipeError, UsageError
 
 if TYPE_CHECKING:
     from mlcycle.training.recipe import Recipe
 
 DEFAULT_RECIPE = "face-nano"
 RUNS = Path("runs")
+NAME_A_RUN = "name the folder of one: mlcycle train --resume runs/NAME"
 
 app = typer.Typer(cls=default_group("fit"))
 app.add_typer(train_recipes.app, name="recipes")
@@ -157,10 +158,10 @@ def _new_run(named: str | None, overrides: Sequence[str], out: Path | None, rend
     run = out or RUNS / recipe.name
     # Of several processes or machines another one may have begun it just now; the first process looks.
     if not rendezvous and not is_one_of_several() and not RunFolder(run).is_unbegun():
-        raise InputError(
-            f"{run} is there already",
-            f"go on with it: mlcycle train --resume {run}; or begin another: --out {run}-2",
-        )
+        if (run / "recipe.yaml").is_file():
+            hint = f"go on with it: mlcycle train --resume {run}; or begin another: --out {run}-2"
+            raise InputError(f"{run} is there already", hint)
+        raise InputError(f"{run} is there already and holds no run", "choose another folder with --out")
     return recipe, run
 
 
@@ -174,18 +175,25 @@ def _run_to_resume(named: str | None, overrides: Sequence[str], out: Path | None
         )
     begun_with = None
     if named is not None and not Path(named).is_dir():
-        begun_with = recipe_file.load(recipe_file.find(named))
+        begun_with = recipe_file.load(_recipe_of_a_run(named))
     run = out or (
         Path(named) if named and not begun_with else RUNS / (begun_with.name if begun_with else DEFAULT_RECIPE)
     )
     own = run / "recipe.yaml"
     if not own.is_file():
-        raise InputError(
-            f"{run} holds no run to go on with", "name the folder of one: mlcycle train --resume runs/NAME"
-        )
+        raise InputError(f"{run} holds no run to go on with", NAME_A_RUN)
     recipe = recipe_file.load(own)
     if begun_with not in (None, recipe):
         raise UsageError(f"{run} was begun with another recipe than {named}", f"mlcycle train --resume {run}")
     if not is_one_of_several():
         console.say(f"going on with {run}")
     return recipe, run
+
+
+def _recipe_of_a_run(named: str) -> Path:
+    from mlcycle.training import recipe_file
+
+    try:
+        return recipe_file.find(named)
+    except RecipeError:
+        raise InputError(f"there is no run {named} to go on with", NAME_A_RUN) from None

@@ -173,7 +173,7 @@ def find_weights(named: str, best: Path, bundled: Path) -> Path:
             return candidate
     there = ", ".join(sorted(each.stem for each in bundled.glob("*.safetensors"))) or "none"
     raise DataError(
-        f"there are no weights {named} to start from",
+        f"there are no weights {named}",
         f"name a run folder, a checkpoint, or weights that come with mlcycle ({there})",
     )
 

@@ -21,7 +21,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.elastic.rendezvous import RendezvousError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from mlcycle.errors import MlcycleError
+from mlcycle.errors import DeviceError, MlcycleError
 from mlcycle.training import failure, team
 from mlcycle.training.device import available_processors, must_be_there
 from mlcycle.training.failure import Failure

@@ -15,6 +15,7 @@ import torch
 from torch.profiler import ProfilerActivity, record_function
 
 from mlcycle.datasets.member import PhotoPath
+from mlcycle.errors import InputError
 from mlcycle.training import flops, room
 from mlcycle.training.bare import Bare
 from mlcycle.training.decoded import Decoded, decode_all
@@ -255,9 +256,12 @@ def _write_trace(profiler: torch.profiler.profile, path: Path) -> None:
     draft = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
         profiler.export_chrome_trace(str(draft))
-        draft.replace(path)
+        draft.replace(path)  # which fails where torch could not write: it does not say so
+    except OSError:
+        raise InputError(f"{path} cannot be written", "make room, or choose another place with --trace") from None
     finally:
-        draft.unlink(missing_ok=True)
+        for each in (draft, draft.with_name(f"{draft.name}.tmp")):
+            each.unlink(missing_ok=True)
 
 
 def _longest(profiler: torch.profiler.profile, device: torch.device, marks: set[str]) -> list[Operator]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from mlcycle.errors import DataError, GateError, InputError, MlcycleError
 from mlcycle.training import kills, sameness, tensor_file
 from mlcycle.training.kills import Kill, Watched
+from mlcycle.training.last_words import last_words
 from mlcycle.training.recipe import Recipe
 from mlcycle.training.recipe_file import dump
 from mlcycle.training.run_folder import BEST, RECIPE, RunFolder
@@ -27,7 +28,6 @@ from mlcycle.training.sameness import Compared
 WHOLE, KILLED, KILLS, LOG = "whole", "killed", "kills.jsonl", "log.txt"
 # What a training ends with that SIGTERM stopped: saved, or before Python could hear it.
 STOPPED = (128 + signal.SIGTERM, -signal.SIGTERM)
-LINES_SHOWN = 3
 # Of a stretch between two checkpoints: how far into the next one a kill may fall.
 STRETCHES = 1.5
 
@@ -130,11 +130,13 @@ class _Training:
 
     def __init__(self, folder: Path, name: str, recipe: Path, device: str) -> None:
         self.run, self.recipe, self.device, self.log = folder / name, recipe, device, folder / LOG
+        self.said_before = 0  # bytes of the log
 
     def start(self) -> subprocess.Popen[bytes]:
         has_begun = (self.run / RECIPE).is_file()
         words = ["--resume", str(self.run)] if has_begun else [str(self.recipe), "--out", str(self.run)]
         with self.log.open("ab") as log:
+            self.said_before = log.tell()
             return subprocess.Popen(
                 [sys.executable, "-m", "mlcycle", "train", *words, "--device", self.device],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -146,10 +148,12 @@ class _Training:
 
     def must_be(self, code: int, *fine: int) -> None:
         if code not in fine:
-            last = self.log.read_text("utf-8", "replace").splitlines()[-LINES_SHOWN:]
-            raise MlcycleError(
-                f"a training ended with {code}: {' '.join(' / '.join(last).split())}", f"all it said: {self.log}"
+            error, hint = last_words(self.log, self.said_before, code)
+            problem = MlcycleError(
+                f"a training ended with {code}: {error}", hint or "with --out DIR, all it said is in DIR/log.txt"
             )
+            problem.exit_code = code if 0 < code < 128 else MlcycleError.exit_code
+            raise problem
 
     def measure(self, recipe: Recipe) -> Watched:
         """Trains to the end, and notes how long it takes to start and from one checkpoint to the next."""

@@ -155,10 +155,11 @@ def _upright(path: PhotoPath) -> Image.Image | None:
 def _write(path: Path, page: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        # A file name need not be UTF-8, and must not cost the figures.
-        temporary.write_text(page, "utf-8", errors="backslashreplace")
-        temporary.replace(path)
+        try:
+            # A file name need not be UTF-8, and must not cost the figures.
+            temporary.write_text(page, "utf-8", errors="backslashreplace")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as problem:
         raise InputError(f"{path} cannot be written: {problem.strerror}", "choose another place: --out FILE") from None
-    finally:
-        temporary.unlink(missing_ok=True)

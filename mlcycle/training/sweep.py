@@ -13,13 +13,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from signal import Signals
 
 from filelock import FileLock, Timeout
 
 from mlcycle.errors import Interrupted
 from mlcycle.training import sweep_table
 from mlcycle.training.device import must_be_there
+from mlcycle.training.last_words import last_words
 from mlcycle.training.material import gather
 from mlcycle.training.recipe import Data
 from mlcycle.training.report_facts import duration
@@ -148,7 +148,7 @@ def _train(folder: SweepFolder, run: Run, stop: StopRequest, way: Way) -> None:
             process.wait()
         entry.code, entry.seconds = process.returncode, round(before + time.monotonic() - begun, 1)
         if entry.code:
-            entry.reason = _last_words(log, said_before, entry.code)
+            entry.reason, _ = last_words(log, said_before, entry.code)
         folder.write_plan()
 
 
@@ -186,15 +186,6 @@ def _wait(process: subprocess.Popen[bytes], run: Path, stop: StopRequest, advanc
 
 def _steps_made(run: Path) -> int:
     return max((entry.get("step", 0) for entry in RunFolder(run).metrics()), default=0)
-
-
-def _last_words(log: Path, begin: int, code: int) -> str:
-    """Returns the error that a training ended with, by what it has written since `begin`."""
-    if code < 0:
-        return f"killed by {Signals(-code).name}"
-    lines = [line.strip() for line in log.read_bytes()[begin:].decode("utf-8", "replace").splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("error:")]
-    return (errors or lines or [f"exit code {code}"])[-1].removeprefix("error:").strip()
 
 
 def _ended(run: Run) -> str:

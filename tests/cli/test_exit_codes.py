@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from conftest import environment
+
+from mlcycle import cli
 
 # Stands in for a long command: writes that it has begun, and on its way out that its temporary file went.
 LONG_COMMAND = """
@@ -72,6 +75,15 @@ def test_3_output_is_there_already(mlcycle, tmp_path):
     (tmp_path / "demo.yaml").write_text("mine")
     assert mlcycle("train", "recipes", "copy", "demo", tmp_path).code == 3
     assert (tmp_path / "demo.yaml").read_text() == "mine"
+
+
+def test_3_a_place_that_takes_no_files(mlcycle, monkeypatch):
+    def refused(arguments):
+        raise OSError(errno.EROFS, "Read-only file system", "runs/a/lock")
+
+    monkeypatch.setattr(cli, "_run", refused)
+    outcome = mlcycle("train", "--resume", "runs/a")
+    assert outcome == (3, "", "error: runs/a/lock cannot be used: Read-only file system\nhint: choose another place\n")
 
 
 def test_4_missing_or_damaged_model_file(mlcycle, tmp_path):

@@ -89,9 +89,16 @@ def test_a_run_that_is_there_is_refused(mlcycle, tmp_path):
     assert "--out runs/demo-2" in outcome.err
 
 
+def test_what_is_there_and_holds_no_run_cannot_be_gone_on_with(mlcycle, tmp_path):
+    (tmp_path / "runs").write_text("a file")
+    outcome = mlcycle("train", "demo", "--out", "runs")
+    assert (outcome.code, "--resume" in outcome.err) == (3, False)
+    assert "runs is there already and holds no run" in outcome.err
+
+
 def test_resume_needs_a_run_of_the_same_recipe_and_no_overrides(mlcycle, tmp_path):
     missing = mlcycle("train", "--resume", "runs/none")
-    assert missing.code in (2, 3)
+    assert (missing.code, "there is no run runs/none to go on with" in missing.err) == (3, True)
     assert mlcycle("train", "demo", "--resume").code == 3
     (tmp_path / "runs/demo").mkdir(parents=True)
     other = load(find("demo"), ["schedule.steps=7"])

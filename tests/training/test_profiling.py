@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from mlcycle.errors import DataError  # noqa: E402
+from mlcycle.errors import DataError, InputError  # noqa: E402
 from mlcycle.training import profiling, reading_costs  # noqa: E402
 from mlcycle.training.recipe_file import load  # noqa: E402
 from mlcycle.training.stopwatch import Stopwatch  # noqa: E402
@@ -152,3 +152,13 @@ def test_the_command_prints_tables_and_where_the_trace_lies(mlcycle, recipe_path
     assert "share of the bare step's FLOP/s" in printed.out
     assert lines[-1] == "trace.json"
     assert json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+
+
+def test_a_trace_that_torch_could_not_write_is_said(tmp_path: Path) -> None:
+    class FullDisk:
+        def export_chrome_trace(self, path: str) -> None:
+            Path(f"{path}.tmp").touch()
+
+    with pytest.raises(InputError, match=r"trace\.json cannot be written"):
+        profiling._write_trace(FullDisk(), tmp_path / "trace.json")
+    assert not list(tmp_path.iterdir())

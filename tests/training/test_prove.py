@@ -20,10 +20,10 @@ from conftest import Outcome, environment
 
 torch = pytest.importorskip("torch")
 
-from mlcycle.errors import GateError, InputError  # noqa: E402
+from mlcycle.errors import GateError, InputError, MlcycleError  # noqa: E402
 from mlcycle.training import checkpoint, kills, sameness, tensor_file  # noqa: E402
 from mlcycle.training.kills import Watched  # noqa: E402
-from mlcycle.training.prove import KILLED, Fallen, _newest_readable, prove, small  # noqa: E402
+from mlcycle.training.prove import KILLED, Fallen, _newest_readable, _Training, prove, small  # noqa: E402
 from mlcycle.training.recipe_file import load  # noqa: E402
 
 pytestmark = [pytest.mark.training, pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")]
@@ -70,6 +70,20 @@ def test_a_proof_is_small_but_for_what_is_asked_for(recipe_path: Path) -> None:
     assert (rule.steps, rule.checkpoint_every, rule.evaluate_every, rule.warmup_steps) == (40, 5, 3, 5)
     assert made.data.validation_limit == 24
     assert small(recipe, 1, []).schedule.checkpoint_every == 1
+
+
+def test_a_training_that_fails_is_told_in_its_own_words_and_exit_code(tmp_path: Path) -> None:
+    training = _Training(tmp_path, KILLED, tmp_path / "recipe.yaml", "cpu")
+    training.log.write_text("error: of the one before\nhint: of the one before\n")
+    training.said_before = training.log.stat().st_size
+    with training.log.open("a") as log:
+        log.write("some talk\nerror: there is no data set at x\nhint: a relative path\n")
+    with pytest.raises(MlcycleError, match=r"^a training ended with 3: there is no data set at x$") as problem:
+        training.must_be(3, 0)
+    assert (problem.value.exit_code, problem.value.hint) == (3, "a relative path")
+    with pytest.raises(MlcycleError, match="killed by SIGKILL") as problem:
+        training.must_be(-9, 0)
+    assert problem.value.exit_code == 1
 
 
 def test_where_a_run_is_can_be_read_from_its_folder(copy: Path) -> None:
