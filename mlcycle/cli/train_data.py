@@ -14,7 +14,7 @@ from mlcycle.cli import console, train_label, train_pack, train_sets, train_susp
 from mlcycle.cli.extras import extra
 from mlcycle.cli.group import Group
 from mlcycle.cli.train_sets import SetPath, SetPaths
-from mlcycle.errors import DataError, InputError, UsageError
+from mlcycle.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from mlcycle.datasets.findings import Report
@@ -99,14 +99,15 @@ def preview(
 
     Example:  mlcycle train data preview data/wider --split train -o sheet.jpg
     """
-    from mlcycle.datasets.preview import choose, draw_sheet, write_sheet
+    from mlcycle.datasets.preview import choose, draw_sheet, must_be_free, write_sheet
     from mlcycle.datasets.reading import read
 
-    if out.exists() and not overwrite:
-        raise InputError(f"{out} exists", "choose another name with -o, or say --overwrite")
+    must_be_free(out, overwrite=overwrite)
     photographs = read(path, split, strict=False)
     chosen = choose(photographs, count, seed)
-    sheet = draw_sheet(chosen, f"{_title(path, split)}: {len(chosen):,} of {len(photographs):,} photographs")
+    title = f"{_title(path, split)}: {len(chosen):,} of {len(photographs):,} photographs"
+    with console.progress("drawing", len(chosen)) as advance:
+        sheet = draw_sheet(chosen, title, advance)
     write_sheet(sheet, out, overwrite=overwrite)
     console.data(str(out))
 
@@ -167,8 +168,9 @@ app.command("label")(train_label.label)
 def _must_be_whole(path: Path, split: str) -> None:
     """Packed shards have a sha256 each, which finds what no decoder notices."""
     from mlcycle.datasets import packed
+    from mlcycle.datasets.reading import layout_of
 
-    if packed.is_packed(path):
+    if layout_of(path) == "shards":
         with console.progress(f"reading the shards of {path}", packed.size_of(path, split)) as advance:
             packed.must_be_whole(path, split, advance)
 

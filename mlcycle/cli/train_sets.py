@@ -144,14 +144,14 @@ def split(
     Example:  mlcycle train data split data/mine --shares train=0.8,val=0.1,test=0.1 --out data/divided
     """
     from mlcycle.datasets import dividing
-    from mlcycle.datasets.new_folder import must_be_free
     from mlcycle.datasets.reading import layout_of, read_parts
+    from mlcycle.datasets.writing import must_be_possible
 
     wanted = dividing.parse_shares(shares)
     layout = layout_of(path)
     target = _layout_to_write(to, layout)
-    must_be_free(out)
     photographs = [each for part in read_parts(path, of).values() for each in part]
+    must_be_possible(dict.fromkeys(wanted, photographs), target.value, out, photos.value)
     with console.progress(f"looking at {path}", len(photographs)) as advance:
         parts = dividing.divide(photographs, wanted, by_group=by is By.group, seed=seed, advance=advance)
     _write(parts, target, out, photos, [layout])
@@ -178,16 +178,18 @@ def dedupe(
     Example:  mlcycle train data dedupe data/both --against data/wider --against-split val --out data/clean
     """
     from mlcycle.datasets.deduplication import find_duplicates
-    from mlcycle.datasets.new_folder import must_be_free
     from mlcycle.datasets.reading import layout_of, read_parts
+    from mlcycle.datasets.writing import must_be_possible
 
     if against_split and against is None:
         raise UsageError("--against-split needs --against", "name the other set: --against PATH")
+    if to is not None and out is None:
+        raise UsageError("--to needs --out", "without it nothing is written")
     layout = layout_of(path)
-    if out is not None:
-        must_be_free(out)
-        target = _layout_to_write(to, layout)
     parts = read_parts(path, split)
+    if out is not None:
+        target = _layout_to_write(to, layout)
+        must_be_possible(parts, target.value, out, photos.value)
     own = [each for part in parts.values() for each in part]
     others = [each for part in read_parts(against, against_split).values() for each in part] if against else []
     with console.progress(f"looking at {path}", len(own) + len(others)) as advance:

@@ -17,10 +17,15 @@ def must_be_free(target: Path) -> None:
     """Finds out before the work that a folder can be made.
 
     Raises:
-        InputError: something is there already.
+        InputError: something is there already, or nothing can be written there.
     """
     if os.path.lexists(target):
         raise InputError(f"{target} is there already", "name a new folder with --out; nothing is written over")
+    around = next((each for each in target.absolute().parents if os.path.lexists(each)), target)
+    if not os.access(around, os.W_OK | os.X_OK):
+        raise InputError(
+            f"{target} cannot be written: nothing can be made in {around}", "choose another place with --out"
+        )
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -30,10 +30,12 @@ def choose(photographs: Sequence[LabelledPhotograph], count: int, seed: int) -> 
     return [photographs[index] for index in sorted(chosen)]
 
 
-def draw_sheet(photographs: Sequence[LabelledPhotograph], title: str) -> Image.Image:
+def draw_sheet(
+    photographs: Sequence[LabelledPhotograph], title: str, advance: Callable[[int], None] = lambda n: None
+) -> Image.Image:
     """Draws a contact sheet: photographs upright, faces in green, ignored boxes dashed in orange, landmarks as dots.
 
-    A photograph that cannot be read gives a cell that says why.
+    A photograph that cannot be read gives a cell that says why. `advance` is called with 1 after each.
     """
     columns = _columns(len(photographs))
     rows = -(-len(photographs) // columns)
@@ -43,7 +45,20 @@ def draw_sheet(photographs: Sequence[LabelledPhotograph], title: str) -> Image.I
     for index, photograph in enumerate(photographs):
         at = GAP + index % columns * width, CAPTION + GAP + index // columns * height
         sheet.paste(_cell(photograph), at)
+        advance(1)
     return sheet
+
+
+def must_be_free(path: Path, *, overwrite: bool = False) -> None:
+    """Finds out before the work that a sheet may be written.
+
+    Raises:
+        InputError: the file exists and is not to be overwritten, or its suffix is no picture's.
+    """
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} exists", "choose another name with -o, or say --overwrite")
+    if path.suffix.lower() not in (".jpg", ".jpeg", ".png", ".webp"):
+        raise InputError(f"{path} has a suffix that is no picture's", "end it with .jpg, .png or .webp")
 
 
 def write_sheet(sheet: Image.Image, path: Path, *, overwrite: bool = False) -> None:
@@ -52,10 +67,7 @@ def write_sheet(sheet: Image.Image, path: Path, *, overwrite: bool = False) -> N
     Raises:
         InputError: the file exists and is not to be overwritten, or cannot be written.
     """
-    if path.exists() and not overwrite:
-        raise InputError(f"{path} exists", "choose another name with -o, or say --overwrite")
-    if path.suffix.lower() not in (".jpg", ".jpeg", ".png", ".webp"):
-        raise InputError(f"{path} has a suffix that is no picture's", "end it with .jpg, .png or .webp")
+    must_be_free(path, overwrite=overwrite)
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -106,9 +106,12 @@ def fingerprint(photographs: list[LabelledPhotograph]) -> str:
 def _layout(place: Path) -> _Layout:
     if not os.path.exists(place):  # noqa: PTH110  (where it cannot be asked for, Path's way raises)
         raise DataError(f"there is no data set at {place}", "a relative path starts from the current folder")
-    for layout in _LAYOUTS:
-        if layout.is_it(place):
-            return layout
+    try:
+        for layout in _LAYOUTS:
+            if layout.is_it(place):
+                return layout
+    except OSError as problem:
+        raise DataError(f"{place} cannot be read: {problem.strerror or problem}", "may you read all of it?") from None
     raise DataError(
         f"{place} holds no labelled set",
         "WIDER FACE has wider_face_split/, COCO annotations.json or annotations/*.json, YOLO data.yaml,"

@@ -24,7 +24,7 @@ def fit(parts: Mapping[str, Sequence[LabelledPhotograph]], layout: str) -> tuple
     named: Parts = {}
     for split, photographs in parts.items():
         if photographs:
-            named.setdefault(_part(split, layout, len(parts) == 1), []).extend(photographs)
+            named.setdefault(part_name(split, layout, len(parts) == 1), []).extend(photographs)
     if not named:
         raise DataError("no photograph is left to write", "is this the right set, and the right split?")
     changed = 0
@@ -37,7 +37,12 @@ def fit(parts: Mapping[str, Sequence[LabelledPhotograph]], layout: str) -> tuple
     return named, [f"{changed:,} photographs were given another name, for theirs was taken"] if changed else []
 
 
-def _part(split: str, layout: str, alone: bool) -> str:
+def part_name(split: str, layout: str, alone: bool) -> str:
+    """Returns what a part, which may be `alone`, is called in a layout.
+
+    Raises:
+        DataError: it has no such part.
+    """
     if layout == "coco":
         return split or ("" if alone else "train")
     if layout == "wider" or split in yolo.SPLITS:

@@ -46,8 +46,7 @@ def write_set(
         UsageError: photographs in shards were to be linked to.
         DataError: a photograph is missing, a box is no number, or the layout cannot have such a name.
     """
-    new_folder.must_be_free(target)
-    _must_be_possible(parts, photos)
+    must_be_possible(parts, layout, target, photos)
     named, lost = set_names.fit(parts, layout)
     _must_be_numbers(named)
     sizes = {split: {each.name: _size(each, photos) for each in some} for split, some in named.items()}
@@ -61,7 +60,11 @@ def write_set(
     return [*_not_kept(named, layout), *lost]
 
 
-def _must_be_possible(parts: Mapping[str, Sequence[LabelledPhotograph]], photos: str) -> None:
+def must_be_possible(parts: Mapping[str, Sequence[LabelledPhotograph]], layout: str, target: Path, photos: str) -> None:
+    """Finds out before the photographs are looked at what would end `write_set`; arguments and errors are its own."""
+    new_folder.must_be_free(target)
+    for part in parts:
+        set_names.part_name(part, layout, len(parts) == 1)
     if photos == "link" and any(isinstance(each.path, Member) for some in parts.values() for each in some):
         raise UsageError("nothing can link to a photograph in a shard", "say --photos copy, which takes them out")
 

@@ -116,6 +116,17 @@ def test_a_set_that_cannot_be_divided_so_is_refused(tmp_path, mlcycle):
     assert names_in(tmp_path) == ["set"]
 
 
+def test_what_would_end_it_is_said_before_any_photograph_is_decoded(tmp_path, mlcycle, monkeypatch):
+    monkeypatch.setattr(dividing.alike, "look_at", lambda *more: pytest.fail("decoded"))
+    source, split = write_coco(tmp_path / "set", content()), ("train", "data", "split", tmp_path / "set", "--out")
+    assert "YOLO has no part a" in mlcycle(*split, tmp_path / "out", "--shares", "a=0.5,b=0.5", "--to", "yolo").err
+    inside_of_a_file = mlcycle(*split, source / "annotations.json" / "out")
+    assert inside_of_a_file.code == 3
+    assert "cannot be written" in inside_of_a_file.err
+    assert mlcycle("train", "data", "dedupe", source, "--to", "coco").code == 2
+    assert mlcycle("train", "data", "preview", source, "-o", tmp_path / "sheet.gif").code == 3
+
+
 @pytest.mark.parametrize(
     "text", ["train", "train=1", "train=0.5,val=0.6", "train=0.5,train=0.5", "a/b=0.5,c=0.5", "a=-1,b=2"]
 )
