@@ -238,7 +238,7 @@ def test_each_frame_has_a_folder_for_its_crops(mlcycle: Run, tmp_path: Path, tin
 
 
 def test_few_things_are_held_that_nobody_is_done_with() -> None:
-    lanes, taken, gate = 2, [], threading.Event()
+    lanes, taken, most, gate = 2, [], [], threading.Event()
 
     def things() -> Iterator[int]:
         for number in range(100):
@@ -246,11 +246,10 @@ def test_few_things_are_held_that_nobody_is_done_with() -> None:
             yield number
 
     def work(number: int) -> int:
-        gate.wait(10)
+        gate.wait(30)
         return number
 
     threading.Timer(0.3, lambda: (most.append(len(taken)), gate.set())).start()
-    most: list[int] = []
     assert list(in_order(work, things(), lanes)) == list(range(100))
     assert most[0] <= AT_HAND * lanes
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -52,10 +53,17 @@ def look(rank: int, recipe_path: str, file: str, processes: int, accumulation: i
             torch.save(found | losses | dict(learner.model.named_buffers()), file)
 
 
+def free_port() -> int:
+    """Returns a port that nobody has, below those that a system lends: nobody is given it before it is used."""
+    for port in range(20_000 + os.getpid() % 10_000, 32_000):
+        with socket.socket() as trial, suppress(OSError):
+            trial.bind(("127.0.0.1", port))
+            return port
+    raise OSError("all ports are taken")
+
+
 def main(folder: str, *trials: str) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        os.environ["MASTER_PORT"] = str(free.getsockname()[1])
+    os.environ["MASTER_PORT"] = str(free_port())
     for number, trial in enumerate(trials):
         recipe_path, _, accumulation = trial.rpartition(":")
         for processes in (1, 2):

@@ -10,12 +10,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from conftest import environment  # noqa: E402
+from scipy.optimize import linear_sum_assignment  # noqa: E402
+from scipy.spatial.distance import cdist  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from mlcycle.artifact.contract import LANDMARKS, Contract, Resize, Selection  # noqa: E402
@@ -63,6 +66,18 @@ def pictures(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
 
 
+def assert_same_faces(found: list[np.ndarray], wanted: list[np.ndarray]) -> None:
+    """Of boxes, scores and points. Two whose scores differ in their last bit come in either order, by the processor."""
+    assert (np.diff(found[1]) <= 0).all()
+    one, other = (np.column_stack([each.reshape(len(rows[1]), -1) for each in rows]) for rows in (found, wanted))
+    assert one.shape == other.shape
+    apart_NN = cdist(one, other, "chebyshev")
+    pairs = linear_sum_assignment(apart_NN)
+    assert apart_NN[pairs].max(initial=0) < 2e-3
+    # Boxes and points are pixels, column 4 is the score.
+    assert np.abs(one[pairs[0], 4] - other[pairs[1], 4]).max(initial=0) < 1e-5
+
+
 @pytest.mark.parametrize("size", [(1, 1), (33, 65), (64, 64), (97, 40)])
 @pytest.mark.parametrize("stride", [8, pytest.param(4, marks=pytest.mark.slow)])
 def test_any_size_gives_what_torch_gives(stride: int, size: tuple[int, int]) -> None:
@@ -73,11 +88,7 @@ def test_any_size_gives_what_torch_gives(stride: int, size: tuple[int, int]) -> 
     with torch.no_grad():
         answers = [each[0] for each in excited_network(stride=stride)(pixels)]
     expected = select(*answers, size=(width, height), rule=(0.1, 0.45, 30))
-    assert boxes.shape[1] == len(expected[0])
-    order = np.argsort(-scores[0], kind="stable")
-    assert np.array_equal(order, np.arange(len(order)))
-    for found, wanted in zip((boxes[0], scores[0], landmarks[0]), expected, strict=True):
-        assert np.abs(found - wanted.numpy()).max(initial=0) < 2e-3
+    assert_same_faces([boxes[0], scores[0], landmarks[0]], [each.numpy() for each in expected])
     assert boxes.min(initial=0) >= 0
     assert (boxes.reshape(-1, 4) <= (width, height, width, height)).all()
 
@@ -94,19 +105,16 @@ def test_every_cell_of_every_grid_is_decoded_as_torch_decodes_it(stride: int, la
     told = Contract("test", Resize(640), all_cells, {"balanced": 0.5}, LANDMARKS if landmarks else ())
     data = build_model(network, told)
     images = pictures(1, 64, 96)
-    found = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, {"images": images})
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    assert [each.name for each in session.get_outputs()] == ["boxes", "scores", "landmarks"][: 3 if landmarks else 2]
+    found = session.run(None, {"images": images})
     with torch.no_grad():
         logits, boxes, points = network(torch.from_numpy(images).permute(0, 3, 1, 2).float())
     cells = sum(grid.rows * grid.columns for grid in grids(64, 96, stride))
     assert found[1].shape == (1, cells)
-    order = logits[0].argsort(descending=True)
-    limit = torch.tensor([96, 64, 96, 64])
-    expected = boxes[0, order].clamp(min=0).minimum(limit)
-    assert np.abs(found[1][0] - logits[0, order].sigmoid().numpy()).max() < 1e-5
-    assert np.abs(found[0][0] - expected.numpy()).max() < 2e-3
+    expected = boxes[0].clamp(min=0).minimum(torch.tensor([96, 64, 96, 64])), logits[0].sigmoid(), points[0]
+    assert_same_faces([each[0] for each in found], [each.numpy() for each in expected[: len(found)]])
     assert boxes[0, :, 3].max() > 64 * 10
-    if landmarks:
-        assert np.abs(found[2][0] - points[0, order].numpy()).max() < 2e-3
 
 
 def test_a_picture_answers_the_same_alone_and_in_a_batch(session: onnxruntime.InferenceSession) -> None:
@@ -123,15 +131,12 @@ def test_a_picture_answers_the_same_alone_and_in_a_batch(session: onnxruntime.In
 
 
 def test_no_face_gives_no_rows() -> None:
-    network = excited_network(landmarks=False)
-    with torch.no_grad():
-        network.answer.bias[0] = -90.0
-    data = build_model(network, contract(landmarks=False))
-    silent = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    assert [each.name for each in silent.get_outputs()] == ["boxes", "scores"]
-    boxes, scores = silent.run(None, {"images": pictures(2, 64, 64)})
-    assert boxes.shape == (2, 0, 4)
-    assert scores.shape == (2, 0)
+    model = onnx.load_model_from_string(excited_bytes())
+    bias = next(each for each in model.graph.initializer if each.name.endswith("answer.bias"))
+    bias.CopyFrom(onnx.numpy_helper.from_array(np.full(bias.dims, -90, np.float32), bias.name))
+    silent = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    shapes = [each.shape for each in silent.run(["boxes", "scores", "landmarks"], {"images": pictures(2, 64, 64)})]
+    assert shapes == [(2, 0, 4), (2, 0), (2, 0, 5, 2)]
 
 
 @pytest.mark.slow
@@ -172,10 +177,8 @@ def test_the_graph_decodes_by_the_numbers_of_the_network() -> None:
     assert graph.POINTS == network.POINTS
 
 
-@pytest.mark.parametrize("stride", [8, 4])
+@pytest.mark.parametrize("stride", [8, pytest.param(4, marks=pytest.mark.slow)])
 def test_eight_bits_compute_the_whole_network_between_pixels_and_answers(tmp_path: Path, stride: int) -> None:
-    import onnx
-
     from mlcycle.exporting.calibration import ranges_of
     from mlcycle.exporting.int8 import to_int8
     from mlcycle.exporting.plan import plan_of

@@ -22,7 +22,7 @@ import psutil  # noqa: E402
 from conftest import Outcome, environment  # noqa: E402
 
 from mlcycle.errors import Interrupted, MlcycleError  # noqa: E402
-from mlcycle.training import checkpoint, tensor_file  # noqa: E402
+from mlcycle.training import checkpoint, stopping, tensor_file  # noqa: E402
 from mlcycle.training.display import Display  # noqa: E402
 from mlcycle.training.fit import fit  # noqa: E402
 from mlcycle.training.recipe_file import load  # noqa: E402
@@ -131,6 +131,7 @@ def test_a_wish_to_stop_that_comes_twice_saves(
         terminate()
         terminate()
 
+    monkeypatch.setattr(stopping, "SAME_WISH_SECONDS", 60.0)  # however long this machine stands still
     stop_at(2, monkeypatch, both)
     with pytest.raises(Interrupted, match="at step 2"):
         fit(load(recipe_path, [ALONE]), tmp_path / "run", device="cpu", quiet=True)
