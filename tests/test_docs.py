@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import shlex
 import typing
@@ -136,9 +137,14 @@ def mlcycle_commands(line: str) -> Iterator[list[str]]:
             words.append(word)
 
 
+@functools.cache
+def whole_command() -> typer.core.TyperGroup:
+    return typer.main.get_command(reference.app)
+
+
 def parse(words: list[str]) -> None:
     """Walks to the command and lets its own parser read the options; values are not looked at, files need not exist."""
-    command = typer.main.get_command(reference.app)
+    command = whole_command()
     rest = [word for word in globals_first(words) if word not in ("-q", "--quiet", "-v", "--verbose", "--debug")]
     while hasattr(command, "commands") and rest and rest[0] not in ("--help", "--version"):
         context = typer.Context(command)
