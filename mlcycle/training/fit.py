@@ -159,6 +159,7 @@ class _Run:
                             events.add(entry)
                 if self.team.any(bool(stop)):
                     self._save_step()
+                    self.team.any(False)  # torchrun ends who still saves when another has left
                     self._say_goodbye(stop)
             try:
                 if self.team.is_first:

@@ -22,8 +22,9 @@ torch = pytest.importorskip("torch")
 from conftest import environment  # noqa: E402
 
 from mlcycle.cli import train_device  # noqa: E402
-from mlcycle.errors import DataError, UsageError  # noqa: E402
+from mlcycle.errors import DataError, Interrupted, UsageError  # noqa: E402
 from mlcycle.training import checkpoint, failure, fit, launch, room, team  # noqa: E402
+from mlcycle.training.display import Display  # noqa: E402
 from mlcycle.training.meter import Meter  # noqa: E402
 from mlcycle.training.recipe_file import load  # noqa: E402
 from mlcycle.training.stopping import StopRequest  # noqa: E402
@@ -203,6 +204,19 @@ def test_all_leave_after_the_report(
     run = Path(shutil.copytree(finished_run, tmp_path / "run"))
     fit.fit(load(recipe_path), run, device="cpu", resume=True, quiet=True)
     assert happened == ["report", "meet"]
+
+
+def test_none_leaves_before_the_run_is_saved(
+    recipe_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+    stop = lambda display, done: os.kill(os.getpid(), signal.SIGTERM) if done == 2 else None  # noqa: E731
+    monkeypatch.setattr(Display, "step", stop)
+    monkeypatch.setattr(Team, "any", lambda team, claim: happened.append("meet") or claim)
+    monkeypatch.setattr(fit._Run, "_save_step", lambda run: happened.append("save"))
+    with pytest.raises(Interrupted):
+        fit.fit(load(recipe_path, ["schedule.workers=0"]), tmp_path / "run", device="cpu", quiet=True)
+    assert happened[-2:] == ["save", "meet"]
 
 
 def test_a_cluster_s_own_variables_are_not_torchrun_s(monkeypatch: pytest.MonkeyPatch) -> None:
