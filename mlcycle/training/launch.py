@@ -112,8 +112,8 @@ def _heard() -> str:
 
 def _config(devices: int, meeting: Meeting, folder: str) -> LaunchConfig:
     least, most = meeting.machines
-    # torch 2.6 knows neither: there a hang-up ends all under nohup too, and they have 30 seconds to save.
-    newer: dict[str, Any] = {"signals_to_handle": _heard(), "shutdown_timeout": GRACE_SECONDS}
+    # torch 2.10 knows it not: there they have 30 seconds to save.
+    newer: dict[str, Any] = {"shutdown_timeout": GRACE_SECONDS}
     known = {each.name for each in fields(LaunchConfig)}
     return LaunchConfig(
         min_nodes=least,
@@ -125,6 +125,7 @@ def _config(devices: int, meeting: Meeting, folder: str) -> LaunchConfig:
         local_addr=None if meeting.place else "localhost",
         max_restarts=meeting.restarts,
         logs_specs=DefaultLogsSpecs(folder, redirects=dict.fromkeys(range(1, devices), Std.ALL)),
+        signals_to_handle=_heard(),
         **{name: value for name, value in newer.items() if name in known},
     )
 

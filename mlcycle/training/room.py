@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
+import warnings
 
 import torch
 
@@ -26,6 +28,8 @@ SAYS = (
     "could not create a memory",
     "bad_alloc",
 )
+# How a copy of the process says so that tried.
+RAN_OUT = 3
 # Two steps: what the optimizer remembers is there from the second on.
 STEPS = 2
 
@@ -92,18 +96,48 @@ def _fits(recipe: Recipe, device: torch.device, pieces: int, team: Team) -> bool
     sizes = [(fewest(batch, is_large=False), rule.crop)]
     if rule.large:
         sizes.append((fewest(batch, is_large=True), 2 * rule.crop))
+    parts = [(max(2, math.ceil(count / pieces)), side) for count, side in sizes]
+    return not team.any(_runs_out_apart(recipe, parts) if device.type == "cpu" else _runs_out(recipe, device, parts))
+
+
+def _runs_out(recipe: Recipe, device: torch.device, parts: list[tuple[int, int]]) -> bool:
     ran_out = False
     try:
-        _try(recipe, device, [(max(2, math.ceil(count / pieces)), side) for count, side in sizes])
+        _try(recipe, device, parts)
     except (RuntimeError, MemoryError) as problem:
         if not is_out_of_memory(problem):
             raise
         ran_out = True
+    if ran_out:
+        # What the backward pass had not come to waits, with all that it holds, until the next one begins.
+        torch.zeros((), device=device, requires_grad=True).backward()
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif device.type == "mps":
         torch.mps.empty_cache()
-    return not team.any(ran_out)
+    return ran_out
+
+
+def _runs_out_apart(recipe: Recipe, parts: list[tuple[int, int]]) -> bool:
+    """Tries in a copy of this process, on one thread: a copy has no others.
+
+    On a CPU, torch's library of convolutions may crash where memory ends, or refuse all that is asked of it afterwards.
+    """
+    cpu = torch.device("cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of copies of a process that has threads
+        copy = os.fork()
+    if not copy:
+        failed = 1
+        try:
+            torch.set_num_threads(1)
+            failed = RAN_OUT if _runs_out(recipe, cpu, parts) else 0
+        finally:
+            os._exit(failed)
+    ended = os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
+    if ended > 0 and ended != RAN_OUT:
+        return _runs_out(recipe, cpu, parts)  # raises what the copy had to keep to itself
+    return ended != 0
 
 
 def _try(recipe: Recipe, device: torch.device, sizes: list[tuple[int, int]]) -> None:

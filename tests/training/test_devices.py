@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import field, fields, make_dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -58,7 +60,7 @@ def test_two_devices_learn_what_one_does(recipe_path: Path, tmp_path: Path, mlcy
     assert mlcycle("train", recipe_path, *EXACT, first, "--device", "cpu", "--out", alone).code == 0
     outcome = train(recipe_path, *EXACT, second, "--devices", 2, "--out", both)
     assert outcome.returncode == 0, outcome.stderr
-    assert outcome.stdout == f"{both}\n"
+    assert outcome.stdout.splitlines()[-1] == str(both)  # torch 2.10 says more than that
     assert outcome.stderr.count("held out") == 1 + 2
     assert losses(both) == pytest.approx(losses(alone), rel=0.01)
     told = json.loads((both / "environment.json").read_text())
@@ -139,7 +141,7 @@ def test_a_failure_that_was_made_up_for_is_not_told_later(tmp_path: Path) -> Non
 
 def test_an_older_torchrun_is_not_told_what_it_does_not_know(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     whole = launch._config(2, launch.Meeting(), str(tmp_path))
-    older = [each for each in fields(whole) if each.name not in ("signals_to_handle", "shutdown_timeout")]
+    older = [each for each in fields(whole) if each.name != "shutdown_timeout"]
     config = make_dataclass("Older", [(each.name, Any, field(default=None)) for each in older])
     monkeypatch.setattr(launch, "LaunchConfig", config)
     assert launch._config(2, launch.Meeting(), str(tmp_path)).nproc_per_node == 2
@@ -383,7 +385,7 @@ def test_torchrun_itself_can_start_it(recipe_path: Path, tmp_path: Path) -> None
     words = [str(recipe_path), *EXACT, "--device", "cpu", "--out", str(tmp_path / "run")]
     outcome = subprocess.run([*line, *words], env=environment(), capture_output=True, text=True, check=False)
     assert outcome.returncode == 0, outcome.stderr
-    assert outcome.stdout == f"{tmp_path / 'run'}\n"
+    assert outcome.stdout.splitlines()[-1] == str(tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -440,7 +442,7 @@ def test_the_smallest_part_that_does_not_fit_is_an_error(recipe_path: Path, monk
     monkeypatch.setattr(room, "_try", full)
     recipe = load(recipe_path, ["schedule.batch=16", "augment.large=0.1"])
     with pytest.raises(room.DeviceError, match="not even in 2 parts"):
-        room.find_accumulation(recipe, torch.device("cpu"), Team(), 1)
+        room.find_accumulation(recipe, torch.device("meta"), Team(), 1)
     assert tried == [[(16, 96), (4, 192)], [(8, 96), (2, 192)]]
 
 
@@ -471,6 +473,53 @@ def test_all_try_whether_there_is_room_if_one_must(recipe_path: Path, monkeypatc
     together = SimpleNamespace(size=2, any=lambda claim: claims.append(claim) or len(claims) == 1)
     assert room.accumulation_for(load(recipe_path), torch.device("cpu"), together) == 1
     assert claims == [False, False]
+
+
+def test_a_step_that_is_killed_where_memory_ends_is_made_in_parts(
+    recipe_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def be_killed(recipe: object, device: object, sizes: list[tuple[int, int]]) -> None:
+        if sizes[0][0] > 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(room, "_try", be_killed)
+    recipe = load(recipe_path, ["schedule.batch=16"])
+    assert room.find_accumulation(recipe, torch.device("cpu"), Team(), 1) == 4
+
+
+def test_what_a_copy_of_the_process_fails_at_is_told(recipe_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(room, "_try", fail)
+    with pytest.raises(RuntimeError, match="no such operator"):
+        room.find_accumulation(load(recipe_path), torch.device("cpu"), Team(), 1)
+
+
+def test_a_backward_pass_that_ran_out_of_memory_lets_go_of_what_it_held(
+    recipe_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(torch.autograd.Function):
+        @staticmethod
+        def forward(context: object, tensor: torch.Tensor) -> torch.Tensor:
+            return tensor.clone()
+
+        @staticmethod
+        def backward(context: object, gradient: torch.Tensor) -> None:  # type: ignore[override]
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    held: list[weakref.ref] = []
+
+    def run_out(*_: object) -> None:
+        numbers = np.ones(8, np.float32)
+        held.append(weakref.ref(numbers))
+        weights = torch.ones(8, requires_grad=True)
+        waiting = weights * torch.from_numpy(numbers)
+        (waiting + Full.apply(weights)).sum().backward()
+
+    monkeypatch.setattr(room, "_try", run_out)
+    assert room._runs_out(load(recipe_path), torch.device("cpu"), [])
+    assert held[0]() is None
 
 
 def test_a_run_in_parts_goes_on_in_as_many(recipe_path: Path, tmp_path: Path, mlcycle: Callable) -> None:
