@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 
@@ -16,6 +17,13 @@ from mlcycle.errors import DeviceError
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
 
 NAMES = ("auto", "cuda", "mps", "cpu")
+
+
+class Readers(NamedTuple):
+    """How many processes read photographs beside the training, and how many threads within it where there is none."""
+
+    processes: int
+    threads: int
 
 
 def choose_device(name: str, index: int = 0) -> torch.device:
@@ -64,23 +72,20 @@ def _kind(name: str) -> str:
     return name
 
 
-def share_processors(device: torch.device, workers: int | None, processes: int = 1) -> tuple[int, int]:
+def share_processors(device: torch.device, workers: int | None, processes: int = 1) -> Readers:
     """Divides the processors between arithmetic and reading photographs, in each of the processes that train here.
 
     Where a CPU trains, arithmetic and reading take turns on all of its processors: beside each other, torch's threads,
     which wait for each other many times a step, would all wait for one that a reader pushes aside. A reader process
     that is asked for gets a processor of its own instead. OMP_NUM_THREADS, where set, is left to decide.
-
-    Returns:
-        how many processes read beside the training, and how many threads read within it when there is none.
     """
     processors = max(1, available_processors() // processes)
     if device.type != "cpu":
-        return (min(8, max(1, processors - 1)) if workers is None else workers), processors
+        return Readers(min(8, max(1, processors - 1)) if workers is None else workers, processors)
     workers = workers or 0
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, processors - workers))
-    return workers, min(processors, torch.get_num_threads())
+    return Readers(workers, min(processors, torch.get_num_threads()))
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 from mlcycle.datasets.member import PhotoPath
 from mlcycle.errors import DataError, Interrupted, MlcycleError, UsageError
@@ -30,17 +29,16 @@ from mlcycle.training.look import look
 from mlcycle.training.material import Material, gather
 from mlcycle.training.meter import Meter
 from mlcycle.training.optimisation import learning_rate
-from mlcycle.training.order import make_order
+from mlcycle.training.reading import loader, samples_of
 from mlcycle.training.recipe import Recipe
 from mlcycle.training.recipe_file import dump
 from mlcycle.training.records import Records
 from mlcycle.training.report import Asked, write_report
 from mlcycle.training.run_folder import Beside, RunFolder
-from mlcycle.training.samples import Batch, Samples, Share, Steps, end_readers, loader, readable
+from mlcycle.training.samples import Batch, Share, Steps, end_readers, readable
 from mlcycle.training.stopping import (
     StopRequest,
     hear_of_readers_when_waiting_for_them,
-    leave_signals_to_the_parent,
     stop_with_the_parent,
 )
 from mlcycle.training.team import Team
@@ -138,7 +136,7 @@ class _Run:
     ) -> None:
         self.recipe, self.records, self.material, self.device, self.beside = recipe, records, material, device, beside
         self.team = records.team
-        self.workers, self.readers = share_processors(device, recipe.schedule.workers, self.team.local_size)
+        self.readers = share_processors(device, recipe.schedule.workers, self.team.local_size)
         keep_memory()
         self.learner = Learner(recipe, device, self.team)
         self.accumulation = recipe.schedule.accumulation or 1
@@ -221,8 +219,9 @@ class _Run:
             Share(self.team.rank, self.team.size, self.accumulation),
         )  # fmt: skip
         flops_of = cache(partial(flops.for_a_picture, self.learner.average))
-        batches = iter(self._loader(steps))
-        if self.workers:
+        samples = samples_of(self.recipe, self.material, self.readers, self.decoded)
+        batches = iter(loader(samples, steps, self.readers, self.device))
+        if self.readers.processes:
             hear_of_readers_when_waiting_for_them()
         try:
             while self.progress.step < schedule.steps and not self.team.any(bool(stop)):
@@ -250,18 +249,11 @@ class _Run:
                 f" {self._resume_command()} goes on",
             ) from problem
 
-    def _loader(self, steps: Steps) -> DataLoader:
-        recipe, train = self.recipe, self.material.train
-        order = make_order(recipe.data.order, train, self.material.weights, recipe.seed)
-        readers = 1 if self.workers else self.readers
-        samples = Samples(train, order, recipe.augment, recipe.seed, self.decoded, readers)
-        return loader(samples, steps, self.workers, self.device, leave_signals_to_the_parent)
-
     def _next(self, batches: Iterator[Batch | DataError]) -> Batch:
         try:
             return readable(next(batches))
         except (RuntimeError, OSError, EOFError) as problem:
-            if not self.workers or "Caught" in str(problem):  # what a reader raised by itself
+            if not self.readers.processes or "Caught" in str(problem):  # what a reader raised by itself
                 raise
             self._save_step()
             kept = f"saved at step {self.progress.step}" if self.team.is_first else "kept as it was last saved"

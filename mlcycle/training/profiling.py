@@ -23,12 +23,11 @@ from mlcycle.training.device import choose_device, describe, keep_memory, share_
 from mlcycle.training.learner import Learner
 from mlcycle.training.material import Material, gather
 from mlcycle.training.optimisation import learning_rate
-from mlcycle.training.order import make_order
+from mlcycle.training.reading import loader, samples_of
 from mlcycle.training.reading_costs import reading_costs
 from mlcycle.training.recipe import Recipe
 from mlcycle.training.records import take_weights
-from mlcycle.training.samples import Samples, Share, Steps, end_readers, loader, readable
-from mlcycle.training.stopping import leave_signals_to_the_parent
+from mlcycle.training.samples import Share, Steps, end_readers, readable
 from mlcycle.training.stopwatch import Marker, Stopwatch, finish
 from mlcycle.training.team import Team
 
@@ -145,21 +144,18 @@ class Rehearsal:
     def __init__(self, recipe: Recipe, material: Material, device: torch.device, steps: int, tell: Tell) -> None:
         self.recipe, self.device = recipe, device
         schedule = recipe.schedule
-        workers, readers = share_processors(device, schedule.workers)
+        readers = share_processors(device, schedule.workers)
         keep_memory()
         accumulation = room.accumulation_for(recipe, device, Team())
-        self.found = Profile(describe(device), workers, accumulation)
+        self.found = Profile(describe(device), readers.processes, accumulation)
         decoded = _decode(recipe, material, tell)
         self.learner = Learner(recipe, device, Team())
         take_weights(recipe, self.learner)
         self.flops_of = cache(partial(flops.for_a_picture, self.learner.average))
         self.bare = Bare(recipe, device, max(2, schedule.batch // accumulation))
         self.steps = Steps(range(steps), schedule.batch, recipe.augment, recipe.seed, Share(accumulation=accumulation))
-        order = make_order(recipe.data.order, material.train, material.weights, recipe.seed)
-        self.samples = Samples(material.train, order, recipe.augment, recipe.seed, decoded, 1 if workers else readers)
-        self.batches: Iterator[Any] = iter(
-            loader(self.samples, self.steps, workers, device, leave_signals_to_the_parent)
-        )
+        self.samples = samples_of(recipe, material, readers, decoded)
+        self.batches: Iterator[Any] = iter(loader(self.samples, self.steps, readers, device))
         self.done = 0
 
     def warm_up(self, steps: int) -> None:

@@ -14,12 +14,12 @@ from mlcycle.training import rate_curve, room
 from mlcycle.training.device import choose_device, describe, keep_memory, share_processors
 from mlcycle.training.learner import Learner
 from mlcycle.training.material import Material, gather
-from mlcycle.training.order import make_order
 from mlcycle.training.rate_curve import Found
+from mlcycle.training.reading import loader, samples_of
 from mlcycle.training.recipe import Recipe
 from mlcycle.training.records import take_weights
-from mlcycle.training.samples import Samples, Share, Steps, end_readers, loader, readable
-from mlcycle.training.stopping import StopRequest, leave_signals_to_the_parent
+from mlcycle.training.samples import Share, Steps, end_readers, readable
+from mlcycle.training.stopping import StopRequest
 from mlcycle.training.team import Team
 
 
@@ -69,14 +69,12 @@ def find_rate(recipe: Recipe, wanted: Range, device: str, advance: Callable[[int
 
 def _losses(recipe: Recipe, material: Material, device: torch.device, rates: list[float]) -> Iterator[float]:
     """Yields the loss of each step; one that is not finite is the last."""
-    workers, readers = share_processors(device, recipe.schedule.workers)
+    readers = share_processors(device, recipe.schedule.workers)
     learner = Learner(recipe, device, Team())
     take_weights(recipe, learner)
     parts = room.accumulation_for(recipe, device, Team())
-    order = make_order(recipe.data.order, material.train, material.weights, recipe.seed)
-    samples = Samples(material.train, order, recipe.augment, recipe.seed, readers=1 if workers else readers)
     steps = Steps(range(len(rates)), recipe.schedule.batch, recipe.augment, recipe.seed, Share(accumulation=parts))
-    batches = iter(loader(samples, steps, workers, device, leave_signals_to_the_parent))
+    batches = iter(loader(samples_of(recipe, material, readers), steps, readers, device))
     try:
         for step, rate in enumerate(rates):
             batch = [readable(next(batches)) for _ in range(parts)]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from mlcycle.datasets.member import PhotoPath
 from mlcycle.datasets.photograph import LabelledPhotograph
@@ -223,20 +223,3 @@ def collate(results: Sequence[Sample | DataError]) -> Batch | DataError:
         ignored_picture_I=owners(ignored),
         names=tuple(each.name for each in samples),
     )
-
-
-def loader(
-    samples: Samples, steps: Steps, workers: int, device: torch.device, at_start: Callable[[int], None]
-) -> DataLoader:
-    """Returns what yields a batch, or a DataError, for each part of each step.
-
-    Args:
-        workers: how many processes read beside the training; none, and it reads when it is asked.
-        device: where the batches go next.
-        at_start: called in each of the processes with its number.
-    """
-    return DataLoader(
-        samples, batch_sampler=steps, num_workers=workers, collate_fn=collate,
-        pin_memory=device.type == "cuda", worker_init_fn=at_start,
-        prefetch_factor=2 * steps.share.accumulation if workers else None,
-    )  # fmt: skip
