@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TextIO
@@ -19,6 +19,7 @@ from mlcycle.training import flops
 SPARKS = "▁▂▃▄▅▆▇█"
 # Without a terminal (a log file, CI) a line this often, in seconds, says that all is well.
 LINE_EVERY = 10.0
+STUDYING, DECODING, EVALUATING = "studying", "decoding", "evaluating"
 
 
 @dataclass(slots=True)
@@ -67,7 +68,7 @@ class Display:
             TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
             console=self.console, expand=True,
         )  # fmt: skip
-        self.task = self.bar.add_task("studying", total=steps)
+        self.task = self.bar.add_task(STUDYING, total=steps)
         is_live = sys.stderr.isatty() and not quiet
         self.live = Live(self, console=self.console, refresh_per_second=4, transient=False) if is_live else None
 
@@ -82,15 +83,24 @@ class Display:
             self.live.stop()
 
     def step(self, step: int) -> None:
-        self.bar.update(self.task, completed=step)
+        self.bar.update(self.task, completed=step, description=STUDYING)
+
+    def doing(self, what: str) -> None:
+        """Says what is done between two steps, where that may take a while."""
+        self.bar.update(self.task, description=what)
+
+    def remember(self, entries: Sequence[dict[str, Any]]) -> None:
+        """Takes what a run that is gone on with has reported before, without a word."""
+        for entry in entries:
+            self.latest |= entry
+            if "loss" in entry:
+                self.history.losses.append(entry["loss"])
+            if "average_precision_50" in entry:
+                self.history.scores.append(entry["average_precision_50"])
 
     def report(self, entry: dict[str, Any]) -> None:
         """Takes one line of metrics.jsonl."""
-        self.latest |= entry
-        if "loss" in entry:
-            self.history.losses.append(entry["loss"])
-        if "average_precision" in entry:
-            self.history.scores.append(entry["average_precision"])
+        self.remember([entry])
         due = time.monotonic() - self.last_line >= LINE_EVERY
         if self.live is None and ("average_precision" in entry or due or entry["step"] == self.steps):
             self.last_line = time.monotonic()
@@ -123,19 +133,21 @@ class Display:
     def __rich__(self) -> Table:
         panel = Table.grid(expand=True)
         panel.add_row(self.bar)
-        panel.add_row(self._figures())
+        panel.add_row(self._curves())
+        latest = self.latest
+        if "loss" in latest:
+            panel.add_row(f"{'parts':<10}{_parts(latest)}")
+            panel.add_row(f"{'rate':<10}{latest['images_per_second']:.0f} images/s  {_machine(latest)}")
         return panel
 
-    def _figures(self) -> Table:
+    def _curves(self) -> Table:
         table = Table.grid(padding=(0, 2))
         latest = self.latest
         if "loss" in latest:
-            table.add_row("loss", f"{latest['loss']:.3f}", sparkline(self.history.losses), _parts(latest))
+            table.add_row("loss    ", f"{latest['loss']:.3f}", sparkline(self.history.losses))
         if "average_precision" in latest:
-            both = f"AP {latest['average_precision']:.3f}  AP50 {latest['average_precision_50']:.3f}"
+            both = f"AP50 {latest['average_precision_50']:.3f}  AP {latest['average_precision']:.3f}"
             table.add_row("held out", both, sparkline(self.history.scores), f"best {max(self.history.scores):.3f}")
-        if "images_per_second" in latest:
-            table.add_row("rate", f"{latest['images_per_second']:.0f} images/s", "", _machine(latest))
         return table
 
 
@@ -154,7 +166,7 @@ def sparkline(values: list[float], width: int = 30) -> str:
 
 def _parts(entry: dict[str, Any]) -> str:
     names = {"score_loss": "score", "box_loss": "box", "landmark_loss": "landmarks", "teacher_loss": "teacher"}
-    return "  ".join(f"{name} {entry[key]:.3f}" for key, name in names.items() if key in entry)
+    return "  ".join(f"{name} {entry[key]:.3f}" for key, name in names.items() if entry.get(key))
 
 
 def _machine(entry: dict[str, Any]) -> str:

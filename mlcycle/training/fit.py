@@ -22,7 +22,7 @@ from mlcycle.training import flops, room, team
 from mlcycle.training.checkpoint import Progress
 from mlcycle.training.decoded import Decoded, decode_all
 from mlcycle.training.device import choose_device, describe, instructions, keep_memory, share_processors
-from mlcycle.training.display import Display
+from mlcycle.training.display import DECODING, EVALUATING, Display
 from mlcycle.training.event_files import event_file
 from mlcycle.training.learner import Learner
 from mlcycle.training.look import look
@@ -147,6 +147,7 @@ class _Run:
         self.progress = self.records.restore(self.learner)
         with StopRequest() as stop, self._display(quiet) as display:
             if not self._is_finished():
+                display.remember(self.records.folder.metrics())
                 self._prepare(stop, display)
                 wanted = self.beside.tensorboard and self.team.is_first
                 with event_file(self.records.folder.path, self.records.folder.metrics(), wanted) as events:
@@ -202,6 +203,7 @@ class _Run:
         """One process of each machine decodes the photographs, with several threads; then all know where each lies."""
         if self.recipe.data.decoded is None:
             return
+        display.doing(DECODING)
         folder, paths = Path(self.recipe.data.decoded), [each.path for each in self.material.train]
         if self.team.local_rank == 0:
             self.decoded = decode_all(folder, paths, display.decoded, lambda: bool(stop))
@@ -213,7 +215,7 @@ class _Run:
         """Yields lines for metrics.jsonl while it trains; between two of them the run can be left."""
         schedule = self.recipe.schedule
         meter = self.meter = Meter(self.device, self.progress.seconds, self.progress.unreported)
-        yield from self._evaluate_if_due(stop)  # one that a stop cut short
+        yield from self._evaluate_if_due(stop, display)  # one that a stop cut short
         steps = Steps(
             range(self.progress.step, schedule.steps), schedule.batch, self.recipe.augment, self.recipe.seed,
             Share(self.team.rank, self.team.size, self.accumulation),
@@ -232,7 +234,7 @@ class _Run:
                 meter.add(self._learn(parts), count, count * flops_of(side))
                 self.progress = replace(self.progress, step=step + 1, seconds=meter.seconds())
                 display.step(self.progress.step)
-                yield from self._after_step(meter, stop)
+                yield from self._after_step(meter, stop, display)
         finally:
             end_readers(batches)
 
@@ -262,14 +264,14 @@ class _Run:
                 f"set schedule.workers lower if memory ran out; {self._resume_command()} goes on",
             ) from problem
 
-    def _after_step(self, meter: Meter, stop: StopRequest) -> Iterator[dict[str, Any]]:
+    def _after_step(self, meter: Meter, stop: StopRequest, display: Display) -> Iterator[dict[str, Any]]:
         """Reports, saves and evaluates where it is due; saves first, so that an evaluation that fails loses nothing."""
         schedule, step = self.recipe.schedule, self.progress.step
         if step % REPORT_EVERY == 0 or step == schedule.steps:
             yield {"step": step, **meter.report(), "learning_rate": learning_rate(step - 1, schedule)}
         if step % schedule.checkpoint_every == 0 or self._evaluation_is_due():
             self._save_step()
-        yield from self._evaluate_if_due(stop)
+        yield from self._evaluate_if_due(stop, display)
         meter.restart_if_idle()
 
     def _evaluation_is_due(self) -> bool:
@@ -278,9 +280,10 @@ class _Run:
             step % schedule.evaluate_every == 0 or step == schedule.steps
         )
 
-    def _evaluate_if_due(self, stop: StopRequest) -> Iterator[dict[str, Any]]:
+    def _evaluate_if_due(self, stop: StopRequest, display: Display) -> Iterator[dict[str, Any]]:
         if not self._evaluation_is_due() or self.team.any(bool(stop)):
             return
+        display.doing(EVALUATING)
         scores = self._evaluate(stop)
         if scores:
             yield {"step": self.progress.step, **scores}
