@@ -47,7 +47,7 @@ def process() -> Callable[..., Outcome]:
     def invoke(*arguments: str | Path, env: dict[str, str] | None = None, cwd: Path | None = None) -> Outcome:
         command = [sys.executable, "-m", "mlcycle", *map(str, arguments)]
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=120, check=False, cwd=cwd, env=environment(env)
+            command, capture_output=True, text=True, timeout=300, check=False, cwd=cwd, env=environment(env)
         )
         return Outcome(done.returncode, done.stdout, done.stderr)
 

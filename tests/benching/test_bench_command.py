@@ -148,7 +148,7 @@ def test_a_baseline_of_another_machine_is_refused_before_anything_is_measured(ml
 
 def test_a_photograph_that_cannot_be_read_is_failed_and_nothing_else(mlcycle, tiny, album):
     (album / "broken.jpg").write_text("this is no picture\n")
-    outcome = mlcycle("bench", tiny, "--data", album, *SHORT, "--duration", "0.3", "--rate", "20", "--json")
+    outcome = mlcycle("bench", tiny, "--data", album, *SHORT, "--duration", "0.5", "--rate", "12", "--json")
     assert outcome.code == 0
     document = json.loads(outcome.out)
     requests = document["requests"]

@@ -77,7 +77,7 @@ class Browser:
         body = f"return (async () => {{ {script} }}).apply(null, arguments)"
         return self._call("execute/sync", {"script": body, "args": list(arguments)})
 
-    def wait_for(self, expression: str, seconds: float = 30) -> Any:
+    def wait_for(self, expression: str, seconds: float = 90) -> Any:
         """Returns the value of a JavaScript expression as soon as it is true; fails after so many seconds."""
         deadline = time.monotonic() + seconds
         while not (value := self.run(f"return {expression}")):

@@ -64,12 +64,10 @@ def test_another_seed_or_number_of_workers(recipe_path: Path, finished_run: Path
 def test_a_run_resumed_from_its_middle_ends_with_the_same_weights(
     recipe_path: Path, finished_run: Path, tmp_path: Path
 ) -> None:
-    run = tmp_path / "half"
-    recipe = load(recipe_path)
-    fit(recipe, run, device="cpu", quiet=True)
+    run = Path(shutil.copytree(finished_run, tmp_path / "half"))
     newest = run / "checkpoints" / "step-00000006.safetensors"
     newest.write_bytes(newest.read_bytes()[:1000])  # a checkpoint that a crash cut short: the one before counts
-    fit(recipe, run, device="cpu", resume=True, quiet=True)
+    fit(load(recipe_path), run, device="cpu", resume=True, quiet=True)
     assert_equal(tensors(finished_run), tensors(run))
     assert [step for step, _ in evaluations(run)] == [3, 6]
 

@@ -195,13 +195,8 @@ trace.main(*sys.argv[1:])
 """
 
 
-@pytest.mark.parametrize(
-    "stage",
-    [
-        "resize",
-        *(pytest.param(each, marks=pytest.mark.slow) for each in ("decode", "orientation", "graph", "selection")),
-    ],
-)
+@pytest.mark.slow  # one that is closed for the graph is quick: a file that fails it is not written
+@pytest.mark.parametrize("stage", ["decode", "orientation", "resize", "graph", "selection"])
 def test_the_gate_names_the_stage_at_which_the_ways_part(
     stage: str, finished_run: Path, frozen: Path, tmp_path: Path, astronaut: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

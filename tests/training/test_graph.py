@@ -17,8 +17,6 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from conftest import environment  # noqa: E402
-from scipy.optimize import linear_sum_assignment  # noqa: E402
-from scipy.spatial.distance import cdist  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from mlcycle.artifact.contract import LANDMARKS, Contract, Resize, Selection  # noqa: E402
@@ -68,6 +66,9 @@ def pictures(*shape: int) -> np.ndarray:
 
 def assert_same_faces(found: list[np.ndarray], wanted: list[np.ndarray]) -> None:
     """Of boxes, scores and points. Two whose scores differ in their last bit come in either order, by the processor."""
+    from scipy.optimize import linear_sum_assignment
+    from scipy.spatial.distance import cdist
+
     assert (np.diff(found[1]) <= 0).all()
     one, other = (np.column_stack([each.reshape(len(rows[1]), -1) for each in rows]) for rows in (found, wanted))
     assert one.shape == other.shape

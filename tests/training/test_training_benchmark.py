@@ -32,7 +32,7 @@ def test_the_plain_loop_learns(recipe_path: Path) -> None:
     torch.manual_seed(0)
     loop = plain_loop.PlainLoop(recipe, gather(recipe.data).train, workers=0)
     losses = []
-    for _ in range(80):
+    for _ in range(60):
         loop.running_loss = 0.0
         loop.step()
         losses.append(loop.running_loss)
