@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from mlcycle.datasets.member import PhotoPath, for_pillow
 from mlcycle.errors import DataError
@@ -41,6 +41,6 @@ def upright_size(path: PhotoPath) -> tuple[int, int]:
             f"there is no photograph {path}", "its labels are there: fetch it again, or remove them"
         ) from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
-        raise DataError(
-            f"{path} is no photograph that can be read: {problem}", "fetch it again, or remove it"
-        ) from None
+        # Pillow names what it was given, which for a member of a shard is a stream without a name.
+        why = "" if isinstance(problem, UnidentifiedImageError) else f": {problem}"
+        raise DataError(f"{path} is no photograph that can be read{why}", "fetch it again, or remove it") from None

@@ -103,10 +103,13 @@ def fit(
 
 def _must_be_alike(recipe: Recipe, material: Material, together: Team) -> None:
     # Else one would wait for what another never sends.
-    told = together.gather((recipe.model_dump(exclude={"data"}), recipe.data.order, material.fingerprint))
+    data = material.fingerprint, material.packing
+    told = together.gather((recipe.model_dump(exclude={"data"}), recipe.data.order, data))
     for rank, other in enumerate(told):
         if other != told[0]:
-            what = "sees other photographs or labels" if other[:2] == told[0][:2] else "was given another recipe"
+            what = (
+                "sees other photographs, labels or shards" if other[:2] == told[0][:2] else "was given another recipe"
+            )
             raise UsageError(
                 f"process {rank} of the training {what} than process 0", "start the same command on each machine"
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -22,12 +23,15 @@ class Material:
         train: the photographs to study, with weights (how often each is drawn).
         held_out: those that choose between checkpoints; never studied.
         fingerprint: sha256 over both; equal data has an equal fingerprint wherever it lies.
+        packing: where photographs are streamed, a digest of which lie in a shard together, which decides their order;
+            else "".
     """
 
     train: tuple[LabelledPhotograph, ...]
     weights: tuple[float, ...]
     held_out: tuple[LabelledPhotograph, ...]
     fingerprint: str
+    packing: str = ""
 
     def has_landmarks(self) -> bool:
         """Tells whether any face to study has a labelled point."""
@@ -40,8 +44,10 @@ class Material:
 
     def figures(self) -> dict[str, object]:
         """Returns what the run and the model file say of the data."""
+        packing = {"packing": self.packing} if self.packing else {}
         return {
             "fingerprint": self.fingerprint,
+            **packing,
             "train_photographs": len(self.train),
             "train_faces": sum(int((~each.ignore_N).sum()) for each in self.train),
             "train_faces_with_landmarks": sum(_with_landmarks(each) for each in self.train),
@@ -74,7 +80,8 @@ def gather(data: Data) -> Material:
         raise DataError("no face is left to study in the recipe's training sets", "run: mlcycle train data check")
     if not any((~each.ignore_N).any() for each in held_out):
         raise DataError("no face is left in the held-out photographs", "raise data.hold_out, or name data.validation")
-    return Material(tuple(train), tuple(weights), tuple(held_out), _fingerprint_of(train, held_out))
+    packing = _packing_of(train) if data.order == "streamed" else ""
+    return Material(tuple(train), tuple(weights), tuple(held_out), _fingerprint_of(train, held_out), packing)
 
 
 def is_held_out(name: str, share: float) -> bool:
@@ -104,6 +111,16 @@ def _read(source: Source, must_be_packed: bool = False) -> list[LabelledPhotogra
             f"{source.path} has no photograph {sorted(unknown)[0]} to leave out", "see data.train in the recipe"
         )
     return [each for each in photographs if each.name not in left_out]
+
+
+def _packing_of(train: list[LabelledPhotograph]) -> str:
+    numbers: dict[Path, int] = {}
+    digest = hashlib.sha256()
+    for each in train:
+        assert isinstance(each.path, Member)
+        number = numbers.setdefault(each.path.shard, len(numbers))
+        digest.update(f"{number}\0{each.name}\0".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:16]
 
 
 def _fingerprint_of(*parts: list[LabelledPhotograph]) -> str:

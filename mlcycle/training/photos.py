@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from mlcycle.datasets.member import PhotoPath, for_pillow
 from mlcycle.errors import DataError
@@ -83,7 +83,9 @@ def _in_bytes(values_HW: np.ndarray) -> np.ndarray:
 
 
 def _unreadable(path: object, problem: Exception) -> DataError:
-    said = " ".join(str(problem).split())[:120] or type(problem).__name__
+    # Pillow names what it was given, which for a member of a shard is a stream without a name.
+    is_none = isinstance(problem, UnidentifiedImageError)
+    said = "this is no photograph" if is_none else " ".join(str(problem).split())[:120] or type(problem).__name__
     return DataError(f"the photograph {path} cannot be read: {said}", "run: mlcycle train data check")
 
 

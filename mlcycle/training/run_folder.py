@@ -241,8 +241,8 @@ def _changes(first: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Returns in words what of an environment that has a hand in the numbers is another than when a run was begun."""
     told = [
         (name, before.get(name), after.get(name))
-        for before, after in ((first, now), (first.get("packages", {}), now["packages"]))
-        for name in ("device", "instructions", "accumulation", "git_commit", "mlcycle", *PACKAGES[:4])
+        for before, after in ((first, now), (first["data"], now["data"]), (first.get("packages", {}), now["packages"]))
+        for name in ("device", "instructions", "accumulation", "packing", "git_commit", "mlcycle", *PACKAGES[:4])
     ]
     words = [f"{name} {before}, now {after}" for name, before, after in told if before and before != after]
     # A run of an earlier mlcycle does not say what its recipe was.

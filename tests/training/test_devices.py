@@ -187,7 +187,7 @@ def test_a_folder_that_is_not_the_training_s_own_outlives_its_failure(
 def test_who_would_train_something_else_is_refused(
     recipe_path: Path, other: tuple[str, str, str], sentence: str
 ) -> None:
-    recipe, material = load(recipe_path), SimpleNamespace(fingerprint="data")
+    recipe, material = load(recipe_path), SimpleNamespace(fingerprint="data", packing="")
 
     def gather(own: tuple) -> list[tuple]:
         return [own, tuple(each if each == "else" else mine for mine, each in zip(own, other, strict=True))]

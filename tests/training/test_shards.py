@@ -25,6 +25,7 @@ from mlcycle.training.freeze import freeze  # noqa: E402
 from mlcycle.training.material import gather  # noqa: E402
 from mlcycle.training.photos import open_photo, stored_rgb  # noqa: E402
 from mlcycle.training.recipe_file import load  # noqa: E402
+from mlcycle.training.run_folder import RunFolder, describe_environment  # noqa: E402
 
 pytestmark = pytest.mark.training
 pytest_plugins = ("small_run",)
@@ -76,6 +77,24 @@ def test_a_streamed_run_that_is_stopped_ends_as_one_that_is_not(
     two = two.model_copy(update={"schedule": two.schedule.model_copy(update={"workers": 1})})
     fit(two, tmp_path / "stopped", device="cpu", resume=True, quiet=True)
     assert_same(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_a_streamed_run_that_goes_on_with_a_set_packed_otherwise_says_so(
+    recipe_path: Path, packed: Path, labelled_set: Path, tmp_path: Path
+) -> None:
+    pack(read_parts(labelled_set), tmp_path / "again", Rule(shard_bytes=60_000))
+    pack(read_parts(labelled_set), tmp_path / "other", Rule(shard_bytes=60_000, seed=1))
+    first, again, other = (
+        gather(load(recipe_path, from_shards(folder, "data.order=streamed")).data).figures()
+        for folder in (packed, tmp_path / "again", tmp_path / "other")
+    )
+    assert first == again
+    assert first["fingerprint"] == other["fingerprint"]
+    run = RunFolder(tmp_path)
+    run.note_environment(describe_environment("cpu", first) | {"teacher": None, "recipe_sha256": ""}, None)
+    now = describe_environment("cpu", other) | {"teacher": None, "recipe_sha256": ""}
+    assert run.note_environment(now, 4) == [f"packing {first['packing']}, now {other['packing']}"]
+    assert "packing" not in gather(load(recipe_path, from_shards(packed)).data).figures()
 
 
 def test_a_streamed_epoch_looks_at_each_photograph_once(
