@@ -270,7 +270,7 @@ def test_half_precision_of_a_real_network_is_a_valid_model_that_answers_alike() 
 
     from mlcycle.exporting.half import to_half
 
-    parent = onnx.load_model_from_string(excited_bytes())
+    parent = onnx.load_model_from_string(excited_bytes(8))
     child = to_half(parent, "float16")
     onnx.checker.check_model(child, full_check=True)
     halves = [each for each in child.graph.initializer if each.data_type == onnx.TensorProto.FLOAT16]

@@ -46,7 +46,7 @@ def contract(landmarks: bool = True) -> Contract:
 
 
 @functools.cache
-def excited_bytes(stride: int = 8) -> bytes:
+def excited_bytes(stride: int) -> bytes:
     return build_model(excited_network(stride=stride), contract())
 
 
@@ -132,7 +132,7 @@ def test_a_picture_answers_the_same_alone_and_in_a_batch(session: onnxruntime.In
 
 
 def test_no_face_gives_no_rows() -> None:
-    model = onnx.load_model_from_string(excited_bytes())
+    model = onnx.load_model_from_string(excited_bytes(8))
     bias = next(each for each in model.graph.initializer if each.name.endswith("answer.bias"))
     bias.CopyFrom(onnx.numpy_helper.from_array(np.full(bias.dims, -90, np.float32), bias.name))
     silent = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -152,12 +152,12 @@ def test_another_process_and_another_hash_seed_give_the_same_bytes(tmp_path: Pat
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path,
         env=environment({"PYTHONHASHSEED": "99", "PYTHONPATH": path}),
     )  # fmt: skip
-    mine = hashlib.sha256(excited_bytes()).hexdigest()
+    mine = hashlib.sha256(excited_bytes(8)).hexdigest()
     assert done.stdout.strip() == mine, done.stderr
 
 
 def test_the_bytes_name_no_path_and_no_program_lines() -> None:
-    data = excited_bytes()
+    data = excited_bytes(8)
     for trace in (b".py", b"mlcycle/training", b"stack_trace", b"site-packages"):
         assert trace not in data
 
