@@ -108,6 +108,10 @@ def fit(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
     Example:  mlcycle train face-nano --devices 4 --out runs/nano
     """
     must_not_be_lost(devices, nodes, rendezvous, restarts)
+    if is_one_of_several():
+        from mlcycle.training.stopping import stop_with_the_parent
+
+        stop_with_the_parent()  # before torch comes, which takes seconds
     named, values = _sort([*filter(None, [recipe]), *(overrides or [])])
     with extra("train", "mlcycle train"):
         chosen, run = _run_to_resume(named, values, out) if resume else _new_run(named, values, out, rendezvous)

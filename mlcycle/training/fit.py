@@ -39,7 +39,6 @@ from mlcycle.training.samples import Batch, Share, Steps, end_readers, readable
 from mlcycle.training.stopping import (
     StopRequest,
     hear_of_readers_when_waiting_for_them,
-    stop_with_the_parent,
 )
 from mlcycle.training.team import Team
 
@@ -81,8 +80,6 @@ def fit(
     """
     chosen = choose_device(device, team.told().local_rank)
     with team.joined(chosen) as together:
-        if team.is_started_by_another():
-            stop_with_the_parent()
         material = gather(recipe.data)
         _must_be_alike(recipe, material, together)
         _must_have_landmarks(recipe, material)

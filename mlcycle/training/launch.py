@@ -22,7 +22,7 @@ from torch.distributed.elastic.rendezvous import RendezvousError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from mlcycle.errors import DeviceError, MlcycleError
-from mlcycle.training import failure, team
+from mlcycle.training import failure, stopping, team
 from mlcycle.training.device import available_processors, must_be_there
 from mlcycle.training.failure import Failure
 
@@ -71,6 +71,7 @@ def launch(words: Sequence[str], devices: int, device: str, meeting: Meeting, hi
     # Threads for all processes, where torchrun would give each of them a single one.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_processors() // devices)))
     os.environ[failure.SAID_ELSEWHERE] = "1"
+    os.environ[stopping.PARENT] = str(os.getpid())
     # Else who is started again meets at the store of before, and finds there the addresses of those who have died.
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     if meeting.machines[0] != meeting.machines[1]:

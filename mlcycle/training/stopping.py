@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import sys
 import time
@@ -12,6 +13,8 @@ SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 
 # One wish to stop may come twice: to all processes of a terminal, and handed on by whatever started this one.
 SAME_WISH_SECONDS = 1.0
+# By this name of the environment a process tells those that it starts its own number.
+PARENT = "MLCYCLE_PARENT"
 PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG, of prctl(2)
 
 
@@ -70,8 +73,10 @@ def leave_signals_to_the_parent(worker: int) -> None:
 
 def stop_with_the_parent() -> None:
     """For a training that another process has started: it saves itself and ends when that one is killed, where the
-    system can see to it."""
+    system can see to it, and ends at once if that one was killed before."""
     _get_when_the_parent_dies(signal.SIGTERM)
+    if os.environ.get(PARENT, str(os.getppid())) != str(os.getppid()):
+        signal.raise_signal(signal.SIGTERM)
 
 
 def _get_when_the_parent_dies(number: int) -> None:

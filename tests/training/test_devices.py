@@ -25,7 +25,7 @@ from conftest import environment  # noqa: E402
 
 from mlcycle.cli import train_device  # noqa: E402
 from mlcycle.errors import DataError, Interrupted, UsageError  # noqa: E402
-from mlcycle.training import checkpoint, failure, fit, launch, room, team  # noqa: E402
+from mlcycle.training import checkpoint, failure, fit, launch, room, stopping, team  # noqa: E402
 from mlcycle.training.display import Display  # noqa: E402
 from mlcycle.training.meter import Meter  # noqa: E402
 from mlcycle.training.recipe_file import load  # noqa: E402
@@ -152,7 +152,8 @@ def test_machines_that_do_not_meet_are_an_error(monkeypatch: pytest.MonkeyPatch)
         raise launch.RendezvousError("The connection to the C10d store has failed.")
 
     monkeypatch.setattr(launch, "elastic_launch", lambda config, program: fail)
-    for name in ("OMP_NUM_THREADS", failure.SAID_ELSEWHERE, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"):
+    set_there = ("OMP_NUM_THREADS", failure.SAID_ELSEWHERE, stopping.PARENT, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE")
+    for name in set_there:
         monkeypatch.setenv(name, "1")
     meeting = launch.Meeting((2, 2), "gpu-1:29400")
     with pytest.raises(launch.DeviceError, match=r"do not meet at gpu-1:29400: The connection"):

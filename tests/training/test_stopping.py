@@ -46,3 +46,19 @@ def test_a_hang_up_that_nohup_ignores_stays_ignored() -> None:
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_training_whose_starter_was_killed_before_it_could_hear_of_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    came: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda *_: came.append(signal.SIGTERM))
+    monkeypatch.setattr(stopping, "_get_when_the_parent_dies", lambda number: None)
+    try:
+        stopping.stop_with_the_parent()
+        monkeypatch.setenv(stopping.PARENT, str(os.getppid()))
+        stopping.stop_with_the_parent()
+        assert came == []
+        monkeypatch.setenv(stopping.PARENT, str(os.getpid()))
+        stopping.stop_with_the_parent()
+        assert came == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
