@@ -19,6 +19,7 @@ from mlcycle.datasets.member import PhotoPath
 from mlcycle.errors import DataError, Interrupted, MlcycleError, UsageError
 from mlcycle.evaluation.coco import average_precision
 from mlcycle.training import flops, room, team
+from mlcycle.training.batches import loader, samples_of
 from mlcycle.training.checkpoint import Progress
 from mlcycle.training.decoded import Decoded, decode_all
 from mlcycle.training.device import choose_device, describe, instructions, keep_memory, share_processors
@@ -29,7 +30,6 @@ from mlcycle.training.look import look
 from mlcycle.training.material import Material, gather
 from mlcycle.training.meter import Meter
 from mlcycle.training.optimisation import learning_rate
-from mlcycle.training.reading import loader, samples_of
 from mlcycle.training.recipe import Recipe
 from mlcycle.training.recipe_file import dump
 from mlcycle.training.records import Records

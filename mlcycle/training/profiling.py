@@ -18,12 +18,12 @@ from mlcycle.datasets.member import PhotoPath
 from mlcycle.errors import InputError
 from mlcycle.training import flops, room
 from mlcycle.training.bare import Bare
+from mlcycle.training.batches import loader, samples_of
 from mlcycle.training.decoded import Decoded, decode_all
 from mlcycle.training.device import choose_device, describe, keep_memory, share_processors
 from mlcycle.training.learner import Learner
 from mlcycle.training.material import Material, gather
 from mlcycle.training.optimisation import learning_rate
-from mlcycle.training.reading import loader, samples_of
 from mlcycle.training.reading_costs import reading_costs
 from mlcycle.training.recipe import Recipe
 from mlcycle.training.records import take_weights

@@ -11,11 +11,11 @@ import torch
 
 from mlcycle.errors import Interrupted, TrainingDivergedError
 from mlcycle.training import rate_curve, room
+from mlcycle.training.batches import loader, samples_of
 from mlcycle.training.device import choose_device, describe, keep_memory, share_processors
 from mlcycle.training.learner import Learner
 from mlcycle.training.material import Material, gather
 from mlcycle.training.rate_curve import Found
-from mlcycle.training.reading import loader, samples_of
 from mlcycle.training.recipe import Recipe
 from mlcycle.training.records import take_weights
 from mlcycle.training.samples import Share, Steps, end_readers, readable
