@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ CHUNK = 2**20
 def is_packed(place: Path) -> bool:
     """Returns whether a path is a folder with an index of shards, or such an index."""
     file = _index(place)
-    if file.name != INDEX or not os.path.isfile(file):  # noqa: PTH113
+    if file.name != INDEX or not file.is_file():
         return False
     with file.open("rb") as opened:
         return FORMAT.encode() in opened.read(200)
@@ -95,7 +94,7 @@ def _shards(place: Path, split: str) -> list[Shard]:
 
 
 def _index(place: Path) -> Path:
-    return place / INDEX if os.path.isdir(place) else place  # noqa: PTH112  (Path's way raises where it may not ask)
+    return place / INDEX if place.is_dir() else place
 
 
 def _parts(place: Path) -> dict[str, list[Shard]]:

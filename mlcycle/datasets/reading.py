@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,9 +103,9 @@ def fingerprint(photographs: list[LabelledPhotograph]) -> str:
 
 
 def _layout(place: Path) -> _Layout:
-    if not os.path.exists(place):  # noqa: PTH110  (where it cannot be asked for, Path's way raises)
-        raise DataError(f"there is no data set at {place}", "a relative path starts from the current folder")
     try:
+        if not place.exists():
+            raise DataError(f"there is no data set at {place}", "a relative path starts from the current folder")
         for layout in _LAYOUTS:
             if layout.is_it(place):
                 return layout

@@ -94,7 +94,7 @@ def noted_below(folder: Path) -> list[tuple[int, Failure]]:
     return [(process, each) for process, each in noted if each]
 
 
-def last_words(folder: Path, process: int) -> str:
+def said_last(folder: Path, process: int) -> str:
     """Returns the end of what a process has said, by its number on this machine; nothing where people have heard it
     themselves. One that C++ ends has noted nothing, but has mostly said why."""
     try:

@@ -36,10 +36,7 @@ from mlcycle.training.records import Records
 from mlcycle.training.report import Asked, write_report
 from mlcycle.training.run_folder import Beside, RunFolder
 from mlcycle.training.samples import Batch, Share, Steps, end_readers, readable
-from mlcycle.training.stopping import (
-    StopRequest,
-    hear_of_readers_when_waiting_for_them,
-)
+from mlcycle.training.stopping import StopRequest, hear_of_readers_when_waiting_for_them
 from mlcycle.training.team import Team
 
 REPORT_EVERY = 20
@@ -147,10 +144,11 @@ class _Run:
         self.progress = self.records.restore(self.learner)
         with StopRequest() as stop, self._display(quiet) as display:
             if not self._is_finished():
-                display.remember(self.records.folder.metrics())
+                reported = self.records.folder.metrics() if self.team.is_first else []
+                display.remember(reported)
                 self._prepare(stop, display)
                 wanted = self.beside.tensorboard and self.team.is_first
-                with event_file(self.records.folder.path, self.records.folder.metrics(), wanted) as events:
+                with event_file(self.records.folder.path, reported, wanted) as events:
                     for entry in self._steps(stop, display):
                         self.records.add(entry)
                         display.report(entry)
@@ -158,13 +156,13 @@ class _Run:
                             events.add(entry)
                 if self.team.any(bool(stop)):
                     self._save_step()
-                    self.team.any(False)  # torchrun ends who still saves when another has left
+                    self.team.meet()  # torchrun ends who still saves when another has left
                     self._say_goodbye(stop)
             try:
                 if self.team.is_first:
                     self._write_report(stop, display)
             finally:
-                self.team.any(False)  # all leave together: torchrun waits for another machine for five minutes alone
+                self.team.meet()  # and leave together: torchrun waits for another machine for five minutes alone
         done = self.progress
         return FitResult(self.records.folder.path, done.step, done.seconds, done.best_score, done.best_step)
 

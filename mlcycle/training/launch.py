@@ -113,9 +113,9 @@ def _heard() -> str:
 
 def _config(devices: int, meeting: Meeting, folder: str) -> LaunchConfig:
     least, most = meeting.machines
-    # torch 2.10 knows it not: there they have 30 seconds to save.
-    newer: dict[str, Any] = {"shutdown_timeout": GRACE_SECONDS}
-    known = {each.name for each in fields(LaunchConfig)}
+    # torch 2.10 does not know it: there they have 30 seconds to save.
+    is_known = "shutdown_timeout" in {each.name for each in fields(LaunchConfig)}
+    patience: dict[str, Any] = {"shutdown_timeout": GRACE_SECONDS} if is_known else {}
     return LaunchConfig(
         min_nodes=least,
         max_nodes=most,
@@ -127,14 +127,14 @@ def _config(devices: int, meeting: Meeting, folder: str) -> LaunchConfig:
         max_restarts=meeting.restarts,
         logs_specs=DefaultLogsSpecs(folder, redirects=dict.fromkeys(range(1, devices), Std.ALL)),
         signals_to_handle=_heard(),
-        **{name: value for name, value in newer.items() if name in known},
+        **patience,
     )
 
 
 def _first(problem: ChildFailedError, folder: Path) -> tuple[int, Failure]:
     """Returns which process failed first, and why; one that only lost another counts where no other says why."""
     rank, first = min(problem.failures.items(), key=lambda item: (_weight(item[1]), item[1].timestamp, item[0]))
-    return rank, failure.read(first.error_file_data) or _unnoted(first, failure.last_words(folder, first.local_rank))
+    return rank, failure.read(first.error_file_data) or _unnoted(first, failure.said_last(folder, first.local_rank))
 
 
 def _explained(rank: int, noted: Failure, hint: str) -> ProcessFailedError:

@@ -53,6 +53,10 @@ class Team:
         """Tells whether the claim is true in one of the processes: the same answer in all of them."""
         return bool(self.sum(torch.tensor(int(claim)))) if self.size > 1 else claim
 
+    def meet(self) -> None:
+        """Returns when all processes have come here."""
+        self.any(False)
+
     def gather(self, own: Thing) -> list[Thing]:
         """Returns what each process gave, in the order of their ranks, in all of them."""
         if self.size == 1:

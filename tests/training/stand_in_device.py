@@ -3,7 +3,7 @@ the processor, and refuses what a GPU would refuse, an operator that is given te
 
 `stand_in_device.py RECIPE RUN [key=value …]` makes a run, which a SIGTERM interrupts and which is gone on with; then it
 prints for which operators of a step a GPU would have to be waited for. Torch's interface for devices written in Python
-is experimental: exits with 77 where it is not there.
+is experimental: a later torch may want another beginning here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from torch import Tensor
 from torch.utils import _pytree as trees
 from torch.utils import backend_registration
 
-NO_SUCH_INTERFACE = 77
 NAME = "standin"
 STOP_AFTER = 4
 # Whose answer, or the answer's size, the program cannot go on without.
@@ -33,8 +32,6 @@ WAITED_FOR = {
 }  # fmt: skip
 waits: list[str] = []
 
-if not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
-    sys.exit(NO_SUCH_INTERFACE)
 backend_registration._setup_privateuseone_for_python_backend(NAME)
 getattr(torch, NAME).get_amp_supported_dtype = lambda: [torch.bfloat16]
 # Or a module's parameters would change what is in them behind the wrapper's back.

@@ -22,7 +22,6 @@ pytestmark = pytest.mark.training
 pytest_plugins = ("small_run",)
 
 SCRIPT = Path(__file__).with_name("stand_in_device.py")
-NO_SUCH_INTERFACE = 77
 CHANGES = ("schedule.precision=float32", "schedule.workers=0", "augment.large=0.3", "schedule.optimizer=muon")
 
 
@@ -35,8 +34,6 @@ def test_another_device_learns_what_the_processor_does(
     line = [sys.executable, str(SCRIPT), str(taught), str(there), *CHANGES]
     alone = environment() | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(line, env=alone, capture_output=True, text=True, check=False, timeout=300)
-    if done.returncode == NO_SUCH_INTERFACE:
-        pytest.skip("this torch knows no devices written in Python")
     assert done.returncode == 0, done.stderr
     # How many cells answer for a face, how many the teacher sees one in, and whether the loss is finite.
     assert done.stdout.split() == ["aten::nonzero", "aten::nonzero", "aten::_local_scalar_dense"]
