@@ -23,7 +23,7 @@ from mlcycle.training.batches import loader, samples_of
 from mlcycle.training.checkpoint import Progress
 from mlcycle.training.decoded import Decoded, decode_all
 from mlcycle.training.device import choose_device, describe, instructions, keep_memory, share_processors
-from mlcycle.training.display import DECODING, EVALUATING, Display
+from mlcycle.training.display import DECODING, EVALUATING, STUDYING, Display
 from mlcycle.training.event_files import event_file
 from mlcycle.training.learner import Learner
 from mlcycle.training.look import look
@@ -283,6 +283,7 @@ class _Run:
             return
         display.doing(EVALUATING)
         scores = self._evaluate(stop)
+        display.doing(STUDYING)
         if scores:
             yield {"step": self.progress.step, **scores}
             self.progress = replace(self.progress, evaluated_step=self.progress.step)
