@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlcycle.artifact import bundled
+from mlcycle.artifact.structure import damage_of
 from mlcycle.errors import InputError, ModelFileError
 
 SEAL_LENGTH = 64
@@ -24,7 +25,6 @@ BLANK = b"0" * SEAL_LENGTH
 # Protocol buffers end here as well.
 MOST_BYTES = (1 << 31) - 1
 _MOST_OF_A_DIGEST = 10_000
-SEAL_ALONE = "what differs is its seal"
 TAKEN = "choose another name with -o; a model file is never overwritten"
 STALE = "remove it if it belongs to no file any more"
 
@@ -77,13 +77,13 @@ def read_sealed(path: Path) -> SealedBytes:
     digest = hashlib.sha256(data).hexdigest()
     _check_beside(path, digest)
     body, seal = data[:-SEAL_LENGTH], data[-SEAL_LENGTH:]
-    if len(data) <= SEAL_LENGTH or (not _is_hex(seal) and _damage(data) != SEAL_ALONE):
+    if len(data) <= SEAL_LENGTH or (not _is_hex(seal) and not damage_of(data).is_seal_alone):
         raise ModelFileError(
             f"{path} is cut short, or is not a model file that mlcycle froze",
             "fetch it again, or run: mlcycle freeze RUN",
         )
     if hashlib.sha256(body).hexdigest().encode() != seal:
-        raise ModelFileError(f"{path} is damaged: {_damage(data)}", "fetch it again, or freeze it again")
+        raise ModelFileError(f"{path} is damaged: {damage_of(data).sentence}", "fetch it again, or freeze it again")
     return SealedBytes(data, digest, path)
 
 
@@ -211,12 +211,6 @@ def _check_beside(path: Path, digest: str) -> None:
             f"{path} is not the file that {beside.name} names",
             "fetch both again; do not use this file until they agree",
         )
-
-
-def _damage(data: bytes) -> str:
-    from mlcycle.artifact.structure import what_is_damaged
-
-    return what_is_damaged(data)
 
 
 def _is_hex(text: bytes) -> bool:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from mlcycle.artifact import strict_json
 from mlcycle.artifact.contract import CONTRACT_KEY, SECTIONS_KEY
 from mlcycle.artifact.protobuf import LENGTH, VARINT, BrokenMessageError, Field, fields, numbers
-from mlcycle.artifact.seal import SEAL_ALONE
 
 # Fields of ModelProto, GraphProto, NodeProto, AttributeProto, TensorProto, OperatorSetIdProto, StringStringEntryProto.
 _MODEL_IR_VERSION, _MODEL_GRAPH, _MODEL_OPSET, _MODEL_METADATA = 1, 7, 8, 14
@@ -83,6 +82,19 @@ class Structure:
     oddities: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """How a damaged model file differs from what was sealed.
+
+    Attributes:
+        sentence: for people, as "what differs is its weights".
+        is_seal_alone: whether every section is as it was sealed, so that the damage is in the seal itself.
+    """
+
+    sentence: str
+    is_seal_alone: bool = False
+
+
 def structure_of(data: bytes) -> Structure:
     """Reads a model file's bytes; only what is named here is looked at, nothing is computed or allocated for it.
 
@@ -103,22 +115,24 @@ def section_digests(data: bytes) -> dict[str, str]:
     return found.sections | {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
 
 
-def what_is_damaged(data: bytes) -> str:
-    """Says for people which section of a damaged model file differs from what was written down when it was sealed."""
+def damage_of(data: bytes) -> Damage:
+    """Compares the sections of a damaged model file with the digests that were written down when it was sealed."""
     try:
         now = section_digests(data)
         written = strict_json.loads(structure_of(data).metadata[SECTIONS_KEY])
         if not isinstance(written, dict) or written.keys() != now.keys():
-            return "its metadata differ"
+            return Damage("its metadata differ")
     except BrokenMessageError:
-        return "its structure cannot be read"
+        return Damage("its structure cannot be read")
     except (KeyError, ValueError):
-        return "its bytes do not match its seal"
+        return Damage("its bytes do not match its seal")
     # A digest that is itself damaged is off by a letter; of something else it is off nearly everywhere.
     differ = {name: sum(a != b for a, b in zip(now[name], str(written[name]), strict=False)) for name in now}
     if worst := sorted(name for name, letters in differ.items() if letters > _LETTERS_OF_DAMAGE):
-        return f"what differs is its {' and its '.join(worst)}"
-    return "what differs is its list of digests" if any(differ.values()) else SEAL_ALONE
+        return Damage(f"what differs is its {' and its '.join(worst)}")
+    if any(differ.values()):
+        return Damage("what differs is its list of digests")
+    return Damage("what differs is its seal", is_seal_alone=True)
 
 
 class _Reader:

@@ -14,7 +14,7 @@ from tiny_model import CONTRACT, tiny_bytes, unsealed_model
 from mlcycle.artifact import contract, self_test, strict_json
 from mlcycle.artifact.seal import seal_bytes
 from mlcycle.artifact.self_test import EXACT, LOOSE, MOST_KNOWN, SelfTest
-from mlcycle.artifact.structure import what_is_damaged
+from mlcycle.artifact.structure import damage_of
 from mlcycle.errors import ModelFileError
 
 DEEP = "[" * 100_000
@@ -133,7 +133,7 @@ def test_neither_is_read_from_what_is_no_json(text: str) -> None:
 def test_a_list_of_digests_that_is_none_says_no_more_than_that_there_is_damage(text: str) -> None:
     model = unsealed_model()
     model.metadata_props.insert(1, type(model.metadata_props[0])(key="mlcycle.sections", value=text))
-    assert what_is_damaged(model.SerializeToString()) in ("its metadata differ", "its bytes do not match its seal")
+    assert damage_of(model.SerializeToString()).sentence in ("its metadata differ", "its bytes do not match its seal")
 
 
 @pytest.mark.parametrize("command", ["verify", "inspect", "selftest"])
