@@ -263,12 +263,13 @@ def must_know_its_answer(session: Session, path: Path) -> None:
 
 
 def select(outputs: Faces, threshold: float, frame: letterbox.Frame) -> Faces:
-    """Takes the graph's outputs for one picture, keeps what scores at least `threshold`, and maps it back.
+    """Takes the graph's outputs for one image, keeps what scores at least `threshold`, and maps it back.
 
+    Rows of score 0 are padding, which fills an image up to the row count of its batch, and are no detections.
     Returns boxes_N4 (x1 y1 x2 y2), scores_N and landmarks_N52 (or None), in pixels of the upright photograph.
     """
     boxes_N4, scores_N, landmarks_N52 = outputs
-    keep_N = scores_N >= threshold
+    keep_N = (scores_N >= threshold) & (scores_N > 0)
     boxes_N4 = letterbox.boxes_to_photograph(boxes_N4[keep_N], frame)
     if landmarks_N52 is None:
         return boxes_N4, scores_N[keep_N], None

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_model import GREEN, write_tiny_model
+from tiny_model import BLUE, GREEN, write_tiny_model
 
 from mlcycle.inference import images, letterbox
 from mlcycle.inference.detect import Detector, Options, load_detector
@@ -125,9 +125,14 @@ def test_bad_photographs_among_good_ones_give_a_record_each_in_order(album: Path
     assert list(records[1].milliseconds) == ["read", "decode", "resize", "run", "select"]
 
 
-def test_scores_come_best_first(album: Path, detector: Detector) -> None:
-    scores_N = detector.detect_file(album / "inside" / "two.png", threshold=0).scores_N
-    assert scores_N.tolist() == sorted(scores_N.tolist(), reverse=True)
+def test_scores_come_best_first(tmp_path: Path, pixels: np.ndarray, detector: Detector) -> None:
+    two_HW3 = pixels.copy()
+    two_HW3[41:150:2, 300:380] = pixels[200:255, 300:380]  # half of the green box, which the graph computes first
+    two_HW3[300:340, 40:100] = BLUE
+    Image.fromarray(two_HW3).save(tmp_path / "photo.png")
+    record = detector.detect_file(tmp_path / "photo.png")
+    assert record.scores_N.tolist() == pytest.approx([1, 0.5], abs=0.01)
+    assert record.boxes_N4[0].tolist() == [40, 300, 100, 340]
 
 
 def test_a_batch_is_safe_for_its_smaller_pictures(detector: Detector, pixels: np.ndarray) -> None:

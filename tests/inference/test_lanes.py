@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -83,18 +84,36 @@ def test_an_error_comes_where_its_answer_would_have_come_and_nothing_is_begun_af
     assert len(begun) < 100
 
 
+@pytest.mark.parametrize("threshold", [None, 0.0, 0.7])
 @pytest.mark.parametrize(("count", "batch"), [(1, 3), (3, 1), (2, 4)])
-def test_lanes_and_batches_change_no_answer(album: Path, detector: Detector, count: int, batch: int) -> None:
+def test_lanes_and_batches_change_no_answer(
+    album: Path, detector: Detector, count: int, batch: int, threshold: float | None
+) -> None:
     for size in (300, 301):
         Image.new("RGB", (size, 200), (0, 255, 0)).save(album / f"green-{size}.png")
+    # Next to the image with two faces, and of its size, one with one face: in a batch it is padded to two rows.
+    shutil.copy(album / "one.jpg", album / "inside" / "three.jpg")
     sources = list(from_folder(album)) * 3
-    expected = [record.as_dict() | {"milliseconds": 0} for record in detector.detect_all(sources)]
-    found = [
-        record.as_dict() | {"milliseconds": 0}
-        for record in detector.detect_all(sources, Options(lanes=count, batch=batch))
-    ]
-    assert found == expected
-    assert {record["status"] for record in found} == {"ok", "empty", "error"}
+    alone, together = (
+        [record.as_dict() | {"milliseconds": 0} for record in detector.detect_all(sources, options)]
+        for options in (Options(threshold=threshold), Options(threshold=threshold, lanes=count, batch=batch))
+    )
+    assert together == alone
+    assert {record["status"] for record in together} == {"ok", "empty", "error"}
+
+
+def test_padding_rows_of_a_batch_are_no_faces_at_threshold_0(mlcycle: Run, tmp_path: Path) -> None:
+    from skimage import data
+
+    Image.fromarray(data.astronaut()).save(tmp_path / "a.png")
+    Image.new("RGB", (512, 512)).save(tmp_path / "b.png")
+    words = ("infer", "dir", tmp_path, "--model", "face-nano", "--threshold", "0", "--format", "jsonl")
+    for batch in (1, 2):
+        records = [
+            json.loads(line) for line in mlcycle(*words, "--threads", "1", "--batch", str(batch)).out.splitlines()
+        ]
+        assert [bool(record["faces"]) for record in records] == [True, False]
+        assert all(face["score"] > 0 for face in records[0]["faces"])
 
 
 def test_a_batch_that_the_model_fails_on_is_looked_at_one_by_one(
