@@ -30,7 +30,8 @@ LEAST_IR_VERSION, MOST_IR_VERSION = 8, 14
 # A contract is some thousand characters; what is far beyond is something else.
 MOST_METADATA = 1 << 20
 HINT = "use a file that mlcycle froze: mlcycle freeze RUN"
-ORT_FORMAT = b"ORTM"  # at the fifth byte of onnxruntime's own format, which is no ONNX
+# At the fifth byte of onnxruntime's own format. The runtime goes by it alone, also where the rest reads as ONNX.
+ORT_FORMAT = b"ORTM"
 
 
 def admit(sealed: SealedBytes) -> Structure:
@@ -39,6 +40,8 @@ def admit(sealed: SealedBytes) -> Structure:
     Raises:
         ModelFileError: it is no ONNX file, or holds what a model file must not have.
     """
+    if sealed.data[4:8] == ORT_FORMAT:
+        raise ModelFileError(f"{sealed.path} is not an ONNX model: onnxruntime takes it for its ORT format", HINT)
     try:
         found = structure_of(sealed.data)
     except BrokenMessageError:

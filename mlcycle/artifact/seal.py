@@ -132,24 +132,10 @@ def write_sealed(data: bytes, path: Path) -> str:
     return digest
 
 
-def write_beside(text: str, path: Path) -> None:
-    """Writes a text that belongs to a model file, in ASCII, as write_sealed writes the file itself; errors alike."""
-    try:
-        text_must_be_free(text, path)
-        _write_once(path, text.encode("ascii"), STALE)
-    except OSError as problem:
-        raise InputError(f"{path} cannot be written: {problem.strerror}", "choose another place with -o") from None
-
-
 def must_be_free(data: bytes, path: Path) -> None:
     """Raises InputError if another file has this name, or the name of the digest beside it."""
     _must_hold(data, path, TAKEN)
     _must_hold(_beside(data, path), digest_path(path), STALE)
-
-
-def text_must_be_free(text: str, path: Path) -> None:
-    """Raises InputError if something else than this text, in ASCII, has this name."""
-    _must_hold(text.encode("ascii"), path, STALE)
 
 
 def must_be_writable(folder: Path) -> None:

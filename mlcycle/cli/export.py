@@ -33,7 +33,7 @@ OpsetOption = Annotated[
     int | None, typer.Option(help="Version of ONNX's operators, newer than the file's.", show_default=False)
 ]
 FormatOption = Annotated[
-    Literal["onnx", "ort", "openvino", "web", "triton", "kserve", "tensorrt"],
+    Literal["onnx", "openvino", "web", "triton", "kserve", "tensorrt"],
     typer.Option("--format", help="What to write; each is described in docs/export.md."),
 ]
 RuntimeOption = Annotated[
@@ -95,9 +95,8 @@ def export(  # noqa: PLR0913 (an option of a command is a parameter)
     operators. Each can be combined with the others. What comes of it is a sealed model file with a contract of its own
     that names its parent.
 
-    --format writes a model file, a variant as well, for another runtime or a server: ort (phones), openvino, web (a
-    page that finds faces in the browser), triton and kserve (a model repository), tensorrt (an engine for this
-    machine's GPU).
+    --format writes a model file, a variant as well, for another runtime or a server: openvino, web (a page that
+    finds faces in the browser), triton and kserve (a model repository), tensorrt (an engine for this machine's GPU).
 
     Before anything is written, what was made must answer the parent's self-test, and with --data lose no more than
     --max-drop points of AP50, over all faces and over those of each height of which at least 300 are labelled;

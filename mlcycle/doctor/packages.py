@@ -17,7 +17,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "parquet": ("results as Parquet", ("pyarrow",)),
     "ray": ("many machines", ("ray",)),
     "sign": ("signatures of model files", ("cryptography",)),
-    "export": ("mlcycle export", ("onnx", "flatbuffers")),
+    "export": ("mlcycle export", ("onnx",)),
     "openvino": ("OpenVINO's own format", ("openvino", "onnx")),
     "evaluate": ("the official evaluation of WIDER FACE", ("scipy",)),
     "train": (

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 from mlcycle.artifact import bundled, self_test
-from mlcycle.artifact.admission import ORT_FORMAT, admit
+from mlcycle.artifact.admission import admit
 from mlcycle.artifact.contract import CONTRACT_KEY, Contract, InputSize, from_json
 from mlcycle.artifact.packing import pack
 from mlcycle.artifact.seal import SealedBytes, must_be_free, must_be_writable, read_sealed, write_sealed
@@ -285,16 +285,8 @@ def _fingerprint(pictures: Sequence[np.ndarray]) -> dict[str, object]:
     return {"pictures": len(pictures), "sha256": digest.hexdigest()}
 
 
-def must_be_onnx(sealed: SealedBytes) -> None:
-    """Raises ModelFileError if a file is in the ORT format, whose operators are onnxruntime's own."""
-    if sealed.data[4:8] == ORT_FORMAT:
-        what = f"{sealed.path} is in the ORT format, which nothing is exported from"
-        raise ModelFileError(what, "export from the ONNX file that it was made of")
-
-
 def _open(source: Path) -> _Parent:
     sealed = read_sealed(source)
-    must_be_onnx(sealed)
     entries = admit(sealed).metadata
     try:
         model = onnx.load_model_from_string(sealed.data)

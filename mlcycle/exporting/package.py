@@ -6,7 +6,6 @@ the self-test, and find the same faces as its parent. Read it top to bottom.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,25 +16,20 @@ import numpy as np
 from mlcycle.artifact.contract import INPUT, Contract
 from mlcycle.artifact.seal import (
     SealedBytes,
-    must_be_free,
-    must_be_writable,
     read_sealed,
-    text_must_be_free,
-    write_beside,
-    write_sealed,
 )
 from mlcycle.artifact.self_test import Tolerance
 from mlcycle.errors import GateError, InputError, UsageError
-from mlcycle.exporting import kserve, openvino, ort_format, tensorrt, triton, web
+from mlcycle.exporting import kserve, openvino, tensorrt, triton, web
 from mlcycle.exporting.agreement import agree_both
-from mlcycle.exporting.export import Evidence, beside, must_be_onnx
+from mlcycle.exporting.export import Evidence, beside
 from mlcycle.exporting.folder import published
 from mlcycle.exporting.precision_drop import keeps_precision
 from mlcycle.exporting.side_by_side import Latency, latencies
 from mlcycle.inference.detect import Detector, load_sealed
-from mlcycle.inference.session import Session, open_session, padded
+from mlcycle.inference.session import Session, padded
 
-Format = Literal["ort", "openvino", "web", "triton", "kserve", "tensorrt"]
+Format = Literal["openvino", "web", "triton", "kserve", "tensorrt"]
 # These hold the parent's own bytes, so that there is nothing to compare but them.
 UNCHANGED = ("web", "triton", "kserve")
 # Others compute in what their runtime takes to be enough: OpenVINO in bfloat16 where the processor has it. A parent in
@@ -55,7 +49,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Packaged:
-    """What was written: the file or folder, what the gate said, and latencies of both where both could be run here."""
+    """What was written: the folder, what the gate said, and latencies of both where both could be run here."""
 
     path: Path
     verdict: str
@@ -66,7 +60,7 @@ def package(source: Path, form: Format, target: Path | None, evidence: Evidence,
     """Writes a model file in another format.
 
     Args:
-        target: the file (ort) or folder to write; None puts it beside its parent, as NAME-FORMAT-DIGEST.
+        target: the folder to write; None puts it beside its parent, as NAME-FORMAT-DIGEST.
 
     Raises:
         UsageError: something is missing that the format asks for.
@@ -77,35 +71,14 @@ def package(source: Path, form: Format, target: Path | None, evidence: Evidence,
         InputError: there is no photograph, or the target is taken.
     """
     sealed = read_sealed(source)
-    must_be_onnx(sealed)
     parent = load_sealed(sealed, provider="cpu", threads=1)
     if form not in UNCHANGED and not evidence.photos and not evidence.labelled:
         raise InputError("there is no photograph to compare parent and variant on", "name a folder with --photos")
     name = f"{triton.model_name(parent.contract)}-{form}-{sealed.sha256[:12]}"
-    if form == "ort":
-        return _ort(parent, sealed, target or beside(sealed.path) / f"{name}.ort", evidence)
     with published(target or beside(sealed.path) / name) as folder:
         _WRITERS[form](folder, sealed, parent.contract, settings)
         verdict, both = _gate(form, folder, parent, sealed, evidence)
     return Packaged(target or beside(sealed.path) / name, verdict, both)
-
-
-def _ort(parent: Detector, sealed: SealedBytes, path: Path, evidence: Evidence) -> Packaged:
-    must_be_writable(path.parent)
-    data = ort_format.to_ort(sealed, parent.contract)
-    operators, listed = path.with_name(f"{path.stem}.{ort_format.OPERATORS}"), ort_format.required_operators(data)
-    must_be_free(data, path)
-    text_must_be_free(listed, operators)
-    with tempfile.TemporaryDirectory(prefix="mlcycle-export-") as scratch:
-        candidate = Path(scratch) / "candidate.ort"
-        write_sealed(data, candidate)
-        session = open_session(read_sealed(candidate), provider="cpu", threads=1)
-        variant = Detector(session, sealed.sha256, candidate)
-        _must_answer(parent, variant, Tolerance(0, 0))  # it is computed as the parent is, and will be held to the same
-        verdict, both = _compared(parent, variant, evidence)
-    write_sealed(data, path)
-    write_beside(listed, operators)
-    return Packaged(path, verdict, both)
 
 
 def _web(folder: Path, sealed: SealedBytes, contract: Contract, settings: Settings) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 
 from mlcycle.artifact import self_test as known
-from mlcycle.artifact.admission import ORT_FORMAT, admit
+from mlcycle.artifact.admission import admit
 from mlcycle.artifact.contract import CONTRACT_KEY, INPUT, RULES, Contract, Padding, Resize, from_json
 from mlcycle.artifact.seal import SealedBytes
 from mlcycle.errors import DeviceError, ModelFileError
@@ -107,12 +107,7 @@ def open_session(
         ModelFileError: the file holds what it must not have, onnxruntime cannot load it, or the graph breaks its
             contract.
     """
-    if sealed.data[4:8] == ORT_FORMAT:
-        from mlcycle.artifact.ort_check import check_ort  # which hardly any run needs
-
-        check_ort(sealed)
-    else:
-        admit(sealed)
+    admit(sealed)
     options = _options(threads)
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mlcycle.artifact.admission import ORT_FORMAT
 from mlcycle.artifact.contract import CONTRACT_KEY
 from mlcycle.artifact.seal import SealedBytes, read_sealed
 from mlcycle.artifact.structure import section_digests, structure_of
@@ -21,8 +20,7 @@ def examine(path: Path) -> dict[str, Any]:
     """Verifies a model file, loads it, runs its self-test and counts what it computes.
 
     Returns the document: file, sha256, bytes, contract, sections, graph, multiply_adds, self_test, and the names of the
-    digest and the signature beside it, as JSON has them. Of a file in the ORT format the sections, the graph and
-    the multiply-adds are None: its operators are onnxruntime's own, and merged.
+    digest and the signature beside it, as JSON has them.
 
     Raises:
         ModelFileError: the file cannot be used.
@@ -30,16 +28,15 @@ def examine(path: Path) -> dict[str, Any]:
     sealed = read_sealed(path)
     session = open_session(sealed, provider="cpu")
     _, contract = read_contract(session.runtime.get_modelmeta().custom_metadata_map[CONTRACT_KEY])
-    is_onnx = sealed.data[4:8] != ORT_FORMAT
     return {
         "schema_version": SCHEMA_VERSION,
         "file": str(sealed.path),
         "sha256": sealed.sha256,
         "bytes": len(sealed.data),
         "contract": contract,
-        "sections": section_digests(sealed.data) if is_onnx else None,
-        "graph": _graph(sealed) if is_onnx else None,
-        "multiply_adds": _costs(sealed, session) if is_onnx else None,
+        "sections": section_digests(sealed.data),
+        "graph": _graph(sealed),
+        "multiply_adds": _costs(sealed, session),
         "self_test": _self_test(session),
         "digest": _beside(sealed.path, "sha256"),
         "signature": _beside(sealed.path, "sig"),

@@ -53,8 +53,7 @@ def sections(document: dict[str, Any], *, file: str, whole: bool) -> list[Sectio
 
 def _sections(document: dict[str, Any], file: str, *, whole: bool) -> Iterator[Section]:
     yield from (_what(document), _purpose(document), _use(document, file), _origin(document, whole=whole))
-    if document["graph"]:
-        yield from (_graph(document["graph"]), _weights(document["graph"]), _costs(document["multiply_adds"]))
+    yield from (_graph(document["graph"]), _weights(document["graph"]), _costs(document["multiply_adds"]))
     yield from (_self_test(document["self_test"]), _trust(document, file))
     recipe = document["contract"]["training"].get("recipe")
     if whole and isinstance(recipe, Mapping):

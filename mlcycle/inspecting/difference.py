@@ -11,7 +11,6 @@ from mlcycle.artifact.contract import CONTRACT_KEY, SEAL_KEY, SECTIONS_KEY
 from mlcycle.artifact.dotted import dotted, names_that_differ
 from mlcycle.artifact.self_test import SELF_TEST_KEY
 from mlcycle.artifact.structure import Structure, section_digests
-from mlcycle.errors import ModelFileError
 from mlcycle.inspecting import weights
 from mlcycle.inspecting.opened import Opened
 
@@ -33,9 +32,9 @@ def compare(
     Returns the document, as JSON has it.
 
     Raises:
-        ModelFileError: one of them cannot be used, or is in the ORT format.
+        ModelFileError: one of them cannot be used.
     """
-    made_of = _structure(a), _structure(b)
+    made_of = a.structure, b.structure
     return {
         "schema_version": SCHEMA_VERSION,
         "a": a.as_dict(),
@@ -50,13 +49,6 @@ def compare(
         "weights": weights.compare(made_of[0].tensors, a.sealed.data, made_of[1].tensors, b.sealed.data),
         "answers": _answers((a, b), photos, advance) if photos else None,
     }
-
-
-def _structure(opened: Opened) -> Structure:
-    if opened.structure is None:
-        sentence = f"{opened.sealed.path} is in the ORT format, whose operators and weights are onnxruntime's own"
-        raise ModelFileError(sentence, f"compare its parent, {str(opened.contract.parent)[:12]}")
-    return opened.structure
 
 
 def _related(one: Opened, other: Opened) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlcycle.artifact import self_test as known
-from mlcycle.artifact.admission import ORT_FORMAT, admit
+from mlcycle.artifact.admission import admit
 from mlcycle.artifact.contract import CONTRACT_KEY, Contract, from_json
 from mlcycle.artifact.seal import SealedBytes, read_sealed
 from mlcycle.artifact.structure import Structure
@@ -20,13 +20,13 @@ class Opened:
     """A model file, verified.
 
     Attributes:
-        structure: what it is made of; None of a file in the ORT format.
+        structure: what it is made of.
         said: the contract as JSON has it, also with what this version does not know.
         self_test: the known answer that it carries, or None.
     """
 
     sealed: SealedBytes
-    structure: Structure | None
+    structure: Structure
     contract: Contract
     said: dict[str, Any]
     self_test: known.SelfTest | None
@@ -53,25 +53,13 @@ def open_file(path: Path) -> Opened:
 
 def open_sealed(sealed: SealedBytes) -> Opened:
     """Looks at a model file whose bytes were read and verified already; errors as open_file's."""
-    structure = None if sealed.data[4:8] == ORT_FORMAT else admit(sealed)
-    metadata = _metadata_of_ort(sealed) if structure is None else structure.metadata
+    structure = admit(sealed)
+    metadata = structure.metadata
     text, answer = metadata.get(CONTRACT_KEY), metadata.get(known.SELF_TEST_KEY)
     if text is None:
         raise ModelFileError(f"{sealed.path} carries no contract", "use a file that mlcycle froze: mlcycle freeze RUN")
     contract, said = read_contract(text)
     return Opened(sealed, structure, contract, said, None if answer is None else known.from_json(answer))
-
-
-def _metadata_of_ort(sealed: SealedBytes) -> dict[str, str]:
-    from mlcycle.artifact.ort_check import check_ort
-    from mlcycle.artifact.ort_tables import read_tables
-
-    check_ort(sealed)
-    entries = read_tables(sealed.data)["model"].get("metadata_props", [])
-    return {
-        each.get("key", b"").decode("utf-8", "replace"): each.get("value", b"").decode("utf-8", "replace")
-        for each in entries
-    }
 
 
 def read_contract(text: str) -> tuple[Contract, dict[str, Any]]:

@@ -72,6 +72,15 @@ def test_what_a_runtime_would_read_otherwise_is_refused(data: bytes) -> None:
         admitted(data)
 
 
+def test_what_onnxruntime_takes_for_its_own_format_is_refused() -> None:
+    """The runtime goes by the fifth to eighth byte alone; the walk goes by all the others."""
+    data = message(2, b"..ORTM") + HONEST
+    assert data[4:8] == b"ORTM"
+    onnx.load_model_from_string(data)
+    with pytest.raises(ModelFileError, match="ORT format"):
+        admitted(data)
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [

@@ -207,23 +207,6 @@ def test_a_contract_that_tells_people_no_fields_exits_4_but_is_shown_as_it_is(do
     assert document(tmp_path / "odd.onnx")["contract"] == said | change
 
 
-def test_a_file_in_the_ort_format_has_a_card_and_a_self_test(document, mlcycle, tmp_path):
-    pytest.importorskip("flatbuffers")
-    from mlcycle.exporting.ort_format import to_ort
-    from mlcycle.inspecting.opened import open_file
-
-    parent = open_file(write_known(tmp_path / "parent.onnx"))
-    write_sealed(to_ort(parent.sealed, parent.contract), tmp_path / "child.ort")
-    found = document(tmp_path / "child.ort")
-    assert (found["graph"], found["multiply_adds"], found["self_test"]["within"]) == (None, None, True)
-    assert found["contract"]["parent"] == parent.sealed.sha256
-    assert "The graph" not in mlcycle("inspect", tmp_path / "child.ort").out
-    tested = mlcycle("selftest", tmp_path / "child.ort", "--provider", "cpu")
-    assert (tested.code, tested.out.count("as it must be")) == (0, 2)
-    refused = mlcycle("diff", tmp_path / "parent.onnx", tmp_path / "child.ort")
-    assert (refused.code, parent.sealed.sha256[:12] in refused.err) == (4, True)
-
-
 def test_two_forms_at_once_are_refused(mlcycle, tmp_path):
     file = write_tiny_model(tmp_path / "tiny.onnx")
     assert mlcycle("inspect", file, "--json", "--format", "md").code == 2
