@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mlcycle.training.random_streams import Stream, generator
 from mlcycle.training.recipe import LOOKS, Augment
 
 # How much red, green and blue weigh in what an eye calls brightness (ITU-R BT.601).
@@ -17,8 +17,6 @@ LUMA = (0.299, 0.587, 0.114)
 MEAN_STEP = 8
 # So many pixels of a row are changed at once: three values a row are too few for a product of matrices to be quick.
 TOGETHER = 4
-# Sets the draw of a step's noise apart from the draws of its samples.
-NOISE_DRAW = 2
 # How far a step's window into the field of noise can lie from the field's corner, in pixels.
 NOISE_REACH = 256
 
@@ -64,12 +62,13 @@ def noise_field(side: int, seed: int) -> Tensor:
     Drawing noise for each step would cost as much as the network's own work.
     """
     across = side + NOISE_REACH
-    return torch.randn((across, across, 3), generator=torch.Generator().manual_seed(seed))
+    own_seed = int(generator(Stream.NOISE_FIELD, seed).integers(2**63))  # else it begins as the weights do
+    return torch.randn((across, across, 3), generator=torch.Generator().manual_seed(own_seed))
 
 
 def noise_window(field_TT3: Tensor, side: int, seed: int, step: int) -> Tensor:
     """Returns noise_3SS, a step's window into the field: all pictures of a step have the same, in another strength."""
-    x, y = np.random.default_rng((seed, step, NOISE_DRAW)).integers(0, len(field_TT3) - side + 1, 2)
+    x, y = generator(Stream.NOISE_WINDOW, seed, step).integers(0, len(field_TT3) - side + 1, 2)
     return field_TT3[y : y + side, x : x + side].permute(2, 0, 1)
 
 

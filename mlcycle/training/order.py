@@ -16,11 +16,10 @@ import numpy as np
 
 from mlcycle.datasets.member import Member
 from mlcycle.datasets.photograph import LabelledPhotograph
+from mlcycle.training.random_streams import Stream, generator
 
 # So many shards are open together, and the photographs among them are shuffled.
 OPEN_SHARDS = 8
-# Sets these draws apart from those of samples, (seed, number), and of a step's size, (seed, step, 1).
-SHARDS_DRAW, PHOTOGRAPHS_DRAW = 2, 3
 
 
 class Order(Protocol):
@@ -77,7 +76,7 @@ class Streamed:
 
     def _grouped(self, epoch: int) -> list[np.ndarray]:
         """The shards of each group, by number; groups are as nearly alike as can be."""
-        order = np.random.default_rng((self.seed, epoch, SHARDS_DRAW)).permutation(len(self.shards))
+        order = generator(Stream.SHARD_ORDER, self.seed, epoch).permutation(len(self.shards))
         return np.array_split(order, self.groups)
 
     def _ends_of(self, epoch: int) -> np.ndarray:
@@ -93,7 +92,7 @@ class Streamed:
         found = self._open.get((epoch, group))
         if found is None:
             together = np.concatenate([self.shards[each] for each in self._grouped(epoch)[group]])
-            found = np.random.default_rng((self.seed, epoch, PHOTOGRAPHS_DRAW, group)).permutation(together)
+            found = generator(Stream.IMAGE_ORDER, self.seed, epoch, group).permutation(together)
             # Threads read here: what they share is replaced, never changed. A step may lie in two groups.
             self._open = _last_of(self._open) | {(epoch, group): found}
         return found

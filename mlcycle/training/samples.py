@@ -21,10 +21,8 @@ from mlcycle.datasets.photograph import LabelledPhotograph
 from mlcycle.errors import DataError
 from mlcycle.training.crop import PhotoFile, Sample, Source, cut, mosaic
 from mlcycle.training.order import Order
+from mlcycle.training.random_streams import Stream, generator
 from mlcycle.training.recipe import LOOKS, Augment
-
-# Sets the draw of a step's size apart from the draws of its samples.
-LARGE_DRAW = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +107,7 @@ class Samples(Dataset):
             return problem
 
     def _sample(self, key: Key) -> Sample:
-        random = np.random.default_rng((self.seed, key.number))
+        random = generator(Stream.SAMPLE, self.seed, key.number)
         looks_L = random.random(len(LOOKS), np.float32)
         if random.random() < self.rule.mosaic:
             half = key.side // 2
@@ -159,7 +157,7 @@ class Steps(Sampler):
 
     def size(self, step: int) -> tuple[int, int]:
         """Returns how many crops a step looks at in all, and their side."""
-        if self.rule.large and np.random.default_rng((self.seed, step, LARGE_DRAW)).random() < self.rule.large:
+        if self.rule.large and generator(Stream.STEP_SIZE, self.seed, step).random() < self.rule.large:
             return fewest(self.batch, is_large=True), 2 * self.rule.crop
         return self.batch, self.rule.crop
 
