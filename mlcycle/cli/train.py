@@ -12,7 +12,6 @@ from mlcycle.cli import (
     console,
     train_data,
     train_profile,
-    train_prove,
     train_rate,
     train_recipes,
     train_report,
@@ -136,7 +135,6 @@ def fit(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
         console.say(f"next: mlcycle freeze {run}")
 
 
-app.command("prove-resume")(train_prove.prove_resume)
 app.command("sweep")(train_sweep.sweep)
 app.command("find-rate")(train_rate.find_rate)
 app.command("profile")(train_profile.profile)

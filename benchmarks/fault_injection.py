@@ -1,6 +1,6 @@
-"""Kills for `prove-resume`: when each is to fall, waiting for the moment, and where it fell.
+"""Fault injection: plans when to kill a training, waits for the moment, sends the signal, and says where it fell.
 
-Where a run is, is read from its folder, as anybody could: the training is not told that it is watched.
+Where a run is, is read from its folder; the training does not know that it is watched.
 """
 
 from __future__ import annotations

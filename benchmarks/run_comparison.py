@@ -1,4 +1,4 @@
-"""Whether two runs came to the same: the digests of what they hold, and the first number that differs."""
+"""Run comparison: the digests of what two runs hold, and the first number that differs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""`mlcycle train prove-resume`: kills that are planned and placed, runs that are compared to the last bit."""
+"""The check of resuming: kills that are planned and placed, runs that are compared to the last bit."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import random
@@ -10,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +21,16 @@ from conftest import Outcome, environment
 torch = pytest.importorskip("torch")
 
 from mlcycle.errors import GateError, InputError, MlcycleError  # noqa: E402
-from mlcycle.training import checkpoint, kills, sameness, tensor_file  # noqa: E402
-from mlcycle.training.kills import Watched  # noqa: E402
-from mlcycle.training.prove import KILLED, Fallen, _newest_readable, _Training, prove, small  # noqa: E402
+from mlcycle.training import checkpoint, tensor_file  # noqa: E402
 from mlcycle.training.recipe_file import load  # noqa: E402
+
+FOLDER = Path(__file__).parent.parent.parent / "benchmarks"
+if not FOLDER.is_dir():
+    pytest.skip("the benchmarks are not here, only the tests", allow_module_level=True)
+sys.path += [str(FOLDER), str(Path(__file__).parent.parent / "training")]  # the latter holds small_run
+fault_injection, resume, resume_check, run_comparison = map(
+    importlib.import_module, ("fault_injection", "resume", "resume_check", "run_comparison")
+)
 
 pytestmark = [pytest.mark.training, pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")]
 pytest_plugins = ("small_run",)
@@ -32,9 +38,9 @@ pytest_plugins = ("small_run",)
 LAST = "step-00000006.safetensors"
 
 
-def run_proof(*words: str | Path) -> Outcome:
-    """Runs prove-resume as a process of its own, which starts many others."""
-    command = [sys.executable, "-m", "mlcycle", "train", "prove-resume", *map(str, words)]
+def run_check(*words: str | Path) -> Outcome:
+    """Runs resume.py as a process of its own, which starts many others."""
+    command = [sys.executable, str(FOLDER / "resume.py"), *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False, env=environment())
     return Outcome(done.returncode, done.stdout, done.stderr)
 
@@ -53,27 +59,32 @@ def copy(finished_run: Path, tmp_path: Path) -> Path:
 
 
 def test_one_kill_is_a_sigterm_at_half_and_many_are_spread() -> None:
-    [only] = kills.plan(1, 40, random.Random(5))
-    assert (only.signal_number, only.aim, only.after_step, only.delay) == (signal.SIGTERM, kills.ANYTIME, 20, 0)
-    many = kills.plan(50, 200, random.Random(5))
+    [only] = fault_injection.plan(1, 40, random.Random(5))
+    assert (only.signal_number, only.aim, only.after_step, only.delay) == (
+        signal.SIGTERM,
+        fault_injection.ANYTIME,
+        20,
+        0,
+    )
+    many = fault_injection.plan(50, 200, random.Random(5))
     assert sum(each.signal_number == signal.SIGKILL for each in many) == 25
     assert [each.after_step for each in many] == sorted(each.after_step for each in many)
     assert 0 < many[0].after_step < many[-1].after_step < 200
-    assert {each.aim for each in many} == set(kills.AIMS)
-    assert many == kills.plan(50, 200, random.Random(5)) != kills.plan(50, 200, random.Random(6))
+    assert {each.aim for each in many} == set(fault_injection.AIMS)
+    assert many == fault_injection.plan(50, 200, random.Random(5)) != fault_injection.plan(50, 200, random.Random(6))
 
 
-def test_a_proof_is_small_but_for_what_is_asked_for(recipe_path: Path) -> None:
+def test_a_check_is_small_but_for_what_is_asked_for(recipe_path: Path) -> None:
     recipe = load(recipe_path, ["schedule.checkpoint_every=3", "schedule.evaluate_every=3", "schedule.warmup_steps=90"])
-    made = small(recipe, 40, ["schedule.evaluate_every"])
+    made = resume_check.small(recipe, 40, ["schedule.evaluate_every"])
     rule = made.schedule
     assert (rule.steps, rule.checkpoint_every, rule.evaluate_every, rule.warmup_steps) == (40, 5, 3, 5)
     assert made.data.validation_limit == 24
-    assert small(recipe, 1, []).schedule.checkpoint_every == 1
+    assert resume_check.small(recipe, 1, []).schedule.checkpoint_every == 1
 
 
 def test_a_training_that_fails_is_told_in_its_own_words_and_exit_code(tmp_path: Path) -> None:
-    training = _Training(tmp_path, KILLED, tmp_path / "recipe.yaml", "cpu")
+    training = resume_check._Training(tmp_path, resume_check.KILLED, tmp_path / "recipe.yaml", "cpu")
     training.log.write_text("error: of the one before\nhint: of the one before\n")
     training.said_before = training.log.stat().st_size
     with training.log.open("a") as log:
@@ -87,7 +98,7 @@ def test_a_training_that_fails_is_told_in_its_own_words_and_exit_code(tmp_path: 
 
 
 def test_where_a_run_is_can_be_read_from_its_folder(copy: Path) -> None:
-    watched = Watched(copy, 6, 3, 1.0, 1.0)
+    watched = fault_injection.Watched(copy, 6, 3, 1.0, 1.0)
     assert watched.saved() == (6, 6)
     assert watched.place(False) == "while starting"
     assert watched.place(True) == "at the end"
@@ -104,84 +115,88 @@ def test_where_a_run_is_can_be_read_from_its_folder(copy: Path) -> None:
 
 def test_the_first_tensor_that_differs_is_named_with_its_distance(finished_run: Path) -> None:
     one = (finished_run / "checkpoints" / LAST).read_bytes()
-    assert sameness.compare_tensors("weights", one, one, "model.").is_equal
+    assert run_comparison.compare_tensors("weights", one, one, "model.").is_equal
     other = changed(changed(one, "model.stem.convolution.weight", 0.5), "average.answer.bias", 0.25)
-    weights = sameness.compare_tensors("weights", one, other, "model.")
+    weights = run_comparison.compare_tensors("weights", one, other, "model.")
     assert not weights.is_equal
     assert weights.difference.endswith("tensors differ, first model.stem.convolution.weight, by at most 0.5")
     assert weights.difference.startswith("1 of ")
-    assert "average.answer.bias, by at most 0.25" in sameness.compare_tensors("", one, other, "average.").difference
-    assert sameness.compare_tensors("optimizer", one, other, "optimizer.").is_equal
+    assert (
+        "average.answer.bias, by at most 0.25" in run_comparison.compare_tensors("", one, other, "average.").difference
+    )
+    assert run_comparison.compare_tensors("optimizer", one, other, "optimizer.").is_equal
 
 
 def test_a_last_bit_and_a_minus_are_differences(finished_run: Path) -> None:
     one = (finished_run / "checkpoints" / LAST).read_bytes()
-    stored = sameness.stored(one)
+    stored = run_comparison.stored(one)
     assert any(name.startswith("optimizer.") for name in stored)
     at = one.index(bytes(stored["model.answer.bias"].data))
     other = one[:at] + bytes([one[at] ^ 1]) + one[at + 1 :]
-    assert "first model.answer.bias, by at most " in sameness.compare_tensors("", one, other, "model.").difference
+    assert "first model.answer.bias, by at most " in run_comparison.compare_tensors("", one, other, "model.").difference
     zeros = (checkpoint.safetensors.torch.save({"a": torch.tensor([value])}) for value in (0.0, -0.0))
-    assert not sameness.compare_tensors("", *zeros, "a").is_equal
+    assert not run_comparison.compare_tensors("", *zeros, "a").is_equal
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64, torch.int64])
 def test_numbers_are_read_whatever_their_type(kind: torch.dtype) -> None:
     data = checkpoint.safetensors.torch.save({"a": torch.tensor([[1, -3], [2, 96]], dtype=kind)})
-    assert np.array_equal(sameness.stored(data)["a"].numbers(), [1, -3, 2, 96])
+    assert np.array_equal(run_comparison.stored(data)["a"].numbers(), [1, -3, 2, 96])
 
 
 def test_reports_are_compared_without_what_a_clock_says() -> None:
     one = [{"step": 20, "loss": 1.5, "seconds": 3.0}]
-    assert sameness.compare_reports(one, [{"step": 20, "loss": 1.5, "seconds": 4.0}]).is_equal
-    assert "1.25" in sameness.compare_reports(one, [{"step": 20, "loss": 1.25}]).difference
-    assert "nothing" in sameness.compare_reports(one, []).difference
+    assert run_comparison.compare_reports(one, [{"step": 20, "loss": 1.5, "seconds": 4.0}]).is_equal
+    assert "1.25" in run_comparison.compare_reports(one, [{"step": 20, "loss": 1.25}]).difference
+    assert "nothing" in run_comparison.compare_reports(one, []).difference
 
 
 def test_a_lost_or_damaged_checkpoint_is_found_out(copy: Path) -> None:
-    watched = Watched(copy, 6, 3, 1.0, 1.0)
-    assert _newest_readable(watched, 6) == 6
+    watched = fault_injection.Watched(copy, 6, 3, 1.0, 1.0)
+    assert resume_check._newest_readable(watched, 6) == 6
     with pytest.raises(GateError, match="lost the checkpoint of step 7"):
-        _newest_readable(watched, 7)
+        resume_check._newest_readable(watched, 7)
     path = copy / "checkpoints" / LAST
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(GateError, match="no good"):
-        _newest_readable(watched, 6)
+    with pytest.raises(GateError, match="damaged checkpoint"):
+        resume_check._newest_readable(watched, 6)
 
 
 def test_folders_of_others_are_left_alone(recipe_path: Path, copy: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").touch()
-    for folder, words in ((copy, "of another recipe"), (tmp_path / "mine", "holds no proof")):
+    for folder, words in ((copy, "of another recipe"), (tmp_path / "mine", "holds no check")):
         with pytest.raises(InputError, match=words):
-            prove(small(load(recipe_path), 8, []), folder, count=1, seed=0, device="cpu", tell=str)
+            resume_check.check(
+                resume_check.small(load(recipe_path), 8, []), folder, count=1, seed=0, device="cpu", tell=str
+            )
 
 
-def test_the_number_of_steps_is_given_once(recipe_path: Path, mlcycle: Callable[..., Outcome]) -> None:
-    outcome = mlcycle("train", "prove-resume", recipe_path, "schedule.steps=9")
-    assert (outcome.code, "--steps" in outcome.err) == (2, True)
-    assert mlcycle("train", "prove-resume", recipe_path, "demo").code == 2
+def test_the_number_of_steps_is_given_once(recipe_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert resume.main([str(recipe_path), "schedule.steps=9"]) == 2
+    assert "--steps" in capsys.readouterr().err
+    assert resume.main([str(recipe_path), "demo"]) == 2
 
 
 @pytest.mark.slow
 def test_kills_change_no_bit_and_a_changed_bit_is_named(recipe_path: Path, tmp_path: Path) -> None:
-    words = (recipe_path, "--steps", "8", "--kills", "4", "--out", tmp_path / "proof")
-    outcome = run_proof(*words)
+    words = (recipe_path, "--steps", "8", "--kills", "4", "--out", tmp_path / "check")
+    outcome = run_check(*words)
     assert outcome.code == 0, outcome.err
     assert outcome.out.count("  =  ") == 6
     assert "equal, bit by bit, after 4 kills" in outcome.out
-    path = tmp_path / "proof" / KILLED / "checkpoints" / "step-00000016.safetensors"
+    path = tmp_path / "check" / resume_check.KILLED / "checkpoints" / "step-00000016.safetensors"
     tensor_file.write(path, changed(path.read_bytes(), "model.answer.bias", 0.125))
-    again = run_proof(*words)  # goes on with what is there: nothing is trained anew
+    again = run_check(*words)  # goes on with what is there: nothing is trained anew
     assert again.code == 5, again.err
     assert "ends with other weights: 1 of " in again.err
     assert "first model.answer.bias, by at most 0.125" in again.err
 
 
 @pytest.mark.slow
-def test_a_proof_that_is_stopped_leaves_nothing_behind(recipe_path: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mlcycle", "train", "prove-resume", str(recipe_path), "--steps", "50000"]
+def test_a_check_that_is_stopped_leaves_nothing_behind(recipe_path: Path, tmp_path: Path) -> None:
+    command = [sys.executable, str(FOLDER / "resume.py"), str(recipe_path), "--steps", "50000"]
     prover = subprocess.Popen(command, env=environment({"TMPDIR": str(tmp_path)}), stderr=subprocess.DEVNULL)
     trainings: list[psutil.Process] = []
     for _ in range(600):
@@ -196,23 +211,21 @@ def test_a_proof_that_is_stopped_leaves_nothing_behind(recipe_path: Path, tmp_pa
     assert list(tmp_path.glob("mlcycle-*")) == []  # torch keeps a folder of its own there
 
 
-def test_a_kill_is_kept_for_who_goes_on(tmp_path: Path) -> None:
-    from mlcycle.training.prove import _earlier, _note
-
-    assert _earlier(tmp_path) == []
-    told = [Fallen("SIGKILL", "at a step", 5), Fallen("SIGTERM", "while saving", 7)]
-    _note(tmp_path, told)
-    assert _earlier(tmp_path) == told
+def test_kills_are_kept_for_a_resumed_check(tmp_path: Path) -> None:
+    assert resume_check._earlier(tmp_path) == []
+    told = [resume_check.Fault("SIGKILL", "at a step", 5), resume_check.Fault("SIGTERM", "while saving", 7)]
+    resume_check._note(tmp_path, told)
+    assert resume_check._earlier(tmp_path) == told
 
 
 @pytest.mark.slow
 def test_a_whole_run_that_was_cut_short_is_trained_again_in_one_go(recipe_path: Path, tmp_path: Path) -> None:
-    words = (recipe_path, "--steps", "4", "--kills", "1", "--out", tmp_path / "proof")
-    assert run_proof(*words).code == 0
-    for path in (tmp_path / "proof" / "whole" / "checkpoints").glob("step-00000008*"):
+    words = (recipe_path, "--steps", "4", "--kills", "1", "--out", tmp_path / "check")
+    assert run_check(*words).code == 0
+    for path in (tmp_path / "check" / "whole" / "checkpoints").glob("step-00000008*"):
         path.unlink()
-    outcome = run_proof(*words)
+    outcome = run_check(*words)
     assert outcome.code == 0, outcome.err
-    environment = json.loads((tmp_path / "proof" / "whole" / "environment.json").read_text())
+    environment = json.loads((tmp_path / "check" / "whole" / "environment.json").read_text())
     assert "resumed" not in environment
     assert "after 1 kills" in outcome.out

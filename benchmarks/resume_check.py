@@ -1,4 +1,4 @@
-"""The conductor of `mlcycle train prove-resume`: one recipe trained in one go, and once more with kills; the same?
+"""The conductor of resume.py: trains a recipe in one go, and once more with kills, and compares both.
 
 Both trainings are processes of their own, started by the command that a user would type. Read it top to bottom.
 """
@@ -16,14 +16,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import fault_injection
+import run_comparison
+from fault_injection import Kill, Watched
+from run_comparison import Compared
+
 from mlcycle.errors import DataError, GateError, InputError, MlcycleError
-from mlcycle.training import kills, sameness, tensor_file
-from mlcycle.training.kills import Kill, Watched
+from mlcycle.training import tensor_file
 from mlcycle.training.last_words import last_words
 from mlcycle.training.recipe import Recipe
 from mlcycle.training.recipe_file import dump
 from mlcycle.training.run_folder import BEST, RECIPE, RunFolder
-from mlcycle.training.sameness import Compared
 
 WHOLE, KILLED, KILLS, LOG = "whole", "killed", "kills.jsonl", "log.txt"
 # What a training ends with that SIGTERM stopped: saved, or before Python could hear it.
@@ -35,8 +38,8 @@ Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Fallen:
-    """A kill that fell: the signal's name, where, and the newest step that had been saved by then."""
+class Fault:
+    """A kill that was delivered: the signal's name, where, and the newest step that had been saved by then."""
 
     signal: str
     place: str
@@ -44,15 +47,11 @@ class Fallen:
 
 
 @dataclass(slots=True)
-class Proof:
-    """What came of it: the kills, in order, and what of both runs was compared."""
+class Outcome:
+    """The kills, in order, and what of both runs was compared."""
 
-    fallen: list[Fallen] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
     compared: list[Compared] = field(default_factory=list)
-
-    @property
-    def is_equal(self) -> bool:
-        return all(each.is_equal for each in self.compared)
 
 
 def small(recipe: Recipe, steps: int, kept: Sequence[str]) -> Recipe:
@@ -76,11 +75,11 @@ def small(recipe: Recipe, steps: int, kept: Sequence[str]) -> Recipe:
     )
 
 
-def prove(recipe: Recipe, folder: Path, *, count: int, seed: int, device: str, tell: Tell) -> Proof:
+def check(recipe: Recipe, folder: Path, *, count: int, seed: int, device: str, tell: Tell) -> Outcome:
     """Trains a recipe in one go and with kills, and compares all that both runs hold.
 
     Args:
-        folder: where both go; what an earlier call of the same recipe left there is gone on with.
+        folder: where both go; what an earlier call with the same recipe left there is resumed.
         count: how many kills.
         seed: chooses their moments.
         tell: told what happens.
@@ -95,17 +94,17 @@ def prove(recipe: Recipe, folder: Path, *, count: int, seed: int, device: str, t
     tell(f"training {recipe.schedule.steps} steps in one go")
     watched = whole.measure(recipe)
     killed = _Training(folder, KILLED, path, device)
-    proof = Proof(_earlier(folder))
-    for kill in kills.plan(count, recipe.schedule.steps, random.Random(seed))[len(proof.fallen) :]:
-        fallen = _kill(killed, kill, replace(watched, run=killed.run))
-        if fallen is None:  # the run came to its end
+    outcome = Outcome(_earlier(folder))
+    for kill in fault_injection.plan(count, recipe.schedule.steps, random.Random(seed))[len(outcome.faults) :]:
+        fault = _kill(killed, kill, replace(watched, run=killed.run))
+        if fault is None:  # the run came to its end
             break
-        proof.fallen.append(fallen)
-        _note(folder, proof.fallen)
-        tell(f"kill {len(proof.fallen)} of {count}: {fallen.signal} {fallen.place}; {_saved(fallen.saved_step)}")
+        outcome.faults.append(fault)
+        _note(folder, outcome.faults)
+        tell(f"kill {len(outcome.faults)} of {count}: {fault.signal} {fault.place}; {_saved(fault.saved_step)}")
     killed.to_the_end()
-    proof.compared = _compare(whole.run, killed.run, recipe.schedule.steps)
-    return proof
+    outcome.compared = _compare(whole.run, killed.run, recipe.schedule.steps)
+    return outcome
 
 
 def _saved(step: int) -> str:
@@ -116,10 +115,10 @@ def _begin(recipe: Recipe, folder: Path) -> Path:
     path = folder / RECIPE
     if path.is_file():
         if path.read_text("utf-8") != dump(recipe):
-            raise InputError(f"{folder} holds a proof of another recipe", "choose another folder with --out")
+            raise InputError(f"{folder} holds a check of another recipe", "choose another folder with --out")
         return path
     if folder.exists() and any(folder.iterdir()):
-        raise InputError(f"{folder} exists already and holds no proof", "choose another folder with --out")
+        raise InputError(f"{folder} exists already and holds no check", "choose another folder with --out")
     folder.mkdir(parents=True, exist_ok=True)
     RunFolder(folder).write(RECIPE, dump(recipe))
     return path
@@ -188,18 +187,18 @@ class _Held:
             self.process.wait()
 
 
-def _kill(training: _Training, kill: Kill, watched: Watched) -> Fallen | None:
+def _kill(training: _Training, kill: Kill, watched: Watched) -> Fault | None:
     """Trains until a kill falls; None if the run comes to its end before."""
     saved, _ = watched.saved()
     before = watched.environment_written()
     with _Held(training.start()) as process:
-        place = kills.strike(kill, process, watched, before)
+        place = fault_injection.strike(kill, process, watched, before)
         if place is None:
             training.must_be(process.returncode, 0)
             return None
         fine = STOPPED if kill.signal_number == signal.SIGTERM else (-signal.SIGKILL,)
         training.must_be(process.returncode, *fine)
-    return Fallen(signal.Signals(kill.signal_number).name, place, _newest_readable(watched, saved))
+    return Fault(signal.Signals(kill.signal_number).name, place, _newest_readable(watched, saved))
 
 
 def _newest_readable(watched: Watched, saved: int) -> int:
@@ -209,23 +208,23 @@ def _newest_readable(watched: Watched, saved: int) -> int:
         try:
             tensor_file.read(RunFolder(watched.run).checkpoint_path(step))
         except DataError as problem:
-            raise GateError(f"a kill left a checkpoint that is no good: {problem.message}", "tell its makers") from None
+            raise GateError(f"a kill left a damaged checkpoint: {problem.message}", "report it as a bug") from None
     if step < saved:
-        raise GateError(f"a kill lost the checkpoint of step {saved}; the newest is of {step}", "tell its makers")
+        raise GateError(f"a kill lost the checkpoint of step {saved}; the newest is of {step}", "report it as a bug")
     return step
 
 
-def _earlier(folder: Path) -> list[Fallen]:
+def _earlier(folder: Path) -> list[Fault]:
     """Returns the kills of an earlier call."""
     try:
         lines = (folder / KILLS).read_text("utf-8").splitlines()
     except FileNotFoundError:
         return []
-    return [Fallen(**json.loads(line)) for line in lines]
+    return [Fault(**json.loads(line)) for line in lines]
 
 
-def _note(folder: Path, fallen: list[Fallen]) -> None:
-    RunFolder(folder).write(KILLS, "".join(json.dumps(asdict(each)) + "\n" for each in fallen))
+def _note(folder: Path, faults: list[Fault]) -> None:
+    RunFolder(folder).write(KILLS, "".join(json.dumps(asdict(each)) + "\n" for each in faults))
 
 
 def _compare(whole: Path, killed: Path, steps: int) -> list[Compared]:
@@ -233,10 +232,10 @@ def _compare(whole: Path, killed: Path, steps: int) -> list[Compared]:
     one, other = (tensor_file.read(each.checkpoint_path(steps)) for each in folders)
     best, other_best = (tensor_file.read(each.checkpoints / BEST) for each in folders)
     return [
-        sameness.compare_tensors("weights", one, other, "model."),
-        sameness.compare_tensors("average", one, other, "average."),
-        sameness.compare_tensors("optimizer", one, other, "optimizer."),
-        sameness.compare_tensors("best average", best, other_best, "average."),
-        sameness.compare_progress(one, other),
-        sameness.compare_reports(*(each.metrics() for each in folders)),
+        run_comparison.compare_tensors("weights", one, other, "model."),
+        run_comparison.compare_tensors("EMA", one, other, "average."),
+        run_comparison.compare_tensors("optimizer", one, other, "optimizer."),
+        run_comparison.compare_tensors("best EMA", best, other_best, "average."),
+        run_comparison.compare_progress(one, other),
+        run_comparison.compare_reports(*(each.metrics() for each in folders)),
     ]
