@@ -7,12 +7,13 @@ import os
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlcycle.errors import Interrupted, MlcycleError
+from mlcycle import files
+from mlcycle.errors import InputError, Interrupted, MlcycleError
 
 # torchrun names the file here.
 FILE_VARIABLE = "TORCHELASTIC_ERROR_FILE"
@@ -84,14 +85,23 @@ def _note(problem: BaseException) -> None:
         "exit_code": problem.exit_code if isinstance(problem, MlcycleError) else 1,
         "is_loss": _is_loss(problem),
     }
-    Path(path).write_text(json.dumps(content), encoding="utf-8")
+    with suppress(InputError):  # it is raised all the same
+        files.write(Path(path), json.dumps(content))
 
 
 def noted_below(folder: Path) -> list[tuple[int, Failure]]:
     """Returns the number on this machine of each process that has noted something in torchrun's folder, and what."""
-    files = sorted(_last_attempt(folder).glob("*/error.json"))
-    noted = [(int(file.parent.name), read(json.loads(file.read_bytes()))) for file in files]
-    return [(process, each) for process, each in noted if each]
+    noted = sorted(_last_attempt(folder).glob("*/error.json"))
+    read_back = [(int(each.parent.name), read(_content(each))) for each in noted]
+    return [(process, failure) for process, failure in read_back if failure]
+
+
+def _content(file: Path) -> Any:
+    """Returns what a file holds; nothing where its process, which may be another program, was killed as it wrote."""
+    try:
+        return json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return None
 
 
 def said_last(folder: Path, process: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -137,6 +138,30 @@ def test_a_failure_that_was_made_up_for_is_not_told_later(tmp_path: Path) -> Non
             (folder / "error.json").write_text(json.dumps(noted(sentence)))
     assert [(process, each.sentence) for process, each in failure.noted_below(tmp_path)] == [(0, "well")]
     assert failure.noted_below(tmp_path / "mlcycle_abc") == []
+
+
+@pytest.mark.parametrize("content", [b"", b'{"message": {"mess', b"\xff", b"3", b'{"message": "of another program"}'])
+def test_a_failure_that_is_half_written_is_no_failure_of_the_reader(content: bytes, tmp_path: Path) -> None:
+    for process in ("0", "1"):
+        (tmp_path / process).mkdir()
+        (tmp_path / process / "error.json").write_bytes(
+            content if process == "0" else json.dumps(noted("ill")).encode()
+        )
+    assert [(process, each.sentence) for process, each in failure.noted_below(tmp_path)] == [(1, "ill")]
+
+
+def test_a_process_that_cannot_write_its_failure_whole_leaves_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(failure.FILE_VARIABLE, str(tmp_path / "error.json"))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(ValueError, match="xxx"), failure.told():
+            raise ValueError("x" * 100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_older_torchrun_is_not_told_what_it_does_not_know(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
