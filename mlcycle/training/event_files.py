@@ -1,11 +1,8 @@
-"""TensorBoard's event files: the lines of metrics.jsonl once more, in the form that it reads.
-
-They are written as they come, with tensorboardX's records alone: its own writer would put the machine's name into the
-name of the file, and a thread beside the training.
-"""
+"""TensorBoard's event files: the lines of metrics.jsonl once more, written by tensorboardX."""
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = "tensorboard"
-VERSION = "brain.Event:2"
+FILES = "events.out.tfevents.*"
 
 
 class EventFile:
@@ -21,36 +18,28 @@ class EventFile:
 
     Args:
         folder: where event files lie; it is made.
-        from_step: what files of before say of this step and later ones is no longer true: the run was resumed.
+        from_step: earlier files no longer hold for this step and later ones, because the run was resumed.
     """
 
     def __init__(self, folder: Path, from_step: int | None = None) -> None:
-        from tensorboardX import RecordWriter
-        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX import SummaryWriter
 
         folder.mkdir(exist_ok=True)
-        self._event = Event
-        # TensorBoard reads them in the order of their names.
-        self._records = RecordWriter(str(folder / f"events.out.tfevents.{time.time_ns():020d}.mlcycle"))
-        self._write(Event(wall_time=time.time(), file_version=VERSION))
-        if from_step is not None:
-            start = SessionLog(status=SessionLog.START)
-            self._write(Event(wall_time=time.time(), step=from_step, session_log=start))
+        # SummaryWriter names its file after the second and the machine. The file is moved while it is open: its name
+        # then says no machine, and sorts behind all earlier ones, which is the order in which TensorBoard reads them.
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{FOLDER}-") as scratch:
+            self._writer = SummaryWriter(scratch, purge_step=from_step, flush_secs=1)
+            [made] = Path(scratch).iterdir()
+            made.rename(folder / f"events.out.tfevents.{time.time_ns():020d}.mlcycle")
 
     def add(self, entry: dict[str, Any]) -> None:
         """Takes one line of metrics.jsonl."""
-        event = self._event(wall_time=time.time(), step=entry["step"])
         for name, value in entry.items():
             if name != "step" and isinstance(value, int | float):
-                event.summary.value.add(tag=name, simple_value=value)
-        self._write(event)
+                self._writer.add_scalar(name, value, entry["step"])
 
     def close(self) -> None:
-        self._records.close()
-
-    def _write(self, event: Any) -> None:
-        self._records.write(event.SerializeToString())
-        self._records.flush()
+        self._writer.close()
 
 
 @contextmanager
@@ -64,7 +53,7 @@ def event_file(run: Path, metrics: Sequence[dict[str, Any]], wanted: bool) -> It
         yield None
         return
     folder = run / FOLDER
-    is_first = not any(folder.glob("events.out.tfevents.*"))
+    is_first = not any(folder.glob(FILES))
     last = max((entry["step"] for entry in metrics), default=0)
     file = EventFile(folder, None if is_first else last + 1)
     try:
