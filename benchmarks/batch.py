@@ -55,7 +55,7 @@ def plain(model: str, paths: list[Path], threads: int) -> float:
 
 
 def decoding(model: str, paths: list[Path], threads: int, *, reduced: bool) -> float:
-    from mlcycle.inference import images
+    from mlcycle.inference.decoding import images
     from mlcycle.inference.detect import load_detector
 
     contract = load_detector(model, provider="cpu", threads=1).contract
@@ -68,7 +68,8 @@ def decoding(model: str, paths: list[Path], threads: int, *, reduced: bool) -> f
 
 
 def network(model: str, paths: list[Path], threads: int) -> float:
-    from mlcycle.inference import images, letterbox
+    from mlcycle.inference import letterbox
+    from mlcycle.inference.decoding import images
     from mlcycle.inference.detect import load_detector
 
     detector = load_detector(model, provider="cpu", threads=1)

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 from detectors import Detector, Found, Look
 
-from mlcycle import score
-from mlcycle.datasets.photograph import LabelledPhotograph
-from mlcycle.evaluation import coco, matches, operating, wider, wider_ground_truth
-from mlcycle.inference import images, letterbox
+from mlcycle.datasets.labelled_image import LabelledPhotograph
+from mlcycle.evaluation import coco, matches, operating_point, wider, wider_ground_truth
+from mlcycle.inference import letterbox
+from mlcycle.inference.decoding import images
+from mlcycle.workflows import evaluate
 
 NOTHING = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
 
@@ -142,7 +143,7 @@ def figures(
     detectors: list[Detector],
     answers: list[Answers],
     photographs: list[LabelledPhotograph],
-    official: score.OfficialFaces,
+    official: evaluate.OfficialFaces,
 ) -> list[Row]:
     """Returns the figures of each detector; `official` is WIDER FACE's ground truth, empty for another set."""
     truths = [(each.boxes_N4, each.ignore_N) for each in photographs]
@@ -157,10 +158,10 @@ def _row(
     detector: Detector, answers: Answers, truths: list[matches.Truth], first_P: np.ndarray, levels: dict[str, float]
 ) -> Row:
     everything, usual = (
-        matches.match_photographs(truths, found, max_detections=score.MAX_DETECTIONS, ranges=())
+        matches.match_photographs(truths, found, max_detections=evaluate.MAX_DETECTIONS, ranges=())
         for found in (answers.everything, answers.usual)
     )
-    point = operating.at_threshold(usual, -np.inf)
+    point = operating_point.at_threshold(usual, -np.inf)
     wall_P, cpu_P = np.array(answers.wall), np.array(answers.cpu)
     answered_P = ~np.isnan(wall_P)
     both_P = answered_P & (first_P > 0)
@@ -182,9 +183,11 @@ def _quantile(values: np.ndarray, share: float) -> float:
     return float(np.quantile(values, share)) if len(values) else float("nan")
 
 
-def _levels(photographs: list[LabelledPhotograph], answers: Answers, official: score.OfficialFaces) -> dict[str, float]:
+def _levels(
+    photographs: list[LabelledPhotograph], answers: Answers, official: evaluate.OfficialFaces
+) -> dict[str, float]:
     named = [
-        (score.official_name(photograph), photograph.scale, *found)
+        (evaluate.official_name(photograph), photograph.scale, *found)
         for photograph, found in zip(photographs, answers.everything, strict=True)
     ]
     here = [each for each in named if each[0] in official]
@@ -199,7 +202,7 @@ def _levels(photographs: list[LabelledPhotograph], answers: Answers, official: s
     return {name: level.ap for name, level in levels.items()}
 
 
-def official_faces(data: Path, split: str) -> score.OfficialFaces:
+def official_faces(data: Path, split: str) -> evaluate.OfficialFaces:
     """Returns WIDER FACE's official ground truth, or nothing where the set or the split is another.
 
     Raises:

@@ -23,8 +23,10 @@ import numpy as np
 from mlcycle.artifact.contract import CONTRACT_KEY, INPUT
 from mlcycle.cli import console
 from mlcycle.errors import InputError, MlcycleError, ModelFileError, UsageError
-from mlcycle.inference import images, output, session
+from mlcycle.inference import session
+from mlcycle.inference.decoding import images
 from mlcycle.inference.detect import load_detector
+from mlcycle.inference.outputs import output
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 WARM_UPS = 3

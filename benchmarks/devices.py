@@ -65,7 +65,7 @@ def figures(run: Path, name: str) -> list[float]:
 def distance(one: Path, other: Path, part: str) -> float:
     import torch
 
-    from mlcycle.training import checkpoint
+    from mlcycle.training.run import checkpoint
 
     tensors = []
     for run in (one, other):

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlcycle.training import tensor_file
+from mlcycle.training.run import tensor_file
 
 ANYTIME, STARTING, SAVING, EVALUATING = "anytime", "starting", "saving", "evaluating"
 # By turns; most fall wherever chance has them. A save takes milliseconds, which chance alone would hardly ever meet.

@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mlcycle.inference.copies.redact import AROUND
 from mlcycle.inference.detect import Detector, load_detector
 from mlcycle.inference.models import find_model
 from mlcycle.inference.record import Source
-from mlcycle.inference.redact import AROUND
-from mlcycle.inference.steady import steadied
+from mlcycle.inference.video.temporal_smoothing import steadied
 
 SIZE = (640, 360)
 # x1 y1 x2 y2 of the face in scikit-image's photograph of the astronaut.

@@ -17,12 +17,12 @@ import comparison
 import comparison_report
 from detectors import PEERS, Detector, Peer, open_model
 
-from mlcycle import score
 from mlcycle.cli import console
 from mlcycle.cli.extras import extra
 from mlcycle.datasets import reading
 from mlcycle.errors import InputError, MlcycleError
-from mlcycle.inference import output
+from mlcycle.inference.outputs import output
+from mlcycle.workflows import evaluate
 
 
 def main(words: list[str] | None = None) -> int:
@@ -41,7 +41,7 @@ def compare(chosen: argparse.Namespace) -> int:
     """Opens the detectors, shows them the photographs, and writes the figures down; returns the exit code."""
     _check_free(chosen.out, chosen.overwrite)
     split = chosen.split or ("val" if "val" in reading.splits(chosen.data) else "")
-    photographs = score.spread(reading.read(chosen.data, split), chosen.limit)
+    photographs = evaluate.spread(reading.read(chosen.data, split), chosen.limit)
     with extra("evaluate", "the official evaluation of WIDER FACE"):
         official = comparison.official_faces(chosen.data, split)
     detectors = [open_model(path, name) for path, name in zip(chosen.models, _names(chosen.models), strict=True)]

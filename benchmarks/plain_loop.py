@@ -15,11 +15,11 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from mlcycle.datasets.photograph import LabelledPhotograph
-from mlcycle.training.learner import losses_of
-from mlcycle.training.network import FaceNetwork
-from mlcycle.training.recipe import Recipe
-from mlcycle.training.samples import Batch
+from mlcycle.datasets.labelled_image import LabelledPhotograph
+from mlcycle.training.data.samples import Batch
+from mlcycle.training.model.network import FaceNetwork
+from mlcycle.training.recipes.recipe import Recipe
+from mlcycle.training.trainer import losses_of
 
 
 class Photographs(Dataset):

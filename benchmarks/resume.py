@@ -27,7 +27,7 @@ from fault_injection import PLACES
 from resume_check import Fault, Outcome, check, small
 
 from mlcycle.errors import GateError, MlcycleError, UsageError
-from mlcycle.training import recipe_file
+from mlcycle.training.recipes import recipe_file
 
 # Hexadecimal digits of a digest that are shown.
 SHOWN = 12

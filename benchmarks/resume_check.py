@@ -22,11 +22,11 @@ from fault_injection import Kill, Watched
 from run_comparison import Compared
 
 from mlcycle.errors import DataError, GateError, InputError, MlcycleError
-from mlcycle.training import tensor_file
-from mlcycle.training.last_words import last_words
-from mlcycle.training.recipe import Recipe
-from mlcycle.training.recipe_file import dump
-from mlcycle.training.run_folder import BEST, RECIPE, RunFolder
+from mlcycle.training.recipes.recipe import Recipe
+from mlcycle.training.recipes.recipe_file import dump
+from mlcycle.training.run import tensor_file
+from mlcycle.training.run.last_log_lines import last_words
+from mlcycle.training.run.run_folder import BEST, RECIPE, RunFolder
 
 WHOLE, KILLED, KILLS, LOG = "whole", "killed", "kills.jsonl", "log.txt"
 # What a training ends with that SIGTERM stopped: saved, or before Python could hear it.

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mlcycle.training import tensor_file
+from mlcycle.training.run import tensor_file
 
 # What a report holds beside these is measured by a clock, or of the machine.
 REPORTED = (

@@ -16,14 +16,14 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from mlcycle.datasets.labelled_image import LabelledPhotograph
 from mlcycle.datasets.member import Member
-from mlcycle.datasets.photograph import LabelledPhotograph
 from mlcycle.datasets.reading import read
-from mlcycle.training.crop import Sample
-from mlcycle.training.device import available_processors
-from mlcycle.training.order import make_order
-from mlcycle.training.recipe import Augment
-from mlcycle.training.samples import Samples, Steps
+from mlcycle.training.data.crop import Sample
+from mlcycle.training.data.samples import Samples, Steps
+from mlcycle.training.data.sampling_order import make_order
+from mlcycle.training.distributed.device import available_processors
+from mlcycle.training.recipes.recipe import Augment
 
 BATCH = 32
 

@@ -25,13 +25,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mlcycle import suspects
-from mlcycle.answers import Answer, answer_all
-from mlcycle.datasets import header, reading
-from mlcycle.datasets.photograph import LabelledPhotograph
+from mlcycle.datasets import image_header, reading
+from mlcycle.datasets.labelled_image import LabelledPhotograph
 from mlcycle.evaluation import matching
+from mlcycle.inference.batch.worker_threads import cores
 from mlcycle.inference.detect import Detector, load_detector
-from mlcycle.inference.lanes import cores
+from mlcycle.workflows import suspects
+from mlcycle.workflows.predictions import Answer, answer_all
 
 WAYS = ("deleted", "shifted", "resized", "invented")
 FIRST, TRIES = 0.1, 100
@@ -178,7 +178,7 @@ def main() -> None:
     fresh, known = gather(chosen.data, chosen.studied, chosen.hold_out)
     fresh = [fresh[each] for each in random.permutation(len(fresh))[: chosen.photographs]]
     known = [known[each] for each in random.permutation(len(known))[: chosen.photographs - len(fresh)]]
-    sized = [(each, header.upright_size(each.path)) for each in (*fresh, *known)]
+    sized = [(each, image_header.upright_size(each.path)) for each in (*fresh, *known)]
     workers = min(chosen.workers or cores(), len(sized))
     answers = list(answer_all(detector, [each.path for each, _ in sized], chosen.long_side, workers))
     parts = {"all": slice(None), "not studied": slice(len(fresh)), "studied": slice(len(fresh), None)}

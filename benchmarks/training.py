@@ -105,11 +105,11 @@ def contestant(options: argparse.Namespace) -> tuple[Callable[[int], object], in
     """Returns what makes a number of steps, and how many images each looks at."""
     import torch
 
-    from mlcycle.training.bare import Bare
-    from mlcycle.training.device import available_processors, keep_memory, share_processors
-    from mlcycle.training.material import gather
-    from mlcycle.training.profiling import Rehearsal
-    from mlcycle.training.recipe_file import find, load
+    from mlcycle.training.data.training_data import gather
+    from mlcycle.training.distributed.device import available_processors, keep_memory, share_processors
+    from mlcycle.training.recipes.recipe_file import find, load
+    from mlcycle.training.studies.bare_step import Bare
+    from mlcycle.training.studies.profiling import Rehearsal
 
     # All steps alike, or a turn with more large crops than another would be told to have more pictures than it has.
     recipe = load(find(options.recipe), [*options.overrides, "augment.large=0"])

@@ -30,8 +30,8 @@ def test_import_contracts_hold():
 @pytest.mark.parametrize(
     "module",
     ["mlcycle.inference.detect", "mlcycle.cli.app", "mlcycle.artifact.seal", "mlcycle.datasets.reading",
-     "mlcycle.evaluation.coco", "mlcycle.score", "mlcycle.benching.bench", "mlcycle.doctor.examine",
-     "mlcycle.doctor.trial", "mlcycle.inspecting.card", "mlcycle.inspecting.trials"],
+     "mlcycle.evaluation.coco", "mlcycle.workflows.evaluate", "mlcycle.benching.bench", "mlcycle.doctor.examine",
+     "mlcycle.doctor.probe", "mlcycle.inspecting.card", "mlcycle.inspecting.selftest.probes"],
 )  # fmt: skip
 def test_what_answers_never_loads_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"

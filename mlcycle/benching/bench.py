@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from mlcycle.benching import baseline, cold_start, cost, energy, figures, load, machine, memory
+from mlcycle.benching import baseline, cold_start, cost, energy, load, machine, memory, percentiles
 from mlcycle.errors import InputError
 
 if TYPE_CHECKING:
-    from mlcycle.benching.photographs import Album
+    from mlcycle.benching.bench_images import Album
     from mlcycle.benching.tally import Tally
     from mlcycle.inference.detect import Detector
     from mlcycle.inference.record import Record
@@ -132,9 +132,9 @@ def _sections(tally: Tally) -> dict[str, Any]:
             "seconds": round(tally.seconds, 4),
             "mean_pixels": round(tally.pixels / tally.answered),
         },
-        "latency_ms": figures.percentiles(tally.latencies, tally.never_begun),
-        "stages_ms": {stage: figures.percentiles(values) for stage, values in tally.stages.items()},
-        "histogram": figures.histogram(tally.latencies),
+        "latency_ms": percentiles.percentiles(tally.latencies, tally.never_begun),
+        "stages_ms": {stage: percentiles.percentiles(values) for stage, values in tally.stages.items()},
+        "histogram": percentiles.histogram(tally.latencies),
     }
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlcycle.cli import console
-from mlcycle.cli.infer_options import Provider, ProviderOption, ThreadsOption
+from mlcycle.cli.infer.options import Provider, ProviderOption, ThreadsOption
 
 if TYPE_CHECKING:
     from mlcycle.benching.bench import Plan
@@ -119,12 +119,12 @@ def bench(  # noqa: PLR0913 (an option of a command is a parameter)
 def _measure(
     detector: Detector, data: Path | None, plan: Plan, old: dict[str, Any] | None, old_path: Path | None
 ) -> dict[str, Any]:
-    from mlcycle.benching import baseline, photographs
+    from mlcycle.benching import baseline, bench_images
     from mlcycle.benching.bench import Watcher, circumstances, measure
 
     if data is None:
-        console.say(f"making {photographs.SYNTHETIC} synthetic photographs")
-    with photographs.opened(data) as album:
+        console.say(f"making {bench_images.SYNTHETIC} synthetic photographs")
+    with bench_images.opened(data) as album:
         document = circumstances(detector, album, plan)
         if old is not None and old_path is not None:
             baseline.must_compare(old, document, old_path)
@@ -147,7 +147,7 @@ def _tell(document: dict[str, Any], as_json: bool, out: Path | None, overwrite: 
     import json
 
     from mlcycle.benching.table import as_table
-    from mlcycle.inference.output import opened
+    from mlcycle.inference.outputs.output import opened
 
     text = json.dumps(document, indent=2, ensure_ascii=True, allow_nan=False)
     console.data(text if as_json else as_table(document))

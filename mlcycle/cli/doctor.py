@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mlcycle.cli import console
-from mlcycle.cli.infer_options import ModelOption, Provider
+from mlcycle.cli.infer.options import ModelOption, Provider
 
 # As a terminal numbers them, for a heading and for marks.
 _COLOURS = {"heading": 39, "ok": 32, "warning": 33, "problem": 31, "-": 90}

@@ -15,7 +15,7 @@ from mlcycle.cli.extras import extra
 from mlcycle.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from mlcycle.score import Advance, Outcome
+    from mlcycle.workflows.evaluate import Advance, Outcome
 
 
 class Format(StrEnum):
@@ -67,17 +67,17 @@ def evaluate(  # noqa: PLR0913 (an option of a command is a parameter)
         check_free(path, overwrite)
     _check_apart(output, detections, page)
 
-    from mlcycle import score
-    from mlcycle.evaluation import document, table
+    from mlcycle.reporting import document, table
+    from mlcycle.workflows import evaluate
 
-    options = score.Options(split=split, long_side=chosen, workers=workers, limit=limit)
+    options = evaluate.Options(split=split, long_side=chosen, workers=workers, limit=limit)
     with ExitStack() as bar, extra("evaluate", "the official evaluation of WIDER FACE"):
 
         def started(photographs: int) -> Advance:
             console.say(f"evaluating {file} on {photographs:,} photographs of {data}")
             return bar.enter_context(console.progress("evaluating", photographs))
 
-        outcome = score.evaluate(file, data, options, started)
+        outcome = evaluate.evaluate(file, data, options, started)
     as_text = document.as_json if format_ is Format.json else table.as_table
     if output is not None:
         _write(as_text(outcome.figures), output)
@@ -91,14 +91,14 @@ def evaluate(  # noqa: PLR0913 (an option of a command is a parameter)
 def _write_beside(outcome: Outcome, detections: Path | None, page: Path | None) -> None:
     """Writes what was asked for beside the figures."""
     if detections is not None:
-        from mlcycle.evaluation import document
+        from mlcycle.reporting import document
 
         _write(document.coco_results(outcome.detections()), detections)
         console.say(f"all detections are in {detections}")
     if page is not None:
-        from mlcycle import score_page
+        from mlcycle.workflows import evaluation_page
 
-        _write(score_page.render(outcome), page)
+        _write(evaluation_page.render(outcome), page)
         console.say(f"the page is {page}")
 
 

@@ -15,9 +15,9 @@ from mlcycle.errors import UsageError
 
 if TYPE_CHECKING:
     from mlcycle.exporting.export import Exported
+    from mlcycle.exporting.gates.precision_drop import Labelled
     from mlcycle.exporting.package import Packaged
-    from mlcycle.exporting.precision_drop import Labelled
-    from mlcycle.score import Advance
+    from mlcycle.workflows.evaluate import Advance
 
 
 FileArgument = Annotated[
@@ -109,7 +109,7 @@ def export(  # noqa: PLR0913 (an option of a command is a parameter)
     """
     size = _size(input_size)
     from mlcycle.cli.gate import files_of
-    from mlcycle.score import spread
+    from mlcycle.workflows.evaluate import spread
 
     files = spread(files_of(photos or []), count)
     change = (precision, size, opset)
@@ -137,7 +137,7 @@ def _size(text: str) -> tuple[int, int] | None:
 
 
 def _labelled(data: Path, split: str, max_drop: float, bar: ExitStack) -> Labelled:
-    from mlcycle.exporting.precision_drop import Labelled
+    from mlcycle.exporting.gates.precision_drop import Labelled
 
     def started(photographs: int) -> Advance:
         bar.close()  # the parent's, before the variant's begins
@@ -147,7 +147,7 @@ def _labelled(data: Path, split: str, max_drop: float, bar: ExitStack) -> Labell
 
 
 def _tell_of_package(packaged: Packaged) -> None:
-    from mlcycle.exporting.side_by_side import table_of_latencies
+    from mlcycle.exporting.gates.side_by_side import table_of_latencies
 
     console.say(packaged.verdict)
     if packaged.latencies:
@@ -158,7 +158,7 @@ def _tell_of_package(packaged: Packaged) -> None:
 
 
 def _tell(exported: Exported) -> None:
-    from mlcycle.exporting.side_by_side import table
+    from mlcycle.exporting.gates.side_by_side import table
 
     console.say(f"parent and variant agree: {exported.verdict}")
     if exported.self_test:

@@ -13,7 +13,7 @@ from mlcycle.cli.extras import extra
 
 if TYPE_CHECKING:
     from mlcycle.datasets.member import PhotoPath
-    from mlcycle.parity import Difference
+    from mlcycle.workflows.parity import Difference
 
 
 def freeze(
@@ -59,8 +59,8 @@ def freeze(
     Example:  mlcycle freeze runs/face
     """
     with extra("train", "mlcycle freeze"):
+        from mlcycle.training.export.operating_points import Rates
         from mlcycle.training.freeze import freeze as freeze_run
-        from mlcycle.training.points import Rates
     from mlcycle.cli.freeze_points import choosing, tell
     from mlcycle.cli.gate import photographs_for
 

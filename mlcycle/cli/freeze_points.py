@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from mlcycle.cli import console
 
 if TYPE_CHECKING:
+    from mlcycle.training.export.operating_points import Points
     from mlcycle.training.freeze import Advance, Started
-    from mlcycle.training.points import Points
 
 
 @contextmanager

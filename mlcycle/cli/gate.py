@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlcycle.errors import GateError, InputError
-from mlcycle.parity import Difference, Tolerance, Ways, check
+from mlcycle.workflows.parity import Difference, Tolerance, Ways, check
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from mlcycle.datasets.member import PhotoPath
-    from mlcycle.exporting.agreement import Agreement
+    from mlcycle.exporting.gates.agreement import Agreement
 
 ORIENTATION_TAG = 0x0112
 
@@ -76,7 +76,7 @@ def reduced_and_whole_agree(candidate: Path, photos: Sequence[Path], folder: Pat
     """
     from dataclasses import replace
 
-    from mlcycle.exporting.agreement import compare
+    from mlcycle.exporting.gates.agreement import compare
     from mlcycle.inference.detect import DEFAULT, load_detector
     from mlcycle.inference.record import Source
 
@@ -102,9 +102,9 @@ def reduced_and_whole_agree(candidate: Path, photos: Sequence[Path], folder: Pat
 
 
 def _held_out(run: Path) -> list[PhotoPath]:
-    from mlcycle.training.material import gather
-    from mlcycle.training.recipe_file import load
-    from mlcycle.training.run_folder import RECIPE, RunFolder
+    from mlcycle.training.data.training_data import gather
+    from mlcycle.training.recipes.recipe_file import load
+    from mlcycle.training.run.run_folder import RECIPE, RunFolder
 
     RunFolder(run).must_exist()
     return [photograph.path for photograph in gather(load(run / RECIPE).data).held_out]

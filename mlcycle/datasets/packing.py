@@ -15,12 +15,13 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from mlcycle.datasets import new_folder, packed_labels, set_names, shard_file
-from mlcycle.datasets.packed import FORMAT, INDEX, SCHEMA_VERSION, finished_shard
-from mlcycle.datasets.photo_file import PhotoFile, inspect_file, inspect_files
-from mlcycle.datasets.photograph import LabelledPhotograph
+from mlcycle.datasets import new_folder, set_names
+from mlcycle.datasets.labelled_image import LabelledPhotograph
+from mlcycle.datasets.quality.image_file import PhotoFile, inspect_file, inspect_files
 from mlcycle.datasets.reading import fingerprint
-from mlcycle.datasets.shard_file import Shard, ShardWriter
+from mlcycle.datasets.shards import packed_labels, shard_file
+from mlcycle.datasets.shards.packed import FORMAT, INDEX, SCHEMA_VERSION, finished_shard
+from mlcycle.datasets.shards.shard_file import Shard, ShardWriter
 from mlcycle.errors import DataError, InputError
 
 PLAN, LOCK = "plan.json", "lock"

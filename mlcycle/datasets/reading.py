@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mlcycle.datasets import coco, header, packed, resized_copies, wider, yolo
+from mlcycle.datasets import image_header
+from mlcycle.datasets.formats import coco, resized_copies, wider, yolo
+from mlcycle.datasets.labelled_image import LabelledPhotograph
 from mlcycle.datasets.member import Member, PhotoPath
-from mlcycle.datasets.photograph import LabelledPhotograph
+from mlcycle.datasets.shards import packed
 from mlcycle.errors import DataError
 
 
@@ -25,7 +27,7 @@ class _Layout:
 
 def _read_wider(place: Path, split: str, size_of: yolo.SizeOf) -> list[LabelledPhotograph]:
     photographs, sizes = wider.read_wider(place, split)
-    return resized_copies.follow_copies(photographs, sizes, header.upright_size)
+    return resized_copies.follow_copies(photographs, sizes, image_header.upright_size)
 
 
 _LAYOUTS = (
@@ -53,7 +55,7 @@ def read(path: str | Path, split: str = "", *, strict: bool = True) -> list[Labe
     layout = _layout(place)
     chosen = _choose(place, split, _splits(layout, place))
     with np.errstate(over="ignore", invalid="ignore"):  # numbers that are none stay what they are, for `check` to find
-        photographs = layout.read(place, chosen, header.upright_size if strict else _size_or_none)
+        photographs = layout.read(place, chosen, image_header.upright_size if strict else _size_or_none)
     if not photographs:
         raise DataError(f"{place} lists no photographs", "is this the right folder, and the right split?")
     return sorted(photographs, key=lambda photograph: photograph.name)
@@ -127,7 +129,7 @@ def _splits(layout: _Layout, place: Path) -> list[str]:
 
 def _size_or_none(path: PhotoPath) -> tuple[int, int] | None:
     try:
-        return header.upright_size(path)
+        return image_header.upright_size(path)
     except DataError:
         return None
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from mlcycle.datasets import yolo
+from mlcycle.datasets.formats import yolo
+from mlcycle.datasets.labelled_image import LabelledPhotograph
 from mlcycle.datasets.member import Member
-from mlcycle.datasets.photograph import LabelledPhotograph
 from mlcycle.errors import DataError
 
 Parts = dict[str, list[LabelledPhotograph]]

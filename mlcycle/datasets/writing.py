@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from mlcycle.datasets import coco_writer, header, new_folder, set_names, wider_writer, yolo_writer
+from mlcycle.datasets import image_header, new_folder, set_names
+from mlcycle.datasets.formats import coco_writer, wider_writer, yolo_writer
+from mlcycle.datasets.labelled_image import LabelledPhotograph
 from mlcycle.datasets.member import Member, PhotoPath
-from mlcycle.datasets.photograph import LabelledPhotograph
 from mlcycle.errors import DataError, UsageError
 
 WRITERS: dict[str, ModuleType] = {"wider": wider_writer, "coco": coco_writer, "yolo": yolo_writer}
@@ -71,7 +72,7 @@ def must_be_possible(parts: Mapping[str, Sequence[LabelledPhotograph]], layout: 
 
 def _size(photograph: LabelledPhotograph, photos: str) -> tuple[int, int]:
     try:
-        return header.upright_size(photograph.path)
+        return image_header.upright_size(photograph.path)
     except DataError:
         if photos == "none" and photograph.size:
             return photograph.size

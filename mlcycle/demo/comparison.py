@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlcycle.demo.photographs import Box
+from mlcycle.demo.source_images import Box
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image
 
 from mlcycle.demo.comparison import Answer, Frozen, Row, Study, duration, quantity, size
-from mlcycle.demo.photographs import UNSEEN, Unseen, contact_sheet
+from mlcycle.demo.source_images import UNSEEN, Unseen, contact_sheet
 
 PAGE = """<!doctype html>
 <html lang="en">

@@ -19,7 +19,7 @@ from PIL import Image, ImageFilter
 
 from mlcycle.demo.backdrops import PHOTOGRAPHS, Backdrops, as_picture, compose_backdrop, load_backdrops
 from mlcycle.demo.figures import Figure, make_figure, new_distractor, new_face
-from mlcycle.demo.photographs import package_folder
+from mlcycle.demo.source_images import package_folder
 from mlcycle.errors import DataError
 
 SIDE = 320

@@ -18,7 +18,7 @@ from mlcycle.demo.commands import Outcome
 from mlcycle.demo.comparison import Answer, Frozen, Row, Study, compare
 from mlcycle.demo.operations import PASSES_OF_TRAINING, multiply_adds
 from mlcycle.demo.page import Story, render
-from mlcycle.demo.photographs import UNSEEN, overlap, write_unseen
+from mlcycle.demo.source_images import UNSEEN, overlap, write_unseen
 from mlcycle.errors import DataError, GateError, InputError
 
 LOG, PAGE = "story.json", "index.html"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlcycle.doctor import models, nvidia, packages, pictures, providers
+from mlcycle.doctor import image_formats, models, nvidia, packages, providers
 from mlcycle.doctor.models import ModelFile
 from mlcycle.doctor.providers import Trial
 from mlcycle.machine import machine
@@ -27,7 +27,7 @@ class Examination:
     wanted: str
     machine: machine.Machine
     packages: packages.Packages
-    pictures: pictures.Pictures
+    pictures: image_formats.Pictures
     driver: nvidia.Driver
     variable: str | None
     answers: ModelFile
@@ -54,7 +54,7 @@ def examine(named: Path | None, wanted: str) -> Examination:
         wanted=wanted,
         machine=machine.look(),
         packages=packages.look(),
-        pictures=pictures.look(),
+        pictures=image_formats.look(),
         driver=nvidia.look(),
         variable=models.variable(),
         answers=answers,

@@ -1,4 +1,4 @@
-"""Which providers run the model here: each is tried in a process of its own, by mlcycle.doctor.trial."""
+"""Which providers run the model here: each is tried in a process of its own, by mlcycle.doctor.probe."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlcycle.machine.apart import Ended, run_apart
+from mlcycle.machine.child_process import Ended, run_apart
 
 # The providers that mlcycle knows, and the package that brings each; mlcycle.inference.session has the same names.
 BRINGS = {
@@ -110,7 +110,7 @@ def try_all(first: Trial, model: Path, wanted: str) -> dict[str, Trial]:
 
 def attempt(provider: str, model: Path, seconds: float = PATIENCE_ELSE) -> Trial:
     """Tries one provider, or "auto", on a model file, for at most so many seconds."""
-    ended = run_apart("mlcycle.doctor.trial", [os.fspath(model), provider], seconds)
+    ended = run_apart("mlcycle.doctor.probe", [os.fspath(model), provider], seconds)
     waits = ended.late and seconds < PATIENCE_ASKED
     return _trial(provider, ended, f"mlcycle doctor --provider {provider} waits longer" if waits else "")
 

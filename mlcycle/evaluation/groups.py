@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlcycle.evaluation import coco, operating
+from mlcycle.evaluation import coco, operating_point
 from mlcycle.evaluation.matches import Matches, of_photographs
 
 
@@ -42,5 +42,5 @@ def by_group(matches: Matches, groups: Sequence[str], threshold: float) -> list[
 
 def _measure(name: str, matches: Matches, chosen_P: np.ndarray, threshold: float) -> GroupPrecision:
     whole = coco.summarise(matches)
-    recall = operating.at_threshold(matches, threshold).recall
+    recall = operating_point.at_threshold(matches, threshold).recall
     return GroupPrecision(name, int(chosen_P.sum()), whole.faces, whole.ap, whole.ap50, recall)

@@ -19,18 +19,19 @@ from mlcycle.artifact.packing import pack
 from mlcycle.artifact.seal import SealedBytes, must_be_free, must_be_writable, read_sealed, write_sealed
 from mlcycle.artifact.self_test import SELF_TEST_KEY, Distance, SelfTest, Tolerance
 from mlcycle.errors import DeviceError, GateError, InputError, ModelFileError, UsageError
-from mlcycle.exporting.agreement import agree
-from mlcycle.exporting.calibration import ranges_of
 from mlcycle.exporting.fixed_shape import to_fixed_shape
-from mlcycle.exporting.half import to_half
-from mlcycle.exporting.int8 import to_int8
+from mlcycle.exporting.formats.triton import model_name
+from mlcycle.exporting.gates.agreement import agree
+from mlcycle.exporting.gates.precision_drop import Labelled, keeps_precision
+from mlcycle.exporting.gates.side_by_side import Latency, latencies
 from mlcycle.exporting.opset import to_opset
-from mlcycle.exporting.plan import plan_of
-from mlcycle.exporting.precision_drop import Labelled, keeps_precision
-from mlcycle.exporting.side_by_side import Latency, latencies
-from mlcycle.exporting.stem import group_pixels
-from mlcycle.exporting.triton import model_name
-from mlcycle.inference import images, letterbox
+from mlcycle.exporting.precision.calibration import ranges_of
+from mlcycle.exporting.precision.half import to_half
+from mlcycle.exporting.precision.int8 import to_int8
+from mlcycle.exporting.precision.int8_plan import plan_of
+from mlcycle.exporting.precision.stem import group_pixels
+from mlcycle.inference import letterbox
+from mlcycle.inference.decoding import images
 from mlcycle.inference.session import Session, open_session, padded
 
 Precision = Literal["float16", "bfloat16", "int8"]

@@ -20,12 +20,12 @@ from mlcycle.artifact.seal import (
 )
 from mlcycle.artifact.self_test import Tolerance
 from mlcycle.errors import GateError, InputError, UsageError
-from mlcycle.exporting import kserve, openvino, tensorrt, triton, web
-from mlcycle.exporting.agreement import agree_both
 from mlcycle.exporting.export import Evidence, beside
-from mlcycle.exporting.folder import published
-from mlcycle.exporting.precision_drop import keeps_precision
-from mlcycle.exporting.side_by_side import Latency, latencies
+from mlcycle.exporting.formats import kserve, openvino, tensorrt, triton, web
+from mlcycle.exporting.formats.folder import published
+from mlcycle.exporting.gates.agreement import agree_both
+from mlcycle.exporting.gates.precision_drop import keeps_precision
+from mlcycle.exporting.gates.side_by_side import Latency, latencies
 from mlcycle.inference.detect import Detector, load_sealed
 from mlcycle.inference.session import Session, padded
 

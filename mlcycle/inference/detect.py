@@ -22,13 +22,14 @@ from PIL import Image
 from mlcycle.artifact.contract import Contract
 from mlcycle.artifact.seal import SealedBytes, read_sealed
 from mlcycle.errors import DeviceError, MlcycleError, ModelFileError
-from mlcycle.inference import images, letterbox, reading
+from mlcycle.inference import letterbox
+from mlcycle.inference.decoding import images, reading
 from mlcycle.inference.record import Record, Source
 from mlcycle.inference.session import Session, open_session, padded
 
 if TYPE_CHECKING:
-    from mlcycle.artifact.keys import PublicKey
-    from mlcycle.inference.redact import Way
+    from mlcycle.artifact.signing.keys import PublicKey
+    from mlcycle.inference.copies.redact import Way
 
 # A disk on which nothing more can be written; whatever is tried next would fail alike.
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -103,7 +104,7 @@ class Detector:
             for source in sources:
                 yield from self.look([source], options)
             return
-        from mlcycle.inference.lanes import in_order
+        from mlcycle.inference.batch.worker_threads import in_order
 
         for records in in_order(lambda some: self.look(some, options), several(sources, options.batch), options.lanes):
             yield from records
@@ -225,7 +226,7 @@ def load_detector(
     """
     sealed = read_sealed(Path(model_path))
     if signed_by is not None:
-        from mlcycle.artifact.signature import check_file
+        from mlcycle.artifact.signing.signature import check_file
 
         check_file(sealed, signed_by)
     return load_sealed(sealed, provider=provider, threads=threads)
@@ -305,7 +306,7 @@ def _input_size(prepared: _Prepared) -> tuple[int, ...]:
 
 def _with_copies(record: Record, prepared: _Prepared, options: Options) -> Record:
     """Writes the copies that are wanted of the photograph; what goes wrong is said in the record, beside the faces."""
-    from mlcycle.inference import copies
+    from mlcycle.inference.copies import image_copies
 
     written: dict[str, str] = {}
     for kind, path in prepared.source.copies.items():
@@ -313,7 +314,9 @@ def _with_copies(record: Record, prepared: _Prepared, options: Options) -> Recor
             if kind == "cropped":
                 written |= _crops(record, prepared, path, options)
                 continue
-            copies.save(_copy(kind, record, prepared, options), path, overwrite=options.overwrite, token=options.token)
+            image_copies.save(
+                _copy(kind, record, prepared, options), path, overwrite=options.overwrite, token=options.token
+            )
         except FileExistsError:
             return replace(record, copies=written, error=("exists", f"its {kind} copy {path} exists already"))
         except (OSError, MemoryError, ValueError) as problem:
@@ -329,17 +332,17 @@ def _with_copies(record: Record, prepared: _Prepared, options: Options) -> Recor
 def _copy(kind: str, record: Record, prepared: _Prepared, options: Options) -> Image.Image:
     assert prepared.image is not None
     if kind == "redacted":
-        from mlcycle.inference import redact
+        from mlcycle.inference.copies import redact
 
         return redact.redact(prepared.image, record.boxes_N4, options.redaction)
-    from mlcycle.inference import annotate  # brings fonts, which nobody else needs
+    from mlcycle.inference.copies import annotate  # brings fonts, which nobody else needs
 
     return annotate.draw(prepared.image, record.boxes_N4, record.scores_N, record.landmarks_N52)
 
 
 def _crops(record: Record, prepared: _Prepared, folder: Path, options: Options) -> dict[str, str]:
     assert prepared.image is not None
-    from mlcycle.inference import crops
+    from mlcycle.inference.copies import crops
 
     points_N52 = record.landmarks_N52 if options.align else None
     overwrite, token = options.overwrite, options.token

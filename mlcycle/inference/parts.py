@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from mlcycle.errors import UnreadableError
-from mlcycle.inference import pages, reading
+from mlcycle.inference.decoding import reading, tiff_pages
 from mlcycle.inference.record import VIDEO_SUFFIXES, Part, Record, Source, failing
 
 if TYPE_CHECKING:
@@ -64,14 +64,14 @@ def detect_all(
         if not are_videos:
             yield from (look or detector.detect_all)((source for source in some if not known(source)), options)
             continue
-        from mlcycle.inference import films
+        from mlcycle.inference.video import detect_video
 
         for video in some:
-            yield from films.watch(detector, video, options, every=every, known=known, recall=recall)
+            yield from detect_video.watch(detector, video, options, every=every, known=known, recall=recall)
 
 
 def _page_offsets(source: Source) -> list[int]:
     if source.data is None and source.path.suffix.lower() not in _TIFF:
         return []
     with reading.opened(source.path) if source.data is None else io.BytesIO(source.data) as file:
-        return pages.offsets(file)
+        return tiff_pages.offsets(file)

@@ -17,7 +17,8 @@ import numpy as np
 from PIL import Image
 
 from mlcycle.errors import MlcycleError
-from mlcycle.inference import detect, images, letterbox
+from mlcycle.inference import detect, letterbox
+from mlcycle.inference.decoding import images
 
 
 def trace(model_path: Path, list_path: Path, folder: Path) -> None:

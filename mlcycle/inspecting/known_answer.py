@@ -48,7 +48,7 @@ def drawing(known: SelfTest) -> Image.Image:
     import numpy as np
     from PIL import Image
 
-    from mlcycle.inference import annotate
+    from mlcycle.inference.copies import annotate
 
     small = Image.fromarray(known.picture())
     size = (small.width * ENLARGED, small.height * ENLARGED)

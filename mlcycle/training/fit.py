@@ -18,26 +18,28 @@ import torch
 from mlcycle.datasets.member import PhotoPath
 from mlcycle.errors import DataError, Interrupted, MlcycleError, UsageError
 from mlcycle.evaluation.coco import average_precision
-from mlcycle.training import flops, room, team
-from mlcycle.training.batches import loader, samples_of
-from mlcycle.training.checkpoint import Progress
-from mlcycle.training.decoded import Decoded, decode_all
-from mlcycle.training.device import choose_device, describe, instructions, keep_memory, share_processors
-from mlcycle.training.display import DECODING, EVALUATING, STUDYING, Display
-from mlcycle.training.event_files import event_file
-from mlcycle.training.learner import Learner
-from mlcycle.training.look import look
-from mlcycle.training.material import Material, gather
-from mlcycle.training.meter import Meter
-from mlcycle.training.optimisation import learning_rate
-from mlcycle.training.recipe import Recipe
-from mlcycle.training.recipe_file import dump
+from mlcycle.training import memory
+from mlcycle.training.data.batches import loader, samples_of
+from mlcycle.training.data.decoded_cache import Decoded, decode_all
+from mlcycle.training.data.samples import Batch, Share, Steps, end_readers, readable
+from mlcycle.training.data.training_data import Material, gather
+from mlcycle.training.distributed import process_group
+from mlcycle.training.distributed.device import choose_device, describe, instructions, keep_memory, share_processors
+from mlcycle.training.distributed.process_group import Team
+from mlcycle.training.model.optimisation import learning_rate
+from mlcycle.training.model.predict import look
+from mlcycle.training.progress import flops
+from mlcycle.training.progress.display import DECODING, EVALUATING, STUDYING, Display
+from mlcycle.training.progress.event_files import event_file
+from mlcycle.training.progress.meter import Meter
+from mlcycle.training.recipes.recipe import Recipe
+from mlcycle.training.recipes.recipe_file import dump
 from mlcycle.training.records import Records
-from mlcycle.training.report import Asked, write_report
-from mlcycle.training.run_folder import Beside, RunFolder
-from mlcycle.training.samples import Batch, Share, Steps, end_readers, readable
+from mlcycle.training.reports.report import Asked, write_report
+from mlcycle.training.run.checkpoint import Progress
+from mlcycle.training.run.run_folder import Beside, RunFolder
 from mlcycle.training.stopping import StopRequest, hear_of_readers_when_waiting_for_them
-from mlcycle.training.team import Team
+from mlcycle.training.trainer import Learner
 
 REPORT_EVERY = 20
 
@@ -75,14 +77,14 @@ def fit(
         TrainingDivergedError: the loss is not finite; the batch is named.
         Interrupted: SIGINT, SIGTERM or SIGHUP came; the run was saved and can be resumed.
     """
-    chosen = choose_device(device, team.told().local_rank)
-    with team.joined(chosen) as together:
+    chosen = choose_device(device, process_group.told().local_rank)
+    with process_group.joined(chosen) as together:
         material = gather(recipe.data)
         _must_be_alike(recipe, material, together)
         _must_have_landmarks(recipe, material)
         _must_be_enough(recipe, together, recipe.schedule.accumulation or 1)
         folder = RunFolder(run_folder)
-        resume = together.from_first(resume or (team.may_go_on() and folder.is_begun_with(dump(recipe))))
+        resume = together.from_first(resume or (process_group.may_go_on() and folder.is_begun_with(dump(recipe))))
         records = Records(recipe, folder, together)
         try:
             with records.opened(resume):
@@ -116,7 +118,7 @@ def _must_have_landmarks(recipe: Recipe, material: Material) -> None:
 
 
 def _must_be_enough(recipe: Recipe, together: Team, wanted: int) -> None:
-    if wanted > room.most_parts(recipe, together.size):
+    if wanted > memory.most_parts(recipe, together.size):
         raise UsageError(
             f"a step of schedule.batch={recipe.schedule.batch} cannot be made in schedule.accumulation={wanted}"
             f" parts with --devices {together.size}: each part has two pictures at least, and one for each device"
@@ -183,7 +185,7 @@ class _Run:
         if self.recipe.schedule.accumulation is None:
             self.accumulation = self.records.accumulation() or 1
             _must_be_enough(self.recipe, self.team, self.accumulation)
-            self.accumulation = room.accumulation_for(self.recipe, self.device, self.team, self.accumulation)
+            self.accumulation = memory.accumulation_for(self.recipe, self.device, self.team, self.accumulation)
             if self.accumulation > 1:
                 display.note(f"memory is short: each step's batch is looked at in {self.accumulation} parts")
         machine = {
@@ -241,7 +243,7 @@ class _Run:
         try:
             return self.learner.step(parts, step, learning_rate(step, schedule))
         except (RuntimeError, MemoryError) as problem:
-            if not room.is_out_of_memory(problem):
+            if not memory.is_out_of_memory(problem):
                 raise
             raise MlcycleError(
                 f"{describe(self.device)} ran out of memory at step {step + 1}; the run is kept as it was last saved",

@@ -15,17 +15,17 @@ from mlcycle.artifact.contract import LANDMARKS, Contract, Resize, Selection
 from mlcycle.artifact.seal import must_be_free, must_be_writable, write_sealed
 from mlcycle.artifact.self_test import HEIGHT, WIDTH, SelfTest, known_answer, picture
 from mlcycle.errors import DataError, InputError
-from mlcycle.training import points
-from mlcycle.training.checkpoint import Progress
-from mlcycle.training.device import one_thread
-from mlcycle.training.graph import build_model
-from mlcycle.training.look import answer, look
-from mlcycle.training.material import gather
-from mlcycle.training.network import FaceNetwork
-from mlcycle.training.points import Points, Rates
-from mlcycle.training.recipe import Recipe
-from mlcycle.training.recipe_file import dump
-from mlcycle.training.run_folder import BEST, ENVIRONMENT, RECIPE, RunFolder
+from mlcycle.training.data.training_data import gather
+from mlcycle.training.distributed.device import one_thread
+from mlcycle.training.export import operating_points
+from mlcycle.training.export.graph import build_model
+from mlcycle.training.export.operating_points import Points, Rates
+from mlcycle.training.model.network import FaceNetwork
+from mlcycle.training.model.predict import answer, look
+from mlcycle.training.recipes.recipe import Recipe
+from mlcycle.training.recipes.recipe_file import dump
+from mlcycle.training.run.checkpoint import Progress
+from mlcycle.training.run.run_folder import BEST, ENVIRONMENT, RECIPE, RunFolder
 from mlcycle.training.trace import load_trained
 
 # What of a run's environment travels in the file: nothing that names a machine or a day, so that freezing the same run
@@ -122,19 +122,19 @@ def choose_points(
         material = gather(recipe.data)
         material.must_be(environment.get("data", {}).get("fingerprint"))
     except DataError as problem:
-        return points.given(recipe.inference, problem.message)
+        return operating_points.given(recipe.inference, problem.message)
     advance, found = started(len(material.held_out)), []
     with one_thread():
         for boxes_and_scores in look(network, recipe.inference, material.held_out):
             found.append(boxes_and_scores)
             advance(1)
     truths = [(each.boxes_N4, each.ignore_N) for each in material.held_out]
-    return points.choose(truths, found, recipe.inference, rates)
+    return operating_points.choose(truths, found, recipe.inference, rates)
 
 
 def _with_threshold(recipe: Recipe, chosen: Points) -> Recipe:
     """Returns the recipe that training's side of the gate goes by."""
-    inference = recipe.inference.model_copy(update={"threshold": chosen.thresholds[points.BALANCED]})
+    inference = recipe.inference.model_copy(update={"threshold": chosen.thresholds[operating_points.BALANCED]})
     return recipe.model_copy(update={"inference": inference})
 
 

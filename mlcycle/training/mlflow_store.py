@@ -16,8 +16,8 @@ from typing import Any
 import yaml
 
 from mlcycle.errors import InputError
-from mlcycle.training.run_folder import RECIPE
-from mlcycle.training.story import Story
+from mlcycle.training.run.run_folder import RECIPE
+from mlcycle.training.run.run_summary import Story
 
 EXPERIMENT = "mlcycle"
 META = "meta.yaml"

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from mlcycle.artifact.bundled import FOLDER as BUNDLED
 from mlcycle.errors import DataError
-from mlcycle.training import checkpoint
-from mlcycle.training.checkpoint import Progress
-from mlcycle.training.recipe import Recipe
-from mlcycle.training.recipe_file import dump
-from mlcycle.training.run_folder import BEST, CHECKPOINTS, RECIPE, RunFolder, describe_environment
+from mlcycle.training.recipes.recipe import Recipe
+from mlcycle.training.recipes.recipe_file import dump
+from mlcycle.training.run import checkpoint
+from mlcycle.training.run.checkpoint import Progress
+from mlcycle.training.run.run_folder import BEST, CHECKPOINTS, RECIPE, RunFolder, describe_environment
 
 if TYPE_CHECKING:
-    from mlcycle.training.learner import Learner
-    from mlcycle.training.team import Team
+    from mlcycle.training.distributed.process_group import Team
+    from mlcycle.training.trainer import Learner
 
 
 class Records:

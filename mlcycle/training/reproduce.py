@@ -21,14 +21,14 @@ from mlcycle.artifact.seal import SealedBytes, read_sealed
 from mlcycle.artifact.self_test import EXACT, SELF_TEST_KEY, SelfTest, Tolerance
 from mlcycle.artifact.structure import section_digests
 from mlcycle.errors import DataError, ModelFileError, UsageError
-from mlcycle.training.checkpoint import Progress
+from mlcycle.training.export.graph import build_model
+from mlcycle.training.export.operating_points import Points, Rates, given
 from mlcycle.training.freeze import Started, choose_points, copy_of, make_contract, what_it_knows
-from mlcycle.training.graph import build_model
-from mlcycle.training.look import answer
-from mlcycle.training.network import FaceNetwork
-from mlcycle.training.points import Points, Rates, given
-from mlcycle.training.recipe import Recipe
-from mlcycle.training.run_folder import RunFolder
+from mlcycle.training.model.network import FaceNetwork
+from mlcycle.training.model.predict import answer
+from mlcycle.training.recipes.recipe import Recipe
+from mlcycle.training.run.checkpoint import Progress
+from mlcycle.training.run.run_folder import RunFolder
 from mlcycle.training.trace import load_trained
 
 # As near as another processor brings a number; of the known answer a hundredth of what a machine may be off by.

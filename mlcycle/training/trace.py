@@ -16,13 +16,13 @@ import numpy as np
 import torch
 
 from mlcycle.errors import MlcycleError
-from mlcycle.training import checkpoint
-from mlcycle.training.look import answer
-from mlcycle.training.network import FaceNetwork
-from mlcycle.training.photos import fit_long_side, open_photo, stored_rgb, upright_rgb
-from mlcycle.training.recipe import Recipe
-from mlcycle.training.recipe_file import load as load_recipe
-from mlcycle.training.run_folder import BEST, RECIPE, RunFolder
+from mlcycle.training.data.image_input import fit_long_side, open_photo, stored_rgb, upright_rgb
+from mlcycle.training.model.network import FaceNetwork
+from mlcycle.training.model.predict import answer
+from mlcycle.training.recipes.recipe import Recipe
+from mlcycle.training.recipes.recipe_file import load as load_recipe
+from mlcycle.training.run import checkpoint
+from mlcycle.training.run.run_folder import BEST, RECIPE, RunFolder
 
 
 def load_trained(run: Path) -> tuple[Recipe, FaceNetwork, checkpoint.Progress]:
@@ -41,7 +41,7 @@ def load_trained(run: Path) -> tuple[Recipe, FaceNetwork, checkpoint.Progress]:
 
 
 def trace(network: FaceNetwork, recipe: Recipe, photo: Path) -> dict[str, np.ndarray]:
-    """Returns what the training pipeline has after each stage, under the names that mlcycle.parity compares."""
+    """Returns what training has after each stage, under the names that mlcycle.workflows.parity compares."""
     rule = recipe.inference
     try:
         stored = np.asarray(stored_rgb(open_photo(photo)))

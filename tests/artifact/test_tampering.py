@@ -19,15 +19,15 @@ onnx = pytest.importorskip("onnx")
 from float_model import answer_of, float_contract, float_model  # noqa: E402
 from onnx import external_data_helper, helper, numpy_helper  # noqa: E402
 
-from mlcycle import answers  # noqa: E402
-from mlcycle.artifact import keys, signature, statement  # noqa: E402
 from mlcycle.artifact.admission import MOST_METADATA  # noqa: E402
 from mlcycle.artifact.contract import CONTRACT_KEY  # noqa: E402
 from mlcycle.artifact.packing import pack  # noqa: E402
 from mlcycle.artifact.seal import BLANK, SealedBytes, digest_path, read_sealed, seal_bytes, write_sealed  # noqa: E402
+from mlcycle.artifact.signing import keys, signature, statement  # noqa: E402
 from mlcycle.artifact.structure import structure_of  # noqa: E402
 from mlcycle.errors import ModelFileError  # noqa: E402
 from mlcycle.inference import detect, session  # noqa: E402
+from mlcycle.workflows import predictions  # noqa: E402
 
 Run = Callable[..., Outcome]
 
@@ -279,8 +279,8 @@ def test_a_file_that_is_swapped_before_another_process_reads_it_is_refused_there
     checked = read_sealed(given.model).sha256
     weights_changed_and_sealed(given)
     monkeypatch.setattr(session, "_load", lambda *_, **__: pytest.fail("the runtime was given it"))
-    monkeypatch.setattr(answers.signal, "signal", lambda *_: None)  # or this process would be deaf to Ctrl-C
-    monkeypatch.setattr(answers._Worker, "problem", None)
-    answers._Worker.open(given.model, checked, None)
-    assert answers._Worker.problem is not None
-    assert re.search("face.onnx was replaced while it was being evaluated", answers._Worker.problem.message)
+    monkeypatch.setattr(predictions.signal, "signal", lambda *_: None)  # or this process would be deaf to Ctrl-C
+    monkeypatch.setattr(predictions._Worker, "problem", None)
+    predictions._Worker.open(given.model, checked, None)
+    assert predictions._Worker.problem is not None
+    assert re.search("face.onnx was replaced while it was being evaluated", predictions._Worker.problem.message)

@@ -109,10 +109,10 @@ def test_the_table_says_what_was_measured_and_fits_a_terminal(mlcycle, tiny, alb
 
 
 def test_without_a_folder_it_makes_photographs_and_says_so(mlcycle, tiny, monkeypatch):
-    from mlcycle.benching import photographs
+    from mlcycle.benching import bench_images
 
-    made = photographs.synthetic
-    monkeypatch.setattr(photographs, "synthetic", lambda folder: made(folder, 2))
+    made = bench_images.synthetic
+    monkeypatch.setattr(bench_images, "synthetic", lambda folder: made(folder, 2))
     outcome = mlcycle("bench", tiny, *SHORT)
     assert outcome.code == 0, outcome.err
     assert "2 synthetic photographs, without faces" in outcome.out

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from mlcycle.benching.cost import a_million, price_an_hour
-from mlcycle.benching.figures import BARS, histogram, percentiles
+from mlcycle.benching.percentiles import BARS, histogram, percentiles
 from mlcycle.errors import UsageError
 
 

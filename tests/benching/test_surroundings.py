@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlcycle.benching import cold_start, memory, photographs
+from mlcycle.benching import bench_images, cold_start, memory
 from mlcycle.errors import InputError, MlcycleError
 
 
@@ -40,7 +40,7 @@ def test_synthetic_photographs_are_the_same_each_time_and_about_a_megapixel(tmp_
     albums = []
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
-        albums.append(photographs.synthetic(tmp_path / name, 2))
+        albums.append(bench_images.synthetic(tmp_path / name, 2))
     first, second = albums
     assert [path.read_bytes() for path in first.paths] == [path.read_bytes() for path in second.paths]
     assert first.fingerprint == second.fingerprint
@@ -53,14 +53,14 @@ def test_synthetic_photographs_are_the_same_each_time_and_about_a_megapixel(tmp_
 def test_a_folder_s_fingerprint_follows_its_photographs_not_its_name(tmp_path):
     folder = tmp_path / "album"
     folder.mkdir()
-    with pytest.raises(InputError, match="holds no photographs"), photographs.opened(folder):
+    with pytest.raises(InputError, match="holds no photographs"), bench_images.opened(folder):
         pass
     (folder / "a.jpg").write_bytes(b"12345")
-    with photographs.opened(folder) as before:
+    with bench_images.opened(folder) as before:
         assert before.kind == "folder"
     moved = folder.rename(tmp_path / os.fsdecode(b"moved\xff" if sys.platform == "linux" else b"moved"))
-    with photographs.opened(moved) as after:
+    with bench_images.opened(moved) as after:
         assert after.fingerprint == before.fingerprint
     (moved / "a.jpg").write_bytes(b"123456")
-    with photographs.opened(moved) as changed:
+    with bench_images.opened(moved) as changed:
         assert changed.fingerprint != before.fingerprint

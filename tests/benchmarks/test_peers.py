@@ -11,9 +11,9 @@ from PIL import Image
 from scripts import comparison, detectors, peers
 from tiny_model import BLUE, GREEN, write_tiny_model
 
-from mlcycle import score
 from mlcycle.datasets import reading
 from mlcycle.evaluation import matching, wider_ground_truth
+from mlcycle.workflows import evaluate
 
 data = pytest.importorskip("skimage.data")
 
@@ -165,7 +165,7 @@ def test_official_levels_are_counted_in_the_official_pixels(labelled):
     copy = type(chelsea)(**{name: getattr(chelsea, name) for name in chelsea.__slots__} | {"scale": (0.5, 0.5)})
     official_N4 = np.array([[80, 60, 200, 220], [10, 10, 40, 40]], float)
     counted = {"easy": np.array([True, False]), "medium": np.array([True, True]), "hard": np.array([False, False])}
-    official = {score.official_name(copy): wider_ground_truth.OfficialFaces(official_N4, counted)}
+    official = {evaluate.official_name(copy): wider_ground_truth.OfficialFaces(official_N4, counted)}
     several = [detector(lambda picture_HW3: (np.array([[40, 30, 100, 110]]), np.array([0.9])))]
     answers, _ = comparison.look_at_all(several, [copy], 0, lambda n: None)
     [row] = comparison.figures(several, answers, [copy], official)

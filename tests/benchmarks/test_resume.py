@@ -21,8 +21,8 @@ from conftest import Outcome, environment
 torch = pytest.importorskip("torch")
 
 from mlcycle.errors import GateError, InputError, MlcycleError  # noqa: E402
-from mlcycle.training import checkpoint, tensor_file  # noqa: E402
-from mlcycle.training.recipe_file import load  # noqa: E402
+from mlcycle.training.recipes.recipe_file import load  # noqa: E402
+from mlcycle.training.run import checkpoint, tensor_file  # noqa: E402
 
 FOLDER = Path(__file__).parent.parent.parent / "benchmarks"
 if not FOLDER.is_dir():

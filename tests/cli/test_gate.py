@@ -10,7 +10,7 @@ from tiny_model import write_tiny_model
 from mlcycle.artifact import bundled
 from mlcycle.cli.gate import reduced_and_whole_agree
 from mlcycle.errors import GateError
-from mlcycle.inference.images import Decoded
+from mlcycle.inference.decoding.images import Decoded
 
 NANO = bundled.locate(Path("face-nano"))
 

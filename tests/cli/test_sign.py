@@ -16,8 +16,8 @@ from tiny_model import tiny_bytes, write_tiny_model
 
 pytest.importorskip("cryptography")
 
-from mlcycle.artifact import keys, signature
 from mlcycle.artifact.seal import BLANK, read_sealed, seal_bytes
+from mlcycle.artifact.signing import keys, signature
 
 Run = Callable[..., Outcome]
 
@@ -192,10 +192,10 @@ def test_the_webcam_demands_it_too(
     mlcycle: Run, forged: Path, key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("av")
-    from mlcycle.cli import infer_webcam
-    from mlcycle.cli.infer_options import Wishes
+    from mlcycle.cli.infer import webcam
+    from mlcycle.cli.infer.options import Wishes
     from mlcycle.errors import ModelFileError
-    from mlcycle.inference import camera
+    from mlcycle.inference.video import camera
 
     class Camera:
         def __enter__(self) -> Camera:
@@ -208,7 +208,7 @@ def test_the_webcam_demands_it_too(
 
     monkeypatch.setattr(camera, "opened", lambda number: Camera())
     with pytest.raises(ModelFileError, match="is not what was signed"):
-        infer_webcam.webcam(0, Wishes(model=forged, require_signature=key.with_suffix(".pub")))
+        webcam.webcam(0, Wishes(model=forged, require_signature=key.with_suffix(".pub")))
     assert mlcycle("infer", "webcam", "--model", forged, "--require-signature", key.with_suffix(".pub")).code == 4
 
 

@@ -124,7 +124,7 @@ def test_a_traceback_comes_with_debug_only(process, tmp_path):
 
 @pytest.mark.training
 def test_an_unexpected_error_is_one_sentence_and_shows_its_place_with_debug(mlcycle, monkeypatch):
-    from mlcycle.training import recipe_file
+    from mlcycle.training.recipes import recipe_file
 
     def broken(name: str) -> None:
         raise ZeroDivisionError("of all things")

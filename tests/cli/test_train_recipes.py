@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("pydantic")
 
-from mlcycle.training.recipe_file import dump, find, load, recipes_folder
+from mlcycle.training.recipes.recipe_file import dump, find, load, recipes_folder
 
 pytestmark = pytest.mark.training
 

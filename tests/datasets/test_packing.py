@@ -15,12 +15,12 @@ from PIL import Image
 from small_sets import Labelled, coco_content, coffee, content, names_in, save, write_coco, write_wider
 
 from mlcycle.datasets import new_folder, packing
-from mlcycle.datasets.checking import check
-from mlcycle.datasets.header import upright_size
+from mlcycle.datasets.image_header import upright_size
 from mlcycle.datasets.member import Member
 from mlcycle.datasets.packing import Rule, pack
-from mlcycle.datasets.photo_file import inspect_file
-from mlcycle.datasets.preview import draw_sheet
+from mlcycle.datasets.quality.checking import check
+from mlcycle.datasets.quality.image_file import inspect_file
+from mlcycle.datasets.quality.preview import draw_sheet
 from mlcycle.datasets.reading import fingerprint, layout_of, read, read_parts, splits
 from mlcycle.errors import DataError, InputError
 

@@ -21,10 +21,10 @@ from small_sets import (
     write_wider,
 )
 
-from mlcycle.datasets import dividing
-from mlcycle.datasets.dividing import parse_shares
-from mlcycle.datasets.photograph import LabelledPhotograph
+from mlcycle.datasets import splitting
+from mlcycle.datasets.labelled_image import LabelledPhotograph
 from mlcycle.datasets.reading import read, read_parts
+from mlcycle.datasets.splitting import parse_shares
 from mlcycle.errors import UsageError
 
 
@@ -89,9 +89,9 @@ def test_by_group_no_group_is_on_both_sides(tmp_path, mlcycle):
 
 @pytest.mark.parametrize("by_group", [False, True])
 def test_few_change_sides_where_photographs_are_added(monkeypatch, by_group):
-    monkeypatch.setattr(dividing.alike, "look_at", lambda photographs, *more: photographs)
-    monkeypatch.setattr(dividing.alike, "same_bytes", lambda files: [[index] for index in range(len(files))])
-    monkeypatch.setattr(dividing.alike, "look_alike", lambda *files: [])
+    monkeypatch.setattr(splitting.duplicates, "look_at", lambda photographs, *more: photographs)
+    monkeypatch.setattr(splitting.duplicates, "same_bytes", lambda files: [[index] for index in range(len(files))])
+    monkeypatch.setattr(splitting.duplicates, "look_alike", lambda *files: [])
 
     def held_out(many):
         names = [f"{number * 7919 % 1000:03}.jpg" for number in range(many)]
@@ -99,7 +99,7 @@ def test_few_change_sides_where_photographs_are_added(monkeypatch, by_group):
             LabelledPhotograph(Path(name), name, np.zeros((0, 4)), np.zeros(0, bool), np.zeros((0, 5, 2)), name[:2])
             for name in sorted(names)
         ]
-        parts = dividing.divide(photographs, {"train": 0.8, "val": 0.2}, by_group=by_group)
+        parts = splitting.divide(photographs, {"train": 0.8, "val": 0.2}, by_group=by_group)
         return {each.name for each in parts["val"]}
 
     before, after = held_out(500), held_out(505)
@@ -117,7 +117,7 @@ def test_a_set_that_cannot_be_divided_so_is_refused(tmp_path, mlcycle):
 
 
 def test_what_would_end_it_is_said_before_any_photograph_is_decoded(tmp_path, mlcycle, monkeypatch):
-    monkeypatch.setattr(dividing.alike, "look_at", lambda *more: pytest.fail("decoded"))
+    monkeypatch.setattr(splitting.duplicates, "look_at", lambda *more: pytest.fail("decoded"))
     source, split = write_coco(tmp_path / "set", content()), ("train", "data", "split", tmp_path / "set", "--out")
     assert "YOLO has no part a" in mlcycle(*split, tmp_path / "out", "--shares", "a=0.5,b=0.5", "--to", "yolo").err
     inside_of_a_file = mlcycle(*split, source / "annotations.json" / "out")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from mlcycle.demo.comparison import Answer, Frozen, Study, compare, duration, quantity, size
 from mlcycle.demo.page import Story, render
-from mlcycle.demo.photographs import UNSEEN, overlap
+from mlcycle.demo.source_images import UNSEEN, overlap
 
 VOID = {"meta", "img", "br", "line", "circle", "polyline"}
 STUDY = Study(123.4, 38_400, 600, 2_345, 8 * 10**12, 900_000_000, 0.87)

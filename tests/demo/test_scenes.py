@@ -14,7 +14,7 @@ pytest.importorskip("matplotlib")
 from mlcycle.datasets.reading import fingerprint, read
 from mlcycle.demo import scenes
 from mlcycle.demo.backdrops import PHOTOGRAPHS
-from mlcycle.demo.photographs import UNSEEN, package_folder
+from mlcycle.demo.source_images import UNSEEN, package_folder
 from mlcycle.errors import DataError
 
 

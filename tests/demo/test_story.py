@@ -14,7 +14,7 @@ pytest.importorskip("matplotlib")
 
 from mlcycle.demo import commands, story
 from mlcycle.demo.comparison import Answer, Frozen
-from mlcycle.demo.photographs import UNSEEN, overlap, write_unseen
+from mlcycle.demo.source_images import UNSEEN, overlap, write_unseen
 from mlcycle.errors import GateError, InputError
 
 

@@ -184,7 +184,7 @@ def test_an_onnxruntime_that_cannot_be_imported_is_survived_and_nothing_heavy_is
 
 
 def test_a_trial_imports_no_torch():
-    code = f"from mlcycle.doctor.trial import main; sys.argv[1:] = {[str(NANO), 'cpu']}; main()"
+    code = f"from mlcycle.doctor.probe import main; sys.argv[1:] = {[str(NANO), 'cpu']}; main()"
     stages, modules = done(code, environment()["PYTHONPATH"])
     assert '"stage": "ran"' in stages
     assert "torch" not in modules

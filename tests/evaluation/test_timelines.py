@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from mlcycle.evaluation.timelines import POINTS, Scale, Series, over_steps, thin
+from mlcycle.reporting.timelines import POINTS, Scale, Series, over_steps, thin
 
 
 def drawing(page):

@@ -12,7 +12,7 @@ onnx = pytest.importorskip("onnx")
 from tiny_model import GREEN, write_tiny_model  # noqa: E402
 
 from mlcycle.artifact.seal import read_sealed, seal_bytes  # noqa: E402
-from mlcycle.exporting.half import to_half  # noqa: E402
+from mlcycle.exporting.precision.half import to_half  # noqa: E402
 from mlcycle.inference.detect import load_detector  # noqa: E402
 
 

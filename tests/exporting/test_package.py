@@ -17,7 +17,8 @@ from float_model import write_float_model  # noqa: E402
 
 from mlcycle.artifact.self_test import Tolerance  # noqa: E402
 from mlcycle.errors import GateError  # noqa: E402
-from mlcycle.exporting import package, side_by_side  # noqa: E402
+from mlcycle.exporting import package  # noqa: E402
+from mlcycle.exporting.gates import side_by_side  # noqa: E402
 from mlcycle.inference.detect import Detector, load_detector  # noqa: E402
 
 

@@ -14,10 +14,11 @@ from float_model import float_model, write_float_model  # noqa: E402
 
 from mlcycle.artifact.seal import read_sealed  # noqa: E402
 from mlcycle.artifact.structure import structure_of  # noqa: E402
-from mlcycle.exporting import export, side_by_side  # noqa: E402
+from mlcycle.exporting import export  # noqa: E402
 from mlcycle.exporting.fixed_shape import to_fixed_shape  # noqa: E402
-from mlcycle.exporting.half import to_half  # noqa: E402
+from mlcycle.exporting.gates import side_by_side  # noqa: E402
 from mlcycle.exporting.opset import to_opset  # noqa: E402
+from mlcycle.exporting.precision.half import to_half  # noqa: E402
 from mlcycle.inference.detect import load_detector  # noqa: E402
 from mlcycle.inference.session import Session  # noqa: E402
 

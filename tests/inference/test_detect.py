@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 from tiny_model import BLUE, GREEN, write_tiny_model
 
-from mlcycle.inference import images, letterbox
+from mlcycle.inference import letterbox
+from mlcycle.inference.decoding import images
 from mlcycle.inference.detect import Detector, Options, load_detector
 from mlcycle.inference.sources import Source, from_folder
 

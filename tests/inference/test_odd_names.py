@@ -17,7 +17,7 @@ from odd_files import encoded
 from odd_names import fill
 from PIL import Image
 
-from mlcycle.inference.copies import placed
+from mlcycle.inference.copies.image_copies import placed
 from mlcycle.inference.record import Source, readable
 
 pytest_plugins = ("tiny_album",)

@@ -18,7 +18,7 @@ from mlcycle.artifact.packing import pack  # noqa: E402
 from mlcycle.artifact.seal import seal_bytes, write_sealed  # noqa: E402
 from mlcycle.artifact.self_test import known_answer  # noqa: E402
 from mlcycle.artifact.structure import structure_of  # noqa: E402
-from mlcycle.inspecting import weights  # noqa: E402
+from mlcycle.inspecting.diff import weights  # noqa: E402
 
 
 @pytest.fixture

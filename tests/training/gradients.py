@@ -18,12 +18,12 @@ from torch import Tensor, multiprocessing
 torch.set_default_dtype(torch.float64)
 torch.Tensor.float = lambda tensor: tensor.double()  # type: ignore[method-assign,assignment]
 
-from mlcycle.training import team  # noqa: E402
-from mlcycle.training.learner import Learner  # noqa: E402
-from mlcycle.training.material import gather  # noqa: E402
-from mlcycle.training.order import make_order  # noqa: E402
-from mlcycle.training.recipe_file import load  # noqa: E402
-from mlcycle.training.samples import Samples, Share, Steps, collate  # noqa: E402
+from mlcycle.training.data.samples import Samples, Share, Steps, collate  # noqa: E402
+from mlcycle.training.data.sampling_order import make_order  # noqa: E402
+from mlcycle.training.data.training_data import gather  # noqa: E402
+from mlcycle.training.distributed import process_group  # noqa: E402
+from mlcycle.training.recipes.recipe_file import load  # noqa: E402
+from mlcycle.training.trainer import Learner  # noqa: E402
 
 CHANGES = ("schedule.precision=float32", "schedule.batch=8")
 
@@ -33,7 +33,7 @@ def look(rank: int, recipe_path: str, file: str, processes: int, accumulation: i
         os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(processes), "LOCAL_RANK": str(rank)}
         os.environ |= {"LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1"}
     recipe = load(Path(recipe_path), CHANGES)
-    with team.joined(torch.device("cpu")) as together:
+    with process_group.joined(torch.device("cpu")) as together:
         material = gather(recipe.data)
         learner = Learner(recipe, torch.device("cpu"), together)
         learner.noise_TT3 = learner.noise_TT3.double()

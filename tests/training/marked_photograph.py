@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlcycle.datasets.photograph import LabelledPhotograph
+from mlcycle.datasets.labelled_image import LabelledPhotograph
 
 FACE = (120, 200, 220, 330)
 

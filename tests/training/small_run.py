@@ -77,7 +77,7 @@ def finished_run(recipe_path: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """The folder of a run that has ended; not to be written to."""
     pytest.importorskip("torch")
     from mlcycle.training.fit import fit
-    from mlcycle.training.recipe_file import load
+    from mlcycle.training.recipes.recipe_file import load
 
     run = tmp_path_factory.mktemp("runs") / "tiny"
     fit(load(recipe_path), run, device="cpu", quiet=True)

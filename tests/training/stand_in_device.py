@@ -120,8 +120,8 @@ Tensor.new_tensor = _new_tensor  # type: ignore[method-assign,assignment]
 def main(recipe: str, run: str, *overrides: str) -> None:
     from mlcycle.errors import Interrupted
     from mlcycle.training import fit as conductor
-    from mlcycle.training.display import Display
-    from mlcycle.training.recipe_file import load
+    from mlcycle.training.progress.display import Display
+    from mlcycle.training.recipes.recipe_file import load
 
     def stop(self: Display, done: int) -> None:
         if done == STOP_AFTER:
@@ -137,9 +137,9 @@ def main(recipe: str, run: str, *overrides: str) -> None:
 
 
 def waits_of_a_step(recipe: Any) -> list[str]:
-    from mlcycle.training.learner import Learner
-    from mlcycle.training.team import Team
-    from mlcycle.training.trial_batch import trial_batch
+    from mlcycle.training.data.synthetic_batch import trial_batch
+    from mlcycle.training.distributed.process_group import Team
+    from mlcycle.training.trainer import Learner
 
     learner, batch = Learner(recipe, DEVICE, Team()), trial_batch(4, recipe.augment.crop, 5)
     for step in range(2):  # the first makes the optimizer's memory

@@ -22,17 +22,17 @@ from conftest import environment  # noqa: E402
 from filelock import FileLock  # noqa: E402
 
 from mlcycle.errors import DataError, DeviceError, InputError, Interrupted, TrainingDivergedError  # noqa: E402
-from mlcycle.training import checkpoint  # noqa: E402
-from mlcycle.training.device import choose_device  # noqa: E402
+from mlcycle.training.data.samples import Batch  # noqa: E402
+from mlcycle.training.distributed.device import choose_device  # noqa: E402
 from mlcycle.training.fit import fit  # noqa: E402
-from mlcycle.training.grid import grids  # noqa: E402
-from mlcycle.training.learner import losses_of  # noqa: E402
-from mlcycle.training.losses import LossParts  # noqa: E402
-from mlcycle.training.network import FaceNetwork  # noqa: E402
-from mlcycle.training.recipe import Model  # noqa: E402
-from mlcycle.training.recipe_file import load  # noqa: E402
-from mlcycle.training.samples import Batch  # noqa: E402
+from mlcycle.training.model.grid import grids  # noqa: E402
+from mlcycle.training.model.losses import LossParts  # noqa: E402
+from mlcycle.training.model.network import FaceNetwork  # noqa: E402
+from mlcycle.training.recipes.recipe import Model  # noqa: E402
+from mlcycle.training.recipes.recipe_file import load  # noqa: E402
+from mlcycle.training.run import checkpoint  # noqa: E402
 from mlcycle.training.trace import load_trained  # noqa: E402
+from mlcycle.training.trainer import losses_of  # noqa: E402
 
 pytestmark = pytest.mark.training
 pytest_plugins = ("small_run",)
@@ -148,15 +148,15 @@ def test_a_device_that_is_not_there_is_an_error_and_leaves_no_folder(recipe_path
 def test_an_evaluation_that_a_stop_cut_short_is_made_up_for(
     recipe_path: Path, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlcycle.training import held_out
+    from mlcycle.training.data import validation_images
 
-    run, recipe, honest = tmp_path / "run", load(recipe_path), held_out.pictures
+    run, recipe, honest = tmp_path / "run", load(recipe_path), validation_images.pictures
     for stopped_at, call in ((3, 1), (6, 2)):  # the second time, the first call makes up for what was cut short
-        monkeypatch.setattr(held_out, "pictures", with_a_signal_at(call, honest))
+        monkeypatch.setattr(validation_images, "pictures", with_a_signal_at(call, honest))
         with pytest.raises(Interrupted, match=f"at step {stopped_at} of 6") as caught:
             fit(recipe, run, device="cpu", quiet=True, resume=stopped_at > 3)
         assert caught.value.exit_code == 143
-    monkeypatch.setattr(held_out, "pictures", honest)
+    monkeypatch.setattr(validation_images, "pictures", honest)
     assert fit(recipe, run, device="cpu", quiet=True, resume=True).average_precision_50 >= 0
     assert_equal(tensors(finished_run), tensors(run))
     assert_equal(tensors(finished_run, "best.safetensors"), tensors(run, "best.safetensors"))

@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch")
 from mlcycle.artifact.seal import read_sealed  # noqa: E402
 from mlcycle.errors import GateError  # noqa: E402
 from mlcycle.inference.detect import load_detector  # noqa: E402
-from mlcycle.parity import TRAINING_TRACE, Tolerance, Ways, check  # noqa: E402
+from mlcycle.workflows.parity import TRAINING_TRACE, Tolerance, Ways, check  # noqa: E402
 
 pytestmark = pytest.mark.training
 pytest_plugins = ("small_run",)
@@ -104,8 +104,9 @@ def test_thresholds_are_chosen_on_the_held_out_photographs(frozen: Path) -> None
 def test_what_is_measured_does_not_depend_on_the_number_of_cores(
     finished_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlcycle.training import freeze, look
-    from mlcycle.training.run_folder import RunFolder
+    from mlcycle.training import freeze
+    from mlcycle.training.model import predict
+    from mlcycle.training.run.run_folder import RunFolder
 
     threads: list[int] = []
     honest = freeze.answer
@@ -114,7 +115,7 @@ def test_what_is_measured_does_not_depend_on_the_number_of_cores(
         threads.append(torch.get_num_threads())
         return honest(*arguments)
 
-    for module in (freeze, look):
+    for module in (freeze, predict):
         monkeypatch.setattr(module, "answer", counted)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -163,8 +164,8 @@ CROOKED = """
 import sys
 import numpy as np
 import torch
-from mlcycle.training import photos, trace
-from mlcycle.training.network import FaceNetwork
+from mlcycle.training import trace
+from mlcycle.training.model.network import FaceNetwork
 
 def decode():
     whole = trace.open_photo
@@ -268,7 +269,7 @@ def test_half_precision_of_a_real_network_is_a_valid_model_that_answers_alike() 
     import onnxruntime
     from test_graph import excited_bytes, excited_network, pictures
 
-    from mlcycle.exporting.half import to_half
+    from mlcycle.exporting.precision.half import to_half
 
     parent = onnx.load_model_from_string(excited_bytes(8))
     child = to_half(parent, "float16")

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from mlcycle.training.augment import noise_field, noise_window  # noqa: E402
-from mlcycle.training.order import Streamed  # noqa: E402
+from mlcycle.training.data.augment import noise_field, noise_window  # noqa: E402
+from mlcycle.training.data.samples import Key, Samples, Steps  # noqa: E402
+from mlcycle.training.data.sampling_order import Streamed  # noqa: E402
 from mlcycle.training.random_streams import Stream, generator  # noqa: E402
-from mlcycle.training.recipe import Augment  # noqa: E402
-from mlcycle.training.samples import Key, Samples, Steps  # noqa: E402
+from mlcycle.training.recipes.recipe import Augment  # noqa: E402
 
 pytestmark = pytest.mark.training
 

@@ -24,7 +24,7 @@ from mlcycle.artifact.contract import CONTRACT_KEY, Contract  # noqa: E402
 from mlcycle.artifact.packing import pack  # noqa: E402
 from mlcycle.artifact.seal import BLANK, read_sealed, seal_bytes, write_sealed  # noqa: E402
 from mlcycle.artifact.self_test import SELF_TEST_KEY, SelfTest  # noqa: E402
-from mlcycle.training.tensor_file import SEAL_KEY  # noqa: E402
+from mlcycle.training.run.tensor_file import SEAL_KEY  # noqa: E402
 
 # Each freezes, or builds what would be frozen.
 pytestmark = [pytest.mark.training, pytest.mark.slow]

@@ -14,8 +14,8 @@ torch = pytest.importorskip("torch")
 
 from conftest import environment  # noqa: E402
 
-from mlcycle.training.material import gather  # noqa: E402
-from mlcycle.training.recipe_file import load  # noqa: E402
+from mlcycle.training.data.training_data import gather  # noqa: E402
+from mlcycle.training.recipes.recipe_file import load  # noqa: E402
 
 FOLDER = Path(__file__).parent.parent.parent / "benchmarks"
 if not FOLDER.is_dir():

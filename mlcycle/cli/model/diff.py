@@ -1,0 +1,56 @@
+"""`mlcycle diff`: what changed between two model files."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlcycle.cli import console
+
+
+def diff(
+    one: Annotated[Path, typer.Argument(metavar="A", help="A model file.", show_default=False)],
+    other: Annotated[Path, typer.Argument(metavar="B", help="Another one.", show_default=False)],
+    *,
+    photos: Annotated[
+        list[Path] | None,
+        typer.Option(help="A photograph, or a folder of them, to run both on; may be given again.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a report.")] = False,
+) -> None:
+    """Show what differs between two model files: contract, operators, weights and, with --photos, answers.
+
+    Weights are compared by their names: how far a tensor is from the other is said as a share of its largest value, and
+    of its mean one. A photograph's faces count from each file's own threshold "balanced"; two boxes are of one face if
+    their IoU is at least 0.5.
+
+    It is a report: it exits 0 whether they differ or not, and 4 if one of them cannot be read.
+
+    Example:  mlcycle diff models/face.onnx models/face-int8.onnx --photos photos/
+    """
+    from mlcycle.inspecting import page
+    from mlcycle.inspecting.diff import difference, difference_sections
+    from mlcycle.inspecting.opened import open_file
+
+    files = _files(photos or [])
+    a, b = open_file(one), open_file(other)
+    with console.progress("comparing", len(files)) if files else nullcontext(lambda: None) as advance:
+        document = difference.compare(a, b, files, advance)
+    if as_json:
+        import json
+
+        console.data(json.dumps(document, indent=2, ensure_ascii=True, allow_nan=False))
+    else:
+        page.put(difference_sections.sections(document), console.out_console, console.data)
+
+
+def _files(named: list[Path]) -> list[Path]:
+    from mlcycle.cli.gate import files_of
+    from mlcycle.errors import InputError
+
+    if named and not (files := files_of(named)):
+        raise InputError("there is no photograph in what --photos names", "name a folder with photographs")
+    return files if named else []

@@ -1,0 +1,81 @@
+"""`mlcycle reproduce`: whether a run gives the very bytes of a model file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlcycle.cli import console
+from mlcycle.cli.extras import extra
+
+if TYPE_CHECKING:
+    from mlcycle.training.reproduce import Reproduction
+
+
+def reproduce(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The model file that `mlcycle freeze` wrote.")],
+    run: Annotated[Path, typer.Option("--run", metavar="RUN", help="The run folder that it comes from.")],
+) -> None:
+    """Build a model file again from its run, and compare every byte.
+
+    Nothing is written. If all bytes are the same, the exit code is 0; else it is said, as by `mlcycle diff`, which of
+    weights, graph, contract and self-test differ, and in what, and the exit code is 5.
+
+    Thresholds and the self-test's answer are measured, and another processor may measure other last digits. Where the
+    file's own are as near as that, they are taken over, and so are the versions it was frozen with where those of here
+    give the same graph; what was taken over is said.
+
+    Example:  mlcycle reproduce models/face.onnx --run runs/face
+    """
+    with extra("train", "mlcycle reproduce"):
+        from mlcycle.training.reproduce import reproduce as build_again
+    from mlcycle.cli.freeze_points import choosing
+
+    console.say(f"building {file} again from {run} …")
+    with choosing() as started:
+        done = build_again(file, run, started)
+    for each in done.taken_over:
+        console.say(f"taken over from the file: {each}")
+    if done.data != done.file.data:
+        _tell(done, file, run)
+    console.data(f"reproduced {done.file.sha256}  {file}")
+
+
+def _tell(done: Reproduction, file: Path, run: Path) -> None:
+    """Says what differs, as `mlcycle diff` does, and raises GateError."""
+    import hashlib
+
+    from mlcycle.artifact.seal import SealedBytes
+    from mlcycle.errors import GateError
+    from mlcycle.inspecting import page
+    from mlcycle.inspecting.diff import difference, difference_sections
+    from mlcycle.inspecting.opened import open_sealed
+
+    mine = SealedBytes(done.data, hashlib.sha256(done.data).hexdigest(), run)
+    document = difference.compare(open_sealed(done.file), open_sealed(mine))
+    console.say(f"what differs, A as it is in {file}, B as it comes from {run}:")
+    page.put(difference_sections.sections(document), console.out_console, console.data)
+    if done.another_run:
+        raise GateError(
+            f"{run} is another run than the one that {file} comes from: what differs is {_first(done.another_run)}",
+            "name the run that it was frozen from",
+        )
+    sections = [name for name, same in document["sections"].items() if same is False]
+    what = f"its {' and its '.join(sections)}" if sections else "how it is written"
+    raise GateError(f"{run} does not give {file}: what differs is {what}", _hint(document))
+
+
+def _first(names: Sequence[str]) -> str:
+    return names[0] + (f", and {len(names) - 1} values more" if len(names) > 1 else "")
+
+
+def _hint(document: dict[str, Any]) -> str:
+    """Another exporter may write the same network down in another way."""
+    if document["sections"]["graph"] is False and any(
+        each["field"].startswith("training.frozen_with.") for each in document["contract"]
+    ):
+        return "the versions that wrote the graph differ: install those of the file, training.frozen_with"
+    return "train the run again from its recipe, or look into what has changed in it since"

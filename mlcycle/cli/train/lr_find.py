@@ -1,0 +1,95 @@
+"""`mlcycle train find-rate`: a learning-rate range test."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlcycle.cli import console
+from mlcycle.cli.evaluate import check_free
+from mlcycle.cli.extras import extra
+from mlcycle.cli.train.device import Device
+from mlcycle.errors import MlcycleError, UsageError
+from mlcycle.inference.outputs.output import opened
+
+if TYPE_CHECKING:
+    from mlcycle.training.studies.lr_curve import Found
+
+# Fewer steps make no curve.
+LEAST_STEPS = 20
+
+
+def find_rate(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A file, or the name of a recipe that comes with mlcycle.")
+    ],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Values that replace the recipe's.")
+    ] = None,
+    low: Annotated[float, typer.Option("--low", help="The first rate.")] = 1e-5,
+    high: Annotated[float, typer.Option("--high", help="The last rate, should the loss not diverge before.")] = 10.0,
+    steps: Annotated[
+        int, typer.Option("--steps", metavar="N", min=LEAST_STEPS, help="From the first to the last.")
+    ] = 150,
+    device: Annotated[Device, typer.Option("--device", help="Where to compute.")] = Device.auto,
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The page.")] = Path("find-rate.html"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page that is there.")] = False,
+) -> None:
+    """Find a learning rate: let it rise over a short training until the loss diverges, and see where the loss falls.
+
+    The batches, augmentation and optimizer are the recipe's; no run is begun or changed. The rate at which the smoothed
+    loss falls most steeply goes to stdout, and the curve into a page. (L. N. Smith, Cyclical Learning Rates for
+    Training Neural Networks, 2017.) A long training may want a smaller one: `mlcycle train sweep` measures which.
+
+    Example:  mlcycle train find-rate demo --out demo-rate.html
+
+    Example:  mlcycle train find-rate mine.yaml schedule.optimizer=adamw --high 1 --steps 200
+    """
+    if not 0 < low < high < float("inf"):
+        raise UsageError(f"rates cannot rise from {low:g} to {high:g}", "give --low and --high, both above 0")
+    check_free(out, overwrite)
+    with extra("train", "mlcycle train find-rate"):
+        from mlcycle.training.recipes import recipe_file
+        from mlcycle.training.studies import lr_page
+
+        # torch takes seconds to come: a recipe that is wrong has been refused before.
+        chosen = recipe_file.load(recipe_file.find(recipe), overrides or [])
+        from mlcycle.training.studies import lr_finder
+    wanted = lr_finder.Range(low, high, steps)
+    with console.progress("trying rates", steps) as advance:
+        found = lr_finder.find_rate(chosen, wanted, device.value, advance)
+    if not found.losses:
+        raise MlcycleError("the loss was not finite at the first rate", "lower --low; mlcycle train data check")
+    words = [each for each in overrides or [] if each.partition("=")[0].strip() != "schedule.learning_rate"]
+    if found.suggestion:
+        words.append(f"schedule.learning_rate={lr_page.told(found.suggestion.rate)}")
+    command = shlex.join(["mlcycle", "train", recipe, *words])
+    with opened(out, overwrite=overwrite) as file:
+        file.write(lr_page.render(chosen.name, found, chosen.schedule.learning_rate, command))
+    _tell(found, out, command)
+
+
+def _tell(found: Found, page: Path, command: str) -> None:
+    from mlcycle.training.progress.display import sparkline
+    from mlcycle.training.studies.lr_page import ending, told
+
+    ceiling = max(found.smoothed_N[0], found.smoothed_N.min())
+    drawn = sparkline([min(loss, ceiling) for loss in found.smoothed_N.tolist()], width=60)
+    console.say(ending(found))
+    console.say(f"loss  {drawn}")
+    console.say(f"rate  {told(found.rates[0])}{told(found.rates[-1]):>{60 - len(told(found.rates[0]))}}")
+    console.say(f"the page: {page}")
+    suggestion = found.suggestion
+    if suggestion is None:
+        raise MlcycleError(
+            "at none of these rates did the loss fall, so none can be suggested",
+            "try more --steps, a higher --high, or a lower --low",
+        )
+    if suggestion.is_at_the_end:
+        console.warn(f"the loss still fell at {told(found.rates[-1])}: a higher --high may suggest another rate")
+    console.say(f"the loss falls most steeply at {told(suggestion.rate)}, and is lowest at {told(suggestion.lowest)}")
+    console.data(told(suggestion.rate))
+    console.say(f"next: {command}")

@@ -1,0 +1,98 @@
+"""`mlcycle train profile`: where the time of a training step goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlcycle.cli import console
+from mlcycle.cli.evaluate import check_free
+from mlcycle.cli.extras import extra
+from mlcycle.cli.train.device import Device
+from mlcycle.errors import UsageError
+
+if TYPE_CHECKING:
+    from mlcycle.training.studies.profiling import Profile
+
+BAR = 30
+NAME = 48
+SUFFIXES = (".json", ".json.gz")
+
+
+def profile(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A file, or the name of a recipe that comes with mlcycle.")
+    ],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Values that replace the recipe's.")
+    ] = None,
+    steps: Annotated[int, typer.Option("--steps", metavar="N", min=1, help="How many are timed, twice.")] = 20,
+    warm_up: Annotated[int, typer.Option("--warm-up", metavar="N", min=1, help="How many are made before.")] = 10,
+    device: Annotated[Device, typer.Option("--device", help="Where to compute.")] = Device.auto,
+    trace: Annotated[Path, typer.Option("--trace", metavar="FILE", help="The Chrome trace, .json or .json.gz.")] = Path(
+        "trace.json.gz"
+    ),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the trace if it is there.")] = False,
+) -> None:
+    """Make real steps of a training, of which nothing is kept, and print where their time goes.
+
+    N steps are timed as a training makes them, in turn with bare ones: forward pass, losses and backward pass of the
+    same network on a batch that never changes. N more are timed part by part; on a GPU each part is waited for then, so
+    that they add up to more than a step takes. A few are recorded by torch's profiler, for the operators that take
+    longest and for the trace, which chrome://tracing and ui.perfetto.dev open. Last, samples are read on one thread.
+
+    Where processes read beside the training (schedule.workers), they have read ahead when the steps begin: a training
+    that will wait for them later waits only in a long profile, with --steps 200.
+
+    FLOP/s count the convolutions of the network, forward and backward, a multiplication and an addition as two.
+
+    Example:  mlcycle train profile face-nano schedule.batch=16 --trace nano.json.gz
+    """
+    if not trace.name.endswith(SUFFIXES):
+        raise UsageError(f"{trace} ends with neither {' nor '.join(SUFFIXES)}", "name it trace.json.gz")
+    check_free(trace, overwrite)
+    with extra("train", "mlcycle train profile"):
+        from mlcycle.training.recipes import recipe_file
+
+        chosen = recipe_file.load(recipe_file.find(recipe), overrides or [])
+        from mlcycle.training.studies import profiling
+    found = profiling.profile(chosen, trace, steps=steps, warm_up=warm_up, device=device.value, tell=console.say)
+    for line in _lines(found):
+        console.data(line)
+    console.data(str(trace))
+
+
+def _lines(found: Profile) -> Iterator[str]:
+    from mlcycle.training.progress import flops
+
+    parts = f" in {found.accumulation} parts" if found.accumulation > 1 else ""
+    yield from _table(f"a step{parts} on {found.device}", found.parts)
+    yield ""
+    yield f"{'operators that take longest':<{NAME}}{'ms':>9}{'share':>8}{'calls':>8}"
+    for each in found.operators:
+        share = each.seconds / found.step
+        yield f"{each.name[: NAME - 1]:<{NAME}}{each.seconds * 1e3:>9.2f}{share:>8.1%}{each.calls:>8.0f}"
+    yield ""
+    beside = f"; {found.readers} processes read" if found.readers else ""
+    yield from _table(f"reading a sample, on one thread{beside}", found.reading)
+    yield ""
+    yield (
+        f"{found.rate('images'):.1f} images/s, {flops.told(found.rate('flops'))}, "
+        f"waiting for data {found.waiting:.1%} of the time"
+    )
+    shares = [each.share for each in found.rounds]
+    span = f" ({min(shares):.3f} to {max(shares):.3f} in {len(shares)} rounds)" if len(shares) > 1 else ""
+    yield f"share of the bare step's FLOP/s: {found.share:.3f}{span}"
+
+
+def _table(title: str, parts: Mapping[str, float]) -> Iterator[str]:
+    """Seconds by name as milliseconds, share and bar, in the order in which they pass."""
+    whole = sum(parts.values())
+    yield f"{title[: NAME - 1]:<{NAME}}{'ms':>9}{'share':>8}"
+    for name, seconds in parts.items():
+        share = max(0.0, seconds / whole)
+        yield f"{name:<{NAME}}{seconds * 1e3:>9.2f}{share:>8.1%}  {'█' * round(BAR * share)}".rstrip()
+    yield f"{'together':<{NAME}}{whole * 1e3:>9.2f}"

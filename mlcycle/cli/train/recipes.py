@@ -1,0 +1,146 @@
+"""`mlcycle train recipes`: what recipes there are, and whether one is right.
+
+A recipe that comes with mlcycle opens with a comment: what it makes, then lines "Command:", "Cost:" and "Score:".
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlcycle.cli import console
+from mlcycle.cli.extras import extra
+from mlcycle.cli.group import Group
+from mlcycle.errors import InputError, RecipeError
+
+app = typer.Typer(cls=Group)
+
+
+@app.callback()
+def recipes() -> None:
+    """List, show, copy and check recipes.
+
+    Example:  mlcycle train recipes list
+    """
+
+
+@app.command("list")
+def list_recipes() -> None:
+    """List the recipes that come with mlcycle, with what they cost and the score to expect.
+
+    Example:  mlcycle train recipes list
+    """
+    from rich.table import Table
+
+    with extra("train", "mlcycle train recipes"):
+        from mlcycle.training.recipes import recipe_file
+
+    table = Table("name", "what", "cost", "score", box=None, pad_edge=False, header_style="bold")
+    for name in recipe_file.names():
+        head = _head(recipe_file.recipes_folder() / f"{name}.yaml")
+        table.add_row(name, head["what"], head["cost"], head["score"])
+    console.out_console().print(table)
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe's name or file.")]) -> None:
+    """Print a recipe.
+
+    Example:  mlcycle train recipes show demo
+    """
+    with extra("train", "mlcycle train recipes"):
+        from mlcycle.training.recipes import recipe_file
+
+    console.data(_text(recipe_file.find(name)).rstrip("\n"))
+
+
+@app.command()
+def copy(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe's name or file.")],
+    destination: Annotated[
+        Path | None, typer.Argument(metavar="DEST", help="A file or a folder; NAME.yaml here if left out.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over a file that is there.")] = False,
+) -> None:
+    """Copy a recipe, to change it.
+
+    Example:  mlcycle train recipes copy demo my-faces.yaml
+    """
+    with extra("train", "mlcycle train recipes"):
+        from mlcycle.training.recipes import recipe_file
+
+    source = recipe_file.find(name)
+    target = destination or Path(source.name)
+    target = target / source.name if target.is_dir() else target
+    if target.exists() and not overwrite:
+        raise InputError(f"{target} is there already", "choose another name, or write over it with --overwrite")
+    _write(target, _text(source))
+    console.data(str(target))
+
+
+@app.command()
+def check(
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Recipes: files, or names.")],
+) -> None:
+    """Check recipes without training: says all that is wrong with each, and exits 2 if anything is.
+
+    Example:  mlcycle train recipes check my-faces.yaml
+    """
+    checked = {file: _problems(file) for file in files}
+    for file, problems in checked.items():
+        for each in problems:
+            console.fail(each.message, each.hint)
+        if not problems:
+            console.data(f"{file}: fine")
+    if any(checked.values()):
+        raise typer.Exit(RecipeError.exit_code)
+
+
+def _problems(file: str) -> list[RecipeError]:
+    with extra("train", "mlcycle train recipes"):
+        from mlcycle.training.recipes import recipe_file
+
+    try:
+        return recipe_file.read(recipe_file.find(file))[1]
+    except RecipeError as problem:
+        return [problem]
+
+
+def _head(path: Path) -> dict[str, str]:
+    """Reads the comment that opens a recipe; an empty line in it ends what the list shows."""
+    head: dict[str, list[str]] = {"what": [], "command": [], "cost": [], "score": []}
+    current = "what"
+    for line in _text(path).splitlines():
+        if not line.startswith("#"):
+            break
+        text = line.lstrip("#").strip()
+        if not text:
+            break
+        key, colon, rest = text.partition(":")
+        if colon and key.lower() in head:
+            current, text = key.lower(), rest.strip()
+        head[current].append(text)
+    return {key: " ".join(filter(None, lines)) for key, lines in head.items()}
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise RecipeError(f"{path} cannot be read: {problem}") from None
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, "utf-8")
+        temporary.replace(path)
+    except OSError as problem:
+        raise InputError(f"{path} cannot be written: {problem.strerror}", "choose another place") from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink()

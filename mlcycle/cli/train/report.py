@@ -1,0 +1,109 @@
+"""`mlcycle train report`, `compare` and `log-mlflow`: what a run, or several, came to."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlcycle.cli import console
+from mlcycle.cli.evaluate import check_free
+from mlcycle.cli.extras import extra
+from mlcycle.errors import UsageError
+from mlcycle.inference.outputs.output import opened
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+
+
+def report(
+    run: Run,
+    pictures: Annotated[
+        bool, typer.Option("--pictures/--no-pictures", help="Whether cut-outs of held-out photographs go into it.")
+    ] = True,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="FILE", help="Another file than RUN/report.html.", show_default=False),
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Make a run's report anew: curves, scores by size and group, the worst mistakes as pictures, speed, environment.
+
+    The run may still be training, or have been broken off. The held-out photographs are looked at once more, by the
+    best checkpoint; where they are not there any more, the report holds the curves alone and says why.
+
+    Example:  mlcycle train report runs/face-nano --no-pictures
+    """
+    check_free(out, overwrite)
+    with extra("train", "mlcycle train report"):
+        from mlcycle.training.reports.report import Asked, write_report
+
+    with ExitStack() as bar:
+
+        def started(photographs: int) -> Callable[[int], None]:
+            console.say(f"looking at {photographs:,} held-out photographs")
+            return bar.enter_context(console.progress("looking", photographs))
+
+        written = write_report(run, Asked(pictures, started), out)
+    if written.why_not:
+        console.warn(f"the report holds nothing but curves: {written.why_not}")
+    console.data(str(written.path))
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.", show_default=False)],
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Also write a page, with the curves over each other.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs, with the full figures.")] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Show runs side by side: best scores, time and speed, and the keys of their recipes that differ.
+
+    They may still be training. Whether they are of the same data is told by its fingerprint; scores on others are not
+    comparable.
+
+    Example:  mlcycle train compare runs/a runs/b --html compare.html
+    """
+    if len(runs) < 2:
+        raise UsageError("one run cannot be compared", "name two or more: mlcycle train compare RUN RUN")
+    check_free(html, overwrite)
+    with extra("train", "mlcycle train compare"):
+        from mlcycle.training.reports import comparison, comparison_page
+        from mlcycle.training.run import run_summary
+
+    compared = comparison.compare([run_summary.read(run) for run in runs])
+    if as_json:
+        console.data(comparison.as_json(compared))
+    else:
+        console.data(comparison.as_table(compared, shutil.get_terminal_size().columns))
+    if not compared.is_same_data:
+        console.warn(comparison.said_of_data(compared))
+    if html is not None:
+        with opened(html, overwrite=overwrite) as file:
+            file.write(comparison_page.render(compared))
+        console.say(f"the page is {html}")
+
+
+def log_mlflow(
+    run: Run,
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The store; it is made if it is not there.")] = Path(
+        "mlruns"
+    ),
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a run into a file store of MLflow's, a folder: its recipe as parameters, its figures as metrics.
+
+    MLflow need not be installed, no server is asked, and nothing is sent anywhere.
+
+    Example:  mlcycle train log-mlflow runs/face-nano --to mlruns
+    """
+    with extra("train", "mlcycle train log-mlflow"):
+        from mlcycle.training import mlflow_store
+        from mlcycle.training.run import run_summary
+
+    console.data(str(mlflow_store.log(run_summary.read(run), to, overwrite=overwrite)))

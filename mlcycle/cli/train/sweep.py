@@ -1,0 +1,204 @@
+"""`mlcycle train sweep`: a recipe trained with every combination of some values."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlcycle.cli import console
+from mlcycle.cli.extras import extra
+from mlcycle.cli.train.device import Device
+from mlcycle.errors import InputError, MlcycleError, UsageError
+
+if TYPE_CHECKING:
+    from mlcycle.training.studies.sweep_folder import SweepFolder
+    from mlcycle.training.studies.sweep_grid import Setting
+
+SWEEPS = Path("sweeps")
+# More runs than this are worth a second thought, and more lines than this are not read.
+MANY, LISTED = 50, 24
+
+
+def sweep(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE",
+            help="A file, or the name of a recipe that comes with mlcycle; with --table a sweep's folder.",
+        ),
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="Values that replace the recipe's; [a,b] is swept over."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="The sweep's folder; sweeps/NAME if left out.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", metavar="N", min=1, help="N seeds each, from the recipe's on.")
+    ] = None,
+    random: Annotated[
+        int | None,
+        typer.Option(
+            "--random", metavar="N", min=1, help="N combinations by chance instead of all, seeds not counted."
+        ),
+    ] = None,
+    choose: Annotated[int, typer.Option("--seed", help="Another number makes --random choose others.")] = 0,
+    device: Annotated[Device, typer.Option("--device", help="Where to compute.")] = Device.auto,
+    devices: Annotated[
+        int | None, typer.Option("--devices", metavar="N", min=1, help="Train each run on N devices.")
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Also go on with runs that failed in an earlier call.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check all recipes, show the plan, train nothing.")
+    ] = False,
+    table: Annotated[
+        bool, typer.Option("--table", help="Show a sweep's table as it stands, and train nothing.")
+    ] = False,
+) -> None:
+    """Train a recipe with every combination of some values, one run after the other, and show which is best.
+
+    A value in brackets is swept over; quote it where the shell would take the brackets. Where the recipe's value is a
+    list by itself, a list of lists is swept over: augment.zoom=[[0.25,1.5],[0.5,1.5]]. All combinations are checked
+    before the first is trained.
+
+    Each run is an ordinary one in a folder below DIR. The same command goes on where it was stopped; other values of
+    the same keys are added. A run that fails does not end the sweep: the exit code is 1 in the end. The table goes to
+    stdout, and as sweep.csv and sweep.html into DIR.
+
+    Example:  mlcycle train sweep demo schedule.steps=600 schedule.learning_rate=[0.002,0.004] --seeds 3
+
+    Example:  mlcycle train sweep face-nano model.width=[8,16,24] augment.mosaic=[0,0.3] --random 4 --out sweeps/width
+
+    Example:  mlcycle train sweep --table sweeps/demo
+    """
+    with extra("train", "mlcycle train sweep"):
+        from mlcycle.training.studies.sweep import must_be_possible
+        from mlcycle.training.studies.sweep_folder import SweepFolder
+    if table:
+        _show(SweepFolder(_folder_alone(recipe, overrides, out)))
+        return
+    settings = _settings(recipe, overrides or [], seeds, (random, choose) if random else None)
+    folder = SweepFolder(out or SWEEPS / settings[0].recipe.name)
+    folder.check(settings)
+    must_be_possible(settings, folder, retry_failed, device.value, devices or 1)
+    _tell_plan(settings, folder, retry_failed)
+    if not dry_run:
+        where = [] if device is Device.auto else ["--device", device.value]
+        where += [] if devices is None else ["--devices", str(devices)]
+        again = _again([recipe, *(overrides or []), *where], folder.path, seeds, (random, choose))
+        _train(settings, folder, where, retry_failed, again)
+
+
+def _folder_alone(named: str, overrides: Sequence[str] | None, out: Path | None) -> Path:
+    if overrides or out:
+        raise UsageError("a sweep's table needs its folder and nothing else", f"mlcycle train sweep --table {named}")
+    return Path(named)
+
+
+def _settings(
+    recipe: str, overrides: Sequence[str], seeds: int | None, sample: tuple[int, int] | None
+) -> list[Setting]:
+    from mlcycle.training.recipes import recipe_file
+    from mlcycle.training.studies import sweep_grid
+
+    path = recipe_file.find(recipe)
+    plain, swept = sweep_grid.read(overrides)
+    if seeds is not None:
+        swept = sweep_grid.with_seeds(swept, recipe_file.load(path, plain).seed, seeds)
+    if not swept:
+        hint = "KEY=[a,b]; of a key that is a list by itself KEY=[[a,b],[c,d]]; or --seeds N"
+        raise UsageError("there is nothing to sweep over", hint)
+    return sweep_grid.settings(path, plain, swept, sample)
+
+
+def _tell_plan(settings: Sequence[Setting], folder: SweepFolder, retry_failed: bool) -> None:
+    from mlcycle.training.studies.sweep import still_to_do
+
+    names = {each.name for each in settings}
+    runs = [folder.look(each.name) for each in settings]
+    todo = {each.name for each in still_to_do(runs, retry_failed=retry_failed)}
+    beside = len([name for name in folder.plan.runs if name not in names])
+    console.say(f"{_number(len(settings), 'run')} in {folder.path}, {len(todo)} to train:")
+    for each in runs[:LISTED]:
+        note = "" if each.state == "new" else f"  {each.state}{'' if each.name in todo else ', kept'}"
+        console.say(f"  {each.name}{note}")
+    if len(runs) > LISTED:
+        console.say(f"  … and {len(runs) - LISTED} more")
+    if beside:
+        console.say(f"{_number(beside, 'run')} of other values in {folder.path}: kept as they are, and in the table")
+    if len(todo) > MANY:
+        console.warn(f"{len(todo)} runs are many; --random N tries some of the combinations")
+    failed = sum(each.state == "failed" and each.name not in todo for each in runs)
+    if failed:
+        console.say(f"{_number(failed, 'run')} failed before; --retry-failed goes on with what failed")
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" + "s" * (count != 1)
+
+
+def _again(words: Sequence[str], out: Path, seeds: int | None, sample: tuple[int | None, int]) -> str:
+    """Returns the command that goes on with a sweep."""
+    options = [] if seeds is None else ["--seeds", str(seeds)]
+    if sample[0] is not None:
+        options += ["--random", str(sample[0]), *(["--seed", str(sample[1])] if sample[1] else [])]
+    return shlex.join(["mlcycle", "train", "sweep", *words, *options, "--out", str(out)])
+
+
+def _train(settings: Sequence[Setting], folder: SweepFolder, where: list[str], retry_failed: bool, again: str) -> None:
+    from mlcycle.training.studies.sweep import Way, still_to_do
+    from mlcycle.training.studies.sweep import sweep as train_all
+
+    runs = [folder.look(each.name) for each in settings]
+    todo = {each.name for each in still_to_do(runs, retry_failed=retry_failed)}
+    steps = sum(each.recipe.schedule.steps for each in settings if each.name in todo)
+    steps -= sum(each.story.steps for each in runs if each.name in todo and each.story)
+    with console.progress("steps of the sweep", steps) as advance:
+        train_all(settings, folder, Way(where, retry_failed, console.say, advance, again))
+    _tell_table(folder)
+    unfinished = [each for each in map(folder.look, (each.name for each in settings)) if each.state != "finished"]
+    if unfinished:
+        raise MlcycleError(
+            f"{_number(len(unfinished), 'run')} of {len(settings)} did not finish",
+            f"what they said is in {folder.path / 'logs'}; those again: {again} --retry-failed",
+        )
+
+
+def _show(folder: SweepFolder) -> None:
+    from mlcycle.training.studies.sweep import write
+
+    folder.read()
+    try:
+        with folder.own.held():
+            write(folder)
+    except InputError:
+        console.say("a sweep is being trained here: sweep.csv and sweep.html are as of its last run")
+    _tell_table(folder)
+
+
+def _tell_table(folder: SweepFolder) -> None:
+    from mlcycle.training.reports import comparison
+    from mlcycle.training.studies import sweep_table
+    from mlcycle.training.studies.sweep_folder import CSV, FAILED, PAGE
+
+    runs = folder.runs()
+    console.out_console().print(sweep_table.as_table(runs, folder.plan.keys))
+    for each in runs:
+        if each.state == FAILED:
+            reason = sweep_table.shortened(each.entry.reason)
+            console.say(f"{each.name} failed with exit code {each.entry.code}: {reason}")
+    stories = [each.story for each in runs if each.story]
+    if len(stories) > 1 and not (compared := comparison.compare(stories)).is_same_data:
+        console.warn(comparison.said_of_data(compared))
+    console.say(f"the page: {folder.path / PAGE}; a line for each run: {folder.path / CSV}")
+    begun = [next((each for each in row.runs if each.story), None) for row in sweep_table.rows(runs)]
+    if len(best := [each for each in begun if each][:2]) == 2:
+        both = shlex.join(str(folder.run(each.name)) for each in best)
+        console.say(f"the best side by side: mlcycle train compare {both}")

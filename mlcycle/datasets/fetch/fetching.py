@@ -1,0 +1,106 @@
+"""Conductor of `mlcycle train data fetch`: download, compare, unpack, one archive after the other."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from mlcycle.datasets.fetch.download import Patience, digest_file, download
+from mlcycle.datasets.fetch.manifest import Archive, Manifest, is_safe_name
+from mlcycle.datasets.fetch.unpacking import unpack
+from mlcycle.errors import InputError
+
+DOWNLOADS = "downloads"
+
+Progress = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
+Say = Callable[[str], None]
+
+
+def fetch(
+    manifest: Manifest,
+    folder: Path,
+    *,
+    progress: Progress,
+    say: Say = lambda text: None,
+    patience: Patience | None = None,
+) -> list[tuple[str, str]]:
+    """Fetches a data set into a folder; archives stay in its downloads/, each with its sha256 beside it.
+
+    An archive that is whole is not fetched again, and one that has been unpacked is not unpacked again.
+
+    Args:
+        manifest: what to fetch.
+        folder: where to.
+        progress: given a description and a total, opens a bar and gives the function that moves it on.
+        say: tells people what is done.
+        patience: how often and how long a download is tried.
+
+    Returns the name and the sha256 of each archive.
+
+    Raises:
+        InputError: something cannot be fetched, written or unpacked, or is not the file that was published; such a file
+            is set aside under another name.
+    """
+    fetched = []
+    for archive in manifest.archives:
+        digest = _fetch_archive(archive, folder / DOWNLOADS, progress, say, patience)
+        _unpack_once(archive, folder, digest, progress, say)
+        fetched.append((archive.name, digest))
+    return fetched
+
+
+def _fetch_archive(archive: Archive, downloads: Path, progress: Progress, say: Say, patience: Patience | None) -> str:
+    path = downloads / archive.name
+    try:
+        downloads.mkdir(parents=True, exist_ok=True)
+        if path.is_file():
+            say(f"{archive.name} is there already")
+        else:
+            say(f"fetching {archive.url}")
+            with progress(archive.name, archive.size) as advance:
+                download(
+                    archive.url,
+                    path,
+                    size=archive.size,
+                    trusted=bool(archive.sha256),
+                    advance=advance,
+                    patience=patience,
+                )
+        digest = digest_file(path)
+        _compare(archive, path, digest)
+        path.with_name(f"{path.name}.sha256").write_text(f"{digest}  {path.name}\n", "utf-8")
+    except OSError as problem:
+        hint = "make room, and fetch again" if problem.errno == errno.ENOSPC else "choose another folder"
+        raise InputError(f"{path} cannot be written: {problem.strerror or problem}", hint) from None
+    return digest
+
+
+def _compare(archive: Archive, path: Path, digest: str) -> None:
+    if archive.sha256 in ("", digest):
+        return
+    aside = path.with_name(f"{path.name}.wrong")
+    path.replace(aside)
+    raise InputError(
+        f"{archive.name} has the sha256 {digest}, where {archive.sha256} is expected",
+        f"it was set aside as {aside}; run the command again to fetch it anew, or see --manifest",
+    )
+
+
+def _unpack_once(archive: Archive, folder: Path, digest: str, progress: Progress, say: Say) -> None:
+    mark = folder / DOWNLOADS / f"{archive.name}.unpacked"
+    made = not archive.makes or (folder / archive.makes).exists()
+    if made and mark.is_file() and mark.read_text("utf-8").strip() == digest:
+        say(f"{archive.name} is unpacked already")
+        return
+    with progress(f"unpacking {archive.name}", None) as advance:
+        count = unpack(
+            folder / DOWNLOADS / archive.name,
+            folder / archive.into,
+            within=archive.within,
+            is_safe=is_safe_name,
+            advance=advance,
+        )
+    mark.write_text(f"{digest}\n", "utf-8")
+    say(f"{archive.name}: {count:,} files in {folder}")

@@ -1,0 +1,192 @@
+"""COCO's object detection json: `images`, `annotations` with bbox [x, y, width, height], `categories`.
+
+An annotation with `iscrowd` or `ignore` is to be ignored. `keypoints` of five points (x, y, v each) are read as
+landmarks; v = 0 says that a point is not labelled. If the file has several categories, the one called face counts. An
+image may have a `group`, which is no part of the format: what `mlcycle train data convert` keeps a WIDER event in. An
+annotation may have a `score`: what the model that made it gave it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlcycle.datasets.labelled_image import LabelledPhotograph
+from mlcycle.errors import DataError
+
+BESIDE = ("annotations.json", "_annotations.coco.json")
+
+
+def is_coco(path: Path) -> bool:
+    """Returns whether a path is a json file, or a folder that holds COCO annotations."""
+    return path.suffix.lower() == ".json" or bool(_files(path))
+
+
+def splits(path: Path) -> list[str]:
+    """Returns the names of the splits below a folder; a single annotations.json counts as one split without a name."""
+    return [""] if path.suffix.lower() == ".json" else sorted(_files(path))
+
+
+def read_coco(path: Path, split: str) -> list[LabelledPhotograph]:
+    """Reads one split of a folder, or one json file.
+
+    Raises:
+        DataError: the file is no COCO json; the message says what is missing.
+    """
+    file = path if path.suffix.lower() == ".json" else _files(path)[split]
+    content = _load(file)
+    category = _face_category(content, file)
+    annotations: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+    photographs = []
+    where = "an annotation"
+    try:
+        for annotation in content["annotations"]:
+            if category is None or annotation["category_id"] == category:
+                annotations[annotation["image_id"]].append(annotation)
+        where = "an image"
+        _must_be_told_apart([image["id"] for image in content["images"]], annotations)
+        root = _image_root(file, split, [image["file_name"] for image in content["images"]])
+        face_id = _category_told(content) if category is None else category
+        for image in content["images"]:
+            where = f"the image {image['id']!r} or one of its annotations"
+            photographs.append(_photograph(root, image, annotations.get(image["id"], []), face_id))
+        return photographs
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError) as problem:
+        what = f"lacks {problem}" if isinstance(problem, KeyError) else f"is not as it should be: {problem}"
+        raise DataError(f"{file}: {where} {what}", "see the COCO format: bbox is [x, y, width, height]") from None
+
+
+def _must_be_told_apart(ids: list[Any], annotations: dict[Any, list[dict[str, Any]]]) -> None:
+    again = next((each for each, many in Counter(ids).items() if many > 1 and each in annotations), None)
+    if again is not None:
+        raise ValueError(f"another image has the id {again!r} too, and either could be meant")
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """The json file of each split: annotations.json alone, annotations/*.json, or one in the split's own folder."""
+    if not folder.is_dir():
+        return {}
+    for name in BESIDE:
+        if (folder / name).is_file():
+            return {"": folder / name}
+    inside = sorted((folder / "annotations").glob("*.json"))
+    names = [_split_name(file.stem) for file in inside]
+    if inside:
+        unique = len(set(names)) == len(names)
+        return {name if unique else file.stem: file for name, file in zip(names, inside, strict=True)}
+    return {file.parent.name: file for name in BESIDE for file in sorted(folder.glob(f"*/{name}"))}
+
+
+def _split_name(stem: str) -> str:
+    """instances_train2017 → train; val → val; anything else stays what it is."""
+    match = re.fullmatch(r"(?:.*[_\-.])?(train|val|valid|validation|test)\d*", stem)
+    return match[1] if match else stem
+
+
+def _load(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"there is no file {file}", "name a COCO json or a folder that holds one") from None
+    except (OSError, ValueError, RecursionError) as problem:
+        raise DataError(f"{file} cannot be read as json: {problem}") from None
+    if not isinstance(content, dict) or not all(
+        isinstance(content.get(key), list) for key in ("images", "annotations")
+    ):
+        raise DataError(
+            f"{file} is no COCO json: it lacks the lists images and annotations", "is it a file of results?"
+        )
+    return content
+
+
+def _face_category(content: dict[str, Any], file: Path) -> Any:
+    categories = content.get("categories") or []
+    if not isinstance(categories, list) or not all(isinstance(each, dict) for each in categories):
+        raise DataError(f"{file}: its categories are not as they should be", 'write [{"id": 1, "name": "face"}]')
+    names = {str(each.get("name", "")).lower(): each.get("id") for each in categories}
+    if len(names) <= 1:
+        return None
+    for name in ("face", "faces", "human face"):
+        if name in names:
+            return names[name]
+    listed = ", ".join(sorted(names))
+    raise DataError(
+        f"{file} has several categories and none is called face: {listed}", "rename the one that means a face"
+    )
+
+
+def _category_told(content: dict[str, Any]) -> Any:
+    """Returns the category of a file that has one at most: what its annotations say, else its list, else 1."""
+    listed = next((each["id"] for each in content.get("categories") or [] if "id" in each), 1)
+    return next((each["category_id"] for each in content["annotations"] if "category_id" in each), listed)
+
+
+def _image_root(file: Path, split: str, names: list[str]) -> Path:
+    """Looks for a few of the photographs instead of all: a large set on a slow disk is then read in a second."""
+    stem = _split_name(file.stem)
+    year = re.sub(r"^.*?(?=(train|val|test)\d*$)", "", file.stem)
+    home = file.parent.parent if file.parent.name == "annotations" else file.parent
+    inside = dict.fromkeys((file.stem, year, stem, split, ""))
+    bases = [home / "images", home, file.parent / "images", file.parent]
+    roots = list(dict.fromkeys(base / part for base in bases for part in inside if (base / part).is_dir()))
+    sample = names[:: max(1, len(names) // 16)]
+    found = [sum((root / name).is_file() for name in sample) for root in roots]
+    if not any(found):
+        return home / "images" if (home / "images").is_dir() else home
+    return roots[found.index(max(found))]
+
+
+def _photograph(
+    root: Path, image: dict[str, Any], annotations: list[dict[str, Any]], category: Any
+) -> LabelledPhotograph:
+    name = image["file_name"].replace("\\", "/")
+    bboxes_N4 = _bboxes([each["bbox"] for each in annotations])
+    ignore = [bool(each.get("iscrowd") or each.get("ignore")) for each in annotations]
+    return LabelledPhotograph(
+        path=root / name,
+        name=name,
+        boxes_N4=np.concatenate([bboxes_N4[:, :2], bboxes_N4[:, :2] + bboxes_N4[:, 2:]], axis=1),
+        ignore_N=np.array(ignore, bool),
+        landmarks_N52=_landmarks(annotations),
+        group=str(image.get("group") or ""),
+        size=_size(image),
+        coco_ids=(image["id"], category),
+        scores_N=_scores(annotations),
+    )
+
+
+def _bboxes(written: list[Any]) -> np.ndarray:
+    try:
+        return np.array(written, np.float32).reshape(len(written), 4)
+    except (TypeError, ValueError):
+        raise ValueError("a bbox is not four numbers") from None
+
+
+def _size(image: dict[str, Any]) -> tuple[int, int] | None:
+    width, height = image.get("width"), image.get("height")
+    if not isinstance(width, int | float) or not isinstance(height, int | float):
+        return None
+    return (int(width), int(height)) if math.isfinite(width * height) and min(width, height) > 0 else None
+
+
+def _scores(annotations: list[dict[str, Any]]) -> np.ndarray | None:
+    scores = [each.get("score") for each in annotations]
+    if not any(isinstance(each, int | float) for each in scores):
+        return None
+    return np.array([each if isinstance(each, int | float) else np.nan for each in scores], np.float32)
+
+
+def _landmarks(annotations: list[dict[str, Any]]) -> np.ndarray:
+    landmarks_N52 = np.full((len(annotations), 5, 2), np.nan, np.float32)
+    for index, annotation in enumerate(annotations):
+        keypoints = annotation.get("keypoints") or []
+        if len(keypoints) == 15:
+            points_53 = np.array(keypoints, np.float32).reshape(5, 3)
+            landmarks_N52[index] = np.where(points_53[:, 2:] > 0, points_53[:, :2], np.nan)
+    return landmarks_N52

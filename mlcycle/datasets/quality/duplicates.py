@@ -1,0 +1,39 @@
+"""Which photographs are the same: by their bytes, and by how they look."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from mlcycle.datasets.labelled_image import LabelledPhotograph
+from mlcycle.datasets.quality.image_file import THUMBNAIL, PhotoFile, inspect_files
+from mlcycle.datasets.quality.perceptual_hash import near_duplicates
+
+
+def look_at(
+    photographs: Sequence[LabelledPhotograph], advance: Callable[[int], None], processes: int | None = None
+) -> list[PhotoFile]:
+    """Decodes every photograph; `advance` is called with 1 after each."""
+    files = []
+    for file in inspect_files([each.path for each in photographs], processes):
+        files.append(file)
+        advance(1)
+    return files
+
+
+def same_bytes(files: Sequence[PhotoFile]) -> list[list[int]]:
+    """Returns the numbers of the files, those with the same bytes together; a file that is missing is alone."""
+    groups = defaultdict(list)
+    for index, file in enumerate(files):
+        groups[file.sha256 or f"missing {index}"].append(index)
+    return list(groups.values())
+
+
+def look_alike(files: Sequence[PhotoFile], shown: Sequence[int]) -> list[tuple[int, int]]:
+    """Returns pairs of near duplicates, by their numbers, among the files with the numbers `shown`."""
+    whole = [index for index in shown if not files[index].problem]
+    thumbnails = [files[index].thumbnail_SS for index in whole]
+    thumbnails_NSS = np.array(thumbnails, np.uint8).reshape(len(whole), THUMBNAIL, THUMBNAIL)
+    return [(whole[first], whole[second]) for first, second in near_duplicates(thumbnails_NSS).tolist()]

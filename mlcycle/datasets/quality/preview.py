@@ -1,0 +1,188 @@
+"""A contact sheet: photographs with their labels drawn in, to look at a set before it is trusted."""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from mlcycle.datasets.labelled_image import LabelledPhotograph
+from mlcycle.datasets.member import PhotoPath, for_pillow
+from mlcycle.errors import InputError
+
+CELL_WIDTH, CELL_HEIGHT, CAPTION, GAP = 400, 300, 40, 8
+PAPER, SHADE, INK, FAINT = (24, 26, 30), (38, 41, 47), (235, 237, 240), (150, 156, 166)
+FACE, IGNORED, DARK = (64, 224, 120), (255, 150, 40), (0, 0, 0)
+POINTS = ((255, 80, 80), (80, 160, 255), (255, 230, 60), (255, 120, 220), (90, 230, 230))
+POINT_NAMES = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")
+MOST_COLUMNS = 6
+
+
+def choose(photographs: Sequence[LabelledPhotograph], count: int, seed: int) -> list[LabelledPhotograph]:
+    """Chooses some photographs at random, the same ones for the same seed, in the set's order."""
+    chosen = random.Random(seed).sample(range(len(photographs)), min(count, len(photographs)))
+    return [photographs[index] for index in sorted(chosen)]
+
+
+def draw_sheet(
+    photographs: Sequence[LabelledPhotograph], title: str, advance: Callable[[int], None] = lambda n: None
+) -> Image.Image:
+    """Draws a contact sheet: photographs upright, faces in green, ignored boxes dashed in orange, landmarks as dots.
+
+    A photograph that cannot be read gives a cell that says why. `advance` is called with 1 after each.
+    """
+    columns = _columns(len(photographs))
+    rows = -(-len(photographs) // columns)
+    width, height = CELL_WIDTH + GAP, CELL_HEIGHT + CAPTION + GAP
+    sheet = Image.new("RGB", (columns * width + GAP, rows * height + GAP + CAPTION), PAPER)
+    _draw_title(sheet, title)
+    for index, photograph in enumerate(photographs):
+        at = GAP + index % columns * width, CAPTION + GAP + index // columns * height
+        sheet.paste(_cell(photograph), at)
+        advance(1)
+    return sheet
+
+
+def must_be_free(path: Path, *, overwrite: bool = False) -> None:
+    """Finds out before the work that a sheet may be written.
+
+    Raises:
+        InputError: the file exists and is not to be overwritten, or its suffix is no picture's.
+    """
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} exists", "choose another name with -o, or say --overwrite")
+    if path.suffix.lower() not in (".jpg", ".jpeg", ".png", ".webp"):
+        raise InputError(f"{path} has a suffix that is no picture's", "end it with .jpg, .png or .webp")
+
+
+def write_sheet(sheet: Image.Image, path: Path, *, overwrite: bool = False) -> None:
+    """Writes the sheet as its suffix says, atomically.
+
+    Raises:
+        InputError: the file exists and is not to be overwritten, or cannot be written.
+    """
+    must_be_free(path, overwrite=overwrite)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        sheet.save(temporary, quality=90)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except OSError as problem:
+        raise InputError(f"{path} cannot be written: {problem.strerror or problem}", "choose another place") from None
+    finally:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _columns(count: int) -> int:
+    """As many columns as make the sheet about 4 to 3, few enough to stay legible."""
+    return max(1, min(MOST_COLUMNS, round((count * 1.15) ** 0.5)))
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def _draw_title(sheet: Image.Image, title: str) -> None:
+    draw = ImageDraw.Draw(sheet)
+    font = _font(15)
+    legend = [("face", FACE), ("ignored", IGNORED), *zip(POINT_NAMES, POINTS, strict=True)]
+    right = sheet.width - GAP
+    space = right - GAP - draw.textlength(title, font) - 24
+    # A narrow sheet has no room for the legend of the points.
+    while legend and sum(draw.textlength(name, font) + 30 for name, _ in legend) > space:
+        legend.pop()
+    draw.text((GAP, 14), title, INK, font)
+    for name, colour in reversed(legend):
+        right -= int(draw.textlength(name, font))
+        draw.text((right, 14), name, FAINT, font)
+        right -= 16
+        draw.rectangle((right, 18, right + 10, 28), fill=colour)
+        right -= 14
+
+
+def _cell(photograph: LabelledPhotograph) -> Image.Image:
+    cell = Image.new("RGB", (CELL_WIDTH, CELL_HEIGHT + CAPTION), SHADE)
+    draw = ImageDraw.Draw(cell)
+    try:
+        picture, scale = _picture(photograph.path)
+    except Exception as problem:  # Pillow's decoders raise a dozen kinds; the sheet shows the rest all the same.
+        _write_centred(draw, "cannot be read:", CELL_HEIGHT // 2 - 20, INK)
+        _write_centred(draw, str(problem) or type(problem).__name__, CELL_HEIGHT // 2 + 2, IGNORED)
+    else:
+        _draw_labels(picture, photograph, scale)
+        cell.paste(picture, ((CELL_WIDTH - picture.width) // 2, (CELL_HEIGHT - picture.height) // 2))
+    ignored = int(photograph.ignore_N.sum())
+    faces = len(photograph.ignore_N) - ignored
+    count = f"{faces} face{'s' * (faces != 1)}" + (f", {ignored} ignored" if ignored else "")
+    draw.text((6, CELL_HEIGHT + 4), _elided(draw, photograph.name, CELL_WIDTH - 12, 13), INK, _font(13))
+    draw.text((6, CELL_HEIGHT + 21), count, FAINT, _font(13))
+    return cell
+
+
+def _picture(path: PhotoPath) -> tuple[Image.Image, float]:
+    """Decodes a photograph upright and small enough for a cell; returns it and cell pixels per photograph pixel."""
+    with Image.open(for_pillow(path)) as image:
+        width, height = image.size
+        image.draft("RGB", (2 * CELL_WIDTH, 2 * CELL_WIDTH))
+        upright = ImageOps.exif_transpose(image).convert("RGB")
+    if (upright.width > upright.height) != (width > height):
+        width, height = height, width
+    scale = min(CELL_WIDTH / width, CELL_HEIGHT / height)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return upright.resize(size, Image.Resampling.LANCZOS), scale
+
+
+def _draw_labels(picture: Image.Image, photograph: LabelledPhotograph, scale: float) -> None:
+    draw = ImageDraw.Draw(picture)
+    usable_N = np.isfinite(photograph.boxes_N4).all(axis=1)
+    for box_4, ignored in zip(photograph.boxes_N4[usable_N], photograph.ignore_N[usable_N], strict=True):
+        x1, y1, x2, y2 = (float(value) for value in box_4 * scale)
+        corners = [(x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1)]
+        if ignored:
+            _dashed(draw, corners)
+        else:
+            # A dark line below the bright one keeps it visible on any ground.
+            thick = 2 if min(x2 - x1, y2 - y1) > 14 else 1
+            if thick > 1:
+                draw.line(corners, DARK, thick + 2)
+            draw.line(corners, FACE, thick)
+    for points_52, box_4 in zip(photograph.landmarks_N52, photograph.boxes_N4, strict=True):
+        radius = min(4.0, max(1.0, float(box_4[3] - box_4[1]) * scale / 24))
+        for (x, y), colour in zip(points_52 * scale, POINTS, strict=True):
+            if np.isfinite(x + y):
+                draw.ellipse((x - radius, y - radius, x + radius, y + radius), colour, DARK if radius > 2 else None)
+
+
+def _dashed(draw: ImageDraw.ImageDraw, corners: list[tuple[float, float]], dash: float = 5) -> None:
+    for (x1, y1), (x2, y2) in pairwise(corners):
+        length = max(abs(x2 - x1), abs(y2 - y1))
+        for start in np.arange(0, max(length, 1), 2 * dash):
+            a, b = start / max(length, 1), min(1, (start + dash) / max(length, 1))
+            ends = [(x1 + (x2 - x1) * share, y1 + (y2 - y1) * share) for share in (a, b)]
+            draw.line(ends, IGNORED, 2)
+
+
+def _elided(draw: ImageDraw.ImageDraw, text: str, width: float, size: int) -> str:
+    """Cuts the middle out of a text that is too long; names differ at their ends."""
+    font = _font(size)
+    if draw.textlength(text, font) <= width:
+        return text
+    kept = len(text)
+    while kept > 4 and draw.textlength(f"{text[: kept // 2]}…{text[-kept // 2 :]}", font) > width:
+        kept -= 1
+    return f"{text[: kept // 2]}…{text[-kept // 2 :]}"
+
+
+def _write_centred(draw: ImageDraw.ImageDraw, text: str, y: int, colour: tuple[int, int, int]) -> None:
+    text = _elided(draw, text, CELL_WIDTH - 20, 14)
+    draw.text(((CELL_WIDTH - draw.textlength(text, _font(14))) / 2, y), text, colour, _font(14))

@@ -1,0 +1,80 @@
+"""The report of a check as people read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mlcycle.datasets.quality.findings import ERRORS, WARNINGS, Report
+
+EIGHTHS = " ▏▎▍▌▋▊▉"
+NAMED = 5
+MOST_BAR = 60
+
+
+def report_text(report: Report, title: str, width: int = 80, named: int = NAMED) -> str:
+    """Returns counts, a histogram of the faces' heights, and what was found, as lines of at most about `width`.
+
+    Args:
+        report: of one set.
+        title: the set's name.
+        width: of the terminal in characters.
+        named: how many findings of each kind are named.
+    """
+    lines = [title, *_counts(report), ""]
+    if report.faces:
+        lines += ["height of faces in pixels", *_histogram(report, width), ""]
+    for heading, kinds in (("errors", ERRORS), ("warnings", WARNINGS)):
+        found = list(_findings(report, kinds, named))
+        lines += [heading, *found, ""] if found else []
+    return "\n".join([*lines, _last_line(report)])
+
+
+def _counts(report: Report) -> Iterator[str]:
+    rows = [
+        (report.photographs, "photographs"),
+        (report.without_faces, "of them without a face"),
+        (report.faces, "faces"),
+        (report.with_landmarks, "of them with all five landmarks"),
+        (report.ignored, "boxes to be ignored"),
+    ]
+    for count, what in rows:
+        if count or what in ("photographs", "faces"):
+            yield f"{count:>9,}  {what}"
+
+
+def _histogram(report: Report, width: int) -> Iterator[str]:
+    edges, counts = report.height_edges, report.height_counts
+    shown = [index for index, count in enumerate(counts) if count]
+    if not shown:  # all of them have heights that are no numbers
+        return
+    room = max(10, min(MOST_BAR, width - 26))
+    for index in range(shown[0], shown[-1] + 1):
+        low = edges[index]
+        label = f"{low}–{edges[index + 1]}" if index + 1 < len(edges) else f"{low} and more"
+        yield f"{label:>12}  {counts[index]:>7,}  {bar(counts[index] / max(counts), room)}".rstrip()
+
+
+def bar(share: float, room: int) -> str:
+    """A bar in eighths of a character; whatever is not nothing gets at least one."""
+    eighths = max(round(share * room * 8), 1 if share else 0)
+    return "█" * (eighths // 8) + EIGHTHS[eighths % 8].strip()
+
+
+def _findings(report: Report, kinds: dict[str, str], named: int) -> Iterator[str]:
+    for kind, found in report.by_kind().items():
+        if kind not in kinds:
+            continue
+        yield f"{len(found):>9,}  {kind}: {kinds[kind]}"
+        yield from (f"{'':11}{finding.photograph}: {finding.detail}" for finding in found[:named])
+        if len(found) > named:
+            yield f"{'':11}and {len(found) - named:,} more; --format json lists all"
+
+
+def _last_line(report: Report) -> str:
+    if not report.findings:
+        return "nothing wrong was found"
+    return f"{_number(report.errors, 'error')}, {_number(report.warnings, 'warning')}"
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"

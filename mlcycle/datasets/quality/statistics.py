@@ -1,0 +1,141 @@
+"""What is in a labelled set: how many photographs and faces, how large, how many in each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from mlcycle.datasets import image_header
+from mlcycle.datasets.labelled_image import LabelledPhotograph
+from mlcycle.errors import DataError
+
+SCHEMA_VERSION = 1
+QUANTILES = {"least": 0.0, "5 %": 0.05, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "95 %": 0.95, "most": 1.0}
+ASPECTS = (0.0, 0.5, 0.67, 0.8, 1.0, 1.25)
+LONG_SIDE = 640
+
+Ranges = Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What is in a set. Faces leave out the ignored boxes; quantiles are None where there is nothing to count.
+
+    Attributes:
+        photographs, without_faces, unreadable: how many; of those unreadable no size is known.
+        faces, ignored, with_landmarks: how many boxes; landmarks: all five points.
+        faces_a_photograph, short_side, long_side, height: quantiles, by the names of QUANTILES; sides are pixels of the
+            photographs, heights pixels of the faces.
+        heights, heights_at_640: faces by ranges of height, in the photograph's own pixels and where its long side is
+            made 640 pixels (it is not made larger).
+        aspects: faces by width over height: from each of ASPECTS up to the next.
+        groups: photographs and faces by group, the largest first.
+    """
+
+    photographs: int
+    without_faces: int
+    unreadable: int
+    faces: int
+    ignored: int
+    with_landmarks: int
+    faces_a_photograph: dict[str, float] | None
+    short_side: dict[str, float] | None
+    long_side: dict[str, float] | None
+    height: dict[str, float] | None
+    heights: dict[str, int]
+    heights_at_640: dict[str, int]
+    aspects: dict[str, int]
+    groups: dict[str, tuple[int, int]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns all of it for JSON."""
+        groups = {name: {"photographs": some, "faces": faces} for name, (some, faces) in self.groups.items()}
+        return asdict(self) | {"groups": groups}
+
+
+def describe(
+    photographs: Sequence[LabelledPhotograph], ranges: Ranges, advance: Callable[[int], None] = lambda n: None
+) -> Statistics:
+    """Counts what is in a set; of the photographs only the headers are read.
+
+    Args:
+        ranges: least and greatest height in pixels of each range, both included, by its name.
+        advance: called with 1 after each photograph.
+    """
+    faces = [_usable(each) for each in photographs]
+    sizes = []
+    for each in photographs:
+        sizes.append(_size(each))
+        advance(1)
+    known_P2 = np.array([size for size in sizes if size], float).reshape(-1, 2)
+    all_L4 = np.concatenate([np.zeros((0, 4)), *faces])
+    sides_L2 = all_L4[:, 2:] - all_L4[:, :2]
+    shrunk = [(boxes[:, 3] - boxes[:, 1]) * _shrink(size) for boxes, size in zip(faces, sizes, strict=True) if size]
+    many_P = np.array([len(each) for each in faces])
+    return Statistics(
+        photographs=len(photographs),
+        without_faces=int((many_P == 0).sum()),
+        unreadable=sum(size is None for size in sizes),
+        faces=len(all_L4),
+        ignored=sum(int(each.ignore_N.sum()) for each in photographs),
+        with_landmarks=sum(
+            int(np.isfinite(each.landmarks_N52[~each.ignore_N]).all(axis=(1, 2)).sum()) for each in photographs
+        ),
+        faces_a_photograph=_quantiles(many_P),
+        short_side=_quantiles(known_P2.min(axis=1, initial=np.inf)),
+        long_side=_quantiles(known_P2.max(axis=1, initial=0)),
+        height=_quantiles(sides_L2[:, 1]),
+        heights=_by_range(sides_L2[:, 1], ranges),
+        heights_at_640=_by_range(np.concatenate([np.zeros(0), *shrunk]), ranges),
+        aspects=_aspects(sides_L2),
+        groups=_groups(photographs, many_P),
+    )
+
+
+def _usable(photograph: LabelledPhotograph) -> np.ndarray:
+    usable_N = ~photograph.ignore_N & np.isfinite(photograph.boxes_N4).all(axis=1)
+    return photograph.boxes_N4[usable_N].astype(float)
+
+
+def _size(photograph: LabelledPhotograph) -> tuple[int, int] | None:
+    try:
+        return image_header.upright_size(photograph.path)
+    except DataError:
+        return None
+
+
+def _shrink(size: tuple[int, int]) -> float:
+    return min(1.0, LONG_SIDE / max(size))
+
+
+def _quantiles(values: np.ndarray) -> dict[str, float] | None:
+    if not len(values):
+        return None
+    found = np.quantile(values, list(QUANTILES.values()))
+    return {name: round(float(value), 2) for name, value in zip(QUANTILES, found, strict=True)}
+
+
+def _by_range(heights_L: np.ndarray, ranges: Ranges) -> dict[str, int]:
+    return {name: int(((heights_L >= least) & (heights_L <= most)).sum()) for name, (least, most) in ranges.items()}
+
+
+def _aspects(sides_L2: np.ndarray) -> dict[str, int]:
+    flat_L = (sides_L2 <= 0).any(axis=1)
+    ratio_L = sides_L2[~flat_L, 0] / sides_L2[~flat_L, 1]
+    counts, _ = np.histogram(ratio_L, [*ASPECTS, np.inf])
+    names = [f"{low:g}–{high:g}" for low, high in pairwise(ASPECTS)]
+    return {name: int(count) for name, count in zip([*names, f"{ASPECTS[-1]:g} and more"], counts, strict=True)}
+
+
+def _groups(photographs: Sequence[LabelledPhotograph], many_P: np.ndarray) -> dict[str, tuple[int, int]]:
+    photos, faces = Counter[str](), Counter[str]()
+    for each, many in zip(photographs, many_P, strict=True):
+        if each.group:
+            photos[each.group] += 1
+            faces[each.group] += int(many)
+    return {name: (count, faces[name]) for name, count in sorted(photos.items(), key=lambda each: (-each[1], each[0]))}

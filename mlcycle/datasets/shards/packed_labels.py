@@ -1,0 +1,98 @@
+"""The labels of one photograph in a shard: LabelledPhotograph → JSON and back, number by number the same.
+
+    {"name": "0--Parade/….jpg", "width": 1024, "height": 768,
+     "boxes": [[x1, y1, x2, y2], …], "ignore": [false, …], "landmarks": [[[x, y], …], null, …], "group": "0--Parade"}
+
+A face without points has null, and so has a point that is not labelled. Where a model made labels there are `scores`,
+null for a label of people's. Members of shards say their `units` as well.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from mlcycle.datasets.formats.numbers import plain
+from mlcycle.datasets.labelled_image import LabelledPhotograph
+from mlcycle.datasets.member import PhotoPath
+
+UNITS = "pixels of the upright photograph; boxes x1 y1 x2 y2, landmarks x y"
+
+
+def to_json(photograph: LabelledPhotograph, size: tuple[int, int]) -> dict[str, Any]:
+    """Returns what is written; `size` is the photograph's upright width and height in pixels."""
+    content: dict[str, Any] = {
+        "name": photograph.name,
+        "width": size[0],
+        "height": size[1],
+        "boxes": [[plain(value) for value in box_4] for box_4 in photograph.boxes_N4],
+        "ignore": [bool(each) for each in photograph.ignore_N],
+        "landmarks": [_points(points_52) for points_52 in photograph.landmarks_N52],
+        "group": photograph.group,
+    }
+    if photograph.size not in (None, size):  # an error that check is to find
+        content["stated_size"] = photograph.size
+    if photograph.scale != (1.0, 1.0):
+        content["scale"] = list(photograph.scale)
+    if photograph.coco_ids is not None:
+        content["coco_ids"] = list(photograph.coco_ids)
+    if photograph.scores_N is not None:
+        content["scores"] = [plain(score) if np.isfinite(score) else None for score in photograph.scores_N]
+    return content
+
+
+def from_json(content: dict[str, Any], path: PhotoPath) -> LabelledPhotograph:
+    """Returns the photograph that `to_json` was given, at `path`.
+
+    Raises:
+        LookupError, TypeError, ValueError, OverflowError: it is not what `to_json` gives.
+    """
+    # Arrays that own their numbers: a view keeps a second one, for each of a million photographs.
+    boxes = np.array(content["boxes"], np.float32) if content["boxes"] else np.zeros((0, 4), np.float32)
+    ignore = np.array(content["ignore"], bool)
+    if boxes.shape != (len(ignore), 4):
+        raise ValueError("boxes are four numbers each, and ignore has a word for each")
+    width, height = content.get("stated_size", (content["width"], content["height"]))
+    across, down = content.get("scale", (1.0, 1.0))
+    return LabelledPhotograph(
+        path=path,
+        name=_text(content["name"]),
+        boxes_N4=boxes,
+        ignore_N=ignore,
+        landmarks_N52=_landmarks(content["landmarks"], len(boxes)),
+        group=sys.intern(_text(content["group"])),
+        size=(width, height),
+        coco_ids=tuple(content["coco_ids"]) if "coco_ids" in content else None,
+        scale=(across, down),
+        scores_N=_scores(content["scores"], len(boxes)) if "scores" in content else None,
+    )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no name")
+    return value
+
+
+def _points(points_52: np.ndarray) -> list[list[int | float] | None] | None:
+    known_5 = np.isfinite(points_52).all(axis=1)
+    if not known_5.any():
+        return None
+    return [[plain(x), plain(y)] if known else None for (x, y), known in zip(points_52, known_5, strict=True)]
+
+
+def _scores(written: list[Any], faces: int) -> np.ndarray:
+    scores = np.array([np.nan if score is None else score for score in written], np.float32)
+    if scores.shape != (faces,):
+        raise ValueError("scores are a number or null for each box")
+    return scores
+
+
+def _landmarks(written: list[Any], faces: int) -> np.ndarray:
+    landmarks_N52 = np.full((faces, 5, 2), np.nan, np.float32)
+    for row, points in zip(range(faces), written, strict=True):
+        for index, point in enumerate(points or ()):
+            landmarks_N52[row, index] = np.nan if point is None else point
+    return landmarks_N52

@@ -1,0 +1,121 @@
+"""One shard being written: a tar that WebDataset reads, and beside it its labels, a line a photograph.
+
+The tar is plain ustar without dates or owners: KEY.jpg and KEY.json for each photograph, next to each other. NAME.jsonl
+has the same labels once more, with the place of each photograph in NAME.tar, so that opening a set reads no tar.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from mlcycle.datasets.shards.packed_labels import UNITS
+
+BLOCK = tarfile.BLOCKSIZE
+PART = ".part"
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A finished shard: its name without suffix, how many photographs and bytes, and both files' sha256."""
+
+    name: str
+    photographs: int
+    bytes: int
+    sha256: str
+    labels_sha256: str
+
+
+class _Hashed:
+    """What a tar is written to: a file whose sha256 is known at its end."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.digest, self.at = file, hashlib.sha256(), 0
+
+    def write(self, data: bytes) -> int:
+        self.digest.update(data)
+        self.at += len(data)
+        return self.file.write(data)
+
+    def tell(self) -> int:
+        return self.at
+
+
+class ShardWriter:
+    """Writes one shard into a folder; both files appear in their places when it is finished, the labels last."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder, self.name = folder, name
+        handle, self._draft = tempfile.mkstemp(prefix=f".{name}.", suffix=PART, dir=folder)
+        self._file = os.fdopen(handle, "wb")
+        self._hashed = _Hashed(self._file)
+        self._tar = tarfile.TarFile(fileobj=self._hashed, mode="w", format=tarfile.USTAR_FORMAT)  # type: ignore[arg-type]
+        self._lines: list[str] = []
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has by now."""
+        return self._tar.offset
+
+    def add(self, key: str, suffix: str, data: bytes, labels: Mapping[str, Any]) -> None:
+        """Adds a photograph of this file suffix, as ".jpg", with its labels."""
+        offset = self.size + BLOCK
+        self._add(f"{key}{suffix}", data)
+        self._add(f"{key}.json", f"{written({**labels, 'units': UNITS})}\n".encode())
+        place = {"file": f"{key}{suffix}", "offset": offset, "bytes": len(data)}
+        self._lines.append(f"{written({**place, **labels})}\n")
+
+    def finish(self) -> Shard:
+        """Puts both files into their places."""
+        self._tar.close()
+        _sync(self._file)
+        self._file.close()
+        lines = "".join(self._lines).encode()
+        shard = Shard(
+            self.name,
+            len(self._lines),
+            self._hashed.at,
+            self._hashed.digest.hexdigest(),
+            hashlib.sha256(lines).hexdigest(),
+        )
+        place(Path(self._draft), self.folder / f"{self.name}.tar")
+        write(self.folder / f"{self.name}.jsonl", lines)
+        return shard
+
+    def _add(self, name: str, data: bytes) -> None:
+        info = tarfile.TarInfo(name)  # without date and owner: the same photographs give the same bytes
+        info.size = len(data)
+        self._tar.addfile(info, io.BytesIO(data))
+
+
+def written(content: Mapping[str, Any]) -> str:
+    """Returns JSON in one line; names that are no UTF-8 are kept as escapes."""
+    return json.dumps(content, separators=(",", ":"), allow_nan=False)
+
+
+def write(target: Path, data: bytes) -> None:
+    """Writes a small file beside its place, and puts it there whole."""
+    handle, draft = tempfile.mkstemp(prefix=f".{target.name}.", suffix=PART, dir=target.parent)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+        _sync(file)
+    place(Path(draft), target)
+
+
+def place(draft: Path, target: Path) -> None:
+    """Puts a finished draft into its place; temporary files are for one user alone, and this one is for all."""
+    draft.chmod(0o644)
+    draft.replace(target)
+
+
+def _sync(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())

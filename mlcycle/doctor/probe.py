@@ -1,0 +1,114 @@
+"""One provider put to the trial, in a process of its own, which mlcycle.doctor.providers starts.
+
+A provider brings libraries and drivers, and may take its process down with it or never answer.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlcycle.machine.child_process import say
+
+if TYPE_CHECKING:
+    from mlcycle.artifact.seal import SealedBytes
+
+# Small, and without a face: networks answer it with no boxes at all, which not every provider survives.
+SIDE = 64
+
+
+def main() -> int:
+    """Loads a model file on a provider and runs it on one blank picture, and says each stage; returns the exit code.
+
+    Both stand on the command line.
+    """
+    model, provider = sys.argv[1:3]
+    try:
+        _imported()
+        from mlcycle.artifact.seal import read_sealed
+
+        sealed = read_sealed(Path(model))
+        _load_and_run(sealed, provider)
+    except Exception as problem:
+        say(
+            "failed",
+            kind=type(problem).__name__,
+            message=getattr(problem, "message", None) or " ".join(str(problem).split())[:300],
+            hint=getattr(problem, "hint", ""),
+        )
+        if type(problem).__name__ == "DeviceError":
+            _let_it_say_why(sealed, provider)
+        return 1
+    return 0
+
+
+def _imported() -> None:
+    """Imports all that `mlcycle infer` imports, and says what onnxruntime this is."""
+    import onnxruntime
+
+    import mlcycle.inference.detect  # noqa: F401
+    from mlcycle.inference.session import PROVIDERS
+
+    there = onnxruntime.get_available_providers()
+    say(
+        "imported",
+        version=onnxruntime.__version__,
+        available=[name for name, long in PROVIDERS.items() if long in there],
+        **_build(),
+    )
+
+
+def _build() -> dict[str, str | None]:
+    """Returns which package the files are really from, and the version of CUDA that they were built for."""
+    try:
+        from onnxruntime.capi import build_and_package_info as build
+    except ImportError:
+        return {"package": None, "cuda": None}
+    return {"package": getattr(build, "package_name", None), "cuda": getattr(build, "cuda_version", None)}
+
+
+def _load_and_run(sealed: SealedBytes, provider: str) -> None:
+    import numpy as np
+
+    from mlcycle.inference.detect import must_know_its_answer
+    from mlcycle.inference.session import open_session, padded
+
+    before = _threads()
+    session = open_session(sealed, provider=provider)
+    after = _threads()
+    say(
+        "loaded",
+        took=session.provider,
+        name=session.contract.name,
+        precision=session.contract.precision,
+        # The thread that asks computes as well.
+        threads=after - before + 1 if after else None,
+    )
+    size = session.contract.input_size
+    width, height = (size.width, size.height) if size else (SIDE, SIDE)
+    session.run(padded(np.zeros((SIDE, SIDE, 3), np.uint8), width, height)[None])
+    must_know_its_answer(session, sealed.path)
+    say("ran")
+
+
+def _threads() -> int:
+    """Returns how many threads this process has, 0 where that is not known."""
+    try:
+        return len(os.listdir("/proc/self/task"))  # noqa: PTH208
+    except OSError:
+        return 0
+
+
+def _let_it_say_why(sealed: SealedBytes, provider: str) -> None:
+    """Loads the same bytes once more and lets onnxruntime say on stderr which library or device it lacks."""
+    import onnxruntime
+
+    from mlcycle.inference.session import PROVIDERS
+
+    onnxruntime.set_default_logger_severity(3)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if PROVIDERS.get(provider) in onnxruntime.get_available_providers():
+        onnxruntime.InferenceSession(sealed.data, options, providers=[PROVIDERS[provider]])

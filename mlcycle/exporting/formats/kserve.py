@@ -1,0 +1,68 @@
+"""A Triton model repository with what KServe needs to serve it on Kubernetes, and a request to try it with."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import yaml
+
+from mlcycle.artifact.contract import INPUT, Contract
+from mlcycle.artifact.seal import SealedBytes
+from mlcycle.errors import UsageError
+from mlcycle.exporting.formats import triton
+
+SERVICE, REQUEST = "inferenceservice.yaml", "request.json"
+# Of the example's picture, in pixels: as few as still show which side is which.
+WIDTH, HEIGHT = 3, 2
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://[^\s]+")
+
+
+def write(folder: Path, sealed: SealedBytes, contract: Contract, storage_uri: str) -> None:
+    """Writes the repository, inferenceservice.yaml and request.json into an empty folder.
+
+    Args:
+        storage_uri: where the folder will lie when it is served, e.g. s3://models/face or pvc://models/face.
+
+    Raises:
+        UsageError: the storage URI is none.
+    """
+    if not _SCHEME.fullmatch(storage_uri):
+        raise UsageError(
+            f"{storage_uri!r} does not say where KServe will find the folder", "name it as in s3://models/face"
+        )
+    name = triton.write(folder, sealed, contract)
+    service = yaml.safe_dump(_service(name, sealed, storage_uri), sort_keys=False)
+    (folder / SERVICE).write_text(service, encoding="utf-8")
+    (folder / REQUEST).write_text(json.dumps(example_request(contract)) + "\n", encoding="ascii")
+
+
+def example_request(contract: Contract) -> dict[str, object]:
+    """Returns a request in the Open Inference Protocol, version 2, for one grey picture."""
+    size = contract.input_size
+    width, height = (size.width, size.height) if size else (WIDTH, HEIGHT)
+    picture = {"name": INPUT, "shape": [1, height, width, 3], "datatype": "UINT8", "data": [128] * (height * width * 3)}
+    return {"id": "example", "inputs": [picture], "outputs": [{"name": name} for name in contract.outputs]}
+
+
+def service_name(name: str) -> str:
+    """Returns a model's name as Kubernetes takes one: small letters, digits and hyphens, a letter first, 63 at most."""
+    plain = re.sub(r"[^a-z0-9-]+", "-", name.lower()).strip("-")
+    return (plain if plain[:1].isalpha() else f"model-{plain}")[:63].strip("-")
+
+
+def _service(name: str, sealed: SealedBytes, storage_uri: str) -> dict[str, object]:
+    model = {
+        "modelFormat": {"name": "onnx"},
+        # KServe's own runtime for onnx is this one too; named, so that no other one is chosen.
+        "runtime": "kserve-tritonserver",
+        "protocolVersion": "v2",
+        "storageUri": storage_uri,
+    }
+    return {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": service_name(name), "annotations": {"mlcycle/sha256": sealed.sha256}},
+        "spec": {"predictor": {"model": model}},
+    }

@@ -1,0 +1,109 @@
+"""A sealed model file → a folder that any static file server serves: a page that finds faces in the browser.
+
+The page is plain HTML and JavaScript in `web_page/`, copied as it is; it reads the contract from the model file itself.
+What runs the graph there is onnxruntime-web, which the user fetches from npm: mlcycle downloads nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from importlib import resources
+from pathlib import Path
+
+from mlcycle.artifact.admission import admit
+from mlcycle.artifact.contract import Contract
+from mlcycle.artifact.seal import SealedBytes
+from mlcycle.errors import InputError
+
+MODEL = "model.onnx"
+# The page was tried with the last release of each minor version from the one to the other.
+OLDEST, NEWEST = "1.23.2", "1.30.0"
+INSTALL = f"npm install onnxruntime-web@{NEWEST}"
+# What runs a graph on the processor, and no more: → the name in the folder. Servers know what a .js is; of a .mjs some
+# say that it is no script.
+_RUNTIME = {
+    "ort.wasm.bundle.min.mjs": "ort.wasm.bundle.min.js",
+    "ort-wasm-simd-threaded.wasm": "ort-wasm-simd-threaded.wasm",
+}
+
+
+def write(folder: Path, sealed: SealedBytes, contract: Contract, runtime: Path) -> None:
+    """Fills an empty folder with the page, the model file as it is, and the files of onnxruntime-web that it needs.
+
+    Args:
+        folder: exists, and is empty.
+        contract: of the model file; its name is said in the folder's README.
+        runtime: the npm package onnxruntime-web: its folder, the folder `dist` in it, or one that it is installed in.
+
+    Raises:
+        InputError: the package is not there, is incomplete, or is of a version that the page was not tried with.
+        ModelFileError: the model file is no ONNX model, or holds what the page would refuse.
+    """
+    admit(sealed)
+    package = _package(runtime)
+    version = _version(package)
+    _copy_runtime(package, folder / "onnxruntime-web", version)
+    _copy_page(folder)
+    (folder / MODEL).write_bytes(sealed.data)
+    (folder / f"{MODEL}.sha256").write_text(f"{sealed.sha256}  {MODEL}\n", "utf-8")
+    (folder / "README.txt").write_text(_readme(sealed, contract, version), "utf-8")
+
+
+def _package(runtime: Path) -> Path:
+    places = (runtime, runtime.parent, runtime / "onnxruntime-web", runtime / "node_modules" / "onnxruntime-web")
+    for folder in places:
+        if (folder / "package.json").is_file() and (folder / "dist").is_dir():
+            return folder
+    raise InputError(f"there is no onnxruntime-web in {runtime}", f"{INSTALL}, then name it")
+
+
+def _version(package: Path) -> str:
+    """Returns the package's version, if the page was tried with it or its like."""
+    try:
+        said = json.loads((package / "package.json").read_text("utf-8"))
+        name, version = said["name"], said["version"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{package / 'package.json'} cannot be read", INSTALL) from None
+    if name != "onnxruntime-web":
+        raise InputError(f"{package} holds {name}, not onnxruntime-web", INSTALL)
+    if not _minor(OLDEST) <= _minor(version) <= _minor(NEWEST):
+        raise InputError(
+            f"{package} holds onnxruntime-web {version}; the page was tried with {OLDEST} to {NEWEST}", INSTALL
+        )
+    return version
+
+
+def _minor(version: str) -> tuple[int, ...]:
+    match = re.match(r"(\d+)\.(\d+)\.\d+$", version)  # what comes before a release is none
+    return (int(match[1]), int(match[2])) if match else ()
+
+
+def _copy_runtime(package: Path, folder: Path, version: str) -> None:
+    folder.mkdir()
+    for source, name in _RUNTIME.items():
+        try:
+            shutil.copyfile(package / "dist" / source, folder / name)
+        except FileNotFoundError:
+            raise InputError(f"onnxruntime-web {version} in {package} lacks dist/{source}", INSTALL) from None
+
+
+def _copy_page(folder: Path) -> None:
+    for file in (resources.files("mlcycle.exporting.formats") / "web_page").iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+
+
+def _readme(sealed: SealedBytes, contract: Contract, version: str) -> str:
+    return f"""A page that finds faces in photographs, in the browser: no photograph leaves the machine.
+
+Serve this folder with any file server, for example:
+
+    python -m http.server --bind 127.0.0.1
+
+and open http://localhost:8000.
+
+model               {contract.name} ({contract.precision}), {MODEL}, written by mlcycle
+sha256 of the file  {sealed.sha256}
+runtime             onnxruntime-web {version}, under the licence in onnxruntime-web.LICENSE.txt
+"""

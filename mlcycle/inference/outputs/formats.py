@@ -1,0 +1,162 @@
+"""The ways to write records down: JSON for programs, rows for tables, lines for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import IO, Any, Protocol, TextIO
+
+from mlcycle.inference.record import SCHEMA_VERSION, Record, line, readable, title, verdict
+
+CSV_COLUMNS = ("input", "part", "status", "error", "width", "height", "face", "x1", "y1", "x2", "y2", "score")
+
+
+class Writer(Protocol):
+    """What writes records down, one at a time, and says when they end."""
+
+    def write(self, record: Record) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class JsonLines:
+    """Writes one line of JSON per record, at once."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, record: Record) -> None:
+        self._stream.write(line(record) + "\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Ends the output; what was written so far is whole."""
+
+
+class Json:
+    """Writes one JSON document, record by record, so that memory does not grow with their number."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._between = f'{{"schema_version": {SCHEMA_VERSION}, "records": [\n'
+
+    def write(self, record: Record) -> None:
+        self._stream.write(self._between + line(record))
+        self._between = ",\n"
+
+    def close(self) -> None:
+        """Ends the document; what was written so far is whole."""
+        self._stream.write(("\n" if self._between == ",\n" else self._between) + "]}\n")
+
+
+class Csv:
+    """Writes a row for each face; a photograph without one, or with an error, has one row with no face in it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from mlcycle.inference.outputs.csv_rows import (
+            Rows,  # each format brings what it alone needs: every start would pay for it
+        )
+
+        self._writer = Rows(stream)
+        self._head: list[str] = []
+
+    def write(self, record: Record) -> None:
+        if not self._head:
+            self._begin(record.landmark_names)
+        photograph: list[Any] = [readable(record.input), record.part.number if record.part else None, record.status]
+        photograph += [record.error[0] if record.error else None, record.width or None, record.height or None]
+        for number, face in enumerate(record.faces(), 1):
+            points = [value for point in face.get("landmarks", {}).values() for value in point]
+            self._writer.writerow([*photograph, number, *face["box"], face["score"], *points])
+        if not len(record.scores_N):
+            self._writer.writerow([*photograph, *[None] * (len(self._head) - len(photograph))])
+
+    def close(self) -> None:
+        """Ends the rows; without records there is the head alone."""
+        if not self._head:
+            self._begin(())
+
+    def _begin(self, landmark_names: tuple[str, ...]) -> None:
+        self._head = [*CSV_COLUMNS, *(f"{name}_{axis}" for name in landmark_names for axis in "xy")]
+        self._writer.writerow(self._head)
+
+
+class Coco:
+    """Writes one COCO document: photographs as they come, faces behind them.
+
+    The faces are kept until then in `meanwhile`, or else in a temporary file.
+    """
+
+    def __init__(self, stream: TextIO, meanwhile: IO[str] | None = None) -> None:
+        import tempfile
+
+        self._stream = stream
+        # Closed in close.
+        self._annotations = meanwhile or tempfile.TemporaryFile("w+", encoding="ascii")  # noqa: SIM115
+        self._images = self._faces = 0
+        self._names: tuple[str, ...] = ()
+
+    def write(self, record: Record) -> None:
+        self._images += 1
+        self._names = record.landmark_names
+        image: dict[str, Any] = {"id": self._images, "file_name": record.input, "status": record.status}
+        if record.part:
+            image["part"] = record.part.number
+        if record.width:
+            image |= {"width": record.width, "height": record.height}
+        if record.error:
+            image["error"] = record.error[0]
+        self._stream.write(('{"images": [\n' if self._images == 1 else ",\n") + json.dumps(image))
+        for face in record.faces():
+            self._faces += 1
+            x1, y1, x2, y2 = face["box"]
+            annotation: dict[str, Any] = {"id": self._faces, "image_id": self._images, "category_id": 1, "iscrowd": 0}
+            width, height = round(x2 - x1, 2), round(y2 - y1, 2)
+            annotation |= {"bbox": [x1, y1, width, height], "area": round(width * height, 2), "score": face["score"]}
+            if "landmarks" in face:
+                points = face["landmarks"].values()
+                annotation |= {"keypoints": [value for x, y in points for value in (x, y, 2)]}
+                annotation |= {"num_keypoints": len(points)}
+            self._annotations.write((",\n" if self._faces > 1 else "") + json.dumps(annotation))
+
+    def close(self) -> None:
+        """Ends the document; what was written so far is whole."""
+        import shutil
+
+        category: dict[str, Any] = {"id": 1, "name": "face"} | ({"keypoints": self._names} if self._names else {})
+        self._stream.write("" if self._images else '{"images": [')
+        self._stream.write(f'\n],\n"categories": [{json.dumps(category)}],\n"annotations": [\n')
+        self._annotations.seek(0)
+        shutil.copyfileobj(self._annotations, self._stream)
+        self._annotations.close()
+        self._stream.write("\n]}\n")
+
+
+class Table:
+    """Writes for people: a line per photograph, and, with `faces`, a line for each face below it."""
+
+    def __init__(self, stream: TextIO, titles: Iterable[str], *, faces: bool) -> None:
+        self._stream = stream
+        self._width = min(60, max((len(each) for each in titles), default=0))
+        self._faces = faces
+
+    def write(self, record: Record) -> None:
+        size = f"{record.width} x {record.height}" if record.width else "-"
+        self._stream.write(f"{title(record.input, record.part):<{self._width}}  {size:>13}  {verdict(record)}\n")
+        if self._faces and len(record.scores_N):
+            self._stream.write(_face_lines(record))
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Ends the table; it needs no closing line."""
+
+
+# Those that need nothing but a stream.
+WRITERS: dict[str, Callable[[TextIO], Writer]] = {"json": Json, "jsonl": JsonLines, "csv": Csv, "coco": Coco}
+
+
+def _face_lines(record: Record) -> str:
+    lines = [f"{'score':>10} {'x1':>8} {'y1':>8} {'x2':>8} {'y2':>8}"]
+    for box_4, score in zip(record.boxes_N4.tolist(), record.scores_N.tolist(), strict=True):
+        lines.append(f"{score:>10.3f} " + " ".join(f"{value:>8.1f}" for value in box_4))
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,107 @@
+"""The conductor of `mlcycle diff`: two model files → what differs between them; reads from top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mlcycle.artifact.contract import CONTRACT_KEY, SEAL_KEY, SECTIONS_KEY
+from mlcycle.artifact.dotted import dotted, names_that_differ
+from mlcycle.artifact.self_test import SELF_TEST_KEY
+from mlcycle.artifact.structure import Structure, section_digests
+from mlcycle.inspecting.diff import weights
+from mlcycle.inspecting.opened import Opened
+
+SCHEMA_VERSION = 1
+# What a file is made of, in the order in which people ask.
+SECTIONS = ("weights", "graph", "contract", "self-test")
+# Entries of the metadata that are sections, or follow from them.
+_OWN = {CONTRACT_KEY, SELF_TEST_KEY, SECTIONS_KEY, SEAL_KEY}
+
+
+def compare(
+    a: Opened, b: Opened, photos: Sequence[Path] = (), advance: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
+    """Compares two model files by their bytes, and by their answers about photographs, if there are any.
+
+    Args:
+        advance: called after each photograph.
+
+    Returns the document, as JSON has it.
+
+    Raises:
+        ModelFileError: one of them cannot be used.
+    """
+    made_of = a.structure, b.structure
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "a": a.as_dict(),
+        "b": b.as_dict(),
+        "same_bytes": a.sealed.sha256 == b.sealed.sha256,
+        "related": _related(a, b),
+        "sections": _sections(a, b),
+        "contract": list(_fields(a.said, b.said)),
+        "self_test": list(_fields(_known(a), _known(b))),
+        "metadata": _other_entries(*made_of),
+        "operators": list(_operators(*made_of)),
+        "weights": weights.compare(made_of[0].tensors, a.sealed.data, made_of[1].tensors, b.sealed.data),
+        "answers": _answers((a, b), photos, advance) if photos else None,
+    }
+
+
+def _related(one: Opened, other: Opened) -> str | None:
+    """Says whether one was exported from the other, or both from the same."""
+    parents = one.contract.parent, other.contract.parent
+    if parents[1] == one.sealed.sha256:
+        return "B was made from A"
+    if parents[0] == other.sealed.sha256:
+        return "A was made from B"
+    return "both were made from the same file" if parents[0] and parents[0] == parents[1] else None
+
+
+def _sections(one: Opened, other: Opened) -> dict[str, bool | None]:
+    """Returns of each section whether it is the same in both, by its digest; None where neither has one."""
+    digests = section_digests(one.sealed.data), section_digests(other.sealed.data)
+    found = {name: [each.get(name) for each in digests] for name in SECTIONS}
+    return {name: None if pair == [None, None] else pair[0] == pair[1] for name, pair in found.items()}
+
+
+def _fields(one: dict[str, Any], other: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yields the fields that differ, by their dotted names; one that only one has says which."""
+    a, b = dict(dotted(one)), dict(dotted(other))
+    for name in names_that_differ(one, other):
+        only_in = None if name in a and name in b else "a" if name in a else "b"
+        yield {"field": name, "a": a.get(name), "b": b.get(name), "only_in": only_in}
+
+
+def _known(opened: Opened) -> dict[str, Any]:
+    return asdict(opened.self_test) if opened.self_test else {}
+
+
+def _other_entries(one: Structure, other: Structure) -> list[str]:
+    """Names the entries of the metadata that differ and are no sections; nothing reads them."""
+    return [name for name in names_that_differ(one.metadata, other.metadata) if name not in _OWN]
+
+
+def _operators(one: Structure, other: Structure) -> Iterator[dict[str, Any]]:
+    a, b = one.operators, other.operators
+    for domain, name in sorted(a.keys() | b.keys()):
+        if a[domain, name] != b[domain, name]:
+            yield {"operator": name, "domain": domain, "a": a[domain, name], "b": b[domain, name]}
+
+
+def _answers(files: tuple[Opened, Opened], photos: Sequence[Path], advance: Callable[[], None]) -> dict[str, Any]:
+    from mlcycle.inference.detect import load_sealed
+    from mlcycle.inspecting.diff import predictions
+
+    one, other = (load_sealed(each.sealed, provider="cpu") for each in files)
+    thresholds = one.contract.thresholds["balanced"], other.contract.thresholds["balanced"]
+    return predictions.compare(
+        lambda photo: one.detect_file(photo, threshold=thresholds[0] / 2),
+        lambda photo: other.detect_file(photo, threshold=thresholds[1] / 2),
+        thresholds,
+        photos,
+        advance,
+    )

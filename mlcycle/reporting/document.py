@@ -1,0 +1,157 @@
+"""The figures of an evaluation as JSON, and detections as COCO results: for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from mlcycle.evaluation.bootstrap import Interval
+from mlcycle.evaluation.coco import AveragePrecision, SizePrecision
+from mlcycle.evaluation.groups import GroupPrecision
+from mlcycle.evaluation.landmarks import LandmarkError
+from mlcycle.evaluation.metrics import Figures, Subject, WiderFigures
+from mlcycle.evaluation.operating_point import FaceFree, OperatingPoint
+
+SCHEMA_VERSION = 1
+
+
+def as_json(figures: Figures) -> str:
+    """Returns one JSON document; a figure that does not exist, such as the precision of no face, is null.
+
+    A pair whose name ends in _95 is the 95 % interval of the figure of that name.
+    """
+    intervals, total = figures.intervals, sum(figures.milliseconds.values())
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "model": {"name": figures.subject.model, "sha256": figures.subject.sha256},
+        "data": _data(figures),
+        "settings": _settings(figures.subject),
+        "coco": _precision(figures.coco)
+        | {"ap_95": _pair(intervals.ap), "ap50_95": _pair(intervals.ap50)}
+        | {"by_size": {name: _precision(part) for name, part in figures.coco.by_size.items()}},
+        "wider": _wider(figures.wider),
+        "groups": [_group(each) for each in figures.groups],
+        "balanced": _point(figures.balanced)
+        | {
+            "recall_95": _pair(intervals.balanced_recall),
+            "false_alarms_per_photograph_95": _pair(intervals.balanced_false_alarms),
+        },
+        "one_false_alarm_in_ten_photographs": _point(figures.quiet) | {"recall_95": _pair(intervals.quiet_recall)},
+        "face_free": _face_free(figures.face_free),
+        "landmarks": _landmarks(figures.landmarks),
+        "milliseconds": {stage: round(value, 3) for stage, value in figures.milliseconds.items()}
+        | {"total": round(total, 3)},
+    }
+    return json.dumps(document, indent=2, ensure_ascii=True, allow_nan=False)
+
+
+def coco_results(photographs: Iterable[tuple[str, tuple[Any, Any], np.ndarray, np.ndarray]]) -> str:
+    """Returns detections in COCO's form for results: image_id, category_id, bbox (x y w h) and score, with file_name.
+
+    `photographs` gives name, the ids of the image and of the category, boxes_M4 (x1 y1 x2 y2) and scores_M of each.
+    """
+    rows = [
+        json.dumps(
+            {"image_id": image, "file_name": name, "category_id": category, "bbox": _x_y_w_h(box_4), "score": score}
+        )
+        for name, (image, category), boxes_M4, scores_M in photographs
+        for box_4, score in zip(boxes_M4.tolist(), scores_M.tolist(), strict=True)
+    ]
+    return "[" + ",\n".join(rows) + "]"
+
+
+def _x_y_w_h(box_4: list[float]) -> list[float]:
+    x1, y1, x2, y2 = box_4
+    return [x1, y1, x2 - x1, y2 - y1]
+
+
+def _data(figures: Figures) -> dict[str, Any]:
+    subject = figures.subject
+    return {
+        "path": subject.data,
+        "split": subject.split,
+        "fingerprint": subject.fingerprint,
+        "photographs": figures.coco.photographs,
+        "faces": figures.coco.faces,
+        "ignored": subject.ignored,
+        "unreadable": [{"name": name, "code": code, "message": text} for name, code, text in subject.unreadable],
+    }
+
+
+def _settings(subject: Subject) -> dict[str, Any]:
+    return {
+        "long_side": subject.long_side,
+        "score_floor": subject.score_floor,
+        "max_detections": subject.max_detections,
+        "processes": subject.processes,
+    }
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _pair(interval: Interval) -> list[float | None]:
+    return [_number(interval.least), _number(interval.most)]
+
+
+def _precision(part: AveragePrecision | SizePrecision) -> dict[str, Any]:
+    return {"ap": _number(part.ap), "ap50": _number(part.ap50), "ap75": _number(part.ap75), "faces": part.faces}
+
+
+def _point(point: OperatingPoint) -> dict[str, Any]:
+    return {
+        "threshold": _number(point.threshold),
+        "recall": _number(point.recall),
+        "false_alarms_per_photograph": _number(point.false_alarms),
+    }
+
+
+def _wider(figures: WiderFigures | None) -> dict[str, Any] | None:
+    if figures is None:
+        return None
+    levels = {
+        name: {"ap": _number(level.ap), "ap_95": _pair(figures.intervals[name]), "faces": level.faces}
+        for name, level in figures.levels.items()
+    }
+    return {"photographs": figures.photographs, "official_photographs": figures.official} | levels
+
+
+def _group(group: GroupPrecision) -> dict[str, Any]:
+    return {
+        "name": group.name,
+        "photographs": group.photographs,
+        "faces": group.faces,
+        "ap": _number(group.ap),
+        "ap50": _number(group.ap50),
+        "recall": _number(group.recall),
+    }
+
+
+def _face_free(figures: FaceFree | None) -> dict[str, Any] | None:
+    if figures is None:
+        return None
+    given, allowed = _point(figures.given), _point(figures.allowed)
+    del given["recall"], allowed["recall"]  # there is nothing to find
+    return {
+        "photographs": figures.photographs,
+        "balanced": given | {"false_alarms_per_photograph_95": _pair(figures.given_interval)},
+        "one_false_alarm_in_ten_photographs": allowed,
+    }
+
+
+def _landmarks(figures: LandmarkError | None) -> dict[str, Any] | None:
+    if figures is None:
+        return None
+    return {
+        "faces": figures.faces,
+        "labelled_faces": figures.labelled,
+        "mean_error": _number(figures.mean),
+        "mean_error_95": _pair(figures.mean_interval),
+        "by_point": {name: _number(value) for name, value in figures.by_point.items()},
+        "share_below_a_tenth": _number(figures.good),
+    }

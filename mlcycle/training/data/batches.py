@@ -1,0 +1,41 @@
+"""How a training gets its batches: the samples of a recipe's photographs, read by what there is of processes and
+threads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch.utils.data import DataLoader
+
+from mlcycle.datasets.member import PhotoPath
+from mlcycle.training.data.crop import Source
+from mlcycle.training.data.samples import Samples, Steps, collate
+from mlcycle.training.data.sampling_order import make_order
+from mlcycle.training.data.training_data import Material
+from mlcycle.training.distributed.device import Readers
+from mlcycle.training.recipes.recipe import Recipe
+from mlcycle.training.stopping import leave_signals_to_the_parent
+
+
+def samples_of(
+    recipe: Recipe, material: Material, readers: Readers, decoded: Mapping[PhotoPath, Source] | None = None
+) -> Samples:
+    """Returns the samples that a recipe makes of its material; what is not decoded is read from the photographs."""
+    order = make_order(recipe.data.order, material.train, material.weights, recipe.seed)
+    threads = 1 if readers.processes else readers.threads
+    return Samples(material.train, order, recipe.augment, recipe.seed, decoded, threads)
+
+
+def loader(samples: Samples, steps: Steps, readers: Readers, device: torch.device) -> DataLoader:
+    """Returns what yields a batch, or a DataError, for each part of each step.
+
+    Args:
+        readers: where no process reads beside the training, it reads when it is asked.
+        device: where the batches go next.
+    """
+    return DataLoader(
+        samples, batch_sampler=steps, num_workers=readers.processes, collate_fn=collate,
+        pin_memory=device.type == "cuda", worker_init_fn=leave_signals_to_the_parent,
+        prefetch_factor=2 * steps.share.accumulation if readers.processes else None,
+    )  # fmt: skip

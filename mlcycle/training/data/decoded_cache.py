@@ -1,0 +1,174 @@
+"""Photographs decoded once: a folder of raw pixels that every later crop is cut out of without a decoder.
+
+Decoding a JPEG costs more than the crop that is cut out of it, and a training sees each photograph hundreds of times.
+Each photograph is one file, named by what tells a changed photograph from the same one (path, size in bytes, time of
+change), so that recipes share the folder and a run that was cut short while filling it goes on where it stopped. It
+holds the upright picture at its own size, at a half and at a quarter, row by row, 3 bytes a pixel, and nothing else:
+its sizes follow from the photograph's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mlcycle.datasets.member import Member, PhotoPath
+from mlcycle.errors import DataError
+from mlcycle.training.data.image_input import open_photo, upright_rgb, upright_size
+from mlcycle.training.data.window import resize, stored_window
+
+LEVELS = 3
+# How much free space is left for others, in bytes.
+SPARE = 2 * 1024**3
+# No photograph takes this long to be written.
+DRAFT_SECONDS = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Where a decoded photograph lies, and its width and height."""
+
+    file: Path
+    size: tuple[int, int]
+
+    def part(
+        self, zoom: float, window: tuple[float, float, float, float], size: tuple[int, int]
+    ) -> tuple[np.ndarray, tuple[float, float, float, float]]:
+        """See crop.Source: below a zoom of a half, one of the smaller copies is read."""
+        level = min(LEVELS - 1, math.floor(-math.log2(zoom))) if zoom < 1 else 0
+        sizes = _sizes(self.size)
+        place = stored_window(window, self.size, sizes[level])
+        x1, y1, x2, y2 = place.stored
+        width = sizes[level][0]
+        # Whole rows in one read: faster than to map the file, which takes a fault for each page.
+        start = 3 * (sum(across * down for across, down in sizes[:level]) + y1 * width)
+        try:
+            rows = np.fromfile(self.file, np.uint8, 3 * width * (y2 - y1), offset=start).reshape(y2 - y1, width, 3)
+        except (OSError, ValueError):
+            raise DataError(
+                f"the decoded photograph {self.file} is gone or cut short", "resume the run: it is decoded again"
+            ) from None
+        return resize(rows[:, x1:x2], size), place.real
+
+
+def decode_all(
+    folder: Path,
+    photographs: Sequence[PhotoPath],
+    advance: Callable[[int, int], None],
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> dict[PhotoPath, Decoded]:
+    """Decodes what the folder does not hold yet; returns where each photograph lies.
+
+    Args:
+        advance: told how many photographs of how many are there, after each.
+        is_stopped: asked after each whether to leave the rest undone.
+
+    Raises:
+        DataError: a photograph cannot be read, or the folder cannot be written to or has no room for all.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        there = {path: _place(folder, path) for path in photographs}
+        # Two names may mean one file, which is decoded once.
+        missing = {place.file: (path, place) for path, place in there.items() if not _is_whole(place)}
+        _must_have_room(folder, [place for _, place in missing.values()])
+        _write_all(list(missing.values()), len(there), advance, is_stopped)
+    except OSError as problem:
+        raise DataError(
+            f"photographs cannot be decoded into {folder}: {problem.strerror}",
+            "name another folder with data.decoded, or say data.decoded=null",
+        ) from None
+    return there
+
+
+def _write_all(
+    missing: Sequence[tuple[PhotoPath, Decoded]],
+    whole: int,
+    advance: Callable[[int, int], None],
+    is_stopped: Callable[[], bool],
+) -> None:
+    writers = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+    try:
+        for done, _ in enumerate(writers.map(lambda each: _write(*each), missing), whole - len(missing) + 1):
+            advance(done, whole)
+            if is_stopped():
+                break
+    finally:
+        writers.shutdown(cancel_futures=True)
+
+
+def _place(folder: Path, path: PhotoPath) -> Decoded:
+    size = upright_size(open_photo(path))
+    name = hashlib.sha256(_mark(path).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return Decoded(folder / name[:2] / name, size)
+
+
+def _mark(path: PhotoPath) -> str:
+    """What another photograph, and this one when it is changed, does not have."""
+    if isinstance(path, Member):
+        return f"{path.shard.resolve()}/{path.name}\n{path.size}\n{path.shard.stat().st_mtime_ns}"
+    state = path.stat()
+    return f"{path.resolve()}\n{state.st_size}\n{state.st_mtime_ns}"
+
+
+def _is_whole(decoded: Decoded) -> bool:
+    try:
+        return decoded.file.stat().st_size == _bytes(decoded.size)
+    except OSError:
+        return False
+
+
+def _must_have_room(folder: Path, missing: Iterable[Decoded]) -> None:
+    needed = sum(_bytes(each.size) for each in missing)
+    free = shutil.disk_usage(folder).free
+    if needed and needed + SPARE > free:
+        raise DataError(
+            f"decoded photographs need {needed / 1e9:.1f} GB below {folder}, and {free / 1e9:.1f} GB are free",
+            "name a roomier folder with data.decoded, or say data.decoded=null",
+        )
+
+
+def _write(path: PhotoPath, decoded: Decoded) -> None:
+    picture = upright_rgb(open_photo(path))
+    if picture.size != decoded.size:
+        raise DataError(f"{path} decodes to another size than its header says", "run: mlcycle train data check")
+    decoded.file.parent.mkdir(exist_ok=True)
+    _remove_drafts(decoded.file)
+    handle, draft = tempfile.mkstemp(dir=decoded.file.parent, prefix=f".{decoded.file.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            for size in _sizes(decoded.size):
+                # Each level from the whole picture, so that a level is what a resize to its size would give.
+                small = picture if size == picture.size else picture.resize(size, Image.Resampling.BOX)
+                file.write(small.tobytes())
+        Path(draft).replace(decoded.file)
+    finally:
+        Path(draft).unlink(missing_ok=True)
+
+
+def _remove_drafts(file: Path) -> None:
+    """Removes what a process that was killed had half written of a photograph; another may be writing it just now."""
+    for draft in file.parent.glob(f".{file.name}.*"):
+        with suppress(OSError):
+            if time.time() - draft.stat().st_mtime > DRAFT_SECONDS:
+                draft.unlink()
+
+
+def _sizes(size: tuple[int, int]) -> list[tuple[int, int]]:
+    return [(max(1, size[0] >> level), max(1, size[1] >> level)) for level in range(LEVELS)]
+
+
+def _bytes(size: tuple[int, int]) -> int:
+    return sum(width * height * 3 for width, height in _sizes(size))

@@ -1,0 +1,48 @@
+"""A network's own look at photographs, one by one and without padding, as inference looks at them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mlcycle.datasets.labelled_image import LabelledPhotograph
+from mlcycle.training.data import validation_images
+from mlcycle.training.model.network import FaceNetwork
+from mlcycle.training.model.selection import select
+from mlcycle.training.recipes.recipe import Inference
+
+
+@torch.no_grad()
+def answer(network: FaceNetwork, rule: Inference, picture_HW3: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns what the network finds in a picture (uint8 RGB) down to the score floor, best first.
+
+    boxes_N4 (x1 y1 x2 y2, in pixels of the picture), scores_N, landmarks_N52 (x y; without rows where it has none), all
+    on the network's device.
+    """
+    height, width = picture_HW3.shape[:2]
+    there = next(network.parameters()).device
+    pixels = torch.from_numpy(picture_HW3.copy()).to(there).permute(2, 0, 1).unsqueeze(0).float()
+    logits, boxes, landmarks = network(functional.pad(pixels, (0, -width % 32, 0, -height % 32)))
+    return select(
+        logits[0], boxes[0], landmarks[0],
+        size=(width, height), rule=(rule.score_floor, rule.iou_threshold, rule.max_faces),
+    )  # fmt: skip
+
+
+def look(
+    network: FaceNetwork, rule: Inference, photographs: Sequence[LabelledPhotograph]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields what the network finds in each photograph.
+
+    boxes_N4 (x1 y1 x2 y2, in pixels of the photograph) and scores_N, best first.
+
+    Raises:
+        DataError: one cannot be read.
+    """
+    for picture_HW3, frame in validation_images.pictures(photographs, rule.long_side):
+        boxes_N4, scores_N, _ = answer(network, rule, picture_HW3)
+        yield frame.to_photograph(boxes_N4), scores_N.cpu().numpy()

@@ -1,0 +1,55 @@
+"""A teacher: a trained network that does not learn any more, and looks at the pictures that its student looks at."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+from mlcycle.artifact.bundled import FOLDER as BUNDLED
+from mlcycle.errors import DataError
+from mlcycle.training.model.distillation import Lesson, lesson
+from mlcycle.training.model.grid import grids
+from mlcycle.training.model.network import FaceNetwork, dials
+from mlcycle.training.run import checkpoint
+from mlcycle.training.run.run_folder import BEST, CHECKPOINTS
+
+
+class Teacher:
+    """A frozen network, fused, on the student's device and in the precision that the student computes with.
+
+    Args:
+        weights: a run folder, a checkpoint, or a bundled model's name; what network they are of, they say themselves.
+
+    Attributes:
+        sha256: of the file that holds its weights.
+
+    Raises:
+        DataError: there are no such weights, or they are of no network of this mlcycle.
+    """
+
+    def __init__(self, weights: str, device: torch.device, precision: torch.dtype) -> None:
+        path = checkpoint.find_weights(weights, CHECKPOINTS / BEST, BUNDLED)
+        tensors, _ = checkpoint.load(path)
+        state = {name.removeprefix("average."): each for name, each in tensors.items() if name.startswith("average.")}
+        try:
+            network = FaceNetwork(**dials(state))
+            network.load_state_dict(state)
+        except (KeyError, RuntimeError):
+            raise DataError(
+                f"the weights {path} are of no network that can teach",
+                "name a run folder, a checkpoint or a bundled model; those of an earlier mlcycle may not fit",
+            ) from None
+        network.eval().requires_grad_(False).fuse()
+        self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        self.precision = precision
+        self.network = network.to(device, precision).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @torch.no_grad()
+    def look(self, pictures_B3HW: Tensor, finest: int) -> Lesson:
+        """Returns what it says about pictures (RGB, 0 to 255) to a student whose finest grid has this stride."""
+        answers = self.network.answers(pictures_B3HW.to(self.precision))  # a fused network divides by 255 itself
+        logits_BA, boxes_BA4, _ = self.network.decode(answers)
+        height, width = pictures_B3HW.shape[2:]
+        return lesson(logits_BA, boxes_BA4, grids(height, width, self.network.strides[0]), finest)

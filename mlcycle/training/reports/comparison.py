@@ -1,0 +1,163 @@
+"""Several runs side by side: their scores and costs, and what differs between their recipes."""
+
+from __future__ import annotations
+
+import json
+import math
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlcycle.training.progress import flops
+from mlcycle.training.reports.report_facts import duration
+from mlcycle.training.run.run_summary import Story
+
+SCHEMA_VERSION = 1
+RATES = ("images_per_second", "flops_per_second", "data_wait_share")
+NOTHING = "–"
+# The least width of a run's column, and what lies between two columns.
+LEAST, GAP = 8, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Runs and what tells them apart.
+
+    Attributes:
+        names: of the runs, no two alike.
+        differing: key of the recipe ("schedule.steps") → its value in each run, None where the recipe has no such key;
+            keys that are the same everywhere are left out.
+        is_same_data: whether all studied and were measured on the same photographs and labels; None where one of them
+            does not say.
+    """
+
+    stories: tuple[Story, ...]
+    names: tuple[str, ...]
+    differing: dict[str, list[Any]]
+    is_same_data: bool | None
+
+
+def compare(stories: Sequence[Story]) -> Comparison:
+    """Holds runs against each other."""
+    flat = [story.flat_recipe() for story in stories]
+    keys = list(dict.fromkeys(key for recipe in flat for key in recipe))
+    rows = {key: [recipe.get(key) for recipe in flat] for key in keys}
+    differing = {key: values for key, values in rows.items() if any(value != values[0] for value in values)}
+    prints = [story.data.get("fingerprint") for story in stories]
+    is_same = None if None in prints else len(set(prints)) == 1
+    return Comparison(tuple(stories), _names(stories), differing, is_same)
+
+
+def _names(stories: Sequence[Story]) -> tuple[str, ...]:
+    names = [story.name for story in stories]
+    return tuple(names) if len(set(names)) == len(names) else tuple(str(story.path) for story in stories)
+
+
+def figures(comparison: Comparison) -> list[tuple[str, list[str]]]:
+    """Returns what is told of each run beside its recipe: a name, and a text for each run."""
+    rows: tuple[tuple[str, Callable[[Story], str | None]], ...] = (
+        ("AP50", lambda story: f"{story.best.average_precision_50:.4f}" if story.best else None),
+        ("AP .50 to .95", lambda story: f"{story.best.average_precision:.4f}" if story.best else None),
+        ("at step", lambda story: f"{story.best.step:,}" if story.best else None),
+        ("steps", _steps),
+        ("time", lambda story: duration(story.seconds) if story.seconds else None),
+        ("images a second", lambda story: _number(story.mean_rate("images_per_second"), ",.1f")),
+        ("arithmetic", lambda story: _flops(story.mean_rate("flops_per_second"))),
+        ("waiting for data", lambda story: _number(story.mean_rate("data_wait_share"), ".1%")),
+        ("device", lambda story: story.environment.get("device")),
+        ("data", lambda story: str(story.data["fingerprint"])[:8] if "fingerprint" in story.data else None),
+    )
+    return [(name, [told(story) or NOTHING for story in comparison.stories]) for name, told in rows]
+
+
+def _steps(story: Story) -> str:
+    return f"{story.steps:,}" if story.is_finished or not story.planned else f"{story.steps:,} of {story.planned:,}"
+
+
+def _flops(value: float) -> str | None:
+    return None if math.isnan(value) else flops.told(value)
+
+
+def _number(value: float, form: str) -> str | None:
+    return None if math.isnan(value) else format(value, form)
+
+
+def told(value: Any) -> str:
+    """Returns a recipe's value in words."""
+    if value is None:
+        return NOTHING
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def said_of_data(comparison: Comparison) -> str:
+    """Returns a sentence on whether the scores can be compared."""
+    if comparison.is_same_data is None:
+        return "Not every run says what data it is of, so their scores may not be comparable."
+    if not comparison.is_same_data:
+        return "The runs are not of the same data, so their scores are not comparable."
+    return "All runs are of the same data."
+
+
+def as_table(comparison: Comparison, width: int) -> str:
+    """Returns a table for a terminal of so many columns; what is too long goes on in the next line."""
+    recipe = [(key, [told(value) for value in values]) for key, values in comparison.differing.items()]
+    rows = [*figures(comparison), *recipe]
+    runs = len(comparison.names)
+    first = max(len(name) for name, _ in rows)
+    first = max(12, min(first, width - runs * (LEAST + GAP)))
+    column = max(LEAST, (width - first) // runs - GAP)
+    column = min(column, max(len(cell) for cell in (*comparison.names, *(cell for _, row in rows for cell in row))))
+    lines = _row("", comparison.names, first, column)
+    for name, row in figures(comparison):
+        lines += _row(name, row, first, column)
+    lines += ["", "what differs in their recipes:" if recipe else "Their recipes are the same."]
+    for name, row in recipe:
+        lines += _row(name, row, first, column)
+    return "\n".join(lines)
+
+
+def _row(name: str, cells: Sequence[str], first: int, column: int) -> list[str]:
+    folded = [_fold(name, first), *(_fold(cell, column) for cell in cells)]
+    height = max(map(len, folded))
+    padded = [[*lines, *[""] * (height - len(lines))] for lines in folded]
+    gap = " " * GAP
+    return [
+        gap.join([f"{line[0]:<{first}}", *(f"{cell:>{column}}" for cell in line[1:])]).rstrip()
+        for line in zip(*padded, strict=True)
+    ]
+
+
+def _fold(text: str, width: int) -> list[str]:
+    # A folder may be called anything, also what a terminal would obey.
+    printable = "".join(each if each.isprintable() else "?" for each in text)
+    return textwrap.wrap(printable, width, break_long_words=True, break_on_hyphens=False) or [""]
+
+
+def as_json(comparison: Comparison) -> str:
+    """Returns one JSON document; a figure that does not exist is null."""
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "is_same_data": comparison.is_same_data,
+        "runs": [_run(story) for story in comparison.stories],
+        "recipe_differences": comparison.differing,
+    }
+    return json.dumps(document, indent=2, ensure_ascii=True, allow_nan=False)
+
+
+def _run(story: Story) -> dict[str, Any]:
+    best, rates = story.best, {key: story.mean_rate(key) for key in RATES}
+    return {
+        "path": str(story.path),
+        "recipe": story.recipe.get("name"),
+        "is_finished": story.is_finished,
+        "steps": story.steps,
+        "planned_steps": story.planned,
+        "seconds": story.seconds,
+        "best_step": best.step if best else None,
+        "average_precision_50": best.average_precision_50 if best else None,
+        "average_precision": best.average_precision if best else None,
+        **{key: None if math.isnan(value) else round(value, 4) for key, value in rates.items()},
+        "device": story.environment.get("device"),
+        "data_fingerprint": story.data.get("fingerprint"),
+    }

@@ -1,0 +1,167 @@
+"""The conductor of a run's report: a run folder → report.html. Read it top to bottom.
+
+The curves are in the run folder already. The rest comes of asking the best checkpoint once more about the held-out
+photographs, one by one and without padding, as the frozen file will look at them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mlcycle.datasets.member import PhotoPath
+from mlcycle.errors import DataError, InputError, Interrupted, MlcycleError
+from mlcycle.evaluation import bootstrap, coco, groups
+from mlcycle.evaluation.calibration import calibrate
+from mlcycle.evaluation.matches import Prediction, match_photographs
+from mlcycle.reporting import mistakes
+from mlcycle.training.data.image_input import open_photo, upright_rgb
+from mlcycle.training.data.training_data import Material, gather
+from mlcycle.training.distributed.device import one_thread
+from mlcycle.training.export import operating_points
+from mlcycle.training.export.operating_points import Points, Rates
+from mlcycle.training.model.predict import look
+from mlcycle.training.recipes.recipe import Recipe
+from mlcycle.training.reports import report_page
+from mlcycle.training.reports.report_validation import HeldOut
+from mlcycle.training.run import run_summary
+from mlcycle.training.run.run_folder import BEST, REPORT, RunFolder
+from mlcycle.training.run.run_summary import Story
+from mlcycle.training.trace import load_trained
+
+NO_GROUP = "(no group)"
+# Samples of the photographs for intervals: enough for three digits of the ends.
+DRAWS = 200
+
+Advance = Callable[[int], None]
+Started = Callable[[int], Advance]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How a report is to be made.
+
+    Attributes:
+        pictures: whether cut-outs of the held-out photographs go into it.
+        started: called with the number of held-out photographs before the first is looked at; what it returns is
+            called with 1 after each.
+        stop: asked between photographs; gives the number of a signal that came, or 0.
+    """
+
+    pictures: bool = True
+    started: Started = field(default=lambda photographs: lambda done: None)
+    stop: Callable[[], int] = field(default=lambda: 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A report that was written, and why it holds nothing but curves; empty where it holds all."""
+
+    path: Path
+    why_not: str
+
+
+def write_report(run: Path, asked: Asked, target: Path | None = None) -> Written:
+    """Makes a run's report, also of one that is still training or was broken off.
+
+    Args:
+        target: the file; None means report.html in the run folder.
+
+    Raises:
+        InputError, RecipeError: it is no run folder, or the file cannot be written.
+        Interrupted: `asked.stop` said so; then there is a report, if only of curves.
+    """
+    told = run_summary.read(run)
+    path = target or run / REPORT
+    if target is None and not path.exists():
+        # Should the rest be broken off, here are the curves.
+        _write(path, report_page.render(told, None, "the held-out photographs were not looked at for this page"))
+    seen, why_not = _held_out(told, asked)
+    _write(path, report_page.render(told, seen, why_not))
+    return Written(path, why_not)
+
+
+def _held_out(told: Story, asked: Asked) -> tuple[HeldOut | None, str]:
+    """Returns what the best checkpoint finds on the held-out photographs, or why nothing can be said of that."""
+    if not (RunFolder(told.path).checkpoints / BEST).is_file():
+        return None, "the run has not been evaluated yet"
+    try:
+        return _measure(told, asked), ""
+    except Interrupted:
+        raise
+    except MlcycleError as problem:
+        return None, problem.message
+
+
+def _measure(told: Story, asked: Asked) -> HeldOut:
+    recipe, network, progress = load_trained(told.path)
+    material = gather(recipe.data)
+    material.must_be(told.data.get("fingerprint"))
+    advance, found = asked.started(len(material.held_out)), []
+    with one_thread():
+        for boxes_and_scores in look(network, recipe.inference, material.held_out):
+            found.append(boxes_and_scores)
+            advance(1)
+            if signal_number := asked.stop():
+                raise Interrupted(
+                    "interrupted while the report was being made; the run itself is all there",
+                    f"make the report: mlcycle train report {told.path}",
+                    signal_number,
+                )
+    return _figures(recipe, progress.best_step, material, found, asked.pictures)
+
+
+def _figures(recipe: Recipe, step: int, material: Material, found: list[Prediction], pictures: bool) -> HeldOut:
+    photographs, rule = material.held_out, recipe.inference
+    truths = [(each.boxes_N4, each.ignore_N) for each in photographs]
+    matches = match_photographs(truths, found, max_detections=rule.max_faces)
+    chosen = _points(truths, found, recipe)
+    threshold = chosen.thresholds.get(operating_points.BALANCED, rule.threshold or rule.score_floor)
+    ap_B, ap50_B = coco.drawn(matches, bootstrap.weights(len(photographs), draws=DRAWS))
+    seen = mistakes.Seen(photographs, found, matches, threshold)
+    return HeldOut(
+        step=step,
+        matches=matches,
+        whole=coco.summarise(matches),
+        intervals=(bootstrap.interval(ap50_B), bootstrap.interval(ap_B)),
+        threshold=threshold,
+        points=chosen.told.get("points", {}),
+        thresholds=chosen.thresholds,
+        calibration=calibrate(matches),
+        groups=groups.by_group(matches, [each.group or NO_GROUP for each in photographs], threshold),
+        misses=mistakes.misses(seen, _upright) if pictures else [],
+        false_alarms=mistakes.false_alarms(seen, _upright) if pictures else [],
+        has_pictures=pictures,
+    )
+
+
+def _points(truths: list[tuple[np.ndarray, np.ndarray]], found: list[Prediction], recipe: Recipe) -> Points:
+    try:
+        return operating_points.choose(truths, found, recipe.inference, Rates())
+    except DataError:  # it finds no face at any threshold
+        return Points({})
+
+
+def _upright(path: PhotoPath) -> Image.Image | None:
+    try:
+        return upright_rgb(open_photo(path))
+    except DataError:
+        return None
+
+
+def _write(path: Path, page: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        try:
+            # A file name need not be UTF-8, and must not cost the figures.
+            temporary.write_text(page, "utf-8", errors="backslashreplace")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as problem:
+        raise InputError(f"{path} cannot be written: {problem.strerror}", "choose another place: --out FILE") from None

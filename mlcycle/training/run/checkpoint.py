@@ -1,0 +1,198 @@
+"""Checkpoints: all that a run needs to go on, in one safetensors file; nothing in it can execute.
+
+Tensor names: `model.*` the weights as trained, `average.*` their moving average (what is evaluated and frozen),
+`optimizer.<parameter>.<slot>` the optimizer's memory. The file's metadata holds the step, the best score so far and the
+losses that were not reported yet. No random state is needed: everything random in a step is a function of the seed and
+the step's number; so is the learning rate, and there is no loss scale, since bfloat16 needs none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from mlcycle.errors import DataError
+from mlcycle.training.run import tensor_file
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        step: optimizer steps done.
+        seconds: of training, evaluations included.
+        best_score, best_step: the best held-out AP50 so far, and when it was.
+        evaluated_step: the last step that was evaluated.
+        unreported: losses of the steps since the last report, added up, and under `steps` how many these are.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    best_score: float = -1.0
+    best_step: int = 0
+    evaluated_step: int = 0
+    unreported: Mapping[str, float] = field(default_factory=dict)
+
+
+def collect(model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Returns all tensors that a run needs to go on, by their names in a checkpoint, on the CPU."""
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
+    names = _parameter_names(model, optimizer)
+    for parameter, slots in optimizer.state.items():
+        tensors |= {f"optimizer.{names[parameter]}.{slot}": value for slot, value in slots.items()}
+    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+
+
+def save(path: Path, tensors: dict[str, Tensor], progress: Progress) -> None:
+    """Writes a checkpoint of what was collected; a readable one never gives way to a broken one.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    texts = {tensor_file.PROGRESS_KEY: json.dumps(asdict(progress)), tensor_file.SEAL_KEY: tensor_file.ZEROS.decode()}
+    tensor_file.write(path, safetensors.torch.save(tensors, texts))
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], Progress]:
+    """Reads a checkpoint.
+
+    Raises:
+        DataError: missing, damaged (a single flipped bit is noticed), or not a checkpoint of mlcycle's.
+    """
+    data = tensor_file.read(path)
+    try:
+        progress = Progress(**json.loads(tensor_file.texts(data)[tensor_file.PROGRESS_KEY]))
+        return safetensors.torch.load(data), progress
+    except (SafetensorError, KeyError, TypeError, ValueError) as problem:
+        raise DataError(f"the checkpoint {path} cannot be read: {problem}", "resume from an earlier one") from None
+
+
+def believe_best(done: Progress, best: Path) -> tuple[Progress, list[str]]:
+    """Takes the best score from the best checkpoint itself, which may be of a later step than the one resumed from.
+
+    Returns:
+        the progress, and what is to be said where the best checkpoint is lost; then what is evaluated from now on is
+        the best, the step that was done last included.
+    """
+    if not done.best_step and not best.exists():
+        return done, []
+    try:
+        there = load(best)[1]
+    except DataError as problem:
+        before = max(0, min(done.evaluated_step, done.step - 1))
+        lost = replace(done, best_score=-1.0, best_step=0, evaluated_step=before)
+        return lost, [f"{problem.message}; the best from now on takes its place"]
+    return replace(done, best_score=there.best_score, best_step=there.best_step), []
+
+
+def restore(tensors: dict[str, Tensor], model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Puts a checkpoint's tensors back where `collect` took them from.
+
+    Raises:
+        DataError: it belongs to another network.
+    """
+    load_weights(tensors, model, "model")
+    load_weights(tensors, average, "average")
+    for parameter, name in _parameter_names(model, optimizer).items():
+        prefix = f"optimizer.{name}."
+        # Every slot lies where its parameter does, also the counter of steps: fused optimizers want it there.
+        slots = {each.removeprefix(prefix): value for each, value in tensors.items() if each.startswith(prefix)}
+        if slots:
+            optimizer.state[parameter] = {
+                slot: value.to(
+                    parameter.device,
+                    memory_format=_format(parameter) if value.dim() else torch.preserve_format,
+                    copy=True,
+                )
+                for slot, value in slots.items()
+            }
+
+
+def load_weights(tensors: dict[str, Tensor], network: nn.Module, which: str) -> None:
+    """Loads the tensors `which`.* ("model" or "average") into a network.
+
+    Raises:
+        DataError: it belongs to another network.
+    """
+    state = {name.removeprefix(f"{which}."): value for name, value in tensors.items() if name.startswith(f"{which}.")}
+    try:
+        network.load_state_dict(state)
+    except RuntimeError:
+        raise DataError(
+            "the checkpoint does not fit the recipe's network",
+            "use the run's own recipe; runs of an earlier mlcycle may fit none",
+        ) from None
+
+
+def start(tensors: dict[str, Tensor], network: nn.Module, path: Path) -> None:
+    """Takes an average's weights to begin another run with.
+
+    The two may differ in whether they answer with landmarks: what only the network has keeps its own first values.
+
+    Raises:
+        DataError: they lack weights of this network, or hold others.
+    """
+    state = network.state_dict()
+    unknown = {each for each in tensors if each.startswith("average.")} - {f"average.{name}" for name in state}
+    for name, own in state.items():
+        given = tensors.get(f"average.{name}")
+        if given is not None and name.startswith("answer.") and given.shape[1:] == own.shape[1:]:
+            count = min(len(given), len(own))
+            given = torch.cat((given[:count].to(own), own[count:]))
+        if unknown or given is None or given.shape != own.shape:
+            raise DataError(
+                f"the weights {path} are not of the recipe's network",
+                "set model.width, depth and stride to theirs; weights of an earlier mlcycle may fit none",
+            )
+        state[name] = given
+    network.load_state_dict(state)
+
+
+def find_weights(named: str, best: Path, bundled: Path) -> Path:
+    """Returns the file that holds the weights that a recipe names.
+
+    Args:
+        best: where a run folder keeps its best checkpoint, relative to the folder.
+        bundled: the folder of the models that come with mlcycle.
+
+    Raises:
+        DataError: there are none.
+    """
+    path = Path(named)
+    for candidate in (path / best, path, bundled / f"{named}.safetensors"):
+        if candidate.is_file():
+            return candidate
+    there = ", ".join(sorted(each.stem for each in bundled.glob("*.safetensors"))) or "none"
+    raise DataError(
+        f"there are no weights {named}",
+        f"name a run folder, a checkpoint, or weights that come with mlcycle ({there})",
+    )
+
+
+def save_weights(path: Path, average: nn.Module) -> None:
+    """Writes an average's weights alone, in half precision: enough to start another run from."""
+    state = {
+        f"average.{name}": (value.half() if value.is_floating_point() else value).cpu().contiguous()
+        for name, value in average.state_dict().items()
+    }
+    save(path, state, Progress())
+
+
+def _parameter_names(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[Tensor, str]:
+    held = {parameter for group in optimizer.param_groups for parameter in group["params"]}
+    return {parameter: name for name, parameter in model.named_parameters() if parameter in held}
+
+
+def _format(parameter: Tensor) -> torch.memory_format:
+    if parameter.dim() == 4 and parameter.is_contiguous(memory_format=torch.channels_last):
+        return torch.channels_last
+    return torch.contiguous_format

@@ -1,0 +1,290 @@
+"""The run folder: everything one training leaves behind, and who may write there.
+
+runs/NAME/
+  recipe.yaml         the recipe as it was resolved, overrides included
+  environment.json    versions, device, git commit, data fingerprint
+  metrics.jsonl       one line per report: losses, rate, time spent waiting for data; scores when evaluated
+  checkpoints/        step-00001000.safetensors …, and best.safetensors
+  report.html         curves, figures and the worst mistakes, made when the run ends, or by mlcycle train report
+  tensorboard/        event files of TensorBoard's, where they were asked for
+  lock                held while a process trains here
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+import mlcycle
+from mlcycle.errors import DataError, InputError
+from mlcycle.training.run import tensor_file
+
+RECIPE, ENVIRONMENT, METRICS, REPORT = "recipe.yaml", "environment.json", "metrics.jsonl", "report.html"
+PACKAGES = ("torch", "torchvision", "numpy", "pillow", "onnx", "onnxscript", "safetensors")
+BEST = "best.safetensors"
+CHECKPOINTS = Path("checkpoints")
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What is wanted beside the run itself: event files of TensorBoard's, and pictures in its report."""
+
+    tensorboard: bool = False
+    pictures: bool = True
+
+
+class RunFolder:
+    """Paths and small files of one run.
+
+    Args:
+        path: the folder; it is made by `create`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / CHECKPOINTS
+
+    def remove_if_nothing_was_learnt(self) -> None:
+        """Removes the folder of a run that failed before its first report and checkpoint, so that it can be begun."""
+        metrics = self.path / METRICS
+        if not self.checkpoint_paths() and not (metrics.exists() and metrics.stat().st_size):
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Holds the folder against other processes; the lock goes with the process, however that ends.
+
+        Raises:
+            InputError: another process trains here.
+        """
+        lock = FileLock(self.path / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise InputError(
+                f"{self.path} is in use by another process", "wait for it, or choose another with --out"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def is_unbegun(self) -> bool:
+        """Tells whether there is nothing here, or only what a process left that was killed before it wrote a recipe."""
+        if not self.path.is_dir():
+            return not self.path.exists()
+        names = {each.name for each in self.path.iterdir()} - {"lock", f".{RECIPE}.part"}
+        return not names or (names == {CHECKPOINTS.name} and not any(self.checkpoints.iterdir()))
+
+    def is_begun_with(self, recipe: str) -> bool:
+        """Tells whether there is a run of this very recipe, as it was written."""
+        try:
+            return (self.path / RECIPE).read_text(encoding="utf-8") == recipe
+        except OSError:
+            return False
+
+    def create(self) -> None:
+        """Makes a new run folder.
+
+        Raises:
+            InputError: it exists and is not empty, or cannot be made.
+        """
+        try:
+            if not self.is_unbegun():
+                raise InputError(
+                    f"the run folder {self.path} exists already",
+                    "go on with it by --resume, or choose another with --out",
+                )
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            tensor_file.keep_names(self.path.parent)
+        except OSError as problem:
+            raise InputError(f"the run folder {self.path} cannot be made: {problem.strerror}") from None
+
+    def must_exist(self) -> None:
+        """Raises InputError unless this is a run folder."""
+        if not (self.path / RECIPE).is_file():
+            raise InputError(f"{self.path} is not a run folder: it has no {RECIPE}", "start one: mlcycle train RECIPE")
+
+    def write(self, name: str, text: str) -> None:
+        """Writes one of the small files, by a sibling and a rename.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        temporary = self.path / f".{name}.part"
+        with _room_for(self.path / name):
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())  # else a power cut may leave the name without the text
+            temporary.replace(self.path / name)
+            tensor_file.keep_names(self.path)
+
+    def remove_drafts(self) -> None:
+        """Removes what a process that was killed had half written; only for who holds the folder."""
+        for folder in (self.path, self.checkpoints):
+            for draft in folder.glob(".*.part"):
+                draft.unlink(missing_ok=True)
+
+    def checkpoint_path(self, step: int) -> Path:
+        return self.checkpoints / f"step-{step:08d}.safetensors"
+
+    def checkpoint_paths(self) -> list[Path]:
+        """Returns the step checkpoints, newest first."""
+        return sorted(self.checkpoints.glob("step-*.safetensors"), reverse=True)
+
+    def drop_old_checkpoints(self, keep: int, step: int) -> None:
+        """Leaves the newest `keep` up to this step; later ones are such as could not be read, and count for nothing."""
+        newest = self.checkpoint_path(step)
+        for path in [each for each in self.checkpoint_paths() if each.name <= newest.name][keep:]:
+            path.unlink()
+
+    def append_metrics(self, entry: dict[str, Any]) -> None:
+        """Adds a line to the metrics.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        with _room_for(self.path / METRICS), (self.path / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # before the checkpoint after which it is not written again
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Returns the metrics so far; a last line cut short by a crash is left out."""
+        try:
+            lines = (self.path / METRICS).read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        entries = []
+        for line in lines:
+            try:
+                entries.append(json.loads(line))
+            except ValueError:
+                continue
+        return entries
+
+    def forget_metrics_after(self, step: int, evaluated_step: int) -> None:
+        """Takes out what was written after the checkpoint that a run resumes from, so that no step stands twice."""
+        kept = [
+            entry
+            for entry in self.metrics()
+            if entry["step"] <= (evaluated_step if "average_precision" in entry else step)
+        ]
+        self.write(METRICS, "".join(json.dumps(entry) + "\n" for entry in kept))
+
+    def environment(self) -> dict[str, Any]:
+        """Returns environment.json.
+
+        Raises:
+            DataError: it is missing or damaged.
+        """
+        try:
+            return json.loads((self.path / ENVIRONMENT).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise DataError(f"{self.path / ENVIRONMENT} is missing or damaged", "train again") from None
+
+    def note_environment(self, now: dict[str, Any], resumed_at: int | None) -> list[str]:
+        """Notes how the run came about; what a resumed run goes on with is added, not put in the place of the first.
+
+        Args:
+            resumed_at: the step that it is resumed from; None where it begins.
+
+        Returns:
+            in words, what is another than when the run was begun.
+
+        Raises:
+            DataError: the data is another, or the teacher.
+        """
+        others: list[str] = []
+        if resumed_at is not None:
+            first = self.environment()
+            if first["data"]["fingerprint"] != now["data"]["fingerprint"]:
+                raise DataError(
+                    f"the data is not what {self.path} was begun with: photographs or labels have changed",
+                    "put them back, or begin another run",
+                )
+            if first.get("teacher") != now["teacher"]:
+                raise DataError(
+                    f"the teacher is not what {self.path} was begun with: its weights have changed",
+                    "put them back, or begin another run",
+                )
+            others = _changes(first, now)
+            now = first | {"resumed": [*first.get("resumed", []), {"step": resumed_at, **now}]}
+        self.write(ENVIRONMENT, json.dumps(now, indent=2) + "\n")
+        return others
+
+
+@contextmanager
+def _room_for(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        raise InputError(
+            f"{path} cannot be written: {problem.strerror}",
+            "what was saved before is still there; make room, and go on",
+        ) from None
+
+
+def _changes(first: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Returns in words what of an environment that has a hand in the numbers is another than when a run was begun."""
+    told = [
+        (name, before.get(name), after.get(name))
+        for before, after in ((first, now), (first["data"], now["data"]), (first.get("packages", {}), now["packages"]))
+        for name in ("device", "instructions", "accumulation", "packing", "git_commit", "mlcycle", *PACKAGES[:4])
+    ]
+    words = [f"{name} {before}, now {after}" for name, before, after in told if before and before != after]
+    # A run of an earlier mlcycle does not say what its recipe was.
+    if first.get("recipe_sha256", now["recipe_sha256"]) != now["recipe_sha256"]:
+        words.append(f"another {RECIPE}")
+    return words
+
+
+def describe_environment(device: str, data: dict[str, Any]) -> dict[str, Any]:
+    """Returns what environment.json holds: versions, machine, git commit of the code, and the data's figures."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+        "device": device,
+        "packages": {"mlcycle": mlcycle.__version__} | {name: _version(name) for name in PACKAGES},
+        "git_commit": _git_commit(),
+        "data": data,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """Returns the commit of the checkout that this code runs from, "-dirty" if changed; None if it runs from none."""
+    here = Path(mlcycle.__file__).resolve().parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(here), *words], capture_output=True, text=True, check=True, timeout=10
+        ).stdout
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel").strip()) != here.parent:
+            return None
+        return git("rev-parse", "HEAD").strip() + (
+            "-dirty" if git("status", "--porcelain", "--", str(here)).strip() else ""
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,169 @@
+"""What a run folder tells of its training, as plain data: curves, the best score, where the time went.
+
+Nothing here needs the run to have ended, nor the data that it studies.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mlcycle.errors import DataError, InputError
+from mlcycle.training.recipes.recipe_yaml import parse
+from mlcycle.training.run.run_folder import RECIPE, RunFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best held-out scores of a run, by AP50, and the step that they are of."""
+
+    step: int
+    average_precision_50: float
+    average_precision: float
+
+
+@dataclass(frozen=True)
+class Story:
+    """One run.
+
+    Attributes:
+        path: its folder.
+        recipe_text, recipe: recipe.yaml as it stands there, and as plain data. It need not be one that this version of
+            mlcycle would train by.
+        environment: environment.json, empty where there is none.
+        metrics: the lines of metrics.jsonl that have a step, by step.
+    """
+
+    path: Path
+    recipe_text: str
+    recipe: dict[str, Any]
+    environment: dict[str, Any]
+    metrics: list[dict[str, Any]]
+
+    @property
+    def name(self) -> str:
+        return self.path.resolve().name
+
+    def flat_recipe(self) -> dict[str, Any]:
+        """Returns the recipe's values by dotted keys."""
+        return flat(self.recipe)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What the run says of its data; empty where nothing."""
+        return _mapping(self.environment.get("data"))
+
+    @property
+    def resumed(self) -> list[dict[str, Any]]:
+        """The parts of the run after the first, each with the step that it went on from."""
+        parts = self.environment.get("resumed")
+        return [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+
+    @property
+    def planned(self) -> int | None:
+        """How many steps the recipe asks for; None where it does not say."""
+        steps = _mapping(self.recipe.get("schedule")).get("steps")
+        return steps if isinstance(steps, int) else None
+
+    @cached_property
+    def steps(self) -> int:
+        """The last step that was reported."""
+        return max((entry["step"] for entry in self.metrics), default=0)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the last step was made, and evaluated."""
+        evaluated = [step for step, _ in self.curve("average_precision_50")]
+        return self.planned is not None and bool(evaluated) and evaluated[-1] >= self.planned
+
+    def curve(self, key: str) -> list[tuple[float, float]]:
+        """Returns step and value wherever a line of metrics.jsonl has a finite number of this name."""
+        return [(entry["step"], entry[key]) for entry in self.metrics if _is_number(entry.get(key))]
+
+    @cached_property
+    def best(self) -> Best | None:
+        """The best evaluation, the first of equal ones; None before the first."""
+        both = ("average_precision_50", "average_precision")
+        scored = [entry for entry in self.metrics if all(_is_number(entry.get(key)) for key in both)]
+        if not scored:
+            return None
+        entry = max(scored, key=lambda each: (each[both[0]], -each["step"]))
+        return Best(entry["step"], entry[both[0]], entry[both[1]])
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training, evaluations included, up to the last report."""
+        return max((value for _, value in self.curve("seconds")), default=0.0)
+
+    def seconds_by_part(self) -> dict[str, float]:
+        """Returns where the seconds went, by the reports; what lies between these is evaluations and checkpoints."""
+        waited = computed = 0.0
+        for steps, entry in self._stretches():
+            passed = steps * entry["seconds_per_step"]
+            waited += passed * entry.get("data_wait_share", 0.0)
+            computed += passed * (1 - entry.get("data_wait_share", 0.0))
+        rest = max(0.0, self.seconds - waited - computed)
+        return {"computing": computed, "waiting for data": waited, "evaluations and checkpoints": rest}
+
+    def mean_rate(self, key: str) -> float:
+        """Returns the mean of a rate or share over the time of the steps; NaN where nothing was reported."""
+        told = [
+            (steps * entry["seconds_per_step"], entry[key])
+            for steps, entry in self._stretches()
+            if _is_number(entry.get(key))
+        ]
+        passed = sum(seconds for seconds, _ in told)
+        return sum(seconds * value for seconds, value in told) / passed if passed else float("nan")
+
+    def _stretches(self) -> list[tuple[int, dict[str, Any]]]:
+        """Returns the reports with the number of steps that each is of."""
+        reports = [entry for entry in self.metrics if _is_number(entry.get("seconds_per_step"))]
+        before = [0, *(entry["step"] for entry in reports)]
+        return [(entry["step"] - step, entry) for step, entry in zip(before, reports, strict=False)]
+
+
+def read(run: Path) -> Story:
+    """Reads a run folder; also one whose training goes on, or was broken off.
+
+    Raises:
+        InputError: it is no run folder.
+        RecipeError: its recipe.yaml is no YAML.
+    """
+    folder = RunFolder(run)
+    folder.must_exist()
+    try:
+        text = (run / RECIPE).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise InputError(f"{run / RECIPE} cannot be read: {problem}", "put it back") from None
+    try:
+        environment = _mapping(folder.environment())
+    except DataError:
+        environment = {}
+    metrics = [entry for entry in folder.metrics() if isinstance(entry, dict) and _is_number(entry.get("step"))]
+    metrics.sort(key=lambda entry: entry["step"])
+    return Story(run, text, _mapping(parse(text, str(run / RECIPE), numbered=True).data), environment, metrics)
+
+
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Returns a recipe's values by dotted keys, as an override names them; a list of plain values is one value."""
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list) and any(isinstance(each, dict) for each in value):
+        items = {str(number): each for number, each in enumerate(value)}.items()
+    else:
+        return {prefix: value}
+    found: dict[str, Any] = {}
+    for key, each in items:
+        found |= flat(each, f"{prefix}.{key}" if prefix else str(key))
+    return found
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

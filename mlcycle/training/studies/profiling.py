@@ -1,0 +1,268 @@
+"""The conductor of `mlcycle train profile`: where the time of a training step goes. Read it top to bottom."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, record_function
+
+from mlcycle.datasets.member import PhotoPath
+from mlcycle.errors import InputError
+from mlcycle.training import memory
+from mlcycle.training.data.batches import loader, samples_of
+from mlcycle.training.data.decoded_cache import Decoded, decode_all
+from mlcycle.training.data.samples import Share, Steps, end_readers, readable
+from mlcycle.training.data.training_data import Material, gather
+from mlcycle.training.distributed.device import choose_device, describe, keep_memory, share_processors
+from mlcycle.training.distributed.process_group import Team
+from mlcycle.training.model.optimisation import learning_rate
+from mlcycle.training.progress import flops
+from mlcycle.training.progress.stopwatch import Marker, Stopwatch, finish
+from mlcycle.training.recipes.recipe import Recipe
+from mlcycle.training.records import take_weights
+from mlcycle.training.studies.bare_step import Bare
+from mlcycle.training.studies.loader_profile import reading_costs
+from mlcycle.training.trainer import Learner
+
+WAITING, REST = "waiting for data", "rest"
+# The bare step and the whole one take turns so many times: what else the machine does meanwhile hits both alike.
+ROUNDS = 5
+# Steps in the trace, which holds some thousand events of each.
+TRACED = 3
+OPERATORS = 12
+BARE_WARM_UP = 3
+# Samples whose reading is looked at.
+READ = 128
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One of torch's operators: its own seconds and its calls in a step, without those that it calls."""
+
+    name: str
+    seconds: float
+    calls: float
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """So many steps in one go and as many bare ones: seconds, those spent waiting for data, and what was done."""
+
+    seconds: float
+    waiting: float
+    bare_seconds: float
+    images: int
+    flops: int
+    bare_flops: int
+
+    @property
+    def share(self) -> float:
+        """FLOP/s as a share of the bare step's: a step of large crops has fewer images and as much arithmetic."""
+        return (self.flops / self.seconds) / (self.bare_flops / self.bare_seconds)
+
+
+@dataclass(slots=True)
+class Profile:
+    """What was found out.
+
+    Attributes:
+        device: in words.
+        readers: processes that read beside the training; 0 where it reads by itself.
+        accumulation: in how many parts a step is made.
+        rounds: of steps as a training makes them.
+        parts: seconds of each part of a step, where each is waited for; together they are `step`.
+        operators: those that took longest.
+        reading: seconds of each part of reading a sample, on one thread.
+    """
+
+    device: str
+    readers: int
+    accumulation: int
+    rounds: list[Round] = field(default_factory=list)
+    parts: dict[str, float] = field(default_factory=dict)
+    step: float = 0.0
+    operators: list[Operator] = field(default_factory=list)
+    reading: dict[str, float] = field(default_factory=dict)
+
+    def rate(self, name: str) -> float:
+        """Returns how many of a round's `images` or `flops` were done in a second, over all rounds."""
+        return sum(getattr(each, name) for each in self.rounds) / sum(each.seconds for each in self.rounds)
+
+    @property
+    def waiting(self) -> float:
+        """The share of the time spent waiting for data."""
+        return sum(each.waiting for each in self.rounds) / sum(each.seconds for each in self.rounds)
+
+    @property
+    def share(self) -> float:
+        """FLOP/s as a share of the bare step's: the median of the rounds."""
+        return statistics.median(each.share for each in self.rounds)
+
+
+def profile(recipe: Recipe, trace: Path, *, steps: int, warm_up: int, device: str, tell: Tell) -> Profile:
+    """Makes real steps of a training that is kept nowhere, and looks at where their time goes.
+
+    Args:
+        trace: the Chrome trace of the last few, .json or .json.gz; replaced if it is there.
+        steps: how many are timed as a training makes them, and again part by part.
+        warm_up: how many are made before.
+        tell: told what happens.
+
+    Raises:
+        DeviceError, DataError: the device or the data cannot be used.
+        TrainingDivergedError: the loss is not finite.
+    """
+    chosen = choose_device(device)
+    material = gather(recipe.data)
+    rehearsal = Rehearsal(recipe, material, chosen, warm_up + 2 * steps + TRACED + ROUNDS, tell)
+    tell(f"{warm_up} steps to warm up, {2 * steps} that are timed and {TRACED} that are traced, on {describe(chosen)}")
+    found = rehearsal.found
+    try:
+        rehearsal.warm_up(warm_up)
+        rounds = 1 if found.readers else min(ROUNDS, steps)
+        found.rounds = [rehearsal.round(steps // rounds) for _ in range(rounds)]
+        found.parts, found.step = rehearsal.by_part(steps)
+        found.operators = rehearsal.traced(trace)
+        found.reading = rehearsal.reading()
+    finally:
+        end_readers(rehearsal.batches)
+    return found
+
+
+class Rehearsal:
+    """A training without a run: all that `fit` would have, but for what it writes down."""
+
+    def __init__(self, recipe: Recipe, material: Material, device: torch.device, steps: int, tell: Tell) -> None:
+        self.recipe, self.device = recipe, device
+        schedule = recipe.schedule
+        readers = share_processors(device, schedule.workers)
+        keep_memory()
+        accumulation = memory.accumulation_for(recipe, device, Team())
+        self.found = Profile(describe(device), readers.processes, accumulation)
+        decoded = _decode(recipe, material, tell)
+        self.learner = Learner(recipe, device, Team())
+        take_weights(recipe, self.learner)
+        self.flops_of = cache(partial(flops.for_a_picture, self.learner.average))
+        self.bare = Bare(recipe, device, max(2, schedule.batch // accumulation))
+        self.steps = Steps(range(steps), schedule.batch, recipe.augment, recipe.seed, Share(accumulation=accumulation))
+        self.samples = samples_of(recipe, material, readers, decoded)
+        self.batches: Iterator[Any] = iter(loader(self.samples, self.steps, readers, device))
+        self.done = 0
+
+    def warm_up(self, steps: int) -> None:
+        """Makes steps and some bare ones, so that memory is taken and all kinds of work have been met once."""
+        self.make(steps)
+        for _ in range(BARE_WARM_UP):
+            self.bare.step()
+
+    def make(self, steps: int, mark: Marker = record_function) -> tuple[int, int]:
+        """Makes so many steps; returns at how many pictures they looked, and with how many operations."""
+        self.learner.mark = mark
+        images = operations = 0
+        for _ in range(steps):
+            with mark(WAITING):
+                parts = [readable(next(self.batches)) for _ in range(self.found.accumulation)]
+            self.learner.step(parts, self.done, learning_rate(self.done, self.recipe.schedule))
+            count, side = self.steps.size(self.done)
+            images, operations = images + count, operations + count * self.flops_of(side)
+            self.done += 1
+        return images, operations
+
+    def round(self, steps: int) -> Round:
+        """Makes steps as a training does, with nothing waited for but the data, and as many bare ones."""
+        waiting = Stopwatch(torch.device("cpu"))
+
+        def mark(name: str) -> Any:
+            return waiting.stretch(name) if name == WAITING else record_function(name)
+
+        seconds = -self._now()
+        images, operations = self.make(steps, mark)
+        seconds += self._now()
+        bare_seconds = -self._now()
+        for _ in range(steps * self.found.accumulation):
+            self.bare.step()
+        bare_seconds += self._now()
+        bare_images = steps * self.found.accumulation * len(self.bare.batch.names)
+        bare_flops = bare_images * self.flops_of(self.recipe.augment.crop)
+        return Round(seconds, waiting.seconds[WAITING], bare_seconds, images, operations, bare_flops)
+
+    def _now(self) -> float:
+        finish(self.device)
+        return time.perf_counter()
+
+    def by_part(self, steps: int) -> tuple[dict[str, float], float]:
+        """Makes steps part by part; returns the seconds of each part of a step, and of a step."""
+        watch, before = Stopwatch(self.device), self._now()
+        self.make(steps, watch.stretch)
+        step = (self._now() - before) / steps
+        parts = {name: seconds / steps for name, seconds in watch.seconds.items()}
+        return parts | {REST: step - sum(parts.values())}, step
+
+    def traced(self, path: Path) -> list[Operator]:
+        """Makes steps under torch's profiler, writes its trace, and returns the operators that took longest."""
+        os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else it tells stderr what it is about to do
+        activities = [ProfilerActivity.CPU]
+        if self.device.type == "cuda":
+            activities.append(ProfilerActivity.CUDA)
+        marks: set[str] = {"step"}
+
+        def mark(name: str) -> Any:
+            marks.add(name)
+            return record_function(name)
+
+        with torch.profiler.profile(activities=activities) as profiler:
+            for _ in range(TRACED):
+                with record_function("step"):
+                    self.make(1, mark)
+            finish(self.device)
+        _write_trace(profiler, path)
+        return _longest(profiler, self.device, marks)
+
+    def reading(self) -> dict[str, float]:
+        """Returns the seconds of each part of reading a sample: those that the first steps looked at."""
+        keys = [key for part, _ in zip(self.steps, range(READ), strict=False) for key in part]
+        return reading_costs(self.samples, keys[:READ])
+
+
+def _decode(recipe: Recipe, material: Material, tell: Tell) -> dict[PhotoPath, Decoded]:
+    if recipe.data.decoded is None:
+        return {}
+    paths, last = [each.path for each in material.train], time.monotonic()
+
+    def advance(done: int, photographs: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > 10:
+            last = time.monotonic()
+            tell(f"decoded {done:,} of {photographs:,} photographs")
+
+    return decode_all(Path(recipe.data.decoded), paths, advance)
+
+
+def _write_trace(profiler: torch.profiler.profile, path: Path) -> None:
+    # torch compresses what ends with .gz, and so the draft's name does as the file's own.
+    draft = path.with_name(f".{path.stem}.part{path.suffix}")
+    try:
+        profiler.export_chrome_trace(str(draft))
+        draft.replace(path)  # which fails where torch could not write: it does not say so
+    except OSError:
+        raise InputError(f"{path} cannot be written", "make room, or choose another place with --trace") from None
+    finally:
+        for each in (draft, draft.with_name(f"{draft.name}.tmp")):
+            each.unlink(missing_ok=True)
+
+
+def _longest(profiler: torch.profiler.profile, device: torch.device, marks: set[str]) -> list[Operator]:
+    own = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
+    events = [each for each in profiler.key_averages() if each.key not in marks]
+    events.sort(key=lambda each: -getattr(each, own))
+    return [Operator(each.key, getattr(each, own) / 1e6 / TRACED, each.count / TRACED) for each in events[:OPERATORS]]

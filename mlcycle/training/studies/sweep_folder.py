@@ -1,0 +1,199 @@
+"""A sweep's folder: its plan, its runs, and how each of them ended.
+
+sweeps/NAME/
+  sweep.json     the keys that are swept over, and of each run its values, how it ended, and the seconds it took
+  recipes/       NAME.yaml of each run, as it was resolved
+  NAME/          an ordinary run folder
+  logs/          NAME.txt: what its training said
+  sweep.csv, sweep.html
+  lock           held while a sweep trains here
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlcycle.errors import InputError, MlcycleError
+from mlcycle.training.recipes import recipe_file
+from mlcycle.training.recipes.recipe import Recipe
+from mlcycle.training.run import run_summary
+from mlcycle.training.run.run_folder import RECIPE, RunFolder
+from mlcycle.training.run.run_summary import Story
+from mlcycle.training.studies.sweep_grid import Setting
+
+PLAN, CSV, PAGE = "sweep.json", "sweep.csv", "sweep.html"
+SCHEMA_VERSION = 1
+NEW, INTERRUPTED, FAILED, FINISHED = "new", "interrupted", "failed", "finished"
+# Exit codes of a training that a signal ended, after saving; one that was killed outright has a negative one.
+STOPPED = (129, 130, 143)
+
+
+@dataclass(slots=True)
+class Entry:
+    """What sweep.json says of a run.
+
+    Attributes:
+        values: of the keys that are swept over.
+        code: the exit code of its last training, the negative number of a signal that killed it, or None before it
+            has ended.
+        reason: what it said last, if it failed.
+        seconds: of all its trainings, from start to exit.
+    """
+
+    values: dict[str, Any]
+    code: int | None = None
+    reason: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Plan:
+    """sweep.json: the keys that are swept over, and an entry for each run, by name."""
+
+    keys: list[str]
+    runs: dict[str, Entry] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run as it stands: its entry, its state (new, interrupted, failed, finished), and its story once begun."""
+
+    name: str
+    entry: Entry
+    state: str
+    story: Story | None
+
+
+class SweepFolder:
+    """Paths and small files of one sweep.
+
+    Args:
+        path: the folder; `take` makes it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.own = RunFolder(path)  # for its lock, and its way of writing
+        self.plan = Plan([])
+
+    def run(self, name: str) -> Path:
+        return self.path / name
+
+    def recipe(self, name: str) -> Path:
+        return self.path / "recipes" / f"{name}.yaml"
+
+    def log(self, name: str) -> Path:
+        return self.path / "logs" / f"{name}.txt"
+
+    def read(self) -> None:
+        """Reads the plan.
+
+        Raises:
+            InputError: there is none, or it is damaged.
+        """
+        try:
+            told = json.loads((self.path / PLAN).read_text("utf-8"))
+            runs = {name: Entry(**entry) for name, entry in told["runs"].items()}
+            self.plan = Plan(list(told["keys"]), runs)
+        except FileNotFoundError:
+            raise InputError(f"{self.path} is no sweep: it has no {PLAN}", "begin one: mlcycle train sweep") from None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            raise InputError(f"{self.path / PLAN} is damaged", "put it back, or choose another folder") from None
+
+    def check(self, settings: Sequence[Setting]) -> None:
+        """Reads the plan, if there is one, and makes sure that nothing here would be overwritten.
+
+        Raises:
+            InputError: the folder holds something else, or a sweep of another recipe or over other keys.
+        """
+        if not (self.path / PLAN).exists():
+            if self.path.exists() and not (self.path.is_dir() and self._holds_nothing_but_a_beginning()):
+                raise InputError(f"{self.path} exists already and holds no sweep", "choose another folder with --out")
+            self.plan = Plan(list(settings[0].values))
+            return
+        self.read()
+        self._must_be_of_the_same_recipe(settings[0])
+        for each in settings:
+            begun = self.run(each.name) / RECIPE
+            if begun.is_file() and recipe_file.load(begun) != each.recipe:
+                raise InputError(f"{begun.parent} was begun with another recipe", "choose another folder with --out")
+
+    def _holds_nothing_but_a_beginning(self) -> bool:
+        # A process may have been killed before it wrote its plan.
+        return {each.name for each in self.path.iterdir()} <= {"lock", "recipes", "logs", f".{PLAN}.part"}
+
+    def _must_be_of_the_same_recipe(self, setting: Setting) -> None:
+        keys = list(setting.values)
+        if set(keys) != set(self.plan.keys):
+            raise InputError(
+                f"{self.path} holds a sweep over {', '.join(self.plan.keys)}, and this one is over {', '.join(keys)}",
+                "nothing was changed; choose another folder with --out",
+            )
+        names = [name for name in self.plan.runs if self.recipe(name).is_file()]
+        if not names:
+            return
+        before, now = (_fixed(each, keys) for each in (recipe_file.load(self.recipe(names[0])), setting.recipe))
+        for key in [*now, *before]:
+            if before.get(key) != now.get(key):
+                told = (json.dumps(each.get(key), ensure_ascii=False) for each in (before, now))
+                raise InputError(
+                    f"{self.path} holds a sweep of another recipe: its {key} is {next(told)}, and now {next(told)}",
+                    "nothing was changed; choose another folder with --out",
+                )
+
+    def take(self, settings: Sequence[Setting]) -> None:
+        """Writes the recipes and the plan of a sweep that was checked; what was planned here before stays planned."""
+        for folder in (self.path / "recipes", self.path / "logs"):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.own.remove_drafts()
+        for each in settings:
+            if each.name not in self.plan.runs:
+                RunFolder(self.path / "recipes").write(f"{each.name}.yaml", recipe_file.dump(each.recipe))
+                self.plan.runs[each.name] = Entry(each.values)
+        self.write_plan()
+
+    def write_plan(self) -> None:
+        told = {
+            "schema_version": SCHEMA_VERSION,
+            "keys": self.plan.keys,
+            "runs": {name: asdict(entry) for name, entry in self.plan.runs.items()},
+        }
+        self.own.write(PLAN, json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+
+    def look(self, name: str) -> Run:
+        """Returns a run as it stands."""
+        entry = self.plan.runs.get(name, Entry({}))
+        path = self.run(name)
+        told = None
+        if (path / RECIPE).is_file():
+            try:
+                told = run_summary.read(path)
+            except MlcycleError:
+                told = None
+        return Run(name, entry, _state(entry, told), told)
+
+    def runs(self) -> list[Run]:
+        """Returns all runs of the plan, in its order."""
+        return [self.look(name) for name in self.plan.runs]
+
+
+def _state(entry: Entry, told: Story | None) -> str:
+    if entry.code is not None and entry.code > 0 and entry.code not in STOPPED:
+        return FAILED
+    if told is None:
+        return NEW
+    return FINISHED if entry.code == 0 and told.is_finished else INTERRUPTED
+
+
+def _fixed(recipe: Recipe, keys: Sequence[str]) -> dict[str, Any]:
+    """Returns the values of a recipe that are not swept over."""
+    values = run_summary.flat(recipe.model_dump(mode="json"))
+
+    def is_swept(key: str) -> bool:
+        return any(f"{key}.".startswith(f"{each}.") or each.startswith(f"{key}.") for each in keys)
+
+    return {key: value for key, value in values.items() if not is_swept(key)}

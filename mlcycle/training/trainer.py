@@ -1,0 +1,201 @@
+"""What learns: the network, the moving average of it and its optimizer, and how one step changes them.
+
+A step is made of one batch or, where the device has no room for it, of several parts one after the other; each part is
+shared out among all processes of the team. Losses and normalisations are those of the whole part, so that the number of
+processes changes the sums' order and nothing else.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_
+from torch.profiler import record_function
+
+from mlcycle.errors import TrainingDivergedError
+from mlcycle.training.data.augment import augment, noise_field, noise_window
+from mlcycle.training.data.samples import Batch
+from mlcycle.training.distributed.process_group import Team
+from mlcycle.training.model import losses
+from mlcycle.training.model.assigner import assign
+from mlcycle.training.model.distillation import differences
+from mlcycle.training.model.grid import grids
+from mlcycle.training.model.losses import LossSums
+from mlcycle.training.model.network import FaceNetwork
+from mlcycle.training.model.normalisation import synchronise
+from mlcycle.training.model.optimisation import follow, make_optimizer
+from mlcycle.training.model.teacher import Teacher
+from mlcycle.training.progress.stopwatch import Marker
+from mlcycle.training.recipes.recipe import Model, Recipe
+
+LOSSES = ("loss", "score_loss", "box_loss", "landmark_loss")
+
+
+class Learner:
+    """A network at school.
+
+    Args:
+        recipe: what it is, and how it learns.
+        device: where.
+        team: with whom.
+
+    Attributes:
+        model: as trained.
+        average: the moving average of it, in evaluation mode: what is evaluated and frozen.
+        optimizer: with its memory.
+        mark: told where each part of a step begins and ends; torch's profiler, as long as nobody else asks.
+        teacher: whom it learns from beside the labels, if the recipe names one.
+
+    Raises:
+        DataError: the teacher's weights are not there, or are of no network that can teach.
+    """
+
+    def __init__(self, recipe: Recipe, device: torch.device, team: Team) -> None:
+        self.recipe, self.device, self.team = recipe, device, team
+        self.mark: Marker = record_function
+        self.precision = torch.bfloat16 if recipe.schedule.precision == "bfloat16" else torch.float32
+        torch.manual_seed(recipe.seed)
+        network = FaceNetwork(**recipe.model.model_dump())
+        self.model = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.model).eval()
+        self.shared: torch.nn.Module = self.model
+        if team.size > 1:
+            self.model = synchronise(self.model, device)
+            self.shared = _exchanging_gradients(self.model)
+        self.optimizer = make_optimizer(self.model, recipe.schedule)
+        told = recipe.teacher
+        self.teacher = Teacher(told.weights, device, self.precision) if told else None
+        self.teacher_weight = told.weight if told else 0.0
+        self.losses = (*LOSSES, "teacher_loss") if told else LOSSES
+        rule = recipe.augment
+        largest = rule.crop * (2 if rule.large else 1)
+        self.noise_TT3 = noise_field(largest, recipe.seed).to(device, self.precision)
+
+    def step(self, batches: Sequence[Batch], step: int, rate: float) -> dict[str, Tensor]:
+        """Makes one step of the optimizer.
+
+        Args:
+            batches: this process's share of each part of the step.
+            step: its number, from 0.
+            rate: of learning.
+
+        Returns:
+            the losses of the whole step, by name, each a scalar.
+
+        Raises:
+            TrainingDivergedError: they, or their gradients, are not finite; the weights are as they were.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        pictures = [1.0] if len(batches) == 1 else self._pictures(batches)
+        total = torch.zeros(len(self.losses), device=self.device)
+        for index, batch in enumerate(batches):
+            with self._exchange(is_last=index == len(batches) - 1):
+                total += self._study(batch, step, pictures[index] / sum(pictures))
+        self.team.sum(total)
+        with self.mark("clipping"):
+            norm = clip_grad_norm_(self.model.parameters(), self.recipe.schedule.clip_norm)
+        # Asked for both at once, for a GPU is waited for at each question.
+        if not torch.stack((total[0], norm)).isfinite().all():
+            self._give_up(batches, step, total)
+        with self.mark("optimizer"):
+            self.optimizer.step()
+        with self.mark("average"):
+            follow(self.average, self.model, step, self.recipe.schedule.ema_decay)
+        return dict(zip(self.losses, total, strict=True))
+
+    def _pictures(self, batches: Sequence[Batch]) -> list[float]:
+        """Returns how many pictures each part of the step has in all processes."""
+        return self.team.sum(torch.tensor([float(len(each.names)) for each in batches])).tolist()
+
+    def _exchange(self, is_last: bool) -> AbstractContextManager:
+        """Gradients go to the other processes once a step, with its last part."""
+        if isinstance(self.shared, DistributedDataParallel) and not is_last:
+            return self.shared.no_sync()
+        return nullcontext()
+
+    def _study(self, batch: Batch, step: int, weight: float) -> Tensor:
+        """Adds the gradients of a part that counts `weight` in the step; returns this process's share of its losses."""
+        recipe = self.recipe
+        with self.mark("copying to the device"):
+            here = batch.to(self.device)
+        with self.mark("augmentation"):
+            noise_3SS = noise_window(self.noise_TT3, here.pixels_BSS3.shape[1], recipe.seed, step)
+            pictures = augment(here.pixels_BSS3, batch.looks_BL, recipe.augment, noise_3SS)
+        self.model.train()
+        half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16)
+        with self.mark("forward"), half:
+            answers = self.shared(pictures)
+        with self.mark("assignment and losses"):
+            sums = losses_of(answers, here, recipe.model)
+            parts = sums.over(self.team.sum(sums.counts_3.clone()))
+            each = [parts.score, parts.box, parts.landmarks]
+            loss = _weighed(parts.score, parts.box, parts.landmarks, recipe)
+        if self.teacher:
+            with self.mark("teacher"):
+                each.append(self._beside(self.teacher, pictures, answers))
+                loss = loss + self.teacher_weight * each[-1]
+        with self.mark("backward"):
+            # The exchange takes the mean over the processes, where losses ask for the sum.
+            (weight * loss * self.team.size).backward()
+        return weight * torch.stack((loss, *each)).detach()
+
+    def _beside(self, teacher: Teacher, pictures_B3SS: Tensor, answers: tuple[Tensor, ...]) -> Tensor:
+        """Returns how far the answers are from a teacher's, weighed as the recipe weighs scores and boxes."""
+        told = teacher.look(pictures_B3SS, self.recipe.model.stride)
+        apart = differences(answers[0], answers[1], told)
+        score, box = apart.over(self.team.sum(apart.count.clone()))
+        return _weighed(score, box, score.new_zeros(()), self.recipe)
+
+    def _give_up(self, batches: Sequence[Batch], step: int, total: Tensor) -> None:
+        told = zip((each.removesuffix("_loss") for each in self.losses[1:]), total[1:].tolist(), strict=True)
+        values = ", ".join(f"{name} {value:.3g}" for name, value in told)
+        names = [
+            name for share in self.team.gather([each.names for each in batches]) for part in share for name in part
+        ]
+        first = step * self.recipe.schedule.batch
+        raise TrainingDivergedError(
+            f"the loss or its gradient is not finite at step {step + 1} ({values}), in the batch of "
+            f"samples {first} to {first + len(names) - 1}: {', '.join(names)}",
+            "check these labels (mlcycle train data check), or lower schedule.learning_rate; the run is kept",
+        )
+
+
+def _exchanging_gradients(model: torch.nn.Module) -> DistributedDataParallel:
+    with warnings.catch_warnings():
+        # Newer versions of torch call the argument otherwise. Buffers are alike anyway: all see the same statistics.
+        warnings.simplefilter("ignore", FutureWarning)
+        return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+
+def _weighed(score: Tensor, box: Tensor, landmarks: Tensor, recipe: Recipe) -> Tensor:
+    weights = recipe.losses
+    return weights.score * score + weights.box * box + weights.landmarks * landmarks
+
+
+def losses_of(answers: tuple[Tensor, ...], batch: Batch, rule: Model) -> LossSums:
+    """Decides which cell answers for which face, and compares the answers with the labels."""
+    logits, boxes, landmarks = answers
+    height, width = batch.pixels_BSS3.shape[1:3]
+    cells = grids(height, width, rule.stride)
+    pairs = assign(logits.detach(), boxes.detach(), cells, batch.faces_M4, batch.picture_M)
+    at = pairs.picture_P, pairs.cell_P
+    share_P = losses.share_alike(pairs.face_P, len(batch.faces_M4))
+    empty_BA = losses.outside_ignored(batch.ignored_I4, batch.ignored_picture_I, cells, len(logits)).float()
+    empty_BA[at] = 0
+    faces, points = batch.faces_M4[pairs.face_P], batch.landmarks_M52[pairs.face_P]
+    labelled = points.isfinite().sum() if rule.landmarks else share_P.new_zeros(())
+    return LossSums(
+        face_score=losses.score_loss(logits[at], losses.quality(pairs.iou_P), share_P),
+        empty_score=losses.score_loss(logits, torch.zeros_like(logits, dtype=torch.float32), empty_BA),
+        box=losses.box_loss(boxes[at], faces, share_P),
+        landmarks=losses.landmark_loss(landmarks[at], points, faces) if rule.landmarks else logits.new_zeros(()),
+        counts_3=torch.stack((share_P.new_full((), len(share_P)), share_P.sum().round(), labelled.float())),
+    )

@@ -1,0 +1,87 @@
+"""The list of suspects: a table to read, CSV to correct by, JSON Lines for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mlcycle.evaluation.contradiction import KINDS
+from mlcycle.workflows.suspects import Suspect, Suspects
+
+BOX = ("x1", "y1", "x2", "y2")
+COLUMNS = (
+    *("rank", "photograph", "label", "kind", "bits", "score", "overlap"),
+    *BOX,
+    *(f"suggested_{each}" for each in BOX),
+    "verdict",
+)
+EXPLAINED = {
+    "no face": "the model finds no face there",
+    "other box": "the model finds the face elsewhere, or of another size",
+    "other points": "the model finds the five points elsewhere, or they lie out of the box",
+    "no label": "the model finds a face that has no label",
+}
+
+
+def as_csv(suspects: Sequence[Suspect]) -> str:
+    """Returns a line for each, with empty cells where there is no box, and an empty last column for who corrects."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    for rank, each in enumerate(suspects, 1):
+        boxes = [*_cells(each.labelled_4), *_cells(each.suggested_4)]
+        figures = [f"{value:.4g}" for value in (each.bits, each.score, each.overlap)]
+        rows.writerow([rank, each.photograph.name, each.label or "", each.kind, *figures, *boxes, ""])
+    return text.getvalue()
+
+
+def as_json_lines(suspects: Sequence[Suspect]) -> str:
+    """Returns an object a line, with the path of each photograph."""
+    return "".join(f"{json.dumps(_record(rank, each))}\n" for rank, each in enumerate(suspects, 1))
+
+
+def as_table(found: Suspects, rows: int) -> str:
+    """Returns counts of each kind and the first `rows` suspects, for people."""
+    likely = found.likely()
+    lines = [
+        f"{found.labels:,} labels on {found.photographs:,} photographs, held against {found.model}; "
+        f"{len(likely):,} suspects"
+    ]
+    counts = Counter(each.kind for each in likely)
+    lines += [f"{counts[kind]:>9,}  {kind}: {EXPLAINED[kind]}" for kind in KINDS if counts[kind]]
+    if likely and rows:
+        lines += ["", f"{'':>4}  bits  score  {'kind':12}  photograph, label"]
+    for rank, each in enumerate(likely[:rows], 1):
+        label = f", label {each.label}" if each.label else ""
+        score = f"{each.score:.2f}" if each.score else "–"
+        lines.append(f"{rank:>4}  {each.bits:4.1f}  {score:>5}  {each.kind:12}  {each.photograph.name}{label}")
+    return "\n".join(lines)
+
+
+def _record(rank: int, each: Suspect) -> dict[str, Any]:
+    return {
+        "rank": rank,
+        "photograph": each.photograph.name,
+        "path": str(each.photograph.path),
+        "label": each.label or None,
+        "kind": each.kind,
+        "bits": round(each.bits, 4),
+        "score": round(each.score, 4),
+        "overlap": round(each.overlap, 4),
+        "box": _list(each.labelled_4),
+        "suggested_box": _list(each.suggested_4),
+    }
+
+
+def _list(box_4: np.ndarray | None) -> list[float] | None:
+    return None if box_4 is None else [round(float(value), 2) for value in box_4]
+
+
+def _cells(box_4: np.ndarray | None) -> list[str]:
+    return [""] * 4 if box_4 is None else [f"{value:.2f}".rstrip("0").rstrip(".") for value in box_4]

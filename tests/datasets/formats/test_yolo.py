@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import yaml
+from small_sets import astronaut, coffee, content, save, write_yolo
+
+from mlcycle.datasets.labelled_image import LabelledPhotograph
+from mlcycle.datasets.reading import read, splits
+from mlcycle.datasets.writing import write_set
+from mlcycle.errors import DataError
+
+
+def _set(folder, row, **configuration):
+    save(coffee(), folder / "images" / "train" / "x.jpg")
+    (folder / "labels" / "train").mkdir(parents=True, exist_ok=True)
+    (folder / "labels" / "train" / "x.txt").write_text(row)
+    content = {"train": "images/train", "names": ["face"], **configuration}
+    (folder / "data.yaml").write_text(yaml.safe_dump(content))
+    return folder
+
+
+def test_shares_become_pixels_of_the_upright_photograph(tmp_path):
+    folder = _set(tmp_path, "0 0.5 0.25 0.1 0.2\n")
+    save(coffee(), folder / "images" / "train" / "x.jpg", orientation=6)
+    (photograph,) = read(folder)
+    width, height = coffee().height, coffee().width
+    assert photograph.size == (width, height)
+    expected = [0.45 * width, 0.15 * height, 0.55 * width, 0.35 * height]
+    np.testing.assert_allclose(photograph.boxes_N4[0], expected, rtol=1e-6)
+
+
+def test_of_several_classes_the_one_called_face_counts(tmp_path):
+    row = "0 0.5 0.5 0.1 0.1\n2 0.2 0.2 0.1 0.1\n"
+    assert len(read(_set(tmp_path, row, names={0: "plate", 2: "Face"}))[0].boxes_N4) == 1
+    with pytest.raises(DataError, match="none is called face: plate, person"):
+        read(_set(tmp_path, row, names=["plate", "person"]))
+
+
+def test_points_of_two_numbers(tmp_path):
+    row = "0 0.5 0.5 0.1 0.1 0.4 0.4 0.6 0.4 0 0 0.4 0.6 0.6 0.6\n"
+    (photograph,) = read(_set(tmp_path, row, kpt_shape=[5, 2]))
+    np.testing.assert_allclose(photograph.landmarks_N52[0, 0], [0.4 * 600, 0.4 * 400], rtol=1e-6)
+    assert np.isnan(photograph.landmarks_N52[0, 2]).all()
+
+
+@pytest.mark.parametrize("row", ["0 0.5 0.5 0.1\n", "0 0.5 0.5 0.1 0.1 0.9\n", "0 0.5 x 0.1 0.1\n", "0 " + "0.1 " * 14])
+def test_a_wrong_row_names_its_file_and_line(tmp_path, row):
+    with pytest.raises(DataError, match=r"x\.txt, line 2"):
+        read(_set(tmp_path, "0 0.5 0.5 0.1 0.1\n" + row))
+
+
+def test_a_list_of_photographs(tmp_path):
+    folder = _set(tmp_path, "0 0.5 0.5 0.1 0.1\n", train="train.txt")
+    save(astronaut(), folder / "images" / "train" / "not_listed.jpg")
+    (folder / "train.txt").write_text("./images/train/x.jpg\n")
+    (photograph,) = read(folder)
+    assert (photograph.name, len(photograph.boxes_N4)) == ("images/train/x.jpg", 1)
+
+
+def test_several_folders_and_a_path_that_lies_elsewhere(tmp_path):
+    folder = write_yolo(tmp_path / "set", content()[:1], "one")
+    write_yolo(folder, content()[3:], "two")
+    (tmp_path / "face.yaml").write_text(
+        yaml.safe_dump(
+            {"path": str(folder), "train": ["images/one", "images/two"], "names": ["face"], "kpt_shape": [5, 3]}
+        )
+    )
+    assert [photograph.name for photograph in read(tmp_path / "face.yaml")] == [
+        "a/astronaut.jpg",
+        "b/grace.jpg",
+        "b/rocket.jpg",
+    ]
+
+
+def test_an_export_that_was_moved_is_still_found(tmp_path):
+    _set(tmp_path, "0 0.5 0.5 0.1 0.1\n", path="/somewhere/else", train="../images/train")
+    assert len(read(tmp_path)) == 1
+
+
+def test_a_folder_that_is_not_there_and_an_unknown_split(tmp_path):
+    folder = _set(tmp_path, "0 0.5 0.5 0.1 0.1\n", val="images/val")
+    assert splits(folder) == ["train", "val"]
+    with pytest.raises(DataError, match="there is no folder or list"):
+        read(folder, "val")
+    with pytest.raises(DataError, match="no split test"):
+        read(folder, "test")
+
+
+def test_a_labelled_photograph_that_is_no_picture_is_named(tmp_path):
+    folder = _set(tmp_path, "0 0.5 0.5 0.1 0.1\n")
+    (folder / "images" / "train" / "x.jpg").write_text("not a picture")
+    with pytest.raises(DataError, match=r"x\.jpg"):
+        read(folder)
+
+
+def test_who_looks_for_broken_photographs_finds_one_that_is_no_picture(tmp_path, mlcycle):
+    folder = _set(tmp_path / "set", "0 0.5 0.5 0.1 0.1\n")
+    (folder / "images" / "train" / "x.jpg").write_text("not a picture")
+    save(astronaut(), folder / "images" / "train" / "y.jpg")
+    checked = mlcycle("train", "data", "check", folder)
+    assert checked.code == 3
+    assert "x.jpg: this is no photograph" in checked.out
+    assert "1  of them cannot be read" in mlcycle("train", "data", "stats", folder).out
+    packed = ("train", "data", "pack", folder, "--out", tmp_path / "packed")
+    assert mlcycle(*packed).code == 3
+    assert "left out x.jpg" in mlcycle(*packed, "--skip-unreadable").err
+
+
+@pytest.mark.parametrize("size", [(1023, 777), (400, 267), (4032, 3024)])
+def test_whole_pixels_come_back_from_shares_exactly(tmp_path, size):
+    save(coffee().resize((64, 64)).resize(size), tmp_path / "x.jpg", quality=30)
+    end = np.array(size)
+    corners_N2 = np.random.default_rng(1).integers(0, end - 60, (200, 2)) * np.array(
+        [[1, 1], [0, 1], [1, 0], [0, 0]] * 50
+    )
+    sides_N2 = np.random.default_rng(2).integers(1, 60, (200, 2))
+    boxes_N4 = np.concatenate([corners_N2, np.where(np.arange(200)[:, None] % 7, corners_N2 + sides_N2, end)], axis=1)
+    before = LabelledPhotograph(
+        tmp_path / "x.jpg", "x.jpg", boxes_N4.astype(np.float32), np.zeros(200, bool), np.full((200, 5, 2), np.nan)
+    )
+    write_set({"train": [before]}, "yolo", tmp_path / "yolo")
+    (after,) = read(tmp_path / "yolo")
+    assert after.boxes_N4.tobytes() == before.boxes_N4.tobytes()
+
+
+@pytest.mark.parametrize("text", ["names: [face]", "- 1", "a: b: c", "", "a: [1"])
+def test_a_yaml_that_describes_no_set(tmp_path, text):
+    (tmp_path / "data.yaml").write_text(text)
+    with pytest.raises(DataError) as problem:
+        read(tmp_path)
+    assert "\n" not in problem.value.message
+
+
+@pytest.mark.parametrize("wrong", [{"names": "face"}, {"names": {"a": "face"}}, {"kpt_shape": 5}, {"kpt_shape": [5]}])
+def test_names_and_points_that_make_no_sense(tmp_path, wrong):
+    with pytest.raises(DataError, match="names or kpt_shape"):
+        read(_set(tmp_path, "", **wrong))

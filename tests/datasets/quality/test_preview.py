@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_sets import Labelled, astronaut, chelsea, content, save, write_coco
+
+from mlcycle.datasets.quality.preview import (
+    CAPTION,
+    CELL_HEIGHT,
+    CELL_WIDTH,
+    FACE,
+    GAP,
+    IGNORED,
+    POINTS,
+    choose,
+    draw_sheet,
+    write_sheet,
+)
+from mlcycle.datasets.reading import read
+from mlcycle.errors import InputError
+
+
+def _near(pixels, colour, tolerance=12):
+    return (np.abs(np.asarray(pixels, int) - colour) <= tolerance).all(axis=-1)
+
+
+def _cell(sheet):
+    """The picture part of the first cell."""
+    return sheet.crop((GAP, CAPTION + GAP, GAP + CELL_WIDTH, CAPTION + GAP + CELL_HEIGHT))
+
+
+def test_faces_and_ignored_boxes_are_drawn_where_they_are(tmp_path):
+    photographs = read(write_coco(tmp_path, content()))[:1]
+    photographs[0].ignore_N[1] = True
+    cell = _cell(draw_sheet(photographs, "title"))
+    scale, left = 300 / 512, 50
+    rows, columns = np.nonzero(_near(cell, FACE))
+    expected = np.array([178, 75, 270, 190]) * scale + [left, 0, left, 0]
+    found = [columns.min(), rows.min(), columns.max(), rows.max()]
+    np.testing.assert_allclose(found, expected, atol=2)
+    rows, columns = np.nonzero(_near(cell, IGNORED, 3))
+    assert abs(columns.min() - (300 * scale + left)) <= 2
+    assert abs(rows.max() - 70 * scale) <= 2
+    # The ignored box is dashed: a part of its outline is not drawn.
+    assert len(rows) < 1.5 * (40 + 50) * 2 * scale
+    x, y = photographs[0].landmarks_N52[0, 2] * scale + [left, 0]
+    assert _near(cell.getpixel((round(x), round(y))), POINTS[2])
+
+
+def test_photographs_are_upright(tmp_path):
+    folder = write_coco(tmp_path, [Labelled("x.jpg", astronaut().crop((0, 0, 300, 512)))])
+    upright = np.asarray(_cell(draw_sheet(read(folder), "")), int)
+    save(
+        astronaut().crop((0, 0, 300, 512)).transpose(Image.Transpose.ROTATE_90), folder / "images/x.jpg", orientation=6
+    )
+    turned = np.asarray(_cell(draw_sheet(read(folder), "")), int)
+    assert np.abs(upright - turned).mean() < 4
+
+
+def test_what_cannot_be_read_gets_a_cell_and_no_crash(tmp_path):
+    folder = write_coco(tmp_path, content())
+    photographs = read(folder)
+    photographs[0].path.unlink()
+    photographs[1].path.write_text("no picture")
+    photographs[3].boxes_N4[0, 0] = np.nan
+    sheet = draw_sheet(photographs, "a title that is longer than the sheet is wide " * 9)
+    assert _near(_cell(sheet), IGNORED, 60).any()
+
+
+def test_the_same_seed_chooses_the_same(tmp_path):
+    photographs = read(write_coco(tmp_path, content()))
+    assert choose(photographs, 3, 1) == choose(photographs, 3, 1)
+    assert choose(photographs, 9, 1) == photographs
+    chosen = {tuple(photograph.name for photograph in choose(photographs, 2, seed)) for seed in range(20)}
+    assert len(chosen) > 3
+    assert all(list(names) == sorted(names) for names in chosen)
+
+
+def test_a_file_is_replaced_only_when_told(tmp_path):
+    path = tmp_path / "new" / "sheet.png"
+    write_sheet(chelsea(), path)
+    with pytest.raises(InputError, match="exists"):
+        write_sheet(astronaut(), path)
+    assert Image.open(path).size == chelsea().size
+    write_sheet(astronaut(), path, overwrite=True)
+    assert Image.open(path).size == astronaut().size
+    assert [each.name for each in path.parent.iterdir()] == ["sheet.png"]
+    with pytest.raises(InputError, match="suffix"):
+        write_sheet(chelsea(), tmp_path / "sheet.txt")

@@ -1,0 +1,167 @@
+"""OpenVINO: the same faces, also where there is none, and no word to its makers."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+
+from conftest import environment  # noqa: E402
+from float_model import float_contract, float_model  # noqa: E402
+from tiny_model import write_tiny_model  # noqa: E402
+
+from mlcycle.artifact.contract import InputSize, Resize, from_json  # noqa: E402
+from mlcycle.artifact.packing import pack  # noqa: E402
+from mlcycle.artifact.seal import SealedBytes, read_sealed  # noqa: E402
+from mlcycle.errors import MissingExtraError, ModelFileError  # noqa: E402
+from mlcycle.exporting.fixed_shape import to_fixed_shape  # noqa: E402
+from mlcycle.exporting.formats import openvino  # noqa: E402
+from mlcycle.exporting.never_empty import never_empty  # noqa: E402
+from mlcycle.inference.session import Session, open_session  # noqa: E402
+
+# Looked for and not imported: whoever imports it as it is, reports.
+installed = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
+
+# Writes face-nano into a folder, and says which of Python's events had to do with sockets.
+LISTENER = """
+import json, pathlib, sys
+heard = []
+sys.addaudithook(lambda event, _: heard.append(event) if event.startswith(("socket.", "urllib.", "http.")) else None)
+from mlcycle.artifact.packing import pack  # noqa: E402
+from mlcycle.artifact.seal import read_sealed
+from mlcycle.exporting.formats import openvino
+from mlcycle.inference.session import open_session
+sealed, folder = read_sealed(pathlib.Path("face-nano")), pathlib.Path(sys.argv[1])
+openvino.write(folder, sealed, open_session(sealed, provider="cpu").contract)
+openvino.runner(folder)
+print(json.dumps(heard))
+"""
+
+
+@pytest.fixture(scope="module")
+def nano() -> Session:
+    return open_session(read_sealed(Path("face-nano")), provider="cpu")
+
+
+def pictures() -> list[np.ndarray]:
+    """Pictures [B, H, W, 3]: with and without faces, of many sizes, one and several."""
+    from skimage import data
+
+    astronaut, black = data.astronaut(), np.zeros((64, 96, 3), np.uint8)
+    beside = np.stack([astronaut, astronaut * 0])
+    return [
+        astronaut[None], black[None], np.stack([black, black]), beside, beside[::-1].copy(),
+        astronaut[None, :1, :1].copy(), astronaut[None, 60:260, 150:310].copy(), black[None, :1],
+    ]  # fmt: skip
+
+
+def faces(scores_BN: np.ndarray, threshold: float) -> list[int]:
+    return [int((scores_N >= threshold).sum()) for scores_N in scores_BN]
+
+
+def test_a_graph_that_is_never_empty_gives_the_same_faces_and_else_a_row_that_counts_for_nothing(nano: Session) -> None:
+    sealed = read_sealed(Path("face-nano"))
+    model = onnx.load_model_from_string(sealed.data)
+    changed = never_empty(model)
+    assert model == onnx.load_model_from_string(sealed.data)
+    other = open_session(SealedBytes(changed.SerializeToString(), "", sealed.path), provider="cpu")
+    for picture_BHW3 in pictures():
+        mine, theirs = nano.run(picture_BHW3), other.run(picture_BHW3)
+        if mine[1].shape[1]:
+            for one, two in zip(mine, theirs, strict=True):
+                np.testing.assert_array_equal(one, two)
+        else:
+            assert theirs[1].shape == (len(picture_BHW3), 1)
+            assert not theirs[1].any()
+
+
+def test_a_graph_of_one_input_size_is_never_empty_either() -> None:
+    fixed = to_fixed_shape(float_model(), 256, 192)
+    contract = replace(float_contract(), input_size=InputSize(256, 192), resize=Resize(256, "fit-inside"))
+    one, other = (
+        open_session(SealedBytes(pack(model, contract), "", Path("fixed.onnx")), provider="cpu")
+        for model in (fixed, never_empty(fixed))
+    )
+    black_1HW3, green_1HW3 = np.zeros((2, 1, 192, 256, 3), np.uint8)
+    green_1HW3[..., 1] = 200
+    assert one.run(green_1HW3)[1].shape == (1, 0)
+    assert other.run(green_1HW3)[1].tolist() == [[0]]
+    assert one.run(black_1HW3)[1].shape == (1, 1)
+    np.testing.assert_allclose(other.run(black_1HW3)[1], one.run(black_1HW3)[1], atol=1e-6)
+
+
+def test_a_graph_that_suppresses_nothing_is_left_as_it_is_and_one_that_does_it_in_another_way_is_refused(
+    tmp_path: Path,
+) -> None:
+    model = onnx.load(write_tiny_model(tmp_path / "tiny.onnx"))
+    assert never_empty(model) == model
+    model = onnx.load_model_from_string(read_sealed(Path("face-nano")).data)
+    model.graph.node.append(next(node for node in model.graph.node if node.op_type == "TopK"))
+    with pytest.raises(ModelFileError, match="selects faces"):
+        never_empty(model)
+
+
+@installed
+def test_the_same_faces_are_found_also_after_a_picture_without_any(tmp_path: Path, nano: Session) -> None:
+    openvino.write(tmp_path, read_sealed(Path("face-nano")), nano.contract)
+    run = openvino.runner(tmp_path)
+    for picture_BHW3 in pictures():
+        boxes_BN4, scores_BN, landmarks_BN52 = run(picture_BHW3)
+        expected_BN4, expected_BN, _ = nano.run(picture_BHW3)
+        assert boxes_BN4.shape[:2] == scores_BN.shape == landmarks_BN52.shape[:2]
+        assert faces(scores_BN, 0.58) == faces(expected_BN, 0.58)
+        for row, count in enumerate(faces(expected_BN, 0.58)):
+            assert np.abs(boxes_BN4[row, :count] - expected_BN4[row, :count]).max(initial=0) < 6
+            assert np.abs(scores_BN[row, :count] - expected_BN[row, :count]).max(initial=0) < 0.05
+
+
+@installed
+def test_a_model_of_another_form_and_without_landmarks(tmp_path: Path) -> None:
+    sealed = read_sealed(write_tiny_model(tmp_path / "tiny.onnx", landmarks=False))
+    (tmp_path / "folder").mkdir()
+    openvino.write(tmp_path / "folder", sealed, open_session(sealed, provider="cpu").contract)
+    picture_BHW3 = np.zeros((1, 60, 80, 3), np.uint8)
+    picture_BHW3[0, 10:30, 20:50, 1] = 255
+    boxes_BN4, _, landmarks = openvino.runner(tmp_path / "folder")(picture_BHW3)
+    assert boxes_BN4.tolist() == [[[20, 10, 50, 30]]]
+    assert landmarks is None
+
+
+@installed
+def test_the_contract_is_the_childs_and_the_self_test_comes_along(tmp_path: Path, nano: Session) -> None:
+    model = onnx.load_model_from_string(read_sealed(Path("face-nano")).data)
+    del model.metadata_props[:]
+    model.metadata_props.add(key="mlcycle.self_test", value='{"as":"it is"}')
+    openvino.write(tmp_path, SealedBytes(model.SerializeToString(), "ab" * 32, Path("x.onnx")), nano.contract)
+    assert from_json((tmp_path / "contract.json").read_text()) == replace(nano.contract, parent="ab" * 32)
+    assert (tmp_path / "self_test.json").read_text() == '{"as":"it is"}'
+
+
+@installed
+def test_another_process_writes_the_same_and_asks_nobody(tmp_path: Path, nano: Session) -> None:
+    for name in ("mine", "theirs", "home"):
+        (tmp_path / name).mkdir()
+    words = [sys.executable, "-c", LISTENER, str(tmp_path / "theirs")]
+    away = environment({"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": "", "CI": ""})
+    done = subprocess.run(words, capture_output=True, text=True, env=away, check=True)
+    assert json.loads(done.stdout) == []
+    assert list((tmp_path / "home").rglob("*")) == []
+    openvino.write(tmp_path / "mine", read_sealed(Path("face-nano")), nano.contract)
+    for name in ("model.xml", "model.bin", "contract.json"):
+        assert (tmp_path / "mine" / name).read_bytes() == (tmp_path / "theirs" / name).read_bytes()
+
+
+def test_without_openvino_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nano: Session) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(MissingExtraError) as caught:
+        openvino.write(tmp_path, read_sealed(Path("face-nano")), nano.contract)
+    assert "mlcycle[openvino]" in caught.value.hint
+    assert list(tmp_path.iterdir()) == []

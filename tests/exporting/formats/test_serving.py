@@ -1,0 +1,169 @@
+"""Folders for servers: what is written is what Triton's and KServe's own descriptions of it ask for."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import onnxruntime
+import pytest
+import yaml
+
+onnx = pytest.importorskip("onnx")
+
+from float_model import float_contract, write_float_model  # noqa: E402
+from tiny_model import CONTRACT, write_tiny_model  # noqa: E402
+
+from mlcycle.artifact.contract import InputSize, from_json  # noqa: E402
+from mlcycle.artifact.packing import pack  # noqa: E402
+from mlcycle.artifact.seal import SealedBytes, read_sealed  # noqa: E402
+from mlcycle.errors import DeviceError, UsageError  # noqa: E402
+from mlcycle.exporting.fixed_shape import to_fixed_shape  # noqa: E402
+from mlcycle.exporting.formats import kserve, tensorrt, triton  # noqa: E402
+from mlcycle.inference.session import open_session  # noqa: E402
+
+
+@pytest.fixture
+def sealed(tmp_path: Path) -> SealedBytes:
+    return read_sealed(write_tiny_model(tmp_path / "tiny.onnx"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "served").mkdir()
+    return tmp_path / "served"
+
+
+def model_config() -> ModuleType:
+    """Returns Triton's definition of a configuration, out of its client, without the client's network code."""
+    client = pytest.importorskip("tritonclient")
+    path = Path(client.__path__[0]) / "grpc" / "model_config_pb2.py"
+    spec = importlib.util.spec_from_file_location("model_config_pb2", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("landmarks", [True, False])
+def test_tritons_configuration_says_what_the_graph_takes_and_gives(
+    landmarks: bool, tmp_path: Path, folder: Path
+) -> None:
+    definition = model_config()
+    from google.protobuf import text_format
+
+    sealed = read_sealed(write_tiny_model(tmp_path / "tiny.onnx", landmarks=landmarks))
+    session = open_session(sealed, provider="cpu")
+    assert triton.write(folder, sealed, session.contract, most_pictures=4) == "tiny"
+    config = text_format.Parse((folder / "tiny" / "config.pbtxt").read_text(), definition.ModelConfig())
+    assert (config.name, config.backend, config.max_batch_size) == ("tiny", "onnxruntime", 4)
+    assert config.HasField("dynamic_batching")
+    types = {"tensor(uint8)": definition.TYPE_UINT8, "tensor(float)": definition.TYPE_FP32}
+    for told, real in ((config.input, session.runtime.get_inputs()), (config.output, session.runtime.get_outputs())):
+        assert [each.name for each in told] == [each.name for each in real]
+        for mine, theirs in zip(told, real, strict=True):
+            assert mine.data_type == types[theirs.type]
+            assert list(mine.dims) == [each if isinstance(each, int) else -1 for each in theirs.shape[1:]]
+            assert not isinstance(theirs.shape[0], int)
+    assert config.parameters["mlcycle.sha256"].string_value == sealed.sha256
+
+
+def test_a_model_of_one_input_size_takes_one_picture_of_it_at_a_time(tmp_path: Path, folder: Path) -> None:
+    definition = model_config()
+    from google.protobuf import text_format
+
+    parent = read_sealed(write_float_model(tmp_path / "float.onnx"))
+    fixed = to_fixed_shape(onnx.load_model_from_string(parent.data), 256, 192)
+    contract = replace(float_contract(), input_size=InputSize(256, 192))
+    sealed = SealedBytes(pack(fixed, contract), "ab" * 32, Path("fixed.onnx"))
+    kserve.write(folder, sealed, contract, "gs://models/face")
+    config = text_format.Parse((folder / "face-nano" / "config.pbtxt").read_text(), definition.ModelConfig())
+    assert config.max_batch_size == 0
+    assert not config.HasField("dynamic_batching")
+    assert list(config.input[0].dims) == [1, 192, 256, 3]
+    assert [list(each.dims) for each in config.output] == [[1, -1, 4], [1, -1], [1, -1, 5, 2]]
+    assert json.loads((folder / "request.json").read_text())["inputs"][0]["shape"] == [1, 192, 256, 3]
+
+
+def test_the_served_file_is_the_given_one(sealed: SealedBytes, folder: Path) -> None:
+    triton.write(folder, sealed, CONTRACT)
+    assert read_sealed(folder / "tiny" / "1" / "model.onnx").sha256 == sealed.sha256
+    assert from_json((folder / "tiny" / "contract.json").read_text()) == CONTRACT
+    assert (folder / "tiny" / "labels.txt").read_text() == "face\n"
+
+
+def test_a_name_that_is_no_name_of_a_folder(sealed: SealedBytes, folder: Path) -> None:
+    assert triton.write(folder, sealed, replace(CONTRACT, name='../a "b"')) == "a-b"
+    assert [each.name for each in folder.iterdir()] == ["a-b"]
+    assert triton.model_name(replace(CONTRACT, name="...")) == "model"
+
+
+def test_kserve_is_told_where_the_repository_lies(sealed: SealedBytes, folder: Path) -> None:
+    kserve.write(folder, sealed, replace(CONTRACT, name="Tiny_2"), "s3://models/tiny")
+    service = yaml.safe_load((folder / "inferenceservice.yaml").read_text())
+    assert service["apiVersion"] == "serving.kserve.io/v1beta1"
+    assert service["metadata"]["name"] == "tiny-2"
+    assert service["spec"]["predictor"]["model"] == {
+        "modelFormat": {"name": "onnx"},
+        "runtime": "kserve-tritonserver",
+        "protocolVersion": "v2",
+        "storageUri": "s3://models/tiny",
+    }
+    assert sorted(each.name for each in folder.iterdir()) == ["Tiny_2", "inferenceservice.yaml", "request.json"]
+
+
+def test_the_example_request_is_one_that_the_graph_answers(sealed: SealedBytes, folder: Path) -> None:
+    kserve.write(folder, sealed, CONTRACT, "pvc://models/tiny")
+    request = json.loads((folder / "request.json").read_text())
+    (picture,) = request["inputs"]
+    assert picture["datatype"] == "UINT8"
+    picture_BHW3 = np.array(picture["data"], np.uint8).reshape(picture["shape"])
+    session = onnxruntime.InferenceSession(str(folder / "tiny" / "1" / "model.onnx"))
+    answers = session.run([each["name"] for each in request["outputs"]], {picture["name"]: picture_BHW3})
+    assert [answer.shape for answer in answers] == [(1, 0, 4), (1, 0), (1, 0, 5, 2)]
+
+
+@pytest.mark.parametrize("uri", ["", "models/face", "s3:/models", "s3://a b"])
+def test_a_place_that_is_none(uri: str, sealed: SealedBytes, folder: Path) -> None:
+    with pytest.raises(UsageError, match="where KServe will find"):
+        kserve.write(folder, sealed, CONTRACT, uri)
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("face-nano", "face-nano"), ("Face_Nano.2", "face-nano-2"), ("2nd", "model-2nd"), ("x" * 80, "x" * 63)],
+)
+def test_a_name_for_kubernetes(name: str, expected: str) -> None:
+    assert kserve.service_name(name) == expected
+
+
+def test_without_tensorrt_nothing_is_written(sealed: SealedBytes, folder: Path) -> None:
+    if tensorrt.PROVIDER in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has TensorRT")
+    with pytest.raises(DeviceError, match="TensorRT is not there") as caught:
+        tensorrt.write(folder, sealed, CONTRACT)
+    assert caught.value.exit_code == 6
+    assert list(folder.iterdir()) == []
+
+
+def test_tensorrt_that_quietly_became_another_is_refused(
+    sealed: SealedBytes, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = onnxruntime.InferenceSession
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [tensorrt.PROVIDER])
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda data, options, providers, **others: plain(data, options, providers=providers[-1:]),
+    )
+    with pytest.raises(DeviceError, match="took another"):
+        tensorrt.write(folder, sealed, CONTRACT)
+    assert list(folder.iterdir()) == []
+    assert "tensorrt" not in sys.modules

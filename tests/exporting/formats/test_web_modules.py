@@ -1,0 +1,259 @@
+"""What the page's own modules compute, against Pillow, hashlib and mlcycle: pixels, digests, what is refused."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import PIL
+import pytest
+from browser import CHROMIUM, DRIVER, Browser, Site, browser
+from PIL import Image
+
+from mlcycle.artifact.admission import OPERATORS
+from mlcycle.artifact.self_test import EXACT, LOOSE, SelfTest, known_answer, picture
+from mlcycle.inference import letterbox
+from mlcycle.inference.decoding import images
+
+pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="Chromium and chromedriver are not installed")
+
+_BYTES = "const bytes = Uint8Array.from(atob(arguments[0]), (letter) => letter.charCodeAt(0));"
+_TEXT = """
+    let text = "";
+    for (let at = 0; at < result.length; at += 8192) text += String.fromCharCode(...result.subarray(at, at + 8192));
+    return btoa(text);"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A window from which the page's own modules can be imported, while the page itself does not run."""
+    with resources.as_file(resources.files("mlcycle.exporting.formats") / "web_page") as folder:
+        site = Site(folder)
+        with browser(tmp_path_factory.mktemp("profile")) as opened:
+            opened.open(f"{site.url}style.css")
+            yield opened
+        site.stop()
+
+
+def compute(page: Browser, script: str, data: bytes, *arguments: object) -> bytes:
+    """Runs a script on `bytes`, from which it makes `result`, both Uint8Array."""
+    return base64.b64decode(page.run(_BYTES + script + _TEXT, base64.b64encode(data).decode(), *arguments))
+
+
+def noise(width: int, height: int, hard: bool = False) -> tuple[bytes, Image.Image]:
+    """Returns random bytes, and the picture that they make as RGBA when they are repeated until it is full."""
+    values = np.random.default_rng(width + height).integers(0, 256, 10007, dtype=np.uint8)
+    values = np.where(values > 127, 255, 0).astype(np.uint8) if hard else values
+    return values.tobytes(), Image.fromarray(np.resize(values, (height, width, 4))[..., :3])
+
+
+def resized(page: Browser, data: bytes, before: tuple[int, int], after: tuple[int, int]) -> np.ndarray:
+    script = """
+        const [width, height, ...size] = arguments[1];
+        const { resize, stored } = await import("/resize.js");
+        const rgba = Uint8Array.from({ length: width * height * 4 }, (_, index) => bytes[index % bytes.length]);
+        const result = resize(stored(rgba, width, height), size);"""
+    answer = compute(page, script, data, [*before, *after])
+    return np.frombuffer(answer, np.uint8).reshape(after[1], after[0], 3)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ((640, 480), (320, 240)),
+        ((641, 333), (640, 332)),
+        ((1200, 900), (640, 480)),
+        ((50, 40), (50, 30)),
+        ((50, 40), (20, 40)),
+        ((1000, 1), (640, 1)),
+        ((1, 1), (1, 1)),
+        ((400, 800), (200, 400)),
+    ],
+)
+def test_pictures_become_smaller_as_pillow_makes_them(
+    page: Browser, before: tuple[int, int], after: tuple[int, int]
+) -> None:
+    for hard in (False, True):
+        data, photo = noise(*before, hard)
+        expected = photo.resize(after, Image.Resampling.BILINEAR)
+        assert np.array_equal(resized(page, data, before, after), np.asarray(expected))
+
+
+@pytest.mark.parametrize(("before", "after"), [((300, 1000), (192, 640)), ((17, 3001), (4, 640))])
+def test_what_is_more_than_twice_as_high_as_wide_becomes_smaller_as_pillow_13_makes_it(
+    page: Browser, before: tuple[int, int], after: tuple[int, int]
+) -> None:
+    data, photo = noise(*before)
+    expected = np.asarray(photo.resize(after, Image.Resampling.BILINEAR))
+    apart = np.abs(resized(page, data, before, after).astype(int) - expected).max()
+    assert apart <= (0 if int(PIL.__version__.split(".")[0]) >= 13 else 1)
+
+
+def test_the_input_has_the_size_that_the_contract_asks_for(page: Browser) -> None:
+    sizes = [(4000, 3000), (640, 480), (641, 1), (1, 5000), (1281, 963), (1280, 961), (33, 21), (999, 1000)]
+    script = """
+        const { inputSize } = await import("/resize.js");
+        return arguments[0].map(([width, height]) => inputSize({ width, height }, arguments[1]));"""
+    for contract, asked in (
+        ({"resize": {"long_side": 640}}, 640),
+        ({"resize": {"long_side": 640}, "input_size": {"width": 640, "height": 384, "batch": 1}}, (640, 384)),
+    ):
+        frames = [letterbox.shrink(Image.new("RGB", size), asked)[1] for size in sizes]
+        assert page.run(script, sizes, contract) == [[each.input_width, each.input_height] for each in frames]
+
+
+def decoded(page: Browser, data: bytes) -> np.ndarray:
+    script = """
+        const { decode } = await import("/picture.js");
+        const { resize } = await import("/resize.js");
+        const picture = await decode(new Blob([bytes]));
+        const rgb = resize(picture, [picture.width, picture.height]);
+        const result = new Uint8Array(8 + rgb.length);
+        new DataView(result.buffer).setUint32(0, picture.width);
+        new DataView(result.buffer).setUint32(4, picture.height);
+        result.set(rgb, 8);
+        picture.close();"""
+    answer = compute(page, script, data)
+    width, height = np.frombuffer(answer[:8], ">u4")
+    return np.frombuffer(answer[8:], np.uint8).reshape(height, width, 3)
+
+
+def saved(picture: Image.Image, kind: str, orientation: int = 1, **options: object) -> bytes:
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    picture.save(file, kind, exif=exif, **options)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def small(astronaut: Path) -> Image.Image:
+    return Image.open(astronaut).convert("RGB").crop((130, 30, 351, 180))
+
+
+def same(page: Browser, data: bytes) -> bool:
+    return np.array_equal(decoded(page, data), np.asarray(images.decode(data).upright()))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_all_eight_orientations_stand_upright(page: Browser, small: Image.Image, kind: str) -> None:
+    for orientation in range(1, 9):
+        assert same(page, saved(small, kind, orientation)), orientation
+
+
+def test_photographs_of_many_kinds_have_the_pixels_that_mlcycle_sees(page: Browser, small: Image.Image) -> None:
+    clear = small.copy()
+    clear.putalpha(Image.linear_gradient("L").resize(small.size))
+    kinds = {
+        "progressive": saved(small, "JPEG", progressive=True, quality=70),
+        "grey": saved(small.convert("L"), "JPEG"),
+        "for print": saved(small.convert("CMYK"), "JPEG"),
+        "transparent": saved(clear, "PNG"),
+        "transparent, another way": saved(clear, "WEBP", lossless=True),
+        "palette": saved(small.convert("P"), "PNG", transparency=3),
+        "gif": saved(small.convert("P"), "GIF"),
+        "16 bits": saved(Image.fromarray(np.asarray(small.convert("L")).astype(np.uint16) * 257), "PNG"),
+        "profile": saved(small, "PNG", icc_profile=other_colours()),
+    }
+    assert {name: same(page, data) for name, data in kinds.items()} == dict.fromkeys(kinds, True)
+
+
+def other_colours() -> bytes:
+    """Returns a colour profile in which red and green have changed places, so that whoever minds it sees the change."""
+    from PIL import ImageCms
+
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    red, green = profile.index(b"rXYZ") + 4, profile.index(b"gXYZ") + 4
+    profile[red : red + 8], profile[green : green + 8] = profile[green : green + 8], profile[red : red + 8]
+    return bytes(profile)
+
+
+def test_the_sha256_is_right_without_the_browsers_help(page: Browser) -> None:
+    script = """
+        const { digestOf } = await import("/sha256.js");
+        const result = new Uint8Array(arguments[1] * 32);
+        for (let length = 0; length < arguments[1]; length++) {
+            result.set(digestOf(bytes.subarray(7, 7 + length)), length * 32);
+        }"""
+    data = np.random.default_rng(0).bytes(7 + 200)
+    expected = b"".join(hashlib.sha256(data[7 : 7 + length]).digest() for length in range(200))
+    assert compute(page, script, data, 200) == expected
+
+
+@pytest.mark.parametrize(("height", "width", "seed"), [(192, 192, 0), (100, 230, 7), (47, 20, 3), (50, 300, 2**31)])
+def test_the_picture_of_the_self_test_is_drawn_alike(page: Browser, height: int, width: int, seed: int) -> None:
+    script = """
+        const { drawnFaces } = await import("/self_test.js");
+        const result = drawnFaces(arguments[1]);"""
+    answer = compute(page, script, b"", {"height": height, "width": width, "seed": seed})
+    assert np.array_equal(np.frombuffer(answer, np.uint8).reshape(height, width, 3), picture(height, width, seed))
+
+
+def test_the_distance_from_the_known_answer_is_the_same(page: Browser) -> None:
+    random = np.random.default_rng(0)
+    corners_N2, sizes_N2 = random.uniform(0, 140, (9, 2)), random.uniform(10, 50, (9, 2))
+    boxes_N4 = np.concatenate([corners_N2, corners_N2 + sizes_N2], axis=1)
+    scores_N, points_N52 = np.linspace(0.9, 0.3, 9), random.uniform(0, 190, (9, 5, 2))
+    test = known_answer(boxes_N4, scores_N, points_N52)
+    nudged_N4, nudged_N52 = boxes_N4 + random.normal(0, 0.1, (9, 4)), points_N52 + 0.4
+    answers = [
+        (boxes_N4, scores_N, points_N52),
+        (nudged_N4[::-1], scores_N[::-1] - 0.01, points_N52[::-1]),
+        (nudged_N4, scores_N, nudged_N52),
+        (boxes_N4[2:], scores_N[2:], points_N52[2:]),
+        (boxes_N4[:0], scores_N[:0], points_N52[:0]),
+        (np.concatenate([boxes_N4, [[0, 0, 5, 5]]]), [*scores_N, 0.8], np.concatenate([points_N52, points_N52[:1]])),
+    ]
+    script = """
+        const { distance, readSelfTest } = await import("/self_test.js");
+        const { pixels, score } = distance(readSelfTest(arguments[0]), arguments[1]);
+        return [pixels === Infinity ? -1 : pixels, score];"""
+    for answer in answers:
+        rows = [
+            {"box": box, "score": score, "points": points}
+            for box, score, points in zip(*map(as_list, answer), strict=True)
+        ]
+        expected = test.distance(*map(np.array, answer))
+        pixels = -1 if expected.pixels == np.inf else expected.pixels
+        assert page.run(script, test.to_json(), rows) == pytest.approx([pixels, expected.score], abs=1e-12)
+    nothing = SelfTest((), (), (), EXACT, LOOSE)
+    assert page.run(script, nothing.to_json(), []) == [0, 0]
+
+
+def as_list(values: object) -> list:
+    return np.asarray(values).tolist()
+
+
+def test_what_a_model_file_must_not_have_is_refused_by_the_page_too(page: Browser) -> None:
+    onnx = pytest.importorskip("onnx")
+    from tiny_model import unsealed_model
+
+    spoilt = {"": unsealed_model()}
+    for words in ('the operator "If"', 'operators of the domain "elsewhere"', "another file", "inside", "functions"):
+        spoilt[words] = unsealed_model()
+    spoilt['the operator "If"'].graph.node[3].op_type = "If"
+    spoilt['operators of the domain "elsewhere"'].graph.node[3].domain = "elsewhere"
+    spoilt["another file"].graph.initializer[0].external_data.add(key="location", value="/etc/passwd")
+    spoilt["inside"].graph.node[3].attribute.append(onnx.helper.make_attribute("body", onnx.GraphProto(name="inner")))
+    spoilt["functions"].functions.append(onnx.FunctionProto(name="mine", domain="mine"))
+    spoilt["is no ONNX model"] = b"\x0a\x7f cut short"
+    script = (
+        _BYTES
+        + """
+        const { admit } = await import("/admission.js");
+        try { admit(bytes); } catch ({ message }) { return message; }
+        return "";"""
+    )
+    for words, model in spoilt.items():
+        data = model if isinstance(model, bytes) else model.SerializeToString()
+        said = page.run(script, base64.b64encode(data).decode())
+        assert words in said
+        assert bool(said) == bool(words)
+
+
+def test_the_page_knows_the_operators_that_mlcycle_knows(page: Browser) -> None:
+    assert set(page.run("return [...(await import('/admission.js')).OPERATORS]")) == OPERATORS

@@ -1,0 +1,89 @@
+"""Parent and variant over photographs: which differences pass, and which do not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlcycle.errors import GateError, InputError
+from mlcycle.exporting.gates import agreement
+
+FACES = [[10, 10, 50, 60], [80, 20, 100, 44], [200, 100, 260, 170], [5, 150, 25, 180]]
+SCORES = [0.9, 0.8, 0.7, 0.6]
+
+
+@dataclass
+class Answering:
+    """A detector that gives the same answer about every photograph, from the threshold on that it is asked for."""
+
+    boxes: Any
+    scores: Any
+    error: tuple[str, str] | None = None
+
+    @property
+    def contract(self) -> SimpleNamespace:
+        return SimpleNamespace(thresholds={"balanced": 0.5}, input_size=None)
+
+    def detect_file(self, path: Path, *, threshold: float, long_side: int | None = None) -> SimpleNamespace:
+        boxes_N4, scores_N = np.array(self.boxes, np.float32).reshape(-1, 4), np.array(self.scores, np.float32)
+        kept_N = scores_N >= threshold
+        return SimpleNamespace(boxes_N4=boxes_N4[kept_N], scores_N=scores_N[kept_N], error=self.error)
+
+
+def compare(monkeypatch: pytest.MonkeyPatch, parent: Answering, variant: Answering) -> agreement.Agreement:
+    detectors = {"parent": parent, "variant": variant}
+    monkeypatch.setattr(agreement, "load_detector", lambda path, provider: detectors[path.name])
+    return agreement.agree(Path("parent"), Path("variant"), [Path("photo")])
+
+
+def test_the_same_faces_agree_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = compare(monkeypatch, Answering(FACES, SCORES), Answering(FACES[::-1], SCORES[::-1]))
+    assert (found.photographs, found.faces, found.shared, found.score, found.overlap) == (1, 8, 1.0, 0.0, 1.0)
+
+
+def test_a_face_that_slips_below_the_threshold_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = compare(monkeypatch, Answering(FACES, [0.9, 0.8, 0.7, 0.51]), Answering(FACES, [0.9, 0.8, 0.7, 0.49]))
+    assert found.faces == 7
+    assert found.shared == 1.0
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        Answering(FACES[:3], SCORES[:3]),
+        Answering([*FACES, [300, 300, 340, 350]], [*SCORES, 0.55]),
+        Answering([[each + 30 for each in box] for box in FACES], SCORES),
+        Answering(FACES, [each - 0.04 for each in SCORES]),
+        Answering([], []),
+    ],
+)
+def test_what_parts_does_not_pass_on_either_side(monkeypatch: pytest.MonkeyPatch, variant: Answering) -> None:
+    parent = Answering(FACES, SCORES)
+    for pair in ((parent, variant), (variant, parent)):
+        with pytest.raises(GateError, match="part") as caught:
+            compare(monkeypatch, *pair)
+        assert caught.value.exit_code == 5
+
+
+def test_no_face_or_no_photograph_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    for answer in (Answering([], []), Answering(FACES, [0.4] * 4)):
+        with pytest.raises(GateError, match="nothing could be compared"):
+            compare(monkeypatch, answer, answer)
+    with pytest.raises(InputError, match="none of the photographs can be read"):
+        compare(monkeypatch, *[Answering(FACES, SCORES, ("truncated", "why"))] * 2)
+
+
+def test_photographs_that_cannot_be_read_are_counted() -> None:
+    whole, broken = Answering(FACES, SCORES), Answering([], [], ("truncated", "why"))
+
+    def ask(photo: Path) -> Any:
+        return (broken if photo.name == "broken" else whole).detect_file(photo, threshold=0.25)
+
+    found = agreement.compare(ask, ask, 0.5, [Path("a"), Path("broken"), Path("b")])
+    assert (found.photographs, found.unreadable) == (2, 1)
+    assert str(found).startswith("2 photographs (1 more cannot be read), 16 faces: ")

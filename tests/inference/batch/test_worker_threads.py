@@ -1,0 +1,145 @@
+"""Many photographs at once: answers in order, no more work ahead than agreed, and the same answers as one by one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Outcome
+from PIL import Image
+
+from mlcycle.inference.batch import worker_threads
+from mlcycle.inference.detect import Detector, Options
+from mlcycle.inference.sources import from_folder
+
+pytest_plugins = ("tiny_album",)
+
+Run = Callable[..., Outcome]
+
+
+def test_answers_come_in_order_also_when_the_first_is_the_last_to_be_done() -> None:
+    first_may_end = threading.Event()
+
+    def work(number: int) -> int:
+        if number == 0:
+            assert first_may_end.wait(30)
+        if number == 5:
+            first_may_end.set()
+        return number * number
+
+    assert list(worker_threads.in_order(work, range(12), 2)) == [number * number for number in range(12)]
+
+
+def test_an_answer_that_is_there_does_not_wait_for_those_behind_it() -> None:
+    last_may_end = threading.Event()
+
+    def work(number: int) -> int:
+        if number == 7:
+            assert last_may_end.wait(30)
+        return number
+
+    answers = worker_threads.in_order(work, range(8), 2)
+    for number in range(6):
+        assert next(answers) == number
+    last_may_end.set()
+    assert list(answers) == [6, 7]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_things_are_asked_for_only_when_there_is_room(count: int) -> None:
+    asked = 0
+
+    def things() -> Iterator[int]:
+        nonlocal asked
+        for number in range(1000):
+            asked += 1
+            yield number
+
+    answers = worker_threads.in_order(lambda number: number, things(), count)
+    for number in range(20):
+        assert next(answers) == number
+        assert asked <= number + 1 + worker_threads.AHEAD * count
+    answers.close()  # type: ignore[attr-defined]
+    assert asked < 100
+
+
+def test_an_error_comes_where_its_answer_would_have_come_and_nothing_is_begun_after_it() -> None:
+    begun = []
+
+    def work(number: int) -> int:
+        begun.append(number)
+        if number == 3:
+            raise ValueError("three")
+        return number
+
+    answers = worker_threads.in_order(work, range(1000), 2)
+    assert [next(answers) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="three"):
+        next(answers)
+    assert len(begun) < 100
+
+
+@pytest.mark.parametrize("threshold", [None, 0.0, 0.7])
+@pytest.mark.parametrize(("count", "batch"), [(1, 3), (3, 1), (2, 4)])
+def test_lanes_and_batches_change_no_answer(
+    album: Path, detector: Detector, count: int, batch: int, threshold: float | None
+) -> None:
+    for size in (300, 301):
+        Image.new("RGB", (size, 200), (0, 255, 0)).save(album / f"green-{size}.png")
+    # Next to the image with two faces, and of its size, one with one face: in a batch it is padded to two rows.
+    shutil.copy(album / "one.jpg", album / "inside" / "three.jpg")
+    sources = list(from_folder(album)) * 3
+    alone, together = (
+        [record.as_dict() | {"milliseconds": 0} for record in detector.detect_all(sources, options)]
+        for options in (Options(threshold=threshold), Options(threshold=threshold, lanes=count, batch=batch))
+    )
+    assert together == alone
+    assert {record["status"] for record in together} == {"ok", "empty", "error"}
+
+
+def test_padding_rows_of_a_batch_are_no_faces_at_threshold_0(mlcycle: Run, tmp_path: Path) -> None:
+    from skimage import data
+
+    Image.fromarray(data.astronaut()).save(tmp_path / "a.png")
+    Image.new("RGB", (512, 512)).save(tmp_path / "b.png")
+    words = ("infer", "dir", tmp_path, "--model", "face-nano", "--threshold", "0", "--format", "jsonl")
+    for batch in (1, 2):
+        records = [
+            json.loads(line) for line in mlcycle(*words, "--threads", "1", "--batch", str(batch)).out.splitlines()
+        ]
+        assert [bool(record["faces"]) for record in records] == [True, False]
+        assert all(face["score"] > 0 for face in records[0]["faces"])
+
+
+def test_a_batch_that_the_model_fails_on_is_looked_at_one_by_one(
+    album: Path, detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = type(detector.session).run
+    sizes = []
+
+    def fail_on_many(session: object, images_BHW3: np.ndarray) -> object:
+        sizes.append(len(images_BHW3))
+        if len(images_BHW3) > 1:
+            raise RuntimeError("memory ran out")
+        return run(session, images_BHW3)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(detector.session), "run", fail_on_many)
+    sources = [source for source in from_folder(album) if source.key == "one.jpg"] * 3
+    records = list(detector.detect_all(sources, Options(batch=3)))
+    assert sizes == [3, 1, 1, 1]
+    assert [record.status for record in records] == ["ok"] * 3
+
+
+def test_the_command_gives_the_same_on_one_thread_and_on_several(mlcycle: Run, album: Path, tiny: Path) -> None:
+    outputs = []
+    for threads, batch in ((1, 1), (3, 2)):
+        words = ("--format", "jsonl", "--threads", str(threads), "--batch", str(batch))
+        outcome = mlcycle("infer", "dir", album, "--model", tiny, *words)
+        assert outcome.code == 3
+        outputs.append([json.loads(line) | {"milliseconds": 0} for line in outcome.out.splitlines()])
+    assert outputs[0] == outputs[1]

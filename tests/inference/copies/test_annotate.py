@@ -1,0 +1,29 @@
+"""What is drawn on annotated copies."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mlcycle.inference.copies.annotate import draw
+
+
+def test_boxes_are_drawn_where_they_are_and_the_original_stays() -> None:
+    image = Image.new("RGB", (400, 300), "white")
+    box_14 = np.array([[100, 80, 200, 220]], np.float32)
+    points_152 = np.array([[[130, 120], [170, 120], [150, 150], [135, 180], [165, 180]]], np.float32)
+    drawn_HW3 = np.asarray(draw(image, box_14, np.array([0.9]), points_152))
+    changed_HW = (drawn_HW3 != 255).any(axis=2)
+    rows, columns = np.nonzero(changed_HW)
+    assert (columns.min(), columns.max(), rows.max()) == (100, 199, 219)
+    assert 50 < rows.min() < 80  # the label stands above the box
+    assert changed_HW[150, 150]
+    assert not changed_HW[100, 150]
+    assert (np.asarray(image) == 255).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 2000), (4000, 3)])
+def test_odd_sizes_and_boxes_can_be_drawn_on(size: tuple[int, int]) -> None:
+    boxes_N4 = np.array([[0, 0, *size], [0, 0, 0, 0], [size[0], size[1], size[0], size[1]]], np.float32)
+    assert draw(Image.new("RGB", size), boxes_N4, np.array([0.9, 0.8, 0.7]), None).size == size

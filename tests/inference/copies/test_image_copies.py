@@ -1,0 +1,63 @@
+"""Copies of photographs: where they go, and what is not carried along."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mlcycle.inference.copies.image_copies import placed, save
+from mlcycle.inference.record import Part, Source
+
+
+def test_no_two_copies_share_a_name(tmp_path: Path) -> None:
+    keys = ["a.jpg", "A.JPG", "a.jpg", "a.tif", "a.tif.png", "in/a.jpg", "noend", "../../up.jpg", "/abs/x.png"]
+    sources = placed([Source(Path(key), key) for key in keys], {"annotated": tmp_path}, keep_tree=True)
+    names = [source.copies["annotated"].relative_to(tmp_path).as_posix() for source in sources]
+    assert names == [
+        "a.jpg",
+        "A-2.JPG",
+        "a-3.jpg",
+        "a.tif.png",
+        "a.tif-2.png",
+        "in/a.jpg",
+        "noend.png",
+        "up.jpg",
+        "abs/x.png",
+    ]
+
+
+def test_a_copy_that_is_a_folder_is_called_as_the_photograph(tmp_path: Path) -> None:
+    keys = ["a.jpg", "A.JPG", "a.tif", "in/a.jpg", "noend", "noend", "../../up.jpg"]
+    given = [*(Source(Path(key), key) for key in keys), Source(Path("a.tif"), "a.tif", part=Part("page", 2))]
+    sources = placed(given, {"cropped": tmp_path}, keep_tree=True)
+    names = [source.copies["cropped"].relative_to(tmp_path).as_posix() for source in sources]
+    assert names == ["a.jpg", "A-2.JPG", "a.tif", "in/a.jpg", "noend", "noend-2", "up.jpg", "a.tif.2"]
+
+
+def test_a_copy_carries_no_metadata(tmp_path: Path) -> None:
+    source = tmp_path / "source.jpg"
+    exif = Image.Exif()
+    exif[0x010E] = "where I live"
+    Image.new("RGB", (8, 8)).save(source, exif=exif, comment=b"secret", icc_profile=b"profile")
+    with Image.open(source) as image:
+        image.load()
+        for name in ("copy.jpg", "copy.png"):
+            save(image, tmp_path / name)
+            with Image.open(tmp_path / name) as copy:
+                copy.load()
+                assert not dict(copy.getexif())
+                assert not {"exif", "comment", "icc_profile", "xmp"} & set(copy.info)
+
+
+def test_nothing_is_overwritten_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(b"mine")
+    image = Image.new("RGB", (8, 8))
+    with pytest.raises(FileExistsError):
+        save(image, path)
+    assert path.read_bytes() == b"mine"
+    save(image, path, overwrite=True)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,257 @@
+"""Odd photographs: each kind gives the picture that a person would see, or a stable code."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import environment
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from mlcycle.inference.decoding import images
+from mlcycle.inference.decoding.images import UnreadableError, decode, read
+
+pytest_plugins = ("tiny_album",)
+
+
+def encoded(image: Image.Image, format: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def upright(data: bytes) -> np.ndarray:
+    return np.asarray(decode(data).upright())
+
+
+def code_of(data: bytes, **options: int) -> str:
+    with pytest.raises(UnreadableError) as caught:
+        decode(data, **options)
+    return caught.value.code
+
+
+def png_of_zeros(width: int, height: int, rows: int) -> bytes:
+    """A PNG whose header promises width x height grey pixels, and which holds `rows` black rows."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    packer = zlib.compressobj(1)
+    body = b"".join(packer.compress(bytes(width + 1)) for _ in range(rows)) + packer.flush()
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "RGB", "RGBA", "LA", "P", "CMYK", "YCbCr", "LAB", "I;16", "I", "F"])
+def test_every_mode_shows_the_same_scene(mode: str, pixels: np.ndarray) -> None:
+    grey = Image.fromarray(pixels).convert("L")
+    if mode in ("I;16", "I"):
+        made = Image.fromarray(
+            (np.asarray(grey).astype(np.uint16) * 257).astype(np.uint16 if mode == "I;16" else np.int32)
+        )
+    elif mode == "LAB":
+        made = Image.merge("LAB", (grey, Image.new("L", grey.size, 128), Image.new("L", grey.size, 128)))
+    elif mode == "F":
+        made = Image.fromarray(np.asarray(grey).astype(np.float32) / 255)
+    else:
+        made = Image.fromarray(pixels).convert(mode)
+    assert made.mode == mode
+    seen_HW = upright(encoded(made, "TIFF")).mean(axis=2)
+    assert np.corrcoef(seen_HW.ravel(), np.asarray(grey).ravel())[0, 1] > (0.4 if mode == "1" else 0.95)
+    assert abs(seen_HW.mean() - np.asarray(grey).mean()) < 12
+
+
+def test_sixteen_bits_keep_their_high_byte(tmp_path: Path) -> None:
+    values_HW = np.array([[0, 255, 256, 32768, 65535]], np.uint16)
+    for format in ("PNG", "TIFF"):
+        assert upright(encoded(Image.fromarray(values_HW), format))[0, :, 0].tolist() == [0, 0, 1, 128, 255]
+
+
+def test_photoshop_cmyk_is_not_seen_as_a_negative(pixels: np.ndarray) -> None:
+    # Pillow writes CMYK JPEGs inverted and marked as Adobe's, as Photoshop does.
+    seen = upright(encoded(Image.fromarray(pixels).convert("CMYK"), "JPEG", quality=95))
+    assert np.abs(seen.astype(int) - pixels).mean() < 8
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparent_pixels_lie_on_white(mode: str) -> None:
+    image = Image.new("RGBA", (4, 2), (10, 10, 10, 255))
+    image.putpixel((0, 0), (10, 10, 10, 0))
+    seen = upright(encoded(image.convert(mode), "PNG"))
+    assert seen[0, 0].tolist() == [255] * 3
+    assert seen[1, 3].tolist() == [10] * 3
+
+
+def test_palette_and_colour_key_transparency_lie_on_white() -> None:
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([0, 0, 0, 200, 0, 0])
+    palette.putpixel((1, 0), 1)
+    for transparency in (0, b"\x00\xff"):
+        seen = upright(encoded(palette, "PNG", transparency=transparency))
+        assert seen[0].tolist() == [[255] * 3, [200, 0, 0]]
+    key = encoded(Image.new("RGB", (1, 1), (1, 2, 3)), "PNG", transparency=(1, 2, 3))
+    assert upright(key)[0, 0].tolist() == [255] * 3
+
+
+@pytest.mark.parametrize(
+    ("format", "note"),
+    [
+        ("GIF", "first of 3 frames"),
+        ("WEBP", "first of 3 frames"),
+        ("PNG", "first of 3 frames"),
+        ("TIFF", "first of 3 pages"),
+    ],
+)
+def test_the_first_of_several_pictures_counts_and_is_said(format: str, note: str, pixels: np.ndarray) -> None:
+    first = Image.fromarray(pixels)
+    rest = [Image.new("RGB", first.size, colour) for colour in ("red", "white")]
+    options = {"lossless": True} if format == "WEBP" else {}
+    decoded = decode(encoded(first, format, save_all=True, append_images=rest, **options))
+    assert decoded.note == note
+    assert np.abs(np.asarray(decoded.upright()).astype(int) - pixels).mean() < 8
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "JPEG2000"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_never_half_a_picture(format: str, share: float, pixels: np.ndarray) -> None:
+    data = encoded(Image.fromarray(pixels), format)
+    assert code_of(data[: int(len(data) * share)]) in {"truncated", "damaged", "not-an-image"}
+
+
+def test_truncated_photographs_say_so(pixels: np.ndarray) -> None:
+    for format in ("JPEG", "PNG"):
+        assert code_of(encoded(Image.fromarray(pixels), format)[:-2000]) == "truncated"
+
+
+def test_what_is_no_photograph() -> None:
+    assert code_of(b"just words, named .jpg") == "not-an-image"
+    assert code_of(b"\x00\x00\x00\x18ftypisom" + bytes(200)) == "unsupported"
+    assert code_of(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n") == "unsupported"
+
+
+def test_a_bomb_is_refused_by_its_header(pixels: np.ndarray) -> None:
+    assert code_of(png_of_zeros(20_000, 20_000, rows=1)) == "too-large"
+    assert code_of(encoded(Image.fromarray(pixels), "PNG"), max_pixels=1000) == "too-large"
+
+
+def test_a_real_bomb_costs_no_memory(tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.png"
+    bomb.write_bytes(png_of_zeros(15_000, 15_000, rows=15_000))
+    program = (
+        "import resource, sys; from mlcycle.inference.decoding import images\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try: images.decode(images.read(sys.argv[1]))\n"
+        "except images.UnreadableError as problem: print(problem.code)\n"
+        "grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before\n"
+        "print(grown / (1024 if sys.platform == 'linux' else 1024 ** 2))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(bomb)], capture_output=True, text=True, check=True, env=environment()
+    )
+    code, megabytes = done.stdout.split()
+    assert (code, done.stderr) == ("too-large", "")
+    assert float(megabytes) < 40  # decoded it would be 225
+
+
+@pytest.mark.filterwarnings("ignore:Image was not the expected size")
+def test_a_picture_within_an_icon_is_measured_too(pixels: np.ndarray) -> None:
+    inside = encoded(Image.fromarray(pixels), "PNG")
+    icon = struct.pack("<HHHBBBBHHII", 0, 1, 1, 32, 32, 0, 0, 1, 32, len(inside), 22) + inside
+    assert upright(icon).shape == pixels.shape
+    assert code_of(icon, max_pixels=10_000) == "too-large"
+
+
+def test_texts_that_unfold_to_megabytes_do_not_cost_the_photograph_or_its_orientation(pixels: np.ndarray) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    text = PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", "<x:xmpmeta/>" + " " * 3_000_000, zip=True)
+    png = encoded(Image.fromarray(pixels), "PNG", exif=exif, pnginfo=text, icc_profile=bytes(2_000_000))
+    decoded = decode(png)
+    assert decoded.orientation == 6
+    assert np.array_equal(np.asarray(decoded.image), pixels)
+
+
+def test_one_pixel_and_one_row() -> None:
+    assert upright(encoded(Image.new("RGB", (1, 1), "red"), "PNG")).tolist() == [[[255, 0, 0]]]
+    assert upright(encoded(Image.new("L", (5000, 1), 7), "PNG")).shape == (1, 5000, 3)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")  # pytest shows warnings that the package itself keeps quiet
+def test_exif_that_cannot_be_parsed_turns_nothing(pixels: np.ndarray) -> None:
+    data = encoded(Image.fromarray(pixels), "JPEG", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xffgarbage")
+    assert decode(data).orientation == 1
+    exif = Image.Exif()
+    exif[0x0112] = 9
+    assert decode(encoded(Image.fromarray(pixels), "JPEG", exif=exif)).orientation == 1
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe, plug, empty = tmp_path / "pipe.jpg", tmp_path / "plug.jpg", tmp_path / "empty.jpg"
+    os.mkfifo(pipe)
+    empty.touch()
+    (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
+    expected = {
+        tmp_path / "nothing.jpg": "not-found",
+        tmp_path: "not-a-file",
+        pipe: "not-a-file",
+        Path("/dev/zero"): "not-a-file",
+        empty: "empty",
+        tmp_path / "loop.jpg": "unreadable",
+        tmp_path / ("x" * 300): "unreadable",
+        "nul\0byte.jpg": "unreadable",
+    }
+    with socket.socket(socket.AF_UNIX) as server:
+        monkeypatch.chdir(tmp_path)  # the path of a socket may not be long
+        server.bind(plug.name)
+        expected[plug] = "not-a-file"
+        for path, code in expected.items():
+            with pytest.raises(UnreadableError) as caught:
+                decode(read(path))
+            assert caught.value.code == code, path
+
+
+def test_a_forbidden_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "secret.jpg"
+    path.write_bytes(b"x")
+    path.chmod(0)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)  # nothing is forbidden to root
+    try:
+        with pytest.raises(UnreadableError) as caught:
+            read(path)
+    finally:
+        os.seteuid(user)
+    assert caught.value.code == "no-permission"
+
+
+def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "huge.jpg"
+    with path.open("wb") as file:
+        file.truncate(8 * images.MAX_PIXELS + 1)  # a hole: it takes no room on the disk
+    with pytest.raises(UnreadableError) as caught:
+        read(path)
+    assert caught.value.code == "too-large"
+
+
+@pytest.mark.parametrize(
+    ("least", "size"), [(None, (320, 200)), (161, (320, 200)), (160, (160, 100)), (80, (80, 50)), (0, (40, 25))]
+)
+def test_a_jpeg_can_be_decoded_at_a_reduced_scale(least: float | None, size: tuple[int, int]) -> None:
+    pixels_HW3 = np.random.default_rng(0).integers(0, 256, (200, 320, 3), np.uint8)
+    for suffix in ("JPEG", "PNG"):
+        stream = io.BytesIO()
+        Image.fromarray(pixels_HW3).save(stream, suffix)
+        decoded = images.decode(stream.getvalue(), least_side=least)
+        assert decoded.size == decoded.upright_size == (320, 200)
+        assert decoded.image.size == (size if suffix == "JPEG" else (320, 200))

@@ -1,0 +1,207 @@
+"""Labels in YOLO's layout: what tools would refuse or misread is not in them, and no failure passes for "no face"."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from conftest import Outcome
+from tiny_model import write_tiny_model
+
+from mlcycle.artifact.contract import LANDMARKS
+from mlcycle.datasets import reading
+from mlcycle.errors import InputError
+from mlcycle.inference.outputs.yolo_labels import CONTENTS, configuration, opened, rows
+from mlcycle.inference.record import Part, Record
+
+pytest_plugins = ("tiny_album",)
+
+Run = Callable[..., Outcome]
+BOX_14 = np.array([[10, 20, 30, 60]], np.float32)
+
+
+def record(name: str, **more: object) -> Record:
+    return Record(name, BOX_14, np.array([0.9], np.float32), width=100, height=200, **more)  # type: ignore[arg-type]
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_own_reader_reads_what_was_found(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
+    (album / "one.png").write_bytes((album / "inside" / "two.png").read_bytes())
+    out = tmp_path / "out"
+    outcome = mlcycle("infer", "dir", album, "--model", tiny, "--format", "yolo", "--out", out)
+    assert (outcome.code, outcome.out) == (3, "")
+    assert [(row["input"], row["status"], row["error"], row["faces"], row["labels"]) for row in table(out)] == [
+        ("broken.jpg", "error", "not-an-image", "", ""),
+        ("inside/two.png", "ok", "", "2", "labels/inside/two.txt"),
+        ("none.jpg", "empty", "", "0", "labels/none.txt"),
+        ("one.jpg", "ok", "", "1", "labels/one.txt"),
+        ("one.png", "ok", "", "2", "labels/one-2.txt"),
+    ]
+    for row in table(out):
+        if row["photograph"]:
+            (out / row["photograph"]).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(album / row["input"], out / row["photograph"])
+    lines = mlcycle("infer", "dir", album, "--model", tiny, "--format", "jsonl").out.splitlines()
+    known = {each["input"]: each["faces"] for each in map(json.loads, lines)}
+    read = {each.name: each for each in reading.read(out, "train")}
+    assert len(read) == 4
+    for row in table(out)[1:]:
+        photograph, faces = read[row["photograph"]], known[row["input"]]
+        boxes_N4 = np.array([face["box"] for face in faces]).reshape(-1, 4)
+        points_N52 = np.array([list(face["landmarks"].values()) for face in faces]).reshape(-1, 5, 2)
+        assert photograph.boxes_N4 == pytest.approx(boxes_N4, abs=0.01)
+        assert photograph.landmarks_N52 == pytest.approx(points_N52, abs=0.01)
+        scored = (out / row["labels"].replace("labels/", "predictions/")).read_text().splitlines()
+        assert [float(line.split()[-1]) for line in scored] == [face["score"] for face in faces]
+        assert [line.rsplit(" ", 1)[0] for line in scored] == (out / row["labels"]).read_text().splitlines()
+
+
+def test_labels_of_a_run_are_those_of_all_its_photographs(
+    mlcycle: Run, album: Path, tiny: Path, tmp_path: Path
+) -> None:
+    whole, merged = tmp_path / "whole", tmp_path / "merged"
+    arguments = ("infer", "dir", album, "--model", tiny, "--out")
+    assert mlcycle(*arguments, whole, "--format", "yolo").code == 3
+    (whole / "images").mkdir()
+    assert mlcycle(*arguments, whole, "--format", "yolo", "--resume").code == 3
+    assert mlcycle(*arguments, whole, "--format", "yolo", "--overwrite").code == 3
+    assert (whole / "images").exists()
+    for number in ("1/2", "2/2"):
+        mlcycle(*arguments, tmp_path / number[0], "--shard", number)
+    assert mlcycle("infer", "merge", tmp_path / "1", tmp_path / "2", "--out", merged, "--format", "yolo").code == 3
+    for name in ("labels.csv", "photographs.txt", "labels/inside/two.txt", "predictions/one.txt", "data.yaml"):
+        assert (merged / name).read_bytes() == (whole / name).read_bytes()
+    assert len(table(whole)) == 4
+
+
+def test_without_landmarks_a_row_has_five_columns(mlcycle: Run, album: Path, tmp_path: Path) -> None:
+    plain = write_tiny_model(tmp_path / "plain.onnx", landmarks=False)
+    arguments = ("infer", album / "one.jpg", "--model", plain, "--format", "yolo", "--out", tmp_path / "out")
+    assert mlcycle(*arguments).code == 0
+    assert len((tmp_path / "out" / "labels" / "one.txt").read_text().split()) == 5
+    content = yaml.safe_load((tmp_path / "out" / "data.yaml").read_text())
+    assert content == {"train": "photographs.txt", "val": "photographs.txt", "names": {0: "face"}}
+
+
+def test_shares_are_within_the_photograph() -> None:
+    points_152 = np.array([[[15, 30], [25, 30], [-1, 40], [15, 50], [25, 201]]], np.float32)
+    (row,) = rows(record("a.jpg", landmarks_N52=points_152, landmark_names=LANDMARKS))
+    assert row.split()[:5] == ["0", "0.200000", "0.200000", "0.200000", "0.200000"]
+    points = row.split()[5:]
+    assert [points[at : at + 3] for at in (0, 6, 12)] == [["0.150000", "0.150000", "2"], ["0"] * 3, ["0"] * 3]
+
+
+def test_what_is_left_becomes_right_in_a_mirror() -> None:
+    content = yaml.safe_load(configuration(LANDMARKS))
+    assert content["kpt_shape"] == [5, 3]
+    mirrored = [LANDMARKS[at].replace("right", "left") for at in content["flip_idx"]]
+    assert mirrored == [name.replace("right", "left") for name in LANDMARKS]
+    assert content["flip_idx"] == [1, 0, 2, 4, 3]
+
+
+def test_no_two_photographs_share_labels(tmp_path: Path) -> None:
+    names = ["a.jpg", "a.png", "A.JPG", "images/a.jpg", "in/images/b.jpg", "../../up.jpg", "noend", "-"]
+    names.append(os.fsdecode(b"f\xff\n.jpg"))
+    with opened(tmp_path / "out", tree=True) as labels:
+        for name in names:
+            labels.write(record(name))
+        for number in (1, 2):
+            labels.write(record("a.tif", part=Part("page", number)))
+    rows = table(tmp_path / "out")
+    assert [row["photograph"].removeprefix("images/") for row in rows] == [
+        "a.jpg",
+        "a-2.png",
+        "A-3.JPG",
+        "a-4.jpg",
+        "in/b.jpg",
+        "up.jpg",
+        "noend",
+        "stdin",
+        "f__.jpg",
+        "a.tif.1.png",
+        "a.tif.2.png",
+    ]
+    listed = (tmp_path / "out" / "photographs.txt").read_text("utf-8").splitlines()
+    assert listed == [f"./{row['photograph']}" for row in rows]
+    for row in rows:
+        assert (tmp_path / "out" / row["labels"]).read_text().count("\n") == 1
+        expected = Path(row["photograph"].replace("images/", "labels/", 1)).with_suffix(".txt")
+        assert Path(row["labels"]) == expected
+    assert [row["part"] for row in rows[-2:]] == ["1", "2"]
+
+
+def test_of_photographs_that_are_named_the_folders_are_left_out(tmp_path: Path) -> None:
+    with opened(tmp_path / "out", tree=False) as labels:
+        labels.write(record("/home/me/a.jpg"))
+        labels.write(record("b/a.jpg"))
+    assert [row["labels"] for row in table(tmp_path / "out")] == ["labels/a.txt", "labels/a-2.txt"]
+
+
+def test_labels_come_beside_photographs_and_replace_only_labels(tmp_path: Path) -> None:
+    photograph = tmp_path / "images" / "a.jpg"
+    photograph.parent.mkdir()
+    photograph.write_bytes(b"mine")
+    with opened(tmp_path, tree=True) as labels:
+        labels.write(record("a.jpg"))
+    with pytest.raises(InputError, match="exists already"), opened(tmp_path, tree=True):
+        pass
+    with opened(tmp_path, tree=True, overwrite=True) as labels:
+        labels.write(record("b.jpg"))
+    assert [path.name for path in (tmp_path / "labels").iterdir()] == ["b.txt"]
+    assert photograph.read_bytes() == b"mine"
+    assert {path.name for path in tmp_path.iterdir()} == {*CONTENTS, "images"}
+
+
+def test_labels_of_others_are_never_replaced(tmp_path: Path) -> None:
+    theirs = tmp_path / "labels" / "a.txt"
+    theirs.parent.mkdir()
+    theirs.write_text("by hand\n")
+    with pytest.raises(InputError, match="not written by mlcycle"), opened(tmp_path, tree=True, overwrite=True):
+        pass
+    assert theirs.read_text() == "by hand\n"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is no folder"), opened(tmp_path / "file", tree=True, overwrite=True):
+        pass
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_run_that_is_broken_off_leaves_no_half_a_data_set(tmp_path: Path, there: bool) -> None:
+    out = tmp_path / "out"
+    part = out / ".mlcycle.part" if there else tmp_path / "out.part"
+    if there:
+        out.mkdir()
+
+    def broken_off() -> None:
+        with opened(out, tree=True) as labels:
+            labels.write(record("a.jpg"))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken_off()
+    assert not (out / "labels").exists()
+    assert (part / "labels" / "a.txt").exists()
+    assert len(table(part)) == 1
+    with pytest.raises(InputError, match="broken off"):
+        broken_off()
+    with opened(out, tree=True, overwrite=True) as labels:
+        labels.write(record("b.jpg"))
+    assert not part.exists()
+    assert [row["input"] for row in table(out)] == ["b.jpg"]
+
+
+def test_a_stream_is_refused_before_a_model_is_loaded(mlcycle: Run, album: Path) -> None:
+    outcome = mlcycle("infer", album / "one.jpg", "--format", "yolo")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "--out FOLDER" in outcome.err
+    assert "model" not in outcome.err

@@ -1,0 +1,205 @@
+"""Copies of videos: redacted in every frame, at the same times, with the same sound, and with nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Outcome
+from small_films import RATE, SECRETS, SIDE, pictures, place, write_film
+
+from mlcycle.inference import detect
+from mlcycle.inference.record import VIDEO_SUFFIXES
+from mlcycle.inference.video import video_file
+from mlcycle.inference.video.frames import Frame
+
+pytest_plugins = ("tiny_album",)
+av = pytest.importorskip("av")
+
+Run = Callable[..., Outcome]
+
+
+def shown(path: Path) -> list[tuple[float, np.ndarray]]:
+    """Returns the time and the upright picture of each frame."""
+    with video_file.opened(path, 10**6) as film:
+        unit = film.stream.time_base
+        frames = [each for each in film.walk() if isinstance(each, Frame)]
+    return [(float(each.decoded.pts * unit), np.asarray(each.upright())) for each in frames]
+
+
+def heard(path: Path) -> list[tuple[float, bytes]]:
+    """Returns the time and the bytes of each packet of sound."""
+    with av.open(str(path)) as film:
+        packets = film.demux(film.streams.audio[0])
+        return [(round(float(each.pts * each.time_base), 3), bytes(each)) for each in packets if each.dts is not None]
+
+
+def is_green(picture_HW3: np.ndarray) -> bool:
+    red, green, blue = np.moveaxis(picture_HW3.astype(int), -1, 0)
+    return bool((green - np.maximum(red, blue) > 100).any())
+
+
+@pytest.mark.parametrize("suffix", sorted(VIDEO_SUFFIXES))
+def test_a_redacted_copy_differs_in_its_faces_alone(suffix: str, mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
+    film = write_film(tmp_path / f"film{suffix}", pictures(30, without=(7, 8, 9)), sound=True, metadata=SECRETS)
+    assert b"secret title" in film.read_bytes()
+    out = tmp_path / "out"
+    outcome = mlcycle("infer", film, "--model", tiny, "--redact", "fill", out, "--format", "jsonl")
+    records = [json.loads(line) for line in outcome.out.splitlines()]
+    copy = out / film.name
+    assert outcome.code == 0
+    assert [path.name for path in out.iterdir()] == [film.name]
+    assert [record["redacted"] for record in records] == [None] * 29 + [copy.as_posix()]
+    assert records[-1]["redacted_quality"] == ("VP9, crf 24" if suffix == ".webm" else "MPEG-4, quantiser 3")
+    assert "with their sound as it was" in outcome.err
+    before, after = shown(film), shown(copy)
+    assert [time for time, _ in after] == pytest.approx([time for time, _ in before], abs=1e-3)
+    assert heard(copy) == heard(film)
+    assert not any(is_green(picture) for _, picture in after)
+    for number, ((_, old_HW3), (_, new_HW3)) in enumerate(zip(before, after, strict=True)):
+        assert new_HW3.shape == old_HW3.shape
+        far_HW = (
+            np.hypot(*(np.indices(old_HW3.shape[:2]) - np.array(place(number))[::-1, None, None] - SIDE / 2)) > SIDE
+        )
+        assert np.abs(new_HW3.astype(int) - old_HW3)[far_HW].mean() < 5
+    with av.open(str(copy)) as opened:
+        assert [stream.type for stream in opened.streams] == ["video", "audio"]
+    assert not any(secret.encode() in copy.read_bytes() for secret in ("secret", "48.1234", "2020", "Hidden"))
+
+
+def test_a_face_that_the_model_misses_in_some_frames_shows_in_none(mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
+    missed = (7, 8, 15, 20, 21, 22)
+    noise_HW3 = np.random.default_rng(0).integers(0, 2, (SIDE // 4, SIDE // 4, 1), dtype=np.uint8).repeat(3, axis=2)
+    pattern_HW3 = (noise_HW3 * 200).repeat(4, axis=0).repeat(4, axis=1)
+
+    def flickering() -> Iterator[np.ndarray]:
+        for number, picture_HW3 in enumerate(pictures(30, without=missed)):
+            if number in missed:  # something that is to be covered, and that the model does not take for a face
+                x, y = place(number)
+                picture_HW3[y : y + SIDE, x : x + SIDE] = pattern_HW3
+            yield picture_HW3
+
+    film = write_film(tmp_path / "film.mp4", flickering())
+    assert mlcycle("infer", film, "--model", tiny, "--redact", "fill", tmp_path / "out").code == 0
+    for number, (_, picture_HW3) in enumerate(shown(tmp_path / "out" / "film.mp4")):
+        x, y = place(number)
+        assert picture_HW3[y + 2 : y + SIDE - 2, x + 2 : x + SIDE - 2].std() < 12, number
+
+
+def test_a_turned_video_has_an_upright_copy(mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.mp4", pictures(3), turned=(90, False, False))
+    assert mlcycle("infer", film, "--model", tiny, "--annotate", tmp_path / "out").code == 0
+    with av.open(str(tmp_path / "out" / "film.mp4")) as copy:
+        frames = list(copy.decode(video=0))
+    assert {(each.width, each.height, each.rotation) for each in frames} == {(120, 160, 0)}
+    (_, before), *_ = shown(film)
+    (_, after), *_ = shown(tmp_path / "out" / "film.mp4")
+    differs_HW = np.abs(before.astype(int) - after).max(axis=2) > 60
+    assert 50 < differs_HW.sum() < 2000  # the box that was drawn
+
+
+def test_other_tracks_and_attachments_stay_behind(mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
+    film = tmp_path / "film.mkv"
+    with av.open(str(film), "w") as made:
+        made.add_attachment("notes.txt", "text/plain", b"secret notes")
+        stream = made.add_stream("mpeg4", rate=RATE)
+        stream.width, stream.height = 160, 120
+        for picture_HW3 in pictures(3):
+            made.mux(stream.encode(av.VideoFrame.from_ndarray(picture_HW3, format="rgb24")))
+        made.mux(stream.encode(None))
+    assert b"secret" in film.read_bytes()
+    assert mlcycle("infer", film, "--model", tiny, "--redact", "blur", tmp_path / "out").code == 0
+    assert b"secret" not in (tmp_path / "out" / "film.mkv").read_bytes()
+
+
+def test_a_damaged_video_has_no_copy(mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.mkv", pictures(75))
+    film.write_bytes(film.read_bytes()[: film.stat().st_size // 2])
+    outcome = mlcycle("infer", film, "--model", tiny, "--redact", "blur", tmp_path / "out", "--format", "jsonl")
+    last = json.loads(outcome.out.splitlines()[-1])
+    assert (outcome.code, last["error"]["code"]) == (3, "truncated")
+    assert "no copy of it is written" in last["error"]["message"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_frame_that_could_not_be_looked_at_prevents_the_copy(
+    mlcycle: Run, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = write_film(tmp_path / "film.mp4", pictures(5))
+    honest, calls = detect.letterbox.shrink, []
+
+    def once_too_large(*arguments: object) -> object:
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise MemoryError
+        return honest(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(detect.letterbox, "shrink", once_too_large)
+    arguments = ("--model", tiny, "--threads", "1", "--redact", "blur", tmp_path / "out", "--format", "jsonl")
+    outcome = mlcycle("infer", film, *arguments)
+    errors = [json.loads(line)["error"] for line in outcome.out.splitlines()]
+    assert [error and error["code"] for error in errors] == [None, None, "too-large", None, "not-written"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_written_over(mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.mp4", pictures(3))
+    before = film.read_bytes()
+    arguments = ("infer", film, "--model", tiny, "--redact", "blur")
+    assert mlcycle(*arguments, tmp_path).code == 3
+    assert mlcycle(*arguments, tmp_path, "--overwrite").code == 3
+    assert film.read_bytes() == before
+    assert mlcycle(*arguments, tmp_path / "out").code == 0
+    assert "1 exist already" in mlcycle(*arguments, tmp_path / "out").err
+    assert mlcycle(*arguments, tmp_path / "out", "--overwrite").code == 0
+    refused = mlcycle(*arguments, tmp_path / "more", "--every", "1")
+    assert (refused.code, "would leave frames out" in refused.err) == (2, True)
+
+
+def test_a_copy_is_the_same_when_its_run_was_broken_off(
+    mlcycle: Run, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    write_film(tmp_path / "in" / "film.mp4", pictures(40, without=(20,)), sound=True)
+    arguments = ("infer", "dir", tmp_path / "in", "--videos", "--model", tiny)
+
+    def places(name: str) -> tuple[object, ...]:
+        return "--out", tmp_path / f"run-{name}", "--redact", "blur", tmp_path / f"out-{name}"
+
+    assert mlcycle(*arguments, *places("whole")).code == 0
+    honest = detect.Detector.look
+
+    def stop(self: detect.Detector, sources: list[detect.Source], options: detect.Options) -> object:
+        if sources[0].part and sources[0].part.number == 33:
+            raise KeyboardInterrupt
+        return honest(self, sources, options)
+
+    monkeypatch.setattr(detect.Detector, "look", stop)
+    assert mlcycle(*arguments, *places("broken")).code == 130
+    assert not (tmp_path / "out-broken").exists()
+    monkeypatch.setattr(detect.Detector, "look", honest)
+    assert mlcycle(*arguments, *places("broken"), "--resume").code == 0
+    copies = [(tmp_path / f"out-{name}" / "film.mp4").read_bytes() for name in ("whole", "broken")]
+    assert copies[0] == copies[1]
+    again = mlcycle(*arguments, *places("broken"), "--resume")
+    assert (again.code, "0 photographs, 0 faces" in again.err) == (0, True)
+
+
+def test_a_private_run_writes_copies_under_hashed_names(process: Run, tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write_film(tmp_path / "in" / "Whoitis.mp4", pictures(5))
+    run = tmp_path / "run"
+    arguments = ("infer", "dir", tmp_path / "in", "--videos", "--private", "--model", tiny, "--out", run)
+    outcome = process(*arguments, "--redact", "blur", run / "red", "--crops", run / "crops")
+    assert (outcome.code, "private: nothing was refused" in outcome.err) == (0, True)
+    (copy,) = (run / "red").iterdir()
+    records = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
+    assert {record["input"] for record in records} == {copy.name}
+    assert copy.suffix == ".mp4"
+    assert records[-1]["redacted"] == f"red/{copy.name}"
+    assert not any(
+        "Whoitis" in str(path) or b"Whoitis" in path.read_bytes() for path in run.rglob("*") if path.is_file()
+    )

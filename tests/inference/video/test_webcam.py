@@ -1,0 +1,105 @@
+"""The webcam: one that is not there, and one whose place a file takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Outcome, environment
+from small_films import pictures, write_film
+
+from mlcycle.inference.video import camera
+from mlcycle.inference.video.frames import Frame, Video
+
+pytest_plugins = ("tiny_album",)
+av = pytest.importorskip("av")
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A video that stands in for the camera: it is opened in the same way, under another name."""
+    path = write_film(tmp_path / "film.mkv", pictures(26, without=(5,)))
+    monkeypatch.setitem(camera.CAMERAS, sys.platform, ("matroska", str(path)))
+    return path
+
+
+@pytest.mark.skipif(sys.platform == "linux" and Path("/dev/video98").exists(), reason="there is such a camera")
+def test_a_camera_that_is_not_there_exits_6(mlcycle: Run, tiny: Path) -> None:
+    outcome = mlcycle("infer", "webcam", "98", "--model", tiny)
+    assert (outcome.code, outcome.out) == (6, "")
+    assert "the camera 98 cannot be opened" in outcome.err
+    assert "hint: see that it is plugged in" in outcome.err
+
+
+def test_each_frame_is_a_line(mlcycle: Run, tiny: Path, film: Path) -> None:
+    outcome = mlcycle("infer", "webcam", "--model", tiny)
+    records = [json.loads(line) for line in outcome.out.splitlines()]
+    assert outcome.code == 0
+    assert [record["status"] for record in records] == ["ok"] * 5 + ["empty"] + ["ok"] * 20
+    assert {record["input"] for record in records} == {"webcam:0"}
+    assert records[25]["part"] == {"kind": "frame", "number": 26, "seconds": 1.0}
+    assert "26 photographs, 25 faces, 0 failed" in outcome.err
+    assert len(mlcycle("infer", "webcam", "--model", tiny, "--every", "0.5").out.splitlines()) == 3
+
+
+def test_a_camera_that_stops_is_said(mlcycle: Run, tiny: Path, film: Path) -> None:
+    film.write_bytes(film.read_bytes()[: film.stat().st_size // 2])
+    outcome = mlcycle("infer", "webcam", "--model", tiny)
+    assert outcome.code == 6
+    assert "the camera 0 has stopped" in outcome.err
+    assert outcome.out.count("\n") > 5
+
+
+def test_lines_come_at_once(tiny: Path, tmp_path: Path) -> None:
+    film = write_film(tmp_path / "long.mkv", pictures(300))  # their lines are more than a pipe holds
+    program = (
+        "import sys; from mlcycle.cli import run; from mlcycle.inference.video import camera\n"
+        f"camera.CAMERAS[sys.platform] = ('matroska', {str(film)!r})\n"
+        f"sys.exit(run(['infer', 'webcam', '--model', {str(tiny)!r}]))"
+    )
+    read, write = os.pipe()
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=write, stderr=subprocess.PIPE, env=environment()
+    ) as one:
+        os.close(write)
+        first = os.read(read, 1 << 20)
+        os.close(read)
+        assert json.loads(first.splitlines()[0])["part"]["number"] == 1
+        assert first.count(b"\n") < 300
+        one.communicate()
+    assert one.returncode == 141  # whoever read has gone
+
+
+def test_a_camera_that_has_no_frame_yet_is_waited_for(film: Path) -> None:
+    class Slow:
+        """A container that has nothing the first two times."""
+
+        def __init__(self, container: Any) -> None:
+            self.container, self.asked = container, 0
+            self.format, self.duration = container.format, None
+
+        def demux(self, *streams: Any) -> Iterator[Any]:
+            self.asked += 1
+            if self.asked < 3:
+                raise BlockingIOError
+            yield from self.container.demux(*streams)
+
+    with av.open(str(film)) as container:
+        found = list(Video(Slow(container), container.streams.video[0]).walk())
+    assert len(found) == 26
+    assert all(isinstance(each, Frame) for each in found)
+
+
+def test_without_the_package_the_extra_is_named(mlcycle: Run, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    outcome = mlcycle("infer", "webcam", "--model", tiny)
+    assert outcome.code == 2
+    assert "pip install 'mlcycle[video]'" in outcome.err

@@ -1,0 +1,63 @@
+"""Light and colour: nothing moves, and the same state gives the same pictures."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from mlcycle.training.data.augment import LUMA, augment, noise_field, noise_window  # noqa: E402
+from mlcycle.training.recipes.recipe import LOOKS, Augment  # noqa: E402
+
+pytestmark = pytest.mark.training
+
+STILL = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "grey": 0.0, "noise": 0.0, "blur": 0.0}
+
+
+def looked(pixels_BSS3: torch.Tensor, rule: Augment, seed: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    looks_BL = torch.rand((len(pixels_BSS3), len(LOOKS)), generator=torch.Generator().manual_seed(seed))
+    noise_3SS = noise_window(noise_field(32, 0).to(dtype), 32, 0, seed)
+    return augment(pixels_BSS3, looks_BL, rule, noise_3SS)
+
+
+def pixels() -> torch.Tensor:
+    return torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_rule_that_asks_for_nothing_changes_nothing() -> None:
+    pictures = looked(pixels(), Augment(crop=96, **STILL), 0)
+    assert torch.allclose(pictures, pixels().permute(0, 3, 1, 2).float(), atol=1e-3)
+
+
+def test_grey_pictures_have_no_colour_and_keep_their_brightness() -> None:
+    pictures = looked(pixels(), Augment(crop=96, **STILL | {"grey": 1.0}), 0)
+    assert (pictures.amax(1) - pictures.amin(1)).max() < 1e-2
+    luma = (pixels().float() * torch.tensor(LUMA)).sum(-1)
+    assert torch.allclose(pictures[:, 0], luma, atol=1e-2)
+
+
+def test_contrast_keeps_the_mean_brightness() -> None:
+    soft = torch.full((2, 32, 32, 3), 100, dtype=torch.uint8)
+    soft[:, 16:] = 140
+    pictures = looked(soft, Augment(crop=96, **STILL | {"contrast": 0.5}), 1)
+    assert pictures.mean((1, 2, 3)).tolist() == pytest.approx([120.0, 120.0], abs=0.1)
+    assert (pictures.amax((1, 2, 3)) - pictures.amin((1, 2, 3))).tolist() != pytest.approx([40.0, 40.0], abs=1.0)
+
+
+def test_the_same_state_gives_the_same_pictures_within_the_range_of_pixels() -> None:
+    rule = Augment(crop=96, brightness=1.0, contrast=1.0, saturation=1.0, noise=0.2, blur=0.5)
+    one, other = (looked(pixels(), rule, 7) for _ in range(2))
+    assert torch.equal(one, other)
+    assert one.min() >= 0
+    assert one.max() <= 255
+    assert not torch.equal(one, looked(pixels(), rule, 8))
+
+
+def test_half_precision_is_as_good_as_the_pixels_themselves() -> None:
+    rule = Augment(crop=96, blur=0.0)
+    exact, half = (looked(pixels(), rule, 3, each) for each in (torch.float32, torch.bfloat16))
+    assert half.dtype == torch.bfloat16
+    difference = (exact - half.float()).abs()
+    # Above 128 a step of bfloat16 is one grey value.
+    assert difference.mean() < 0.6
+    assert difference.max() <= 3

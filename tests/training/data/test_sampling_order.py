@@ -1,0 +1,78 @@
+"""Which photograph a sample is cut from: a streamed order opens few shards, and passes over nothing."""
+
+from __future__ import annotations
+
+import pickle
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from mlcycle.datasets.labelled_image import LabelledPhotograph  # noqa: E402
+from mlcycle.datasets.member import Member  # noqa: E402
+from mlcycle.training.data.sampling_order import Streamed, make_order  # noqa: E402
+
+pytestmark = pytest.mark.training
+
+NOTHING = np.random.default_rng(0)
+# Twenty-one shards of 3 to 9 photographs.
+SIZES = [3 + index % 7 for index in range(21)]
+EDGES = np.cumsum([0, *SIZES])
+SHARDS = [range(first, last) for first, last in pairwise(EDGES)]
+LENGTH = int(EDGES[-1])
+
+
+def epoch(order: Streamed, number: int) -> list[int]:
+    return [order.choose(place, 0, NOTHING) for place in range(number * LENGTH, (number + 1) * LENGTH)]
+
+
+def test_each_photograph_comes_once_in_an_epoch_in_another_order_each_time():
+    order = Streamed(SHARDS, seed=4, open_shards=4)
+    epochs = [epoch(order, number) for number in range(3)]
+    assert all(sorted(each) == list(range(LENGTH)) for each in epochs)
+    assert len({tuple(each) for each in epochs}) == 3
+    assert epoch(Streamed(SHARDS, seed=5, open_shards=4), 0) != epochs[0]
+
+
+def test_few_shards_are_open_at_a_time_and_each_is_opened_once():
+    shards = np.searchsorted(EDGES, epoch(Streamed(SHARDS, seed=4, open_shards=4), 0), side="right") - 1
+    spans = {shard: (np.flatnonzero(shards == shard)[0], np.flatnonzero(shards == shard)[-1]) for shard in range(21)}
+    open_at = [sum(first <= at <= last for first, last in spans.values()) for at in range(LENGTH)]
+    assert max(open_at) <= 4
+    # The photographs of those that are open are mixed, not one shard after the other.
+    assert np.mean(shards[1:] != shards[:-1]) > 0.5
+
+
+def test_an_order_has_no_memory():
+    whole = epoch(Streamed(SHARDS, seed=4), 1)
+    backwards = Streamed(SHARDS, seed=4)
+    again = [backwards.choose(place, 0, NOTHING) for place in reversed(range(LENGTH, 2 * LENGTH))]
+    assert again[::-1] == whole
+    sent = pickle.loads(pickle.dumps(backwards))
+    assert sent.choose(LENGTH + 7, 0, NOTHING) == whole[7]
+
+
+def test_other_tiles_of_a_mosaic_come_from_the_shards_that_are_open():
+    order = Streamed(SHARDS, seed=4, open_shards=3)
+    shard_of = lambda number: int(np.searchsorted(EDGES, number, side="right") - 1)  # noqa: E731
+    group = {shard_of(each) for each in epoch(order, 0)[: sum(sorted(SIZES)[:3])]}
+    tiles = {order.choose(0, tile, np.random.default_rng(seed)) for seed in range(50) for tile in (1, 2, 3)}
+    assert {shard_of(each) for each in tiles} <= group
+    assert len(tiles) > 5
+    assert sorted(epoch(order, 0)) == list(range(LENGTH))
+
+
+def photographs(*shards: str) -> list[LabelledPhotograph]:
+    nothing = np.zeros((0, 4), np.float32), np.zeros(0, bool), np.zeros((0, 5, 2), np.float32)
+    return [
+        LabelledPhotograph(Member(Path(shard), f"{number}.jpg", 0, 1), f"{number}", *nothing)
+        for number, shard in enumerate(shards)
+    ]
+
+
+def test_a_weight_says_how_often_a_photograph_comes_in_an_epoch():
+    order = make_order("streamed", photographs("a", "a", "b", "c"), (1.0, 1.0, 3.0, 2.0), seed=0)
+    assert sorted(order.choose(place, 0, NOTHING) for place in range(7)) == [0, 1, 2, 2, 2, 3, 3]

@@ -1,0 +1,157 @@
+"""Training from packed shards: the weights that files give, and a streamed order that going on with a run keeps."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import safetensors.torch  # noqa: E402
+
+from mlcycle.cli.gate import photographs_for, two_ways_meet  # noqa: E402
+from mlcycle.datasets.member import Member  # noqa: E402
+from mlcycle.datasets.packing import Rule, pack  # noqa: E402
+from mlcycle.datasets.reading import read, read_parts  # noqa: E402
+from mlcycle.errors import DataError, Interrupted, RecipeError  # noqa: E402
+from mlcycle.training.data import samples  # noqa: E402
+from mlcycle.training.data.decoded_cache import decode_all  # noqa: E402
+from mlcycle.training.data.image_input import open_photo, stored_rgb  # noqa: E402
+from mlcycle.training.data.training_data import gather  # noqa: E402
+from mlcycle.training.fit import fit  # noqa: E402
+from mlcycle.training.freeze import freeze  # noqa: E402
+from mlcycle.training.progress.display import Display  # noqa: E402
+from mlcycle.training.recipes.recipe_file import load  # noqa: E402
+from mlcycle.training.run.run_folder import RunFolder, describe_environment  # noqa: E402
+
+pytestmark = pytest.mark.training
+pytest_plugins = ("small_run",)
+
+
+@pytest.fixture(scope="module")
+def packed(labelled_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shards") / "packed"
+    done = pack(read_parts(labelled_set), folder, Rule(shard_bytes=60_000))
+    assert len(done.shards["train"]) > 3
+    return folder
+
+
+def from_shards(packed: Path, *more: str) -> list[str]:
+    return [f"data.train.0.path={packed}", f"data.validation.0.path={packed}", "schedule.workers=0", *more]
+
+
+def tensors(run: Path) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load_file(run / "checkpoints" / "step-00000006.safetensors")
+
+
+def assert_same(run: Path, other: Path) -> None:
+    one, two = tensors(run), tensors(other)
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_files_and_shards_give_the_same_weights(
+    recipe_path: Path, packed: Path, finished_run: Path, tmp_path: Path
+) -> None:
+    recipe = load(recipe_path, from_shards(packed))
+    assert gather(recipe.data).fingerprint == gather(load(recipe_path).data).fingerprint
+    fit(recipe, tmp_path / "run", device="cpu", quiet=True)
+    assert_same(tmp_path / "run", finished_run)
+
+
+def test_a_streamed_run_that_is_stopped_ends_as_one_that_is_not(
+    recipe_path: Path, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load(recipe_path, from_shards(packed, "data.order=streamed", "augment.large=0.4", "augment.mosaic=0.3"))
+    fit(recipe, tmp_path / "whole", device="cpu", quiet=True)
+    with monkeypatch.context() as stopped:
+        stop = lambda self, done: os.kill(os.getpid(), signal.SIGTERM) if done == 4 else None  # noqa: E731
+        stopped.setattr(Display, "step", stop)
+        with pytest.raises(Interrupted):
+            fit(recipe, tmp_path / "stopped", device="cpu", quiet=True)
+    # A reader process beside the training changes nothing either.
+    two = load(recipe_path, from_shards(packed, "data.order=streamed", "augment.large=0.4", "augment.mosaic=0.3"))
+    two = two.model_copy(update={"schedule": two.schedule.model_copy(update={"workers": 1})})
+    fit(two, tmp_path / "stopped", device="cpu", resume=True, quiet=True)
+    assert_same(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_a_streamed_run_that_goes_on_with_a_set_packed_otherwise_says_so(
+    recipe_path: Path, packed: Path, labelled_set: Path, tmp_path: Path
+) -> None:
+    pack(read_parts(labelled_set), tmp_path / "again", Rule(shard_bytes=60_000))
+    pack(read_parts(labelled_set), tmp_path / "other", Rule(shard_bytes=60_000, seed=1))
+    first, again, other = (
+        gather(load(recipe_path, from_shards(folder, "data.order=streamed")).data).figures()
+        for folder in (packed, tmp_path / "again", tmp_path / "other")
+    )
+    assert first == again
+    assert first["fingerprint"] == other["fingerprint"]
+    run = RunFolder(tmp_path)
+    run.note_environment(describe_environment("cpu", first) | {"teacher": None, "recipe_sha256": ""}, None)
+    now = describe_environment("cpu", other) | {"teacher": None, "recipe_sha256": ""}
+    assert run.note_environment(now, 4) == [f"packing {first['packing']}, now {other['packing']}"]
+    assert "packing" not in gather(load(recipe_path, from_shards(packed)).data).figures()
+
+
+def test_a_streamed_epoch_looks_at_each_photograph_once(
+    recipe_path: Path, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[str] = []
+    cut = samples.cut
+
+    def note(photograph, *more):
+        looked_at.append(photograph.name)
+        return cut(photograph, *more)
+
+    monkeypatch.setattr(samples, "cut", note)
+    # Six steps of four are twelve photographs twice.
+    fit(load(recipe_path, from_shards(packed, "data.order=streamed")), tmp_path / "run", device="cpu", quiet=True)
+    names = sorted(each.name for each in read(packed, "train"))
+    assert sorted(looked_at[:12]) == sorted(looked_at[12:24]) == names
+    assert looked_at[:12] != looked_at[12:24]
+
+
+def test_streaming_what_is_not_packed_and_weights_that_are_no_whole_numbers_are_refused(
+    recipe_path: Path, packed: Path
+) -> None:
+    with pytest.raises(DataError, match=r"is no packed set, and data\.order is streamed") as problem:
+        gather(load(recipe_path, ["data.order=streamed"]).data)
+    assert "mlcycle train data pack" in problem.value.hint
+    for weight in ("1.5", "3.0e+9"):
+        with pytest.raises(RecipeError, match="takes whole numbers up to 1000 for weight, not"):
+            load(recipe_path, from_shards(packed, "data.order=streamed", f"data.train.0.weight={weight}"))
+
+
+def test_photographs_of_shards_are_decoded_once_too(packed: Path, tmp_path: Path) -> None:
+    paths = [each.path for each in read(packed, "val")]
+    found = decode_all(tmp_path, paths, lambda done, whole: None)
+    assert len({each.file for each in found.values()}) == len(paths)
+    for path in paths:
+        whole, window = found[path].part(1.0, (0, 0, *found[path].size), found[path].size)
+        assert whole.tobytes() == stored_rgb(open_photo(path)).tobytes()
+        assert window == (0, 0, *found[path].size)
+
+
+def test_a_member_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_bytes(bytes(600))
+    with pytest.raises(DataError, match=r"x\.tar/000000001\.jpg cannot be read"):
+        open_photo(Member(tmp_path / "x.tar", "000000001.jpg", 512, 80))
+
+
+@pytest.mark.slow
+def test_a_run_of_shards_is_frozen_with_both_ways_compared_on_its_held_out_photographs(
+    recipe_path: Path, packed: Path, tmp_path: Path
+) -> None:
+    fit(load(recipe_path, from_shards(packed)), tmp_path / "run", device="cpu", quiet=True)
+    photos = photographs_for(tmp_path / "run", [], 2)
+    assert all(isinstance(each, Member) for each in photos)
+
+    def gate(still: Path, candidate: Path) -> None:
+        two_ways_meet(still, candidate, photos)
+
+    freeze(tmp_path / "run", tmp_path / "model.onnx", gate, lambda many: lambda done: None)
+    assert (tmp_path / "model.onnx").is_file()

@@ -1,0 +1,576 @@
+"""Several processes that train one network: the same learning as one, and one that dies ends all of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import field, fields, make_dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from conftest import environment  # noqa: E402
+
+from mlcycle.cli.train import device  # noqa: E402
+from mlcycle.errors import DataError, Interrupted, UsageError  # noqa: E402
+from mlcycle.training import fit, memory, stopping  # noqa: E402
+from mlcycle.training.distributed import failure, launch, process_group  # noqa: E402
+from mlcycle.training.distributed.process_group import Team  # noqa: E402
+from mlcycle.training.progress.display import Display  # noqa: E402
+from mlcycle.training.progress.meter import Meter  # noqa: E402
+from mlcycle.training.recipes.recipe_file import load  # noqa: E402
+from mlcycle.training.run import checkpoint  # noqa: E402
+from mlcycle.training.stopping import StopRequest  # noqa: E402
+
+pytestmark = pytest.mark.training
+pytest_plugins = ("small_run",)
+
+SCRIPT = Path(__file__).parents[1] / "gradients.py"
+EXACT = ("schedule.precision=float32", "schedule.workers=0", "augment.large=0.3", "schedule.batch=8")
+LONG = (*EXACT, "schedule.steps=60", "schedule.evaluate_every=30", "schedule.checkpoint_every=10")
+LINE = [sys.executable, "-m", "mlcycle", "train"]
+
+
+def entries(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def losses(run: Path) -> list[float]:
+    return [entry["loss"] for entry in entries(run) if "loss" in entry]
+
+
+def train(*words: object, **more: str) -> subprocess.CompletedProcess[str]:
+    line = [*LINE, *map(str, words), "--device", "cpu"]
+    return subprocess.run(line, env=environment() | more, capture_output=True, text=True, check=False, timeout=300)
+
+
+def test_two_devices_learn_what_one_does(recipe_path: Path, tmp_path: Path, mlcycle: Callable) -> None:
+    alone, both = tmp_path / "alone", tmp_path / "both"
+    first, second = (f"data.decoded={tmp_path / name}" for name in ("one", "two"))
+    assert mlcycle("train", recipe_path, *EXACT, first, "--device", "cpu", "--out", alone).code == 0
+    outcome = train(recipe_path, *EXACT, second, "--devices", 2, "--out", both)
+    assert outcome.returncode == 0, outcome.stderr
+    assert outcome.stdout.splitlines()[-1] == str(both)  # torch 2.10 says more than that
+    assert outcome.stderr.count("held out") == 1 + 2
+    assert losses(both) == pytest.approx(losses(alone), rel=0.01)
+    told = json.loads((both / "environment.json").read_text())
+    assert told["device"].startswith("2 x cpu")
+    assert (both / "report.html").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="forks")
+def test_gradients_of_two_are_those_of_one(recipe_path: Path, finished_run: Path, tmp_path: Path) -> None:
+    """In double precision, so that nothing can hide behind the rounding of sums in another order."""
+    taught = tmp_path / "taught.yaml"
+    taught.write_text(recipe_path.read_text() + f"teacher: {{weights: {finished_run.as_posix()}}}\n")
+    trials = [f"{recipe_path}:1", f"{recipe_path}:2", f"{taught}:1"]
+    line = [sys.executable, str(SCRIPT), str(tmp_path), *trials]
+    subprocess.run(line, env=environment() | {"OMP_NUM_THREADS": "1"}, check=True, timeout=300)
+    found = [[torch.load(tmp_path / f"{number}-{processes}.pt") for processes in (1, 2)] for number in range(3)]
+    for one, two in found:
+        assert one.keys() == two.keys()
+        for name, value in one.items():
+            assert torch.allclose(two[name], value, rtol=1e-9, atol=1e-12), name
+    gradients = [one["answer.weight"] for one, _ in found]
+    assert not torch.allclose(gradients[0], gradients[1], rtol=1e-3)  # the trials are three
+    assert not torch.allclose(gradients[0], gradients[2], rtol=1e-3)
+
+
+@pytest.mark.parametrize("seen", [(3, 1), (2, 3), (0, 1), (5, 4)])
+def test_a_stop_may_come_to_each_at_another_photograph_of_an_evaluation(
+    seen: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = SimpleNamespace(
+        rank=0, size=2, gather=lambda own: [[(rank, each) for each in range(seen[rank])] for rank in (0, 1)]
+    )
+    nothing = SimpleNamespace(average=None, inference=None, held_out=[None] * 9)
+    run = SimpleNamespace(team=together, learner=nothing, recipe=nothing, material=nothing)
+    monkeypatch.setattr(fit, "look", lambda *which: iter(()))
+    found = fit._Run._find_faces(run, StopRequest())
+    assert found == ([(index % 2, index // 2) for index in range(9)] if sum(seen) == 9 else [])
+
+
+def noted(sentence: str, *, is_loss: bool = False) -> dict:
+    return {"message": {"message": sentence}, "hint": "", "exit_code": 1, "trace": "", "is_loss": is_loss}
+
+
+def failed(exit_code: int, sentence: str = "", *, is_loss: bool = False) -> SimpleNamespace:
+    told = noted(sentence, is_loss=is_loss) if sentence else {}
+    return SimpleNamespace(exitcode=exit_code, timestamp=1, error_file_data=told, local_rank=1)
+
+
+def first(folder: Path, *failures: SimpleNamespace) -> tuple[int, failure.Failure]:
+    return launch._first(SimpleNamespace(failures=dict(enumerate(failures))), folder)
+
+
+def test_who_only_lost_another_is_heard_where_no_other_says_why(tmp_path: Path) -> None:
+    lost, ill, killed, ended = failed(1, "closed", is_loss=True), failed(1, "ill"), failed(-9), failed(-15)
+    assert first(tmp_path, lost, ill)[1].sentence == "ill"
+    assert first(tmp_path, lost, killed)[1].sentence == "it was killed by SIGKILL; all have ended"
+    assert first(tmp_path, ended, lost) == (1, failure.Failure("closed", "", 1, "", True))
+
+
+def test_what_a_process_said_that_c_plus_plus_ended_is_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "mlcycle_abc" / "attempt_0" / "1"
+    folder.mkdir(parents=True)
+    (folder / "stderr.log").write_text("terminate called after throwing an instance of 'c10::Error'\n  what(): ill\n")
+    _, found = first(tmp_path, failed(0, "lost", is_loss=True), failed(-signal.SIGABRT))
+    assert found.sentence == "it was killed by SIGABRT; all have ended"
+    assert found.trace.endswith("what(): ill")
+
+
+def test_a_failure_that_was_made_up_for_is_not_told_later(tmp_path: Path) -> None:
+    for attempt, sentences in (("attempt_9", ["ill", "lost"]), ("attempt_10", ["well"])):
+        for process, sentence in enumerate(sentences):
+            folder = tmp_path / "mlcycle_abc" / attempt / str(process)
+            folder.mkdir(parents=True)
+            (folder / "error.json").write_text(json.dumps(noted(sentence)))
+    assert [(process, each.sentence) for process, each in failure.noted_below(tmp_path)] == [(0, "well")]
+    assert failure.noted_below(tmp_path / "mlcycle_abc") == []
+
+
+@pytest.mark.parametrize("content", [b"", b'{"message": {"mess', b"\xff", b"3", b'{"message": "of another program"}'])
+def test_a_failure_that_is_half_written_is_no_failure_of_the_reader(content: bytes, tmp_path: Path) -> None:
+    for process in ("0", "1"):
+        (tmp_path / process).mkdir()
+        (tmp_path / process / "error.json").write_bytes(
+            content if process == "0" else json.dumps(noted("ill")).encode()
+        )
+    assert [(process, each.sentence) for process, each in failure.noted_below(tmp_path)] == [(1, "ill")]
+
+
+def test_a_process_that_cannot_write_its_failure_whole_leaves_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(failure.FILE_VARIABLE, str(tmp_path / "error.json"))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(ValueError, match="xxx"), failure.told():
+            raise ValueError("x" * 100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_older_torchrun_is_not_told_what_it_does_not_know(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    whole = launch._config(2, launch.Meeting(), str(tmp_path))
+    older = [each for each in fields(whole) if each.name != "shutdown_timeout"]
+    config = make_dataclass("Older", [(each.name, Any, field(default=None)) for each in older])
+    monkeypatch.setattr(launch, "LaunchConfig", config)
+    assert launch._config(2, launch.Meeting(), str(tmp_path)).nproc_per_node == 2
+
+
+def test_machines_that_do_not_meet_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise launch.RendezvousError("The connection to the C10d store has failed.")
+
+    monkeypatch.setattr(launch, "elastic_launch", lambda config, program: fail)
+    set_there = ("OMP_NUM_THREADS", failure.SAID_ELSEWHERE, stopping.PARENT, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE")
+    for name in set_there:
+        monkeypatch.setenv(name, "1")
+    meeting = launch.Meeting((2, 2), "gpu-1:29400")
+    with pytest.raises(launch.DeviceError, match=r"do not meet at gpu-1:29400: The connection"):
+        launch.launch([], 1, "cpu", meeting, "resume")
+
+
+def test_a_folder_that_is_not_the_training_s_own_outlives_its_failure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*arguments: object) -> int:
+        problem = launch.ProcessFailedError("there is no data set")
+        problem.exit_code = DataError.exit_code
+        raise problem
+
+    monkeypatch.setattr(launch, "launch", fail)
+    wanted = device.Devices(1, device.Device.cpu, "2", "here:29400", 0)
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "photo.jpg").touch()
+    with pytest.raises(launch.ProcessFailedError):
+        device.launch(["recipe"], theirs, wanted)
+    assert (theirs / "photo.jpg").exists()
+
+
+@pytest.mark.parametrize(
+    ("other", "sentence"),
+    [
+        (("else", "random", "data"), "process 1 of the training was given another recipe"),
+        (("recipe", "random", "else"), "process 1 of the training sees other photographs"),
+    ],
+)
+def test_who_would_train_something_else_is_refused(
+    recipe_path: Path, other: tuple[str, str, str], sentence: str
+) -> None:
+    recipe, material = load(recipe_path), SimpleNamespace(fingerprint="data", packing="")
+
+    def gather(own: tuple) -> list[tuple]:
+        return [own, tuple(each if each == "else" else mine for mine, each in zip(own, other, strict=True))]
+
+    with pytest.raises(UsageError, match=sentence):
+        fit._must_be_alike(recipe, material, SimpleNamespace(gather=gather))
+    fit._must_be_alike(recipe, material, Team())
+
+
+def test_all_leave_after_the_report(
+    recipe_path: Path, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+    monkeypatch.setattr(Team, "any", lambda team, claim: happened.append("meet") or claim)
+    monkeypatch.setattr(fit._Run, "_write_report", lambda *arguments: happened.append("report"))
+    run = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    fit.fit(load(recipe_path), run, device="cpu", resume=True, quiet=True)
+    assert happened == ["report", "meet"]
+
+
+def test_none_leaves_before_the_run_is_saved(
+    recipe_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+    stop = lambda display, done: os.kill(os.getpid(), signal.SIGTERM) if done == 2 else None  # noqa: E731
+    monkeypatch.setattr(Display, "step", stop)
+    monkeypatch.setattr(Team, "any", lambda team, claim: happened.append("meet") or claim)
+    monkeypatch.setattr(fit._Run, "_save_step", lambda run: happened.append("save"))
+    with pytest.raises(Interrupted):
+        fit.fit(load(recipe_path, ["schedule.workers=0"]), tmp_path / "run", device="cpu", quiet=True)
+    assert happened[-2:] == ["save", "meet"]
+
+
+def test_a_cluster_s_own_variables_are_not_torchrun_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert process_group.told() == Team()
+    assert device.is_first()
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    with pytest.raises(UsageError, match="LOCAL_WORLD_SIZE does not say"):
+        process_group.told()
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert process_group.told() == Team(1, 2, 3, 4)
+    assert not device.is_first()
+
+
+class Watched:
+    """`mlcycle train` on devices of its own, in the background."""
+
+    def __init__(self, run: Path, *words: object, devices: int = 2, before: Sequence[str] = ()) -> None:
+        self.run = run
+        line = [*before, *LINE, *map(str, words), "--device", "cpu", "--devices", str(devices)]
+        self.process = subprocess.Popen(
+            line, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+
+    def wait_for_a_checkpoint(self) -> None:
+        for _ in range(1200):
+            if self.process.poll() is not None or any(self.run.glob("checkpoints/step-*.safetensors")):
+                return
+            time.sleep(0.1)
+
+    def pid_of(self, rank: int) -> int:
+        for folder in Path("/proc").iterdir():
+            if folder.name.isdigit() and f"RANK={rank}" in _variables(folder) and str(self.run) in _words(folder):
+                return int(folder.name)
+        raise LookupError(rank)
+
+    def end(self) -> tuple[int, str]:
+        _, talk = self.process.communicate(timeout=300)
+        return self.process.returncode, talk
+
+
+def _variables(folder: Path) -> list[str]:
+    try:
+        return (folder / "environ").read_text(errors="replace").split("\0")
+    except OSError:
+        return []
+
+
+def _words(folder: Path) -> list[str]:
+    return (folder / "cmdline").read_text(errors="replace").split("\0")
+
+
+@pytest.fixture(scope="module")
+def unbroken(recipe_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("devices") / "unbroken"
+    outcome = train(recipe_path, *LONG, "--devices", 2, "--out", run)
+    assert outcome.returncode == 0, outcome.stderr
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds processes in /proc")
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_device_that_dies_ends_all_and_the_run_goes_on(
+    recipe_path: Path, unbroken: Path, tmp_path: Path, rank: int
+) -> None:
+    run = tmp_path / "run"
+    watched = Watched(run, recipe_path, *LONG, "--out", run)
+    watched.wait_for_a_checkpoint()
+    os.kill(watched.pid_of(rank), signal.SIGKILL)
+    code, talk = watched.end()
+    assert code == 1
+    assert "was killed by SIGKILL; all have ended" in talk
+    assert ("process 1 of the training" in talk) == (rank == 1)
+    assert f"mlcycle train --resume {run} --devices 2" in talk
+    assert "Traceback" not in talk
+    outcome = train("--resume", run, "--devices", 2)
+    assert outcome.returncode == 0, outcome.stderr
+    last = "step-00000060.safetensors"
+    one, other = (checkpoint.load(each / "checkpoints" / last)[0] for each in (unbroken, run))
+    assert [name for name, value in one.items() if not torch.equal(value, other[name])] == []
+    assert losses(run) == losses(unbroken)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_what_all_have_learnt(
+    recipe_path: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    run = tmp_path / "run"
+    watched = Watched(run, recipe_path, *LONG, "schedule.steps=100000", "--out", run)
+    watched.wait_for_a_checkpoint()
+    watched.process.send_signal(number)
+    ended, talk = watched.end()
+    assert ended == code, talk
+    assert talk.count("the run is saved") == 1
+    assert f"mlcycle train --resume {run} --devices 2" in talk
+    stopped_at = checkpoint.load(max((run / "checkpoints").glob("step-*.safetensors")))[1].step
+    assert f"at step {stopped_at} of 100000" in talk
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere nothing sees to it")
+@pytest.mark.parametrize("devices", [1, 2])
+def test_devices_whose_start_was_killed_save_themselves_and_end(
+    recipe_path: Path, tmp_path: Path, devices: int
+) -> None:
+    run = tmp_path / "run"
+    watched = Watched(run, recipe_path, *LONG, "schedule.steps=100000", "--out", run, devices=devices)
+    watched.wait_for_a_checkpoint()
+    watched.process.kill()
+    code, talk = watched.end()  # who still trained would hold stderr
+    assert code == -signal.SIGKILL
+    assert talk.count("the run is saved") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("nohup") is None, reason="there is no nohup")
+def test_nohup_keeps_several_devices_from_hanging_up(recipe_path: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    watched = Watched(run, recipe_path, *LONG, "--out", run, before=["nohup"])
+    watched.wait_for_a_checkpoint()
+    watched.process.send_signal(signal.SIGHUP)
+    code, talk = watched.end()
+    assert code == 0, talk
+    assert entries(run)[-1]["step"] == 60
+
+
+@pytest.mark.slow
+def test_a_device_that_dies_is_replaced_where_that_was_asked_for(
+    recipe_path: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    watched = Watched(run, recipe_path, *LONG, "--out", run, "--restarts", 3)
+    watched.wait_for_a_checkpoint()
+    os.kill(watched.pid_of(1), signal.SIGKILL)
+    code, talk = watched.end()
+    assert code == 0, talk
+    assert "resumed from step" in talk
+    assert losses(run) == losses(unbroken)
+
+
+@pytest.mark.slow
+def test_what_one_process_raises_is_shown_with_where_it_was(recipe_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\n"
+        "if os.environ.get('RANK') == '1':\n"
+        "    from mlcycle.training.trainer import Learner\n"
+        "    def poisoned(*arguments): raise ValueError('this one is ill')\n"
+        "    Learner.step = poisoned\n"
+    )
+    path = os.pathsep.join([str(tmp_path), *filter(None, [environment().get("PYTHONPATH")])])
+    outcome = train(recipe_path, *EXACT, "--devices", 2, "--out", tmp_path / "run", PYTHONPATH=path)
+    assert outcome.returncode == 1
+    assert "process 1 of the training: ValueError: this one is ill" in outcome.stderr
+    assert ", in poisoned\n" in outcome.stderr
+    assert outcome.stderr.count("Traceback") == 1
+
+
+@pytest.mark.slow
+def test_torchrun_itself_can_start_it(recipe_path: Path, tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", *LINE[2:]]
+    words = [str(recipe_path), *EXACT, "--device", "cpu", "--out", str(tmp_path / "run")]
+    outcome = subprocess.run([*line, *words], env=environment(), capture_output=True, text=True, check=False)
+    assert outcome.returncode == 0, outcome.stderr
+    assert outcome.stdout.splitlines()[-1] == str(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--devices", "2", "--nodes", "2"], "do not fit each other"),
+        (["--devices", "2", "--rendezvous", "here:1"], "do not fit each other"),
+        (["--devices", "2", "--nodes", "many"], "is no number of machines"),
+        (["--restarts", "2"], "do nothing without --devices"),
+        (["--nodes", "2", "--rendezvous", "here:1"], "do nothing without --devices"),
+        (["schedule.accumulation=3"], "cannot be made in schedule.accumulation=3 parts"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(
+    recipe_path: Path, tmp_path: Path, mlcycle: Callable, words: list[str], sentence: str
+) -> None:
+    outcome = mlcycle("train", recipe_path, *words, "--device", "cpu", "--out", tmp_path / "run")
+    assert outcome.code == 2
+    assert sentence in outcome.err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits its own memory")
+def test_a_step_too_large_for_the_memory_is_made_in_parts(recipe_path: Path, tmp_path: Path) -> None:
+    code = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "import torch\n"
+        "from mlcycle.training import memory\n"
+        "from mlcycle.training.distributed import process_group\n"
+        "from mlcycle.training.recipes.recipe_file import load\n"
+        "changes = ['schedule.batch=64', 'augment.crop=320', 'model.width=12', 'schedule.precision=float32']\n"
+        "recipe, device = load(Path(sys.argv[1]), changes), torch.device('cpu')\n"
+        "memory._try(recipe, device, [(2, 96)])\n"
+        "limit = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize() + 512 * 2**20\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
+        "print(memory.can_run_out(device), memory.find_accumulation(recipe, device, process_group.Team(), 1))\n"
+    )
+    line = [sys.executable, "-c", code, str(recipe_path)]
+    alone = environment() | {"OMP_NUM_THREADS": "1"}
+    outcome = subprocess.run(line, env=alone, capture_output=True, text=True, check=False)
+    assert outcome.returncode == 0, outcome.stderr
+    can_run_out, accumulation = outcome.stdout.split()
+    assert can_run_out == "True"
+    assert int(accumulation) in (2, 4, 8, 16)  # by the processor, whose convolutions take more or less
+
+
+def test_the_smallest_part_that_does_not_fit_is_an_error(recipe_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[list[tuple[int, int]]] = []
+
+    def full(recipe: object, device: object, sizes: list[tuple[int, int]]) -> None:
+        tried.append(sizes)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(memory, "_try", full)
+    recipe = load(recipe_path, ["schedule.batch=16", "augment.large=0.1"])
+    with pytest.raises(memory.DeviceError, match="not even in 2 parts"):
+        memory.find_accumulation(recipe, torch.device("meta"), Team(), 1)
+    assert tried == [[(16, 96), (4, 192)], [(8, 96), (2, 192)]]
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "MPS backend out of memory (MPS allocated: 9.00 GB, other allocations: 464.00 KB, max allowed: 9.07 GB).",
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    ],
+)
+def test_a_device_may_say_otherwise_that_it_has_no_room(sentence: str) -> None:
+    assert memory.is_out_of_memory(RuntimeError(sentence))
+    assert not memory.is_out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
+
+
+def test_the_memory_of_a_training_is_not_that_of_its_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    forgotten: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", forgotten.append)
+    for name in ("cpu", "cuda:1"):
+        Meter(torch.device(name), 0.0, {})
+    assert forgotten == [torch.device("cuda:1")]
+
+
+def test_all_try_whether_there_is_room_if_one_must(recipe_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_try", lambda *arguments: None)
+    claims: list[bool] = []
+    together = SimpleNamespace(size=2, any=lambda claim: claims.append(claim) or len(claims) == 1)
+    assert memory.accumulation_for(load(recipe_path), torch.device("cpu"), together) == 1
+    assert claims == [False, False]
+
+
+def test_a_step_that_is_killed_where_memory_ends_is_made_in_parts(
+    recipe_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def be_killed(recipe: object, device: object, sizes: list[tuple[int, int]]) -> None:
+        if sizes[0][0] > 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(memory, "_try", be_killed)
+    recipe = load(recipe_path, ["schedule.batch=16"])
+    assert memory.find_accumulation(recipe, torch.device("cpu"), Team(), 1) == 4
+
+
+def test_what_a_copy_of_the_process_fails_at_is_told(recipe_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(memory, "_try", fail)
+    with pytest.raises(RuntimeError, match="no such operator"):
+        memory.find_accumulation(load(recipe_path), torch.device("cpu"), Team(), 1)
+
+
+def test_a_backward_pass_that_ran_out_of_memory_lets_go_of_what_it_held(
+    recipe_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(torch.autograd.Function):
+        @staticmethod
+        def forward(context: object, tensor: torch.Tensor) -> torch.Tensor:
+            return tensor.clone()
+
+        @staticmethod
+        def backward(context: object, gradient: torch.Tensor) -> None:  # type: ignore[override]
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    held: list[weakref.ref] = []
+
+    def run_out(*_: object) -> None:
+        numbers = np.ones(8, np.float32)
+        held.append(weakref.ref(numbers))
+        weights = torch.ones(8, requires_grad=True)
+        waiting = weights * torch.from_numpy(numbers)
+        (waiting + Full.apply(weights)).sum().backward()
+
+    monkeypatch.setattr(memory, "_try", run_out)
+    assert memory._runs_out(load(recipe_path), torch.device("cpu"), [])
+    assert held[0]() is None
+
+
+def test_a_run_in_parts_goes_on_in_as_many(recipe_path: Path, tmp_path: Path, mlcycle: Callable) -> None:
+    run = tmp_path / "run"
+    words = ("schedule.accumulation=2", "schedule.workers=1", "--device", "cpu", "--out")
+    assert mlcycle("train", recipe_path, *words, run).code == 0
+    assert json.loads((run / "environment.json").read_text())["accumulation"] == 2
+    whole = checkpoint.load(run / "checkpoints" / "step-00000006.safetensors")[0]
+    (run / "checkpoints" / "step-00000006.safetensors").unlink()
+    assert mlcycle("train", "--resume", run, "--device", "cpu").code == 0
+    again = checkpoint.load(run / "checkpoints" / "step-00000006.safetensors")[0]
+    assert [name for name, value in whole.items() if not torch.equal(value, again[name])] == []
+
+
+def test_a_run_in_more_parts_than_its_pictures_make_is_refused(
+    finished_run: Path, tmp_path: Path, mlcycle: Callable
+) -> None:
+    """A run that one device made in four parts may go on with two of them, which have no picture left for each part."""
+    run = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    (run / "checkpoints" / "step-00000006.safetensors").unlink()
+    told = json.loads((run / "environment.json").read_text())
+    (run / "environment.json").write_text(json.dumps(told | {"accumulation": 4}))
+    outcome = mlcycle("train", "--resume", run, "--device", "cpu")
+    assert outcome.code == 2
+    assert "cannot be made in schedule.accumulation=4 parts" in outcome.err

@@ -1,0 +1,88 @@
+"""The thresholds of a model file: in order, within the floor, by the rates that were asked for."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from mlcycle.errors import DataError, UsageError
+from mlcycle.training.export.operating_points import Rates, choose, given
+from mlcycle.training.recipes.recipe import Inference
+
+pytestmark = pytest.mark.training
+
+FACE = [0, 0, 20, 20]
+NOWHERE = [200, 200, 240, 240]
+
+
+def chosen(*found_on_each, rule: Inference | None = None, rates: Rates | None = None):
+    """Chooses on photographs with a face each, on which (box, score) were found."""
+    truths = [(np.array([FACE], float), np.zeros(1, bool)) for _ in found_on_each]
+    found = [
+        (np.array([box for box, _ in each], float).reshape(-1, 4), np.array([score for _, score in each]))
+        for each in found_on_each
+    ]
+    return choose(truths, found, rule or Inference(), rates or Rates())
+
+
+def test_three_thresholds_and_what_they_do() -> None:
+    clear, unsure = [(FACE, 0.9), (NOWHERE, 0.1)], [(NOWHERE, 0.95), (FACE, 0.6), (NOWHERE, 0.3)]
+    points = chosen(*[clear] * 9, unsure)
+    # Ten alarms in ten photographs are one each; two alarms in ten are more than one in twenty.
+    assert points.thresholds == {"sensitive": 0.101, "balanced": 0.45, "precise": 0.951}
+    told = points.told["points"]
+    assert told["balanced"]["rule"] == "the best F1"
+    assert (told["balanced"]["recall"], told["balanced"]["precision"]) == (1.0, 0.9091)
+    assert told["precise"]["precision"] is None
+    assert told["sensitive"]["false_alarms_a_photograph"] == 0.2
+    assert (points.told["photographs"], points.told["faces"]) == (10, 10)
+    assert json.loads(json.dumps(points.told, allow_nan=False)) == points.told
+
+
+@pytest.mark.parametrize("number", [0.05, 0.5, 0.99])
+def test_the_order_holds_whatever_the_recipe_says(number: float) -> None:
+    points = chosen([(FACE, 0.9), (NOWHERE, 0.2)], [(NOWHERE, 0.7)], rule=Inference(threshold=number))
+    thresholds = points.thresholds
+    assert thresholds["balanced"] == number
+    assert 0.02 <= thresholds["sensitive"] <= number <= thresholds["precise"]
+    assert points.told["points"]["balanced"]["rule"] == "the recipe's number"
+
+
+def test_a_network_without_false_alarms_goes_down_to_its_floor() -> None:
+    points = chosen([(FACE, 0.9)], [(FACE, 0.8)], rule=Inference(score_floor=0.1))
+    assert points.thresholds == {"sensitive": 0.1, "balanced": 0.45, "precise": 0.45}
+
+
+def test_a_rate_that_no_threshold_keeps_to_gives_no_point() -> None:
+    points = chosen([(FACE, 0.9), (NOWHERE, 1.0)])
+    assert list(points.thresholds) == ["sensitive", "balanced"]
+    asked = chosen([(FACE, 0.9), (NOWHERE, 1.0)], rates=Rates(precise=1.0))
+    assert asked.told["false_alarms_allowed"] == {"sensitive": 1.0, "precise": 1.0}
+    assert asked.thresholds["precise"] == asked.thresholds["balanced"]
+
+
+def test_a_rule_that_balanced_breaks_is_not_claimed() -> None:
+    points = chosen(*[[(FACE, 0.9), (NOWHERE, 0.8), ([100, 100, 140, 140], 0.7)]] * 2, rule=Inference(threshold=0.5))
+    assert points.thresholds["sensitive"] == 0.5
+    told = points.told["points"]["sensitive"]
+    assert told["false_alarms_a_photograph"] == 2.0
+    assert told["rule"] == "that of balanced, which costs more than 1 false alarms a photograph"
+
+
+@pytest.mark.parametrize("rates", [(2.0, 1.0), (float("nan"), 1.0), (0.0, float("inf")), (-1.0, 1.0)])
+def test_rates_must_be_numbers_in_order(rates: tuple[float, float]) -> None:
+    with pytest.raises(UsageError, match="'precise' may not cost"):
+        Rates(*rates)
+
+
+def test_where_nothing_is_found_the_recipe_must_say() -> None:
+    with pytest.raises(DataError, match="no face is found at any threshold"):
+        chosen([(NOWHERE, 0.9)])
+    assert chosen([(NOWHERE, 0.9)], rule=Inference(threshold=0.5)).thresholds["balanced"] == 0.5
+    with pytest.raises(DataError, match="gone"):
+        given(Inference(), "the photographs are gone")
+    assert given(Inference(threshold=0.5), "gone").thresholds == {"balanced": 0.5}

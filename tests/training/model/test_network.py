@@ -1,0 +1,68 @@
+"""The network: what its cells mean, and that fusing changes nothing."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from mlcycle.training.model.grid import grids  # noqa: E402
+from mlcycle.training.model.network import FaceNetwork  # noqa: E402
+
+pytestmark = pytest.mark.training
+
+
+@pytest.mark.parametrize("landmarks", [True, False])
+@pytest.mark.parametrize("stride", [8, 4])
+def test_every_cell_of_every_grid_answers(landmarks: bool, stride: int) -> None:
+    network = FaceNetwork(width=4, depth=1, landmarks=landmarks, stride=stride).eval()
+    logits, boxes, points = network(torch.zeros(2, 3, 96, 160))
+    cells = sum(grid.rows * grid.columns for grid in grids(96, 160, stride))
+    finest = 24 * 40 if stride == 4 else 0
+    assert cells == finest + 12 * 20 + 6 * 10 + 3 * 5 + 2 * 3 + 1 * 2
+    assert logits.shape == (2, cells)
+    assert boxes.shape == (2, cells, 4)
+    assert points.shape == (2, cells, 5 if landmarks else 0, 2)
+
+
+def test_a_silent_head_puts_boxes_of_one_stride_on_each_cell() -> None:
+    cells = grids(64, 96, 8)
+    answers = [torch.zeros(1, 15, grid.rows, grid.columns) for grid in cells]
+    _, boxes, points = FaceNetwork(width=4, depth=1, landmarks=True).decode(answers)
+    # First cell of the finest grid: its middle is at (4, 4), and exp(0) strides of 8 are its sides.
+    assert boxes[0, 0].tolist() == [0, 0, 8, 8]
+    # Second cell of the second row of the third grid: middle at (48, 48).
+    assert boxes[0, cells[2].start + cells[2].columns + 1].tolist() == [32, 32, 64, 64]
+    # The only cell of the coarsest: it reaches beyond the input.
+    assert boxes[0, -1].tolist() == [0, 0, 128, 128]
+    assert points[0, 0].tolist() == [[4, 4]] * 5
+
+
+def test_a_cell_can_answer_for_a_face_beside_its_middle() -> None:
+    answers = [torch.zeros(1, 15, grid.rows, grid.columns) for grid in grids(64, 64, 8)]
+    # The second cell of the first row of the finest grid: its middle is at (12, 4).
+    answers[0][0, 1:5, 0, 1] = torch.tensor([0.5, -0.25, math.log(0.5), math.log(0.75)])
+    answers[0][0, 5:7, 0, 1] = torch.tensor([1.0, 2.0])
+    _, boxes, points = FaceNetwork(width=4, depth=1, landmarks=True).decode(answers)
+    assert boxes[0, 1].tolist() == pytest.approx([14, -1, 18, 5])
+    assert points[0, 1].tolist() == [[20, 20], *[[12, 4]] * 4]
+
+
+@pytest.mark.parametrize("stride", [8, 4])
+def test_a_fused_network_answers_as_the_unfused_one(stride: int) -> None:
+    torch.manual_seed(0)
+    network = FaceNetwork(width=8, depth=2, landmarks=True, stride=stride)
+    network.train()
+    for _ in range(3):  # statistics of the normalisations that are not the initial ones
+        network(torch.rand(2, 3, 64, 64) * 255)
+    spread = [each.running_var for each in network.head[0].normalisations]
+    assert not any(torch.allclose(spread[0], other) for other in spread[1:])
+    network.eval()
+    pixels = torch.rand(1, 3, 64, 96) * 255
+    before = network(pixels)
+    network.fuse()
+    after = network.decode(network.answers(pixels))
+    for one, other in zip(before, after, strict=True):
+        assert torch.allclose(one, other, atol=1e-4)

@@ -1,0 +1,48 @@
+"""What a training shows while it runs: a panel that fits a terminal, with figures of the whole run."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+pytest.importorskip("torch")
+
+from mlcycle.training.progress.display import Display
+
+pytestmark = pytest.mark.training
+
+REPORTED = {
+    "step": 20, "loss": 12.5, "score_loss": 11.149, "box_loss": 0.606, "landmark_loss": 0.012, "teacher_loss": 2.825,
+    "images_per_second": 1234.5, "flops_per_second": 999.9e9, "seconds_per_step": 0.5, "data_wait_share": 0.123,
+    "memory_bytes": 98765 * 2**20,
+}  # fmt: skip
+EVALUATED = {"step": 20, "average_precision": 0.1, "average_precision_50": 0.5}
+
+
+def panel(display: Display) -> list[str]:
+    """Returns the lines that a terminal of 80 columns would show."""
+    console = Console(file=io.StringIO(), width=80)
+    console.print(display)
+    return console.file.getvalue().splitlines()
+
+
+def test_the_panel_has_a_line_for_each_kind_of_figure_on_a_terminal_of_80_columns() -> None:
+    display = Display(40, "a run", quiet=True)
+    display.remember([REPORTED, REPORTED, EVALUATED, EVALUATED])
+    assert [line.split()[0] for line in panel(display)] == ["studying", "loss", "held", "parts", "rate"]
+
+
+def test_the_best_is_that_of_the_whole_run_by_what_is_chosen_by() -> None:
+    display = Display(40, "a run that is gone on with", quiet=True)
+    display.remember([EVALUATED])
+    display.report(EVALUATED | {"average_precision": 0.2, "average_precision_50": 0.4})
+    assert "AP50 0.400  AP 0.200" in panel(display)[1]
+    assert panel(display)[1].rstrip().endswith("best 0.500")
+
+
+def test_parts_that_a_network_does_not_have_are_not_shown() -> None:
+    display = Display(40, "a run", quiet=True)
+    display.report(REPORTED | {"landmark_loss": 0.0})
+    assert "landmarks" not in "".join(panel(display))

@@ -1,0 +1,52 @@
+"""The floating-point operations of a step: as many as torch counts, in a run's figures too."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+
+from mlcycle.training.model.network import FaceNetwork  # noqa: E402
+from mlcycle.training.progress import flops  # noqa: E402
+from mlcycle.training.recipes.recipe_file import load  # noqa: E402
+
+pytestmark = pytest.mark.training
+pytest_plugins = ("small_run",)
+
+
+@pytest.mark.parametrize(("landmarks", "stride", "side"), [(True, 8, 96), (False, 4, 128)])
+def test_they_are_those_that_torch_counts_forward_and_backward(landmarks: bool, stride: int, side: int) -> None:
+    network = FaceNetwork(8, 1, landmarks, stride)
+    with FlopCounterMode(display=False) as counter:
+        sum(answer.sum() for answer in network(torch.zeros(2, 3, side, side))).backward()
+    assert 2 * flops.for_a_picture(network.eval(), side) == counter.get_total_flops()
+
+
+def test_counting_leaves_the_network_as_it_was() -> None:
+    network = FaceNetwork(4, 1, False).eval()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    flops.for_a_picture(network, 96)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_a_run_reports_them(finished_run: Path, recipe_path: Path) -> None:
+    recipe = load(recipe_path)
+    each = flops.for_a_picture(FaceNetwork(**recipe.model.model_dump()).eval(), recipe.augment.crop)
+    lines = [json.loads(line) for line in (finished_run / "metrics.jsonl").read_text().splitlines()]
+    reports = [line for line in lines if "flops_per_second" in line]
+    assert reports
+    for line in reports:
+        # Of the same step and the same clock; the rate of images is rounded to a tenth.
+        assert line["flops_per_second"] == pytest.approx(line["images_per_second"] * each, abs=0.06 * each)
+
+
+def test_rates_are_told_in_three_digits() -> None:
+    assert flops.told(218_456_000_000) == "218 GFLOP/s"
+    assert flops.told(1.5e12) == "1.5 TFLOP/s"
+    assert flops.told(12_000) == "0.012 MFLOP/s"

@@ -1,0 +1,75 @@
+"""What a run folder tells: the best score, where the time went, and what is no figure is no figure."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")  # the train extra
+
+from mlcycle.errors import InputError, RecipeError
+from mlcycle.training.run import run_summary
+
+pytestmark = pytest.mark.training
+
+
+def write_run(path: Path, metrics: list[dict], recipe: str = "name: a\nschedule: {steps: 40}\n", **environment) -> Path:
+    path.mkdir(parents=True)
+    (path / "recipe.yaml").write_text(recipe)
+    (path / "environment.json").write_text(json.dumps(environment))
+    (path / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in metrics))
+    return path
+
+
+def score(step: int, ap50: float) -> dict:
+    return {"step": step, "average_precision_50": ap50, "average_precision": ap50 / 2}
+
+
+def stretch(step: int, seconds: float, a_step: float, wait: float, rate: float) -> dict:
+    return {
+        "step": step, "seconds": seconds, "seconds_per_step": a_step, "data_wait_share": wait,
+        "images_per_second": rate,
+    }  # fmt: skip
+
+
+def test_the_best_score_is_the_first_of_equal_ones(tmp_path: Path) -> None:
+    told = run_summary.read(write_run(tmp_path / "a", [score(10, 0.5), score(20, 0.7), score(30, 0.7), score(40, 0.6)]))
+    assert told.best == run_summary.Best(20, 0.7, 0.35)
+    assert told.is_finished
+    assert not run_summary.read(write_run(tmp_path / "b", [score(10, 0.5)])).is_finished
+
+
+def test_seconds_go_to_computing_waiting_and_the_rest(tmp_path: Path) -> None:
+    told = run_summary.read(write_run(tmp_path / "a", [stretch(20, 22, 1, 0.1, 30), stretch(40, 70, 2, 0.5, 10)]))
+    parts = told.seconds_by_part()
+    assert parts == pytest.approx({"computing": 38, "waiting for data": 22, "evaluations and checkpoints": 10})
+    assert sum(parts.values()) == told.seconds
+    # Twenty steps of a second at 30, twenty of two at 10.
+    assert told.mean_rate("images_per_second") == pytest.approx((20 * 30 + 40 * 10) / 60)
+    assert math.isnan(told.mean_rate("nothing"))
+
+
+def test_what_is_no_figure_is_left_out(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "a", [{"step": 2, "loss": 1.0}, {"step": 1, "loss": 2.0}, {"loss": 3.0}])
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 3, "loss": NaN}\n[1]\n{"step": 4, "loss": "high"}\n{"step": 5, "lo')
+    told = run_summary.read(run)
+    assert told.curve("loss") == [(1, 2.0), (2, 1.0)]
+    assert told.best is None
+    assert (told.steps, told.seconds) == (4, 0)
+
+
+def test_recipes_of_other_versions_are_read_and_none_is_refused(tmp_path: Path) -> None:
+    recipe = "name: a\nschedule: {steps: 5, moon: full}\ndata: {train: [{path: x, leave_out: [a, b]}]}\n"
+    told = run_summary.read(write_run(tmp_path / "a", [], recipe))
+    assert told.flat_recipe() == {
+        "name": "a", "schedule.steps": 5, "schedule.moon": "full", "data.train.0.path": "x",
+        "data.train.0.leave_out": ["a", "b"],
+    }  # fmt: skip
+    with pytest.raises(RecipeError):
+        run_summary.read(write_run(tmp_path / "b", [], "name: [a"))
+    with pytest.raises(InputError, match="not a run folder"):
+        run_summary.read(tmp_path)

@@ -1,0 +1,318 @@
+"""`mlcycle evaluate`: a model file over real photographs, on which the faces are patches painted green and blue."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_model import BLUE, GREEN, write_tiny_model
+
+from mlcycle.cli import run
+from mlcycle.reporting import document
+from mlcycle.workflows import evaluate, predictions
+
+data = pytest.importorskip("skimage.data")
+scipy_io = pytest.importorskip("scipy.io")
+
+# x y w h of the labels. A box painted all green or blue scores 1; the little one has a hole and scores 0.6.
+GREEN_FACE, BLUE_FACE, LITTLE_FACE = [40, 30, 60, 80], [200, 100, 30, 24], [100, 200, 10, 12]
+HOLE, FALSE_ALARM = [102, 202, 6, 8], [300, 20, 20, 20]
+GREY = (128, 128, 128)
+LABELS = {
+    "0--Cat/0_Cat_chelsea": [GREEN_FACE, BLUE_FACE],
+    "0--Cat/0_Cat_coffee": [GREEN_FACE],
+    "1--Rocket/1_Rocket_rocket": [LITTLE_FACE],
+    "1--Rocket/1_Rocket_missed": [LITTLE_FACE],
+}
+
+
+def painted(picture_HW3, *patches):
+    picture_HW3 = picture_HW3[:300, :400].copy()
+    for (x, y, w, h), colour in patches:
+        picture_HW3[y : y + h, x : x + w] = colour
+    return picture_HW3
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
+
+
+@pytest.fixture(scope="module")
+def wider_face(tmp_path_factory):
+    """Four photographs in the layout of WIDER FACE: two found in full, one false alarm, one face never found."""
+    root = tmp_path_factory.mktemp("WIDER FACE")
+    pictures = {
+        "0--Cat/0_Cat_chelsea": painted(data.chelsea(), (GREEN_FACE, GREEN), (BLUE_FACE, BLUE)),
+        "0--Cat/0_Cat_coffee": painted(data.coffee(), (GREEN_FACE, GREEN)),
+        "1--Rocket/1_Rocket_rocket": painted(data.rocket(), (LITTLE_FACE, GREEN), (HOLE, GREY), (FALSE_ALARM, BLUE)),
+        "1--Rocket/1_Rocket_missed": painted(data.rocket()),
+    }
+    rows = []
+    for name, picture_HW3 in pictures.items():
+        path = root / "WIDER_val" / "images" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture_HW3).save(path)
+        rows += [
+            f"{name}.png",
+            str(len(LABELS[name])),
+            *(" ".join(map(str, box)) + " 0 0 0 0 0 0" for box in LABELS[name]),
+        ]
+    (root / "wider_face_split").mkdir()
+    (root / "wider_face_split" / "wider_face_val_bbx_gt.txt").write_text("\n".join(rows) + "\n")
+    write_ground_truth(root / "ground_truth")
+    return root
+
+
+def write_ground_truth(folder):
+    """The official files, which list one photograph more; "easy" has only the green faces of the cats."""
+    folder.mkdir()
+    names = ["0_Cat_chelsea", "0_Cat_coffee"], ["1_Rocket_rocket", "1_Rocket_missed", "1_Rocket_elsewhere"]
+    events = ["0--Cat", "1--Rocket"]
+    boxes = [
+        [LABELS.get(f"{event}/{name}", [LITTLE_FACE]) for name in of] for event, of in zip(events, names, strict=True)
+    ]
+    content = {"event_list": cells(events), "file_list": cells([cells(each) for each in names])}
+    content["face_bbx_list"] = cells([cells([np.array(each, np.int32) for each in event]) for event in boxes])
+    scipy_io.savemat(folder / "wider_face_val.mat", content)
+    for level, counted in {
+        "easy": [[[1], [1]], [[], [], []]],
+        "medium": [[[1, 2], [1]], [[], [], []]],
+        "hard": [[[1, 2], [1]], [[1], [1], [1]]],
+    }.items():
+        lists = cells([cells([np.array(each, np.uint8).reshape(-1, 1) for each in event]) for event in counted])
+        scipy_io.savemat(folder / f"wider_{level}_val.mat", content | {"gt_list": lists})
+
+
+def cells(values):
+    column = np.empty((len(values), 1), object)
+    for place, value in enumerate(values):
+        column[place, 0] = value
+    return column
+
+
+def evaluated(capsys, *arguments):
+    """The exit code, the JSON from stdout, and what was said on stderr."""
+    code = run(["evaluate", *map(str, arguments), "--format", "json"])
+    out, err = capsys.readouterr()
+    return code, json.loads(out) if out else None, err
+
+
+def test_the_figures_of_a_known_set(capsys, model, wider_face):
+    code, result, err = evaluated(capsys, model, "--data", wider_face, "--workers", 1)
+    assert code == 0
+    assert "on 4 photographs" in err
+    assert (result["data"]["photographs"], result["data"]["faces"], result["data"]["split"]) == (4, 5, "val")
+    # Five faces, four of them found exactly. Best first: three right, the false alarm, the little face. Precision is 1
+    # at recalls to 0.60 (61 of 101) and 4/5 to 0.80 (20 more); beyond is nothing.
+    assert result["coco"]["ap"] == pytest.approx((61 + 20 * 0.8) / 101)
+    assert result["coco"]["ap"] == result["coco"]["ap50"]
+    assert result["coco"]["by_size"]["<16 px"]["faces"] == 2
+    assert result["coco"]["by_size"]["32-96 px"] == {"ap": 1.0, "ap50": 1.0, "ap75": 1.0, "faces": 2}
+    balanced = result["balanced"]
+    assert (balanced["threshold"], balanced["recall"], balanced["false_alarms_per_photograph"]) == (0.5, 0.8, 0.25)
+    assert balanced["recall_95"][0] < 0.8 < balanced["recall_95"][1]
+    assert result["coco"]["ap50_95"][0] < result["coco"]["ap50"] < result["coco"]["ap50_95"][1]
+
+
+def test_the_official_levels_count_the_photographs_that_are_there(capsys, model, wider_face):
+    _, result, _ = evaluated(capsys, model, "--data", wider_face, "--workers", 1)
+    levels = result["wider"]
+    assert (levels["photographs"], levels["official_photographs"]) == (4, 5)
+    assert [levels[level]["faces"] for level in ("easy", "medium", "hard")] == [2, 3, 5]
+    # Normalised, all score 1 but the little face, 0. Easy: the blue and the little face do not count; two faces and the
+    # false alarm are one point, precision 2/3 at recall 1. Medium: 3/4 at 1. Hard: 3/4 at 3/5, then 4/5 at 4/5.
+    assert levels["easy"]["ap"] == pytest.approx(2 / 3)
+    assert levels["medium"]["ap"] == pytest.approx(3 / 4)
+    assert levels["hard"]["ap"] == pytest.approx(4 / 5 * 4 / 5)
+
+
+def test_several_processes_give_what_one_gives(model, wider_face):
+    def outcome(workers):
+        options = evaluate.Options(workers=workers, long_side=200)
+        return evaluate.evaluate(model, wider_face, options, started=lambda _: lambda _: None)
+
+    one, two = outcome(1), outcome(2)
+    assert (one.figures.subject.processes, two.figures.subject.processes) == (1, 2)
+    for alone, together in zip(one.answers, two.answers, strict=True):
+        np.testing.assert_array_equal(alone.boxes_M4, together.boxes_M4)
+        np.testing.assert_array_equal(alone.scores_M, together.scores_M)
+    assert one.figures.coco.ap == two.figures.coco.ap
+    assert one.figures.subject.fingerprint == two.figures.subject.fingerprint
+
+
+def test_a_photograph_that_cannot_be_read_is_named_and_its_faces_are_missed(capsys, model, wider_face, tmp_path):
+    labels = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "face"}]}
+    for number, name in enumerate(["good.png", "broken.png"], 1):
+        labels["images"].append({"id": number, "file_name": name, "width": 400, "height": 300})
+        box = {"id": number, "image_id": number, "category_id": 1, "bbox": GREEN_FACE, "area": 4800, "iscrowd": 0}
+        labels["annotations"].append(box)
+    (tmp_path / "images").mkdir()
+    good = (wider_face / "WIDER_val" / "images" / "0--Cat" / "0_Cat_coffee.png").read_bytes()
+    (tmp_path / "images" / "good.png").write_bytes(good)
+    (tmp_path / "images" / "broken.png").write_bytes(good[:3000])
+    (tmp_path / "annotations.json").write_text(json.dumps(labels))
+    code, result, err = evaluated(capsys, model, "--data", tmp_path, "--workers", 1)
+    assert code == 3
+    assert "broken.png: the file ends before the picture does" in err
+    assert [each["name"] for each in result["data"]["unreadable"]] == ["broken.png"]
+    assert (result["data"]["faces"], result["balanced"]["recall"], result["wider"]) == (2, 0.5, None)
+
+
+def test_detections_are_written_as_coco_results(capsys, model, wider_face, tmp_path):
+    path = tmp_path / "found.json"
+    arguments = ["evaluate", str(model), "--data", str(wider_face), "--workers", "1", "--detections", str(path)]
+    assert run(arguments) == 0
+    found = json.loads(path.read_text())
+    boxes = {(each["file_name"], tuple(each["bbox"])) for each in found}
+    assert len(found) == 5
+    assert ("0--Cat/0_Cat_chelsea.png", tuple(map(float, BLUE_FACE))) in boxes
+    assert {each["image_id"] for each in found} == {1, 2, 4}
+    assert list(tmp_path.iterdir()) == [path]
+    capsys.readouterr()
+    assert run(arguments) == 3
+    assert f"{path} exists" in capsys.readouterr().err
+    assert run([*arguments, "--overwrite"]) == 0
+
+
+def test_detections_of_a_coco_set_have_its_ids(capsys, model, wider_face, tmp_path):
+    box = {"image_id": "b/7", "category_id": 3, "bbox": [0, 0, 9, 9], "id": 1}
+    labels = {
+        "images": [{"id": "b/7", "file_name": "7.png"}],
+        "annotations": [box],
+        "categories": [{"id": 2, "name": "plate"}, {"id": 3, "name": "face"}],
+    }
+    (tmp_path / "images").mkdir()
+    picture = (wider_face / "WIDER_val" / "images" / "0--Cat" / "0_Cat_chelsea.png").read_bytes()
+    (tmp_path / "images" / "7.png").write_bytes(picture)
+    (tmp_path / "annotations.json").write_text(json.dumps(labels))
+    path = tmp_path / "found.json"
+    evaluated(capsys, model, "--data", tmp_path, "--workers", 1, "--detections", path)
+    ids = {(each["image_id"], each["category_id"], each["file_name"]) for each in json.loads(path.read_text())}
+    assert ids == {("b/7", 3, "7.png")}
+
+
+def test_an_independent_evaluation_of_the_written_detections_gives_the_same_figures(
+    capsys, model, wider_face, tmp_path
+):
+    package = pytest.importorskip("faster_coco_eval")
+    path = tmp_path / "found.json"
+    _, result, _ = evaluated(capsys, model, "--data", wider_face, "--workers", 1, "--detections", path)
+    truth, found = package.COCO(), package.COCO()
+    photographs = evaluate.reading.read(wider_face, "val")
+    images = [{"id": number} for number in range(1, len(photographs) + 1)]
+    faces = [
+        {"image_id": number, "bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1)}
+        for number, photograph in enumerate(photographs, 1)
+        for x1, y1, x2, y2 in photograph.boxes_N4.tolist()
+    ]
+    detections = [each | {"area": each["bbox"][2] * each["bbox"][3]} for each in json.loads(path.read_text())]
+    for data_set, rows in ((truth, faces), (found, detections)):
+        annotations = [{"id": number, "category_id": 1, "iscrowd": 0} | row for number, row in enumerate(rows, 1)]
+        data_set.dataset = {"images": images, "categories": [{"id": 1, "name": "face"}], "annotations": annotations}
+        data_set.createIndex()
+    evaluation = package.COCOeval_faster(truth, found, "bbox")
+    evaluation.params.maxDets = [1, 10, 1000]
+    evaluation.evaluate()
+    evaluation.accumulate()
+    precision_TS = evaluation.eval["precision"][:, :, 0, :, 2].mean(axis=1)
+    theirs = {"all": result["coco"]} | {name: result["coco"]["by_size"][name] for name in ("small", "medium")}
+    for place, ours in enumerate(theirs.values()):
+        assert ours["ap"] == pytest.approx(precision_TS[:, place].mean(), abs=1e-6)
+        assert ours["ap50"] == pytest.approx(precision_TS[0, place], abs=1e-6)
+
+
+def test_the_table_says_what_it_is_of(capsys, model, wider_face, tmp_path):
+    path = tmp_path / "figures.txt"
+    assert run(["evaluate", str(model), "--data", str(wider_face), "--long-side", "original", "-o", str(path)]) == 0
+    assert capsys.readouterr().out == ""
+    text = path.read_text()
+    assert "4 of the 5 official photographs" in text
+    assert "original size" in text
+    assert "4 photographs, 5 faces, 0 ignored" in text
+
+
+def test_a_limit_takes_photographs_from_all_over_the_set(capsys, model, wider_face):
+    _, result, _ = evaluated(capsys, model, "--data", wider_face, "--workers", 1, "--limit", 2)
+    assert (result["data"]["photographs"], result["data"]["faces"]) == (2, 3)
+    assert evaluate.spread(list(range(10)), 3) == [0, 3, 6]
+    assert evaluate.spread(list(range(3)), 5) == [0, 1, 2]
+
+
+def test_a_model_replaced_meanwhile_is_refused_by_the_other_processes(model, monkeypatch):
+    monkeypatch.setattr(predictions.signal, "signal", lambda *_: None)  # or this process would be deaf to Ctrl-C
+    predictions._Worker.open(model, "0" * 64, None)
+    with pytest.raises(predictions.ModelFileError, match="was replaced"):
+        predictions._Worker.answer(Path("any.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["missing.onnx", "--data", "."], 4, "there is no model file"),
+        (["MODEL", "--data", "nowhere"], 3, "there is no data set"),
+        (["MODEL", "--data", "DATA", "--split", "test"], 3, "no split test"),
+        (["MODEL", "--data", "DATA", "--long-side", "big"], 2, "--long-side big"),
+        (["MODEL"], 2, "--data"),
+    ],
+)
+def test_mistakes_are_said_in_a_sentence(capsys, model, wider_face, arguments, code, words):
+    names = {"MODEL": str(model), "DATA": str(wider_face)}
+    assert run(["evaluate", *(names.get(each, each) for each in arguments)]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert words in err
+    assert "Traceback" not in err
+
+
+def test_ground_truth_of_other_photographs_is_refused(capsys, model, wider_face, tmp_path):
+    (tmp_path / "wider_face_split").mkdir()
+    (tmp_path / "wider_face_split" / "wider_face_val_bbx_gt.txt").write_text("9--Other/x.png\n1\n1 1 9 9 0 0 0 0 0 0\n")
+    path = tmp_path / "WIDER_val" / "images" / "9--Other" / "x.png"
+    path.parent.mkdir(parents=True)
+    Image.fromarray(data.coffee()).save(path)
+    write_ground_truth(tmp_path / "ground_truth")
+    assert run(["evaluate", str(model), "--data", str(tmp_path)]) == 3
+    assert "none of the photographs is in the ground truth" in capsys.readouterr().err
+
+
+def test_without_scipy_the_official_evaluation_says_what_to_install(capsys, monkeypatch, model, wider_face):
+    monkeypatch.setitem(sys.modules, "scipy.io", None)
+    assert run(["evaluate", str(model), "--data", str(wider_face)]) == 2
+    assert "pip install 'mlcycle[evaluate]'" in capsys.readouterr().err
+
+
+def test_a_figure_that_does_not_exist_is_null_and_not_nan(model, wider_face):
+    outcome = evaluate.evaluate(
+        model, wider_face, evaluate.Options(workers=1, limit=1), started=lambda _: lambda _: None
+    )
+    text = document.as_json(outcome.figures)
+    assert json.loads(text)["coco"]["by_size"][">=96 px"] == {"ap": None, "ap50": None, "ap75": None, "faces": 0}
+    assert "NaN" not in text
+
+
+def test_smaller_copies_have_the_official_figures_of_the_originals(tmp_path, model):
+    """A portrait that was shrunk, its labels left as they were: the official boxes are those of the original."""
+    tall = np.asarray(Image.fromarray(data.rocket()).resize((1024, 1536))).copy()
+    x, y, w, h = 300, 600, 240, 330
+    tall[y : y + h, x : x + w] = GREEN
+    folder = tmp_path / "WIDER_val" / "images" / "0--Cat"
+    folder.mkdir(parents=True)
+    Image.fromarray(tall).resize((683, 1024), Image.Resampling.NEAREST).save(
+        folder / "0_Cat_chelsea_1.jpg", quality=100, subsampling=0
+    )
+    split = tmp_path / "wider_face_split"
+    split.mkdir()
+    row = f"0--Cat/0_Cat_chelsea_1.jpg\n1\n{x} {y} {w} {h} 0 0 0 0 0 0\n"
+    (split / "wider_face_val_bbx_gt.txt").write_text(row)
+    official = {"0--Cat/0_Cat_chelsea_1": evaluate.wider_ground_truth.OfficialFaces(
+        np.array([[x, y, x + w, y + h]], np.float32), {level: np.array([True]) for level in evaluate.wider.LEVELS}
+    )}  # fmt: skip
+    [photograph] = evaluate.reading.read(tmp_path, "val")
+    assert photograph.scale == pytest.approx((683 / 1024, 683 / 1024))
+    found = [evaluate.Answer(photograph.boxes_N4, np.array([0.9], np.float32), {}, None)]
+    assert evaluate._wider([photograph], found, official).levels["easy"].ap == 1.0

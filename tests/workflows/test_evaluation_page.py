@@ -1,0 +1,187 @@
+"""`mlcycle evaluate --page`: what is on the page, and that it needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_model import BLUE, GREEN, write_tiny_model
+
+from mlcycle.cli import run
+from mlcycle.reporting import mistakes
+
+data = pytest.importorskip("skimage.data")
+
+# x y w h. The model finds a painted patch exactly, so what is labelled but not painted is missed, and the other way.
+FOUND, ALARM, MISSED, LITTLE = [40, 30, 60, 80], [200, 100, 40, 40], [150, 120, 120, 90], [10, 250, 12, 14]
+KINDS = {
+    "found & missed <b>.png": ([FOUND, MISSED, LITTLE], [(FOUND, GREEN)]),
+    "alarm.png": ([], [(ALARM, BLUE)]),
+    "quiet.png": ([], []),
+}
+# Where the tiny model puts the points in a box, as shares of its sides.
+SPOTS_52 = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]])
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """Three photographs: a face found, whose left eye is labelled 7 pixels off, two missed, and two without a face."""
+    root = tmp_path_factory.mktemp("labelled")
+    (root / "images").mkdir()
+    labels = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "face"}]}
+    for number, (name, (faces, patches)) in enumerate(KINDS.items(), 1):
+        picture_HW3 = data.coffee()[:300, :400].copy()
+        for (x, y, w, h), colour in patches:
+            picture_HW3[y : y + h, x : x + w] = colour
+        Image.fromarray(picture_HW3).save(root / "images" / name)
+        labels["images"].append({"id": number, "file_name": name, "width": 400, "height": 300})
+        for face in faces:
+            annotation = {"id": len(labels["annotations"]) + 1, "image_id": number, "category_id": 1, "bbox": face}
+            if face is FOUND:
+                points_52 = np.array(FOUND[:2]) + SPOTS_52 * np.array(FOUND[2:]) + np.eye(5, 2) * [7, 0]
+                annotation["keypoints"] = [value for x, y in points_52.tolist() for value in (x, y, 2)]
+            labels["annotations"].append(annotation)
+    (root / "annotations.json").write_text(json.dumps(labels))
+    return root
+
+
+@pytest.fixture(scope="module")
+def page(model, labelled, tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "page.html"
+    assert run(["evaluate", str(model), "--data", str(labelled), "--workers", "1", "--page", str(path)]) == 0
+    return path.read_text("utf-8")
+
+
+class Elements(HTMLParser):
+    """The attributes of every element, and the elements that were opened and not closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen, self.open = [], []
+
+    def handle_startendtag(self, tag, attributes):
+        self.seen.append((tag, dict(attributes)))
+
+    def handle_starttag(self, tag, attributes):
+        self.seen.append((tag, dict(attributes)))
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def elements(page):
+    parser = Elements()
+    parser.feed(page)
+    assert parser.open == []
+    return parser.seen
+
+
+def pictures(page):
+    found = []
+    for tag, attributes in elements(page):
+        if tag == "img":
+            kind, content = attributes["src"].split(",")
+            assert kind == "data:image/jpeg;base64"
+            found.append((attributes["alt"], Image.open(io.BytesIO(base64.b64decode(content)))))
+    return found
+
+
+def test_the_page_loads_nothing_and_runs_nothing(page):
+    tags = {tag for tag, _ in elements(page)}
+    assert not tags & {"script", "link", "iframe", "object"}
+    assert not re.search(r"https?:|url\(|@import", page)
+    assert "prefers-color-scheme: dark" in page
+    assert len(page) < 3e6
+
+
+def test_the_worst_mistakes_are_shown_largest_and_surest_first(page):
+    captions = [caption for caption, _ in pictures(page)]
+    assert captions == ["120 × 90 px, no box", "12 × 14 px, no box", "score 1.00, no label there"]
+
+
+def test_a_picture_shows_the_box_in_its_colour_where_the_label_says(page):
+    [(_, missed), _, (_, alarm)] = pictures(page)
+    # The square around the missed face is 2.2 times its longer side, 264 pixels; its middle is the face's.
+    middle, scale = np.array(missed.size) / 2, missed.width / 264
+    left = middle - np.array([60, 45]) * scale
+    assert near(missed, round(left[0]) + 1, round(middle[1]), mistakes.LABEL)
+    assert not near(missed, round(middle[0]), round(middle[1]), mistakes.LABEL)
+    # The false alarm is painted blue, with the colour of what was found around it.
+    assert near(alarm, alarm.width // 2, alarm.height // 2, BLUE)
+    assert near(alarm, round(alarm.width / 2 - 20 * alarm.width / 88) + 1, alarm.height // 2, mistakes.FOUND)
+
+
+def near(picture, x, y, colour):
+    pixels = np.asarray(picture.convert("RGB"), int)[y - 2 : y + 3, x - 3 : x + 4]
+    return bool((np.abs(pixels - colour).sum(axis=2) < 120).any())
+
+
+def test_names_are_written_as_text(page):
+    assert "found &amp; missed &lt;b&gt;.png" in page
+    assert "missed <b>" not in page
+
+
+def test_the_figures_are_those_of_the_json(capsys, model, labelled, page):
+    capsys.readouterr()
+    assert run(["evaluate", str(model), "--data", str(labelled), "--workers", "1", "--format", "json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert f"<b>{result['coco']['ap50']:.3f}</b>" in page
+    free = result["face_free"]
+    assert (free["photographs"], free["balanced"]["false_alarms_per_photograph"]) == (2, 0.5)
+    # Nothing may be accepted if two photographs together may have no false alarm.
+    assert free["one_false_alarm_in_ten_photographs"]["threshold"] is None
+    landmarks = result["landmarks"]
+    assert (landmarks["faces"], landmarks["labelled_faces"]) == (1, 1)
+    assert landmarks["by_point"]["left_eye"] == pytest.approx(7 / np.sqrt(60 * 80), abs=1e-4)
+    assert landmarks["mean_error"] == pytest.approx(7 / 5 / np.sqrt(60 * 80), abs=1e-4)
+    assert result["groups"] == []
+
+
+def test_the_table_has_them_too(capsys, model, labelled):
+    capsys.readouterr()
+    assert run(["evaluate", str(model), "--data", str(labelled), "--workers", "1"]) == 0
+    table = capsys.readouterr().out
+    assert "false alarms a photograph, on 2 photographs" in table
+    assert "1 found of 1 labelled faces" in table
+
+
+def test_a_page_that_exists_stays_and_two_outputs_of_one_name_are_refused(capsys, model, labelled, tmp_path):
+    path = tmp_path / "page.html"
+    path.write_text("mine")
+    arguments = ["evaluate", str(model), "--data", str(labelled), "--workers", "1", "--page", str(path)]
+    assert run(arguments) == 3
+    assert path.read_text() == "mine"
+    assert run([*arguments, "--overwrite", "-o", str(path)]) == 2
+    assert path.read_text() == "mine"
+    assert run([*arguments, "--overwrite"]) == 0
+    assert path.read_text("utf-8").startswith("<!doctype html>")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_set_without_faces_and_photographs_that_cannot_be_read_still_have_a_page(model, tmp_path):
+    (tmp_path / "images").mkdir()
+    Image.fromarray(data.rocket()[:200, :200]).save(tmp_path / "images" / "a.png")
+    (tmp_path / "images" / "b.png").write_bytes(b"no picture")
+    images = [{"id": number, "file_name": name} for number, name in enumerate(["a.png", "b.png"])]
+    (tmp_path / "annotations.json").write_text(json.dumps({"images": images, "annotations": [], "categories": []}))
+    path = tmp_path / "page.html"
+    figures = tmp_path / "figures.json"
+    arguments = ["evaluate", str(model), "--data", str(tmp_path), "--workers", "1", "--page", str(path)]
+    assert run([*arguments, "--format", "json", "-o", str(figures)]) == 3
+    assert pictures(path.read_text("utf-8")) == []
+    assert "1 photographs could not be read" in path.read_text("utf-8")
+    # The photograph that could not be read would flatter, and is left out.
+    assert json.loads(figures.read_text())["face_free"]["photographs"] == 1

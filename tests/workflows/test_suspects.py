@@ -1,0 +1,107 @@
+"""`mlcycle train data suspects` on a set whose wrong labels are known."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+
+import pytest
+from painted_set import boxes, write_painted
+from PIL import Image
+from tiny_model import write_tiny_model
+
+from mlcycle.datasets.reading import read
+from mlcycle.errors import DataError
+from mlcycle.inference.detect import load_detector
+from mlcycle.workflows import suspects
+from mlcycle.workflows.predictions import answer_all
+
+MANY = 12
+(X, Y, W, H), SMALL = boxes(4)
+WRONG = {
+    2: [boxes(2)[0]],
+    4: [(X + W // 3, Y, W, H), SMALL],
+    7: [boxes(7)[0], boxes(7)[1], (320, 20, 60, 70)],
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
+
+
+@pytest.fixture(scope="module")
+def spoilt(tmp_path_factory):
+    return write_painted(tmp_path_factory.mktemp("painted") / "set", MANY, WRONG)
+
+
+def test_the_wrong_labels_come_first_in_list_sheet_and_table(tmp_path, mlcycle, model, spoilt):
+    out = tmp_path / "new" / "suspects"
+    labels = (spoilt / "annotations.json").read_bytes()
+    outcome = mlcycle("train", "data", "suspects", spoilt, "--model", model, "--out", out, "--workers", 1)
+    assert outcome.code == 0, outcome.err
+    assert f"{2 * MANY} labels on {MANY} photographs, held against tiny; 3 suspects" in outcome.out
+    rows = list(csv.DictReader((out / "suspects.csv").open()))
+    assert {(each["photograph"], each["label"], each["kind"]) for each in rows} == {
+        ("02.png", "", "no label"),
+        ("04.png", "1", "other box"),
+        ("07.png", "3", "no face"),
+    }
+    found = {each["photograph"]: each for each in map(json.loads, (out / "suspects.jsonl").read_text().splitlines())}
+    x, y, w, h = boxes(2)[1]
+    assert found["02.png"]["suggested_box"] == [x, y, x + w, y + h]
+    assert (found["02.png"]["box"], found["07.png"]["suggested_box"]) == (None, None)
+    assert found["04.png"]["suggested_box"] == [X, Y, X + W, Y + H]
+    assert found["07.png"]["box"] == [320, 20, 380, 90]
+    assert found["07.png"]["path"] == str(spoilt / "images" / "07.png")
+    assert sorted(path.name for path in out.iterdir()) == ["sheet.jpg", "suspects.csv", "suspects.jsonl"]
+    assert [path.name for path in out.parent.iterdir()] == ["suspects"]
+    assert (spoilt / "annotations.json").read_bytes() == labels
+    with Image.open(out / "sheet.jpg") as sheet:
+        colours = sheet.convert("RGB").getcolors(1 << 20)
+    for red, green, blue in ((255, 159, 28), (0, 180, 216)):
+        drawn = [abs(r - red) + abs(g - green) + abs(b - blue) < 90 for _, (r, g, b) in colours]
+        assert sum(count for near, (count, _) in zip(drawn, colours, strict=True) if near) > 300
+
+
+def test_a_set_whose_labels_are_right_has_no_suspects(tmp_path, mlcycle, model):
+    source = write_painted(tmp_path / "set", MANY)
+    outcome = mlcycle("train", "data", "suspects", source, "--model", model, "--out", tmp_path / "out", "--workers", 1)
+    assert (outcome.code, outcome.out) == (0, "24 labels on 12 photographs, held against tiny; 0 suspects\n")
+    assert len((tmp_path / "out" / "suspects.csv").read_text().splitlines()) == 1
+
+
+def test_a_photograph_that_cannot_be_read_is_named_and_the_others_are_judged(tmp_path, mlcycle, model):
+    source = write_painted(tmp_path / "set", MANY, WRONG)
+    (source / "images" / "00.png").write_bytes(b"no picture")
+    outcome = mlcycle("train", "data", "suspects", source, "--model", model, "--workers", 1)
+    assert outcome.code == 3
+    assert "00.png" in outcome.err
+    assert "22 labels on 12 photographs, held against tiny; 3 suspects" in outcome.out
+
+
+def test_what_cannot_be_used_is_said_before_the_work(tmp_path, mlcycle, model, spoilt):
+    (tmp_path / "runs" / "face").mkdir(parents=True)
+    run = mlcycle("train", "data", "suspects", spoilt, "--model", tmp_path / "runs" / "face")
+    assert run.code == 4
+    assert f"mlcycle freeze {tmp_path / 'runs' / 'face'}" in run.err
+    assert mlcycle("train", "data", "suspects", spoilt, "--model", model, "--out", tmp_path / "runs").code == 3
+    assert mlcycle("train", "data", "suspects", tmp_path, "--model", model).code == 3
+    assert mlcycle("train", "data", "suspects", spoilt, "--model", model, "--long-side", "big").code == 2
+    empty = write_painted(tmp_path / "empty", 2, {0: [], 1: []})
+    assert "no label to judge" in mlcycle("train", "data", "suspects", empty, "--model", model, "--workers", 1).err
+
+
+def test_a_photograph_that_only_inference_reads_has_the_size_of_its_labels(tmp_path, model, spoilt):
+    """As HEIC is, which the readers of labelled sets do not open."""
+    detector = load_detector(model, provider="cpu", threads=1)
+    photographs = read(spoilt)
+    answers = list(answer_all(detector, [each.path for each in photographs], None, workers=1))
+    expected = suspects.rank(photographs, answers, detector, None)
+    (tmp_path / "02.heic").write_bytes(b"only inference reads this")
+    unopened = [replace(each, path=tmp_path / "02.heic") if each.name == "02.png" else each for each in photographs]
+    ranked = suspects.rank(unopened, answers, detector, None)
+    assert [(each.kind, each.bits) for each in ranked.listed] == [(each.kind, each.bits) for each in expected.listed]
+    with pytest.raises(DataError, match="no photograph that can be read"):
+        suspects.rank([replace(each, size=None) for each in unopened], answers, detector, None)
