@@ -76,7 +76,8 @@ def atomic(
 def atomic_folder(path: Path, *, overwrite: bool = False, token: str = "") -> Iterator[Path]:
     """Yields an empty folder to be filled, which takes the name `path` when the block has ended well.
 
-    Where the block raises, nothing is left of it, nor of folders that were made for it.
+    Where the block raises, nothing is left of it. A folder of the very same files is no other folder: it stays, also
+    without `overwrite`. Its files are not made to outlast a power cut.
 
     Args:
         overwrite: whether what has the name then is replaced.
@@ -87,7 +88,6 @@ def atomic_folder(path: Path, *, overwrite: bool = False, token: str = "") -> It
         OSError: it cannot be written; `filename` is the path.
     """
     growing = draft(path, token)
-    made = [each for each in path.parents if not each.exists()]
     try:
         with _named(path):
             shutil.rmtree(growing, ignore_errors=True)
@@ -95,12 +95,9 @@ def atomic_folder(path: Path, *, overwrite: bool = False, token: str = "") -> It
         with _named(path, within=growing):
             yield growing
         with _named(path):
-            _take_folder_name(growing, path, overwrite)
+            _take_folder_name(growing, path, draft(path, token and f"{token} old") if overwrite else None)
     finally:
         shutil.rmtree(growing, ignore_errors=True)
-        for folder in made:  # the innermost first; one that holds something stays
-            with suppress(OSError):
-                folder.rmdir()
 
 
 def write(path: Path, data: bytes | str, *, overwrite: bool = True, mode: int = 0o666, hint: str = "") -> None:
@@ -191,16 +188,25 @@ def _take_name(growing: Path, path: Path, overwrite: bool) -> None:
     growing.unlink(missing_ok=True)
 
 
-def _take_folder_name(growing: Path, path: Path, overwrite: bool) -> None:
-    if not os.path.lexists(path):
+def _take_folder_name(growing: Path, path: Path, aside: Path | None) -> None:
+    """Gives a folder its name; what has it goes where `aside` says until then or, without, must be the very same."""
+    if aside:
+        shutil.rmtree(aside, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            path.rename(aside)
+        growing.rename(path)  # should another have written it meanwhile, this fails, and nothing is lost
+        shutil.rmtree(aside, ignore_errors=True)
+    elif not os.path.lexists(path):
         growing.rename(path)
-        return
-    if not overwrite:
+    elif not _is_same_folder(growing, path):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-    old = draft(path)
-    path.rename(old)
-    growing.rename(path)
-    shutil.rmtree(old)
+
+
+def _is_same_folder(one: Path, other: Path) -> bool:
+    names = {each.relative_to(one) for each in one.rglob("*")}
+    return names == {each.relative_to(other) for each in other.rglob("*")} and all(
+        (one / each).is_dir() or filecmp.cmp(one / each, other / each, shallow=False) for each in names
+    )
 
 
 def _sync(path: Path) -> None:

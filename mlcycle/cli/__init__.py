@@ -56,13 +56,9 @@ def run(arguments: Sequence[str]) -> int:
         _discard_stdout()
         return BROKEN_PIPE
     except OSError as problem:
-        if problem.errno in NOT_ALLOWED and problem.filename is not None:
-            where = os.fsdecode(problem.filename)
-            return _say(InputError(f"{where} cannot be used: {problem.strerror}", "choose another place"), problem)
-        if problem.errno not in NO_ROOM:
-            return _say(_unexpected(problem), problem)
-        _discard_stdout()
-        return _say(InputError("the disk is full, or what results were written to is", "make room and run it again"))
+        if problem.errno in NO_ROOM and problem.filename is None:
+            _discard_stdout()
+        return _say(_of_the_system(problem), problem)
     except Exception as problem:
         if isinstance(problem, ImportError) and _was_stopped(problem):
             return _say(Interrupted("stopped by Ctrl-C", signal_number=signal.SIGINT))
@@ -74,6 +70,19 @@ def _was_stopped(problem: BaseException | None) -> bool:
     while problem is not None and not isinstance(problem, KeyboardInterrupt):
         problem = problem.__cause__ or problem.__context__
     return problem is not None
+
+
+def _of_the_system(problem: OSError) -> MlcycleError:
+    """Makes a sentence of what the system says, about the file that it is about."""
+    where = None if problem.filename is None else os.fsdecode(problem.filename)
+    if problem.errno in NOT_ALLOWED and where is not None:
+        return InputError(f"{where} cannot be used: {problem.strerror}", "choose another place")
+    if problem.errno not in NO_ROOM:
+        return _unexpected(problem)
+    what = f"{where} cannot be written: {problem.strerror}"
+    if where is None:
+        what = "the disk is full, or what results were written to is"
+    return InputError(what, "make room and run it again")
 
 
 def _unexpected(problem: Exception) -> MlcycleError:

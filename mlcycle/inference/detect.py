@@ -7,7 +7,6 @@ and there are never more pictures in memory than threads.
 
 from __future__ import annotations
 
-import errno
 import io
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from mlcycle import files
 from mlcycle.artifact.contract import Contract
 from mlcycle.artifact.seal import SealedBytes, read_sealed
 from mlcycle.errors import DeviceError, MlcycleError, ModelFileError
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from mlcycle.artifact.signing.keys import PublicKey
     from mlcycle.inference.copies.redact import Way
 
-# A disk on which nothing more can be written; whatever is tried next would fail alike.
-FULL = (errno.ENOSPC, errno.EDQUOT)
 Faces = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 
@@ -320,8 +318,8 @@ def _with_copies(record: Record, prepared: _Prepared, options: Options) -> Recor
         except FileExistsError:
             return replace(record, copies=written, error=("exists", f"its {kind} copy {path} exists already"))
         except (OSError, MemoryError, ValueError) as problem:
-            if getattr(problem, "errno", None) in FULL:
-                raise  # every photograph would fail alike
+            if getattr(problem, "errno", None) in files.FULL:
+                raise  # every image would fail alike
             why = getattr(problem, "strerror", None) or problem or "memory is short"
             error = ("not-written", f"its {kind} copy {path} cannot be written: {why}")
             return replace(record, copies=written, error=error)

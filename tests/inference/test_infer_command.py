@@ -276,6 +276,24 @@ def test_a_full_disk_is_one_sentence(album: Path, tiny: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("full", ["blurred/one.jpg", "faces.jsonl"])
+def test_a_disk_that_is_full_is_said_of_the_file_that_does_not_fit(
+    full: str, mlcycle: Run, album: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_file = os.open
+
+    def open_on_a_full_disk(path: str, flags: int, mode: int = 0o777, **more: int | None) -> int:
+        is_full = Path(path).name.startswith(f".{Path(full).name}.") or Path(path).name == f"{full}.part"
+        return open_file("/dev/full", os.O_WRONLY) if is_full else open_file(path, flags, mode, **more)
+
+    monkeypatch.setattr(os, "open", open_on_a_full_disk)
+    out = ("--format", "jsonl", "--out", tmp_path / "faces.jsonl", "--redact", "blur", tmp_path / "blurred")
+    outcome = mlcycle("infer", album / "none.jpg", album / "one.jpg", "--model", tiny, *out)
+    assert outcome.code == 3
+    assert f"error: {tmp_path / full} cannot be written: No space left on device" in outcome.err
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX shells")
 def test_streams_that_were_closed_do_not_lose_the_results(album: Path, tiny: Path) -> None:
     photo = album / "one.jpg"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,9 +45,11 @@ def results(
         writer = writers[format.value](text)
         try:
             yield writer
-        finally:
-            # Also when broken off: what was done so far is whole.
-            writer.close()
+        except BaseException:
+            with suppress(OSError):  # what was done so far is whole; and what was raised first counts
+                writer.close()
+            raise
+        writer.close()
 
 
 def must_be_installed(format: Format | None) -> None:

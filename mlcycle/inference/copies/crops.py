@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mlcycle.inference.copies import unfinished
+from mlcycle import files
 from mlcycle.inference.record import crop_name
 
 # Of the longer side of a box, at each of its ends.
@@ -69,22 +69,11 @@ def write(
         if exists:
             shutil.rmtree(folder)
         return False
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = unfinished.beside(folder, token)
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)  # what a killed run left
-        temporary.mkdir()
+    with files.atomic_folder(folder, overwrite=overwrite, token=token) as growing:
         for row, box_4 in enumerate(boxes_N4):
             crop = square(image, box_4) if landmarks_N52 is None else aligned(image, landmarks_N52[row])
             crop.info.clear()
-            crop.save(temporary / crop_name(row + 1), compress_level=3)
-        if exists and not overwrite:
-            if _contents(folder) == _contents(temporary):
-                return True
-            raise FileExistsError(f"{folder} exists")
-        _take_place(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            crop.save(growing / crop_name(row + 1), compress_level=3)
     return True
 
 
@@ -167,17 +156,3 @@ def _holds_crops_alone(folder: Path) -> bool:
     if folder.is_symlink() or not folder.is_dir():
         return False
     return all(re.fullmatch(r"\d+\.png", name) for name in os.listdir(folder))  # noqa: PTH208 (names are all it takes)
-
-
-def _contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def _take_place(temporary: Path, folder: Path) -> None:
-    old = temporary.with_suffix(".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    # Should another have written it meanwhile, this fails, and nothing is lost.
-    temporary.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from mlcycle import files
 from mlcycle.errors import InputError
-from mlcycle.inference.copies import unfinished
 from mlcycle.inference.record import JPEG_QUALITY, JPEG_SUFFIXES, VIDEO_SUFFIXES, Part, Source
 
 # The most that a name has on nearly every file system, and what is no suffix any more, though a dot stands before it.
@@ -122,17 +122,8 @@ def save(image: Image.Image, path: Path, *, overwrite: bool = False, token: str 
         OSError: it cannot be written.
     """
     data = _encode(image, path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and not overwrite:
-        if path.is_file() and path.read_bytes() == data:
-            return
-        raise FileExistsError(f"{path} exists")
-    temporary = unfinished.beside(path, token)
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with files.atomic(path, overwrite=overwrite, token=token, durable=False) as file:
+        file.write(data)
 
 
 def _encode(image: Image.Image, path: Path) -> bytes:

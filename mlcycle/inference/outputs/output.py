@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from mlcycle import files
 from mlcycle.errors import InputError
 
 
@@ -18,7 +20,7 @@ def opened(path: Path | None, *, overwrite: bool = False) -> Iterator[TextIO]:
     If the block is broken off, what was written so far stays in `path` with .part behind its name.
 
     Raises:
-        InputError: the file exists and `overwrite` is off, or it cannot be written.
+        InputError: the file exists and `overwrite` is off, or it cannot be written; not what else fails in the block.
     """
     if path is None:
         yield sys.stdout
@@ -27,11 +29,12 @@ def opened(path: Path | None, *, overwrite: bool = False) -> Iterator[TextIO]:
         raise InputError(f"{path} exists already", "name another file, or say --overwrite")
     part = path.with_name(path.name + ".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
+        with files.atomic(path, overwrite=overwrite, partial=part) as file:
+            stream = io.TextIOWrapper(file, "utf-8", "backslashreplace", newline="\n", write_through=True)
             yield stream
-        if path.exists() and not overwrite:
-            raise InputError(f"{path} appeared meanwhile; the records are in {part}", "rename that file")
-        part.replace(path)
     except OSError as problem:
+        if not files.is_about(problem, path, unnamed=False):
+            raise  # of another file, which the block reads or writes
+        if isinstance(problem, FileExistsError):
+            raise InputError(f"{path} appeared meanwhile; the records are in {part}", "rename that file") from None
         raise InputError(f"{path} cannot be written: {problem.strerror}", "choose another place with --out") from None

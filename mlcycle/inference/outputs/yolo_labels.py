@@ -16,17 +16,19 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 
+from mlcycle import files
 from mlcycle.errors import InputError
 from mlcycle.inference.outputs.csv_rows import Rows
 from mlcycle.inference.record import Record, readable
 
 # labels.csv comes first: it says that the others are ours.
 CONTENTS = ("labels.csv", "labels", "predictions", "photographs.txt", "data.yaml")
+ELSEWHERE = "choose another place with --out"
 COLUMNS = ("input", "part", "status", "error", "faces", "photograph", "labels")
 
 
@@ -47,17 +49,19 @@ def opened(folder: Path, *, tree: bool, overwrite: bool = False) -> Iterator[Yol
     # In a folder that exists, which may be a disk of its own, and else beside the one that is to be.
     part = place / ".mlcycle.part" if place.exists() else place.with_name(place.name + ".part")
     _refuse(folder, overwrite)
-    try:
+    with files.attributed(folder, ELSEWHERE):
         _begin(part, overwrite)
-        labels = YoloLabels(part, tree=tree)
-        try:
-            yield labels
-        finally:
+    labels = YoloLabels(part, tree=tree)
+    try:
+        yield labels
+    except BaseException:
+        with suppress(InputError):  # what was raised first counts
             labels.close()
-        _refuse(folder, overwrite)
+        raise
+    labels.close()
+    _refuse(folder, overwrite)
+    with files.attributed(folder, ELSEWHERE):
         _take_place(part, place)
-    except OSError as problem:
-        raise InputError(f"{folder} cannot be written: {problem.strerror}", "choose another place with --out") from None
 
 
 class YoloLabels:
@@ -68,15 +72,25 @@ class YoloLabels:
         self._tree = tree
         self._taken: set[bytes] = set()  # digests, since a million names would fill the memory
         self._landmarks: tuple[str, ...] = ()
-        for name in ("labels", "predictions"):
-            (folder / name).mkdir()
-        # Names hold nothing here that is not printable, but inputs are what they are.
-        self._list = (folder / "photographs.txt").open("w", encoding="utf-8", newline="\n")
-        self._table = (folder / "labels.csv").open("w", encoding="utf-8", newline="\n")
-        self._rows = Rows(self._table)
-        self._rows.writerow(COLUMNS)
+        with files.attributed(folder, ELSEWHERE):
+            for name in ("labels", "predictions"):
+                (folder / name).mkdir()
+            # Names hold nothing here that is not printable, but inputs are what they are.
+            self._list = (folder / "photographs.txt").open("w", encoding="utf-8", newline="\n")
+            self._table = (folder / "labels.csv").open("w", encoding="utf-8", newline="\n")
+            self._rows = Rows(self._table)
+            self._rows.writerow(COLUMNS)
 
     def write(self, record: Record) -> None:
+        """Writes the labels of a photograph, and its row.
+
+        Raises:
+            InputError: they cannot be written.
+        """
+        with files.attributed(self._folder, ELSEWHERE):
+            self._write(record)
+
+    def _write(self, record: Record) -> None:
         self._landmarks = record.landmark_names
         known = (readable(record.input), record.part.number if record.part else None, record.status)
         if record.error:
@@ -91,9 +105,10 @@ class YoloLabels:
 
     def close(self) -> None:
         """Ends the lists, and says what the labels mean; what was written so far is whole."""
-        self._list.close()
-        self._table.close()
-        (self._folder / "data.yaml").write_text(configuration(self._landmarks), "utf-8")
+        with files.attributed(self._folder, ELSEWHERE):
+            self._list.close()
+            self._table.close()
+            (self._folder / "data.yaml").write_text(configuration(self._landmarks), "utf-8")
 
     def _name(self, record: Record) -> tuple[str, str]:
         """Returns what the photograph is called here, without and with its suffix, which no other is."""

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from mlcycle import files
 from mlcycle.errors import InputError
 from mlcycle.inference.record import JPEG_SUFFIXES, VIDEO_SUFFIXES, Record, Source
 
@@ -64,9 +65,7 @@ class Names:
         """
         if not self.kept:
             try:
-                folder.mkdir(parents=True, exist_ok=True)
-                handle = os.open(folder / NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                with os.fdopen(handle, "wb") as file:
+                with files.atomic(folder / NAME, mode=0o600) as file:
                     file.write(self._key.hex().encode() + b"\n")
             except FileExistsError:
                 self._key = _read(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from mlcycle import files
 from mlcycle.errors import UnreadableError
-from mlcycle.inference.detect import FULL, Detector, Faces, Options
+from mlcycle.inference.detect import Detector, Faces, Options
 from mlcycle.inference.record import Part, Record, Source, failing
 from mlcycle.inference.video import video_file as videos
 
@@ -98,8 +100,8 @@ def _with_copies(record: Record, video: Source, wanted: Mapping[str, Path], seen
         except FileExistsError:
             return replace(record, copies=written, error=("exists", f"its {kind} copy {path} exists already"))
         except Exception as problem:  # PyAV has three dozen classes
-            if getattr(problem, "errno", None) in FULL:
-                raise  # every photograph would fail alike
+            if (number := getattr(problem, "errno", None)) in files.FULL:
+                raise OSError(number, os.strerror(number), str(path)) from problem  # every image would fail alike
             why = getattr(problem, "strerror", None) or str(problem) or "memory is short"
             error = ("not-written", f"its {kind} copy {path} cannot be written: {why}")
             return replace(record, copies=written, error=error)

@@ -7,7 +7,6 @@ copy: no title, day or place, no subtitles, chapters, covers or tracks of other 
 
 from __future__ import annotations
 
-import filecmp
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,7 +15,7 @@ from typing import Any
 
 from PIL import Image
 
-from mlcycle.inference.copies import unfinished
+from mlcycle import files
 from mlcycle.inference.record import MPEG4_QUANTISER, VP9_CRF
 from mlcycle.inference.video.frames import Frame, Video, library
 
@@ -63,18 +62,8 @@ def write(
         UnreadableError: the video is damaged.
         OSError, ValueError: it cannot be written, or the container does not take its sound.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = unfinished.beside(path, token)
-    try:
-        count = _write(film, temporary, path.suffix.lower(), paint, side_by_side)
-        if path.exists() and not overwrite:
-            if path.is_file() and filecmp.cmp(path, temporary, shallow=False):
-                return count
-            raise FileExistsError(f"{path} exists")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return count
+    with files.atomic(path, overwrite=overwrite, token=token, durable=False) as file:
+        return _write(film, Path(file.name), path.suffix.lower(), paint, side_by_side)
 
 
 def _write(film: Video, temporary: Path, suffix: str, paint: Paint, side_by_side: SideBySide) -> int:

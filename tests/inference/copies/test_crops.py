@@ -13,6 +13,7 @@ import pytest
 from conftest import Outcome
 from PIL import Image
 
+from mlcycle import files
 from mlcycle.artifact.contract import LANDMARKS
 from mlcycle.inference.copies import crops
 from mlcycle.inference.copies.crops import TEMPLATE_52, square
@@ -109,7 +110,7 @@ def test_a_run_that_is_gone_on_with_takes_away_what_was_left(tmp_path: Path, mon
 
     with monkeypatch.context() as patch:
         patch.setattr(crops.shutil, "rmtree", lambda *_, **__: None)
-        patch.setattr(crops, "_take_place", killed)
+        patch.setattr(files, "_take_folder_name", killed)
         with pytest.raises(KeyboardInterrupt):
             crops.write(Image.new("RGB", (100, 100)), BOX_14, tmp_path / "a.jpg", token="run")
     assert [path.suffix for path in tmp_path.iterdir()] == [".part"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -198,6 +199,21 @@ def test_a_run_that_is_broken_off_leaves_no_half_a_data_set(tmp_path: Path, ther
         labels.write(record("b.jpg"))
     assert not part.exists()
     assert [row["input"] for row in table(out)] == ["b.jpg"]
+
+
+def test_an_error_is_one_about_the_labels_only_where_it_is(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), opened(tmp_path / "out", tree=True):
+        (tmp_path / "missing.jpg").read_bytes()
+    shutil.rmtree(tmp_path / "out.part")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(InputError, match=r"out\.part cannot be written: File too large"):  # noqa: SIM117
+            with opened(tmp_path / "out", tree=True) as labels:
+                labels.write(record("a.jpg"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_stream_is_refused_before_a_model_is_loaded(mlcycle: Run, album: Path) -> None:
