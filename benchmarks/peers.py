@@ -18,9 +18,9 @@ import comparison_report
 from detectors import PEERS, Detector, Peer, open_model
 
 from mlcycle.cli import console
-from mlcycle.cli.extras import extra
 from mlcycle.datasets import reading
 from mlcycle.errors import InputError, MlcycleError
+from mlcycle.extras import extra
 from mlcycle.inference.outputs import output
 from mlcycle.workflows import evaluate
 

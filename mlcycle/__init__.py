@@ -1,9 +1,83 @@
-"""mlcycle: train a face detector, freeze it into one file, run that file anywhere."""
+"""mlcycle: train a face detector, freeze it into one file, run that file anywhere.
+
+    import mlcycle
+
+    model = mlcycle.load("face-nano")
+    faces = model("photo.jpg")
+    faces.boxes, faces.scores, faces.landmarks
+
+Names are loaded when they are first used: importing mlcycle brings neither numpy, Pillow and onnxruntime, which
+inference needs, nor torch, which training needs. docs/library.md describes all of them.
+"""
 
 import os
 
 __version__ = "0.1.0"
 
 # onnxruntime tells its makers of each start, over the network and from a file in the user's cache, unless this is set
-# before anything imports it. Its own switch, disable_telemetry_events, comes too late for that.
+# before anything imports it. Its own switch, disable_telemetry_events, comes too late for that. It is the only thing
+# that the library changes in the process that imports it.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+# As typing.TYPE_CHECKING, without the time that importing typing takes.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mlcycle.artifact.contract import Contract
+    from mlcycle.errors import (
+        DataError,
+        DeviceError,
+        GateError,
+        InputError,
+        Interrupted,
+        MissingExtraError,
+        MlcycleError,
+        ModelFileError,
+        RecipeError,
+        TrainingDivergedError,
+        UnreadableError,
+        UsageError,
+    )
+    from mlcycle.library.faces import Face, Faces
+    from mlcycle.library.model import Model, load
+
+__all__ = [
+    "Contract",
+    "DataError",
+    "DeviceError",
+    "Face",
+    "Faces",
+    "GateError",
+    "InputError",
+    "Interrupted",
+    "MissingExtraError",
+    "MlcycleError",
+    "Model",
+    "ModelFileError",
+    "RecipeError",
+    "TrainingDivergedError",
+    "UnreadableError",
+    "UsageError",
+    "__version__",
+    "load",
+]
+
+_MODULES = {
+    "mlcycle.artifact.contract": ("Contract",),
+    "mlcycle.errors": tuple(name for name in __all__ if name.endswith("Error") or name == "Interrupted"),
+    "mlcycle.library.faces": ("Face", "Faces"),
+    "mlcycle.library.model": ("Model", "load"),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+if not TYPE_CHECKING:  # else a type checker would believe that every name is there
+
+    def __getattr__(name: str) -> object:
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = globals()[name] = getattr(import_module(_MODULE_OF[name]), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -18,6 +18,10 @@
 Exit code 0 means that all went well, also when no face was found. They are caught in one place: `mlcycle.cli.main`.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 
 class MlcycleError(Exception):
     """One sentence that says what is wrong, and one hint that says what to do.
@@ -33,14 +37,21 @@ class MlcycleError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if hint:
+            self.add_note(f"hint: {hint}")  # Python shows it below a traceback
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.args, self.__dict__)  # to another process, whatever __init__ takes
 
 
 class UsageError(MlcycleError):
+    """The command line, an argument or an option was not understood, or does not fit another one."""
+
     exit_code = 2
 
 
 class RecipeError(UsageError):
-    pass
+    """A recipe or an override is wrong."""
 
 
 class MissingExtraError(UsageError):
@@ -51,11 +62,13 @@ class MissingExtraError(UsageError):
 
 
 class InputError(MlcycleError):
+    """An image, a folder or an output path cannot be used."""
+
     exit_code = 3
 
 
 class DataError(InputError):
-    pass
+    """A labelled data set is missing or wrong."""
 
 
 class UnreadableError(InputError):
@@ -69,28 +82,33 @@ class UnreadableError(InputError):
         super().__init__(message, hint)
         self.code = code
 
-    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
-        return type(self), (self.code, self.message, self.hint)  # to another process
-
 
 class ModelFileError(MlcycleError):
+    """A model file is missing, damaged, tampered with, not signed or of another format."""
+
     exit_code = 4
 
 
 class GateError(MlcycleError):
+    """A check failed, and what it guards was not written."""
+
     exit_code = 5
 
 
 class DeviceError(MlcycleError):
+    """The requested device, provider or cluster is not available."""
+
     exit_code = 6
 
 
 class PrivacyError(MlcycleError):
+    """Something that --private does not allow was tried, and refused."""
+
     exit_code = 7
 
 
 class TrainingDivergedError(MlcycleError):
-    pass
+    """The loss is no longer a finite number."""
 
 
 class Interrupted(MlcycleError):  # noqa: N818  (nothing went wrong)
@@ -99,3 +117,9 @@ class Interrupted(MlcycleError):  # noqa: N818  (nothing went wrong)
     def __init__(self, message: str, hint: str = "", signal_number: int = 2) -> None:
         super().__init__(message, hint)
         self.exit_code = 128 + signal_number
+
+
+def _restored(kind: type[MlcycleError], arguments: tuple[Any, ...], state: dict[str, Any]) -> MlcycleError:
+    problem = kind.__new__(kind, *arguments)
+    problem.__dict__.update(state)
+    return problem

@@ -7,12 +7,14 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from mlcycle.artifact import strict_json
-from mlcycle.errors import ModelFileError
+from mlcycle.errors import ModelFileError, UsageError
 
 FORMAT = 1
 CONTRACT_KEY = "mlcycle.contract"
 SECTIONS_KEY = "mlcycle.sections"
 SEAL_KEY = "mlcycle.seal"
+# The operating point that every file has, and that counts where nobody chooses one.
+BALANCED = "balanced"
 # No number in a contract is larger, and no name longer; a picture of so many pixels a side is none.
 MOST_NUMBER, MOST_LETTERS = 1 << 20, 200
 # By which rule photographs are made smaller, and whether the input then has one fixed size.
@@ -105,6 +107,25 @@ class Contract:
     @property
     def outputs(self) -> tuple[str, ...]:
         return OUTPUTS if self.landmarks else OUTPUTS[:2]
+
+    def choose_threshold(self, threshold: float | None = None, at: str | None = None) -> float:
+        """Returns the least score that counts as a face: the one given, that of an operating point, or "balanced".
+
+        Raises:
+            UsageError: there is no such operating point, the threshold is not in 0 to 1, or both are given.
+        """
+        if threshold is not None and at is not None:
+            raise UsageError("a threshold and an operating point both say what counts as a face", "leave out one")
+        if threshold is None:
+            point = BALANCED if at is None else at
+            if point not in self.thresholds:
+                points = ", ".join(f"{name} ({value:g})" for name, value in sorted(self.thresholds.items()))
+                what = f"the model {self.name} has no operating point {point}; it has {points}"
+                raise UsageError(what, "take one of these, or give a threshold")
+            return self.thresholds[point]
+        if not 0 <= threshold <= 1:
+            raise UsageError(f"the threshold {threshold:g} is not a score", "give a number from 0 to 1")
+        return threshold
 
 
 def from_json(text: str) -> Contract:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlcycle.cli import console
-from mlcycle.cli.extras import extra
+from mlcycle.extras import extra
 
 if TYPE_CHECKING:
     from mlcycle.demo.story import Told

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mlcycle.cli import console
-from mlcycle.cli.extras import extra
 from mlcycle.errors import UsageError
+from mlcycle.extras import extra
 
 if TYPE_CHECKING:
     from mlcycle.exporting.export import Exported

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlcycle.cli import console
-from mlcycle.cli.extras import extra
+from mlcycle.extras import extra
 
 if TYPE_CHECKING:
     from mlcycle.datasets.member import PhotoPath

@@ -222,12 +222,21 @@ def load_detector(
             self-test fails.
         DeviceError: the provider is not there, or the self-test fails on it.
     """
-    sealed = read_sealed(Path(model_path))
+    return load_sealed(read_model(Path(model_path), signed_by), provider=provider, threads=threads)
+
+
+def read_model(path: Path, signed_by: PublicKey | None = None) -> SealedBytes:
+    """Reads a model file once and verifies these bytes: their seal, the digest beside the file, and the signature.
+
+    Raises:
+        ModelFileError: missing, damaged, tampered with, or not signed by the key.
+    """
+    sealed = read_sealed(path)
     if signed_by is not None:
         from mlcycle.artifact.signing.signature import check_file
 
         check_file(sealed, signed_by)
-    return load_sealed(sealed, provider=provider, threads=threads)
+    return sealed
 
 
 def load_sealed(sealed: SealedBytes, *, provider: str = "auto", threads: int | None = None) -> Detector:
@@ -273,6 +282,15 @@ def select(outputs: Faces, threshold: float, frame: letterbox.Frame) -> Faces:
     if landmarks_N52 is None:
         return boxes_N4, scores_N[keep_N], None
     return boxes_N4, scores_N[keep_N], letterbox.to_photograph(landmarks_N52[keep_N], frame)
+
+
+def upright_image(source: Source, max_pixels: int = images.MAX_PIXELS) -> Image.Image:
+    """Returns the upright RGB image of a source, decoded in full.
+
+    Raises:
+        UnreadableError: it cannot be read.
+    """
+    return _decode(source, _read(source, max_pixels), max_pixels).upright()
 
 
 def _read(source: Source, max_pixels: int) -> bytes:

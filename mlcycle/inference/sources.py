@@ -87,21 +87,26 @@ def from_listed(lines: Iterable[bytes]) -> list[Source]:
         UsageError: a name is a URL.
     """
     names = [os.fsdecode(line.rstrip(b"\r")) for line in lines]
-    return [_photograph(name) for name in names if name]
+    return [from_name(name) for name in names if name]
 
 
 def _named(name: str) -> list[Source]:
     if not any(each in name for each in "*?[") or Path(name).exists() or "://" in name:
-        return [_photograph(name)]
+        return [from_name(name)]
     import glob
 
     # What fits nothing is passed on as it is, and becomes the record of a photograph that is not there.
     found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (Path.glob takes no pattern that begins at /)
     fitting = [each for each in found if not Path(each).is_dir()]
-    return [_photograph(each) for each in fitting or [name]]
+    return [from_name(each) for each in fitting or [name]]
 
 
-def _photograph(name: str) -> Source:
+def from_name(name: str) -> Source:
+    """Takes one name as a photograph, whatever its suffix.
+
+    Raises:
+        UsageError: it is a URL.
+    """
     if "://" in name.split("?", maxsplit=1)[0]:
         raise UsageError(f"{name} is a URL, and mlcycle fetches nothing", "download it first, then name the file")
     return Source(Path(name), Path(name).as_posix())

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from mlcycle.cli import console, globals_first
-from mlcycle.cli.extras import extra
 from mlcycle.errors import InputError, MissingExtraError
+from mlcycle.extras import extra
 
 
 def test_version_is_data(mlcycle):

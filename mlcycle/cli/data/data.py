@@ -13,9 +13,9 @@ import typer
 from mlcycle.cli import console
 from mlcycle.cli.data import label, pack, sets, suspects
 from mlcycle.cli.data.sets import SetPath, SetPaths
-from mlcycle.cli.extras import extra
 from mlcycle.cli.group import Group
 from mlcycle.errors import DataError, UsageError
+from mlcycle.extras import extra
 
 if TYPE_CHECKING:
     from mlcycle.datasets.fetch.manifest import Manifest

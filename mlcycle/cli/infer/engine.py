@@ -53,7 +53,7 @@ def engine(detector: Detector, wishes: Wishes) -> Iterator[Look]:
     if wishes.engine is Engine.local:
         yield detector.detect_all
         return
-    from mlcycle.cli.extras import extra
+    from mlcycle.extras import extra
     from mlcycle.inference.batch.worker_threads import cores
     from mlcycle.ray_engine.cluster import opened
     from mlcycle.ray_engine.detect import detect_all

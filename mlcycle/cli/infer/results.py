@@ -55,7 +55,7 @@ def results(
 def must_be_installed(format: Format | None) -> None:
     """Raises MissingExtraError if a format needs packages that are not there, before hours are spent on its records."""
     if format is Format.parquet:
-        from mlcycle.cli.extras import extra
+        from mlcycle.extras import extra
 
         with extra("parquet", "the format parquet"):
             import mlcycle.inference.outputs.parquet  # noqa: F401

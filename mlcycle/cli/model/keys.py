@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlcycle.cli import console
-from mlcycle.cli.extras import extra
 from mlcycle.cli.group import Group
 from mlcycle.errors import InputError, UsageError
+from mlcycle.extras import extra
 
 if TYPE_CHECKING:
     from mlcycle.artifact.signing.keys import PublicKey

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlcycle.cli import console
-from mlcycle.cli.extras import extra
+from mlcycle.extras import extra
 
 if TYPE_CHECKING:
     from mlcycle.training.reproduce import Reproduction

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from mlcycle.cli import console
-from mlcycle.cli.extras import extra
 from mlcycle.cli.model.keys import PassphraseFileOption, asked
 from mlcycle.errors import UsageError
+from mlcycle.extras import extra
 
 
 def sign(

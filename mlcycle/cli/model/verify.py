@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlcycle.cli import console
-from mlcycle.cli.extras import extra
 from mlcycle.errors import ModelFileError, UsageError
+from mlcycle.extras import extra
 
 if TYPE_CHECKING:
     from mlcycle.artifact.seal import SealedBytes

@@ -10,9 +10,9 @@ import typer
 
 from mlcycle.cli import console
 from mlcycle.cli.evaluate import check_free
-from mlcycle.cli.extras import extra
 from mlcycle.cli.train.device import Device
 from mlcycle.errors import MlcycleError, UsageError
+from mlcycle.extras import extra
 from mlcycle.inference.outputs.output import opened
 
 if TYPE_CHECKING:

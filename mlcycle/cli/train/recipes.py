@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 
 from mlcycle.cli import console
-from mlcycle.cli.extras import extra
 from mlcycle.cli.group import Group
 from mlcycle.errors import InputError, RecipeError
+from mlcycle.extras import extra
 
 app = typer.Typer(cls=Group)
 

@@ -12,8 +12,8 @@ import typer
 
 from mlcycle.cli import console
 from mlcycle.cli.evaluate import check_free
-from mlcycle.cli.extras import extra
 from mlcycle.errors import UsageError
+from mlcycle.extras import extra
 from mlcycle.inference.outputs.output import opened
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlcycle.cli import console
-from mlcycle.cli.extras import extra
 from mlcycle.cli.train.device import Device
 from mlcycle.errors import InputError, MlcycleError, UsageError
+from mlcycle.extras import extra
 
 if TYPE_CHECKING:
     from mlcycle.training.studies.sweep_folder import SweepFolder

@@ -10,11 +10,11 @@ import typer
 
 from mlcycle.cli import console
 from mlcycle.cli.data import data
-from mlcycle.cli.extras import extra
 from mlcycle.cli.group import default_group
 from mlcycle.cli.train import lr_find, profile, recipes, report, sweep
 from mlcycle.cli.train.device import Device, Devices, is_first, is_one_of_several, launch, must_not_be_lost
 from mlcycle.errors import InputError, RecipeError, UsageError
+from mlcycle.extras import extra
 
 if TYPE_CHECKING:
     from mlcycle.training.recipes.recipe import Recipe

@@ -137,6 +137,25 @@ def decode_page(file: BinaryIO, offset: int, max_pixels: int = MAX_PIXELS) -> De
             raise UnreadableError("damaged", message) from None
 
 
+def from_pillow(image: Image.Image, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Returns an image that was opened with Pillow as its file would be decoded: upright, mode RGB, 8 bits a channel.
+
+    It is loaded if it was not, and else left as it is; of several frames the present one counts.
+
+    Raises:
+        UnreadableError: unsupported, truncated, damaged or too-large.
+    """
+    limits.check_size(*image.size, max_pixels)
+    try:
+        with _ROOM.take(limits.bytes_needed(image, image.size)):
+            image.load()
+            return Decoded(_rgb(image), image.size, _orientation(image), "").upright()
+    except UnreadableError:
+        raise
+    except Exception as problem:
+        raise _unreadable(problem, b"") from None
+
+
 def _tiff(view: Any) -> ImageFile.ImageFile:
     return Image.open(view, formats=["TIFF"])
 

@@ -11,7 +11,7 @@ import math
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any
 
-from PIL import ImageFile
+from PIL import Image, ImageFile
 
 from mlcycle.errors import UnreadableError
 from mlcycle.inference.decoding import layout
@@ -94,9 +94,7 @@ def check_picture(image: ImageFile.ImageFile, data: bytes, max_pixels: int) -> N
         UnreadableError: too-large, damaged or truncated.
     """
     width, height = image.size
-    if width * height > max_pixels:
-        said = f"it has {width} x {height} pixels, more than {max_pixels:,}"
-        raise UnreadableError("too-large", said, "raise --max-pixels if you trust it")
+    check_size(width, height, max_pixels)
     format, known = image.format or "", image.format in _PIXELS_A_BYTE
     believed = _PIXELS_A_BYTE.get(format, _PIXELS_A_BYTE_ELSE) * len(data)
     if width * height > (believed if known else max(believed, _LARGE)):
@@ -111,6 +109,13 @@ def check_picture(image: ImageFile.ImageFile, data: bytes, max_pixels: int) -> N
         _check_tiles(image, max_pixels)
 
 
+def check_size(width: int, height: int, max_pixels: int) -> None:
+    """Raises UnreadableError, too-large, if an image has more pixels than it may."""
+    if width * height > max_pixels:
+        said = f"it has {width} x {height} pixels, more than {max_pixels:,}"
+        raise UnreadableError("too-large", said, "raise --max-pixels if you trust it")
+
+
 def _check_tiles(image: ImageFile.ImageFile, max_pixels: int) -> None:
     _refuse_above(max_pixels, _tile_pixels(getattr(image, "tag_v2", {})), "pixels in each tile")
     places = [tile[1] for tile in image.tile if tile[1]]
@@ -118,7 +123,7 @@ def _check_tiles(image: ImageFile.ImageFile, max_pixels: int) -> None:
         raise UnreadableError("truncated", "its strips end before its picture does")
 
 
-def bytes_needed(image: ImageFile.ImageFile, whole: tuple[int, int]) -> int:
+def bytes_needed(image: Image.Image, whole: tuple[int, int]) -> int:
     """Returns the memory that decoding a picture takes at most; `whole` is its size, if it is to be a reduced one."""
     if "progressive" in image.info:
         return _BYTES_A_PIXEL_OF_PROGRESSIVE * whole[0] * whole[1]

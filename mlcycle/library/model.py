@@ -1,0 +1,214 @@
+"""A model file, loaded and ready to find faces: what `mlcycle.load` returns."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import Any, Literal, cast
+
+from mlcycle.artifact.contract import Contract
+from mlcycle.artifact.seal import SealedBytes
+from mlcycle.artifact.signing.keys import PublicKey, read_public
+from mlcycle.errors import MlcycleError, UnreadableError
+from mlcycle.extras import extra
+from mlcycle.inference.batch.worker_threads import cores, in_order
+from mlcycle.inference.decoding import images
+from mlcycle.inference.detect import Detector, Options, load_sealed, read_model, upright_image
+from mlcycle.inference.record import Record
+from mlcycle.library.faces import Faces, error_of
+from mlcycle.library.inputs import ImageInput, source_of
+
+Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino", "coreml"]
+
+
+def load(
+    name_or_path: str | os.PathLike[str] = "face-nano",
+    provider: Provider = "auto",
+    threads: int | None = None,
+    signed_by: str | os.PathLike[str] | PublicKey | None = None,
+    *,
+    threshold: float | None = None,
+    at: str | None = None,
+) -> Model:
+    """Reads a model file once, verifies its bytes, loads these bytes, and checks that they give the expected output.
+
+    Args:
+        name_or_path: a file that `mlcycle.freeze` or `mlcycle.export` wrote, or the name of a bundled model.
+        provider: what runs the model: auto, cpu, cuda, tensorrt, openvino or coreml.
+        threads: how many of them run one image; None leaves it to onnxruntime, which takes all cores.
+        signed_by: the file of a public key; the signature beside the model file must be by it.
+        threshold: the least score that counts as a face, 0 to 1; None takes the model file's own, "balanced".
+        at: an operating point of the model file in its place: sensitive, balanced or precise.
+
+    Raises:
+        ModelFileError: missing, damaged, tampered with, not signed by the key, not loadable, or its self-test fails.
+        DeviceError: the provider is not available, or the self-test fails on it.
+        UsageError: the model has no such operating point, or both `threshold` and `at` are given.
+        MissingExtraError: `signed_by`, and the package cryptography is not installed.
+    """
+    key = _key(signed_by)
+    sealed = read_model(Path(name_or_path), signed_by=key)
+    return Model(sealed, provider=provider, threads=threads, threshold=threshold, at=at)
+
+
+class Model:
+    """A loaded, verified model file that finds faces; several threads may call it at once.
+
+    It can be pickled, and is then loaded again from its verified bytes. A process that was forked must not use it:
+    onnxruntime's threads do not survive a fork.
+    """
+
+    def __init__(
+        self,
+        sealed: SealedBytes,
+        *,
+        provider: Provider = "auto",
+        threads: int | None = None,
+        threshold: float | None = None,
+        at: str | None = None,
+    ) -> None:
+        self._sealed, self._threads = sealed, threads
+        self._detector = load_sealed(sealed, provider=provider, threads=threads)
+        self._single_threaded: Detector | None = None
+        self._lock = Lock()
+        self._threshold = self.contract.choose_threshold(threshold, at)
+
+    def __call__(
+        self,
+        image: ImageInput,
+        *,
+        threshold: float | None = None,
+        at: str | None = None,
+        max_pixels: int = images.MAX_PIXELS,
+    ) -> Faces:
+        """Finds the faces in one image.
+
+        Args:
+            image: a path, bytes, a file opened in binary mode, a Pillow image, or a uint8 RGB array of shape
+                (height, width, 3). Files and Pillow images are turned upright by their EXIF orientation. OpenCV's
+                arrays are BGR: pass `array[:, :, ::-1]`. Of a file with several images the first counts.
+            threshold: the least score that counts as a face, 0 to 1; None takes the model's.
+            at: an operating point of the model file in its place: sensitive, balanced or precise.
+            max_pixels: a larger image is refused before it is decoded.
+
+        Raises:
+            UnreadableError: it is not an image that can be read; `code` says why in one stable word.
+            UsageError: the model has no such operating point, or both `threshold` and `at` are given.
+        """
+        faces = self._find(self._detector, self._options(threshold, at, max_pixels), image)
+        if faces.error:
+            raise faces.error
+        return faces
+
+    def stream(
+        self,
+        inputs: Iterable[ImageInput],
+        workers: int | None = None,
+        *,
+        threshold: float | None = None,
+        at: str | None = None,
+        max_pixels: int = images.MAX_PIXELS,
+    ) -> Iterator[Faces]:
+        """Finds the faces in many images, several at a time, and yields one result for each, in their order.
+
+        An image that cannot be read does not stop the others: its result is empty, and its `error` says why. Inputs are
+        taken from the iterable as workers become free, and at most eight results for each worker wait for their turn,
+        so that memory does not grow with the number of images.
+
+        Args:
+            inputs: images, each as for calling the model.
+            workers: how many threads work on images; None takes one for each core.
+            threshold, at, max_pixels: as for calling the model.
+
+        Raises:
+            UsageError: the model has no such operating point, or both `threshold` and `at` are given.
+        """
+        count = cores() if workers is None else max(1, workers)
+        find = partial(self._find, self._detector_for(count), self._options(threshold, at, max_pixels))
+        return in_order(find, inputs, count)
+
+    @property
+    def contract(self) -> Contract:
+        """What the model file says of itself; docs/model-file.md describes each field."""
+        return self._detector.contract
+
+    @property
+    def name(self) -> str:
+        """The model's name, such as face-nano."""
+        return self.contract.name
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """Operating point → the least score that counts as a face there."""
+        return dict(self.contract.thresholds)
+
+    @property
+    def threshold(self) -> float:
+        """The least score that counts as a face where a call does not say another."""
+        return self._threshold
+
+    @property
+    def sha256(self) -> str:
+        """Digest, in hex, of the very bytes that were loaded."""
+        return self._detector.sha256
+
+    @property
+    def path(self) -> Path:
+        """Where the model file was read from."""
+        return self._detector.path
+
+    @property
+    def provider(self) -> str:
+        """What runs the model: cpu, cuda, tensorrt, openvino or coreml."""
+        return self._detector.provider
+
+    def __repr__(self) -> str:
+        return f"<Model {self.name} {self.sha256[:12]} on {self.provider}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        provider = cast("Provider", self.provider)
+        again = partial(Model, provider=provider, threads=self._threads, threshold=self._threshold)
+        return again, (self._sealed,)
+
+    def _find(self, detector: Detector, options: Options, image: ImageInput) -> Faces:
+        """Returns the faces in an image, or none and the error; never raises for what is wrong with the image."""
+        try:
+            source = source_of(image, options.max_pixels)
+        except MlcycleError as problem:
+            code = problem.code if isinstance(problem, UnreadableError) else "unsupported"
+            model = (detector.contract.name, detector.sha256)
+            empty = Record(_name(image), error=(code, problem.message), model=model, provider=detector.provider)
+            return Faces(empty, partial(_fail, problem), problem)
+        (record,) = detector.look([source], options)
+        return Faces(record, partial(upright_image, source, options.max_pixels), error_of(record))
+
+    def _options(self, threshold: float | None, at: str | None, max_pixels: int) -> Options:
+        wanted = self._threshold if threshold is None and at is None else self.contract.choose_threshold(threshold, at)
+        return Options(threshold=wanted, max_pixels=max_pixels)
+
+    def _detector_for(self, workers: int) -> Detector:
+        """Returns what several workers share: on a CPU each image has one thread, unless `threads` says otherwise."""
+        if workers == 1 or self._threads is not None or self.provider != "cpu":
+            return self._detector
+        with self._lock:
+            if self._single_threaded is None:
+                self._single_threaded = load_sealed(self._sealed, provider="cpu", threads=1)
+            return self._single_threaded
+
+
+def _key(signed_by: str | os.PathLike[str] | PublicKey | None) -> PublicKey | None:
+    if signed_by is None or isinstance(signed_by, PublicKey):
+        return signed_by
+    with extra("sign", "signed_by"):
+        return read_public(Path(signed_by))
+
+
+def _name(image: object) -> str:
+    return os.fspath(image) if isinstance(image, str | os.PathLike) else type(image).__name__
+
+
+def _fail(problem: MlcycleError) -> Any:
+    raise problem

@@ -1,0 +1,96 @@
+"""A small program that uses the library passes `mypy --strict`, and what it gets wrong is found."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import environment
+
+import mlcycle
+
+PROGRAM = """
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+import mlcycle
+
+
+def widest(model: mlcycle.Model, photo: Path) -> float:
+    faces = model(photo, threshold=0.4)
+    boxes: npt.NDArray[np.float32] = faces.boxes
+    return max((float(box[2] - box[0]) for box in boxes), default=0.0)
+
+
+def failures(model: mlcycle.Model, photos: Iterable[Path]) -> dict[str, str]:
+    results = model.stream(photos, workers=2)
+    return {faces.input: faces.error.message for faces in results if faces.error is not None}
+
+
+def best(faces: mlcycle.Faces) -> mlcycle.Face | None:
+    return faces[0] if len(faces) else None
+
+
+def likely(faces: mlcycle.Faces) -> mlcycle.Faces:
+    return faces[faces.scores > 0.9]
+
+
+def codes(model: mlcycle.Model, photo: bytes) -> str:
+    try:
+        model(photo)
+    except mlcycle.UnreadableError as problem:
+        return problem.code
+    return "read"
+
+
+def copies(faces: mlcycle.Faces) -> list[Image.Image]:
+    return [faces.draw(), faces.redact("pixelate"), *faces.crops(align=True)]
+
+
+def main() -> None:
+    model = mlcycle.load("face-nano", provider="cpu", threads=2)
+    height: int = model.contract.resize.long_side
+    threshold: float = model.thresholds["balanced"]
+    record: dict[str, object] = model(np.zeros((height, 80, 3), np.uint8)).to_dict()
+    print(mlcycle.__version__, threshold, record)
+"""
+WRONG = """
+import mlcycle
+
+model = mlcycle.load("face-nano", provider="gpu")
+model(42)
+model("photo.jpg").redact("smudge")
+mlcycle.laod("face-nano")
+"""
+
+
+def strict(program: str, folder: Path) -> list[str]:
+    """Returns what mypy has to say of a program of a user's; of the library's own code it is silent."""
+    pytest.importorskip("mypy")
+    (folder / "program.py").write_text(program)
+    (folder / "mypy.ini").write_text(
+        "[mypy]\nstrict = true\nfollow_imports = silent\nno_error_summary = true\nshow_error_codes = true\n"
+        "[mypy-torch.*,torchvision.*,onnx.*,pydantic.*]\nfollow_imports = skip\n"
+    )
+    package = str(Path(mlcycle.__file__).parent.parent)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "program.py"],
+        cwd=folder, env=environment({"MYPYPATH": package}), capture_output=True, text=True, check=False, timeout=600,
+    )  # fmt: skip
+    assert not done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_program_of_a_users_passes(tmp_path):
+    assert strict(PROGRAM, tmp_path) == []
+
+
+def test_mistakes_are_found(tmp_path):
+    said = strict(WRONG, tmp_path)
+    assert [line.partition(":")[2].partition(":")[0] for line in said if ": error:" in line] == ["4", "5", "6", "7"]
