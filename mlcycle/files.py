@@ -177,15 +177,20 @@ def _take_name(growing: Path, path: Path, overwrite: bool) -> None:
         growing.replace(path)
         return
     try:
-        # Fails where the name is taken, so that of two writers one loses and says so.
-        os.link(growing, path)
-    except OSError:
+        os.link(growing, path)  # fails where the name is taken, so that of two writers one loses and says so
+    except FileExistsError:
+        _must_be_same(growing, path)
+    except OSError:  # some file systems know no hard links, and there a check and a rename must do
         if os.path.lexists(path):
-            if not (path.is_file() and filecmp.cmp(growing, path, shallow=False)):
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
-        else:  # some file systems know no hard links, and there a check and a rename must do
+            _must_be_same(growing, path)
+        else:
             growing.rename(path)
     growing.unlink(missing_ok=True)
+
+
+def _must_be_same(growing: Path, path: Path) -> None:
+    if not (path.is_file() and filecmp.cmp(growing, path, shallow=False)):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
 
 
 def _take_folder_name(growing: Path, path: Path, aside: Path | None) -> None:

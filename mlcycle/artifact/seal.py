@@ -12,10 +12,10 @@ import errno
 import hashlib
 import os
 import stat
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlcycle import files
 from mlcycle.artifact import bundled
 from mlcycle.artifact.structure import damage_of
 from mlcycle.errors import InputError, ModelFileError
@@ -25,6 +25,7 @@ BLANK = b"0" * SEAL_LENGTH
 # Protocol buffers end here as well.
 MOST_BYTES = (1 << 31) - 1
 _MOST_OF_A_DIGEST = 10_000
+ELSEWHERE = "choose another place with -o"
 TAKEN = "choose another name with -o; a model file is never overwritten"
 STALE = "remove it if it belongs to no file any more"
 
@@ -120,15 +121,10 @@ def write_sealed(data: bytes, path: Path) -> str:
         InputError: another file has this name, or the folder cannot be written.
     """
     digest = hashlib.sha256(data).hexdigest()
-    try:
+    with files.attributed(path, ELSEWHERE):
         must_be_free(data, path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_once(path, data, TAKEN)
-        _write_once(digest_path(path), _beside(data, path), STALE)
-    except OSError as problem:
-        raise InputError(
-            f"{path} cannot be written: {problem.strerror or problem}", "choose another place with -o"
-        ) from None
+        _write_once(path, data)
+        _write_once(digest_path(path), _beside(data, path))
     return digest
 
 
@@ -145,7 +141,7 @@ def must_be_writable(folder: Path) -> None:
     """
     there = next(each for each in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(each))
     if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
-        raise InputError(f"nothing can be written into {there}", "choose another place with -o")
+        raise InputError(f"nothing can be written into {there}", ELSEWHERE)
 
 
 def _must_hold(data: bytes, path: Path, hint: str) -> None:
@@ -157,31 +153,9 @@ def _beside(data: bytes, path: Path) -> bytes:
     return f"{hashlib.sha256(data).hexdigest()}  {path.name}\n".encode()
 
 
-def _write_once(path: Path, data: bytes, hint: str) -> None:
-    if path.exists():  # with the same bytes, or must_be_free would have said so
-        return
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        _rename_without_replacing(temporary, path, hint)
-        path.chmod(0o444)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _rename_without_replacing(temporary: Path, path: Path, hint: str) -> None:
-    # A hard link fails where the name is taken, so that of two writers one loses and says so; some file systems know
-    # no hard links, and there a check and a rename must do.
-    try:
-        os.link(temporary, path)
-    except OSError:
-        if path.exists():
-            raise InputError(f"{path} exists and holds something else", hint) from None
-        temporary.rename(path)
+def _write_once(path: Path, data: bytes) -> None:
+    if not path.exists():  # else with the same bytes, or must_be_free would have said so
+        files.write(path, data, overwrite=False, mode=0o444, hint=ELSEWHERE)
 
 
 def _check_beside(path: Path, digest: str) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from mlcycle import files
 from mlcycle.errors import InputError, UsageError
 
 Kind = Literal["p256", "ed25519"]
@@ -79,6 +80,8 @@ def write_pair(key: PrivateKey, name: Path, passphrase: bytes | None = None) -> 
     from cryptography.hazmat.primitives import serialization as form
 
     private, public = Path(f"{name}.key"), Path(f"{name}.pub")
+    if not private.parent.is_dir():
+        raise InputError(f"there is no folder {private.parent}", "make it first, or choose another place")
     for path in (private, public):
         if os.path.lexists(path):
             raise _taken(path)
@@ -188,19 +191,12 @@ def _read(path: Path) -> bytes:
 
 def _create(path: Path, data: bytes, mode: int) -> None:
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with files.atomic(path, mode=mode) as file:
+            file.write(data)
     except FileExistsError:
         raise _taken(path) from None
     except OSError as problem:
         raise InputError(f"{path} cannot be written: {problem.strerror}", "choose another place") from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        path.unlink()
-        raise
 
 
 def _taken(path: Path) -> InputError:

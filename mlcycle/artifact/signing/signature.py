@@ -10,10 +10,10 @@ from __future__ import annotations
 import base64
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
+from mlcycle import files
 from mlcycle.artifact.seal import SealedBytes, read_file
 from mlcycle.artifact.signing.keys import PrivateKey, PublicKey
 from mlcycle.artifact.signing.statement import (
@@ -139,39 +139,13 @@ def write(data: bytes, path: Path, *, overwrite: bool = False) -> None:
         InputError: there is one and `overwrite` is off, or it cannot be written.
     """
     must_be_free(path, overwrite=overwrite)
-    temporary: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o444)
-        if overwrite:
-            temporary.replace(path)
-        else:
-            _rename_without_replacing(temporary, path)
-    except OSError as problem:
-        raise InputError(f"{path} cannot be written: {problem.strerror}", "choose another place with --out") from None
-    finally:
-        if temporary:
-            temporary.unlink(missing_ok=True)
+    files.write(path, data, overwrite=overwrite, mode=0o444, hint="choose another place with --out")
 
 
 def must_be_free(path: Path, *, overwrite: bool) -> None:
     """Raises InputError if there is a signature of this name that may not be replaced."""
     if path.is_dir() or (os.path.lexists(path) and not overwrite):
         raise InputError(f"{path} exists already", "name another file with --out, or say --overwrite")
-
-
-def _rename_without_replacing(temporary: Path, path: Path) -> None:
-    try:
-        os.link(temporary, path)  # fails where the name was taken meanwhile; some file systems know no links
-    except OSError:
-        must_be_free(path, overwrite=False)
-        temporary.rename(path)
 
 
 def _encoded(payload: bytes) -> bytes:
