@@ -126,7 +126,8 @@ def attributed(path: Path, hint: str) -> Iterator[None]:
     except OSError as problem:
         why = problem.strerror or str(problem)
         if not is_about(problem, path):
-            raise InputError(f"{os.fsdecode(problem.filename)} cannot be used: {why}", hint) from problem
+            verb = "written" if problem.errno in FULL else "used"
+            raise InputError(f"{os.fsdecode(problem.filename)} cannot be {verb}: {why}", hint) from problem
         if isinstance(problem, FileExistsError):
             raise InputError(f"{path} exists already", hint) from None
         raise InputError(f"{path} cannot be written: {why}", hint) from None
@@ -209,8 +210,10 @@ def _take_folder_name(growing: Path, path: Path, aside: Path | None) -> None:
 
 def _is_same_folder(one: Path, other: Path) -> bool:
     names = {each.relative_to(one) for each in one.rglob("*")}
-    return names == {each.relative_to(other) for each in other.rglob("*")} and all(
-        (one / each).is_dir() or filecmp.cmp(one / each, other / each, shallow=False) for each in names
+    return (
+        other.is_dir()
+        and names == {each.relative_to(other) for each in other.rglob("*")}
+        and all((one / each).is_dir() or filecmp.cmp(one / each, other / each, shallow=False) for each in names)
     )
 
 

@@ -173,6 +173,7 @@ def test_what_an_error_is_about(tmp_path: Path) -> None:
         OSError(28, "full", str(tmp_path / "target")),
         OSError(28, "full", str(tmp_path / "target" / "below")),
         OSError(28, "full", str(tmp_path / "target2")),
+        FileNotFoundError(2, "missing", str(tmp_path / "source")),
         OSError(28, "full", "source", None, str(tmp_path / "target" / "copy")),
         FileExistsError(17, "taken"),
     ):
@@ -180,7 +181,8 @@ def test_what_an_error_is_about(tmp_path: Path) -> None:
             raise problem
         said.append(caught.value.message.replace(str(tmp_path), ""))
     cannot = "/target cannot be written: full"
-    assert said == [cannot, cannot, cannot, "/target2 cannot be used: full", cannot, "/target exists already"]
+    others = ["/target2 cannot be written: full", "/source cannot be used: missing"]
+    assert said == [cannot, cannot, cannot, *others, cannot, "/target exists already"]
 
 
 @pytest.mark.parametrize("problem", [ValueError("no"), KeyboardInterrupt(), OSError(28, "No space left on device")])

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from mlcycle import files
 from mlcycle.errors import InputError
 
 SUMS = "SHA256SUMS"
@@ -25,31 +24,24 @@ def published(target: Path) -> Iterator[Path]:
     Raises:
         InputError: the target exists, or cannot be written.
     """
-    made = [each for each in (target.parent, *target.parent.parents) if not each.exists()]
+    made = [each for each in target.parents if not each.exists()]
+    if os.path.lexists(target):
+        raise InputError(f"{target} exists already", "choose another name with -o; nothing is written over")
     try:
-        _must_be_free(target)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
-    except OSError as problem:
-        _remove_empty(made)
-        raise InputError(f"{target} cannot be written: {problem.strerror}", "choose another place with -o") from None
-    try:
-        yield temporary
-        _seal(temporary)
-        _must_be_free(target)
-        temporary.rename(target)
-    except OSError as problem:
-        raise InputError(f"{target} cannot be written: {problem.strerror}", "choose another place with -o") from None
+        with files.attributed(target, "choose another place with -o"), files.atomic_folder(target) as folder:
+            yield folder
+            _seal(folder)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        _remove_empty(made)
+        for each in made:  # the innermost first; one that holds the target stays
+            with suppress(OSError):
+                each.rmdir()
 
 
 def sums_of(folder: Path) -> str:
     """Returns a line for each file in a folder and those below, but SHA256SUMS itself: its digest and its name."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / SUMS)
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / SUMS)
     return "".join(
-        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}\n" for path in files
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}\n" for path in paths
     )
 
 
@@ -57,15 +49,3 @@ def _seal(folder: Path) -> None:
     (folder / SUMS).write_text(sums_of(folder), encoding="utf-8")
     for path in folder.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o444)
-    folder.chmod(0o755)  # temporary folders are for one user alone
-
-
-def _must_be_free(target: Path) -> None:
-    if os.path.lexists(target):
-        raise InputError(f"{target} exists already", "choose another name with -o; nothing is written over")
-
-
-def _remove_empty(folders: list[Path]) -> None:
-    for folder in folders:  # the innermost first; one that holds the target stays
-        with suppress(OSError):
-            folder.rmdir()
