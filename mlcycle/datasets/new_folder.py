@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mlcycle import files
 from mlcycle.errors import InputError
 
 
@@ -35,24 +34,11 @@ def filled(target: Path) -> Iterator[Path]:
     Where anything is raised, nothing is left of it.
 
     Raises:
-        InputError: the target is there already, or something cannot be written.
+        InputError: the target is there already or cannot be written, or what goes into it cannot be read.
     """
     must_be_free(target)
-    temporary = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name[:40]}.", suffix=".part", dir=target.parent))
-        yield temporary
-        temporary.chmod(0o755)  # temporary folders are for one user alone
-        must_be_free(target)
-        temporary.rename(target)
-    except OSError as problem:
-        raise InputError(
-            f"{target} cannot be written: {problem.strerror or problem}", "choose another place with --out"
-        ) from None
-    finally:
-        if temporary:
-            shutil.rmtree(temporary, ignore_errors=True)
+    with files.attributed(target, "choose another place with --out"), files.atomic_folder(target) as folder:
+        yield folder
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from mlcycle import files
 from mlcycle.datasets import new_folder, set_names
 from mlcycle.datasets.labelled_image import LabelledPhotograph
 from mlcycle.datasets.quality.image_file import PhotoFile, inspect_file, inspect_files
@@ -78,7 +79,7 @@ def pack(parts: Parts, target: Path, rule: Rule, advance: Advance = lambda n: No
     named = {part: set_names.unique(some) for part, some in parts.items()}
     done, number = Packed(renamed=_differing(parts, named)), 0
     draft = target.parent / f".{target.name}{shard_file.PART}"
-    try:
+    with files.attributed(target, shard_file.ELSEWHERE):
         _must_be_ours(draft)
         with new_folder.held(draft, LOCK, target):
             _begin(draft, named, rule)
@@ -87,10 +88,6 @@ def pack(parts: Parts, target: Path, rule: Rule, advance: Advance = lambda n: No
                 done.shards[part] = _pack_part(_Place(draft, prefix, number), some, rule, done, advance)
                 number += len(some)
             _finish(draft, target, done, rule)
-    except OSError as problem:
-        raise InputError(
-            f"{target} cannot be written: {problem.strerror or problem}", "make room or choose another place with --out"
-        ) from None
     return done
 
 
@@ -128,7 +125,7 @@ def _begin(draft: Path, parts: Parts, rule: Rule) -> None:
         if left.name != LOCK and (not is_same or left.name.endswith(shard_file.PART)):
             left.unlink()
     if not is_same:
-        shard_file.write(draft / PLAN, plan)
+        files.write(draft / PLAN, plan, hint=shard_file.ELSEWHERE)
 
 
 def _print(photographs: Sequence[LabelledPhotograph]) -> str:
@@ -250,7 +247,7 @@ def _finish(draft: Path, target: Path, done: Packed, rule: Rule) -> None:
         "parts": parts,
         "left_out": left_out,
     }
-    shard_file.write(draft / INDEX, f"{shard_file.written(content)}\n".encode())
+    files.write(draft / INDEX, f"{shard_file.written(content)}\n", hint=shard_file.ELSEWHERE)
     new_folder.must_be_free(target)
     draft.rename(target)
     for each in (PLAN, LOCK):  # only now: what has neither could be begun anew

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from mlcycle import files
 from mlcycle.datasets.fetch.download import Patience, digest_file, download
 from mlcycle.datasets.fetch.manifest import Archive, Manifest, is_safe_name
 from mlcycle.datasets.fetch.unpacking import unpack
@@ -53,7 +53,7 @@ def fetch(
 
 def _fetch_archive(archive: Archive, downloads: Path, progress: Progress, say: Say, patience: Patience | None) -> str:
     path = downloads / archive.name
-    try:
+    with files.attributed(path, "make room or choose another folder, and fetch again"):
         downloads.mkdir(parents=True, exist_ok=True)
         if path.is_file():
             say(f"{archive.name} is there already")
@@ -70,10 +70,7 @@ def _fetch_archive(archive: Archive, downloads: Path, progress: Progress, say: S
                 )
         digest = digest_file(path)
         _compare(archive, path, digest)
-        path.with_name(f"{path.name}.sha256").write_text(f"{digest}  {path.name}\n", "utf-8")
-    except OSError as problem:
-        hint = "make room, and fetch again" if problem.errno == errno.ENOSPC else "choose another folder"
-        raise InputError(f"{path} cannot be written: {problem.strerror or problem}", hint) from None
+        files.write(path.with_name(f"{path.name}.sha256"), f"{digest}  {path.name}\n")
     return digest
 
 
@@ -102,5 +99,5 @@ def _unpack_once(archive: Archive, folder: Path, digest: str, progress: Progress
             is_safe=is_safe_name,
             advance=advance,
         )
-    mark.write_text(f"{digest}\n", "utf-8")
+    files.write(mark, f"{digest}\n")
     say(f"{archive.name}: {count:,} files in {folder}")

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+from mlcycle import files
 from mlcycle.errors import InputError
 
 MOST_FILES = 500_000
@@ -41,20 +42,18 @@ def unpack(
     folder.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=folder))
     try:
-        with zipfile.ZipFile(archive) as file:
+        with files.attributed(folder, "is the disk full?"), zipfile.ZipFile(archive) as file:
             chosen = _choose(file, archive, within, is_safe)
             for entry, name in chosen:
                 _extract(file, entry, temporary / name)
                 advance(1)
-        for _, name in chosen:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (temporary / name).replace(folder / name)
+            for _, name in chosen:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (temporary / name).replace(folder / name)
         return len(chosen)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as problem:
         # The last two are what zipfile raises on a compression that it does not know, and on an encrypted file.
         raise InputError(f"{archive} cannot be unpacked: {problem}", f"remove {archive} and fetch it again") from None
-    except OSError as problem:
-        raise InputError(f"{folder} cannot be written: {problem.strerror or problem}", "is the disk full?") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import tempfile
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from mlcycle import files
 from mlcycle.datasets.labelled_image import LabelledPhotograph
 from mlcycle.datasets.member import PhotoPath, for_pillow
 from mlcycle.errors import InputError
@@ -22,6 +21,7 @@ FACE, IGNORED, DARK = (64, 224, 120), (255, 150, 40), (0, 0, 0)
 POINTS = ((255, 80, 80), (80, 160, 255), (255, 230, 60), (255, 120, 220), (90, 230, 230))
 POINT_NAMES = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")
 MOST_COLUMNS = 6
+FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 
 
 def choose(photographs: Sequence[LabelledPhotograph], count: int, seed: int) -> list[LabelledPhotograph]:
@@ -57,7 +57,7 @@ def must_be_free(path: Path, *, overwrite: bool = False) -> None:
     """
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists", "choose another name with -o, or say --overwrite")
-    if path.suffix.lower() not in (".jpg", ".jpeg", ".png", ".webp"):
+    if path.suffix.lower() not in FORMATS:
         raise InputError(f"{path} has a suffix that is no picture's", "end it with .jpg, .png or .webp")
 
 
@@ -68,19 +68,8 @@ def write_sheet(sheet: Image.Image, path: Path, *, overwrite: bool = False) -> N
         InputError: the file exists and is not to be overwritten, or cannot be written.
     """
     must_be_free(path, overwrite=overwrite)
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        sheet.save(temporary, quality=90)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except OSError as problem:
-        raise InputError(f"{path} cannot be written: {problem.strerror or problem}", "choose another place") from None
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
+    with files.attributed(path, "choose another place"), files.atomic(path, overwrite=overwrite) as file:
+        sheet.save(file, FORMATS[path.suffix.lower()], quality=90)
 
 
 def _columns(count: int) -> int:

@@ -9,18 +9,19 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import tarfile
-import tempfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from mlcycle import files
 from mlcycle.datasets.shards.packed_labels import UNITS
 
 BLOCK = tarfile.BLOCKSIZE
 PART = ".part"
+ELSEWHERE = "make room or choose another place with --out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,8 @@ class ShardWriter:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder, self.name = folder, name
-        handle, self._draft = tempfile.mkstemp(prefix=f".{name}.", suffix=PART, dir=folder)
-        self._file = os.fdopen(handle, "wb")
-        self._hashed = _Hashed(self._file)
+        self._end = ExitStack()
+        self._hashed = _Hashed(self._end.enter_context(files.atomic(folder / f"{name}.tar", overwrite=True)))
         self._tar = tarfile.TarFile(fileobj=self._hashed, mode="w", format=tarfile.USTAR_FORMAT)  # type: ignore[arg-type]
         self._lines: list[str] = []
 
@@ -76,8 +76,7 @@ class ShardWriter:
     def finish(self) -> Shard:
         """Puts both files into their places."""
         self._tar.close()
-        _sync(self._file)
-        self._file.close()
+        self._end.close()
         lines = "".join(self._lines).encode()
         shard = Shard(
             self.name,
@@ -86,8 +85,7 @@ class ShardWriter:
             self._hashed.digest.hexdigest(),
             hashlib.sha256(lines).hexdigest(),
         )
-        place(Path(self._draft), self.folder / f"{self.name}.tar")
-        write(self.folder / f"{self.name}.jsonl", lines)
+        files.write(self.folder / f"{self.name}.jsonl", lines, hint=ELSEWHERE)
         return shard
 
     def _add(self, name: str, data: bytes) -> None:
@@ -99,23 +97,3 @@ class ShardWriter:
 def written(content: Mapping[str, Any]) -> str:
     """Returns JSON in one line; names that are no UTF-8 are kept as escapes."""
     return json.dumps(content, separators=(",", ":"), allow_nan=False)
-
-
-def write(target: Path, data: bytes) -> None:
-    """Writes a small file beside its place, and puts it there whole."""
-    handle, draft = tempfile.mkstemp(prefix=f".{target.name}.", suffix=PART, dir=target.parent)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        _sync(file)
-    place(Path(draft), target)
-
-
-def place(draft: Path, target: Path) -> None:
-    """Puts a finished draft into its place; temporary files are for one user alone, and this one is for all."""
-    draft.chmod(0o644)
-    draft.replace(target)
-
-
-def _sync(file: IO[bytes]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
