@@ -35,6 +35,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "tensorboard": ("TensorBoard's event files", ("tensorboardx",)),
+    "mlflow": ("mlcycle train log-mlflow", ("mlflow-skinny",)),
     "demo": ("sample photographs of mlcycle demo", ("scikit-image", "matplotlib")),
 }
 

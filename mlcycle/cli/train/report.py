@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -91,19 +92,29 @@ def compare(
 
 def log_mlflow(
     run: Run,
-    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The store; it is made if it is not there.")] = Path(
-        "mlruns"
-    ),
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="URI",
+            help="MLflow's tracking URI: http://HOST:5000, sqlite:///mlflow.db. Default: MLflow's own.",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a run into a file store of MLflow's, a folder: its recipe as parameters, its figures as metrics.
+    """Log a run to MLflow: its recipe as parameters, its reports as metrics; print MLflow's id of it.
 
-    MLflow need not be installed, no server is asked, and nothing is sent anywhere.
+    Data goes where --to or MLFLOW_TRACKING_URI says; MLflow's telemetry is switched off. A run that is there already
+    is logged anew with --overwrite only. sqlite:/// needs all of MLflow: pip install mlflow.
 
-    Example:  mlcycle train log-mlflow runs/face-nano --to mlruns
+    Example:  mlcycle train log-mlflow runs/face-nano --to http://localhost:5000
     """
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # read when MLflow is imported
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # MLflow's 7 take minutes to say that nobody answers
     with extra("train", "mlcycle train log-mlflow"):
-        from mlcycle.training import mlflow_store
         from mlcycle.training.run import run_summary
+    with extra("mlflow", "mlcycle train log-mlflow"):
+        from mlcycle.training import mlflow_log
 
-    console.data(str(mlflow_store.log(run_summary.read(run), to, overwrite=overwrite)))
+    console.data(mlflow_log.log(run_summary.read(run), to, overwrite=overwrite))

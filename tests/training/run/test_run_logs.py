@@ -1,16 +1,19 @@
-"""Event files of TensorBoard's and the file store of MLflow's: what their own readers find in them."""
+"""Event files of TensorBoard's and runs in MLflow: what their own readers find in them."""
 
 from __future__ import annotations
 
-import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("torch")  # the train extra
 
+from conftest import environment
 from test_run_summary import score, stretch, write_run
 
+from mlcycle import training
 from mlcycle.training.progress import event_files
 from mlcycle.training.run import run_summary
 
@@ -70,39 +73,90 @@ def test_none_is_written_that_was_not_asked_for(tmp_path: Path) -> None:
 
 
 def test_without_tensorboardx_the_run_is_not_begun(mlcycle, monkeypatch, recipe_path: Path, tmp_path: Path) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "tensorboardX", None)
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
     done = mlcycle("train", recipe_path, "--out", tmp_path / "run", "--tensorboard")
     assert done.code == 2
     assert "pip install 'mlcycle[tensorboard]'" in done.err
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_in_mlflows_store_is_there_once(mlcycle, tmp_path: Path) -> None:
+@pytest.fixture
+def mlflow_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A tracking URI that needs no server; MLflow asks to be told that the file store is meant."""
+    pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    for name in ("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"):  # set by the command, put back after
+        monkeypatch.setenv(name, "0")
+        monkeypatch.delenv(name)
+    return (tmp_path / "store").as_uri()
+
+
+def test_mlflow_finds_a_run_that_is_there_once(mlcycle, tmp_path: Path, mlflow_store: str) -> None:
     run = write_run(tmp_path / "run", METRICS, device="cpu", data={"fingerprint": "aa", "train_faces": 3})
-    store = tmp_path / "mlruns"
-    first = mlcycle("train", "log-mlflow", run, "--to", store)
-    assert first.code == 0
-    folder = Path(first.out.strip())
-    assert (folder / "params" / "schedule.steps").read_text() == "40"
-    assert (folder / "tags" / "mlcycle.data.fingerprint").read_text() == "aa"
-    lines = (folder / "metrics" / "average_precision_50").read_text().splitlines()
-    assert [line.split()[1:] for line in lines] == [["0.5", "20"], ["0.25", "40"]]
-    assert mlcycle("train", "log-mlflow", run, "--to", store).code == 3
-    assert mlcycle("train", "log-mlflow", run, "--to", store, "--overwrite").out == first.out
-    assert [each.name for each in store.iterdir()] == [folder.parent.name]
-    assert len(list(folder.parent.iterdir())) == 2
+    first = mlcycle("train", "log-mlflow", run, "--to", mlflow_store)
+    assert first.code == 0, first.err
+    from mlflow.tracking import MlflowClient
 
-
-def test_mlflow_finds_the_run(mlcycle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MLFLOW_ALLOW_FILE_STORE", "MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
-        monkeypatch.setitem(os.environ, name, "true")
-    tracking = pytest.importorskip("mlflow.tracking")
-    run = write_run(tmp_path / "run", METRICS, device="cpu", data={"fingerprint": "aa"})
-    assert mlcycle("train", "log-mlflow", run, "--to", tmp_path / "mlruns").code == 0
-    client = tracking.MlflowClient(tracking_uri=(tmp_path / "mlruns").as_uri())
-    [experiment] = client.search_experiments()
-    [found] = client.search_runs([experiment.experiment_id])
+    client = MlflowClient(tracking_uri=mlflow_store)
+    found = client.get_run(first.out.strip())
     assert (found.info.run_name, found.info.status) == ("run", "FINISHED")
+    assert found.info.end_time - found.info.start_time == 40_000
     assert found.data.params["schedule.steps"] == "40"
-    history = client.get_metric_history(found.info.run_id, "images_per_second")
-    assert [(each.step, each.value) for each in history] == [(20, 30.0), (40, 30.0)]
+    assert found.data.tags["mlcycle.data.fingerprint"] == "aa"
+    for name, values in (("images_per_second", [30.0, 30.0]), ("average_precision_50", [0.5, 0.25])):
+        history = client.get_metric_history(found.info.run_id, name)
+        assert [(each.step, each.value) for each in history] == list(zip((20, 40), values, strict=True))
+        assert [each.timestamp - found.info.start_time for each in history] == [20_000, 40_000]
+    again = mlcycle("train", "log-mlflow", run, "--to", mlflow_store)
+    assert (again.code, found.info.run_id in again.err) == (3, True)
+    replaced = mlcycle("train", "log-mlflow", run, "--to", mlflow_store, "--overwrite")
+    assert replaced.code == 0
+    experiment = client.get_experiment_by_name("mlcycle")
+    assert [each.info.run_id for each in client.search_runs([experiment.experiment_id])] == [replaced.out.strip()]
+
+
+def test_a_run_that_mlflow_takes_in_part_is_deleted(mlcycle, tmp_path: Path, mlflow_store: str) -> None:
+    run = write_run(tmp_path / "run", [METRICS[0] | {"a name: of a metric; that MLflow refuses?": 1.0}])
+    refused = mlcycle("train", "log-mlflow", run, "--to", mlflow_store)
+    assert (refused.code, "MLflow cannot log to" in refused.err) == (3, True)
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=mlflow_store)
+    assert client.search_runs([client.get_experiment_by_name("mlcycle").experiment_id]) == []
+
+
+def test_a_place_that_mlflow_does_not_know_is_said(mlcycle, tmp_path: Path, mlflow_store: str) -> None:
+    run = write_run(tmp_path / "run", METRICS)
+    for uri in ("nonsense://x", "http://127.0.0.1:9"):
+        refused = mlcycle("train", "log-mlflow", run, "--to", uri)
+        assert (refused.code, f"MLflow cannot log to {uri}" in refused.err, "--to" in refused.err) == (3, True, True)
+
+
+def test_mlflow_tells_its_makers_nothing(tmp_path: Path, mlflow_store: str) -> None:
+    run = write_run(tmp_path / "run", METRICS)
+    code = f"""if True:
+        import socket
+        def refuse(self, address):
+            raise AssertionError(f"a connection to {{address}}")
+        socket.socket.connect = socket.socket.connect_ex = refuse
+        from mlcycle.cli import run
+        assert run(["train", "log-mlflow", {str(run)!r}, "--to", {mlflow_store!r}]) == 0
+        from mlflow.telemetry import get_telemetry_client
+        from mlflow.telemetry.utils import is_telemetry_disabled
+        assert is_telemetry_disabled() and get_telemetry_client() is None"""
+    # MLflow is quiet in tests and on build servers, and would be so here.
+    quiet = ("PYTEST_CURRENT_TEST", "CI", "GITHUB_ACTIONS", "GITLAB_CI", "DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY")
+    away = {key: value for key, value in environment().items() if key not in quiet}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=away, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_without_mlflow_its_install_line_is_said(mlcycle, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    monkeypatch.setitem(sys.modules, "mlflow.entities", None)
+    monkeypatch.delitem(sys.modules, "mlcycle.training.mlflow_log", raising=False)
+    monkeypatch.delattr(training, "mlflow_log", raising=False)
+    done = mlcycle("train", "log-mlflow", write_run(tmp_path / "run", METRICS))
+    assert done.code == 2
+    assert "pip install 'mlcycle[mlflow]'" in done.err

@@ -1,0 +1,106 @@
+"""Logs a run to MLflow by its own client: the recipe as parameters, metrics.jsonl as metrics."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mlflow.entities import Metric, Param
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from mlcycle.errors import InputError
+from mlcycle.training.run.run_folder import RECIPE
+from mlcycle.training.run.run_summary import Story
+
+EXPERIMENT = "mlcycle"
+# The tag by which a run is found again.
+DIGEST_TAG = "mlcycle.run"
+# What a tracking server takes at once.
+MOST_METRICS, MOST_PARAMETERS = 1000, 100
+
+
+def log(story: Story, uri: str | None, *, overwrite: bool) -> str:
+    """Logs a run to a tracking server or database; returns MLflow's id of it.
+
+    Args:
+        uri: MLflow's tracking URI; None takes MLflow's own default.
+        overwrite: replace the run if it is there already.
+
+    Raises:
+        InputError: the run is there already and may not be replaced, or MLflow cannot write there.
+    """
+    with _said_by_mlcycle(uri):
+        client = MlflowClient(tracking_uri=uri)
+        experiment, digest = _experiment(client), _digest(story)
+        earlier = client.search_runs([experiment], f"tags.`{DIGEST_TAG}` = '{digest}'")
+        if earlier and not overwrite:
+            raise InputError(f"MLflow has {story.path} already, as {earlier[0].info.run_id}", "pass --overwrite")
+        run = client.create_run(experiment, _began(story), _tags(story, digest), story.name).info.run_id
+        try:
+            _fill(client, run, story)
+        except BaseException:
+            client.delete_run(run)
+            raise
+        for each in earlier:
+            client.delete_run(each.info.run_id)
+        return run
+
+
+@contextmanager
+def _said_by_mlcycle(uri: str | None) -> Iterator[None]:
+    """Turns what MLflow raises into an InputError."""
+    try:
+        yield
+    except MlflowException as problem:
+        said = " ".join(str(problem).split())[:300]
+        where = uri or "its default tracking URI"
+        hint = "name another tracking URI with --to; sqlite:/// needs all of MLflow: pip install mlflow"
+        raise InputError(f"MLflow cannot log to {where}: {said}", hint) from None
+
+
+def _fill(client: MlflowClient, run: str, story: Story) -> None:
+    parameters = [Param(key, "" if value is None else str(value)) for key, value in story.flat_recipe().items()]
+    for start in range(0, len(parameters), MOST_PARAMETERS):
+        client.log_batch(run, params=parameters[start : start + MOST_PARAMETERS])
+    metrics = list(_metrics(story))
+    for start in range(0, len(metrics), MOST_METRICS):
+        client.log_batch(run, metrics=metrics[start : start + MOST_METRICS])
+    if story.is_finished:
+        client.set_terminated(run, "FINISHED", _began(story) + round(story.seconds * 1000))
+
+
+def _experiment(client: MlflowClient) -> str:
+    found = client.get_experiment_by_name(EXPERIMENT)
+    return found.experiment_id if found else client.create_experiment(EXPERIMENT)
+
+
+def _tags(story: Story, digest: str) -> dict[str, str]:
+    tags = {DIGEST_TAG: digest, "mlcycle.device": story.environment.get("device")}
+    tags |= {"mlflow.source.git.commit": story.environment.get("git_commit")}
+    tags |= {f"mlcycle.data.{key}": value for key, value in story.data.items()}
+    return {key: str(value) for key, value in tags.items() if value is not None}
+
+
+def _metrics(story: Story) -> Iterator[Metric]:
+    """Yields the numbers of metrics.jsonl, with milliseconds. An evaluation has no time; it follows a report."""
+    now = 0.0
+    for entry in story.metrics:
+        now = max(now, entry.get("seconds", 0.0))
+        for key, value in entry.items():
+            if key != "step" and isinstance(value, int | float):
+                yield Metric(key, value, _began(story) + round(now * 1000), entry["step"])
+
+
+def _began(story: Story) -> int:
+    """Returns when the run was begun, in milliseconds: its recipe was written then."""
+    return round((story.path / RECIPE).stat().st_mtime * 1000)
+
+
+def _digest(story: Story) -> str:
+    """Returns what a run keeps when it is resumed: its recipe, where it began, and its first report."""
+    first = {key: value for key, value in story.environment.items() if key != "resumed"}
+    texts = story.recipe_text, json.dumps(first), json.dumps(story.metrics[:1])
+    return hashlib.sha256("\0".join(texts).encode("utf-8", "surrogateescape")).hexdigest()
