@@ -60,10 +60,10 @@ def atomic(
         with _named(path):
             file.close()
             if durable:
-                _sync(growing)
+                sync(growing)
             _take_name(growing, path, overwrite)
             if durable:
-                _sync(path.parent)
+                sync(path.parent)
     except BaseException:
         with suppress(OSError):  # what was raised first counts
             file.close()
@@ -150,6 +150,23 @@ def draft(path: Path, token: str = "") -> Path:
     return path.with_name(f".{path.name[:_LETTERS]}.{mark}.part")
 
 
+def drafts(folder: Path) -> Iterator[Path]:
+    """Yields what killed processes, or others that are at work, have half written in a folder."""
+    return folder.glob(".*.part")
+
+
+def sync(path: Path) -> None:
+    """Makes the bytes of a file, or the names in a folder, outlast a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as problem:
+        if problem.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems do not sync folders
+            raise
+    finally:
+        os.close(handle)
+
+
 class _Named(io.FileIO):
     """A new file whose errors in writing name the path that it is to have; the system's name none."""
 
@@ -215,15 +232,3 @@ def _is_same_folder(one: Path, other: Path) -> bool:
         and names == {each.relative_to(other) for each in other.rglob("*")}
         and all((one / each).is_dir() or filecmp.cmp(one / each, other / each, shallow=False) for each in names)
     )
-
-
-def _sync(path: Path) -> None:
-    """Makes the bytes of a file, or the names in a folder, outlast a power cut."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as problem:
-        if problem.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems do not sync folders
-            raise
-    finally:
-        os.close(handle)

@@ -13,7 +13,6 @@ import hashlib
 import math
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mlcycle import files
 from mlcycle.datasets.member import Member, PhotoPath
 from mlcycle.errors import DataError
 from mlcycle.training.data.image_input import open_photo, upright_rgb, upright_size
@@ -144,23 +144,17 @@ def _write(path: PhotoPath, decoded: Decoded) -> None:
     picture = upright_rgb(open_photo(path))
     if picture.size != decoded.size:
         raise DataError(f"{path} decodes to another size than its header says", "run: mlcycle train data check")
-    decoded.file.parent.mkdir(exist_ok=True)
-    _remove_drafts(decoded.file)
-    handle, draft = tempfile.mkstemp(dir=decoded.file.parent, prefix=f".{decoded.file.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            for size in _sizes(decoded.size):
-                # Each level from the whole picture, so that a level is what a resize to its size would give.
-                small = picture if size == picture.size else picture.resize(size, Image.Resampling.BOX)
-                file.write(small.tobytes())
-        Path(draft).replace(decoded.file)
-    finally:
-        Path(draft).unlink(missing_ok=True)
+    _remove_drafts(decoded.file.parent)
+    with files.atomic(decoded.file, overwrite=True, durable=False) as file:
+        for size in _sizes(decoded.size):
+            # Each level from the whole picture, so that a level is what a resize to its size would give.
+            small = picture if size == picture.size else picture.resize(size, Image.Resampling.BOX)
+            file.write(small.tobytes())
 
 
-def _remove_drafts(file: Path) -> None:
-    """Removes what a process that was killed had half written of a photograph; another may be writing it just now."""
-    for draft in file.parent.glob(f".{file.name}.*"):
+def _remove_drafts(folder: Path) -> None:
+    """Removes what a process that was killed had half written; another may be writing it just now."""
+    for draft in files.drafts(folder):
         with suppress(OSError):
             if time.time() - draft.stat().st_mtime > DRAFT_SECONDS:
                 draft.unlink()

@@ -6,7 +6,6 @@ photographs, one by one and without padding, as the frozen file will look at the
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mlcycle import files
 from mlcycle.datasets.member import PhotoPath
-from mlcycle.errors import DataError, InputError, Interrupted, MlcycleError
+from mlcycle.errors import DataError, Interrupted, MlcycleError
 from mlcycle.evaluation import bootstrap, coco, groups
 from mlcycle.evaluation.calibration import calibrate
 from mlcycle.evaluation.matches import Prediction, match_photographs
@@ -37,6 +37,7 @@ from mlcycle.training.trace import load_trained
 NO_GROUP = "(no group)"
 # Samples of the photographs for intervals: enough for three digits of the ends.
 DRAWS = 200
+ELSEWHERE = "choose another place: --out FILE"
 
 Advance = Callable[[int], None]
 Started = Callable[[int], Advance]
@@ -80,9 +81,10 @@ def write_report(run: Path, asked: Asked, target: Path | None = None) -> Written
     path = target or run / REPORT
     if target is None and not path.exists():
         # Should the rest be broken off, here are the curves.
-        _write(path, report_page.render(told, None, "the held-out photographs were not looked at for this page"))
+        curves = report_page.render(told, None, "the held-out photographs were not looked at for this page")
+        files.write(path, curves, hint=ELSEWHERE)
     seen, why_not = _held_out(told, asked)
-    _write(path, report_page.render(told, seen, why_not))
+    files.write(path, report_page.render(told, seen, why_not), hint=ELSEWHERE)
     return Written(path, why_not)
 
 
@@ -152,16 +154,3 @@ def _upright(path: PhotoPath) -> Image.Image | None:
         return upright_rgb(open_photo(path))
     except DataError:
         return None
-
-
-def _write(path: Path, page: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        try:
-            # A file name need not be UTF-8, and must not cost the figures.
-            temporary.write_text(page, "utf-8", errors="backslashreplace")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as problem:
-        raise InputError(f"{path} cannot be written: {problem.strerror}", "choose another place: --out FILE") from None

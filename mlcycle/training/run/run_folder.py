@@ -27,6 +27,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 import mlcycle
+from mlcycle import files
 from mlcycle.errors import DataError, InputError
 from mlcycle.training.run import tensor_file
 
@@ -84,7 +85,7 @@ class RunFolder:
         """Tells whether there is nothing here, or only what a process left that was killed before it wrote a recipe."""
         if not self.path.is_dir():
             return not self.path.exists()
-        names = {each.name for each in self.path.iterdir()} - {"lock", f".{RECIPE}.part"}
+        names = {each.name for each in {*self.path.iterdir()} - {*files.drafts(self.path)}} - {"lock"}
         return not names or (names == {CHECKPOINTS.name} and not any(self.checkpoints.iterdir()))
 
     def is_begun_with(self, recipe: str) -> bool:
@@ -107,7 +108,7 @@ class RunFolder:
                     "go on with it by --resume, or choose another with --out",
                 )
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            tensor_file.keep_names(self.path.parent)
+            files.sync(self.path.parent)
         except OSError as problem:
             raise InputError(f"the run folder {self.path} cannot be made: {problem.strerror}") from None
 
@@ -122,19 +123,12 @@ class RunFolder:
         Raises:
             InputError: it cannot be written.
         """
-        temporary = self.path / f".{name}.part"
-        with _room_for(self.path / name):
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())  # else a power cut may leave the name without the text
-            temporary.replace(self.path / name)
-            tensor_file.keep_names(self.path)
+        files.write(self.path / name, text, hint=tensor_file.GO_ON)
 
     def remove_drafts(self) -> None:
         """Removes what a process that was killed had half written; only for who holds the folder."""
         for folder in (self.path, self.checkpoints):
-            for draft in folder.glob(".*.part"):
+            for draft in files.drafts(folder):
                 draft.unlink(missing_ok=True)
 
     def checkpoint_path(self, step: int) -> Path:
@@ -156,7 +150,8 @@ class RunFolder:
         Raises:
             InputError: it cannot be written.
         """
-        with _room_for(self.path / METRICS), (self.path / METRICS).open("a", encoding="utf-8") as file:
+        path = self.path / METRICS
+        with files.attributed(path, tensor_file.GO_ON), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
             file.flush()
             os.fsync(file.fileno())  # before the checkpoint after which it is not written again
@@ -224,17 +219,6 @@ class RunFolder:
             now = first | {"resumed": [*first.get("resumed", []), {"step": resumed_at, **now}]}
         self.write(ENVIRONMENT, json.dumps(now, indent=2) + "\n")
         return others
-
-
-@contextmanager
-def _room_for(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as problem:
-        raise InputError(
-            f"{path} cannot be written: {problem.strerror}",
-            "what was saved before is still there; make room, and go on",
-        ) from None
 
 
 def _changes(first: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -6,17 +6,17 @@ of the file, with sixty-four zeros in its own place, stands among the metadata; 
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
 from pathlib import Path
 
-from mlcycle.errors import DataError, InputError
+from mlcycle import files
+from mlcycle.errors import DataError
 
 # Among the metadata: how far the run is that a checkpoint is of, as JSON, and the file's digest.
 PROGRESS_KEY, SEAL_KEY = "mlcycle.checkpoint", "mlcycle.sha256"
 ZEROS = b"0" * 64
+GO_ON = "what was saved before is still there; make room, and go on"
 _MARK = f'"{SEAL_KEY}":"'.encode()
 # In front of a safetensors file's header stands its length, in eight bytes.
 _START = 8
@@ -31,23 +31,9 @@ def write(path: Path, data: bytes) -> None:
     at = data.index(_MARK + ZEROS) + len(_MARK)
     digest = hashlib.sha256(data).hexdigest().encode()
     view = memoryview(data)
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        try:
-            with temporary.open("wb") as file:
-                for part in (view[:at], digest, view[at + len(ZEROS) :]):
-                    file.write(part)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        keep_names(path.parent)
-    except OSError as problem:
-        raise InputError(
-            f"{path} cannot be written: {problem.strerror}",
-            "what was saved before is still there; make room, and go on",
-        ) from None
+    with files.attributed(path, GO_ON), files.atomic(path, overwrite=True) as file:
+        for part in (view[:at], digest, view[at + len(ZEROS) :]):
+            file.write(part)
 
 
 def read(path: Path) -> bytes:
@@ -94,17 +80,3 @@ def peek(path: Path) -> dict[str, str]:
             return texts(start + file.read(min(int.from_bytes(start, "little"), 2**26)))
     except (OSError, ValueError):
         return {}
-
-
-def keep_names(folder: Path) -> None:
-    """Makes a rename outlast a power cut, so that what it replaces can be dropped after it."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as problem:
-        if problem.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems do not sync folders
-            raise
-    finally:
-        os.close(handle)

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mlcycle import files
 from mlcycle.errors import InputError, MlcycleError
 from mlcycle.training.recipes import recipe_file
 from mlcycle.training.recipes.recipe import Recipe
@@ -124,7 +125,8 @@ class SweepFolder:
 
     def _holds_nothing_but_a_beginning(self) -> bool:
         # A process may have been killed before it wrote its plan.
-        return {each.name for each in self.path.iterdir()} <= {"lock", "recipes", "logs", f".{PLAN}.part"}
+        there = {*self.path.iterdir()} - {*files.drafts(self.path)}
+        return {each.name for each in there} <= {"lock", "recipes", "logs"}
 
     def _must_be_of_the_same_recipe(self, setting: Setting) -> None:
         keys = list(setting.values)

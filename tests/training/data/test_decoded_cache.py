@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch")
 
 from PIL import Image  # noqa: E402
 
+from mlcycle import files
 from mlcycle.datasets.labelled_image import LabelledPhotograph  # noqa: E402
 from mlcycle.errors import DataError  # noqa: E402
 from mlcycle.training.data import decoded_cache  # noqa: E402
@@ -143,7 +144,7 @@ def test_what_a_killed_process_had_half_written_goes_when_it_is_old(
 ) -> None:
     (there,), _ = decode(tmp_path, marked[1].path)
     there.file.unlink()
-    old, new = (there.file.with_name(f".{there.file.name}.{end}") for end in ("old", "new"))
+    old, new = (files.draft(there.file, token) for token in ("old", "new"))
     for each in (old, new):
         each.write_bytes(b"half")
     os.utime(old, (0, 0))
