@@ -52,7 +52,7 @@ def atomic(
     """
     growing = partial or draft(path, token)
     with _named(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         growing.unlink(missing_ok=True)
         file = io.BufferedWriter(_Named(growing, path, mode))
     try:
@@ -188,6 +188,13 @@ def _named(path: Path, within: Path | None = None) -> Iterator[None]:
         if within is None or is_about(problem, within):
             problem.filename, problem.filename2 = str(path), None
         raise
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:  # which is not the error that a file's own name is taken
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
 
 
 def _take_name(growing: Path, path: Path, overwrite: bool) -> None:

@@ -161,9 +161,13 @@ def test_the_first_error_counts_where_closing_fails_too(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for path in (tmp_path / "file" / "a", tmp_path / "file"):
-        with pytest.raises(InputError, match=f"{path} (cannot be written|exists already)"):
-            files.write(path, b"new", overwrite=False)
+    for name in ("file/a", "file/a/b"):
+        with pytest.raises(InputError, match=f"{name} cannot be written: Not a directory"):
+            files.write(tmp_path / name, b"new", overwrite=False)
+        with pytest.raises(NotADirectoryError), files.atomic_folder(tmp_path / name):
+            pass
+    with pytest.raises(InputError, match="file exists already"):
+        files.write(tmp_path / "file", b"new", overwrite=False)
 
 
 def test_what_an_error_is_about(tmp_path: Path) -> None:

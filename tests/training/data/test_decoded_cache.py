@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 
 from PIL import Image  # noqa: E402
 
-from mlcycle import files
+from mlcycle import files  # noqa: E402
 from mlcycle.datasets.labelled_image import LabelledPhotograph  # noqa: E402
 from mlcycle.errors import DataError  # noqa: E402
 from mlcycle.training.data import decoded_cache  # noqa: E402
