@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlcycle import files
 from mlcycle.cli import console
 from mlcycle.errors import InputError, UsageError
 from mlcycle.extras import extra
@@ -80,7 +81,7 @@ def evaluate(  # noqa: PLR0913 (an option of a command is a parameter)
         outcome = evaluate.evaluate(file, data, options, started)
     as_text = document.as_json if format_ is Format.json else table.as_table
     if output is not None:
-        _write(as_text(outcome.figures), output)
+        files.write(output, f"{as_text(outcome.figures)}\n")
         console.say(f"the figures are in {output}")
     else:
         console.data(as_text(outcome.figures))
@@ -93,12 +94,12 @@ def _write_beside(outcome: Outcome, detections: Path | None, page: Path | None) 
     if detections is not None:
         from mlcycle.reporting import document
 
-        _write(document.coco_results(outcome.detections()), detections)
+        files.write(detections, f"{document.coco_results(outcome.detections())}\n")
         console.say(f"all detections are in {detections}")
     if page is not None:
         from mlcycle.workflows import evaluation_page
 
-        _write(evaluation_page.render(outcome), page)
+        files.write(page, f"{evaluation_page.render(outcome)}\n")
         console.say(f"the page is {page}")
 
 
@@ -137,16 +138,3 @@ def _check_apart(*paths: Path | None) -> None:
     there = [path.absolute() for path in paths if path is not None]
     if len(set(there)) < len(there):
         raise UsageError("two outputs have the same name", "give --output, --detections and --page one each")
-
-
-def _write(text: str, path: Path) -> None:
-    """Writes to a sibling first, so that a file of this name is always whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        # A file name need not be UTF-8, and must not cost the figures.
-        temporary.write_text(f"{text}\n", "utf-8", errors="backslashreplace")
-        temporary.replace(path)
-    except OSError as problem:
-        raise InputError(f"{path} cannot be written: {problem.strerror}", "choose another place") from None
-    finally:
-        temporary.unlink(missing_ok=True)

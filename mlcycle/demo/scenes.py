@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
@@ -17,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
+from mlcycle import files
 from mlcycle.demo.backdrops import PHOTOGRAPHS, Backdrops, as_picture, compose_backdrop, load_backdrops
 from mlcycle.demo.figures import Figure, make_figure, new_distractor, new_face
 from mlcycle.demo.source_images import package_folder
@@ -68,32 +67,23 @@ def build_scenes(folder: Path, seed: int = 1) -> str:
 
     Raises:
         DataError: the folder holds something else, or the seed is another one.
+        InputError: the folder cannot be written.
     """
     marker = folder / "README.txt"
     readme = README.format(seed=seed, backdrops="\n".join(f"- {name}: {said}" for name, said in PHOTOGRAPHS.items()))
     if marker.exists() and marker.read_text("utf-8") == readme:
         return f"{folder} is complete already ({TRAIN_SCENES} scenes for training, {VAL_SCENES} for validation)"
     _refuse_other(folder)
-    try:
+    with files.attributed(folder, "choose another place"):
         faces = _write_all(folder, readme, seed)
-    except OSError as problem:
-        raise DataError(f"{folder} cannot be written: {problem.strerror or problem}", "choose another place") from None
     return f"made {TRAIN_SCENES} scenes for training and {VAL_SCENES} for validation, with {faces} faces, in {folder}"
 
 
 def _write_all(folder: Path, readme: str, seed: int) -> int:
     """Writes the set into a sibling and renames it; returns how many faces it has."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
-    try:
-        faces = sum(_write_split(temporary, split, seed) for split in ("train", "val"))
-        (temporary / "README.txt").write_text(readme, "utf-8")
-        temporary.chmod(0o755)
-        if folder.exists():
-            folder.rmdir()
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with files.atomic_folder(folder, overwrite=True) as growing:  # over an empty one: _refuse_other has seen to that
+        faces = sum(_write_split(growing, split, seed) for split in ("train", "val"))
+        (growing / "README.txt").write_text(readme, "utf-8")
     return faces
 
 

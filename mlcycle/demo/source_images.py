@@ -8,6 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from mlcycle import files
+
 Box = tuple[float, float, float, float]
 
 
@@ -76,9 +78,7 @@ def write_unseen(folder: Path) -> list[Path]:
     paths = [folder / each.name for each in UNSEEN]
     for each, path in zip(UNSEEN, paths, strict=True):
         if not path.exists():
-            temporary = path.with_name(f".{path.name}.part")
-            temporary.write_bytes((package_folder(each.package) / each.path).read_bytes())
-            temporary.replace(path)
+            files.write(path, (package_folder(each.package) / each.path).read_bytes())
     return paths
 
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mlcycle import files
 from mlcycle.demo import commands
 from mlcycle.demo.commands import Outcome
 from mlcycle.demo.comparison import Answer, Frozen, Row, Study, compare
@@ -130,9 +131,7 @@ class _Log:
         before = STEPS[: STEPS.index(name)]
         self.outcomes = {each: self.outcomes[each] for each in before if each in self.outcomes} | {name: outcome}
         kept = {each: asdict(outcome) for each, outcome in self.outcomes.items()}
-        temporary = self.folder / f".{LOG}.part"
-        temporary.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
-        temporary.replace(self.folder / LOG)
+        files.write(self.folder / LOG, json.dumps(kept, indent=1) + "\n")
 
 
 def _conclude(folder: Path, outcomes: dict[str, Outcome]) -> Told:
@@ -148,9 +147,7 @@ def _conclude(folder: Path, outcomes: dict[str, Outcome]) -> Told:
     page = folder / PAGE
     lines = [outcomes[name].line for name in STEPS]
     story = Story(study, frozen, tuple(answers), tuple(rows), tuple(lines), tuple(metrics))
-    temporary = page.with_name(f".{PAGE}.part")
-    temporary.write_text(render(story, folder / DATA / "images" / "train", folder / ANSWERS), "utf-8")
-    temporary.replace(page)
+    files.write(page, render(story, folder / DATA / "images" / "train", folder / ANSWERS))
     return Told(page, rows, frozen, answers)
 
 

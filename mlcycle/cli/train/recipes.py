@@ -5,12 +5,12 @@ A recipe that comes with mlcycle opens with a comment: what it makes, then lines
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mlcycle import files
 from mlcycle.cli import console
 from mlcycle.cli.group import Group
 from mlcycle.errors import InputError, RecipeError
@@ -77,7 +77,7 @@ def copy(
     target = target / source.name if target.is_dir() else target
     if target.exists() and not overwrite:
         raise InputError(f"{target} is there already", "choose another name, or write over it with --overwrite")
-    _write(target, _text(source))
+    files.write(target, _text(source))
     console.data(str(target))
 
 
@@ -131,16 +131,3 @@ def _text(path: Path) -> str:
         return path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as problem:
         raise RecipeError(f"{path} cannot be read: {problem}") from None
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, "utf-8")
-        temporary.replace(path)
-    except OSError as problem:
-        raise InputError(f"{path} cannot be written: {problem.strerror}", "choose another place") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
