@@ -15,8 +15,8 @@ HEAVY = {"numpy", "PIL", "onnxruntime", "onnx", "torch", "torchvision", "scipy",
 
 def loaded_by(*arguments: str) -> set[str]:
     code = (
-        "import sys; from mlcycle.cli import run; run(sys.argv[1:]);"
-        "sys.stderr.write(' '.join({name.partition('.')[0] for name in sys.modules}))"
+        "import sys; from mlcycle.cli import run; code = run(sys.argv[1:]);"
+        "sys.stderr.write(' '.join({name.partition('.')[0] for name in sys.modules})); sys.exit(code)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
@@ -35,7 +35,9 @@ def test_help_loads_nothing_heavy(arguments):
 
 
 def test_every_command_has_help_with_an_example():
-    for words, command in commands():
+    found = list(commands())
+    assert {("mlcycle",), ("mlcycle", "freeze"), ("mlcycle", "infer", "dir")} <= {tuple(words) for words, _ in found}
+    for words, command in found:
         assert command.help, words
         assert f"Example:  {' '.join(words[:1])} " in command.help, words
 
@@ -48,4 +50,6 @@ def test_completion_offers_commands(process):
 
 
 def test_a_photograph_loads_nothing_that_other_files_need(astronaut):
-    assert not loaded_by("infer", str(astronaut)) & {"av", "pillow_heif", "pyarrow", "cryptography"}
+    loaded = loaded_by("infer", str(astronaut))
+    assert {"numpy", "PIL", "onnxruntime"} <= loaded
+    assert not loaded & {"av", "pillow_heif", "pyarrow", "cryptography"}

@@ -20,7 +20,9 @@ def test_list_names_every_recipe_with_cost_and_score(mlcycle, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
     listed = mlcycle("train", "recipes", "list")
     assert listed.code == 0
-    for path in recipes_folder().glob("*.yaml"):
+    paths = list(recipes_folder().glob("*.yaml"))
+    assert "demo" in {path.stem for path in paths}
+    for path in paths:
         head = [line for line in path.read_text("utf-8").splitlines() if line.startswith("#")]
         row = next(line for line in listed.out.splitlines() if line.startswith(path.stem))
         for key in ("# Cost:", "# Score:"):

@@ -282,9 +282,9 @@ def test_weights_that_cannot_be_started_from(
 
 def test_a_run_that_fails_before_it_begins_can_be_begun_again(recipe_path: Path, tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match="cannot be decoded into"):
         fit(load(recipe_path, [f"data.decoded={tmp_path / 'taken'}"]), tmp_path / "run", device="cpu", quiet=True)
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match="nowhere"):
         fit(load(recipe_path, ["start_from=nowhere"]), tmp_path / "run", device="cpu", quiet=True)
     fit(load(recipe_path, ["schedule.steps=1"]), tmp_path / "run", device="cpu", quiet=True)
 

@@ -85,7 +85,7 @@ def test_a_server_without_ranges_starts_again(tmp_path):
 
 def test_a_file_that_changed_meanwhile_is_not_patched_together(tmp_path):
     with serve({"a.zip": NOISE}, break_after=100_000, breaks=1) as server:
-        with pytest.raises(InputError):
+        with pytest.raises(InputError, match="cannot be fetched: the connection ended too early"):
             download(f"{server.url}/a.zip", tmp_path / "a.zip", patience=Patience(1, 0.0, 5.0))
         server.files["a.zip"] = NOISE[::-1]
         download(f"{server.url}/a.zip", tmp_path / "a.zip", patience=QUICK)

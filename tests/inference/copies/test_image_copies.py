@@ -43,6 +43,7 @@ def test_a_copy_carries_no_metadata(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(source, exif=exif, comment=b"secret", icc_profile=b"profile")
     with Image.open(source) as image:
         image.load()
+        assert {"exif", "comment", "icc_profile"} <= set(image.info)
         for name in ("copy.jpg", "copy.png"):
             save(image, tmp_path / name)
             with Image.open(tmp_path / name) as copy:

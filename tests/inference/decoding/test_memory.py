@@ -33,17 +33,20 @@ def test_who_does_not_fit_in_waits_for_those_who_are_there() -> None:
 
 
 def test_what_is_larger_than_the_room_has_it_alone() -> None:
-    room, entered = Room(10), Event()
+    room, started, entered = Room(10), Event(), Event()
 
     def small() -> None:
+        started.set()
         with room.take(1):
             entered.set()
 
     with ThreadPoolExecutor(1) as pool:
         with room.take(1000):
             done = pool.submit(small)
+            started.wait()
             assert not entered.wait(0.1)
         done.result(timeout=10)
+    assert entered.is_set()
 
 
 def test_an_error_leaves_the_room_free() -> None:

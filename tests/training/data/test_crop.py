@@ -50,6 +50,7 @@ def test_the_box_stays_on_its_pixels(
 
 def test_mirroring_swaps_left_and_right_points(marked: dict[int, LabelledPhotograph]) -> None:
     always = Augment(crop=160, zoom=(0.4, 0.4), on_face=1.0, flip=1.0)
+    whole = 0
     for number in range(20):
         sample = cut_file(marked[1], always, number)
         for (left, right, *_), box in zip(sample.landmarks_N52, sample.faces_N4, strict=True):
@@ -57,6 +58,8 @@ def test_mirroring_swaps_left_and_right_points(marked: dict[int, LabelledPhotogr
             if box[0] > 0 and box[2] < 160:  # not clipped
                 assert left[0] == pytest.approx(box[0], abs=0.01)
                 assert right[0] == pytest.approx(box[2], abs=0.01)
+                whole += 1
+    assert whole > 5
 
 
 def test_half_of_the_crops_around_a_face_bring_it_to_a_drawn_size(marked: dict[int, LabelledPhotograph]) -> None:

@@ -66,6 +66,7 @@ def test_a_student_is_drawn_towards_its_teacher() -> None:
     score, _ = (apart := differences(mine, my_boxes, told)).over(apart.count)
     (gradient,) = torch.autograd.grad(score, mine)
     far = (mine.sigmoid() - logits.sigmoid()).abs() > 0.1
+    assert far.sum() > 10
     assert (gradient[far].sign() == (mine - logits)[far].sign()).all()
 
 
