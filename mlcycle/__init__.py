@@ -37,15 +37,23 @@ if TYPE_CHECKING:
         UnreadableError,
         UsageError,
     )
+    from mlcycle.library.evaluate import Evaluation, evaluate
+    from mlcycle.library.export import export
     from mlcycle.library.faces import Face, Faces
+    from mlcycle.library.freeze import freeze
     from mlcycle.library.model import Model, load
+    from mlcycle.library.train import train
+    from mlcycle.results import Exported, Frozen, Run
 
 __all__ = [
     "Contract",
     "DataError",
     "DeviceError",
+    "Evaluation",
+    "Exported",
     "Face",
     "Faces",
+    "Frozen",
     "GateError",
     "InputError",
     "Interrupted",
@@ -54,18 +62,28 @@ __all__ = [
     "Model",
     "ModelFileError",
     "RecipeError",
+    "Run",
     "TrainingDivergedError",
     "UnreadableError",
     "UsageError",
     "__version__",
+    "evaluate",
+    "export",
+    "freeze",
     "load",
+    "train",
 ]
 
 _MODULES = {
     "mlcycle.artifact.contract": ("Contract",),
     "mlcycle.errors": tuple(name for name in __all__ if name.endswith("Error") or name == "Interrupted"),
+    "mlcycle.library.evaluate": ("Evaluation", "evaluate"),
+    "mlcycle.library.export": ("export",),
     "mlcycle.library.faces": ("Face", "Faces"),
+    "mlcycle.library.freeze": ("freeze",),
     "mlcycle.library.model": ("Model", "load"),
+    "mlcycle.library.train": ("train",),
+    "mlcycle.results": ("Exported", "Frozen", "Run"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

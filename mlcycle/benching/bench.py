@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from mlcycle.benching import baseline, cold_start, cost, energy, load, machine, memory, percentiles
+from mlcycle.benching import baseline, bench_images, cold_start, cost, energy, load, machine, memory, percentiles
 from mlcycle.errors import InputError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mlcycle.benching.bench_images import Album
     from mlcycle.benching.tally import Tally
     from mlcycle.inference.detect import Detector
     from mlcycle.inference.record import Record
+    from mlcycle.progress import Progress
 
 STAGES = (
     "reading, decoding, resizing, running the model and selecting faces; "
@@ -46,18 +48,28 @@ class Plan:
     price: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Watcher:
-    """Who is told how far it is.
+def bench(
+    detector: Detector,
+    folder: Path | None,
+    plan: Plan,
+    progress: Progress,
+    check: Callable[[dict[str, Any]], None] = lambda document: None,
+) -> dict[str, Any]:
+    """Measures how fast a detector is on the photographs below a folder, or on some that are made for it.
 
-    Attributes:
-        say: gets a sentence before each part.
-        bar: gets a word and a number of steps, and gives a block with what moves a bar on. No bar is drawn while
-            answers are timed: whatever draws one would take its share of the processor.
+    Args:
+        check: is given what is known of the document before anything is measured, and may refuse to go on.
+
+    Raises:
+        InputError: the folder is not there or holds none, or no photograph was answered for.
+        MlcycleError: a fresh process of `mlcycle infer` failed.
     """
-
-    say: Callable[[str], None]
-    bar: Callable[[str, int], AbstractContextManager[Callable[[], None]]]
+    if folder is None:
+        progress.say(f"making {bench_images.SYNTHETIC} synthetic photographs")
+    with bench_images.opened(folder) as album:
+        document = circumstances(detector, album, plan)
+        check(document)
+        return document | measure(detector, album, plan, progress)
 
 
 def circumstances(detector: Detector, album: Album, plan: Plan) -> dict[str, Any]:
@@ -82,7 +94,7 @@ def circumstances(detector: Detector, album: Album, plan: Plan) -> dict[str, Any
     }
 
 
-def measure(detector: Detector, album: Album, plan: Plan, watcher: Watcher) -> dict[str, Any]:
+def measure(detector: Detector, album: Album, plan: Plan, progress: Progress) -> dict[str, Any]:
     """Warms up, asks for answers for a while, then starts fresh processes; returns the measured sections.
 
     Raises:
@@ -94,22 +106,22 @@ def measure(detector: Detector, album: Album, plan: Plan, watcher: Watcher) -> d
         return detector.detect_file(album.paths[number % len(album.paths)])
 
     if plan.warmup_seconds:
-        watcher.say(f"warming up for {plan.warmup_seconds:g} s")
+        progress.say(f"warming up for {plan.warmup_seconds:g} s")
         warm = load.run(answer, load.Load(plan.warmup_seconds, plan.load.concurrency))
         _refuse_silence(warm, album, asked_all=warm.failed.total() >= len(album.paths))
     meters = {
         "processors": energy.Meter(energy.of_processors()),
         "gpu": energy.Meter(energy.of_gpu(detector.provider)),
     }
-    watcher.say(f"measuring for {plan.load.seconds:g} s")
+    progress.say(f"measuring for {plan.load.seconds:g} s")
     with meters["processors"], meters["gpu"]:
         tally = load.run(answer, plan.load)
     own_peak = memory.own_peak()
     _refuse_silence(tally, album, asked_all=True)
     readable = album.paths[(tally.readable or 0) % len(album.paths)]
     if plan.cold_starts:
-        watcher.say(f"starting mlcycle infer afresh, {plan.cold_starts} times")
-    with watcher.bar("cold starts", plan.cold_starts) as advance:
+        progress.say(f"starting mlcycle infer afresh, {plan.cold_starts} times")
+    with progress.bar("cold starts", plan.cold_starts) as advance:
         cold = cold_start.measure(cold_start.command(detector, readable, plan.threads), plan.cold_starts, advance)
     return {
         **_sections(tally),

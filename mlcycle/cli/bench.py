@@ -11,7 +11,6 @@ from mlcycle.cli import console
 from mlcycle.cli.infer.options import Provider, ProviderOption, ThreadsOption
 
 if TYPE_CHECKING:
-    from mlcycle.benching.bench import Plan
     from mlcycle.inference.detect import Detector
 
 ALLOWED = "10%"
@@ -102,6 +101,7 @@ def bench(  # noqa: PLR0913 (an option of a command is a parameter)
 
     from mlcycle.benching import baseline as earlier
     from mlcycle.benching.bench import Plan
+    from mlcycle.benching.bench import bench as measure
     from mlcycle.benching.cost import price_an_hour
     from mlcycle.benching.load import Load
 
@@ -109,26 +109,16 @@ def bench(  # noqa: PLR0913 (an option of a command is a parameter)
     price_of_hour = None if price is None else price_an_hour(price)
     old = None if baseline is None else earlier.read(baseline)
     plan = Plan(Load(duration, concurrency, rate), warmup, threads, cold_starts, price_of_hour)
-    document = _measure(_detector(file, provider, threads), data, plan, old, baseline)
+
+    def check(known: dict[str, Any]) -> None:
+        if old is not None and baseline is not None:
+            earlier.must_compare(old, known, baseline)
+
+    document = measure(_detector(file, provider, threads), data, plan, console.Terminal(), check)
     document["baseline"] = None if old is None else earlier.compare(old, document, allowed)
     _tell(document, as_json, out, overwrite)
     if document["baseline"] is not None:
         earlier.check(document["baseline"])
-
-
-def _measure(
-    detector: Detector, data: Path | None, plan: Plan, old: dict[str, Any] | None, old_path: Path | None
-) -> dict[str, Any]:
-    from mlcycle.benching import baseline, bench_images
-    from mlcycle.benching.bench import Watcher, circumstances, measure
-
-    if data is None:
-        console.say(f"making {bench_images.SYNTHETIC} synthetic photographs")
-    with bench_images.opened(data) as album:
-        document = circumstances(detector, album, plan)
-        if old is not None and old_path is not None:
-            baseline.must_compare(old, document, old_path)
-        return document | measure(detector, album, plan, Watcher(console.say, console.progress))
 
 
 def _detector(file: Path | None, provider: str, threads: int | None) -> Detector:

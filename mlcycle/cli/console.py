@@ -8,7 +8,9 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, TextIO
+
+from mlcycle.progress import Advance
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,12 +25,6 @@ class _Settings:
 
 
 _settings = _Settings()
-
-
-class Advance(Protocol):
-    """Moves a bar on by `n`."""
-
-    def __call__(self, n: int = 1) -> None: ...
 
 
 def configure(*, quiet: bool = False, verbose: bool = False, debug: bool = False) -> None:
@@ -127,6 +123,12 @@ def progress(description: str, total: int | None) -> Iterator[Advance]:
 
 def _stand_still(n: int = 1) -> None:
     pass
+
+
+class Terminal:
+    """Shows the progress of long work on stderr: what the command line gives for a mlcycle.progress.Progress."""
+
+    say, detail, bar = staticmethod(say), staticmethod(detail), staticmethod(progress)
 
 
 def _printable(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,10 +12,9 @@ import typer
 from mlcycle import files
 from mlcycle.cli import console
 from mlcycle.errors import InputError, UsageError
-from mlcycle.extras import extra
 
 if TYPE_CHECKING:
-    from mlcycle.workflows.evaluate import Advance, Outcome
+    from mlcycle.workflows.evaluate import Evaluation
 
 
 class Format(StrEnum):
@@ -34,7 +32,7 @@ def evaluate(  # noqa: PLR0913 (an option of a command is a parameter)
     long_side: Annotated[
         str, typer.Option(metavar="N|original", help="Pixels; without it the model's own.", show_default=False)
     ] = "",
-    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Threads; 0: one for each core.")] = 0,
     format_: Annotated[Format, typer.Option("--format", help="How to print the figures.")] = Format.table,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write them to this file instead.", show_default=False)
@@ -68,17 +66,12 @@ def evaluate(  # noqa: PLR0913 (an option of a command is a parameter)
         check_free(path, overwrite)
     _check_apart(output, detections, page)
 
+    from mlcycle.library.evaluate import evaluate as measure
     from mlcycle.reporting import document, table
-    from mlcycle.workflows import evaluate
 
-    options = evaluate.Options(split=split, long_side=chosen, workers=workers, limit=limit)
-    with ExitStack() as bar, extra("evaluate", "the official evaluation of WIDER FACE"):
-
-        def started(photographs: int) -> Advance:
-            console.say(f"evaluating {file} on {photographs:,} photographs of {data}")
-            return bar.enter_context(console.progress("evaluating", photographs))
-
-        outcome = evaluate.evaluate(file, data, options, started)
+    outcome = measure(
+        file, data, split=split, long_side=chosen, limit=limit, workers=workers, progress=console.Terminal()
+    )
     as_text = document.as_json if format_ is Format.json else table.as_table
     if output is not None:
         files.write(output, f"{as_text(outcome.figures)}\n")
@@ -89,7 +82,7 @@ def evaluate(  # noqa: PLR0913 (an option of a command is a parameter)
     _name_unreadable(outcome.figures.subject.unreadable)
 
 
-def _write_beside(outcome: Outcome, detections: Path | None, page: Path | None) -> None:
+def _write_beside(outcome: Evaluation, detections: Path | None, page: Path | None) -> None:
     """Writes what was asked for beside the figures."""
     if detections is not None:
         from mlcycle.reporting import document

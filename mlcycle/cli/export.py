@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import re
-from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from mlcycle.cli import console
 from mlcycle.errors import UsageError
-from mlcycle.extras import extra
-
-if TYPE_CHECKING:
-    from mlcycle.exporting.export import Exported
-    from mlcycle.exporting.gates.precision_drop import Labelled
-    from mlcycle.exporting.package import Packaged
-    from mlcycle.workflows.evaluate import Advance
-
+from mlcycle.results import Exported
 
 FileArgument = Annotated[
     Path, typer.Argument(metavar="FILE", help="The model file that `mlcycle freeze` wrote.", show_default=False)
@@ -108,23 +100,17 @@ def export(  # noqa: PLR0913 (an option of a command is a parameter)
     Example:  mlcycle export models/face.onnx --precision int8 --photos photos/
     """
     size = _size(input_size)
-    from mlcycle.cli.gate import files_of
-    from mlcycle.workflows.evaluate import spread
+    from mlcycle.library.export import export as make
 
-    files = spread(files_of(photos or []), count)
-    change = (precision, size, opset)
-    if form != "onnx" and any(change):
-        raise UsageError("a variant and its format are two steps", "make the variant first, then export that: --format")
-    with extra("export", "mlcycle export"):
-        from mlcycle.exporting import export as variants
-        from mlcycle.exporting import package
-    with ExitStack() as bar, extra("evaluate", "the official evaluation of WIDER FACE"):
-        evidence = variants.Evidence(files, _labelled(data, split, max_drop, bar) if data else None)
-        if form == "onnx":
-            _tell(variants.export(file, variants.Change(*change), out, evidence))
-            return
-        settings = package.Settings(onnxruntime_web, storage_uri)
-        _tell_of_package(package.package(file, form, out, evidence, settings))
+    exported = make(
+        file, out, precision=precision, input_size=size, opset=opset, format=form, images=photos or [], count=count,
+        data=data, split=split, max_drop=max_drop, onnxruntime_web=onnxruntime_web, storage_uri=storage_uri,
+        progress=console.Terminal(),
+    )  # fmt: skip
+    if form == "onnx":
+        _tell(exported)
+    else:
+        _tell_of_package(exported)
 
 
 def _size(text: str) -> tuple[int, int] | None:
@@ -136,25 +122,15 @@ def _size(text: str) -> tuple[int, int] | None:
     return int(found[1]), int(found[2] or found[1])
 
 
-def _labelled(data: Path, split: str, max_drop: float, bar: ExitStack) -> Labelled:
-    from mlcycle.exporting.gates.precision_drop import Labelled
-
-    def started(photographs: int) -> Advance:
-        bar.close()  # the parent's, before the variant's begins
-        return bar.enter_context(console.progress("measuring", photographs))
-
-    return Labelled(data, split, max_drop, console.say, started)
-
-
-def _tell_of_package(packaged: Packaged) -> None:
+def _tell_of_package(exported: Exported) -> None:
     from mlcycle.exporting.gates.side_by_side import table_of_latencies
 
-    console.say(packaged.verdict)
-    if packaged.latencies:
-        for line in table_of_latencies(packaged.latencies).splitlines():
+    console.say(exported.verdict)
+    if exported.latencies:
+        for line in table_of_latencies(exported.latencies).splitlines():
             console.say(line)
-    console.say(f"exported: {packaged.path}")
-    console.data(str(packaged.path))
+    console.say(f"exported: {exported.path}")
+    console.data(str(exported.path))
 
 
 def _tell(exported: Exported) -> None:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from mlcycle.cli import console
-from mlcycle.extras import extra
-
-if TYPE_CHECKING:
-    from mlcycle.datasets.member import PhotoPath
-    from mlcycle.workflows.parity import Difference
+from mlcycle.cli.freeze_points import tell
 
 
 def freeze(
@@ -58,31 +53,13 @@ def freeze(
 
     Example:  mlcycle freeze runs/face
     """
-    with extra("train", "mlcycle freeze"):
-        from mlcycle.training.export.operating_points import Rates
-        from mlcycle.training.freeze import freeze as freeze_run
-    from mlcycle.cli.freeze_points import choosing, tell
-    from mlcycle.cli.gate import photographs_for
+    from mlcycle.library.freeze import freeze as freeze_run
 
-    rates = Rates(precise_false_alarms, sensitive_false_alarms)
-    gate = _gate(photographs_for(run, photos or [], count))
-    with choosing() as started:
-        frozen = freeze_run(run, out, gate, started, rates)
+    frozen = freeze_run(
+        run, out, images=photos or [], count=count, precise_false_alarms=precise_false_alarms,
+        sensitive_false_alarms=sensitive_false_alarms, progress=console.Terminal(),
+    )  # fmt: skip
     tell(frozen.points)
     console.say(f"both ways agree: {frozen.verdict}")
     console.say(f"frozen: {frozen.path} ({frozen.size / 1e6:.2f} MB, read-only)")
     console.data(f"{frozen.sha256}  {frozen.path}")
-
-
-def _gate(photos: Sequence[PhotoPath]) -> Callable[[Path, Path], Difference]:
-    """Returns what is given a copy of the run and the file that came of it, and compares both ways."""
-
-    def gate(still: Path, candidate: Path) -> Difference:
-        from mlcycle.cli.gate import two_ways_meet
-
-        console.say(f"comparing both ways on {len(photos)} photograph{'' if len(photos) == 1 else 's'} …")
-        for photo in photos:
-            console.detail(f"  {photo}")
-        return two_ways_meet(still, candidate, photos)
-
-    return gate

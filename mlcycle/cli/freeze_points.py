@@ -2,36 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from mlcycle.cli import console
 
 if TYPE_CHECKING:
     from mlcycle.training.export.operating_points import Points
-    from mlcycle.training.freeze import Advance, Started
-
-
-@contextmanager
-def choosing() -> Iterator[Started]:
-    """Yields what is told how many photographs thresholds are chosen on; a bar shows how many are done."""
-    with ExitStack() as bar:
-
-        def started(photographs: int) -> Advance:
-            console.say(f"choosing thresholds on {photographs:,} held-out photographs …")
-            advance, left = bar.enter_context(console.progress("choosing", photographs)), photographs
-
-            def step(count: int) -> None:
-                nonlocal left
-                advance(count)
-                left -= count
-                if not left:  # what follows is no part of it
-                    bar.close()
-
-            return step
-
-        yield started
 
 
 def tell(points: Points) -> None:

@@ -34,7 +34,7 @@ class Subject:
         long_side: of the input, in pixels; 0 for the photographs' own size.
         score_floor: detections scored less were not looked at.
         max_detections: nor, in one photograph, more than these.
-        processes: how many ran at once, one thread each.
+        workers: how many photographs were in work at once, by one thread each.
     """
 
     model: str
@@ -47,7 +47,7 @@ class Subject:
     long_side: int
     score_floor: float
     max_detections: int
-    processes: int
+    workers: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from mlcycle.exporting.fixed_shape import to_fixed_shape
 from mlcycle.exporting.formats.triton import model_name
 from mlcycle.exporting.gates.agreement import agree
 from mlcycle.exporting.gates.precision_drop import Labelled, keeps_precision
-from mlcycle.exporting.gates.side_by_side import Latency, latencies
+from mlcycle.exporting.gates.side_by_side import latencies
 from mlcycle.exporting.opset import to_opset
 from mlcycle.exporting.precision.calibration import ranges_of
 from mlcycle.exporting.precision.half import to_half
@@ -33,6 +33,7 @@ from mlcycle.exporting.precision.stem import group_pixels
 from mlcycle.inference import letterbox
 from mlcycle.inference.decoding import images
 from mlcycle.inference.session import Session, open_session, padded
+from mlcycle.results import Exported
 
 Precision = Literal["float16", "bfloat16", "int8"]
 # How far the answer to the self-test may be from that in 32 bits, at most; how far it is then becomes the tolerance.
@@ -74,26 +75,6 @@ class Evidence:
 
     photos: Sequence[Path] = ()
     labelled: Labelled | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Exported:
-    """A variant that was written.
-
-    Attributes:
-        path, sha256, size: the file, its digest, its bytes; `parent_size` its parent's.
-        verdict: what the gate said.
-        distance: of its answer to the self-test, and how far it may be; None if the parent has no self-test.
-        latencies: of both, side by side.
-    """
-
-    path: Path
-    sha256: str
-    size: int
-    parent_size: int
-    verdict: str
-    self_test: tuple[Distance, Tolerance] | None
-    latencies: list[Latency]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +123,7 @@ def export(source: Path, change: Change, target: Path | None, evidence: Evidence
         both = latencies(parent.sealed.path, candidate)
     write_sealed(data, path)
     measured = (distance, known.tolerance) if known and distance else None
-    return Exported(path, digest, len(data), len(parent.sealed.data), verdict, measured, both)
+    return Exported(path, verdict, both, digest, len(data), len(parent.sealed.data), measured)
 
 
 def _must_be_enough(evidence: Evidence, change: Change) -> None:

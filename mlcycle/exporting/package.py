@@ -28,6 +28,7 @@ from mlcycle.exporting.gates.precision_drop import keeps_precision
 from mlcycle.exporting.gates.side_by_side import Latency, latencies
 from mlcycle.inference.detect import Detector, load_sealed
 from mlcycle.inference.session import Session, padded
+from mlcycle.results import Exported
 
 Format = Literal["openvino", "web", "triton", "kserve", "tensorrt"]
 # These hold the parent's own bytes, so that there is nothing to compare but them.
@@ -47,16 +48,7 @@ class Settings:
     storage_uri: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Packaged:
-    """What was written: the folder, what the gate said, and latencies of both where both could be run here."""
-
-    path: Path
-    verdict: str
-    latencies: list[Latency]
-
-
-def package(source: Path, form: Format, target: Path | None, evidence: Evidence, settings: Settings) -> Packaged:
+def package(source: Path, form: Format, target: Path | None, evidence: Evidence, settings: Settings) -> Exported:
     """Writes a model file in another format.
 
     Args:
@@ -78,7 +70,7 @@ def package(source: Path, form: Format, target: Path | None, evidence: Evidence,
     with published(target or beside(sealed.path) / name) as folder:
         _WRITERS[form](folder, sealed, parent.contract, settings)
         verdict, both = _gate(form, folder, parent, sealed, evidence)
-    return Packaged(target or beside(sealed.path) / name, verdict, both)
+    return Exported(target or beside(sealed.path) / name, verdict, both)
 
 
 def _web(folder: Path, sealed: SealedBytes, contract: Contract, settings: Settings) -> None:

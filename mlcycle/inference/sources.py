@@ -151,6 +151,20 @@ def from_folder(folder: Path, without: Sequence[Path] = (), *, in_memory: bool =
     return Folder(folder, names, count, others, unwatched)
 
 
+def named_files(named: Sequence[Path]) -> list[Path]:
+    """Returns the photo files named, and those below the folders named, sorted.
+
+    Raises:
+        InputError: one of them is not there.
+    """
+    files: list[Path] = []
+    for each in named:
+        if not os.path.exists(each):  # noqa: PTH110  (where it cannot be asked for, Path's way raises)
+            raise InputError(f"there is no photograph or folder {each}", "check --photos")
+        files += [source.path for source in from_folder(each)] if each.is_dir() else [each]
+    return files
+
+
 def in_shard(source: Source, shard: tuple[int, int]) -> bool:
     """Tells whether a photograph belongs to the i-th of n parts (i from 1 on); its key alone decides, anywhere."""
     number, count = shard

@@ -20,6 +20,7 @@ from mlcycle.inference.detect import Detector, Options, load_sealed, read_model,
 from mlcycle.inference.record import Record
 from mlcycle.library.faces import Faces, error_of
 from mlcycle.library.inputs import ImageInput, source_of
+from mlcycle.progress import Silent
 
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino", "coreml"]
 
@@ -127,7 +128,7 @@ class Model:
             UsageError: the model has no such operating point, or both `threshold` and `at` are given.
         """
         count = cores() if workers is None else max(1, workers)
-        find = partial(self._find, self._detector_for(count), self._options(threshold, at, max_pixels))
+        find = partial(self._find, self.detector_for(count), self._options(threshold, at, max_pixels))
         return in_order(find, inputs, count)
 
     @property
@@ -165,6 +166,37 @@ class Model:
         """What runs the model: cpu, cuda, tensorrt, openvino or coreml."""
         return self._detector.provider
 
+    def bench(
+        self,
+        images: str | os.PathLike[str] | None = None,
+        *,
+        seconds: float = 10.0,
+        warmup: float = 1.0,
+        concurrency: int = 1,
+        rate: float | None = None,
+        cold_starts: int = 0,
+    ) -> dict[str, Any]:
+        """Measures how fast the model is on this machine, as `mlcycle bench` does.
+
+        Args:
+            images: a folder of images; None makes 20 of about a megapixel.
+            seconds: for how long to measure, after `warmup` seconds.
+            concurrency: images in work at once.
+            rate: so many images are due each second; None begins one when another is done.
+            cold_starts: how many fresh processes to time.
+
+        Returns:
+            the document that docs/bench.md describes: latency percentiles in milliseconds, images per second, memory.
+
+        Raises:
+            InputError: the folder has no image that can be read.
+        """
+        from mlcycle.benching.bench import Plan, bench
+        from mlcycle.benching.load import Load
+
+        plan = Plan(Load(seconds, concurrency, rate), warmup, self._threads, cold_starts)
+        return bench(self._detector, None if images is None else Path(images), plan, Silent())
+
     def __repr__(self) -> str:
         return f"<Model {self.name} {self.sha256[:12]} on {self.provider}>"
 
@@ -189,8 +221,8 @@ class Model:
         wanted = self._threshold if threshold is None and at is None else self.contract.choose_threshold(threshold, at)
         return Options(threshold=wanted, max_pixels=max_pixels)
 
-    def _detector_for(self, workers: int) -> Detector:
-        """Returns what several workers share: on a CPU each image has one thread, unless `threads` says otherwise."""
+    def detector_for(self, workers: int) -> Detector:
+        """Returns the detector that so many workers share: on a CPU with one thread each, unless `threads` is set."""
         if workers == 1 or self._threads is not None or self.provider != "cpu":
             return self._detector
         with self._lock:

@@ -16,16 +16,21 @@ from mlcycle.evaluation.landmarks import LandmarkError
 from mlcycle.evaluation.metrics import Figures, Subject, WiderFigures
 from mlcycle.evaluation.operating_point import FaceFree, OperatingPoint
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def as_json(figures: Figures) -> str:
-    """Returns one JSON document; a figure that does not exist, such as the precision of no face, is null.
+    """Returns `as_dict` as one JSON document."""
+    return json.dumps(as_dict(figures), indent=2, ensure_ascii=True, allow_nan=False)
+
+
+def as_dict(figures: Figures) -> dict[str, Any]:
+    """Returns all figures; one that does not exist, such as the precision of no face, is None.
 
     A pair whose name ends in _95 is the 95 % interval of the figure of that name.
     """
     intervals, total = figures.intervals, sum(figures.milliseconds.values())
-    document = {
+    return {
         "schema_version": SCHEMA_VERSION,
         "model": {"name": figures.subject.model, "sha256": figures.subject.sha256},
         "data": _data(figures),
@@ -46,7 +51,6 @@ def as_json(figures: Figures) -> str:
         "milliseconds": {stage: round(value, 3) for stage, value in figures.milliseconds.items()}
         | {"total": round(total, 3)},
     }
-    return json.dumps(document, indent=2, ensure_ascii=True, allow_nan=False)
 
 
 def coco_results(photographs: Iterable[tuple[str, tuple[Any, Any], np.ndarray, np.ndarray]]) -> str:
@@ -87,7 +91,7 @@ def _settings(subject: Subject) -> dict[str, Any]:
         "long_side": subject.long_side,
         "score_floor": subject.score_floor,
         "max_detections": subject.max_detections,
-        "processes": subject.processes,
+        "workers": subject.workers,
     }
 
 

@@ -143,7 +143,7 @@ def _closing(figures: Figures) -> str:
     if subject.unreadable:
         unreadable = f"<p>{len(subject.unreadable):,} photographs could not be read; their faces count as missed.</p>"
     stages = ", ".join(f"{stage} {value:.1f} ms" for stage, value in figures.milliseconds.items())
-    several = f", {subject.processes} processes at once" if subject.processes > 1 else ""
+    several = f", {subject.workers} at once" if subject.workers > 1 else ""
     return f"""<footer>{unreadable}<p>Scores from {subject.score_floor:g}, at most {subject.max_detections:,} boxes a
 photograph. Time: {escape(stages or "none")}{several}.</p>
 <p>Model <code>sha256 {escape(subject.sha256)}</code><br>Data <code>fingerprint {escape(subject.fingerprint)}</code></p>

@@ -129,5 +129,5 @@ def _time_row(figures: Figures) -> str:
     if not figures.milliseconds:
         return "time    no photograph could be read"
     stages = ", ".join(f"{stage} {value:.1f}" for stage, value in figures.milliseconds.items())
-    several = f", {figures.subject.processes} processes at once" if figures.subject.processes > 1 else ""
+    several = f", {figures.subject.workers} at once" if figures.subject.workers > 1 else ""
     return f"time    {sum(figures.milliseconds.values()):.1f} ms a photograph ({stages}) on one thread{several}"

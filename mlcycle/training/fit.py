@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import torch
 from mlcycle.datasets.member import PhotoPath
 from mlcycle.errors import DataError, Interrupted, MlcycleError, UsageError
 from mlcycle.evaluation.coco import average_precision
+from mlcycle.results import Run
 from mlcycle.training import memory
 from mlcycle.training.data.batches import loader, samples_of
 from mlcycle.training.data.decoded_cache import Decoded, decode_all
@@ -38,21 +39,10 @@ from mlcycle.training.records import Records
 from mlcycle.training.reports.report import Asked, write_report
 from mlcycle.training.run.checkpoint import Progress
 from mlcycle.training.run.run_folder import Beside, RunFolder
-from mlcycle.training.stopping import StopRequest, hear_of_readers_when_waiting_for_them
+from mlcycle.training.stopping import SIGNALS, StopRequest, child_handler, set_child_handler
 from mlcycle.training.trainer import Learner
 
 REPORT_EVERY = 20
-
-
-@dataclass(frozen=True, slots=True)
-class FitResult:
-    """What a finished run has to say: its folder, steps, seconds of training, the best held-out AP50 and its step."""
-
-    run_folder: Path
-    steps: int
-    seconds: float
-    average_precision_50: float
-    best_step: int
 
 
 def fit(
@@ -63,7 +53,7 @@ def fit(
     resume: bool = False,
     quiet: bool = False,
     beside: Beside | None = None,
-) -> FitResult:
+) -> Run:
     """Trains a network by a recipe.
 
     Args:
@@ -136,15 +126,16 @@ class _Run:
         self.recipe, self.records, self.material, self.device, self.beside = recipe, records, material, device, beside
         self.team = records.team
         self.readers = share_processors(device, recipe.schedule.workers, self.team.local_size)
-        keep_memory()
+        if beside.own_process:
+            keep_memory()
         self.learner = Learner(recipe, device, self.team)
         self.accumulation = recipe.schedule.accumulation or 1
         self.decoded: dict[PhotoPath, Decoded] = {}
         self.progress = Progress()
 
-    def train(self, quiet: bool) -> FitResult:
+    def train(self, quiet: bool) -> Run:
         self.progress = self.records.restore(self.learner)
-        with StopRequest() as stop, self._display(quiet) as display:
+        with StopRequest(SIGNALS if self.beside.own_process else ()) as stop, self._display(quiet) as display:
             if not self._is_finished():
                 reported = self.records.folder.metrics() if self.team.is_first else []
                 display.remember(reported)
@@ -166,7 +157,7 @@ class _Run:
             finally:
                 self.team.meet()  # and leave together: torchrun waits for another machine for five minutes alone
         done = self.progress
-        return FitResult(self.records.folder.path, done.step, done.seconds, done.best_score, done.best_step)
+        return Run(self.records.folder.path, done.step, done.seconds, done.best_score, done.best_step)
 
     def _is_finished(self) -> bool:
         return self.progress.step == self.progress.evaluated_step == self.recipe.schedule.steps
@@ -222,9 +213,9 @@ class _Run:
         )  # fmt: skip
         flops_of = cache(partial(flops.for_a_picture, self.learner.average))
         samples = samples_of(self.recipe, self.material, self.readers, self.decoded)
+        before = child_handler()
         batches = iter(loader(samples, steps, self.readers, self.device))
-        if self.readers.processes:
-            hear_of_readers_when_waiting_for_them()
+        set_child_handler(before)
         try:
             while self.progress.step < schedule.steps and not self.team.any(bool(stop)):
                 step = self.progress.step

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path, PurePath
 from typing import Any
@@ -15,6 +14,7 @@ from mlcycle.artifact.contract import LANDMARKS, Contract, Resize, Selection
 from mlcycle.artifact.seal import must_be_free, must_be_writable, write_sealed
 from mlcycle.artifact.self_test import HEIGHT, WIDTH, SelfTest, known_answer, picture
 from mlcycle.errors import DataError, InputError
+from mlcycle.results import Frozen
 from mlcycle.training.data.training_data import gather
 from mlcycle.training.distributed.device import one_thread
 from mlcycle.training.export import operating_points
@@ -36,17 +36,6 @@ EXPORTERS = ("torch", "onnx", "onnxscript")
 
 Advance = Callable[[int], None]
 Started = Callable[[int], Advance]
-
-
-@dataclass(frozen=True, slots=True)
-class Frozen:
-    """A file that was written: its path, sha256 and size in bytes, its thresholds, and what the gate said of it."""
-
-    path: Path
-    sha256: str
-    size: int
-    points: Points
-    verdict: Any
 
 
 def freeze(
@@ -83,7 +72,7 @@ def freeze(
         RunFolder(still).write(RECIPE, dump(_with_threshold(recipe, chosen)))
         verdict = gate(still, candidate)
     write_sealed(data, path)
-    return Frozen(path, digest, len(data), chosen, verdict)
+    return Frozen(path, digest, len(data), chosen, str(verdict))
 
 
 def copy_of(run: Path, still: Path) -> Path:

@@ -6,8 +6,11 @@ import ctypes
 import os
 import signal
 import sys
+import threading
 import time
+from collections.abc import Sequence
 from types import FrameType, TracebackType
+from typing import Any
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -22,11 +25,15 @@ class StopRequest:
     """Remembers that a signal came, while its block runs; a second one, but for one within a second of the first, ends
     the process as it would have without us.
 
+    Args:
+        signals: those that it hears of; none in a process that is not mlcycle's own.
+
     Attributes:
         signal_number: of the signal that came, or 0.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, signals: Sequence[int] = SIGNALS) -> None:
+        self.signals = signals
         self.signal_number = 0
         self.came_at = 0.0
 
@@ -35,7 +42,7 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         # What whoever started us told us to ignore, as nohup does with hang-ups, stays ignored.
-        heard = [each for each in SIGNALS if signal.getsignal(each) != signal.SIG_IGN]
+        heard = [each for each in self.signals if signal.getsignal(each) != signal.SIG_IGN]
         self._before = {each: signal.signal(each, self._remember) for each in heard}
         return self
 
@@ -54,11 +61,19 @@ class StopRequest:
             signal.raise_signal(number)
 
 
-def hear_of_readers_when_waiting_for_them() -> None:
-    """Takes back the handler that torch sets when it starts data workers: it raises an error wherever the training is
-    when a worker dies, between two halves of a step too. The loader notices by itself when no data comes."""
-    if hasattr(signal, "SIGCHLD"):
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+def child_handler() -> Any:
+    """Returns what this process does when a process ends that it has started."""
+    return signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
+
+
+def set_child_handler(handler: Any) -> None:
+    """Puts a handler back that torch replaces when it starts data workers: its own raises an error wherever the
+    training is when a worker dies, between two halves of a step too. The loader notices by itself when no data comes.
+
+    Torch replaces it in the main thread alone, which alone may set one.
+    """
+    if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, handler)
 
 
 def leave_signals_to_the_parent(worker: int) -> None:

@@ -17,6 +17,7 @@ from mlcycle.evaluation.matches import Matches, match_photographs
 from mlcycle.evaluation.metrics import Figures, Intervals, Subject, WiderFigures
 from mlcycle.inference.batch.worker_threads import cores
 from mlcycle.inference.detect import Detector, load_detector
+from mlcycle.reporting import document, table
 from mlcycle.workflows.predictions import Answer, answer_all
 
 # COCO says 100; photographs of crowds hold more faces than that.
@@ -35,7 +36,7 @@ class Options:
     Attributes:
         split: of the data set; "" takes val if there is one, else the only one.
         long_side: the input's long side in pixels; None takes the contract's, 0 the photograph's own size.
-        workers: processes, one thread each; 0 takes one for each core.
+        workers: threads; 0 takes one for each core, or a single one for a detector that is loaded already.
         limit: only so many photographs, spread evenly over the set; 0 takes all.
     """
 
@@ -46,7 +47,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Evaluation:
     """The figures, with the photographs they are of and the answers behind them, in one order, and what comparing both
     gave."""
 
@@ -54,6 +55,14 @@ class Outcome:
     matches: Matches
     photographs: list[LabelledPhotograph]
     answers: list[Answer]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the figures as `mlcycle evaluate --format json` prints them; one that does not exist is None."""
+        return document.as_dict(self.figures)
+
+    def __str__(self) -> str:
+        """Returns the figures as the table that `mlcycle evaluate` prints."""
+        return table.as_table(self.figures)
 
     def detections(self) -> Iterator[tuple[str, tuple[Any, Any], np.ndarray, np.ndarray]]:
         """Yields name, ids of image and category, boxes_M4 and scores_M of each photograph.
@@ -64,12 +73,11 @@ class Outcome:
             yield photograph.name, photograph.coco_ids or (number, 1), answer.boxes_M4, answer.scores_M
 
 
-def evaluate(model: Path | Detector, data: Path, options: Options, started: Callable[[int], Advance]) -> Outcome:
+def evaluate(model: Path | Detector, data: Path, options: Options, started: Callable[[int], Advance]) -> Evaluation:
     """Runs a frozen file over labelled photographs and measures what it finds.
 
     Args:
-        model: the file, which is verified; each process verifies the bytes it loads, and that they are the same. Or one
-            that is loaded already, which then answers alone.
+        model: the file, which is verified; or a detector that is loaded already, best with one thread for each image.
         data: a labelled set in any layout that mlcycle.datasets reads.
         options: see Options.
         started: called once with the number of photographs, before the first; what it returns is called with 1 after
@@ -77,7 +85,7 @@ def evaluate(model: Path | Detector, data: Path, options: Options, started: Call
 
     Raises:
         UsageError: a long side was given for a file with an input of one size.
-        ModelFileError: the model file cannot be used, or was replaced meanwhile.
+        ModelFileError: the model file cannot be used.
         DataError: the labelled set, or WIDER FACE's ground truth beside it, cannot be read.
         ModuleNotFoundError: there is such ground truth, and scipy is not installed.
     """
@@ -89,7 +97,7 @@ def evaluate(model: Path | Detector, data: Path, options: Options, started: Call
     split = options.split or _usual_split(data)
     photographs = spread(reading.read(data, split), options.limit)
     official = _official(data, split)
-    workers = 1 if isinstance(model, Detector) else min(options.workers or cores(), len(photographs))
+    workers = min(options.workers or (1 if isinstance(model, Detector) else cores()), len(photographs))
     answers = []
     advance = started(len(photographs))
     for answer in answer_all(detector, [each.path for each in photographs], options.long_side, workers):
@@ -106,7 +114,7 @@ def evaluate(model: Path | Detector, data: Path, options: Options, started: Call
         long_side=detector.contract.resize.long_side if options.long_side is None else options.long_side,
         score_floor=detector.contract.selection.score_floor,
         max_detections=MAX_DETECTIONS,
-        processes=workers,
+        workers=workers,
     )
     measured = _Measured(photographs, answers, detector.contract.thresholds["balanced"], detector.contract.landmarks)
     return _outcome(subject, measured, official)
@@ -122,7 +130,7 @@ class _Measured:
     landmarks: tuple[str, ...]
 
 
-def _outcome(subject: Subject, measured: _Measured, official: OfficialFaces) -> Outcome:
+def _outcome(subject: Subject, measured: _Measured, official: OfficialFaces) -> Evaluation:
     photographs, answers, threshold = measured.photographs, measured.answers, measured.threshold
     matches = match_photographs(
         [(each.boxes_N4, each.ignore_N) for each in photographs],
@@ -142,7 +150,7 @@ def _outcome(subject: Subject, measured: _Measured, official: OfficialFaces) -> 
         groups=groups.by_group(matches, [each.group for each in photographs], threshold),
         milliseconds=_mean_milliseconds(answers),
     )
-    return Outcome(figures, matches, photographs, answers)
+    return Evaluation(figures, matches, photographs, answers)
 
 
 def _intervals(matches: Matches, threshold: float, weights_BP: np.ndarray) -> Intervals:

@@ -7,11 +7,11 @@ from PIL import Image
 from mlcycle.datasets.member import PhotoPath
 from mlcycle.inference.decoding import images
 from mlcycle.reporting import mistakes, page
-from mlcycle.workflows.evaluate import Outcome
+from mlcycle.workflows.evaluate import Evaluation
 from mlcycle.workflows.predictions import bytes_of
 
 
-def render(outcome: Outcome) -> str:
+def render(outcome: Evaluation) -> str:
     """Returns the page as HTML; of a photograph that cannot be read there is no picture."""
     found = [(each.boxes_M4, each.scores_M) for each in outcome.answers]
     seen = mistakes.Seen(outcome.photographs, found, outcome.matches, outcome.figures.balanced.threshold)

@@ -37,7 +37,7 @@ class Options:
         ignore_from: the least score of a box to be ignored; None takes the contract's "sensitive", else its floor.
         keep_empty: whether photographs on which the model saw nothing, not even doubtfully, are part of the set.
         long_side: the input's long side in pixels; None takes the contract's, 0 the photograph's own size.
-        workers: processes, one thread each; 0 takes one for each core.
+        workers: threads; 0 takes one for each core.
     """
 
     threshold: float | None = None
@@ -81,7 +81,7 @@ def label(model: Path, named: Sequence[Path], options: Options, started: Callabl
 
     Raises:
         UsageError: thresholds that make no sense, or a long side for a file with an input of one size.
-        ModelFileError: the model file cannot be used, is a run's folder, or was replaced meanwhile.
+        ModelFileError: the model file cannot be used, or is a run's folder.
         InputError: a folder cannot be read, or no photograph was found.
     """
     detector = open_detector(model, options.long_side)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
-from mlcycle.artifact.seal import read_sealed
 from mlcycle.datasets.member import Member, PhotoPath
-from mlcycle.errors import MlcycleError, ModelFileError, UnreadableError, UsageError
+from mlcycle.errors import ModelFileError, UnreadableError, UsageError
+from mlcycle.inference.batch.worker_threads import in_order
 from mlcycle.inference.decoding import images
-from mlcycle.inference.detect import Detector, Options, load_detector, load_sealed
+from mlcycle.inference.detect import Detector, Options, load_detector
 from mlcycle.inference.record import Source
 
 
@@ -53,57 +49,13 @@ def open_detector(model: Path, long_side: int | None) -> Detector:
 
 
 def answer_all(detector: Detector, paths: list[PhotoPath], long_side: int | None, workers: int) -> Iterator[Answer]:
-    """Yields an answer for each photograph, in order, from this process or from several others.
+    """Yields an answer for each photograph, in order, from several threads that share the detector.
 
     Args:
         long_side: of the input in pixels; None takes the contract's, 0 the photograph's own size.
-        workers: processes, one thread each.
-
-    Raises:
-        ModelFileError: the model file was replaced meanwhile.
-        MlcycleError: a process was ended from outside.
+        workers: threads.
     """
-    if workers <= 1:
-        yield from (_answer(detector, path, long_side) for path in paths)
-        return
-    # Spawned, not forked: onnxruntime's threads do not survive a fork.
-    pool = ProcessPoolExecutor(
-        workers, get_context("spawn"), initializer=_Worker.open, initargs=(detector.path, detector.sha256, long_side)
-    )
-    try:
-        yield from pool.map(_Worker.answer, paths, chunksize=2)
-    except BrokenProcessPool:
-        raise MlcycleError(
-            "a process that ran the model was ended from outside", "was memory short? try --workers 1"
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-class _Worker:
-    """What a spawned process keeps: the model, loaded once, or why it could not be."""
-
-    detector: Detector
-    long_side: int | None
-    problem: MlcycleError | None = None
-
-    @classmethod
-    def open(cls, model: Path, sha256: str, long_side: int | None) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to answer
-        cls.long_side = long_side
-        try:
-            sealed = read_sealed(model)
-            if sealed.sha256 != sha256:
-                raise ModelFileError(f"{model} was replaced while it was being evaluated", "run it again")
-            cls.detector = load_sealed(sealed, provider="cpu", threads=1)
-        except MlcycleError as problem:
-            cls.problem = problem
-
-    @classmethod
-    def answer(cls, path: PhotoPath) -> Answer:
-        if cls.problem:
-            raise cls.problem
-        return _answer(cls.detector, path, cls.long_side)
+    return in_order(lambda path: _answer(detector, path, long_side), paths, workers)
 
 
 def bytes_of(path: PhotoPath) -> bytes:

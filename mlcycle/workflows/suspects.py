@@ -69,7 +69,7 @@ class Options:
     Attributes:
         split: of the data set; may be "" where it has only one.
         long_side: the input's long side in pixels; None takes the contract's, 0 the photograph's own size.
-        workers: processes, one thread each; 0 takes one for each core.
+        workers: threads; 0 takes one for each core.
     """
 
     split: str = ""
@@ -85,7 +85,7 @@ def find_suspects(model: Path, data: Path, options: Options, started: Callable[[
 
     Raises:
         UsageError: a long side was given for a file with an input of one size.
-        ModelFileError: the model file cannot be used, is a run's folder, or was replaced meanwhile.
+        ModelFileError: the model file cannot be used, or is a run's folder.
         DataError: the labelled set cannot be read, or has no labels to judge.
     """
     detector = open_detector(model, options.long_side)

@@ -8,9 +8,9 @@ import pytest
 from tiny_model import write_tiny_model
 
 from mlcycle.artifact import bundled
-from mlcycle.cli.gate import reduced_and_whole_agree
 from mlcycle.errors import GateError
 from mlcycle.inference.decoding.images import Decoded
+from mlcycle.library.gate import reduced_and_whole_agree
 
 NANO = bundled.locate(Path("face-nano"))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from tiny_model import BLUE, GREEN, write_tiny_model
 
 from mlcycle.cli import run
 from mlcycle.reporting import document
-from mlcycle.workflows import evaluate, predictions
+from mlcycle.workflows import evaluate
 
 data = pytest.importorskip("skimage.data")
 scipy_io = pytest.importorskip("scipy.io")
@@ -105,7 +104,7 @@ def evaluated(capsys, *arguments):
 def test_the_figures_of_a_known_set(capsys, model, wider_face):
     code, result, err = evaluated(capsys, model, "--data", wider_face, "--workers", 1)
     assert code == 0
-    assert "on 4 photographs" in err
+    assert "on 4 images" in err
     assert (result["data"]["photographs"], result["data"]["faces"], result["data"]["split"]) == (4, 5, "val")
     # Five faces, four of them found exactly. Best first: three right, the false alarm, the little face. Precision is 1
     # at recalls to 0.60 (61 of 101) and 4/5 to 0.80 (20 more); beyond is nothing.
@@ -131,13 +130,13 @@ def test_the_official_levels_count_the_photographs_that_are_there(capsys, model,
     assert levels["hard"]["ap"] == pytest.approx(4 / 5 * 4 / 5)
 
 
-def test_several_processes_give_what_one_gives(model, wider_face):
+def test_several_workers_give_what_one_gives(model, wider_face):
     def outcome(workers):
         options = evaluate.Options(workers=workers, long_side=200)
         return evaluate.evaluate(model, wider_face, options, started=lambda _: lambda _: None)
 
     one, two = outcome(1), outcome(2)
-    assert (one.figures.subject.processes, two.figures.subject.processes) == (1, 2)
+    assert (one.figures.subject.workers, two.figures.subject.workers) == (1, 2)
     for alone, together in zip(one.answers, two.answers, strict=True):
         np.testing.assert_array_equal(alone.boxes_M4, together.boxes_M4)
         np.testing.assert_array_equal(alone.scores_M, together.scores_M)
@@ -243,11 +242,19 @@ def test_a_limit_takes_photographs_from_all_over_the_set(capsys, model, wider_fa
     assert evaluate.spread(list(range(3)), 5) == [0, 1, 2]
 
 
-def test_a_model_replaced_meanwhile_is_refused_by_the_other_processes(model, monkeypatch):
-    monkeypatch.setattr(predictions.signal, "signal", lambda *_: None)  # or this process would be deaf to Ctrl-C
-    predictions._Worker.open(model, "0" * 64, None)
-    with pytest.raises(predictions.ModelFileError, match="was replaced"):
-        predictions._Worker.answer(Path("any.jpg"))
+def test_a_model_replaced_meanwhile_changes_nothing(model, wider_face, tmp_path):
+    """The file is read once, whatever becomes of it while workers are busy."""
+    copy = tmp_path / "tiny.onnx"
+    copy.write_bytes(model.read_bytes())
+
+    def started(photographs):
+        copy.write_bytes(b"another")
+        return lambda _: None
+
+    replaced = evaluate.evaluate(copy, wider_face, evaluate.Options(workers=2), started)
+    whole = evaluate.evaluate(model, wider_face, evaluate.Options(workers=2), started=lambda _: lambda _: None)
+    assert replaced.figures.coco.ap == whole.figures.coco.ap
+    assert replaced.figures.subject.sha256 == whole.figures.subject.sha256
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def label(  # noqa: PLR0913
     long_side: Annotated[
         str, typer.Option(metavar="N|original", help="Pixels; without it the model's own.", show_default=False)
     ] = "",
-    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Threads; 0: one for each core.")] = 0,
 ) -> None:
     """Label photographs with a model: a COCO set that a recipe can name, its labels by a model and not by people.
 

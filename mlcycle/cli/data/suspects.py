@@ -30,7 +30,7 @@ def suspects(
     long_side: Annotated[
         str, typer.Option(metavar="N|original", help="Pixels; without it the model's own.", show_default=False)
     ] = "",
-    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Threads; 0: one for each core.")] = 0,
 ) -> None:
     """List the labels that a model contradicts most: no face there, another box or other points, a face without label.
 

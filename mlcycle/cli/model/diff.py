@@ -48,9 +48,9 @@ def diff(
 
 
 def _files(named: list[Path]) -> list[Path]:
-    from mlcycle.cli.gate import files_of
     from mlcycle.errors import InputError
+    from mlcycle.inference.sources import named_files
 
-    if named and not (files := files_of(named)):
+    if named and not (files := named_files(named)):
         raise InputError("there is no photograph in what --photos names", "name a folder with photographs")
     return files if named else []

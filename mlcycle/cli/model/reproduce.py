@@ -32,10 +32,10 @@ def reproduce(
     """
     with extra("train", "mlcycle reproduce"):
         from mlcycle.training.reproduce import reproduce as build_again
-    from mlcycle.cli.freeze_points import choosing
+    from mlcycle.library.freeze import choosing
 
     console.say(f"building {file} again from {run} …")
-    with choosing() as started:
+    with choosing(console.Terminal()) as started:
         done = build_again(file, run, started)
     for each in done.taken_over:
         console.say(f"taken over from the file: {each}")

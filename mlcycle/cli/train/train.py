@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,15 +13,10 @@ from mlcycle.cli.data import data
 from mlcycle.cli.group import default_group
 from mlcycle.cli.train import lr_find, profile, recipes, report, sweep
 from mlcycle.cli.train.device import Device, Devices, is_first, is_one_of_several, launch, must_not_be_lost
-from mlcycle.errors import InputError, RecipeError, UsageError
+from mlcycle.errors import UsageError
 from mlcycle.extras import extra
 
-if TYPE_CHECKING:
-    from mlcycle.training.recipes.recipe import Recipe
-
 DEFAULT_RECIPE = "face-nano"
-RUNS = Path("runs")
-NAME_A_RUN = "name the folder of one: mlcycle train --resume runs/NAME"
 
 app = typer.Typer(cls=default_group("fit"))
 app.add_typer(recipes.app, name="recipes")
@@ -100,7 +95,17 @@ def fit(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
         stop_with_the_parent()  # before torch comes, which takes seconds
     named, values = _sort([*filter(None, [recipe]), *(overrides or [])])
     with extra("train", "mlcycle train"):
-        chosen, run = _run_to_resume(named, values, out) if resume else _new_run(named, values, out, rendezvous)
+        from mlcycle.training import beginning
+        from mlcycle.training.recipes import recipe_file
+
+        if resume:
+            chosen, run = beginning.resumed_run(named or str(out or beginning.RUNS / DEFAULT_RECIPE), values, out)
+            _say_once(f"going on with {run}")
+        else:
+            if named is None:
+                _say_once(f"no recipe given: training with {recipe_file.find(DEFAULT_RECIPE)}")
+            is_shared = bool(rendezvous) or is_one_of_several()
+            chosen, run = beginning.new_run(named or DEFAULT_RECIPE, values, out, is_shared=is_shared)
         # torch takes seconds to come: a recipe that is wrong has been refused before.
         from mlcycle.training.distributed import failure
         from mlcycle.training.fit import fit as train_detector
@@ -136,53 +141,7 @@ def _sort(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
     return (named[0] if named else None), overrides
 
 
-def _new_run(named: str | None, overrides: Sequence[str], out: Path | None, rendezvous: str) -> tuple[Recipe, Path]:
-    from mlcycle.training.recipes import recipe_file
-    from mlcycle.training.run.run_folder import RunFolder
-
-    path = recipe_file.find(named or DEFAULT_RECIPE)
-    if named is None and not is_one_of_several():
-        console.say(f"no recipe given: training with {path}")
-    recipe = recipe_file.load(path, overrides)
-    run = out or RUNS / recipe.name
-    # Of several processes or machines another one may have begun it just now; the first process looks.
-    if not rendezvous and not is_one_of_several() and not RunFolder(run).is_unbegun():
-        if (run / "recipe.yaml").is_file():
-            hint = f"go on with it: mlcycle train --resume {run}; or begin another: --out {run}-2"
-            raise InputError(f"{run} is there already", hint)
-        raise InputError(f"{run} is there already and holds no run", "choose another folder with --out")
-    return recipe, run
-
-
-def _run_to_resume(named: str | None, overrides: Sequence[str], out: Path | None) -> tuple[Recipe, Path]:
-    from mlcycle.training.recipes import recipe_file
-
-    if overrides:
-        raise UsageError(
-            "a run that is gone on with keeps its recipe, so nothing can be overridden",
-            f"leave out {' '.join(overrides)}",
-        )
-    begun_with = None
-    if named is not None and not Path(named).is_dir():
-        begun_with = recipe_file.load(_recipe_of_a_run(named))
-    run = out or (
-        Path(named) if named and not begun_with else RUNS / (begun_with.name if begun_with else DEFAULT_RECIPE)
-    )
-    own = run / "recipe.yaml"
-    if not own.is_file():
-        raise InputError(f"{run} holds no run to go on with", NAME_A_RUN)
-    recipe = recipe_file.load(own)
-    if begun_with not in (None, recipe):
-        raise UsageError(f"{run} was begun with another recipe than {named}", f"mlcycle train --resume {run}")
+def _say_once(text: str) -> None:
+    """Says something that whoever started several processes has said already."""
     if not is_one_of_several():
-        console.say(f"going on with {run}")
-    return recipe, run
-
-
-def _recipe_of_a_run(named: str) -> Path:
-    from mlcycle.training.recipes import recipe_file
-
-    try:
-        return recipe_file.find(named)
-    except RecipeError:
-        raise InputError(f"there is no run {named} to go on with", NAME_A_RUN) from None
+        console.say(text)

@@ -100,6 +100,18 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@contextmanager
+def left_as_before() -> Iterator[None]:
+    """Gives torch its threads and random state back when its block ends: for a process that has other work, too."""
+    threads = torch.get_num_threads()
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(gpus):
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+
 def keep_memory() -> None:
     """Lets the C library keep the memory that a step gives back, for the next step.
 

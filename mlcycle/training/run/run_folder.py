@@ -39,10 +39,18 @@ CHECKPOINTS = Path("checkpoints")
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What is wanted beside the run itself: event files of TensorBoard's, and pictures in its report."""
+    """What is wanted beside the run itself.
+
+    Attributes:
+        tensorboard: event files of TensorBoard's.
+        pictures: pictures in its report.
+        own_process: whether the process is there for the training alone. Then signals save the run and end it, and the
+            C library keeps the memory of one step for the next; else the process stays as it is.
+    """
 
     tensorboard: bool = False
     pictures: bool = True
+    own_process: bool = True
 
 
 class RunFolder:

@@ -12,11 +12,11 @@ torch = pytest.importorskip("torch")
 
 import safetensors.torch  # noqa: E402
 
-from mlcycle.cli.gate import photographs_for, two_ways_meet  # noqa: E402
 from mlcycle.datasets.member import Member  # noqa: E402
 from mlcycle.datasets.packing import Rule, pack  # noqa: E402
 from mlcycle.datasets.reading import read, read_parts  # noqa: E402
 from mlcycle.errors import DataError, Interrupted, RecipeError  # noqa: E402
+from mlcycle.library.gate import compare_pipelines, images_for  # noqa: E402
 from mlcycle.training.data import samples  # noqa: E402
 from mlcycle.training.data.decoded_cache import decode_all  # noqa: E402
 from mlcycle.training.data.image_input import open_photo, stored_rgb  # noqa: E402
@@ -147,11 +147,11 @@ def test_a_run_of_shards_is_frozen_with_both_ways_compared_on_its_held_out_photo
     recipe_path: Path, packed: Path, tmp_path: Path
 ) -> None:
     fit(load(recipe_path, from_shards(packed)), tmp_path / "run", device="cpu", quiet=True)
-    photos = photographs_for(tmp_path / "run", [], 2)
+    photos = images_for(tmp_path / "run", [], 2)
     assert all(isinstance(each, Member) for each in photos)
 
     def gate(still: Path, candidate: Path) -> None:
-        two_ways_meet(still, candidate, photos)
+        compare_pipelines(still, candidate, photos)
 
     freeze(tmp_path / "run", tmp_path / "model.onnx", gate, lambda many: lambda done: None)
     assert (tmp_path / "model.onnx").is_file()

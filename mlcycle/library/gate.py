@@ -1,14 +1,14 @@
-"""The gate of `mlcycle freeze`: both ways over real photographs. It stands at the door: no room may see both."""
+"""The gate of `freeze`: both pipelines over real photographs. It is here since no package below may see both."""
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlcycle.errors import GateError, InputError
+from mlcycle.inference.sources import named_files
 from mlcycle.workflows.parity import Difference, Tolerance, Ways, check
 
 if TYPE_CHECKING:
@@ -20,36 +20,20 @@ if TYPE_CHECKING:
 ORIENTATION_TAG = 0x0112
 
 
-def photographs_for(run: Path, named: Sequence[Path], count: int) -> list[PhotoPath]:
+def images_for(run: Path, named: Sequence[Path], count: int) -> list[PhotoPath]:
     """Returns the photo files to compare on: those named, or held-out ones of the run.
 
     Raises:
         InputError: there are none.
     """
-    files: list[PhotoPath] = [*files_of(named)] if named else [each for each in _held_out(run) if _is_there(each)]
+    files: list[PhotoPath] = [*named_files(named)] if named else [each for each in _held_out(run) if _is_there(each)]
     files = files[:count]
     if not files:
         raise InputError("there is no photograph to compare both ways on", "name some with --photos FOLDER")
     return files
 
 
-def files_of(named: Sequence[Path]) -> list[Path]:
-    """Returns the photo files named, and those below the folders named, sorted.
-
-    Raises:
-        InputError: one of them is not there.
-    """
-    from mlcycle.inference.sources import from_folder
-
-    files: list[Path] = []
-    for each in named:
-        if not os.path.exists(each):  # noqa: PTH110  (where it cannot be asked for, Path's way raises)
-            raise InputError(f"there is no photograph or folder {each}", "check --photos")
-        files += [source.path for source in from_folder(each)] if each.is_dir() else [each]
-    return files
-
-
-def two_ways_meet(run: Path, candidate: Path, photos: Sequence[PhotoPath]) -> Difference:
+def compare_pipelines(run: Path, candidate: Path, photos: Sequence[PhotoPath]) -> Difference:
     """Compares both ways over the photographs, and over one of them stored in all eight EXIF orientations.
 
     If the file allows large JPEGs to be decoded at a reduced scale, it must find the same faces on them as in full.

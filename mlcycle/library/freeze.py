@@ -1,0 +1,85 @@
+"""`mlcycle.freeze`: a training run → one immutable model file, published only if both pipelines agree."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlcycle.extras import extra
+from mlcycle.progress import Progress, Silent
+from mlcycle.results import Frozen
+
+if TYPE_CHECKING:
+    from mlcycle.training.freeze import Advance, Started
+    from mlcycle.workflows.parity import Difference
+
+
+def freeze(
+    run: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    images: Iterable[str | os.PathLike[str]] = (),
+    count: int = 32,
+    precise_false_alarms: float = 0.05,
+    sensitive_false_alarms: float = 1.0,
+    progress: Progress | None = None,
+) -> Frozen:
+    """Freezes a training run into one model file, as `mlcycle freeze` does; the same run gives the same bytes.
+
+    Before it is published the file's output on real images, from a process without torch, must be that of training.
+
+    Args:
+        run: the run folder, or what `train` returned.
+        out: the file to write; None takes models/NAME-DIGEST.onnx.
+        images: image files, or folders of them, to compare both pipelines on; none takes some of the validation set.
+        count: how many images to compare on.
+        precise_false_alarms: false alarms per image that the threshold "precise" may cost.
+        sensitive_false_alarms: false alarms per image that the threshold "sensitive" may cost.
+        progress: where to report; None is silent.
+
+    Raises:
+        MissingExtraError: the extra `train` is not installed.
+        InputError, DataError: the run cannot be used, no threshold can be chosen, or the file exists.
+        GateError: the pipelines differ; then nothing was written.
+    """
+    shown = progress or Silent()
+    with extra("train", "mlcycle.freeze"):
+        from mlcycle.training.export.operating_points import Rates
+        from mlcycle.training.freeze import freeze as freeze_run
+    from mlcycle.library import gate
+
+    files = gate.images_for(Path(run), [Path(each) for each in images], count)
+
+    def compare(still: Path, candidate: Path) -> Difference:
+        shown.say(f"comparing both pipelines on {len(files)} image{'' if len(files) == 1 else 's'} …")
+        for file in files:
+            shown.detail(f"  {file}")
+        return gate.compare_pipelines(still, candidate, files)
+
+    rates = Rates(precise_false_alarms, sensitive_false_alarms)
+    with choosing(shown) as started:
+        return freeze_run(Path(run), None if out is None else Path(out), compare, started, rates)
+
+
+@contextmanager
+def choosing(progress: Progress) -> Iterator[Started]:
+    """Yields what is told how many images operating points are chosen on; a bar shows how many are done."""
+    with ExitStack() as bar:
+
+        def started(images: int) -> Advance:
+            progress.say(f"choosing thresholds on {images:,} held-out photographs …")
+            advance, left = bar.enter_context(progress.bar("choosing", images)), images
+
+            def step(count: int) -> None:
+                nonlocal left
+                advance(count)
+                left -= count
+                if not left:  # what follows is no part of it
+                    bar.close()
+
+            return step
+
+        yield started
