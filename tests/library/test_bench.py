@@ -1,0 +1,24 @@
+"""`model.bench`: the document that the command prints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import mlcycle
+
+
+def test_the_document_is_that_of_the_command(astronaut: Path) -> None:
+    model = mlcycle.load("face-nano", threads=1)
+    document = model.bench(astronaut.parent, seconds=0.3, warmup=0.0, concurrency=2)
+    assert document["model"] == {"name": "face-nano", "sha256": model.sha256}
+    assert document["settings"]["threads"] == 1
+    assert document["requests"]["answered"] > 0
+    assert document["cold_start"] is None
+    assert document["latency_ms"]["p50"] <= document["latency_ms"]["p99"]
+
+
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(mlcycle.InputError):
+        mlcycle.load("face-nano").bench(tmp_path, seconds=0.1)
