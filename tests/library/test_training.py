@@ -59,7 +59,7 @@ def test_a_variant_is_a_model_too(frozen: mlcycle.Frozen, tmp_path: Path, labell
     with pytest.raises(mlcycle.UsageError, match="two steps"):
         mlcycle.export(frozen, input_size=(192, 192), format="triton")
     folder = mlcycle.export(frozen, tmp_path / "repository", format="triton")
-    assert [each.name for each in Path(folder).iterdir()] == ["tiny"]
+    assert sorted(each.name for each in Path(folder).iterdir()) == ["SHA256SUMS", "tiny"]
 
 
 def test_evaluation_takes_a_file_or_a_model(frozen: mlcycle.Frozen, labelled_set: Path) -> None:
