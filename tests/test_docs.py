@@ -34,7 +34,10 @@ def test_the_reference_does_not_depend_on_the_terminal(monkeypatch):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_every_command_in_the_docs_parses(page):
-    for words in commands_in(page.read_text("utf-8")):
+    text = page.read_text("utf-8")
+    found = list(commands_in(text))
+    assert len(found) >= len(re.findall(r"^\s*\$ mlcycle", text, re.MULTILINE))
+    for words in found:
         parse(words)
 
 

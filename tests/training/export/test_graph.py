@@ -91,6 +91,7 @@ def test_any_size_gives_what_torch_gives(stride: int, size: tuple[int, int]) -> 
         answers = [each[0] for each in excited_network(stride=stride)(pixels)]
     expected = select(*answers, size=(width, height), rule=(0.1, 0.45, 30))
     assert_same_faces([boxes[0], scores[0], landmarks[0]], [each.numpy() for each in expected])
+    assert (scores > 0.1).sum() > 20  # else there were nothing to compare
     assert boxes.min(initial=0) >= 0
     assert (boxes.reshape(-1, 4) <= (width, height, width, height)).all()
 
