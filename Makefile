@@ -10,7 +10,7 @@ WORKERS ?= 2
 .PHONY: help demo test test-slow check format docs clean
 
 help: ## show this
-	@echo "make demo       train a small face detector, freeze it, find a face in a photograph it has never seen"
+	@echo "make demo       train a small face detector, freeze it, find a face in an image it has never seen"
 	@echo "make test       the tests, without the slow ones"
 	@echo "make test-slow  the slow tests"
 	@echo "make check      formatting, lint, types, import contracts, generated docs"

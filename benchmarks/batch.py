@@ -3,7 +3,7 @@
     python benchmarks/batch.py MODEL --data DIR [--cores 1 2] [--rounds 3]
 
 Needs mlcycle installed, nothing else. Each round runs, on as many cores as are named (Linux: the process is bound to
-them), each as a process of its own and timed inside from the first photograph to the last, start and model left out:
+them), each as a process of its own and timed inside from the first image to the last, start and model left out:
 
 - mlcycle: what `mlcycle infer dir DIR --out FILE.jsonl` does, results written, as its closing line has the time;
 - plain loop: Pillow and onnxruntime as one would write them down, told of as many threads as there are cores: by itself
@@ -12,7 +12,7 @@ them), each as a process of its own and timed inside from the first photograph t
 - the same at the reduced scale that the model's contract allows, if it does;
 - network alone: the graph on inputs that lie in memory, by one thread and by one for each core.
 
-Printed are photographs a second, and mlcycle's share of each bound, round by round: median, least and most.
+Printed are images a second, and mlcycle's share of each bound, round by round: median, least and most.
 The first bound is the slower of decoding and network, each by a thread of its own: what stages that overlap reach on
 two cores, if each is one thread. The second is the slower of both, each with all cores: no program reaches it, as both
 have to be done. The third is the sum of both on all cores: what is left when nothing but them takes time.
@@ -31,7 +31,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-INPUTS = 200  # pictures that lie in memory for the network alone; it sees them again and again
+INPUTS = 200  # images that lie in memory for the network alone; it sees them again and again
 
 
 def plain(model: str, paths: list[Path], threads: int) -> float:
@@ -46,9 +46,9 @@ def plain(model: str, paths: list[Path], threads: int) -> float:
     begun = time.perf_counter()
     results = []
     for path in paths:
-        photo = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
-        scale = min(1, contract["resize"]["long_side"] / max(photo.size))
-        small = photo.resize([max(1, int(side * scale + 0.5)) for side in photo.size], Image.Resampling.BILINEAR)
+        image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+        scale = min(1, contract["resize"]["long_side"] / max(image.size))
+        small = image.resize([max(1, int(side * scale + 0.5)) for side in image.size], Image.Resampling.BILINEAR)
         boxes, scores = session.run(["boxes", "scores"], {"images": np.asarray(small)[None]})
         results.append(boxes[0][scores[0] >= contract["thresholds"]["balanced"]] / scale)
     return time.perf_counter() - begun
@@ -88,7 +88,7 @@ def in_threads(work, things, threads: int) -> float:
 
 
 def ours(model: str, data: str, cores: int) -> float:
-    """Runs the command, and takes the time from its closing line: "2,000 photographs, … 140.1 photographs a second"."""
+    """Runs the command, and takes the time from its closing line: "2,000 images, … 140.1 images a second"."""
     with tempfile.TemporaryDirectory() as scratch:
         words = ["infer", "dir", data, "--model", model, "--provider", "cpu", "--threads", str(cores)]
         done = subprocess.run(
@@ -97,13 +97,13 @@ def ours(model: str, data: str, cores: int) -> float:
             text=True,
             check=False,
         )
-    closing = next(line for line in done.stderr.splitlines() if "photographs a second" in line)
-    count = int(closing.split(" photograph")[0].replace(",", ""))
-    return count / float(closing.split(" photographs a second")[0].split()[-1].replace(",", ""))
+    closing = next(line for line in done.stderr.splitlines() if "images a second" in line)
+    count = int(closing.split(" image")[0].replace(",", ""))
+    return count / float(closing.split(" images a second")[0].split()[-1].replace(",", ""))
 
 
 def say(chosen: argparse.Namespace) -> None:
-    """Measures one thing in this process, and prints seconds and how many photographs it was."""
+    """Measures one thing in this process, and prints seconds and how many images it was."""
     paths = sorted(path for path in Path(chosen.data).rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     measures = {
         "plain": lambda: plain(chosen.model, paths, chosen.threads),
@@ -126,7 +126,7 @@ def bind(cores: int) -> None:
 
 
 def measure(chosen: argparse.Namespace, cores: int) -> dict[str, float]:
-    """Returns photographs a second of each, from one round."""
+    """Returns images a second of each, from one round."""
     rates = {}
     for only, threads in (
         ("plain", cores), ("decoding", 1), ("decoding", cores), ("reduced", 1), ("reduced", cores),
@@ -146,7 +146,7 @@ def measure(chosen: argparse.Namespace, cores: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a model file")
-    parser.add_argument("--data", required=True, help="a folder of photographs")
+    parser.add_argument("--data", required=True, help="a folder of images")
     parser.add_argument("--cores", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", help=argparse.SUPPRESS)
@@ -162,7 +162,7 @@ def main() -> None:
         rounds = [measure(chosen, cores) for _ in range(chosen.rounds)]
         if everywhere:
             os.sched_setaffinity(0, everywhere)
-        print(f"\n{cores} cores, {chosen.rounds} rounds         photographs a second    mlcycle's, as a ratio to it")
+        print(f"\n{cores} cores, {chosen.rounds} rounds         images a second    mlcycle's, as a ratio to it")
         for name in rounds[0]:
             ratios = sorted(each["mlcycle"] / each[name] for each in rounds)
             rate = statistics.median(each[name] for each in rounds)

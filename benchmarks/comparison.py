@@ -1,4 +1,4 @@
-"""Several detectors over the same photographs in one run: what each found, how long it took, and the figures."""
+"""Several detectors over the same images in one run: what each found, how long it took, and the figures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from detectors import Detector, Found, Look
 
-from mlcycle.datasets.labelled_image import LabelledPhotograph
+from mlcycle.datasets.labelled_image import LabelledImage
 from mlcycle.evaluation import coco, matches, operating_point, wider, wider_ground_truth
 from mlcycle.inference import letterbox
 from mlcycle.inference.decoding import images
@@ -21,12 +21,12 @@ NOTHING = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
 
 @dataclass(slots=True)
 class Answers:
-    """What one detector gave for P photographs, in their order.
+    """What one detector gave for P images, in their order.
 
     Attributes:
-        usual, everything: boxes_N4 (x1 y1 x2 y2, pixels of the upright photograph) and scores_N; see detectors.py.
+        usual, everything: boxes_N4 (x1 y1 x2 y2, pixels of the upright image) and scores_N; see detectors.py.
         wall, cpu: milliseconds of each usual answer by the clock on the wall, and of the processor; NaN without one.
-        failures: the name of each photograph on which the detector raised an error, and what it said.
+        failures: the name of each image on which the detector raised an error, and what it said.
     """
 
     usual: list[Found] = field(default_factory=list)
@@ -43,12 +43,12 @@ class Row:
     Attributes:
         ap50: COCO's average precision at IoU 0.5.
         levels: WIDER FACE's average precisions by level; empty without its official ground truth.
-        recall, false_alarms: share of the faces found, and false alarms a photograph, by default.
-        median, p95: milliseconds a photograph by the clock on the wall, by default.
+        recall, false_alarms: share of the faces found, and false alarms an image, by default.
+        median, p95: milliseconds an image by the clock on the wall, by default.
         cpu: the median of the processor's milliseconds: less than `median` where other work was in the way, more only
             if there was more than one thread.
-        ratio: median, photograph by photograph, of the processor's time over that of the first detector.
-        failed: on how many photographs it raised an error.
+        ratio: median, image by image, of the processor's time over that of the first detector.
+        failed: on how many images it raised an error.
     """
 
     detector: Detector
@@ -64,36 +64,36 @@ class Row:
 
 
 def look_at_all(
-    detectors: list[Detector], photographs: list[LabelledPhotograph], long_side: int, advance: Callable[[int], None]
+    detectors: list[Detector], labelled_images: list[LabelledImage], long_side: int, advance: Callable[[int], None]
 ) -> tuple[list[Answers], list[tuple[str, str]]]:
-    """Shows each photograph to all detectors before the next: pixels in memory, the same for all.
+    """Shows each image to all detectors before the next: pixels in memory, the same for all.
 
-    A photograph that cannot be read is shown to nobody, and its faces count as missed. `long_side` is in pixels, 0 for
-    the photograph's own size; it is never enlarged. `advance` is called with 1 after each.
+    An image that cannot be read is shown to nobody, and its faces count as missed. `long_side` is in pixels, 0 for
+    the image's own size; it is never enlarged. `advance` is called with 1 after each.
 
-    Returns the answers of each detector, and name and reason of each photograph that could not be read.
+    Returns the answers of each detector, and name and reason of each image that could not be read.
     """
     answers, unreadable, warm = [Answers() for _ in detectors], [], False
-    for number, photograph in enumerate(photographs):
+    for number, image in enumerate(labelled_images):
         try:
-            picture_HW3, frame = _picture(photograph.path, long_side)
+            image_HW3, frame = _image(image.path, long_side)
         except images.UnreadableError as problem:
-            unreadable.append((photograph.name, problem.message))
+            unreadable.append((image.name, problem.message))
             for each in answers:
                 _note(each, NOTHING, NOTHING, np.nan, np.nan)
         else:
             if not warm:
                 warm = True
                 for detector in detectors:  # the first answer of all takes longer, and is not counted
-                    _timed(detector.usual, picture_HW3, Answers(), "")
-            _show(detectors, answers, number, (photograph.name, picture_HW3, frame))
+                    _timed(detector.usual, image_HW3, Answers(), "")
+            _show(detectors, answers, number, (image.name, image_HW3, frame))
         advance(1)
     return answers, unreadable
 
 
-def _picture(path: Path, long_side: int) -> tuple[np.ndarray, letterbox.Frame]:
-    picture_HW3, frame = letterbox.shrink(images.decode(images.read(path)).upright(), long_side)
-    return np.array(picture_HW3), frame  # a copy: some peers insist on pixels that could be written to
+def _image(path: Path, long_side: int) -> tuple[np.ndarray, letterbox.Frame]:
+    image_HW3, frame = letterbox.shrink(images.decode(images.read(path)).upright(), long_side)
+    return np.array(image_HW3), frame  # a copy: some peers insist on pixels that could be written to
 
 
 def _show(
@@ -102,23 +102,23 @@ def _show(
     number: int,
     shown: tuple[str, np.ndarray, letterbox.Frame],
 ) -> None:
-    name, picture_HW3, frame = shown
+    name, image_HW3, frame = shown
     usual: dict[int, tuple[Found, float, float]] = {}
     for turn in range(len(detectors)):
         # Another one begins each time, so that nobody always comes after the same.
         place = (number + turn) % len(detectors)
-        usual[place] = _timed(detectors[place].usual, picture_HW3, answers[place], name)
+        usual[place] = _timed(detectors[place].usual, image_HW3, answers[place], name)
     for place, detector in enumerate(detectors):
-        everything, _, _ = _timed(detector.everything, picture_HW3, answers[place], name)
+        everything, _, _ = _timed(detector.everything, image_HW3, answers[place], name)
         found, wall, cpu = usual[place]
-        _note(answers[place], _in_photograph(found, frame), _in_photograph(everything, frame), wall, cpu)
+        _note(answers[place], _in_image(found, frame), _in_image(everything, frame), wall, cpu)
 
 
-def _timed(look: Look, picture_HW3: np.ndarray, answers: Answers, name: str) -> tuple[Found, float, float]:
+def _timed(look: Look, image_HW3: np.ndarray, answers: Answers, name: str) -> tuple[Found, float, float]:
     """Returns what was found, and the milliseconds on the wall and of the processor; an error is noted, once a name."""
     cpu, wall = time.process_time(), time.perf_counter()
     try:
-        found = look(picture_HW3)
+        found = look(image_HW3)
     except Exception as problem:  # whatever another project may raise
         if not answers.failures or answers.failures[-1][0] != name:
             answers.failures.append((name, f"{type(problem).__name__}: {' '.join(str(problem).split())[:120]}"))
@@ -134,22 +134,22 @@ def _note(answers: Answers, usual: Found, everything: Found, wall: float, cpu: f
     answers.cpu.append(cpu)
 
 
-def _in_photograph(found: Found, frame: letterbox.Frame) -> Found:
+def _in_image(found: Found, frame: letterbox.Frame) -> Found:
     boxes_N4, scores_N = found
-    return letterbox.boxes_to_photograph(boxes_N4, frame), np.asarray(scores_N, np.float32)
+    return letterbox.boxes_to_image(boxes_N4, frame), np.asarray(scores_N, np.float32)
 
 
-def figures(
+def metrics(
     detectors: list[Detector],
     answers: list[Answers],
-    photographs: list[LabelledPhotograph],
+    images: list[LabelledImage],
     official: evaluate.OfficialFaces,
 ) -> list[Row]:
     """Returns the figures of each detector; `official` is WIDER FACE's ground truth, empty for another set."""
-    truths = [(each.boxes_N4, each.ignore_N) for each in photographs]
+    truths = [(each.boxes_N4, each.ignore_N) for each in images]
     first_P = np.array(answers[0].cpu)
     return [
-        _row(detector, each, truths, first_P, _levels(photographs, each, official))
+        _row(detector, each, truths, first_P, _levels(images, each, official))
         for detector, each in zip(detectors, answers, strict=True)
     ]
 
@@ -158,7 +158,7 @@ def _row(
     detector: Detector, answers: Answers, truths: list[matches.Truth], first_P: np.ndarray, levels: dict[str, float]
 ) -> Row:
     everything, usual = (
-        matches.match_photographs(truths, found, max_detections=evaluate.MAX_DETECTIONS, ranges=())
+        matches.match_images(truths, found, max_detections=evaluate.MAX_DETECTIONS, ranges=())
         for found in (answers.everything, answers.usual)
     )
     point = operating_point.at_threshold(usual, -np.inf)
@@ -183,12 +183,10 @@ def _quantile(values: np.ndarray, share: float) -> float:
     return float(np.quantile(values, share)) if len(values) else float("nan")
 
 
-def _levels(
-    photographs: list[LabelledPhotograph], answers: Answers, official: evaluate.OfficialFaces
-) -> dict[str, float]:
+def _levels(images: list[LabelledImage], answers: Answers, official: evaluate.OfficialFaces) -> dict[str, float]:
     named = [
-        (evaluate.official_name(photograph), photograph.scale, *found)
-        for photograph, found in zip(photographs, answers.everything, strict=True)
+        (evaluate.official_name(image), image.scale, *found)
+        for image, found in zip(images, answers.everything, strict=True)
     ]
     here = [each for each in named if each[0] in official]
     if not here:
@@ -196,7 +194,7 @@ def _levels(
     levels = wider.average_precision(
         [official[name].boxes_N4 for name, *_ in here],
         {level: [official[name].counted[level] for name, *_ in here] for level in wider.LEVELS},
-        # The ground truth is in pixels of the official photographs, of which the files may be smaller copies.
+        # The ground truth is in pixels of the official images, of which the files may be smaller copies.
         [(boxes_N4 / np.tile(scale, 2), scores_N) for _, scale, boxes_N4, scores_N in here],
     )
     return {name: level.ap for name, level in levels.items()}

@@ -25,18 +25,18 @@ class Report:
 
     Attributes:
         data, split, fingerprint: the labelled set, see mlcycle.datasets.reading.
-        photographs, faces: how many there are; faces to be ignored are not counted.
-        long_side: of the pictures shown, in pixels; 0 for the photographs' own size.
+        images, faces: how many there are; faces to be ignored are not counted.
+        long_side: of the images shown, in pixels; 0 for the images' own size.
         rows: the detectors' figures; the first is what times are divided by.
         missing: name of each peer that took no part, and why.
-        unreadable: name of each photograph that could not be read, and why.
-        failures: name of each detector, its first photograph that raised an error, and the error.
+        unreadable: name of each image that could not be read, and why.
+        failures: name of each detector, its first image that raised an error, and the error.
     """
 
     data: str
     split: str
     fingerprint: str
-    photographs: int
+    images: int
     faces: int
     long_side: int
     rows: list[Row]
@@ -84,21 +84,21 @@ def _head(report: Report) -> list[str]:
     split = f" ({report.split})" if report.split else ""
     size = f"long side {report.long_side}" if report.long_side else "original size"
     return [
-        f"{report.data}{split}, fingerprint {report.fingerprint[:16]}…: {report.photographs:,} photographs, "
+        f"{report.data}{split}, fingerprint {report.fingerprint[:16]}…: {report.images:,} images, "
         f"{report.faces:,} faces, shown at {size}"
     ]
 
 
 def _notes(report: Report) -> list[str]:
     lines = [
-        "recall and false alarms a photograph: what each detector takes for a face by default",
-        "median, p95: milliseconds a photograph, from pixels in memory to boxes, one thread, all detectors in turn",
+        "recall and false alarms an image: what each detector takes for a face by default",
+        "median, p95: milliseconds an image, from pixels in memory to boxes, one thread, all detectors in turn",
         f"cpu: the median of the processor's time; x: this as a multiple of that of {report.rows[0].detector.name}",
         "",
     ]
     lines += [f"{row.detector.name}: {row.detector.version}, default {row.detector.threshold}" for row in report.rows]
     lines += [f"{name}: {why}" for name, why in report.missing]
-    lines += [f"{name} failed, for example on {photograph}: {why}" for name, photograph, why in report.failures]
+    lines += [f"{name} failed, for example on {image}: {why}" for name, image, why in report.failures]
     lines += [f"{name} could not be read: {why}" for name, why in report.unreadable]
     return lines
 
@@ -111,16 +111,14 @@ def as_json(report: Report) -> str:
             "path": report.data,
             "split": report.split,
             "fingerprint": report.fingerprint,
-            "photographs": report.photographs,
+            "images": report.images,
             "faces": report.faces,
             "unreadable": [{"name": name, "message": why} for name, why in report.unreadable],
         },
         "long_side": report.long_side,
         "detectors": [_detector(row) for row in report.rows],
         "missing": [{"name": name, "message": why} for name, why in report.missing],
-        "failures": [
-            {"name": name, "photograph": photograph, "message": why} for name, photograph, why in report.failures
-        ],
+        "failures": [{"name": name, "image": image, "message": why} for name, image, why in report.failures],
     }
     return json.dumps(document, indent=2, allow_nan=False)
 
@@ -134,7 +132,7 @@ def _detector(row: Row) -> dict[str, Any]:
         "default": {
             "threshold": row.detector.threshold,
             "recall": _finite(row.recall),
-            "false_alarms_per_photograph": _finite(row.false_alarms),
+            "false_alarms_per_image": _finite(row.false_alarms),
         },
         "milliseconds": {"median": _finite(row.median), "p95": _finite(row.p95), "cpu_median": _finite(row.cpu)},
         "cpu_times_the_first": _finite(row.ratio),

@@ -1,11 +1,11 @@
-"""What model files cost in onnxruntime on one thread: milliseconds a picture, and the ratio to a reference.
+"""What model files cost in onnxruntime on one thread: milliseconds an image, and the ratio to a reference.
 
     python benchmarks/cost.py MODEL [MODEL ...] [--against OTHER.onnx] [--sides 320 640]
 
 Needs mlcycle installed, nothing else. The reference is any ONNX file with one float input [batch, 3, height, width], or
 a model file of mlcycle; without one it is the first MODEL. All files run in one process, in turn, round by round, each
 round begun by another, with the options of onnxruntime that mlcycle sets; quoted are the median time, and the median
-and the quartiles of the ratios, round by round. Inside the timed window is the session's run on a square picture in
+and the quartiles of the ratios, round by round. Inside the timed window is the session's run on a square image in
 memory, the choice of final boxes that a model file holds included, and nothing else.
 """
 
@@ -32,7 +32,7 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 WARM_UPS = 3
 
 Run = Callable[[], object]
-# What is given picture_HW3 (uint8 RGB, square) and gives a call that runs the file on it.
+# What is given image_HW3 (uint8 RGB, square) and gives a call that runs the file on it.
 Prepare = Callable[[np.ndarray], Run]
 
 
@@ -51,7 +51,7 @@ class Cost:
 def open_model(path: Path) -> Prepare:
     """Opens a model file of mlcycle, verified. Raises ModelFileError if it cannot be used."""
     runtime = load_detector(path, provider="cpu", threads=1).session.runtime
-    return lambda picture_HW3: lambda: runtime.run(None, {INPUT: picture_HW3[None]})
+    return lambda image_HW3: lambda: runtime.run(None, {INPUT: image_HW3[None]})
 
 
 def open_reference(path: Path) -> Prepare:
@@ -75,13 +75,13 @@ def open_reference(path: Path) -> Prepare:
     inputs = [(each.name, each.type, each.shape) for each in runtime.get_inputs()]
     if len(inputs) != 1 or inputs[0][1] != "tensor(float)" or len(inputs[0][2]) != 4:
         raise ModelFileError(
-            f"{path} does not take one picture of floats: {inputs}",
+            f"{path} does not take one image of floats: {inputs}",
             "name a file with one input [batch, 3, height, width]",
         )
     [(name, _, shape)] = inputs
 
-    def prepare(picture_HW3: np.ndarray) -> Run:
-        floats_13HW = np.ascontiguousarray(picture_HW3.transpose(2, 0, 1)[None], np.float32)
+    def prepare(image_HW3: np.ndarray) -> Run:
+        floats_13HW = np.ascontiguousarray(image_HW3.transpose(2, 0, 1)[None], np.float32)
         for wanted, given in zip(shape, floats_13HW.shape, strict=True):
             if isinstance(wanted, int) and wanted != given:
                 raise UsageError(
@@ -92,11 +92,11 @@ def open_reference(path: Path) -> Prepare:
     return prepare
 
 
-def picture(side: int, photo: Path | None) -> np.ndarray:
-    """Returns a square uint8 RGB picture: the photograph, squeezed into it, or noise, the same each time."""
-    if photo is None:
+def image(side: int, image: Path | None) -> np.ndarray:
+    """Returns a square uint8 RGB image: the image, squeezed into it, or noise, the same each time."""
+    if image is None:
         return np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
-    return np.array(images.decode(images.read(photo)).upright().resize((side, side)))
+    return np.array(images.decode(images.read(image)).upright().resize((side, side)))
 
 
 def measure(runs: list[Run], rounds: int, clock: Callable[[], float]) -> np.ndarray:
@@ -150,8 +150,8 @@ def compare(chosen: argparse.Namespace) -> None:
     opened = {str(chosen.against): open_reference(chosen.against)} if chosen.against else {}
     opened |= {str(path): open_model(path) for path in chosen.models if str(path) not in opened}
     # All sides are prepared before any is measured: a reference of fixed size is refused at once.
-    pictures = {side: picture(side, chosen.photo) for side in chosen.sides}
-    runs = {side: {name: prepare(pictures[side]) for name, prepare in opened.items()} for side in chosen.sides}
+    images = {side: image(side, chosen.image) for side in chosen.sides}
+    runs = {side: {name: prepare(images[side]) for name, prepare in opened.items()} for side in chosen.sides}
     clock = CLOCKS[chosen.clock]
     costs = [cost for side in runs for cost in costs_at(side, runs[side], chosen.rounds, clock)]
     text = as_json(costs, chosen) if chosen.format == "json" else as_table(costs)
@@ -175,10 +175,10 @@ def _arguments(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", type=Path, nargs="+", metavar="MODEL", help="model files of mlcycle")
     parser.add_argument("--against", type=Path, help="the reference; without it the first MODEL")
-    parser.add_argument("--sides", type=_count, nargs="+", default=[320, 640], help="of the square pictures, in pixels")
+    parser.add_argument("--sides", type=_count, nargs="+", default=[320, 640], help="of the square images, in pixels")
     parser.add_argument("--rounds", type=_count, default=40)
     parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall", help="cpu: where other work is in the way")
-    parser.add_argument("--photo", type=Path, help="a photograph to run on, instead of noise")
+    parser.add_argument("--image", type=Path, help="an image to run on, instead of noise")
     parser.add_argument("--format", choices=("table", "json"), default="table")
     parser.add_argument("--out", type=Path, help="write to this file instead of stdout")
     parser.add_argument("--overwrite", action="store_true", help="replace that file if it exists")

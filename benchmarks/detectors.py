@@ -1,7 +1,7 @@
 """The detectors that benchmarks/peers.py compares: a model file of mlcycle, and each peer as one small function.
 
-Whoever opens a detector gets two ways to look at a picture, both from picture_HW3 (uint8 RGB, upright, in memory) to
-boxes_N4 (x1 y1 x2 y2 in pixels of this picture) and scores_N: `usual`, as the detector is by default, and `everything`,
+Whoever opens a detector gets two ways to look at an image, both from image_HW3 (uint8 RGB, upright, in memory) to
+boxes_N4 (x1 y1 x2 y2 in pixels of this image) and scores_N: `usual`, as the detector is by default, and `everything`,
 down to scores so low that its precision and recall can be followed. Turning colours round, resizing to what a network
 wants, normalising and choosing final boxes are the detector's own work and happen inside. All run on one thread.
 
@@ -66,17 +66,17 @@ def open_model(path: Path, name: str) -> Detector:
     detector = load_detector(path, provider="cpu", threads=1)
     balanced, floor = detector.contract.thresholds["balanced"], detector.contract.selection.score_floor
 
-    def look(picture_HW3: np.ndarray, threshold: float) -> Found:
-        height, width = picture_HW3.shape[:2]
-        outputs = detector.session.run(picture_HW3[None])
+    def look(image_HW3: np.ndarray, threshold: float) -> Found:
+        height, width = image_HW3.shape[:2]
+        outputs = detector.session.run(image_HW3[None])
         return select(outputs, threshold, Frame(width, height, width, height))[:2]
 
     return Detector(
         name,
         f"sha256 {detector.sha256[:12]}",
         f"score {balanced:g}",
-        lambda picture_HW3: look(picture_HW3, balanced),
-        lambda picture_HW3: look(picture_HW3, floor),
+        lambda image_HW3: look(image_HW3, balanced),
+        lambda image_HW3: look(image_HW3, floor),
     )
 
 
@@ -94,8 +94,8 @@ def open_centerface(peer: Peer) -> Detector:
     dynamic = network.dynamicize_shapes(onnx.load(centerface.default_onnx_path)).SerializeToString()
     network.sess = onnxruntime.InferenceSession(dynamic, options, providers=["CPUExecutionProvider"])
 
-    def look(picture_HW3: np.ndarray, threshold: float) -> Found:
-        rows_N5, _ = network(picture_HW3, threshold=threshold)
+    def look(image_HW3: np.ndarray, threshold: float) -> Found:
+        rows_N5, _ = network(image_HW3, threshold=threshold)
         return rows_N5[:, :4], rows_N5[:, 4]
 
     return _ready(peer, "score 0.2", look, 0.2, LEAST_SCORE)
@@ -126,11 +126,11 @@ def _blazeface_graph(path: Path, threshold: float) -> Any:
     return SolutionBase(graph_config=graph, outputs=["detections"])
 
 
-def _blazeface(picture_HW3: np.ndarray, graph: Any) -> Found:
-    found = graph.process({"image": picture_HW3}).detections or ()
+def _blazeface(image_HW3: np.ndarray, graph: Any) -> Found:
+    found = graph.process({"image": image_HW3}).detections or ()
     shares = [each.location_data.relative_bounding_box for each in found]
     rows = [(box.xmin, box.ymin, box.xmin + box.width, box.ymin + box.height) for box in shares]
-    height, width = picture_HW3.shape[:2]
+    height, width = image_HW3.shape[:2]
     boxes_N4 = np.array(rows, float).reshape(-1, 4) * (width, height, width, height)
     return boxes_N4, np.array([each.score[0] for each in found], float)
 
@@ -143,8 +143,8 @@ def open_mtcnn(peer: Peer) -> Detector:
     torch.set_num_threads(1)
     usual, everything = (MTCNN(keep_all=True, thresholds=[0.6, 0.7, last]) for last in (0.7, LEAST_SCORE))
 
-    def look(picture_HW3: np.ndarray, cascade: Any) -> Found:
-        boxes_N4, scores_N = cascade.detect(picture_HW3)
+    def look(image_HW3: np.ndarray, cascade: Any) -> Found:
+        boxes_N4, scores_N = cascade.detect(image_HW3)
         if boxes_N4 is None:
             return np.zeros((0, 4)), np.zeros(0)
         return np.array(boxes_N4, float), np.array(scores_N, float)
@@ -159,8 +159,8 @@ def open_haar(peer: Peer) -> Detector:
     cv2.setNumThreads(1)
     cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"))
 
-    def look(picture_HW3: np.ndarray, neighbours: int) -> Found:
-        grey_HW = cv2.cvtColor(picture_HW3, cv2.COLOR_RGB2GRAY)
+    def look(image_HW3: np.ndarray, neighbours: int) -> Found:
+        grey_HW = cv2.cvtColor(image_HW3, cv2.COLOR_RGB2GRAY)
         found, agreed = cascade.detectMultiScale2(grey_HW, minNeighbors=neighbours)
         boxes_N4 = np.array(found, float).reshape(-1, 4)
         boxes_N4[:, 2:] += boxes_N4[:, :2]
@@ -170,13 +170,13 @@ def open_haar(peer: Peer) -> Detector:
 
 
 def open_dlib(peer: Peer) -> Detector:
-    """dlib's histograms of oriented gradients, for frontal faces; the picture is not enlarged, as by default."""
+    """dlib's histograms of oriented gradients, for frontal faces; the image is not enlarged, as by default."""
     import dlib
 
     frontal = dlib.get_frontal_face_detector()
 
-    def look(picture_HW3: np.ndarray, threshold: float) -> Found:
-        found, scores, _ = frontal.run(picture_HW3, 0, threshold)
+    def look(image_HW3: np.ndarray, threshold: float) -> Found:
+        found, scores, _ = frontal.run(image_HW3, 0, threshold)
         rows = [(box.left(), box.top(), box.right() + 1, box.bottom() + 1) for box in found]
         return np.array(rows, float).reshape(-1, 4), np.array(scores, float)
 
@@ -199,9 +199,7 @@ def _ready(peer: Peer, threshold: str, look: Callable[[np.ndarray, Any], Found],
         version = metadata.version(peer.package)
     except metadata.PackageNotFoundError:  # another package has brought the module
         version = "version unknown"
-    return Detector(
-        peer.name, version, threshold, lambda picture: look(picture, usual), lambda picture: look(picture, least)
-    )
+    return Detector(peer.name, version, threshold, lambda image: look(image, usual), lambda image: look(image, least))
 
 
 def _package_folder(name: str) -> Path:

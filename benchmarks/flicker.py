@@ -2,7 +2,7 @@
 
     python benchmarks/flicker.py [--model FILE] [--frames 300]
 
-Needs mlcycle and scikit-image installed. The astronaut's photograph moves, turns, zooms and darkens over the frames,
+Needs mlcycle and scikit-image installed. The astronaut's image moves, turns, zooms and darkens over the frames,
 with noise, so that her face is missed in some; where it lies is known. A frame counts as covered if at least 90 % of
 the ellipse in the face's true box lie within the ellipses that a redacted copy covers. It prints a row for each film:
 how far the face moves a frame, in how many frames it was found, and in how many it was covered without and with
@@ -25,17 +25,17 @@ from mlcycle.inference.record import Source
 from mlcycle.inference.video.temporal_smoothing import steadied
 
 SIZE = (640, 360)
-# x1 y1 x2 y2 of the face in scikit-image's photograph of the astronaut.
+# x1 y1 x2 y2 of the face in scikit-image's image of the astronaut.
 FACE = (178, 62, 269, 177)
 # How far the face goes to both sides in pixels, the deviation of the noise in levels, and the least scale.
-FILMS = ((200, 25, 0.25), (200, 35, 0.22), (200, 40, 0.16), (100, 45, 0.16), (200, 55, 0.2), (200, 60, 0.25))
+VIDEOS = ((200, 25, 0.25), (200, 35, 0.22), (200, 40, 0.16), (100, 45, 0.16), (200, 55, 0.2), (200, 60, 0.25))
 
 
-def film(sway: float, noise: float, scale: float, count: int) -> Iterator[tuple[Image.Image, np.ndarray]]:
+def video(sway: float, noise: float, scale: float, count: int) -> Iterator[tuple[Image.Image, np.ndarray]]:
     """Yields frames and the face's true box in each."""
     from skimage import data
 
-    photograph = Image.fromarray(data.astronaut())
+    image = Image.fromarray(data.astronaut())
     random = np.random.default_rng(0)
     x1, y1, x2, y2 = FACE
     for seconds in np.arange(count) / 25:
@@ -44,9 +44,7 @@ def film(sway: float, noise: float, scale: float, count: int) -> Iterator[tuple[
         x, y = 320 + sway * np.sin(2.3 * seconds), 180 + 60 * np.sin(1.9 * seconds)
         c, s = np.cos(angle) / zoom, np.sin(angle) / zoom
         back = (c, s, (x1 + x2) / 2 - c * x - s * y, -s, c, (y1 + y2) / 2 + s * x - c * y)
-        moved = photograph.transform(
-            SIZE, Image.Transform.AFFINE, back, Image.Resampling.BICUBIC, fillcolor=(90, 110, 100)
-        )
+        moved = image.transform(SIZE, Image.Transform.AFFINE, back, Image.Resampling.BICUBIC, fillcolor=(90, 110, 100))
         pixels_HW3 = np.asarray(moved) + random.normal(0, noise, (SIZE[1], SIZE[0], 3))
         pixels_HW3 *= 0.775 + 0.225 * np.sin(5 * seconds)
         middle_2 = np.array([x, y])
@@ -71,8 +69,8 @@ def is_covered(boxes_N4: np.ndarray, true_4: np.ndarray) -> bool:
 
 def measure(detector: Detector, sway: float, noise: float, scale: float, count: int) -> str:
     found, true = [], []
-    for image, true_4 in film(sway, noise, scale, count):
-        (record,) = detector.look([Source(Path("frame"), "frame", picture=lambda image=image: image)])
+    for image, true_4 in video(sway, noise, scale, count):
+        (record,) = detector.look([Source(Path("frame"), "frame", image=lambda image=image: image)])
         found.append(record.boxes_N4)
         true.append(true_4)
     middles_N2 = np.array(true).reshape(-1, 2, 2).mean(axis=1)
@@ -92,7 +90,7 @@ def main() -> None:
     wishes = parser.parse_args()
     detector = load_detector(find_model(wishes.model)[0], provider="cpu", threads=1)
     print(f"{'px a frame':>10} {'noise':>6} {'scale':>6} {'found in':>8} {'without':>10} {'with steady':>10}")
-    for sway, noise, scale in FILMS:
+    for sway, noise, scale in VIDEOS:
         print(measure(detector, sway, noise, scale, wishes.frames), flush=True)
 
 

@@ -2,7 +2,7 @@
 
     python benchmarks/found_again.py --data DIR [--count 200] [--model face-nano] [--judge face-base ...]
 
-Needs mlcycle installed. The first `--count` photographs below DIR are redacted each way by `mlcycle infer dir`, and
+Needs mlcycle installed. The first `--count` images below DIR are redacted each way by `mlcycle infer dir`, and
 each judge (the model itself, and others) looks at the copies. A face counts as found again if a box of the copy
 overlaps the redacted box by an intersection over union of at least .3.
 """
@@ -22,7 +22,7 @@ Box = list[float]
 
 
 def look(folder: Path, model: str, more: list[str]) -> dict[str, list[Box]]:
-    """Returns the boxes (x1 y1 x2 y2) of each photograph below a folder, by its key."""
+    """Returns the boxes (x1 y1 x2 y2) of each image below a folder, by its key."""
     words = [sys.executable, "-m", "mlcycle", "-q", "infer", "dir", str(folder), "--model", model, "--format", "jsonl"]
     said = subprocess.run([*words, *more], stdout=subprocess.PIPE, text=True, check=True).stdout
     records = map(json.loads, said.splitlines())

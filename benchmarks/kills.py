@@ -2,8 +2,8 @@
 
     python benchmarks/kills.py --data DIR --kills 1000 [--inputs 2000] [--model FILE] [--seed 1]
 
-Needs mlcycle installed. The photographs below DIR are linked until there are so many inputs, and a file that is no
-photograph is put among them. First one `mlcycle infer dir --out RUN --redact blur DIR` runs to its end. Then the same
+Needs mlcycle installed. The images below DIR are linked until there are so many inputs, and a file that is no
+image is put among them. First one `mlcycle infer dir --out RUN --redact blur DIR` runs to its end. Then the same
 command is started with --resume and killed at a random moment, over and over; each time one comes to its end its
 records and copies are compared with the unbroken run's, byte by byte, and it is begun anew. It prints the kills, how
 many of them met which state, and the batches that were compared; the exit code is 1 if one differed.
@@ -25,15 +25,15 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def make_inputs(data: Path, folder: Path, count: int) -> None:
-    photographs = sorted(path for path in data.rglob("*") if path.suffix.lower() in SUFFIXES)
-    if not photographs:
-        sys.exit(f"error: {data} holds no photographs")
+    images = sorted(path for path in data.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not images:
+        sys.exit(f"error: {data} holds no images")
     for number in range(count - 1):
-        photograph = photographs[number % len(photographs)]
-        link = folder / f"{number % 10}" / f"{number:06d}{photograph.suffix.lower()}"
+        image = images[number % len(images)]
+        link = folder / f"{number % 10}" / f"{number:06d}{image.suffix.lower()}"
         link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(photograph.resolve())
-    (folder / "0" / "broken.jpg").write_bytes(b"no photograph")
+        link.symlink_to(image.resolve())
+    (folder / "0" / "broken.jpg").write_bytes(b"no image")
 
 
 def command(inputs: Path, model: str) -> list[str]:

@@ -2,8 +2,8 @@
 
     python benchmarks/memory.py MODEL --data DIR [--counts 1000 100000] [--long-side 0]
 
-Needs mlcycle installed; not on Windows. The photographs below DIR are linked again and again, so that both runs see the
-same pictures. Quoted is the peak resident memory of the whole process as the system counts it (getrusage), and that of
+Needs mlcycle installed; not on Windows. The images below DIR are linked again and again, so that both runs see the
+same images. Quoted is the peak resident memory of the whole process as the system counts it (getrusage), and that of
 the larger count as a ratio to the smaller. `--long-side N` makes smaller copies first, where time is short.
 """
 

@@ -1,4 +1,4 @@
-"""Model files of mlcycle beside other face detectors: accuracy and time over the same photographs, in one run.
+"""Model files of mlcycle beside other face detectors: accuracy and time over the same images, in one run.
 
     python benchmarks/peers.py MODEL [MODEL ...] --data DIR [--split val] [--long-side 640|original]
 
@@ -38,26 +38,26 @@ def main(words: list[str] | None = None) -> int:
 
 
 def compare(chosen: argparse.Namespace) -> int:
-    """Opens the detectors, shows them the photographs, and writes the figures down; returns the exit code."""
+    """Opens the detectors, shows them the images, and writes the figures down; returns the exit code."""
     _check_free(chosen.out, chosen.overwrite)
     split = chosen.split or ("val" if "val" in reading.splits(chosen.data) else "")
-    photographs = evaluate.spread(reading.read(chosen.data, split), chosen.limit)
+    images = evaluate.spread(reading.read(chosen.data, split), chosen.limit)
     with extra("evaluate", "the official evaluation of WIDER FACE"):
         official = comparison.official_faces(chosen.data, split)
     detectors = [open_model(path, name) for path, name in zip(chosen.models, _names(chosen.models), strict=True)]
     peers, missing = _open_peers([peer for peer in PEERS if not chosen.peer or peer.name in chosen.peer])
     detectors += peers
-    console.say(f"showing {len(photographs):,} photographs to {len(detectors)} detectors")
-    with console.progress("comparing", len(photographs)) as advance:
-        answers, unreadable = comparison.look_at_all(detectors, photographs, chosen.long_side, advance)
+    console.say(f"showing {len(images):,} images to {len(detectors)} detectors")
+    with console.progress("comparing", len(images)) as advance:
+        answers, unreadable = comparison.look_at_all(detectors, images, chosen.long_side, advance)
     report = comparison_report.Report(
         data=str(chosen.data),
         split=split,
-        fingerprint=reading.fingerprint(photographs),
-        photographs=len(photographs),
-        faces=sum(int((~each.ignore_N).sum()) for each in photographs),
+        fingerprint=reading.fingerprint(images),
+        images=len(images),
+        faces=sum(int((~each.ignore_N).sum()) for each in images),
         long_side=chosen.long_side,
-        rows=comparison.figures(detectors, answers, photographs, official),
+        rows=comparison.metrics(detectors, answers, images, official),
         missing=missing,
         unreadable=unreadable,
         failures=[
@@ -111,7 +111,7 @@ def _arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="a labelled set: WIDER FACE, COCO or YOLO")
     parser.add_argument("--split", default="", help="its split; without it val, or the only one")
     parser.add_argument("--long-side", type=_pixels, default=640, metavar="N|original", help="pixels; 640 by default")
-    parser.add_argument("--limit", type=int, default=0, help="only so many photographs, spread over the set; 0: all")
+    parser.add_argument("--limit", type=int, default=0, help="only so many images, spread over the set; 0: all")
     names = [peer.name for peer in PEERS]
     parser.add_argument("--peer", action="append", choices=names, help="only this peer; may be given several times")
     parser.add_argument("--format", choices=("table", "json"), default="table")

@@ -1,7 +1,7 @@
 """A training as tutorials write it, to measure mlcycle's against: DataLoader, AdamW, torchvision's transforms.
 
-The network, the losses, the photographs and the size of a batch are those of a recipe; all else is plain: each
-photograph is decoded by Pillow in a worker each time, changed there, and learnt from in contiguous float32.
+The network, the losses, the images and the size of a batch are those of a recipe; all else is plain: each
+image is decoded by Pillow in a worker each time, changed there, and learnt from in contiguous float32.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from mlcycle.datasets.labelled_image import LabelledPhotograph
+from mlcycle.datasets.labelled_image import LabelledImage
 from mlcycle.training.data.samples import Batch
 from mlcycle.training.model.network import FaceNetwork
 from mlcycle.training.recipes.recipe import Recipe
 from mlcycle.training.trainer import losses_of
 
 
-class Photographs(Dataset):
-    def __init__(self, photographs: Sequence[LabelledPhotograph], crop: int) -> None:
-        self.photographs = photographs
+class Images(Dataset):
+    def __init__(self, images: Sequence[LabelledImage], crop: int) -> None:
+        self.images = images
         self.transforms = v2.Compose(
             [
                 v2.ToImage(),
@@ -39,12 +39,12 @@ class Photographs(Dataset):
         )
 
     def __len__(self) -> int:
-        return len(self.photographs)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        photograph = self.photographs[index]
-        image = Image.open(photograph.path).convert("RGB")
-        learnt = torch.from_numpy(photograph.boxes_N4[~photograph.ignore_N]).float().view(-1, 4)
+        labelled = self.images[index]
+        image = Image.open(labelled.path).convert("RGB")
+        learnt = torch.from_numpy(labelled.boxes_N4[~labelled.ignore_N]).float().view(-1, 4)
         boxes = tv_tensors.BoundingBoxes(learnt, format="XYXY", canvas_size=(image.height, image.width))
         return self.transforms(image, boxes)
 
@@ -56,10 +56,10 @@ def collate(samples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, list[Tensor]]
 class PlainLoop:
     """Steps of it, one after the other."""
 
-    def __init__(self, recipe: Recipe, photographs: Sequence[LabelledPhotograph], workers: int) -> None:
+    def __init__(self, recipe: Recipe, images: Sequence[LabelledImage], workers: int) -> None:
         self.recipe = recipe
         self.loader = DataLoader(
-            Photographs(photographs, recipe.augment.crop), recipe.schedule.batch, shuffle=True, num_workers=workers,
+            Images(images, recipe.augment.crop), recipe.schedule.batch, shuffle=True, num_workers=workers,
             collate_fn=collate, drop_last=True, persistent_workers=workers > 0,
         )  # fmt: skip
         self.model = FaceNetwork(**recipe.model.model_dump()).train()
@@ -89,6 +89,6 @@ def labels(images: Tensor, boxes: list[Tensor]) -> Batch:
     return Batch(
         pixels_BSS3=images.permute(0, 2, 3, 1), looks_BL=torch.zeros((len(images), 0)), faces_M4=faces,
         landmarks_M52=faces.new_full((len(faces), 5, 2), torch.nan),
-        picture_M=torch.arange(len(boxes)).repeat_interleave(torch.tensor([len(each) for each in boxes])),
-        ignored_I4=torch.zeros((0, 4)), ignored_picture_I=torch.zeros(0, dtype=torch.long), names=(),
+        image_M=torch.arange(len(boxes)).repeat_interleave(torch.tensor([len(each) for each in boxes])),
+        ignored_I4=torch.zeros((0, 4)), ignored_image_I=torch.zeros(0, dtype=torch.long), names=(),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Redacting photographs: `mlcycle infer dir --redact` beside `deface`, whole processes, in turn.
+"""Redacting images: `mlcycle infer dir --redact` beside `deface`, whole processes, in turn.
 
     python benchmarks/redaction.py --data DIR --deface PROGRAM [--count 200] [--rounds 3] [--runs 9] [--model face-nano]
 
@@ -6,9 +6,9 @@ Needs mlcycle installed, and the program `deface` (MIT) of any environment:
 
     python -m venv peer; peer/bin/pip install deface onnx onnxruntime    # then --deface peer/bin/deface
 
-Two things are measured. The first `--count` photographs below DIR: all of them by one command each, from the start of
+Two things are measured. The first `--count` images below DIR: all of them by one command each, from the start of
 the process to its end; and a single one, from a cold start. Both programs are as they come: deface looks at each
-photograph in its own size and writes JPEGs with imageio's quality, mlcycle looks at a long side of 640 pixels and
+image in its own size and writes JPEGs with imageio's quality, mlcycle looks at a long side of 640 pixels and
 writes quality 92. So speed is one thing that differs; how many faces each finds is told by `benchmarks/peers.py`.
 """
 
@@ -63,12 +63,12 @@ def main() -> None:
     chosen = parser.parse_args()
     ours = [sys.executable, "-m", "mlcycle", "-q", "infer"]
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "photographs"
+        folder = Path(scratch) / "images"
         folder.mkdir()
         found = sorted(path for path in chosen.data.rglob("*") if path.suffix.lower() in SUFFIXES)[: chosen.count]
         for number, path in enumerate(found):
             shutil.copyfile(path, folder / f"{number:05d}.jpg")
-        photo = folder / "00000.jpg"
+        image = folder / "00000.jpg"
 
         def deface_all(place: Path) -> list[str]:
             copies = place / "copies"  # deface writes beside what it reads
@@ -80,12 +80,12 @@ def main() -> None:
             return [*ours, "dir", str(folder), "--model", chosen.model, *where]
 
         single = {
-            "mlcycle": lambda place: [*ours, str(photo), "--model", chosen.model, "--redact", "blur", str(place / "a")],
-            "deface": lambda place: [chosen.deface, str(photo), "-o", str(place / "a.jpg")],
+            "mlcycle": lambda place: [*ours, str(image), "--model", chosen.model, "--redact", "blur", str(place / "a")],
+            "deface": lambda place: [chosen.deface, str(image), "-o", str(place / "a.jpg")],
         }
         folders = {"mlcycle": ours_all, "deface": deface_all}
-        tell("one photograph, cold", in_turn(single, chosen.runs))
-        tell(f"{len(found)} photographs", in_turn(folders, chosen.rounds))
+        tell("one image, cold", in_turn(single, chosen.runs))
+        tell(f"{len(found)} images", in_turn(folders, chosen.rounds))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from mlcycle.errors import DataError, GateError, InputError, MlcycleError
 from mlcycle.training.recipes.recipe import Recipe
 from mlcycle.training.recipes.recipe_file import dump
 from mlcycle.training.run import tensor_file
-from mlcycle.training.run.last_log_lines import last_words
+from mlcycle.training.run.last_log_lines import last_log_lines
 from mlcycle.training.run.run_folder import BEST, RECIPE, RunFolder
 
 WHOLE, KILLED, KILLS, LOG = "whole", "killed", "kills.jsonl", "log.txt"
@@ -147,7 +147,7 @@ class _Training:
 
     def must_be(self, code: int, *fine: int) -> None:
         if code not in fine:
-            error, hint = last_words(self.log, self.said_before, code)
+            error, hint = last_log_lines(self.log, self.said_before, code)
             problem = MlcycleError(
                 f"a training ended with {code}: {error}", hint or "with --out DIR, all it said is in DIR/log.txt"
             )

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mlcycle.datasets.labelled_image import LabelledPhotograph
+from mlcycle.datasets.labelled_image import LabelledImage
 from mlcycle.datasets.member import Member
 from mlcycle.datasets.reading import read
 from mlcycle.training.data.crop import Sample
@@ -43,10 +43,10 @@ def main() -> None:
     ways = {"files": (files, "random"), "shards, random": (shards, "random"), "shards, streamed": (shards, "streamed")}
     speeds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(options.rounds):
-        for name, (photographs, kind) in ways.items():
+        for name, (images, kind) in ways.items():
             if options.cold:
-                forget(photographs)
-            speeds[name].append(crops_a_second(photographs, kind, number, options.samples, clock))
+                forget(images)
+            speeds[name].append(crops_a_second(images, kind, number, options.samples, clock))
     for name, found in speeds.items():
         ratios = [one / base for one, base in zip(found, speeds["files"], strict=True)]
         spread = f"({min(ratios):.3f} to {max(ratios):.3f})"
@@ -54,20 +54,20 @@ def main() -> None:
 
 
 def crops_a_second(
-    photographs: Sequence[LabelledPhotograph], kind: str, seed: int, count: int, clock: Callable[[], float]
+    images: Sequence[LabelledImage], kind: str, seed: int, count: int, clock: Callable[[], float]
 ) -> float:
-    rule, order = Augment(), make_order(kind, photographs, [1.0] * len(photographs), seed)
-    samples = Samples(photographs, order, rule, seed, None, available_processors())
+    rule, order = Augment(), make_order(kind, images, [1.0] * len(images), seed)
+    samples = Samples(images, order, rule, seed, None, available_processors())
     begin = clock()
     for keys in Steps(range(count // BATCH), BATCH, rule, seed):
         if not all(isinstance(each, Sample) for each in samples.__getitems__(keys)):
-            raise SystemExit("a photograph cannot be read: mlcycle train data check names it")
+            raise SystemExit("an image cannot be read: mlcycle train data check names it")
     return count // BATCH * BATCH / (clock() - begin)
 
 
-def forget(photographs: Sequence[LabelledPhotograph]) -> None:
-    """Asks the system to drop its copy of the files that the photographs lie in."""
-    places: set[Path] = {each.path.shard if isinstance(each.path, Member) else each.path for each in photographs}
+def forget(images: Sequence[LabelledImage]) -> None:
+    """Asks the system to drop its copy of the files that the images lie in."""
+    places: set[Path] = {each.path.shard if isinstance(each.path, Member) else each.path for each in images}
     for place in places:
         descriptor = os.open(place, os.O_RDONLY)
         try:

@@ -1,6 +1,6 @@
-"""Cold starts: `mlcycle infer PHOTO` and `mlcycle --help` as ratios to a bare script that answers on the same photo.
+"""Cold starts: `mlcycle infer IMAGE` and `mlcycle --help` as ratios to a bare script that answers on the same image.
 
-    python benchmarks/startup.py MODEL PHOTO [--runs 15]
+    python benchmarks/startup.py MODEL IMAGE [--runs 15]
 
 Needs mlcycle installed, nothing else. The three are run in turn, so that a machine that slows down slows all of them;
 quoted are the median of the ratios, run by run, and their least and largest. Everything from the start of the process
@@ -25,9 +25,9 @@ import onnxruntime
 from PIL import Image
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 contract = json.loads(session.get_modelmeta().custom_metadata_map["mlcycle.contract"])
-photo = Image.open(sys.argv[2]).convert("RGB")
-scale = min(1, contract["resize"]["long_side"] / max(photo.size))
-small = photo.resize([max(1, int(side * scale + 0.5)) for side in photo.size], Image.Resampling.BILINEAR)
+image = Image.open(sys.argv[2]).convert("RGB")
+scale = min(1, contract["resize"]["long_side"] / max(image.size))
+small = image.resize([max(1, int(side * scale + 0.5)) for side in image.size], Image.Resampling.BILINEAR)
 boxes, scores = session.run(["boxes", "scores"], {"images": np.asarray(small)[None]})
 print(boxes[0][scores[0] >= contract["thresholds"]["balanced"]] / scale)
 """
@@ -43,10 +43,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # the bare script would tell onnxruntime's makers of each start
     parser.add_argument("model", type=Path)
-    parser.add_argument("photo", type=Path)
+    parser.add_argument("image", type=Path)
     parser.add_argument("--runs", type=int, default=15)
     chosen = parser.parse_args()
-    files = [str(chosen.model), str(chosen.photo)]
+    files = [str(chosen.model), str(chosen.image)]
     commands = {
         "bare script": [sys.executable, "-c", BARE, *files],
         "mlcycle infer": [sys.executable, "-m", "mlcycle", "infer", files[1], "--model", files[0]],

@@ -1,11 +1,11 @@
 """Of boxes that were spoilt on purpose, how many are in the first tenth of what `mlcycle train data suspects` lists?
 
-    python benchmarks/suspects.py MODEL --data PATH[,SPLIT] ... [--studied PATH[,SPLIT] ...] [--photographs 1000]
+    python benchmarks/suspects.py MODEL --data PATH[,SPLIT] ... [--studied PATH[,SPLIT] ...] [--images 1000]
 
 Needs mlcycle installed. `--data` names labelled sets that the model has not studied; `--studied` names sets that it
-learnt from, of which only the photographs held out by a recipe's `hold_out` (`--hold-out`, 0.05) count as not studied.
-All of the not studied are taken, up to `--photographs`, and others from the studied sets where they are too few; the
-figures come for all together and for each kind of photograph alone.
+learnt from, of which only the validation images of a recipe (`--val-fraction`, 0.05) count as not trained on.
+All of the not studied are taken, up to `--images`, and others from the studied sets where they are too few; the
+figures come for all together and for each kind of image alone.
 
 Of the boxes a share (`--share`, 0.05) is spoilt, a quarter each: deleted; shifted by a third of their sides in any
 direction; made larger by a factor of 1.6; and a box of the same sides put where no label is. Labelled points are left
@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from mlcycle.datasets import image_header, reading
-from mlcycle.datasets.labelled_image import LabelledPhotograph
+from mlcycle.datasets.labelled_image import LabelledImage
 from mlcycle.evaluation import matching
 from mlcycle.inference.batch.worker_threads import cores
 from mlcycle.inference.detect import Detector, load_detector
@@ -35,28 +35,28 @@ from mlcycle.workflows.predictions import Answer, answer_all
 
 WAYS = ("deleted", "shifted", "resized", "invented")
 FIRST, TRIES = 0.1, 100
-Sized = list[tuple[LabelledPhotograph, tuple[int, int]]]
+Sized = list[tuple[LabelledImage, tuple[int, int]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Spoilt:
-    """One box that was spoilt: how, the number of its photograph, the box before and after (x1 y1 x2 y2 in pixels)."""
+    """One box that was spoilt: how, the number of its image, the box before and after (x1 y1 x2 y2 in pixels)."""
 
     way: str
-    photograph: int
+    image: int
     true_4: np.ndarray | None
     wrong_4: np.ndarray | None
 
 
-def spoil(photographs: Sized, share: float, seed: int) -> tuple[list[LabelledPhotograph], list[Spoilt]]:
-    """Returns the photographs with wrong labels, and what was done to them."""
+def spoil(images: Sized, share: float, seed: int) -> tuple[list[LabelledImage], list[Spoilt]]:
+    """Returns the images with wrong labels, and what was done to them."""
     random = np.random.default_rng(seed)
-    faces = [(at, int(row)) for at, (each, _) in enumerate(photographs) for row in np.flatnonzero(~each.ignore_N)]
+    faces = [(at, int(row)) for at, (each, _) in enumerate(images) for row in np.flatnonzero(~each.ignore_N)]
     quarter = round(share * len(faces) / len(WAYS))
     chosen = random.permutation(len(faces))[: quarter * len(WAYS)]
-    boxes = [each.boxes_N4.astype(float) for each, _ in photographs]
+    boxes = [each.boxes_N4.astype(float) for each, _ in images]
     kept = [np.ones(len(each), bool) for each in boxes]
-    added: list[list[np.ndarray]] = [[] for _ in photographs]
+    added: list[list[np.ndarray]] = [[] for _ in images]
     done = []
     for number, each in enumerate(chosen):
         at, row = faces[each]
@@ -65,14 +65,14 @@ def spoil(photographs: Sized, share: float, seed: int) -> tuple[list[LabelledPho
         if way == "deleted":
             kept[at][row] = False
         elif way == "invented":
-            wrong_4 = _invent(true_4, photographs[at][1], np.concatenate([boxes[at], *added[at]]), random)
+            wrong_4 = _invent(true_4, images[at][1], np.concatenate([boxes[at], *added[at]]), random)
             if wrong_4 is None:
                 continue
             added[at].append(wrong_4[None])
         else:
             wrong_4 = boxes[at][row] = _wrong(way, true_4, random)
         done.append(Spoilt(way, at, None if way == "invented" else true_4, wrong_4))
-    return [_labelled(each, *labels) for (each, _), *labels in zip(photographs, boxes, kept, added, strict=True)], done
+    return [_labelled(each, *labels) for (each, _), *labels in zip(images, boxes, kept, added, strict=True)], done
 
 
 def _wrong(way: str, box_4: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -95,23 +95,19 @@ def _invent(
     return None
 
 
-def _labelled(
-    photograph: LabelledPhotograph, boxes_N4: np.ndarray, kept_N: np.ndarray, added: list[np.ndarray]
-) -> LabelledPhotograph:
+def _labelled(image: LabelledImage, boxes_N4: np.ndarray, kept_N: np.ndarray, added: list[np.ndarray]) -> LabelledImage:
     boxes_N4 = np.concatenate([boxes_N4[kept_N], *added])
     return replace(
-        photograph,
+        image,
         boxes_N4=boxes_N4.astype(np.float32),
-        ignore_N=np.append(photograph.ignore_N[kept_N], np.zeros(len(added), bool)),
+        ignore_N=np.append(image.ignore_N[kept_N], np.zeros(len(added), bool)),
         landmarks_N52=np.full((len(boxes_N4), 5, 2), np.nan, np.float32),
     )
 
 
-def found(listed: Sequence[suspects.Suspect], photographs: Sequence[LabelledPhotograph], spoilt: Spoilt) -> bool:
+def found(listed: Sequence[suspects.Suspect], images: Sequence[LabelledImage], spoilt: Spoilt) -> bool:
     """Tells whether a row of the list is about a spoilt box."""
-    return any(
-        _is_about(each, spoilt) for each in listed if each.photograph.name == photographs[spoilt.photograph].name
-    )
+    return any(_is_about(each, spoilt) for each in listed if each.image.name == images[spoilt.image].name)
 
 
 def _is_about(suspect: suspects.Suspect, spoilt: Spoilt) -> bool:
@@ -123,34 +119,34 @@ def _is_about(suspect: suspects.Suspect, spoilt: Spoilt) -> bool:
     return float(overlap[0, 0]) >= 0.5
 
 
-def gather(data: list[str], studied: list[str], hold_out: float) -> tuple[list[LabelledPhotograph], ...]:
-    """Returns the photographs that were not studied, and those that were."""
+def gather(data: list[str], studied: list[str], val_fraction: float) -> tuple[list[LabelledImage], ...]:
+    """Returns the images that were not studied, and those that were."""
     fresh, known = [_apart(each) for name in data for each in _read(name)], []
-    for photograph in (each for name in studied for each in _read(name)):
-        (fresh if _draw(photograph.name) < hold_out else known).append(_apart(photograph))
+    for image in (each for name in studied for each in _read(name)):
+        (fresh if _draw(image.name) < val_fraction else known).append(_apart(image))
     return fresh, known
 
 
-def _read(named: str) -> list[LabelledPhotograph]:
+def _read(named: str) -> list[LabelledImage]:
     path, _, split = named.partition(",")
     return reading.read(path, split)
 
 
-def _apart(photograph: LabelledPhotograph) -> LabelledPhotograph:
+def _apart(image: LabelledImage) -> LabelledImage:
     """A name is unique within its set alone, a path everywhere."""
-    return replace(photograph, name=str(photograph.path))
+    return replace(image, name=str(image.path))
 
 
 def _draw(name: str) -> float:
-    """As a recipe holds photographs out: by their names within the set."""
+    """As a recipe holds images out: by their names within the set."""
     return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "big") / 2**64
 
 
-def measure(detector: Detector, photographs: Sized, answers: list[Answer], chosen: argparse.Namespace) -> str:
+def measure(detector: Detector, images: Sized, answers: list[Answer], chosen: argparse.Namespace) -> str:
     """Returns how many spoilt boxes of each way are found, over all seeds."""
     hits, of, labels, rows = Counter[str](), Counter[str](), 0, 0
     for seed in range(chosen.seeds):
-        wrong, done = spoil(photographs, chosen.share, seed)
+        wrong, done = spoil(images, chosen.share, seed)
         ranked = suspects.rank(wrong, answers, detector, chosen.long_side)
         labels, rows = ranked.labels, round(ranked.labels * FIRST)
         for each in done:
@@ -158,7 +154,7 @@ def measure(detector: Detector, photographs: Sized, answers: list[Answer], chose
             hits[each.way] += found(ranked.listed[:rows], wrong, each)
     ways = ", ".join(f"{way} {hits[way] / max(1, of[way]):.0%} of {of[way]}" for way in WAYS)
     whole = sum(hits.values()) / max(1, sum(of.values()))
-    return f"{len(photographs):,} photographs, {labels:,} labels: {whole:.1%} found in the first {rows:,} rows ({ways})"
+    return f"{len(images):,} images, {labels:,} labels: {whole:.1%} found in the first {rows:,} rows ({ways})"
 
 
 def main() -> None:
@@ -166,18 +162,18 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--data", nargs="*", default=[], metavar="PATH[,SPLIT]")
     parser.add_argument("--studied", nargs="*", default=[], metavar="PATH[,SPLIT]")
-    parser.add_argument("--hold-out", type=float, default=0.05)
-    parser.add_argument("--photographs", type=int, default=1000)
+    parser.add_argument("--val-fraction", type=float, default=0.05)
+    parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--share", type=float, default=0.05)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--long-side", type=int, help="of the input in pixels; 0: the photograph's own")
+    parser.add_argument("--long-side", type=int, help="of the input in pixels; 0: the image's own")
     parser.add_argument("--workers", type=int, default=0, help="processes; 0: one for each core")
     chosen = parser.parse_args()
     detector = load_detector(chosen.model, provider="cpu", threads=1)
     random = np.random.default_rng(0)
-    fresh, known = gather(chosen.data, chosen.studied, chosen.hold_out)
-    fresh = [fresh[each] for each in random.permutation(len(fresh))[: chosen.photographs]]
-    known = [known[each] for each in random.permutation(len(known))[: chosen.photographs - len(fresh)]]
+    fresh, known = gather(chosen.data, chosen.studied, chosen.val_fraction)
+    fresh = [fresh[each] for each in random.permutation(len(fresh))[: chosen.images]]
+    known = [known[each] for each in random.permutation(len(known))[: chosen.images - len(fresh)]]
     sized = [(each, image_header.upright_size(each.path)) for each in (*fresh, *known)]
     workers = min(chosen.workers or cores(), len(sized))
     answers = list(answer_all(detector, [each.path for each, _ in sized], chosen.long_side, workers))

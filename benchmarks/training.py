@@ -1,9 +1,9 @@
 """How fast a training step is: images a second of mlcycle's, as a share of the bare step and of a plain loop's.
 
 The bare step is the same network's forward pass, losses and backward pass on one batch that never changes, with as many
-threads and in the same precision; everything that a real training adds (reading, cutting and changing photographs, the
+threads and in the same precision; everything that a real training adds (reading, cutting and changing images, the
 optimizer, the moving average) makes the share smaller. The plain loop (plain_loop.py) is a training of the same network
-with the same losses on the same photographs, as tutorials write it, with a worker for each processor.
+with the same losses on the same images, as tutorials write it, with a worker for each processor.
 
 Each is a process of its own; they take turns of a few steps, the others stopped meanwhile, so that what else the
 machine does hits all alike. With `taskset -c 0` all of them, and the workers, have the same single core.
@@ -111,15 +111,15 @@ def contestant(options: argparse.Namespace) -> tuple[Callable[[int], object], in
     from mlcycle.training.studies.bare_step import Bare
     from mlcycle.training.studies.profiling import Rehearsal
 
-    # All steps alike, or a turn with more large crops than another would be told to have more pictures than it has.
+    # All steps alike, or a turn with more large crops than another would be told to have more images than it has.
     recipe = load(find(options.recipe), [*options.overrides, "augment.large=0"])
-    material, device, batch = gather(recipe.data), torch.device("cpu"), recipe.schedule.batch
+    training_data, device, batch = gather(recipe.data), torch.device("cpu"), recipe.schedule.batch
     if options.contestant == "mlcycle":
-        return Rehearsal(recipe, material, device, sys.maxsize, lambda text: None).make, batch
+        return Rehearsal(recipe, training_data, device, sys.maxsize, lambda text: None).make, batch
     if options.contestant == "plain":
         from plain_loop import PlainLoop
 
-        step = PlainLoop(recipe, material.train, available_processors()).step
+        step = PlainLoop(recipe, training_data.train, available_processors()).step
     else:
         keep_memory()
         share_processors(device, recipe.schedule.workers)

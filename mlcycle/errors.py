@@ -4,9 +4,9 @@
     ├─ UsageError              2  the command line was not understood, or an extra is not installed
     │  ├─ RecipeError          2  a recipe or an override is wrong
     │  └─ MissingExtraError    2  a command needs packages that are not installed
-    ├─ InputError              3  a photograph, a folder or an output path cannot be used
+    ├─ InputError              3  an image, a folder or an output path cannot be used
     │  ├─ DataError            3  a labelled data set is missing or wrong
-    │  └─ UnreadableError      3  a photograph cannot be read
+    │  └─ UnreadableError      3  an image cannot be read
     ├─ ModelFileError          4  a model file is missing, damaged, tampered with, not signed or of another format
     ├─ GateError               5  a check failed: what it guards was not written, a bench was slower than allowed, or
     │                             a run gave another file, or other weights, than it was held against
@@ -72,7 +72,7 @@ class DataError(InputError):
 
 
 class UnreadableError(InputError):
-    """A photograph that cannot be read.
+    """An image that cannot be read.
 
     `code` is one of not-found, not-a-file, no-permission, empty, not-an-image, unsupported, truncated, damaged,
     too-large, unreadable; the codes are stable, the sentences are for people.

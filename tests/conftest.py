@@ -1,4 +1,4 @@
-"""What tests of several rooms share: the command line, in this process and as one of its own, and real photographs."""
+"""What tests of several rooms share: the command line, in this process and as one of its own, and real images."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ def environment(changes: dict[str, str] | None = None) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def astronaut(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A photograph by a camera with one face, at about x 178-270, y 75-190; 512 x 512 pixels."""
+    """An image by a camera with one face, at about x 178-270, y 75-190; 512 x 512 pixels."""
     from PIL import Image
     from skimage import data
 
-    path = tmp_path_factory.mktemp("photographs") / "astronaut.jpg"
+    path = tmp_path_factory.mktemp("images") / "astronaut.jpg"
     Image.fromarray(data.astronaut()).save(path, quality=95)
     return path

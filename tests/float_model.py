@@ -14,7 +14,7 @@ from mlcycle.artifact import bundled
 from mlcycle.artifact.contract import CONTRACT_KEY, Contract, from_json
 from mlcycle.artifact.packing import pack
 from mlcycle.artifact.seal import SealedBytes, write_sealed
-from mlcycle.artifact.self_test import HEIGHT, WIDTH, SelfTest, known_answer, picture
+from mlcycle.artifact.self_test import HEIGHT, WIDTH, SelfTest, image, known_answer
 from mlcycle.inference.session import open_session
 
 
@@ -37,11 +37,11 @@ def float_contract() -> Contract:
 
 
 def answer_of(model: onnx.ModelProto) -> SelfTest:
-    """Returns what a graph says about the self-test's picture, as a known answer."""
+    """Returns what a graph says about the self-test's image, as a known answer."""
     session = open_session(
         SealedBytes(pack(model, float_contract()), "", Path("model.onnx")), provider="cpu", threads=1
     )
-    boxes_1N4, scores_1N, landmarks_1N52 = session.run(picture(HEIGHT, WIDTH, 0)[None])
+    boxes_1N4, scores_1N, landmarks_1N52 = session.run(image(HEIGHT, WIDTH, 0)[None])
     assert landmarks_1N52 is not None
     return known_answer(boxes_1N4[0], scores_1N[0], landmarks_1N52[0])
 

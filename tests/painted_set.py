@@ -15,7 +15,7 @@ Box = tuple[int, int, int, int]
 
 
 def boxes(number: int) -> tuple[Box, Box]:
-    """Returns the two faces of a photograph, x y width height: a large one and a smaller one."""
+    """Returns the two faces of an image, x y width height: a large one and a smaller one."""
     return (20 + number * 7 % 60, 30 + number * 11 % 50, 60 + number % 5 * 4, 80), (
         230 + number % 40,
         150,
@@ -25,19 +25,19 @@ def boxes(number: int) -> tuple[Box, Box]:
 
 
 def write_painted(folder: Path, many: int, labels: dict[int, list[Box]] | None = None) -> Path:
-    """Writes `many` photographs in COCO's layout; `labels` replaces those of some of them, by their numbers."""
-    pictures = [each()[:HEIGHT, :WIDTH] for each in (data.astronaut, data.coffee, data.rocket, data.chelsea)]
+    """Writes `many` images in COCO's layout; `labels` replaces those of some of them, by their numbers."""
+    painted = [each()[:HEIGHT, :WIDTH] for each in (data.astronaut, data.coffee, data.rocket, data.chelsea)]
     images, annotations = [], []
     (folder / "images").mkdir(parents=True)
     for number in range(many):
-        picture_HW3 = pictures[number % len(pictures)].copy()
+        image_HW3 = painted[number % len(painted)].copy()
         for (x, y, w, h), colour in zip(boxes(number), (GREEN, BLUE), strict=True):
-            picture_HW3[y : y + h, x : x + w] = colour
-        Image.fromarray(picture_HW3).save(folder / "images" / f"{number:02}.png", compress_level=1)
+            image_HW3[y : y + h, x : x + w] = colour
+        Image.fromarray(image_HW3).save(folder / "images" / f"{number:02}.png", compress_level=1)
         images.append({"id": number, "file_name": f"{number:02}.png", "width": WIDTH, "height": HEIGHT})
         for box in (labels or {}).get(number, list(boxes(number))):
             annotations.append({"id": len(annotations), "image_id": number, "category_id": 1, "bbox": list(box)})
     content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "face"}]}
     (folder / "annotations.json").write_text(json.dumps(content))
-    assert np.array(pictures[0]).shape == (HEIGHT, WIDTH, 3)
+    assert np.array(painted[0]).shape == (HEIGHT, WIDTH, 3)
     return folder

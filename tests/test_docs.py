@@ -69,7 +69,7 @@ def test_the_model_file_page_names_every_operator_that_is_allowed():
     assert listed == sorted(admission.OPERATORS)
 
 
-def test_the_model_file_page_draws_the_picture_of_the_self_test():
+def test_the_model_file_page_draws_the_image_of_the_self_test():
     """The numbers of the page, in its words, give the very pixels of the code."""
     page = (CHECKOUT / "docs/model-file.md").read_text("utf-8")
     constants = [int(each.group()) for each in re.finditer(r"\b\d{9,10}\b", page[page.index("hash(x, y, seed)") :])]
@@ -115,7 +115,7 @@ def test_the_model_file_page_draws_the_picture_of_the_self_test():
                 face(48 * column + 20 + (k >> 4 & 7), 48 * row + 20 + (k >> 7 & 7), 10 + (k & 15) // 2, k >> 10 & 63)
     face(48, 48, 36, hashed(0, 0, seed + 2) >> 10 & 63)
     drawn = [[[min(255, max(0, each)) for each in pixel] for pixel in line] for line in pixels]
-    assert self_test.picture(height, width, seed).tolist() == drawn
+    assert self_test.image(height, width, seed).tolist() == drawn
 
 
 def commands_in(text: str) -> Iterator[list[str]]:

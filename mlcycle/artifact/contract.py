@@ -15,9 +15,9 @@ SECTIONS_KEY = "mlcycle.sections"
 SEAL_KEY = "mlcycle.seal"
 # The operating point that every file has, and that counts where nobody chooses one.
 BALANCED = "balanced"
-# No number in a contract is larger, and no name longer; a picture of so many pixels a side is none.
+# No number in a contract is larger, and no name longer; an image of so many pixels a side is none.
 MOST_NUMBER, MOST_LETTERS = 1 << 20, 200
-# By which rule photographs are made smaller, and whether the input then has one fixed size.
+# By which rule images are made smaller, and whether the input then has one fixed size.
 RULES = {"fit-long-side": False, "fit-inside": True}
 
 INPUT = "images"
@@ -27,9 +27,9 @@ LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth_corner", "right_mouth_
 
 @dataclass(frozen=True, slots=True)
 class Resize:
-    """How a photograph becomes an input: never enlarged; made smaller so that its long side is `long_side` pixels.
+    """How an image becomes an input: never enlarged; made smaller so that its long side is `long_side` pixels.
 
-    With w, h the upright photograph and s = min(1, long_side / max(w, h)), the input has
+    With w, h the upright image and s = min(1, long_side / max(w, h)), the input has
     max(1, floor(w * s + 0.5)) x max(1, floor(h * s + 0.5)) pixels, resampled with an antialiased triangle filter.
 
     By the rule "fit-inside", of a file whose input has one fixed size, s = min(1, width / w, height / h), and what is
@@ -43,7 +43,7 @@ class Resize:
 
 @dataclass(frozen=True, slots=True)
 class Padding:
-    """How pictures of different sizes share a batch: at the right and at the bottom, with this value."""
+    """How images of different sizes share a batch: at the right and at the bottom, with this value."""
 
     value: int = 0
     side: str = "right-bottom"
@@ -51,7 +51,7 @@ class Padding:
 
 @dataclass(frozen=True, slots=True)
 class InputSize:
-    """The one size that a file with fixed shapes takes, in pixels, and how many pictures at once."""
+    """The one size that a file with fixed shapes takes, in pixels, and how many images at once."""
 
     width: int
     height: int
@@ -72,7 +72,7 @@ class Selection:
 class Contract:
     """All that a stranger must know to use the file; see docs/model-file.md.
 
-    `landmarks` names the points of the output `landmarks` in order ("left" as seen in the picture); empty when the
+    `landmarks` names the points of the output `landmarks` in order ("left" as seen in the image); empty when the
     model was trained without them, and then the graph has no such output. `thresholds` maps an operating point to
     the least score that counts as a face there. `reduced_jpeg` allows a JPEG to be decoded at 1/2, 1/4 or 1/8 of its
     size, as long as it stays so many times as long as the input; None does not. `input_size` is None but for files with

@@ -1,6 +1,6 @@
-"""A known answer that travels in the model file: a picture that everybody can draw, and what must be found in it.
+"""A known answer that travels in the model file: an image that everybody can draw, and what must be found in it.
 
-The picture is a drawing of faces, by a formula of whole numbers alone, so that it has the same pixels on every machine
+The image is a drawing of faces, by a formula of whole numbers alone, so that it has the same pixels on every machine
 and in every language. What must be found was said by the network when it was frozen, in training's own arithmetic; a
 variant is held to the same, within what its precision may lose. docs/model-file.md is the norm of both.
 """
@@ -31,7 +31,7 @@ CELL = 48
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """How far an answer may be from the known one: `pixels` of the picture, and `score` between 0 and 1."""
+    """How far an answer may be from the known one: `pixels` of the image, and `score` between 0 and 1."""
 
     pixels: float
     score: float
@@ -62,8 +62,8 @@ class SelfTest:
     """A known answer.
 
     Attributes:
-        height, width, seed: of the picture; see `picture`.
-        boxes: x1 y1 x2 y2 in pixels of the picture, best first.
+        height, width, seed: of the image; see `image`.
+        boxes: x1 y1 x2 y2 in pixels of the image, best first.
         scores: of the boxes.
         landmarks: x y of each point of each box; empty from a model without landmarks.
         tolerance: how far this file's answer may be from it.
@@ -85,12 +85,12 @@ class SelfTest:
         """Returns the canonical text: sorted keys, no spaces, ASCII."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
-    def picture(self) -> np.ndarray:
-        """Returns the picture_HW3, uint8 RGB."""
-        return picture(self.height, self.width, self.seed)
+    def image(self) -> np.ndarray:
+        """Returns the image_HW3, uint8 RGB."""
+        return image(self.height, self.width, self.seed)
 
     def distance(self, boxes_N4: np.ndarray, scores_N: np.ndarray, landmarks_N52: np.ndarray | None) -> Distance:
-        """Compares an answer about the picture with the known one.
+        """Compares an answer about the image with the known one.
 
         Each known row is held against the row that overlaps it most; one that overlaps none by a half, and one that is
         scored higher than the last known row and is none of them, count as wrong by their whole score.
@@ -133,7 +133,7 @@ def tolerance_of(distance: Distance, most: Tolerance, least: Tolerance = LOOSE) 
         raise GateError(
             f"the variant gives another answer to the model's self-test: {distance} apart; at most {most.pixels:g} px"
             f" and {most.score:g} are allowed",
-            "nothing was written; for int8 name photographs such as the model will see, or try float16",
+            "nothing was written; for int8 name images such as the model will see, or try float16",
         )
     return Tolerance(_up(max(2 * distance.pixels, least.pixels)), _up(max(2 * distance.score, least.score)))
 
@@ -142,12 +142,12 @@ def from_json(text: str) -> SelfTest:
     """Reads a known answer.
 
     Raises:
-        ModelFileError: the text is none, or asks for a picture that this version cannot draw.
+        ModelFileError: the text is none, or asks for an image that this version cannot draw.
     """
     try:
         raw: dict[str, Any] = strict_json.loads(text)
         if raw["formula"] != FORMULA:
-            raise ModelFileError("the model file's self-test asks for an unknown picture", "install a newer mlcycle")
+            raise ModelFileError("the model file's self-test asks for an unknown image", "install a newer mlcycle")
         test = SelfTest(
             boxes=tuple(tuple(map(_number, box)) for box in raw["boxes"]),
             scores=tuple(map(_number, raw["scores"])),
@@ -191,12 +191,12 @@ def _up(value: float) -> float:
     return round(math.ceil(value / step - 1e-9) * step, 6)
 
 
-def picture(height: int, width: int, seed: int) -> np.ndarray:
+def image(height: int, width: int, seed: int) -> np.ndarray:
     """Draws faces on a ground of noise: one in each cell of 48 pixels, but in the first four a large one together.
 
     Whole numbers throughout; divisions of negative numbers round down.
 
-    Returns picture_HW3, uint8 RGB.
+    Returns image_HW3, uint8 RGB.
     """
     y_H1, x_1W = np.arange(height)[:, None], np.arange(width)[None, :]
     blocks_HW, grain_HW = _hash(x_1W // 16, y_H1 // 16, seed), _hash(x_1W, y_H1, seed + 1)

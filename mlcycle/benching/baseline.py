@@ -19,7 +19,7 @@ SCHEMA_VERSION = 1
 SAME = (
     *(("machine", key) for key in ("cpu", "cores", "system")),
     *(("settings", key) for key in ("provider", "threads", "concurrency", "rate")),
-    *(("data", key) for key in ("kind", "photographs", "fingerprint")),
+    *(("data", key) for key in ("kind", "images", "fingerprint")),
 )
 # Figures that are compared: what people call each, where it stands in the document, and which way is worse.
 FIGURES = {
@@ -68,7 +68,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def must_compare(old: dict[str, Any], now: dict[str, Any], path: Path) -> None:
-    """Raises InputError if two measurements are of different machines, settings or photographs.
+    """Raises InputError if two measurements are of different machines, settings or images.
 
     Both need the sections machine, settings and data only.
     """

@@ -1,4 +1,4 @@
-"""The conductor of `mlcycle bench`: a model file and photographs → one document with all figures; top to bottom."""
+"""The conductor of `mlcycle bench`: a model file and images → one document with all figures; top to bottom."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ STAGES = (
     "loading the model and writing results are outside"
 )
 WINDOW = {
-    "closed": f"from the call with a photograph's path to its record in memory: {STAGES}",
-    "open": f"from when a photograph is due to its record in memory: waiting until somebody is free, {STAGES}",
+    "closed": f"from the call with an image's path to its record in memory: {STAGES}",
+    "open": f"from when an image is due to its record in memory: waiting until somebody is free, {STAGES}",
 }
 
 
@@ -55,17 +55,17 @@ def bench(
     progress: Progress,
     check: Callable[[dict[str, Any]], None] = lambda document: None,
 ) -> dict[str, Any]:
-    """Measures how fast a detector is on the photographs below a folder, or on some that are made for it.
+    """Measures how fast a detector is on the images below a folder, or on some that are made for it.
 
     Args:
         check: is given what is known of the document before anything is measured, and may refuse to go on.
 
     Raises:
-        InputError: the folder is not there or holds none, or no photograph was answered for.
+        InputError: the folder is not there or holds none, or no image was answered for.
         MlcycleError: a fresh process of `mlcycle infer` failed.
     """
     if folder is None:
-        progress.say(f"making {bench_images.SYNTHETIC} synthetic photographs")
+        progress.say(f"making {bench_images.SYNTHETIC} synthetic images")
     with bench_images.opened(folder) as album:
         document = circumstances(detector, album, plan)
         check(document)
@@ -89,7 +89,7 @@ def circumstances(detector: Detector, album: Album, plan: Plan) -> dict[str, Any
             "seconds": plan.load.seconds,
             "warmup_seconds": plan.warmup_seconds,
         },
-        "data": {"kind": album.kind, "photographs": len(album.paths), "fingerprint": album.fingerprint},
+        "data": {"kind": album.kind, "images": len(album.paths), "fingerprint": album.fingerprint},
         "window": WINDOW["closed" if plan.load.rate is None else "open"],
     }
 
@@ -98,7 +98,7 @@ def measure(detector: Detector, album: Album, plan: Plan, progress: Progress) ->
     """Warms up, asks for answers for a while, then starts fresh processes; returns the measured sections.
 
     Raises:
-        InputError: no photograph was answered for.
+        InputError: no image was answered for.
         MlcycleError: a fresh process of `mlcycle infer` failed.
     """
 
@@ -155,6 +155,6 @@ def _refuse_silence(tally: Tally, album: Album, *, asked_all: bool) -> None:
         return
     codes = ", ".join(sorted(tally.failed))
     raise InputError(
-        f"none of {len(album.paths)} photographs was answered for: {codes or 'there was no time'}",
+        f"none of {len(album.paths)} images was answered for: {codes or 'there was no time'}",
         "mlcycle infer dir DIR says why" if codes else "measure for longer: --duration",
     )

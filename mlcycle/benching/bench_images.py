@@ -1,4 +1,4 @@
-"""The photographs that answers are asked for: those of a folder, or some that are made for it."""
+"""The images that answers are asked for: those of a folder, or some that are made for it."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ EDITION = "synthetic 1"
 
 @dataclass(frozen=True, slots=True)
 class Album:
-    """Photographs on disk.
+    """Images on disk.
 
     Attributes:
         paths: where they lie, in order.
         kind: "folder" or "synthetic".
-        fingerprint: the same for the same photographs, whatever their folder is called.
+        fingerprint: the same for the same images, whatever their folder is called.
     """
 
     paths: tuple[Path, ...]
@@ -37,7 +37,7 @@ class Album:
 
 @contextmanager
 def opened(folder: Path | None) -> Iterator[Album]:
-    """Finds the photographs below a folder; for None makes some in a temporary folder, which goes with the block.
+    """Finds the images below a folder; for None makes some in a temporary folder, which goes with the block.
 
     Raises:
         InputError: the folder is not there, cannot be read, or holds none.
@@ -58,11 +58,11 @@ def synthetic(folder: Path, count: int = SYNTHETIC) -> Album:
     paths = []
     for number in range(count):
         paths.append(folder / f"{number:02d}.jpg")
-        _picture(random, SIZES[number % len(SIZES)], grain_HW1).save(paths[-1], quality=90)
+        _image(random, SIZES[number % len(SIZES)], grain_HW1).save(paths[-1], quality=90)
     return Album(tuple(paths), "synthetic", EDITION)
 
 
-def _picture(random: np.random.Generator, size: tuple[int, int], grain_HW1: np.ndarray) -> Image.Image:
+def _image(random: np.random.Generator, size: tuple[int, int], grain_HW1: np.ndarray) -> Image.Image:
     width, height = size
     pixels_HW3 = 128 + grain_HW1[:height, :width]
     for step, strength in ((288, 60), (72, 25), (18, 10)):
@@ -77,7 +77,7 @@ def _of_folder(folder: Path) -> Album:
 
     found = from_folder(folder)
     if not len(found):
-        raise InputError(f"{folder} holds no photographs", f"{found.others} other files were passed over")
+        raise InputError(f"{folder} holds no images", f"{found.others} other files were passed over")
     digest = hashlib.sha256()
     for source in found:
         digest.update(f"{source.key}\0{_size(source.path)}\0".encode("utf-8", "surrogateescape"))

@@ -1,4 +1,4 @@
-"""Fresh processes of `mlcycle infer PHOTO`: how long each takes from its start to its end, and the memory it takes.
+"""Fresh processes of `mlcycle infer IMAGE`: how long each takes from its start to its end, and the memory it takes.
 
 Each is started by another small process, `python -m mlcycle.benching.cold_start WORD...`, which prints what it saw: the
 memory of a process counts what the one that started it held, and whoever benches holds a model.
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from mlcycle.inference.detect import Detector
 
 
-def command(detector: Detector, photograph: Path, threads: int | None) -> list[str]:
-    """Returns the words of `mlcycle infer` on one photograph, with the detector's own file and provider."""
+def command(detector: Detector, image: Path, threads: int | None) -> list[str]:
+    """Returns the words of `mlcycle infer` on one image, with the detector's own file and provider."""
     # Absolute, since a name may begin with what means something else, as @.
-    files = [str(photograph.absolute()), "--model", str(detector.path.absolute())]
+    files = [str(image.absolute()), "--model", str(detector.path.absolute())]
     given = [] if threads is None else ["--threads", str(threads)]
     return [sys.executable, "-m", "mlcycle", "infer", *files, "--provider", detector.provider, *given]
 

@@ -1,4 +1,4 @@
-"""What a machine costs an hour → what a million photographs cost on it."""
+"""What a machine costs an hour → what a million images cost on it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def price_an_hour(text: str) -> float:
 
 
 def a_million(price: float, throughput: float) -> dict[str, float]:
-    """Returns price_per_hour and per_million_photographs, in the currency of the price.
+    """Returns price_per_hour and per_million_images, in the currency of the price.
 
-    `throughput` is photographs a second, more than 0, and the machine is taken to do nothing else.
+    `throughput` is images a second, more than 0, and the machine is taken to do nothing else.
     """
-    return {"price_per_hour": price, "per_million_photographs": round(price / 3600 / throughput * 1e6, 4)}
+    return {"price_per_hour": price, "per_million_images": round(price / 3600 / throughput * 1e6, 4)}

@@ -81,18 +81,18 @@ class Meter:
         self._last = now
 
     def result(self, seconds: float, answered: int) -> dict[str, Any]:
-        """Returns source, joules, watts, joules_per_photograph and note, for a block of `seconds` with so many answers.
+        """Returns source, joules, watts, joules_per_image and note, for a block of `seconds` with so many answers.
 
         Where nothing was measured the figures are None, and the note begins with "not measured".
         """
         if self._why or not self._found.counters:
-            figures = dict.fromkeys(("source", "joules", "watts", "joules_per_photograph"))
+            figures = dict.fromkeys(("source", "joules", "watts", "joules_per_image"))
             return {**figures, "note": f"{NOT_MEASURED}: {self._why}"}
         return {
             "source": ", ".join(counter.name for counter in self._found.counters),
             "joules": round(self._joules, 3),
             "watts": round(self._joules / seconds, 3) if seconds > 0 else None,
-            "joules_per_photograph": round(self._joules / answered, 6) if answered else None,
+            "joules_per_image": round(self._joules / answered, 6) if answered else None,
             "note": "of the whole of it, with all else that ran, and idling",
         }
 

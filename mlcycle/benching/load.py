@@ -30,7 +30,7 @@ class Load:
 
     Attributes:
         seconds: for how long; what has begun by then is waited for.
-        concurrency: how many photographs are in work at once.
+        concurrency: how many images are in work at once.
         rate: requests a second that fall due; None asks for the next as soon as one is answered.
     """
 

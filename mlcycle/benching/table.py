@@ -36,14 +36,14 @@ def _circumstances(document: dict[str, Any]) -> list[tuple[str, str]]:
     threads = settings["threads"]
     said = "threads as onnxruntime chooses" if threads is None else _count(threads, "thread")
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
-    kind = "synthetic photographs, without faces" if data["kind"] == "synthetic" else "photographs of a folder"
+    kind = "synthetic images, without faces" if data["kind"] == "synthetic" else "images of a folder"
     pixels = document["requests"]["mean_pixels"] / 1e6
     return [
         ("model", f"{model['name']}, sha256 {model['sha256'][:16]}…, on {settings['provider']}, {said}"),
         ("machine", f"{machine['cpu']}, {_count(machine['cores'], 'core')}, {machine['system']}"),
         ("", f"load average before: {machine['load_average']:g}"),
         ("versions", versions),
-        ("data", f"{data['photographs']:,} {kind}, {pixels:.2f} megapixels in the mean"),
+        ("data", f"{data['images']:,} {kind}, {pixels:.2f} megapixels in the mean"),
         ("asked", _asked(settings)),
         ("timed", document["window"]),
     ]
@@ -63,7 +63,7 @@ def _requests(document: dict[str, Any]) -> list[tuple[str, str]]:
     failed = f"{requests['failed']:,} failed" + (f" ({codes})" if codes else "")
     rows = [
         ("answered", f"{requests['answered']:,} in {requests['seconds']:.2f} s, {failed}"),
-        ("throughput", f"{requests['answered_per_second']:.2f} photographs a second"),
+        ("throughput", f"{requests['answered_per_second']:.2f} images a second"),
     ]
     if document["settings"]["rate"] is not None:
         never = f"{requests['never_begun']:,} never begun, which count as slower than all others"
@@ -98,7 +98,7 @@ def _rest(document: dict[str, Any]) -> list[tuple[str, str]]:
     if document["settings"]["provider"] != "cpu":
         rows.append(("of the GPU", _energy(document["energy"]["gpu"])))
     if cost := document["cost"]:
-        million = f"{cost['per_million_photographs']:,.2f} for a million photographs at this throughput"
+        million = f"{cost['per_million_images']:,.2f} for a million images at this throughput"
         rows.append(("cost", f"{million}, where the machine costs {cost['price_per_hour']:g} an hour"))
     return rows + _comparison(document["baseline"], document["model"]["sha256"])
 
@@ -108,7 +108,7 @@ def _cold_start(cold: dict[str, Any] | None) -> str:
         return "not measured: --cold-starts 0"
     median, least, most = (cold[f"{name}_seconds"] for name in ("median", "least", "most"))
     runs = _count(cold["runs"], "process", "processes")
-    return f"{median:.3f} s, the median of {runs} of mlcycle infer PHOTO, {least:.3f} to {most:.3f}; files cached"
+    return f"{median:.3f} s, the median of {runs} of mlcycle infer IMAGE, {least:.3f} to {most:.3f}; files cached"
 
 
 def _memory(document: dict[str, Any]) -> str:
@@ -121,8 +121,7 @@ def _energy(energy: dict[str, Any]) -> str:
     if energy["joules"] is None:
         return energy["note"]
     return (
-        f"{energy['joules_per_photograph']:.4g} J a photograph, {energy['watts']:.1f} W, by {energy['source']}, "
-        f"{energy['note']}"
+        f"{energy['joules_per_image']:.4g} J an image, {energy['watts']:.1f} W, by {energy['source']}, {energy['note']}"
     )
 
 

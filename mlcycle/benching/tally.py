@@ -26,7 +26,7 @@ class Tally:
         late: how many answers were begun more than LATE_SECONDS after they were due.
         never_begun: requests that were due and were given up, since nobody became free for them.
         seconds: from the beginning of the run to its last answer.
-        pixels: of all photographs that were answered for.
+        pixels: of all images that were answered for.
         readable: the least number of a request that was answered, or None.
     """
 

@@ -24,15 +24,13 @@ FileArgument = Annotated[
 ]
 DataOption = Annotated[
     Path | None,
-    typer.Option(
-        metavar="DIR", help="A folder of photographs; without it 20 that are made for it.", show_default=False
-    ),
+    typer.Option(metavar="DIR", help="A folder of images; without it 20 that are made for it.", show_default=False),
 ]
 DurationOption = Annotated[float, typer.Option(metavar="SECONDS", min=0.01, help="For how long to ask.")]
 WarmupOption = Annotated[
     float, typer.Option(metavar="SECONDS", min=0, help="For how long to ask before, counting nothing.")
 ]
-ConcurrencyOption = Annotated[int, typer.Option(metavar="N", min=1, max=256, help="Photographs in work at once.")]
+ConcurrencyOption = Annotated[int, typer.Option(metavar="N", min=1, max=256, help="Images in work at once.")]
 RateOption = Annotated[
     float | None,
     typer.Option(
@@ -86,15 +84,15 @@ def bench(  # noqa: PLR0913 (an option of a command is a parameter)
     Gives percentiles of the latency, of each stage too, the throughput, a cold start, the peak memory and, where there
     is a counter, the energy; and says what is inside the timed window and what it was measured on.
 
-    With --rate, a latency counts from the moment at which the photograph was due. A photograph that cannot be read
+    With --rate, a latency counts from the moment at which the image was due. An image that cannot be read
     is counted as failed, and in no other figure; if none can be, the exit code is 3.
 
     With --baseline, the exit code is 5 if p50 or p95 of the latency has risen, or the throughput has fallen, by more
-    than --max-regress. A baseline of another machine, other settings or other photographs is refused.
+    than --max-regress. A baseline of another machine, other settings or other images is refused.
 
-    Example:  mlcycle bench --data photographs --out now.json --price 0.9/h
+    Example:  mlcycle bench --data images --out now.json --price 0.9/h
 
-    Example:  mlcycle bench --data photographs --baseline now.json --max-regress 10%
+    Example:  mlcycle bench --data images --baseline now.json --max-regress 10%
     """
     _check(out, overwrite, baseline, max_regress)
     _must_be_finite(duration=duration, warmup=warmup, rate=rate)

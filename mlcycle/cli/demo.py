@@ -1,4 +1,4 @@
-"""`mlcycle demo`: the whole cycle on real photographs, told as a story."""
+"""`mlcycle demo`: the whole cycle on real images, told as a story."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def demo(
         bool, typer.Option("--overwrite", help="Begin anew: remove what an earlier demo made.")
     ] = False,
 ) -> None:
-    """Train, freeze and ask: the two lives of a model in a few minutes, on real photographs.
+    """Train, freeze and ask: the two lives of a model in a few minutes, on real images.
 
-    A small face detector learns from real faces, is frozen into one file, and is asked about photographs that it never
+    A small face detector learns from real faces, is frozen into one file, and is asked about images that it never
     saw. A second run repeats nothing that is done, and goes on where one was broken off. Exits 5 if a face is missed.
 
     Example:  mlcycle demo --folder demo
@@ -47,7 +47,7 @@ def _must_have(package: str) -> None:
 def _print(told: Told) -> None:
     from rich.table import Table
 
-    table = Table(title="Two lives of one model; inference is for one photograph", title_justify="left")
+    table = Table(title="Two lives of one model; inference is for one image", title_justify="left")
     for heading in ("", "training", "inference", "ratio"):
         table.add_column(heading, justify="left" if not heading else "right")
     for row in told.rows:
@@ -56,5 +56,5 @@ def _print(told: Told) -> None:
     out.print(table)
     console.data(f"The file between them: {told.frozen.name}, {told.frozen.size:,} bytes, sha256 {told.frozen.sha256}")
     for answer in told.answers:
-        console.data(f"{answer.photograph}: {answer.verdict}")
+        console.data(f"{answer.image}: {answer.verdict}")
     console.data(f"The page to show: {told.page}")

@@ -20,7 +20,7 @@ def doctor(
 ) -> None:
     """Show what runs the model on this machine, what does not and why, and what is installed.
 
-    Each provider that is in this onnxruntime is tried with the model on a blank picture, in a process of its own. Exits
+    Each provider that is in this onnxruntime is tried with the model on a blank image, in a process of its own. Exits
     0 if the one that must run the model does, 4 if the model file is not whole, and else 6; warnings change no code.
 
     Example:  mlcycle doctor --provider cuda --json

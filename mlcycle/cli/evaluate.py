@@ -1,4 +1,4 @@
-"""`mlcycle evaluate`: a frozen model file measured on labelled photographs."""
+"""`mlcycle evaluate`: a frozen model file measured on labelled images."""
 
 from __future__ import annotations
 
@@ -48,16 +48,16 @@ def evaluate(  # noqa: PLR0913 (an option of a command is a parameter)
         Path | None,
         typer.Option(help="Also write a page of HTML with curves and the worst mistakes.", show_default=False),
     ] = None,
-    limit: Annotated[int, typer.Option(min=0, help="Only so many photographs, spread over the set; 0: all.")] = 0,
+    limit: Annotated[int, typer.Option(min=0, help="Only so many images, spread over the set; 0: all.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace output files that exist.")] = False,
 ) -> None:
-    """Measure a frozen model file on labelled photographs.
+    """Measure a frozen model file on labelled images.
 
     Gives COCO's average precision, also by the height of faces and by group, recall and false alarms at thresholds, and
-    the error of landmarks, with intervals over samples of the photographs; and, for WIDER FACE's val with the official
+    the error of landmarks, with intervals over samples of the images; and, for WIDER FACE's val with the official
     files in its folder ground_truth, the official easy, medium and hard.
 
-    A photograph that cannot be read is named, its faces count as missed, and the exit code is 3.
+    An image that cannot be read is named, its faces count as missed, and the exit code is 3.
 
     Example:  mlcycle evaluate models/face.onnx --data WIDER_FACE
     """
@@ -74,12 +74,12 @@ def evaluate(  # noqa: PLR0913 (an option of a command is a parameter)
     )
     as_text = document.as_json if format_ is Format.json else table.as_table
     if output is not None:
-        files.write(output, f"{as_text(outcome.figures)}\n")
+        files.write(output, f"{as_text(outcome.metrics)}\n")
         console.say(f"the figures are in {output}")
     else:
-        console.data(as_text(outcome.figures))
+        console.data(as_text(outcome.metrics))
     _write_beside(outcome, detections, page)
-    _name_unreadable(outcome.figures.subject.unreadable)
+    _name_unreadable(outcome.metrics.subject.unreadable)
 
 
 def _write_beside(outcome: Evaluation, detections: Path | None, page: Path | None) -> None:
@@ -100,7 +100,7 @@ def _name_unreadable(unreadable: list[tuple[str, str, str]]) -> None:
     for name, _, sentence in unreadable:
         console.warn(f"{name}: {sentence}")
     if unreadable:
-        console.warn(f"{len(unreadable):,} photographs could not be read; their faces count as missed")
+        console.warn(f"{len(unreadable):,} images could not be read; their faces count as missed")
         raise typer.Exit(InputError.exit_code)
 
 

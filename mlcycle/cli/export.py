@@ -35,10 +35,10 @@ StorageOption = Annotated[
     str,
     typer.Option(metavar="URI", help="For kserve: where the folder will lie: s3://models/face.", show_default=False),
 ]
-PhotosOption = Annotated[
+ImagesOption = Annotated[
     list[Path] | None,
     typer.Option(
-        help="A photograph, or a folder of them, such as the model will see; may be given again.", show_default=False
+        help="An image, or a folder of them, such as the model will see; may be given again.", show_default=False
     ),
 ]
 OutOption = Annotated[
@@ -50,7 +50,7 @@ OutOption = Annotated[
         show_default=False,
     ),
 ]
-CountOption = Annotated[int, typer.Option(min=1, help="How many of the photographs to use, spread over them.")]
+CountOption = Annotated[int, typer.Option(min=1, help="How many of the images to use, spread over them.")]
 DataOption = Annotated[
     Path | None, typer.Option(help="A labelled set to measure parent and variant on.", show_default=False)
 ]
@@ -69,7 +69,7 @@ def export(  # noqa: PLR0913 (an option of a command is a parameter)
     form: FormatOption = "onnx",
     onnxruntime_web: RuntimeOption = None,
     storage_uri: StorageOption = "",
-    photos: PhotosOption = None,
+    images: ImagesOption = None,
     out: OutOption = None,
     count: CountOption = 64,
     data: DataOption = None,
@@ -79,7 +79,7 @@ def export(  # noqa: PLR0913 (an option of a command is a parameter)
     """Make a variant of a model file for where it must run.
 
     --precision int8 quarters the size, and is two to three times as fast on CPUs that multiply bytes (x86 with VNNI,
-    ARM with dot product); make it on a CPU like the one that will run it. Every other photograph is used to find the
+    ARM with dot product); make it on a CPU like the one that will run it. Every other image is used to find the
     range of the network's values. float16 halves the size, and is faster on GPUs that have half-precision units;
     bfloat16 is for accelerators that know it.
 
@@ -92,18 +92,18 @@ def export(  # noqa: PLR0913 (an option of a command is a parameter)
 
     Before anything is written, what was made must answer the parent's self-test, and with --data lose no more than
     --max-drop points of AP50, over all faces and over those of each height of which at least 300 are labelled;
-    without, it must find the same faces on the photographs: 95 of 100 that parent or variant finds must be found by
+    without, it must find the same faces on the images: 95 of 100 that parent or variant finds must be found by
     both, with an IoU of at least 0.5, and their scores must differ by at most 0.02 in the mean. If it fails,
     nothing is written, and the exit code is 5. Latency of both is shown side by side. What holds the model file as
     it is, as web, triton and kserve do, needs neither.
 
-    Example:  mlcycle export models/face.onnx --precision int8 --photos photos/
+    Example:  mlcycle export models/face.onnx --precision int8 --images images/
     """
     size = _size(input_size)
     from mlcycle.library.export import export as make
 
     exported = make(
-        file, out, precision=precision, input_size=size, opset=opset, format=form, images=photos or [], count=count,
+        file, out, precision=precision, input_size=size, opset=opset, format=form, images=images or [], count=count,
         data=data, split=split, max_drop=max_drop, onnxruntime_web=onnxruntime_web, storage_uri=storage_uri,
         progress=console.Terminal(),
     )  # fmt: skip

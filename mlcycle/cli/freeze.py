@@ -19,34 +19,32 @@ def freeze(
         Path | None,
         typer.Option("--out", "-o", help="The file to write. Default: models/NAME-DIGEST.onnx.", show_default=False),
     ] = None,
-    photos: Annotated[
+    images: Annotated[
         list[Path] | None,
         typer.Option(
-            help="A photograph, or a folder of them, to compare both ways on. Default: held-out ones of the run.",
+            help="An image, or a folder of them, to compare both ways on. Default: held-out ones of the run.",
             show_default=False,
         ),
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="How many photographs to compare both ways on.")] = 32,
+    count: Annotated[int, typer.Option(min=1, help="How many images to compare both ways on.")] = 32,
     precise_false_alarms: Annotated[
         float,
-        typer.Option(
-            metavar="N", min=0, max=1000, help="False alarms a photograph that the threshold 'precise' may cost."
-        ),
+        typer.Option(metavar="N", min=0, max=1000, help="False alarms an image that the threshold 'precise' may cost."),
     ] = 0.05,
     sensitive_false_alarms: Annotated[
         float,
         typer.Option(
-            metavar="N", min=0, max=1000, help="False alarms a photograph that the threshold 'sensitive' may cost."
+            metavar="N", min=0, max=1000, help="False alarms an image that the threshold 'sensitive' may cost."
         ),
     ] = 1.0,
 ) -> None:
     """Freeze a trained run into one immutable model file.
 
-    Its thresholds are chosen on all held-out photographs of the run: 'balanced' for the best F1, unless the recipe has
+    Its thresholds are chosen on all held-out images of the run: 'balanced' for the best F1, unless the recipe has
     a number; 'precise' for few false alarms, 'sensitive' for few misses. What they do there is shown, and stands in the
     file.
 
-    Before it is published, the file answers real photographs through the inference pipeline, in a process without
+    Before it is published, the file answers real images through the inference pipeline, in a process without
     torch, and must say what the training pipeline says; else nothing is written and the exit code is 5. The file is
     read-only, never written over another, and the same run always gives the same bytes. Its sha256 goes to stdout,
     and beside the file in the form that `sha256sum -c` reads.
@@ -56,7 +54,7 @@ def freeze(
     from mlcycle.library.freeze import freeze as freeze_run
 
     frozen = freeze_run(
-        run, out, images=photos or [], count=count, precise_false_alarms=precise_false_alarms,
+        run, out, images=images or [], count=count, precise_false_alarms=precise_false_alarms,
         sensitive_false_alarms=sensitive_false_alarms, progress=console.Terminal(),
     )  # fmt: skip
     tell(frozen.points)

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 def tell(points: Points) -> None:
-    """Shows the thresholds and what they do on the photographs that they were chosen on; warns of what is missing."""
+    """Shows the thresholds and what they do on the images that they were chosen on; warns of what is missing."""
     if not points.told:
         console.warn(f"the file has the recipe's threshold alone, and none could be chosen: {points.why_not}")
         return
     told = points.told
-    console.say(f"thresholds on {told['photographs']:,} held-out photographs with {told['faces']:,} faces:")
-    console.say(f"  {'':<10}{'threshold':>10}{'recall':>10}{'precision':>11}   false alarms a photograph")
+    console.say(f"thresholds on {told['photographs']:,} held-out images with {told['faces']:,} faces:")
+    console.say(f"  {'':<10}{'threshold':>10}{'recall':>10}{'precision':>11}   false alarms an image")
     for name, figures in told["points"].items():
         threshold = f"{points.thresholds[name]:g}"
         alarms = figures["false_alarms_a_photograph"]
@@ -27,7 +27,7 @@ def tell(points: Points) -> None:
     if "precise" not in points.thresholds:
         allowed = told["false_alarms_allowed"]["precise"]
         console.warn(
-            f"no threshold keeps to {allowed:g} false alarms a photograph, so that the file has no point 'precise'"
+            f"no threshold keeps to {allowed:g} false alarms an image, so that the file has no point 'precise'"
         )
 
 

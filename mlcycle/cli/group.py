@@ -62,7 +62,7 @@ class DefaultGroup(Group):
         first = args[0] if args else ""
         if first in ctx.help_option_names or self.get_command(ctx, first) is not None:
             return True
-        # A bare word that is nearly a command and no file is a slip, not a photograph or a recipe.
+        # A bare word that is nearly a command and no file is a slip, not an image or a recipe.
         if first.isalpha() and not Path(first).exists():
             return bool(get_close_matches(first, self.list_commands(ctx), n=1, cutoff=0.7))
         return False

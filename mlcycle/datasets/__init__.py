@@ -1,1 +1,1 @@
-"""Labelled photographs as people have them: reading the layouts, checking them, looking at them. Knows no torch."""
+"""Labelled images as people have them: reading the layouts, checking them, looking at them. Knows no torch."""

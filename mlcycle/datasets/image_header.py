@@ -1,4 +1,4 @@
-"""What a photograph's file says of itself before it is decoded."""
+"""What an image's file says of itself before it is decoded."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import warnings
 
 from PIL import Image, UnidentifiedImageError
 
-from mlcycle.datasets.member import PhotoPath, for_pillow
+from mlcycle.datasets.member import ImagePath, for_pillow
 from mlcycle.errors import DataError
 
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # large is no fault of a photograph
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # large is no fault of an image
 
 ORIENTATION = 0x0112
 SIDEWAYS = (5, 6, 7, 8)
@@ -19,16 +19,16 @@ def orientation(image: Image.Image) -> int:
     """Returns the EXIF orientation, 1 (as stored) to 8; 1 also when there is none or it makes no sense."""
     try:
         value = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # A broken EXIF block is no reason to refuse a photograph; Pillow raises a dozen kinds here.
+    except Exception:  # A broken EXIF block is no reason to refuse an image; Pillow raises a dozen kinds here.
         return 1
     return value if value in range(1, 9) else 1
 
 
-def upright_size(path: PhotoPath) -> tuple[int, int]:
-    """Returns width, height in pixels of the upright photograph, from the file's header alone.
+def upright_size(path: ImagePath) -> tuple[int, int]:
+    """Returns width, height in pixels of the upright image, from the file's header alone.
 
     Raises:
-        DataError: the file is missing or no photograph.
+        DataError: the file is missing or no image.
     """
     try:
         with Image.open(for_pillow(path)) as image:
@@ -37,10 +37,8 @@ def upright_size(path: PhotoPath) -> tuple[int, int]:
             is_sideways = orientation(image) in SIDEWAYS and image.format != "TIFF"
             return (height, width) if is_sideways else (width, height)
     except FileNotFoundError:
-        raise DataError(
-            f"there is no photograph {path}", "its labels are there: fetch it again, or remove them"
-        ) from None
+        raise DataError(f"there is no image {path}", "its labels are there: fetch it again, or remove them") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
         # Pillow names what it was given, which for a member of a shard is a stream without a name.
         why = "" if isinstance(problem, UnidentifiedImageError) else f": {problem}"
-        raise DataError(f"{path} is no photograph that can be read{why}", "fetch it again, or remove it") from None
+        raise DataError(f"{path} is no image that can be read{why}", "fetch it again, or remove it") from None

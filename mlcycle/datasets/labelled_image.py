@@ -1,4 +1,4 @@
-"""One labelled photograph: what every reader gives, whatever layout it reads."""
+"""One labelled image: what every reader gives, whatever layout it reads."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from typing import Any
 
 import numpy as np
 
-from mlcycle.datasets.member import PhotoPath
+from mlcycle.datasets.member import ImagePath
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledPhotograph:
-    """A photograph and what its labels say of it.
+class LabelledImage:
+    """An image and what its labels say of it.
 
     Attributes:
         path: the file, or the member of a shard.
         name: its key within its set: the path below the set's image root, with "/" between, e.g.
             "0--Parade/0_Parade_marchingband_1_465.jpg".
-        boxes_N4: float32, x1 y1 x2 y2 in pixels of the upright photograph, as labelled (not clipped).
+        boxes_N4: float32, x1 y1 x2 y2 in pixels of the upright image, as labelled (not clipped).
         ignore_N: bool, True for a box that is neither a face to learn nor a false alarm when found
             (WIDER's "invalid", COCO's "iscrowd" or "ignore").
         landmarks_N52: float32, five points (left eye, right eye, nose, left and right corner of the mouth, as seen in
-            the picture), x y in pixels; NaN where a face has none.
+            the image), x y in pixels; NaN where a face has none.
         group: what the set files it under (a WIDER event), or "".
         size: width, height in pixels if the labels say so, else None.
         coco_ids: image id and category id of faces in the COCO file that the labels come from, else None.
-        scale: how much smaller the file is than the photograph that was labelled, in x and in y; boxes and landmarks
+        scale: how much smaller the file is than the image that was labelled, in x and in y; boxes and landmarks
             have been made smaller with it.
         scores_N: float32, what a model gave each box whose label it made (NaN for others); None if people made all.
     """
 
-    path: PhotoPath
+    path: ImagePath
     name: str
     boxes_N4: np.ndarray
     ignore_N: np.ndarray

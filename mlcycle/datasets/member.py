@@ -1,4 +1,4 @@
-"""Where a photograph's bytes lie: a file of its own, or a member of a tar shard, read where it lies."""
+"""Where an image's bytes lie: a file of its own, or a member of a tar shard, read where it lies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A photograph within a shard; it is read as a file is, by `open` and `read_bytes`, and raises what files raise.
+    """An image within a shard; it is read as a file is, by `open` and `read_bytes`, and raises what files raise.
 
     Attributes:
         shard: the tar.
@@ -38,11 +38,11 @@ class Member:
             return file.read()
 
 
-PhotoPath = Path | Member
+ImagePath = Path | Member
 
 
-def for_pillow(path: PhotoPath) -> Path | BinaryIO:
-    """Returns what Pillow opens a photograph by."""
+def for_pillow(path: ImagePath) -> Path | BinaryIO:
+    """Returns what Pillow opens an image by."""
     return path.open() if isinstance(path, Member) else path
 
 

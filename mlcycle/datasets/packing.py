@@ -1,4 +1,4 @@
-"""Conductor of `mlcycle train data pack`: labelled photographs → tar shards. Read it top to bottom.
+"""Conductor of `mlcycle train data pack`: labelled images → tar shards. Read it top to bottom.
 
 The shards are made in a folder beside the target, which becomes the target at the end and which one process at a time
 may hold. What a stopped packing left there is gone on with, shard by shard, if it was to become the very same set, and
@@ -17,8 +17,8 @@ import numpy as np
 
 from mlcycle import files
 from mlcycle.datasets import new_folder, set_names
-from mlcycle.datasets.labelled_image import LabelledPhotograph
-from mlcycle.datasets.quality.image_file import PhotoFile, inspect_file, inspect_files
+from mlcycle.datasets.labelled_image import LabelledImage
+from mlcycle.datasets.quality.image_file import ImageFile, inspect_file, inspect_files
 from mlcycle.datasets.reading import fingerprint
 from mlcycle.datasets.shards import packed_labels, shard_file
 from mlcycle.datasets.shards.packed import FORMAT, INDEX, SCHEMA_VERSION, finished_shard
@@ -29,7 +29,7 @@ PLAN, LOCK = "plan.json", "lock"
 # What a member's suffix may be; another name gets the one of its format.
 SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
 
-Parts = Mapping[str, Sequence[LabelledPhotograph]]
+Parts = Mapping[str, Sequence[LabelledImage]]
 Advance = Callable[[int], None]
 
 
@@ -48,8 +48,8 @@ class Packed:
 
     Attributes:
         shards: of each part.
-        left_out: name of each photograph that cannot be read, and why.
-        renamed: how many photographs were given another name, for theirs was taken.
+        left_out: name of each image that cannot be read, and why.
+        renamed: how many images were given another name, for theirs was taken.
         found: how many shards a stopped packing had left.
     """
 
@@ -62,17 +62,17 @@ class Packed:
 def pack(parts: Parts, target: Path, rule: Rule, advance: Advance = lambda n: None) -> Packed:
     """Writes shards of a set, each a fair sample of its part: the order is drawn from names and the seed.
 
-    Every photograph is decoded, and its bytes are written as they are. The same photographs, labels and rule give the
+    Every image is decoded, and its bytes are written as they are. The same images, labels and rule give the
     same bytes.
 
     Args:
-        parts: photographs of each part; "" for a set that is not divided.
+        parts: images of each part; "" for a set that is not divided.
         target: a folder that is not there yet.
-        advance: called with the number of photographs done.
+        advance: called with the number of images done.
 
     Raises:
         InputError: the folder is there already, cannot be written, or is being packed by another process.
-        DataError: a photograph is missing or broken, or a box is no number.
+        DataError: an image is missing or broken, or a box is no number.
     """
     new_folder.must_be_free(target)
     _must_be_numbers(parts)
@@ -93,9 +93,9 @@ def pack(parts: Parts, target: Path, rule: Rule, advance: Advance = lambda n: No
 
 def _must_be_numbers(parts: Parts) -> None:
     if not any(parts.values()):
-        raise DataError("there is no photograph to pack", "is this the right set, and the right split?")
-    for photographs in parts.values():
-        for each in photographs:
+        raise DataError("there is no image to pack", "is this the right set, and the right split?")
+    for images in parts.values():
+        for each in images:
             if not np.isfinite(each.boxes_N4).all():
                 raise DataError(
                     f"{each.name} has a box that is no number", "mlcycle train data check names all of them"
@@ -117,7 +117,7 @@ def _must_be_ours(draft: Path) -> None:
 def _begin(draft: Path, parts: Parts, rule: Rule) -> None:
     """Leaves in the folder what an earlier call of the same has finished, or nothing."""
     prints = {name: _print(some) for name, some in parts.items()}
-    # Whether broken photographs may be left out is no part of the plan: a packing that one has stopped goes on.
+    # Whether broken images may be left out is no part of the plan: a packing that one has stopped goes on.
     chosen = {"shard_bytes": rule.shard_bytes, "seed": rule.seed}
     plan = shard_file.written({"schema_version": SCHEMA_VERSION, "rule": chosen, "parts": prints}).encode()
     is_same = (draft / PLAN).is_file() and (draft / PLAN).read_bytes() == plan
@@ -128,10 +128,10 @@ def _begin(draft: Path, parts: Parts, rule: Rule) -> None:
         files.write(draft / PLAN, plan, hint=shard_file.ELSEWHERE)
 
 
-def _print(photographs: Sequence[LabelledPhotograph]) -> str:
-    """Returns a digest of all that is written about photographs; their fingerprint leaves some of it out."""
-    digest = hashlib.sha256(fingerprint(list(photographs)).encode())
-    for each in sorted(photographs, key=lambda each: each.name):
+def _print(images: Sequence[LabelledImage]) -> str:
+    """Returns a digest of all that is written about images; their fingerprint leaves some of it out."""
+    digest = hashlib.sha256(fingerprint(list(images)).encode())
+    for each in sorted(images, key=lambda each: each.name):
         scores = None if each.scores_N is None else each.scores_N.tolist()
         digest.update(repr((each.group, each.size, each.scale, each.coco_ids, scores)).encode())
     return digest.hexdigest()
@@ -146,7 +146,7 @@ def _prefixes(parts: Parts, name: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where the shards of a part go: folder, first part of their names, and the number of its first photograph."""
+    """Where the shards of a part go: folder, first part of their names, and the number of its first image."""
 
     folder: Path
     prefix: str
@@ -157,12 +157,12 @@ class _Place:
 
 
 def _pack_part(
-    place: _Place, photographs: Sequence[LabelledPhotograph], rule: Rule, done: Packed, advance: Advance
+    place: _Place, images: Sequence[LabelledImage], rule: Rule, done: Packed, advance: Advance
 ) -> list[Shard]:
-    shards, after = _earlier(place, photographs, rule, done)
+    shards, after = _earlier(place, images, rule, done)
     advance(after)
     writer: ShardWriter | None = None
-    for index, data, suffix, labels in _readable(photographs, after, rule, done, advance):
+    for index, data, suffix, labels in _readable(images, after, rule, done, advance):
         if writer is not None and writer.size + len(data) > rule.shard_bytes:
             shards.append(writer.finish())
             writer = None
@@ -171,25 +171,21 @@ def _pack_part(
     if writer is not None:
         shards.append(writer.finish())
     if not shards:
-        raise DataError("none of the photographs can be read", "run: mlcycle train data check")
+        raise DataError("none of the images can be read", "run: mlcycle train data check")
     return shards
 
 
-def _earlier(
-    place: _Place, photographs: Sequence[LabelledPhotograph], rule: Rule, done: Packed
-) -> tuple[list[Shard], int]:
-    """Returns the shards that an earlier call has finished, and the photographs that they account for."""
+def _earlier(place: _Place, images: Sequence[LabelledImage], rule: Rule, done: Packed) -> tuple[list[Shard], int]:
+    """Returns the shards that an earlier call has finished, and the images that they account for."""
     shards: list[Shard] = []
     names: list[str] = []
     while (found := finished_shard(place.folder, place.name(len(shards)))) is not None:
         shards.append(found[0])
         names += found[1]
     done.found += len(shards)
-    after = next(
-        (index + 1 for index in reversed(range(len(photographs))) if names and photographs[index].name == names[-1]), 0
-    )
+    after = next((index + 1 for index in reversed(range(len(images))) if names and images[index].name == names[-1]), 0)
     packed = set(names)
-    for each in photographs[:after]:
+    for each in images[:after]:
         if each.name not in packed:
             file = inspect_file(each.path)
             _must_be_skipped(each, file, rule)
@@ -198,34 +194,32 @@ def _earlier(
 
 
 def _readable(
-    photographs: Sequence[LabelledPhotograph], after: int, rule: Rule, done: Packed, advance: Advance
+    images: Sequence[LabelledImage], after: int, rule: Rule, done: Packed, advance: Advance
 ) -> Iterator[tuple[int, bytes, str, dict[str, object]]]:
-    """Yields the number, bytes, suffix and labels of each photograph from `after` on that can be read."""
-    rest = photographs[after:]
-    for index, (photograph, file) in enumerate(
-        zip(rest, inspect_files([each.path for each in rest]), strict=True), after
-    ):
+    """Yields the number, bytes, suffix and labels of each image from `after` on that can be read."""
+    rest = images[after:]
+    for index, (image, file) in enumerate(zip(rest, inspect_files([each.path for each in rest]), strict=True), after):
         if file.problem:
-            _must_be_skipped(photograph, file, rule)
-            done.left_out.append((photograph.name, file.problem))
+            _must_be_skipped(image, file, rule)
+            done.left_out.append((image.name, file.problem))
         else:
-            data = photograph.path.read_bytes()
+            data = image.path.read_bytes()
             if hashlib.sha256(data).hexdigest() != file.sha256:
-                raise DataError(f"{photograph.path} was changed while it was packed", "run it again")
-            yield index, data, _suffix(photograph, file), packed_labels.to_json(photograph, file.size)
+                raise DataError(f"{image.path} was changed while it was packed", "run it again")
+            yield index, data, _suffix(image, file), packed_labels.to_json(image, file.size)
         advance(1)
 
 
-def _must_be_skipped(photograph: LabelledPhotograph, file: PhotoFile, rule: Rule) -> None:
+def _must_be_skipped(image: LabelledImage, file: ImageFile, rule: Rule) -> None:
     if not rule.skip_unreadable:
         raise DataError(
-            f"the photograph {photograph.path} cannot be read: {file.problem}",
+            f"the image {image.path} cannot be read: {file.problem}",
             "mend it, or leave out what cannot be read: --skip-unreadable",
         )
 
 
-def _suffix(photograph: LabelledPhotograph, file: PhotoFile) -> str:
-    suffix = PurePosixPath(photograph.name).suffix.lower()
+def _suffix(image: LabelledImage, file: ImageFile) -> str:
+    suffix = PurePosixPath(image.name).suffix.lower()
     return suffix if SUFFIX.fullmatch(suffix) and suffix != ".json" else f".{file.format.lower()}"
 
 
@@ -234,7 +228,7 @@ def _finish(draft: Path, target: Path, done: Packed, rule: Rule) -> None:
     parts = [
         {
             "name": part,
-            "photographs": sum(each.photographs for each in shards),
+            "images": sum(each.images for each in shards),
             "shards": [asdict(each) for each in shards],
         }
         for part, shards in done.shards.items()

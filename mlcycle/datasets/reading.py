@@ -11,8 +11,8 @@ import numpy as np
 
 from mlcycle.datasets import image_header
 from mlcycle.datasets.formats import coco, resized_copies, wider, yolo
-from mlcycle.datasets.labelled_image import LabelledPhotograph
-from mlcycle.datasets.member import Member, PhotoPath
+from mlcycle.datasets.labelled_image import LabelledImage
+from mlcycle.datasets.member import ImagePath, Member
 from mlcycle.datasets.shards import packed
 from mlcycle.errors import DataError
 
@@ -22,12 +22,12 @@ class _Layout:
     name: str
     is_it: Callable[[Path], bool]
     splits: Callable[[Path], list[str]]
-    read: Callable[[Path, str, yolo.SizeOf], list[LabelledPhotograph]]
+    read: Callable[[Path, str, yolo.SizeOf], list[LabelledImage]]
 
 
-def _read_wider(place: Path, split: str, size_of: yolo.SizeOf) -> list[LabelledPhotograph]:
-    photographs, sizes = wider.read_wider(place, split)
-    return resized_copies.follow_copies(photographs, sizes, image_header.upright_size)
+def _read_wider(place: Path, split: str, size_of: yolo.SizeOf) -> list[LabelledImage]:
+    images, sizes = wider.read_wider(place, split)
+    return resized_copies.follow_copies(images, sizes, image_header.upright_size)
 
 
 _LAYOUTS = (
@@ -38,15 +38,15 @@ _LAYOUTS = (
 )
 
 
-def read(path: str | Path, split: str = "", *, strict: bool = True) -> list[LabelledPhotograph]:
-    """Reads the labels of a set, sorted by name; the photographs themselves are not opened, except for YOLO's sizes.
+def read(path: str | Path, split: str = "", *, strict: bool = True) -> list[LabelledImage]:
+    """Reads the labels of a set, sorted by name; the images themselves are not opened, except for YOLO's sizes.
 
     Args:
         path: a folder with wider_face_split/ (WIDER FACE); a .json, or a folder with annotations.json or
             annotations/*.json (COCO); a data.yaml, or a folder that holds one (YOLO); a folder of packed shards.
         split: e.g. "train" or "val"; may be left empty where the set has only one.
-        strict: False is for who looks for broken photographs: in YOLO's layout, whose labels are shares of a
-            photograph's sides, one that cannot be opened then has no boxes, instead of an error.
+        strict: False is for who looks for broken images: in YOLO's layout, whose labels are shares of a
+            image's sides, one that cannot be opened then has no boxes, instead of an error.
 
     Raises:
         DataError: there is no such set or split, or its labels are wrong.
@@ -55,10 +55,10 @@ def read(path: str | Path, split: str = "", *, strict: bool = True) -> list[Labe
     layout = _layout(place)
     chosen = _choose(place, split, _splits(layout, place))
     with np.errstate(over="ignore", invalid="ignore"):  # numbers that are none stay what they are, for `check` to find
-        photographs = layout.read(place, chosen, image_header.upright_size if strict else _size_or_none)
-    if not photographs:
-        raise DataError(f"{place} lists no photographs", "is this the right folder, and the right split?")
-    return sorted(photographs, key=lambda photograph: photograph.name)
+        images = layout.read(place, chosen, image_header.upright_size if strict else _size_or_none)
+    if not images:
+        raise DataError(f"{place} lists no images", "is this the right folder, and the right split?")
+    return sorted(images, key=lambda image: image.name)
 
 
 def splits(path: str | Path) -> list[str]:
@@ -80,7 +80,7 @@ def layout_of(path: str | Path) -> str:
     return _layout(Path(path).expanduser()).name
 
 
-def read_parts(path: str | Path, split: str = "", *, strict: bool = True) -> dict[str, list[LabelledPhotograph]]:
+def read_parts(path: str | Path, split: str = "", *, strict: bool = True) -> dict[str, list[LabelledImage]]:
     """Reads one split of a set, or each of its splits, by their names; {"": …} for a set that is not divided.
 
     Raises:
@@ -89,18 +89,18 @@ def read_parts(path: str | Path, split: str = "", *, strict: bool = True) -> dic
     return {name: read(path, name, strict=strict) for name in ([split] if split else splits(path))}
 
 
-def fingerprint(photographs: list[LabelledPhotograph]) -> str:
+def fingerprint(images: list[LabelledImage]) -> str:
     """Returns the sha256 of a set: its names, the sizes of its files in bytes (-1: missing), and its labels.
 
     Paths do not count, nor does the order, so that equal data has an equal fingerprint wherever it lies.
     """
     digest = hashlib.sha256()
-    for photograph in sorted(photographs, key=lambda photograph: photograph.name):
-        faces = len(photograph.boxes_N4)
-        digest.update(f"{photograph.name}\0{_bytes(photograph.path)}\0{faces}\0".encode("utf-8", "surrogateescape"))
-        digest.update(photograph.boxes_N4.astype("<f4").tobytes())
-        digest.update(photograph.ignore_N.astype("u1").tobytes())
-        digest.update(photograph.landmarks_N52.astype("<f4").tobytes())
+    for image in sorted(images, key=lambda image: image.name):
+        faces = len(image.boxes_N4)
+        digest.update(f"{image.name}\0{_bytes(image.path)}\0{faces}\0".encode("utf-8", "surrogateescape"))
+        digest.update(image.boxes_N4.astype("<f4").tobytes())
+        digest.update(image.ignore_N.astype("u1").tobytes())
+        digest.update(image.landmarks_N52.astype("<f4").tobytes())
     return digest.hexdigest()
 
 
@@ -127,7 +127,7 @@ def _splits(layout: _Layout, place: Path) -> list[str]:
     return found
 
 
-def _size_or_none(path: PhotoPath) -> tuple[int, int] | None:
+def _size_or_none(path: ImagePath) -> tuple[int, int] | None:
     try:
         return image_header.upright_size(path)
     except DataError:
@@ -146,7 +146,7 @@ def _choose(place: Path, split: str, there: list[str]) -> str:
     raise DataError(f"{place} has no split {split}", hint)
 
 
-def _bytes(path: PhotoPath) -> int:
+def _bytes(path: ImagePath) -> int:
     if isinstance(path, Member):
         return path.size
     try:

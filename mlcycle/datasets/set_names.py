@@ -1,4 +1,4 @@
-"""What parts and photographs are called in a set that is written: names that its layout can have, each once."""
+"""What parts and images are called in a set that is written: names that its layout can have, each once."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from mlcycle.datasets.formats import yolo
-from mlcycle.datasets.labelled_image import LabelledPhotograph
+from mlcycle.datasets.labelled_image import LabelledImage
 from mlcycle.datasets.member import Member
 from mlcycle.errors import DataError
 
-Parts = dict[str, list[LabelledPhotograph]]
+Parts = dict[str, list[LabelledImage]]
 
 
-def fit(parts: Mapping[str, Sequence[LabelledPhotograph]], layout: str) -> tuple[Parts, list[str]]:
-    """Returns the parts and their photographs under names that the layout can have, and sentences of what was changed.
+def fit(parts: Mapping[str, Sequence[LabelledImage]], layout: str) -> tuple[Parts, list[str]]:
+    """Returns the parts and their images under names that the layout can have, and sentences of what was changed.
 
     Raises:
         DataError: the layout cannot have a name, or the set would be empty.
     """
     named: Parts = {}
-    for split, photographs in parts.items():
-        if photographs:
-            named.setdefault(part_name(split, layout, len(parts) == 1), []).extend(photographs)
+    for split, images in parts.items():
+        if images:
+            named.setdefault(part_name(split, layout, len(parts) == 1), []).extend(images)
     if not named:
-        raise DataError("no photograph is left to write", "is this the right set, and the right split?")
+        raise DataError("no image is left to write", "is this the right set, and the right split?")
     changed = 0
-    for split, photographs in named.items():
-        inside = _inside(photographs)
+    for split, images in named.items():
+        inside = _inside(images)
         for each in inside:
             _must_be_possible(each.name, layout)
         named[split] = unique(inside, _without_suffix if layout == "yolo" else str)
         changed += sum(before.name != after.name for before, after in zip(inside, named[split], strict=True))
-    return named, [f"{changed:,} photographs were given another name, for theirs was taken"] if changed else []
+    return named, [f"{changed:,} images were given another name, for theirs was taken"] if changed else []
 
 
 def part_name(split: str, layout: str, alone: bool) -> str:
@@ -53,19 +53,17 @@ def part_name(split: str, layout: str, alone: bool) -> str:
     return name
 
 
-def _inside(photographs: Sequence[LabelledPhotograph]) -> list[LabelledPhotograph]:
-    """Lists of photographs may name them by paths from elsewhere; then they are named from the folder that has all."""
-    if not any(_leads_out(each.name) for each in photographs):
-        return list(photographs)
-    # Links stay what they are, and a shard says nothing of where its photographs came from.
+def _inside(images: Sequence[LabelledImage]) -> list[LabelledImage]:
+    """Lists of images may name them by paths from elsewhere; then they are named from the folder that has all."""
+    if not any(_leads_out(each.name) for each in images):
+        return list(images)
+    # Links stay what they are, and a shard says nothing of where its images came from.
     paths = [
         Path(os.path.abspath(each.name if isinstance(each.path, Member) else each.path))  # noqa: PTH100
-        for each in photographs
+        for each in images
     ]
     home = Path(os.path.commonpath([path.parent for path in paths]))
-    return [
-        replace(each, name=path.relative_to(home).as_posix()) for each, path in zip(photographs, paths, strict=True)
-    ]
+    return [replace(each, name=path.relative_to(home).as_posix()) for each, path in zip(images, paths, strict=True)]
 
 
 def _leads_out(name: str) -> bool:
@@ -78,13 +76,13 @@ def _must_be_possible(name: str, layout: str) -> None:
         why = "a backslash is read as a slash"
     elif layout == "wider" and (name.splitlines() != [name] or name != name.strip() or not _is_unicode(name)):
         why = "its labels are lines of UTF-8, which a name must fit into"
-    elif layout == "yolo" and PurePosixPath(name).suffix.lower() not in yolo.PHOTOGRAPHS:
-        why = f"its photographs end in {' '.join(sorted(yolo.PHOTOGRAPHS))}"
+    elif layout == "yolo" and PurePosixPath(name).suffix.lower() not in yolo.IMAGES:
+        why = f"its images end in {' '.join(sorted(yolo.IMAGES))}"
     elif layout == "yolo" and PurePosixPath(name).name.startswith("."):
         why = "hidden files are not read"
     if why:
         written = name.encode("utf-8", "backslashreplace").decode()
-        raise DataError(f"the layout {layout} cannot have a photograph called {written!r}: {why}", "rename it first")
+        raise DataError(f"the layout {layout} cannot have an image called {written!r}: {why}", "rename it first")
 
 
 def _is_unicode(name: str) -> bool:
@@ -95,12 +93,12 @@ def _is_unicode(name: str) -> bool:
     return True
 
 
-def unique(photographs: Sequence[LabelledPhotograph], key: Callable[[str], str] = str) -> list[LabelledPhotograph]:
+def unique(images: Sequence[LabelledImage], key: Callable[[str], str] = str) -> list[LabelledImage]:
     """Puts -2, -3 … behind names that are taken; `key` is what must not be there twice."""
-    taken = {key(each.name) for each in photographs}
+    taken = {key(each.name) for each in images}
     seen: set[str] = set()
     result = []
-    for each in photographs:
+    for each in images:
         name, number = each.name, 1
         while key(name) in seen or (number > 1 and key(name) in taken):
             number += 1

@@ -6,7 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from mlcycle.datasets.labelled_image import LabelledPhotograph
+from mlcycle.datasets.labelled_image import LabelledImage
 from mlcycle.datasets.quality import duplicates
 from mlcycle.errors import DataError, UsageError
 
@@ -29,45 +29,45 @@ def parse_shares(text: str) -> dict[str, float]:
 
 
 def divide(
-    photographs: Sequence[LabelledPhotograph],
+    images: Sequence[LabelledImage],
     shares: Mapping[str, float],
     *,
     by_group: bool = False,
     seed: int = 0,
     advance: Callable[[int], None] = lambda n: None,
     processes: int | None = None,
-) -> dict[str, list[LabelledPhotograph]]:
+) -> dict[str, list[LabelledImage]]:
     """Returns the parts; duplicates and near duplicates, and with `by_group` all of a group, are in one of them.
 
     What belongs together comes in an order drawn from names (with `by_group` of groups) and `seed`. One part after the
-    other is filled, so the shares are met as nearly as the sizes of what belongs together allow, and where photographs
+    other is filled, so the shares are met as nearly as the sizes of what belongs together allow, and where images
     are added, only those near the ends of the parts change sides.
 
     Raises:
         DataError: there are no groups, or a part would be empty.
     """
-    if by_group and not any(each.group for each in photographs):
+    if by_group and not any(each.group for each in images):
         raise DataError("this set has no groups", "divide it by name")
-    files = duplicates.look_at(photographs, advance, processes)
+    files = duplicates.look_at(images, advance, processes)
     bytes_alike = duplicates.same_bytes(files)
     bonds = [*bytes_alike, *duplicates.look_alike(files, [group[0] for group in bytes_alike])]
     if by_group:
         groups = defaultdict(list)
-        for index, each in enumerate(photographs):
+        for index, each in enumerate(images):
             groups[each.group or f"\0{index}"].append(index)
         bonds += groups.values()
-    parts: dict[str, list[LabelledPhotograph]] = {name: [] for name in shares}
-    room = {name: share * len(photographs) for name, share in shares.items()}
-    drawn = [each.group if by_group and each.group else each.name for each in photographs]
-    for unit in sorted(_together(len(photographs), bonds), key=lambda unit: _draw(drawn[unit[0]], seed)):
+    parts: dict[str, list[LabelledImage]] = {name: [] for name in shares}
+    room = {name: share * len(images) for name, share in shares.items()}
+    drawn = [each.group if by_group and each.group else each.name for each in images]
+    for unit in sorted(_together(len(images), bonds), key=lambda unit: _draw(drawn[unit[0]], seed)):
         roomy = (name for name in shares if room[name] >= len(unit) / 2)
         chosen = next(roomy, max(room, key=room.__getitem__))
         room[chosen] -= len(unit)
-        parts[chosen] += [photographs[index] for index in unit]
+        parts[chosen] += [images[index] for index in unit]
     empty = [name for name, part in parts.items() if not part]
     if empty:
         raise DataError(
-            f"no photograph is left for {empty[0]}: too many belong together",
+            f"no image is left for {empty[0]}: too many belong together",
             "give it a larger share, or divide by name",
         )
     return {name: sorted(part, key=lambda each: each.name) for name, part in parts.items()}

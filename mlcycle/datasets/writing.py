@@ -1,4 +1,4 @@
-"""Conductor: writes labelled photographs as a set of any layout, in a folder that appears whole or not at all."""
+"""Conductor: writes labelled images as a set of any layout, in a folder that appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -13,102 +13,102 @@ import numpy as np
 
 from mlcycle.datasets import image_header, new_folder, set_names
 from mlcycle.datasets.formats import coco_writer, wider_writer, yolo_writer
-from mlcycle.datasets.labelled_image import LabelledPhotograph
-from mlcycle.datasets.member import Member, PhotoPath
+from mlcycle.datasets.labelled_image import LabelledImage
+from mlcycle.datasets.member import ImagePath, Member
 from mlcycle.errors import DataError, UsageError
 
 WRITERS: dict[str, ModuleType] = {"wider": wider_writer, "coco": coco_writer, "yolo": yolo_writer}
 
 
 def write_set(
-    parts: Mapping[str, Sequence[LabelledPhotograph]],
+    parts: Mapping[str, Sequence[LabelledImage]],
     layout: str,
     target: Path,
     *,
-    photos: str = "link",
+    images: str = "link",
     info: Mapping[str, Any] | None = None,
     advance: Callable[[int], None] = lambda n: None,
 ) -> list[str]:
     """Writes a set and returns sentences that say what it does not keep.
 
-    Boxes and points stay in pixels of the upright photograph; the files are not changed, so what EXIF turns is turned
+    Boxes and points stay in pixels of the upright image; the files are not changed, so what EXIF turns is turned
     by whoever reads it.
 
     Args:
-        parts: the photographs of each part; "" is called train by layouts whose parts have names.
+        parts: the images of each part; "" is called train by layouts whose parts have names.
         layout: "wider", "coco" or "yolo".
         target: a folder that is not there yet.
-        photos: "link" makes symbolic links, "copy" copies, "none" leaves them out.
+        images: "link" makes symbolic links, "copy" copies, "none" leaves them out.
         info: what the set is to say of itself, for "coco" alone.
-        advance: called with 1 after each photograph.
+        advance: called with 1 after each image.
 
     Raises:
         InputError: the folder is there already, or cannot be written.
-        UsageError: photographs in shards were to be linked to.
-        DataError: a photograph is missing, a box is no number, or the layout cannot have such a name.
+        UsageError: images in shards were to be linked to.
+        DataError: an image is missing, a box is no number, or the layout cannot have such a name.
     """
-    must_be_possible(parts, layout, target, photos)
+    must_be_possible(parts, layout, target, images)
     named, lost = set_names.fit(parts, layout)
     _must_be_numbers(named)
-    sizes = {split: {each.name: _size(each, photos) for each in some} for split, some in named.items()}
+    sizes = {split: {each.name: _size(each, images) for each in some} for split, some in named.items()}
     writer = WRITERS[layout]
     with new_folder.filled(target) as folder:
         writer.write_labels(folder, named, sizes, **({"info": info} if info else {}))
-        for split, photographs in named.items():
-            for photograph in photographs:
-                _put(photograph.path, folder / writer.place(split, photograph.name), photos)
+        for split, labelled in named.items():
+            for image in labelled:
+                _put(image.path, folder / writer.place(split, image.name), images)
                 advance(1)
     return [*_not_kept(named, layout), *lost]
 
 
-def must_be_possible(parts: Mapping[str, Sequence[LabelledPhotograph]], layout: str, target: Path, photos: str) -> None:
-    """Finds out before the photographs are looked at what would end `write_set`; arguments and errors are its own."""
+def must_be_possible(parts: Mapping[str, Sequence[LabelledImage]], layout: str, target: Path, images: str) -> None:
+    """Finds out before the images are looked at what would end `write_set`; arguments and errors are its own."""
     new_folder.must_be_free(target)
     for part in parts:
         set_names.part_name(part, layout, len(parts) == 1)
-    if photos == "link" and any(isinstance(each.path, Member) for some in parts.values() for each in some):
-        raise UsageError("nothing can link to a photograph in a shard", "say --photos copy, which takes them out")
+    if images == "link" and any(isinstance(each.path, Member) for some in parts.values() for each in some):
+        raise UsageError("nothing can link to an image in a shard", "say --images copy, which takes them out")
 
 
-def _size(photograph: LabelledPhotograph, photos: str) -> tuple[int, int]:
+def _size(image: LabelledImage, images: str) -> tuple[int, int]:
     try:
-        return image_header.upright_size(photograph.path)
+        return image_header.upright_size(image.path)
     except DataError:
-        if photos == "none" and photograph.size:
-            return photograph.size
+        if images == "none" and image.size:
+            return image.size
         raise
 
 
-def _must_be_numbers(parts: Mapping[str, Sequence[LabelledPhotograph]]) -> None:
-    for photographs in parts.values():
-        for each in photographs:
+def _must_be_numbers(parts: Mapping[str, Sequence[LabelledImage]]) -> None:
+    for images in parts.values():
+        for each in images:
             if not np.isfinite(each.boxes_N4).all():
                 raise DataError(
                     f"{each.name} has a box that is no number", "mlcycle train data check names all of them"
                 )
 
 
-def _put(source: PhotoPath, place: Path, photos: str) -> None:
-    if photos == "none":
+def _put(source: ImagePath, place: Path, images: str) -> None:
+    if images == "none":
         return
     place.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(source, Member):
         place.write_bytes(source.read_bytes())
-    elif photos == "copy":
+    elif images == "copy":
         shutil.copy2(source, place)
     else:
         place.symlink_to(os.path.realpath(source))  # an absolute path that goes through no other link
 
 
-def _not_kept(parts: Mapping[str, Sequence[LabelledPhotograph]], layout: str) -> list[str]:
-    everything = [each for photographs in parts.values() for each in photographs]
+def _not_kept(parts: Mapping[str, Sequence[LabelledImage]], layout: str) -> list[str]:
+    everything = [each for images in parts.values() for each in images]
     ignored = sum(int(each.ignore_N.sum()) for each in everything)
     sentences = []
     if layout == "yolo" and ignored:
         sentences.append(f"{ignored:,} boxes to be ignored are left out: YOLO has no word for them")
     elsewhere = sum(bool(each.group) and each.group != each.name.rpartition("/")[0] for each in everything)
     if layout == "wider" and elsewhere:
-        sentences.append(f"the groups of {elsewhere:,} photographs are left out: WIDER FACE's are folders")
+        sentences.append(f"the groups of {elsewhere:,} images are left out: WIDER FACE's are folders")
     scores = sum(int(np.isfinite(each.scores_N).sum()) for each in everything if each.scores_N is not None)
     if layout != "coco" and scores:
         sentences.append(
@@ -120,5 +120,5 @@ def _not_kept(parts: Mapping[str, Sequence[LabelledPhotograph]], layout: str) ->
     if layout == "wider" and flat:
         sentences.append(f"{flat:,} boxes without width or height are to be ignored from now on: so WIDER FACE has it")
     if layout == "yolo" and any(each.group for each in everything):
-        sentences.append("groups are left out, but for what the photographs' folders say")
+        sentences.append("groups are left out, but for what the images' folders say")
     return sentences

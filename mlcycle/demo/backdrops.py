@@ -1,6 +1,6 @@
-"""What stands behind the demo's faces: face-free photographs that scikit-image brings, recoloured and put together.
+"""What stands behind the demo's faces: face-free images that scikit-image brings, recoloured and put together.
 
-The photographs are opened from the package's own folder, never fetched. Of each, the left part serves the training
+The images are opened from the package's own folder, never fetched. Of each, the left part serves the training
 scenes and the right part the validation scenes, so that no pixel is in both.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 # Kept out on purpose: astronaut, coffee and camera (never to be seen in training), coins (they bear small portraits).
-PHOTOGRAPHS = {
+IMAGES = {
     "brick.png": "a brick wall; CC0 (CC0Textures)",
     "cell.png": "a cell floating in saline, by Paul Müller and others; CC0",
     "chelsea.png": "Chelsea the cat, by Stefan van der Walt; CC0",
@@ -34,14 +34,14 @@ TRAINING_SHARE = 0.7
 
 @dataclass(frozen=True, slots=True)
 class Backdrops:
-    """The parts of the photographs that one split may use, each an RGB picture."""
+    """The parts of the images that one split may use, each an RGB image."""
 
     parts: tuple[Image.Image, ...]
 
     def crop(
         self, rng: np.random.Generator, size: tuple[int, int], zoom: tuple[float, float] = (0.4, 2.5)
     ) -> Image.Image:
-        """Returns a piece of a random photograph: width, height `size`, at a random scale, mirrored, recoloured."""
+        """Returns a piece of a random image: width, height `size`, at a random scale, mirrored, recoloured."""
         part = self.parts[rng.integers(len(self.parts))]
         scale = np.exp(rng.uniform(*np.log(zoom)))
         width, height = (min(side / scale, limit) for side, limit in zip(size, part.size, strict=True))
@@ -53,9 +53,9 @@ class Backdrops:
 
 
 def load_backdrops(folder: Path, training: bool) -> Backdrops:
-    """Opens the photographs in scikit-image's data folder and keeps the left or the right part of each."""
+    """Opens the images in scikit-image's data folder and keeps the left or the right part of each."""
     parts = []
-    for name in PHOTOGRAPHS:
+    for name in IMAGES:
         with Image.open(folder / name) as file:
             whole = file.convert("RGB")
         whole.thumbnail((800, 800))
@@ -64,9 +64,9 @@ def load_backdrops(folder: Path, training: bool) -> Backdrops:
     return Backdrops(tuple(parts))
 
 
-def recoloured(rng: np.random.Generator, picture: Image.Image) -> Image.Image:
-    """Gives an RGB picture another light: channels exchanged, tinted, brighter or darker, of more or less contrast."""
-    pixels_HW3 = np.asarray(picture, np.float32) / 255
+def recoloured(rng: np.random.Generator, image: Image.Image) -> Image.Image:
+    """Gives an RGB image another light: channels exchanged, tinted, brighter or darker, of more or less contrast."""
+    pixels_HW3 = np.asarray(image, np.float32) / 255
     if rng.random() < 0.3:
         pixels_HW3 = pixels_HW3[..., rng.permutation(3)]
     if rng.random() < 0.15:
@@ -75,11 +75,11 @@ def recoloured(rng: np.random.Generator, picture: Image.Image) -> Image.Image:
     contrast, tint_3 = rng.uniform(0.3, 1.3), rng.uniform(0.5, 1.5, 3)
     level = rng.uniform(0.05, 0.9)
     pixels_HW3 = (level + (pixels_HW3 - mean) * contrast) * (0.5 + 0.5 * tint_3)
-    return as_picture(pixels_HW3)
+    return as_image(pixels_HW3)
 
 
-def as_picture(pixels_HW3: np.ndarray) -> Image.Image:
-    """Turns floats in 0..1 into an 8-bit picture."""
+def as_image(pixels_HW3: np.ndarray) -> Image.Image:
+    """Turns floats in 0..1 into an 8-bit image."""
     return Image.fromarray((pixels_HW3 * 255 + 0.5).clip(0, 255).astype(np.uint8))
 
 
@@ -87,7 +87,7 @@ def compose_backdrop(rng: np.random.Generator, backdrops: Backdrops, side: int) 
     """Returns a square backdrop: a piece, two that melt together, or a plain wall; with shapes cut from others."""
     scene = _plain_wall(rng, side) if rng.random() < 0.25 else backdrops.crop(rng, (side, side))
     if rng.random() < 0.4:
-        where = as_picture(rng.uniform(-0.3, 1.3, (4, 4))).resize((side, side), Image.Resampling.BICUBIC)
+        where = as_image(rng.uniform(-0.3, 1.3, (4, 4))).resize((side, side), Image.Resampling.BICUBIC)
         scene.paste(backdrops.crop(rng, (side, side)), (0, 0), where)
     for _ in range(rng.integers(0, 10)):
         _add_shape(rng, backdrops, scene)
@@ -96,7 +96,7 @@ def compose_backdrop(rng: np.random.Generator, backdrops: Backdrops, side: int) 
 
 def _plain_wall(rng: np.random.Generator, side: int) -> Image.Image:
     corners_223 = rng.uniform(0.05, 1.0) * (1 + rng.normal(0, 0.2, 3)) + rng.normal(0, 0.1, (2, 2, 3))
-    return as_picture(corners_223).resize((side, side), Image.Resampling.BICUBIC)
+    return as_image(corners_223).resize((side, side), Image.Resampling.BICUBIC)
 
 
 def _add_shape(rng: np.random.Generator, backdrops: Backdrops, scene: Image.Image) -> None:

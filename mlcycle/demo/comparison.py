@@ -13,7 +13,7 @@ class Study:
 
     Attributes:
         seconds: of training, checks on held-out scenes included.
-        photographs: how many crops were looked at (batches times their size).
+        images: how many crops were looked at (batches times their size).
         scenes, faces: in the training set.
         multiply_adds: of all passes, forward and backward.
         peak_bytes: the most memory held; 0 if not known.
@@ -21,7 +21,7 @@ class Study:
     """
 
     seconds: float
-    photographs: int
+    images: int
     scenes: int
     faces: int
     multiply_adds: int
@@ -41,17 +41,17 @@ class Frozen:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the frozen model said of one unseen photograph.
+    """What the frozen model said of one unseen image.
 
     Attributes:
-        photograph: name of the file.
+        image: name of the file.
         box_4: where the face is by eye, or None where there is none.
         found: boxes (x1 y1 x2 y2, pixels) and scores, best first.
         overlap: the largest intersection over union of a found box with the face; 0 if none.
         milliseconds: from the file to the answer, loading the model not included.
     """
 
-    photograph: str
+    image: str
     box_4: Box | None
     found: tuple[tuple[Box, float], ...]
     overlap: float
@@ -95,7 +95,7 @@ def compare(study: Study, answer: Answer, looking: tuple[int, int]) -> list[Row]
             duration(answer.milliseconds / 1000),
             _times(study.seconds * 1000, answer.milliseconds),
         ),
-        Row("photographs seen", f"{study.photographs:,}", "1", _times(study.photographs, 1)),
+        Row("images seen", f"{study.images:,}", "1", _times(study.images, 1)),
         Row(
             "multiply-adds",
             quantity(study.multiply_adds),

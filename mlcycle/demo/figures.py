@@ -2,7 +2,7 @@
 
 All that could betray a face without being one (the soft edge, the skin's colour, the hair, the shoulders, the blur of
 enlarging) is given to faces and to other things alike, so that the network has to learn what lies between them.
-Lengths are in pixels of the 25 x 25 photographs until a figure is brought to its final size.
+Lengths are in pixels of the 25 x 25 images until a figure is brought to its final size.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from mlcycle.demo.backdrops import Backdrops, as_picture
+from mlcycle.demo.backdrops import Backdrops, as_image
 
 PATCH = 25
 # Where the tight box of a face (forehead to chin, ear to ear) lies in a patch: measured on the mean of all faces.
@@ -23,9 +23,9 @@ WIDTH, HEIGHT, LEFT, TOP = 62, 80, 19, 17
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure to be pasted: its picture, its mask, and its face's box (x1 y1 x2 y2, pixels of this picture)."""
+    """A figure to be pasted: its image, its mask, and its face's box (x1 y1 x2 y2, pixels of this image)."""
 
-    picture: Image.Image
+    image: Image.Image
     mask: Image.Image
     box_4: np.ndarray
 
@@ -99,9 +99,9 @@ def make_figure(
     return canvas.finish(final)
 
 
-def mean_colour(picture: Image.Image) -> tuple[int, int, int]:
-    """Returns the mean of an RGB picture's pixels."""
-    red, green, blue = picture.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))  # type: ignore[misc]
+def mean_colour(image: Image.Image) -> tuple[int, int, int]:
+    """Returns the mean of an RGB image's pixels."""
+    red, green, blue = image.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))  # type: ignore[misc]
     return int(red), int(green), int(blue)
 
 
@@ -115,16 +115,16 @@ def _enlarged(rng: np.random.Generator, patch_2525: np.ndarray, scale: float) ->
     side = round(PATCH * scale)
     grey = Image.fromarray(patch_2525.astype(np.float32)).resize((side, side), Image.Resampling.LANCZOS)
     if scale <= 1.5:
-        return as_picture(np.asarray(grey))
-    # An enlarged photograph is blurred, and blur must not be the mark of a face: edges are sharpened, skin gets grain.
-    crisp = as_picture(np.asarray(grey)).filter(
+        return as_image(np.asarray(grey))
+    # An enlarged image is blurred, and blur must not be the mark of a face: edges are sharpened, skin gets grain.
+    crisp = as_image(np.asarray(grey)).filter(
         ImageFilter.UnsharpMask(scale * rng.uniform(0.4, 0.9), int(rng.uniform(0, 130)), 0)
     )
     grain_SS = np.zeros((side, side), np.float32)
     for size in (1, 3):
         coarse = Image.fromarray(rng.standard_normal((side // size + 1, side // size + 1), np.float32))
         grain_SS += rng.uniform(0, 0.03) * np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC))
-    return as_picture(np.asarray(crisp, np.float32) / 255 * (1 + grain_SS))
+    return as_image(np.asarray(crisp, np.float32) / 255 * (1 + grain_SS))
 
 
 def _coloured(rng: np.random.Generator, grey: Image.Image) -> Image.Image:
@@ -138,17 +138,17 @@ def _coloured(rng: np.random.Generator, grey: Image.Image) -> Image.Image:
 
 
 class _Canvas:
-    """A figure while it is painted, layer over layer: its picture, and the mask of what was painted on so far.
+    """A figure while it is painted, layer over layer: its image, and the mask of what was painted on so far.
 
-    Its methods take lengths in pixels of the 25 x 25 photographs, of which each has `scale` here.
+    Its methods take lengths in pixels of the 25 x 25 images, of which each has `scale` here.
     """
 
     def __init__(
         self, rng: np.random.Generator, backdrops: Backdrops, scale: float, ground: tuple[int, int, int]
     ) -> None:
         self.rng, self.backdrops, self.scale = rng, backdrops, scale
-        self.picture = Image.new("RGB", (round(WIDTH * scale), round(HEIGHT * scale)), ground)
-        self.mask = Image.new("L", self.picture.size, 0)
+        self.image = Image.new("RGB", (round(WIDTH * scale), round(HEIGHT * scale)), ground)
+        self.mask = Image.new("L", self.image.size, 0)
         self.middle = LEFT + (FACE_BOX[0] + FACE_BOX[2]) / 2
         self.skin = ground
 
@@ -159,7 +159,7 @@ class _Canvas:
         width, height = self.rng.uniform(19, 26), self.rng.uniform(16, 26)
         body = self._oval((middle, TOP + PATCH + self.rng.uniform(1, 7) + height), (width, height), 0.5)
         shaded = tuple(int(channel * shade) for channel in self.skin)
-        self._lay(Image.new("RGB", self.picture.size, shaded), neck)
+        self._lay(Image.new("RGB", self.image.size, shaded), neck)
         self._lay(self._cloth(self._dye(dark=0.5)), body)
 
     def add_hair(self) -> None:
@@ -170,7 +170,7 @@ class _Canvas:
         self._lay(self._cloth(self._hair_colour()), shape)
 
     def add_patch(self, skin: Image.Image) -> None:
-        """The patch: its oval alone, or nearly the whole photograph with its own surroundings; soft-edged in both."""
+        """The patch: its oval alone, or nearly the whole image with its own surroundings; soft-edged in both."""
         corner, soft = (round(LEFT * self.scale), round(TOP * self.scale)), self.rng.uniform(0.5, 1.4)
         if self.rng.random() < 0.55:
             middle = self.middle + self.rng.normal(0, 0.4), TOP + 12.2 + self.rng.normal(0, 0.4)
@@ -184,7 +184,7 @@ class _Canvas:
             shape = shape.filter(ImageFilter.GaussianBlur(soft * self.scale))
         inside = Image.new("L", self.mask.size, 0)
         inside.paste(255, (*corner, corner[0] + skin.width, corner[1] + skin.height))
-        filling = self.picture.copy()
+        filling = self.image.copy()
         filling.paste(skin, corner)
         self._lay(filling, ImageChops.darker(shape, inside))
 
@@ -201,8 +201,8 @@ class _Canvas:
         stretch = float(np.exp(self.rng.normal(0, 0.06)))
         size = max(8, round(WIDTH * final * stretch)), max(8, round(HEIGHT * final))
         turn_22 = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        picture, mask = (
-            _turn(layer, turn_22).resize(size, Image.Resampling.BICUBIC) for layer in (self.picture, self.mask)
+        image, mask = (
+            _turn(layer, turn_22).resize(size, Image.Resampling.BICUBIC) for layer in (self.image, self.mask)
         )
         face_22 = np.array(FACE_BOX).reshape(2, 2) + np.array([LEFT, TOP])
         centre_2 = np.array([WIDTH, HEIGHT]) / 2
@@ -210,7 +210,7 @@ class _Canvas:
         # The box about an oval that has been turned.
         reach_2 = np.sqrt((turn_22**2) @ ((face_22[1] - face_22[0]) / 2) ** 2)
         zoom_2 = np.array(size) / (WIDTH, HEIGHT)
-        return Figure(picture, mask, np.concatenate([(middle_2 - reach_2) * zoom_2, (middle_2 + reach_2) * zoom_2]))
+        return Figure(image, mask, np.concatenate([(middle_2 - reach_2) * zoom_2, (middle_2 + reach_2) * zoom_2]))
 
     def _oval(self, middle: tuple[float, float], radii: tuple[float, float], soft: float) -> Image.Image:
         shape = Image.new("L", self.mask.size, 0)
@@ -235,10 +235,10 @@ class _Canvas:
         half = max(self.mask.width // 2, 1), max(self.mask.height // 2, 1)
         pattern_HW = np.asarray(self.backdrops.crop(self.rng, half).convert("L"), np.float32) / 255
         pixels_HW3 = colour_3 + (pattern_HW - pattern_HW.mean())[..., None] * self.rng.uniform(0, 0.7)
-        return as_picture(pixels_HW3).resize(self.mask.size, Image.Resampling.BILINEAR)
+        return as_image(pixels_HW3).resize(self.mask.size, Image.Resampling.BILINEAR)
 
     def _lay(self, filling: Image.Image, shape: Image.Image) -> None:
-        self.picture.paste(filling, (0, 0), shape)
+        self.image.paste(filling, (0, 0), shape)
         self.mask = ImageChops.lighter(self.mask, shape)
 
 

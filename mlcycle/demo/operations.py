@@ -1,4 +1,4 @@
-"""How much arithmetic a model file does: its multiply-adds, counted while it looks at a picture."""
+"""How much arithmetic a model file does: its multiply-adds, counted while it looks at an image."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ PASSES_OF_TRAINING = 3
 
 
 def multiply_adds(model: Path, height: int, width: int) -> int:
-    """Returns the multiply-adds of a model's convolutions for one picture; its other operations are few beside them.
+    """Returns the multiply-adds of a model's convolutions for one image; its other operations are few beside them.
 
     Each convolution does, for each number that it puts out, one multiply-add for each weight of one of its filters. The
-    sizes are not reckoned but measured: the model is run on a black picture and asked for the shape of every map.
+    sizes are not reckoned but measured: the model is run on a black image and asked for the shape of every map.
     """
     import onnx
     import onnxruntime
@@ -28,6 +28,6 @@ def multiply_adds(model: Path, height: int, width: int) -> int:
     # Nothing may be fused away, or the maps would not be there to be measured.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    picture_1HW3 = np.zeros((1, height, width, 3), np.uint8)
-    maps = session.run(list(filters), {session.get_inputs()[0].name: picture_1HW3})
+    image_1HW3 = np.zeros((1, height, width, 3), np.uint8)
+    maps = session.run(list(filters), {session.get_inputs()[0].name: image_1HW3})
     return sum(each.size * prod(filter_shape) for each, filter_shape in zip(maps, filters.values(), strict=True))

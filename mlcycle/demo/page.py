@@ -54,7 +54,7 @@ def render(story: Story, scenes: Path, annotated: Path) -> str:
 
     Args:
         scenes: the folder of the training scenes, of which some are shown.
-        annotated: the folder of the annotated photographs.
+        annotated: the folder of the annotated images.
     """
     sections = [
         _opening(story),
@@ -74,16 +74,16 @@ def _opening(story: Story) -> str:
     return f"""<header>
 <h1>Two lives of a model</h1>
 <p class="lead">A model lives twice. First it is trained: it changes, until it knows a face when it sees one. Then it is
-frozen into a file, and from there on only the photographs change. All figures here were measured on this machine.</p>
+frozen into a file, and from there on only the images change. All figures here were measured on this machine.</p>
 </header>
 <div class="lives">
 <section class="life study" aria-label="Training"><div class="name">First life: training</div>
 <div class="figure">{escape(duration(study.seconds))}</div>
-<p>to look {study.photographs:,} times at a piece of {study.scenes:,} scenes with {study.faces:,} faces,
+<p>to look {study.images:,} times at a piece of {study.scenes:,} scenes with {study.faces:,} faces,
 and to change a little after every batch.</p></section>
 <section class="life answer" aria-label="Inference"><div class="name">Second life: inference</div>
 <div class="figure">{escape(duration(answer.milliseconds / 1000))}</div>
-<p>from the file of a photograph that it never saw to the answer: “{escape(answer.verdict)}”</p></section>
+<p>from the file of an image that it never saw to the answer: “{escape(answer.verdict)}”</p></section>
 </div>
 <div class="file"><span>The two lives share one thing, the file:</span> <strong>{escape(frozen.name)}</strong>
 <span>{escape(size(frozen.size))}, frozen and checked in {escape(duration(frozen.seconds))}</span>
@@ -92,7 +92,7 @@ and to change a little after every batch.</p></section>
 
 def _studied(study: Study, scenes: Path) -> str:
     paths = sorted(scenes.glob("*.jpg"))[: SHEET_COLUMNS * SHEET_ROWS]
-    picture = _picture(
+    image = _image(
         contact_sheet(paths, SHEET_COLUMNS, SHEET_SIDE),
         f"{len(paths)} scenes: photographed faces of many sizes, in many lights, before walls, grass and a garage, "
         "among other things that have the shape of a face and are none",
@@ -101,7 +101,7 @@ def _studied(study: Study, scenes: Path) -> str:
 <p>Real faces, each photographed small and grey, put into scenes in many sizes, lights and colours; and beside them
 things that look like faces at a glance: the same oval, the same hair, the same shoulders, but no face inside. Only
 the {study.faces:,} faces are labelled.</p>
-<figure>{picture}<figcaption>Some of the {study.scenes:,} scenes.</figcaption></figure>"""
+<figure>{image}<figcaption>Some of the {study.scenes:,} scenes.</figcaption></figure>"""
 
 
 def _learning(metrics: Sequence[dict[str, Any]]) -> str:
@@ -118,21 +118,21 @@ examined on scenes whose faces it never studies.</p>
 
 def _answered(answers: Sequence[Answer], annotated: Path) -> str:
     figures = "\n".join(_figure(*each, annotated) for each in zip(UNSEEN, answers, strict=True))
-    return f"""<h2>Photographs that it never saw</h2>
-<p>Whole photographs by a camera. None of them, nor any part of one, was in anything that it studied.</p>
-<div class="photographs">
+    return f"""<h2>Images that it never saw</h2>
+<p>Whole images by a camera. None of them, nor any part of one, was in anything that it studied.</p>
+<div class="images">
 {figures}
 </div>"""
 
 
 def _figure(unseen: Unseen, answer: Answer, annotated: Path) -> str:
     with Image.open(annotated / unseen.name) as file:
-        photograph = file.convert("RGB")
+        image = file.convert("RGB")
     marked = len(answer.found)
     boxes = f"{marked} face{'' if marked == 1 else 's'} marked" if marked else "nothing marked"
     wrong = "" if answer.is_right else " wrong"
     said, time = unseen.said[0].upper() + unseen.said[1:], duration(answer.milliseconds / 1000)
-    return f"""<figure>{_picture(photograph, f"{unseen.said}; {boxes}")}
+    return f"""<figure>{_image(image, f"{unseen.said}; {boxes}")}
 <figcaption><span class="verdict{wrong}">{escape(answer.verdict)}</span>
 {escape(said)}. Answered in {escape(time)}.</figcaption></figure>"""
 
@@ -145,7 +145,7 @@ def _compared(rows: Sequence[Row]) -> str:
     )
     return f"""<h2>The two lives, measured</h2>
 <div class="scroll"><table>
-<thead><tr><th scope="col"></th><th scope="col">training</th><th scope="col">inference (one photograph)</th>
+<thead><tr><th scope="col"></th><th scope="col">training</th><th scope="col">inference (one image)</th>
 <th scope="col">ratio</th></tr></thead>
 <tbody>
 {lines}
@@ -163,12 +163,12 @@ def _typed(commands: Sequence[str]) -> str:
 
 def _closing() -> str:
     sources = "; ".join(f"{each.said} ({each.source})" for each in UNSEEN)
-    return f"""<footer><p>Photographs: {escape(sources)}.</p>
+    return f"""<footer><p>Images: {escape(sources)}.</p>
 <p>Faces: a hundred of Labeled Faces in the Wild, as scikit-image brings them.
 More in data/demo/README.txt.</p></footer>"""
 
 
-def _picture(image: Image.Image, description: str) -> str:
+def _image(image: Image.Image, description: str) -> str:
     """Returns an image as an element that carries its own bytes."""
     memory = io.BytesIO()
     image.save(memory, "JPEG", quality=86)

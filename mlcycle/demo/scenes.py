@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from mlcycle import files
-from mlcycle.demo.backdrops import PHOTOGRAPHS, Backdrops, as_picture, compose_backdrop, load_backdrops
+from mlcycle.demo.backdrops import IMAGES, Backdrops, as_image, compose_backdrop, load_backdrops
 from mlcycle.demo.figures import Figure, make_figure, new_distractor, new_face
 from mlcycle.demo.source_images import package_folder
 from mlcycle.errors import DataError
@@ -29,17 +29,17 @@ SMALLEST, LARGEST = 14.0, 140.0
 NOT_QUITE_FACELESS = (125, 126, 130, 193, 196)
 
 README = """\
-The demo's data set: scenes put together by `mlcycle demo` from photographs that scikit-image brings.
+The demo's data set: scenes put together by `mlcycle demo` from images that scikit-image brings.
 
 The faces are the first hundred of `skimage.data.lfw_subset`: 25 x 25 pixels, grey, a random choice from Labeled Faces
 in the Wild (Huang, Mattar, Lee, Learned-Miller: Learning to align from scratch, NIPS 2012; http://vis-www.cs.umass.edu/lfw/),
-photographs of public figures that were published in the news, collected for research. Distractors are its non-faces.
+images of public figures that were published in the news, collected for research. Distractors are its non-faces.
 scikit-image distributes them under its own licence, BSD-3-Clause.
 
 Backdrops:
 {backdrops}
 
-Never used here, so that they can serve as photographs never seen: astronaut, coffee and camera of scikit-image,
+Never used here, so that they can serve as images never seen: astronaut, coffee and camera of scikit-image,
 grace_hopper of matplotlib.
 
 Layout: COCO (annotations/train.json, annotations/val.json, images/). Seed {seed}. Made with: mlcycle train data demo
@@ -47,8 +47,8 @@ Layout: COCO (annotations/train.json, annotations/val.json, images/). Seed {seed
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
-    """What one split may use: faces and non-faces in grey 0..1, and pieces of photographs to stand behind them."""
+class TrainingData:
+    """What one split may use: faces and non-faces in grey 0..1, and pieces of images to stand behind them."""
 
     faces_N2525: np.ndarray
     others_N2525: np.ndarray
@@ -70,7 +70,7 @@ def build_scenes(folder: Path, seed: int = 1) -> str:
         InputError: the folder cannot be written.
     """
     marker = folder / "README.txt"
-    readme = README.format(seed=seed, backdrops="\n".join(f"- {name}: {said}" for name, said in PHOTOGRAPHS.items()))
+    readme = README.format(seed=seed, backdrops="\n".join(f"- {name}: {said}" for name, said in IMAGES.items()))
     if marker.exists() and marker.read_text("utf-8") == readme:
         return f"{folder} is complete already ({TRAIN_SCENES} scenes for training, {VAL_SCENES} for validation)"
     _refuse_other(folder)
@@ -87,36 +87,36 @@ def _write_all(folder: Path, readme: str, seed: int) -> int:
     return faces
 
 
-def load_material(training: bool) -> Material:
+def load_training_data(training: bool) -> TrainingData:
     """Loads what training or validation scenes are made of; the two share no face and no pixel of a backdrop."""
     folder = package_folder("skimage") / "data"
     patches_N2525 = np.load(folder / "lfw_subset.npy", allow_pickle=False).astype(np.float64)
     others = [index for index in range(100, 200) if index not in NOT_QUITE_FACELESS]
     # Every fifth is kept for validation.
-    held_out = np.arange(0, 100, 100 // (100 - TRAIN_FACES))
-    faces = np.setdiff1d(np.arange(100), held_out) if training else held_out
+    val = np.arange(0, 100, 100 // (100 - TRAIN_FACES))
+    faces = np.setdiff1d(np.arange(100), val) if training else val
     chosen = [index for index in others if (index % 5 != 0) == training]
-    return Material(patches_N2525[faces], patches_N2525[chosen], load_backdrops(folder, training))
+    return TrainingData(patches_N2525[faces], patches_N2525[chosen], load_backdrops(folder, training))
 
 
-def compose_scene(rng: np.random.Generator, material: Material) -> tuple[bytes, np.ndarray]:
+def compose_scene(rng: np.random.Generator, training_data: TrainingData) -> tuple[bytes, np.ndarray]:
     """Puts one scene together.
 
     Returns:
         the scene as a JPEG file's bytes, and boxes_N4 (float64, x1 y1 x2 y2, pixels), every box wholly inside.
     """
-    scene = compose_backdrop(rng, material.backdrops, SIDE)
+    scene = compose_backdrop(rng, training_data.backdrops, SIDE)
     count = 0 if rng.random() < 0.1 else int(rng.integers(1, 8))
     wanted = [(True, _size(rng)) for _ in range(count)] + [(False, _size(rng)) for _ in range(rng.integers(1, 8))]
     taken: list[np.ndarray] = []
     boxes: list[np.ndarray] = []
     for is_face, height in sorted(wanted, key=lambda each: -each[1]):
         patch_2525 = (
-            new_face(rng, material.faces_N2525)
+            new_face(rng, training_data.faces_N2525)
             if is_face
-            else new_distractor(rng, material.faces_N2525, material.others_N2525, material.backdrops)
+            else new_distractor(rng, training_data.faces_N2525, training_data.others_N2525, training_data.backdrops)
         )
-        figure = make_figure(rng, patch_2525, material.backdrops, height, scene)
+        figure = make_figure(rng, patch_2525, training_data.backdrops, height, scene)
         box_4 = _place(rng, scene, figure, taken)
         if box_4 is not None:
             taken.append(box_4)
@@ -131,11 +131,11 @@ def _refuse_other(folder: Path) -> None:
 
 def _write_split(root: Path, split: str, seed: int) -> int:
     training = split == "train"
-    material = load_material(training)
+    training_data = load_training_data(training)
     (root / "images" / split).mkdir(parents=True)
 
     def write(index: int) -> np.ndarray:
-        scene, boxes_N4 = compose_scene(np.random.default_rng((seed, int(training), index)), material)
+        scene, boxes_N4 = compose_scene(np.random.default_rng((seed, int(training), index)), training_data)
         (root / "images" / split / f"{index:04d}.jpg").write_bytes(scene)
         return boxes_N4
 
@@ -173,7 +173,7 @@ def _place(rng: np.random.Generator, scene: Image.Image, figure: Figure, taken: 
         corner = rng.uniform((1 - x1, 1 - y1), (SIDE - 1 - x2, SIDE - 1 - y2)).round().astype(int)
         box_4 = figure.box_4 + np.tile(corner, 2)
         if box_4.min() >= 0 and box_4.max() <= SIDE and not any(_covers(box_4, other_4) for other_4 in taken):
-            scene.paste(figure.picture, (int(corner[0]), int(corner[1])), figure.mask)
+            scene.paste(figure.image, (int(corner[0]), int(corner[1])), figure.mask)
             return box_4
     return None
 
@@ -195,7 +195,7 @@ def _photographed(rng: np.random.Generator, scene: Image.Image) -> bytes:
     light_HW = 1 + slope[0] * across_S[None, :] + slope[1] * across_S[:, None]
     pixels_HW3 = (pixels_HW3 * light_HW[..., None] * rng.uniform(0.88, 1.12, 3)).clip(0, 1) ** rng.uniform(0.7, 1.45)
     noise_HW3 = rng.standard_normal(pixels_HW3.shape, np.float32) * rng.uniform(0, 0.035)
-    photographed = as_picture(pixels_HW3 + noise_HW3)
+    photographed = as_image(pixels_HW3 + noise_HW3)
     memory = BytesIO()
     photographed.save(memory, "JPEG", quality=int(rng.integers(35, 96)))
     return memory.getvalue()

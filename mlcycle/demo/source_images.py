@@ -1,4 +1,4 @@
-"""Photographs that installable packages bring: where they lie, and which of them the demo's model never sees."""
+"""Images that installable packages bring: where they lie, and which of them the demo's model never sees."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Unseen:
-    """A photograph that is kept from training.
+    """An image that is kept from training.
 
     Attributes:
         name: of its file in the demo's folder.
@@ -73,7 +73,7 @@ def package_folder(package: str) -> Path:
 
 
 def write_unseen(folder: Path) -> list[Path]:
-    """Copies the unseen photographs into a folder and returns their paths; one that is there already is left alone."""
+    """Copies the unseen images into a folder and returns their paths; one that is there already is left alone."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / each.name for each in UNSEEN]
     for each, path in zip(UNSEEN, paths, strict=True):
@@ -83,12 +83,12 @@ def write_unseen(folder: Path) -> list[Path]:
 
 
 def contact_sheet(paths: list[Path], columns: int, side: int) -> Image.Image:
-    """Returns the photographs as one picture, each cut to a square of `side` pixels."""
+    """Returns the images as one image, each cut to a square of `side` pixels."""
     rows = -(-len(paths) // columns)
     sheet = Image.new("RGB", (columns * side, rows * side))
     for index, path in enumerate(paths):
-        with Image.open(path) as photograph:
-            small = photograph.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
+        with Image.open(path) as image:
+            small = image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
         sheet.paste(small, (index % columns * side, index // columns * side))
     return sheet
 

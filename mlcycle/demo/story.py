@@ -23,17 +23,17 @@ from mlcycle.demo.source_images import UNSEEN, overlap, write_unseen
 from mlcycle.errors import DataError, GateError, InputError
 
 LOG, PAGE = "story.json", "index.html"
-DATA, RUN, MODEL, PHOTOGRAPHS, ANSWERS = "data/demo", "runs/demo", "models/demo.onnx", "photographs", "answers"
+DATA, RUN, MODEL, IMAGES, ANSWERS = "data/demo", "runs/demo", "models/demo.onnx", "images", "answers"
 STEPS = ("data", "train", "freeze", "infer")
 # All that is ever made in the folder, and so all that --overwrite may remove.
-OURS = (LOG, PAGE, DATA, RUN, MODEL, f"{MODEL}.sha256", PHOTOGRAPHS, ANSWERS)
+OURS = (LOG, PAGE, DATA, RUN, MODEL, f"{MODEL}.sha256", IMAGES, ANSWERS)
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """How the story ended: its page, the comparison, the frozen file, and an answer for each unseen photograph."""
+    """How the story ended: its page, the comparison, the frozen file, and an answer for each unseen image."""
 
     page: Path
     rows: list[Row]
@@ -42,7 +42,7 @@ class Told:
 
 
 def tell(folder: Path, *, overwrite: bool, say: Say, quiet: bool = False) -> Told:
-    """Trains a small detector, freezes it, and asks it about photographs that it never saw.
+    """Trains a small detector, freezes it, and asks it about images that it never saw.
 
     Args:
         folder: everything goes in here; made if it is not there.
@@ -55,20 +55,20 @@ def tell(folder: Path, *, overwrite: bool, say: Say, quiet: bool = False) -> Tol
     """
     _prepare(folder, overwrite)
     log = _Log(folder, quiet, say)
-    say("First life: training. The model changes, the photographs stay the same.")
+    say("First life: training. The model changes, the images stay the same.")
     log.step("data", ["train", "data", "demo"], DATA)
     log.step("train", _training(folder), f"{RUN}/report.html")
     say("Between the lives: freezing. From now on the model is one file, and nothing in it changes any more.")
     log.step("freeze", ["freeze", RUN, "-o", MODEL], MODEL, anew=(MODEL, f"{MODEL}.sha256"))
-    say("Second life: inference. The model stays the same, the photographs change; it never saw these.")
-    write_unseen(folder / PHOTOGRAPHS)
+    say("Second life: inference. The model stays the same, the images change; it never saw these.")
+    write_unseen(folder / IMAGES)
     log.step("infer", _inference(), ANSWERS, anew=(ANSWERS,))
     return _conclude(folder, log.outcomes)
 
 
 def check(told: Told) -> None:
-    """Raises GateError if a face was not found in an unseen photograph."""
-    missed = [each.photograph for each in told.answers if each.box_4 is not None and not each.is_right]
+    """Raises GateError if a face was not found in an unseen image."""
+    missed = [each.image for each in told.answers if each.box_4 is not None and not each.is_right]
     if missed:
         raise GateError(
             f"the model did not find the face in {', '.join(missed)}",
@@ -101,8 +101,8 @@ def _training(folder: Path) -> list[str]:
 
 
 def _inference() -> list[str]:
-    photographs = [f"{PHOTOGRAPHS}/{each.name}" for each in UNSEEN]
-    return ["infer", *photographs, "--model", MODEL, "--format", "json", "--annotate", ANSWERS]
+    images = [f"{IMAGES}/{each.name}" for each in UNSEEN]
+    return ["infer", *images, "--model", MODEL, "--format", "json", "--annotate", ANSWERS]
 
 
 class _Log:
@@ -141,7 +141,7 @@ def _conclude(folder: Path, outcomes: dict[str, Outcome]) -> Told:
     study = _study(folder, outcomes["train"], metrics, recipe)
     frozen = _frozen(folder / MODEL, outcomes["freeze"])
     answers = _answers(outcomes["infer"])
-    first = _read_size(folder / PHOTOGRAPHS / UNSEEN[0].name, recipe["inference"]["long_side"])
+    first = _read_size(folder / IMAGES / UNSEEN[0].name, recipe["inference"]["long_side"])
     looking = multiply_adds(folder / MODEL, *first), outcomes["infer"].peak_bytes
     rows = compare(study, answers[0], looking)
     page = folder / PAGE
@@ -156,7 +156,7 @@ def _study(folder: Path, outcome: Outcome, metrics: list[dict[str, Any]], recipe
     data = _read_json(folder / RUN / "environment.json")["data"]
     return Study(
         seconds=max(each["seconds"] for each in metrics if "seconds" in each),
-        photographs=steps * batch,
+        images=steps * batch,
         scenes=data["train_photographs"],
         faces=data["train_faces"],
         multiply_adds=steps * batch * PASSES_OF_TRAINING * multiply_adds(folder / MODEL, crop, crop),
@@ -182,11 +182,11 @@ def _answers(outcome: Outcome) -> list[Answer]:
     return answers
 
 
-def _read_size(photograph: Path, long_side: int) -> tuple[int, int]:
-    """Returns height and width of the input that a photograph becomes."""
+def _read_size(path: Path, long_side: int) -> tuple[int, int]:
+    """Returns height and width of the input that an image becomes."""
     from PIL import Image
 
-    with Image.open(photograph) as image:
+    with Image.open(path) as image:
         scale = min(1.0, long_side / max(image.size))
         return round(image.height * scale), round(image.width * scale)
 

@@ -31,7 +31,7 @@ def as_json(found: Examination, sections: dict[str, list[Row]], exit_code: int) 
         "bundled_models": [_model(each) for each in found.bundled],
         "environment": {"MLCYCLE_MODEL": found.variable},
         "packages": _packages(found),
-        "photographs": _photographs(found),
+        "images": _images(found),
         "extras": {
             each.name: {"installed": not each.missing, "packages": each.packages, "install": each.install}
             for each in found.packages.extras
@@ -104,7 +104,7 @@ def _packages(found: Examination) -> dict[str, Any]:
     }
 
 
-def _photographs(found: Examination) -> dict[str, Any]:
-    pictures = found.pictures
-    problem = pictures.problem or None
-    return {"pillow_problem": problem, "libjpeg_turbo": pictures.turbo, "decoders": pictures.decoders}
+def _images(found: Examination) -> dict[str, Any]:
+    image_formats = found.image_formats
+    problem = image_formats.problem or None
+    return {"pillow_problem": problem, "libjpeg_turbo": image_formats.turbo, "decoders": image_formats.decoders}

@@ -27,7 +27,7 @@ class Examination:
     wanted: str
     machine: machine.Machine
     packages: packages.Packages
-    pictures: image_formats.Pictures
+    image_formats: image_formats.ImageFormats
     driver: nvidia.Driver
     variable: str | None
     answers: ModelFile
@@ -54,7 +54,7 @@ def examine(named: Path | None, wanted: str) -> Examination:
         wanted=wanted,
         machine=machine.look(),
         packages=packages.look(),
-        pictures=image_formats.look(),
+        image_formats=image_formats.look(),
         driver=nvidia.look(),
         variable=models.variable(),
         answers=answers,

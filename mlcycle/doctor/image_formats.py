@@ -1,4 +1,4 @@
-"""What Pillow was built with: which photographs it decodes, and with what."""
+"""What Pillow was built with: which images it decodes, and with what."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ DECODERS = {"JPEG": "jpg", "JPEG 2000": "jpg_2000", "WebP": "webp", "AVIF": "avi
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class ImageFormats:
     """What Pillow was built with.
 
     Attributes:
@@ -23,13 +23,13 @@ class Pictures:
     decoders: dict[str, str | None]
 
 
-def look() -> Pictures:
+def look() -> ImageFormats:
     """Asks Pillow what it was built with."""
     try:
         from PIL import features
     except Exception as problem:  # a library of Pillow's that does not load is an ImportError, and not only that
-        return Pictures(f"{type(problem).__name__}: {problem}", None, dict.fromkeys(DECODERS))
+        return ImageFormats(f"{type(problem).__name__}: {problem}", None, dict.fromkeys(DECODERS))
     known = set(features.get_supported())
     decoders = {name: (features.version(each) or "") if each in known else None for name, each in DECODERS.items()}
     turbo = (features.version("libjpeg_turbo") or "") if "libjpeg_turbo" in known else None
-    return Pictures("", turbo, decoders)
+    return ImageFormats("", turbo, decoders)

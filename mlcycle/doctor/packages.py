@@ -12,7 +12,7 @@ import mlcycle
 
 # The extras of pyproject.toml that somebody may miss, what each is for, and its packages, the one that matters first.
 EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "heif": ("HEIC and HEIF photographs", ("pillow-heif",)),
+    "heif": ("HEIC and HEIF images", ("pillow-heif",)),
     "video": ("videos", ("av",)),
     "parquet": ("results as Parquet", ("pyarrow",)),
     "ray": ("many machines", ("ray",)),
@@ -36,7 +36,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "tensorboard": ("TensorBoard's event files", ("tensorboardx",)),
     "mlflow": ("mlcycle train log-mlflow", ("mlflow-skinny",)),
-    "demo": ("sample photographs of mlcycle demo", ("scikit-image", "matplotlib")),
+    "demo": ("sample images of mlcycle demo", ("scikit-image", "matplotlib")),
 }
 
 _RUNTIME = "onnxruntime"

@@ -20,7 +20,7 @@ SIDE = 64
 
 
 def main() -> int:
-    """Loads a model file on a provider and runs it on one blank picture, and says each stage; returns the exit code.
+    """Loads a model file on a provider and runs it on one blank image, and says each stage; returns the exit code.
 
     Both stand on the command line.
     """

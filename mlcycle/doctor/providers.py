@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlcycle.machine.child_process import Ended, run_apart
+from mlcycle.machine.child_process import Ended, run_in_subprocess
 
 # The providers that mlcycle knows, and the package that brings each; mlcycle.inference.session has the same names.
 BRINGS = {
@@ -110,7 +110,7 @@ def try_all(first: Trial, model: Path, wanted: str) -> dict[str, Trial]:
 
 def attempt(provider: str, model: Path, seconds: float = PATIENCE_ELSE) -> Trial:
     """Tries one provider, or "auto", on a model file, for at most so many seconds."""
-    ended = run_apart("mlcycle.doctor.probe", [os.fspath(model), provider], seconds)
+    ended = run_in_subprocess("mlcycle.doctor.probe", [os.fspath(model), provider], seconds)
     waits = ended.late and seconds < PATIENCE_ASKED
     return _trial(provider, ended, f"mlcycle doctor --provider {provider} waits longer" if waits else "")
 
@@ -137,7 +137,7 @@ def _told(ended: Ended) -> Failure:
     if kind == "ModelFileError":
         return Failure("model", message, told["hint"])
     if kind != "DeviceError":
-        message = f"the model failed on a blank picture: {message}"
+        message = f"the model failed on a blank image: {message}"
     return Failure("provider", message, told["hint"], ended.own_words())
 
 

@@ -51,7 +51,7 @@ def sections(found: Examination) -> dict[str, list[Row]]:
         "Providers": list(_providers(found)),
         "Models": list(_models(found)),
         "Packages": list(_packages(found)),
-        "Photographs": list(_pictures(found)),
+        "Images": list(_images(found)),
         "Extras": [_extra(each) for each in found.packages.extras],
         "Machine": list(_machine(found)),
     }
@@ -181,22 +181,22 @@ def _runtimes(found: Examination) -> Row:
     return Row(Level.ok, "onnxruntime", f"{said or runtime.version}{built}")
 
 
-def _pictures(found: Examination) -> Iterator[Row]:
-    pictures = found.pictures
-    if pictures.problem:
+def _images(found: Examination) -> Iterator[Row]:
+    image_formats = found.image_formats
+    if image_formats.problem:
         hint = "pip install --force-reinstall pillow"
-        yield Row(Level.warning, "Pillow", f"cannot be imported: {pictures.problem}", hint)
+        yield Row(Level.warning, "Pillow", f"cannot be imported: {image_formats.problem}", hint)
         return
-    for name, version in pictures.decoders.items():
+    for name, version in image_formats.decoders.items():
         if version is None:
             yield Row(Level.warning, name, "this Pillow does not read it", "pip install --force-reinstall pillow")
         elif name != "JPEG":
             yield Row(Level.ok, name, version)
-        elif pictures.turbo is None:
+        elif image_formats.turbo is None:
             text = f"decoded by libjpeg {version}, not by libjpeg-turbo, which is several times as fast"
             yield Row(Level.warning, name, text, "pip install --force-reinstall pillow")
         else:
-            yield Row(Level.ok, name, f"libjpeg-turbo {pictures.turbo}")
+            yield Row(Level.ok, name, f"libjpeg-turbo {image_formats.turbo}")
 
 
 def _extra(extra: Extra) -> Row:

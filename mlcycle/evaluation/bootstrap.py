@@ -1,7 +1,7 @@
-"""How far a figure may be trusted: percentile bootstrap over photographs (Efron, 1979).
+"""How far a figure may be trusted: percentile bootstrap over images (Efron, 1979).
 
-Photographs are drawn and not faces, because the faces of one photograph are alike. All samples are drawn at once, as
-weights, so that a figure that is a sum over photographs costs one product of matrices for all of them.
+Images are drawn and not faces, because the faces of one image are alike. All samples are drawn at once, as
+weights, so that a figure that is a sum over images costs one product of matrices for all of them.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ class Interval:
     most: float
 
 
-def weights(photographs: int, *, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
-    """Returns weights_BP: how often each of P photographs is in each of B samples, drawn with replacement.
+def weights(images: int, *, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
+    """Returns weights_BP: how often each of P images is in each of B samples, drawn with replacement.
 
-    Equal seeds give equal samples. Without photographs there is no sample.
+    Equal seeds give equal samples. Without images there is no sample.
     """
     random = np.random.default_rng(seed)
-    if not photographs:
+    if not images:
         return np.zeros((0, 0))
-    drawn_BP = random.integers(0, photographs, (draws, photographs))
-    return np.array([np.bincount(drawn_P, minlength=photographs) for drawn_P in drawn_BP], float)
+    drawn_BP = random.integers(0, images, (draws, images))
+    return np.array([np.bincount(drawn_P, minlength=images) for drawn_P in drawn_BP], float)
 
 
 def interval(values_B: np.ndarray, confidence: float = CONFIDENCE) -> Interval:
@@ -44,6 +44,6 @@ def interval(values_B: np.ndarray, confidence: float = CONFIDENCE) -> Interval:
 
 
 def ratio(above_P: np.ndarray, below_P: np.ndarray, weights_BP: np.ndarray) -> Interval:
-    """Returns the interval of a share: a sum over photographs by another."""
+    """Returns the interval of a share: a sum over images by another."""
     above_B, below_B = weights_BP @ above_P, weights_BP @ below_P
     return interval(np.divide(above_B, below_B, out=np.full_like(below_B, np.nan), where=below_B > 0))

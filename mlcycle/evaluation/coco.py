@@ -4,8 +4,8 @@ Source: Lin et al., "Microsoft COCO: Common Objects in Context" (2014), and the 
 matched greedily, best score first, at IoU .50 to .95; precision is made monotone and read at 101 recalls. Regions to be
 ignored behave as COCO's crowds: a detection inside one, or matched to one, counts neither way.
 
-The work has two steps, so that a statistic can be repeated over many draws of photographs without matching again:
-`match_photographs` compares boxes, `summarise` counts.
+The work has two steps, so that a statistic can be repeated over many draws of images without matching again:
+`match_images` compares boxes, `summarise` counts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlcycle.evaluation.matches import IOU_THRESHOLDS, Matches, Prediction, Truth, match_photographs
+from mlcycle.evaluation.matches import IOU_THRESHOLDS, Matches, Prediction, Truth, match_images
 from mlcycle.evaluation.sizes import BY_AREA, BY_HEIGHT, SizeRange
 
 RECALLS = np.linspace(0.0, 1.0, 101)
@@ -47,7 +47,7 @@ class AveragePrecision:
     ap: float
     ap50: float
     ap75: float
-    photographs: int
+    images: int
     faces: int
     precision_T101: np.ndarray
     by_size: dict[str, SizePrecision]
@@ -63,43 +63,43 @@ def average_precision(
     """Measures detections against truths as COCO does.
 
     Args:
-        truths: for each photograph (boxes_N4, ignore_N): x1 y1 x2 y2 in pixels, and bool, True for a region to ignore.
-        predictions: for the same photographs (boxes_M4, scores_M), in any order.
-        max_detections: how many, by score, count in a photograph: 100 in COCO; photographs of crowds need more.
+        truths: for each image (boxes_N4, ignore_N): x1 y1 x2 y2 in pixels, and bool, True for a region to ignore.
+        predictions: for the same images (boxes_M4, scores_M), in any order.
+        max_detections: how many, by score, count in an image: 100 in COCO; images of crowds need more.
         ranges: the ranges of sizes reported beside the whole. As in COCO, in a range a face of another size is set
             aside, and so is a false alarm of another size.
 
     Raises:
-        ValueError: the two lists differ in length, or arrays of one photograph do not fit together.
+        ValueError: the two lists differ in length, or arrays of one image do not fit together.
     """
-    return summarise(match_photographs(truths, predictions, max_detections=max_detections, ranges=ranges))
+    return summarise(match_images(truths, predictions, max_detections=max_detections, ranges=ranges))
 
 
 def summarise(matches: Matches, weights_P: np.ndarray | None = None) -> AveragePrecision:
     """Counts: average precision of matches.
 
-    `weights_P` says how often each photograph is in the sample (a bootstrap draw); by default each once.
+    `weights_P` says how often each image is in the sample (a bootstrap draw); by default each once.
     """
     weights_P = np.ones(matches.faces_RP.shape[1]) if weights_P is None else weights_P
-    weights_D = weights_P[matches.photograph_D]
+    weights_D = weights_P[matches.image_D]
     whole, *parts = (
         _size_precision(right_TD, wrong_TD, weights_D, float(faces_P @ weights_P))
         for right_TD, wrong_TD, faces_P in zip(matches.right_RTD, matches.wrong_RTD, matches.faces_RP, strict=True)
     )
     by_size = {size.name: part for size, part in zip(matches.ranges[1:], parts, strict=True)}
-    photographs = int(weights_P.sum())
-    return AveragePrecision(whole.ap, whole.ap50, whole.ap75, photographs, whole.faces, whole.precision_T101, by_size)
+    images = int(weights_P.sum())
+    return AveragePrecision(whole.ap, whole.ap50, whole.ap75, images, whole.faces, whole.precision_T101, by_size)
 
 
 def drawn(matches: Matches, weights_BP: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns ap_B and ap50_B of all sizes over B samples of the photographs, for an interval; NaN without a face.
+    """Returns ap_B and ap50_B of all sizes over B samples of the images, for an interval; NaN without a face.
 
     Detections are gathered in bins of like scores first, so that a sample costs a product of matrices and no sorting.
     """
     right_TD, wrong_TD = matches.right_RTD[0], matches.wrong_RTD[0]
     faces_B = weights_BP @ matches.faces_RP[0]
     shape = (matches.faces_RP.shape[1], BINS)
-    cell_D = matches.photograph_D * BINS + _bins(right_TD[0])
+    cell_D = matches.image_D * BINS + _bins(right_TD[0])
     ap_TB = np.full((len(right_TD), len(weights_BP)), np.nan)
     weights_BP = weights_BP.astype(np.float32)
     for ap_B, right_D, wrong_D in zip(ap_TB, right_TD, wrong_TD, strict=True):

@@ -5,7 +5,7 @@ face may have no label. The measure is in bits, the logarithm of a ratio: at 5 b
 as frequent about labels that are wrong in this way as about the labels of this set.
 
 - *no face*, *other box*: the evidence is the best box about the label, its score, how well it fits, and the label's
-  height in the picture that the network looked at. A logistic regression tells the labels as they are from labels of
+  height in the image that the network looked at. A logistic regression tells the labels as they are from labels of
   the same set that were spoilt at random (mlcycle.evaluation.evidence), and its odds are the ratio. So the measure
   knows by itself that a face of 8 pixels is missed for good reasons and one of 100 is not.
 - *other points*: likewise, from how far labelled and found points lie apart, and how far they lie out of the box.
@@ -39,8 +39,8 @@ class Contradiction:
     """One label, or one detection without a label, and how strongly both contradict each other.
 
     Attributes:
-        case: the number of its photograph.
-        label: its row among the photograph's labels; -1 for "no label".
+        case: the number of its image.
+        label: its row among the image's labels; -1 for "no label".
         found: the row of the detection about the same face, or -1.
         kind: one of KINDS, the likeliest.
         bits: log2 of the ratio; the list's order.

@@ -1,7 +1,7 @@
 """What a detector says about each label of a set, and would say if the label were wrong.
 
 To know what wrong labels look like, labels of the set are spoilt at random and looked at in the same way: moved by .2
-to .6 of their sides, made larger or smaller by a factor of 1.3 to 2, put elsewhere on the photograph, and points moved
+to .6 of their sides, made larger or smaller by a factor of 1.3 to 2, put elsewhere on the image, and points moved
 by .15 to .5 of the face's size or given in the order of a mirrored face.
 """
 
@@ -23,13 +23,13 @@ MIRRORED = (1, 0, 2, 4, 3)
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """The labels of one photograph and what a detector found on it: boxes x1 y1 x2 y2, points x y, in pixels.
+    """The labels of one image and what a detector found on it: boxes x1 y1 x2 y2, points x y, in pixels.
 
     Attributes:
         boxes_N4, ignore_N, points_N52: labels; those ignored are contradicted by nothing. NaN where there is no point.
         found_M4, scores_M, found_points_M52: detections; None from a detector without points.
-        size: width, height of the photograph in pixels.
-        shrink: input pixels of the network for each pixel of the photograph.
+        size: width, height of the image in pixels.
+        shrink: input pixels of the network for each pixel of the image.
     """
 
     boxes_N4: np.ndarray
@@ -47,7 +47,7 @@ class Evidence:
     """What there is for and against each of L labels of a set.
 
     Attributes:
-        case_L, row_L: its photograph, and its row there.
+        case_L, row_L: its image, and its row there.
         found_L: the row of the detection about the same face, or -1; then score and overlap are 0.
         height_L: of the label, in pixels of the network's input.
         score_L, overlap_L: of the detection; intersection over union.
@@ -67,7 +67,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Alarms:
-    """The detections that have no label: photograph, row there, height in pixels of the network's input, score."""
+    """The detections that have no label: image, row there, height in pixels of the network's input, score."""
 
     case_A: np.ndarray
     found_A: np.ndarray
@@ -112,7 +112,7 @@ def of_misplaced(cases: Sequence[Case], pairs: Sequence[np.ndarray], random: np.
 
 
 def of_invented(cases: Sequence[Case], pairs: Sequence[np.ndarray], random: np.random.Generator) -> Evidence:
-    """Returns the evidence about labels that were put somewhere on the photograph, where no label is."""
+    """Returns the evidence about labels that were put somewhere on the image, where no label is."""
     parts = []
     for number, (case, found_N) in enumerate(zip(cases, pairs, strict=True)):
         sides_N2 = case.boxes_N4[:, 2:] - case.boxes_N4[:, :2]
@@ -202,7 +202,7 @@ def _directions(many: int, least: float, most: float, random: np.random.Generato
 def _evidence(
     number: int, case: Case, boxes_N4: np.ndarray, points_N52: np.ndarray, found_N: np.ndarray, counts_N: np.ndarray
 ) -> tuple[np.ndarray, ...]:
-    """The columns of Evidence about those labels of one photograph that count."""
+    """The columns of Evidence about those labels of one image that count."""
     rows = np.flatnonzero(counts_N & np.isfinite(boxes_N4).all(axis=1))
     found_L, boxes_L4, points_L52 = found_N[rows], boxes_N4[rows].astype(float), points_N52[rows].astype(float)
     # A row more, of nothing, for the labels without a detection, whose row is -1.

@@ -1,4 +1,4 @@
-"""Average precision by the groups that a set files its photographs under: WIDER FACE's events, or folders."""
+"""Average precision by the groups that a set files its images under: WIDER FACE's events, or folders."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlcycle.evaluation import coco, operating_point
-from mlcycle.evaluation.matches import Matches, of_photographs
+from mlcycle.evaluation.matches import Matches, of_images
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class GroupPrecision:
     """One group's figures: COCO's average precision, NaN without a face, and recall at the threshold that was given."""
 
     name: str
-    photographs: int
+    images: int
     faces: int
     ap: float
     ap50: float
@@ -24,19 +24,17 @@ class GroupPrecision:
 
 
 def by_group(matches: Matches, groups: Sequence[str], threshold: float) -> list[GroupPrecision]:
-    """Measures each group by itself, hardest first; nothing where all photographs are of one group, or of none.
+    """Measures each group by itself, hardest first; nothing where all images are of one group, or of none.
 
     Args:
-        groups: the group of each photograph.
+        groups: the group of each image.
         threshold: at which recall is told.
     """
     groups_P = np.array(groups, object)
     names = sorted(set(groups))
     if len(names) < 2:
         return []
-    measured = (
-        _measure(name, of_photographs(matches, groups_P == name), groups_P == name, threshold) for name in names
-    )
+    measured = (_measure(name, of_images(matches, groups_P == name), groups_P == name, threshold) for name in names)
     return sorted(measured, key=lambda each: (np.isnan(each.ap50), each.ap50, each.name))
 
 

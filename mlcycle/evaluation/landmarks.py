@@ -39,8 +39,8 @@ class LandmarkError:
 
 
 @dataclass(frozen=True, slots=True)
-class PhotographLandmarks:
-    """Of one photograph.
+class ImageLandmarks:
+    """Of one image.
 
     Attributes:
         boxes_N4, points_N52: of its labels, in pixels; NaN for a point that is not labelled.
@@ -56,53 +56,51 @@ class PhotographLandmarks:
 
 def measure(
     matches: Matches,
-    photographs: Sequence[PhotographLandmarks],
+    images: Sequence[ImageLandmarks],
     names: tuple[str, ...],
     threshold: float,
 ) -> LandmarkError | None:
     """Compares the landmarks of faces that were found at IoU 0.5 with a score of at least `threshold`.
 
     Args:
-        photographs: those that were matched, in their order.
+        images: those that were matched, in their order.
         names: of the five points.
 
     Returns:
         The errors, or None where no face has landmarks.
     """
     labelled = sum(
-        int((np.isfinite(each.points_N52).all(axis=2).any(axis=1) & each.counted_N).sum()) for each in photographs
+        int((np.isfinite(each.points_N52).all(axis=2).any(axis=1) & each.counted_N).sum()) for each in images
     )
     if not labelled:
         return None
-    errors_K5, photograph_K = _errors(matches, photographs, threshold)
+    errors_K5, image_K = _errors(matches, images, threshold)
     present_K5 = np.isfinite(errors_K5)
     face_K = np.nansum(errors_K5, axis=1) / np.maximum(present_K5.sum(axis=1), 1)
-    sum_P, number_P = (np.bincount(photograph_K, each, len(photographs)) for each in (face_K, np.ones(len(face_K))))
+    sum_P, number_P = (np.bincount(image_K, each, len(images)) for each in (face_K, np.ones(len(face_K))))
     return LandmarkError(
         faces=len(face_K),
         labelled=labelled,
         mean=_mean(face_K),
-        mean_interval=bootstrap.ratio(sum_P, number_P, bootstrap.weights(len(photographs))),
+        mean_interval=bootstrap.ratio(sum_P, number_P, bootstrap.weights(len(images))),
         by_point={name: _mean(error_K[np.isfinite(error_K)]) for name, error_K in zip(names, errors_K5.T, strict=True)},
         good=_mean(face_K < GOOD),
     )
 
 
-def _errors(
-    matches: Matches, photographs: Sequence[PhotographLandmarks], threshold: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the error of each point of K faces (NaN: not labelled), and the number of each one's photograph."""
+def _errors(matches: Matches, images: Sequence[ImageLandmarks], threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the error of each point of K faces (NaN: not labelled), and the number of each one's image."""
     good = np.flatnonzero(matches.right_RTD[0, 0] & (matches.scores_D >= threshold))
-    photograph_K = matches.photograph_D[good]
-    of_photograph = [photographs[number] for number in photograph_K]
+    image_K = matches.image_D[good]
+    of_image = [images[number] for number in image_K]
     faces, rows = matches.face_D[good], matches.row_D[good]
-    found_K52 = np.array([each.found_M52[row] for each, row in zip(of_photograph, rows, strict=True)])
-    labelled_K52 = np.array([each.points_N52[face] for each, face in zip(of_photograph, faces, strict=True)])
-    boxes_K4 = np.array([each.boxes_N4[face] for each, face in zip(of_photograph, faces, strict=True)])
+    found_K52 = np.array([each.found_M52[row] for each, row in zip(of_image, rows, strict=True)])
+    labelled_K52 = np.array([each.points_N52[face] for each, face in zip(of_image, faces, strict=True)])
+    boxes_K4 = np.array([each.boxes_N4[face] for each, face in zip(of_image, faces, strict=True)])
     distance_K5 = np.linalg.norm((found_K52 - labelled_K52).reshape(-1, 5, 2), axis=2)
     errors_K5 = distance_K5 / np.sqrt(matching.areas(boxes_K4.reshape(-1, 4)))[:, None]
     has_points_K = np.isfinite(errors_K5).any(axis=1)
-    return errors_K5[has_points_K], photograph_K[has_points_K]
+    return errors_K5[has_points_K], image_K[has_points_K]
 
 
 def _mean(values: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""What comparing detections with truths gave, for all photographs of a set: the base of every figure but WIDER's own.
+"""What comparing detections with truths gave, for all images of a set: the base of every figure but WIDER's own.
 
 The rules are COCO's; see mlcycle.evaluation.coco.
 """
@@ -17,19 +17,19 @@ Truth = tuple[np.ndarray, np.ndarray]
 Prediction = tuple[np.ndarray, np.ndarray]
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
-# Photographs that are matched together: enough for speed, few enough for memory.
-PHOTOGRAPHS_AT_ONCE = 256
+# Images that are matched together: enough for speed, few enough for memory.
+IMAGES_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """What comparing boxes gave, over P photographs with D detections in all, best score first.
+    """What comparing boxes gave, over P images with D detections in all, best score first.
 
     Attributes:
         ranges: the R ranges of sizes.
         scores_D: float64.
-        photograph_D: which photograph a detection is of.
-        row_D: which of the detections that were given for this photograph it is.
+        image_D: which image a detection is of.
+        row_D: which of the detections that were given for this image it is.
         face_D: which of its truths it found, whatever its size, at the lowest IoU threshold, or -1.
         right_RTD: bool, for each range and each of T IoU thresholds: it found a face that counts.
         wrong_RTD: bool: it found nothing. Neither right nor wrong: it counts neither way.
@@ -38,7 +38,7 @@ class Matches:
 
     ranges: tuple[SizeRange, ...]
     scores_D: np.ndarray
-    photograph_D: np.ndarray
+    image_D: np.ndarray
     row_D: np.ndarray
     face_D: np.ndarray
     right_RTD: np.ndarray
@@ -46,7 +46,7 @@ class Matches:
     faces_RP: np.ndarray
 
 
-def match_photographs(
+def match_images(
     truths: Sequence[Truth],
     predictions: Sequence[Prediction],
     *,
@@ -58,20 +58,18 @@ def match_photographs(
     The range "all" is put before the others.
     """
     if len(truths) != len(predictions):
-        raise ValueError(f"{len(truths)} photographs have truths and {len(predictions)} have predictions")
-    photographs = [
-        _photograph(truth, prediction, max_detections) for truth, prediction in zip(truths, predictions, strict=True)
-    ]
+        raise ValueError(f"{len(truths)} images have truths and {len(predictions)} have predictions")
+    images = [_image(truth, prediction, max_detections) for truth, prediction in zip(truths, predictions, strict=True)]
     parts = [
-        _match_several(photographs[first : first + PHOTOGRAPHS_AT_ONCE], first, (ALL, *ranges))
-        for first in range(0, max(1, len(photographs)), PHOTOGRAPHS_AT_ONCE)
+        _match_several(images[first : first + IMAGES_AT_ONCE], first, (ALL, *ranges))
+        for first in range(0, max(1, len(images)), IMAGES_AT_ONCE)
     ]
     return _best_first(parts)
 
 
-def of_photographs(matches: Matches, chosen_P: np.ndarray) -> Matches:
-    """Returns the matches of some photographs (bool, [P]), of all sizes only; they keep their numbers."""
-    return _some(matches, chosen_P[matches.photograph_D], matches.faces_RP[:1] * chosen_P)
+def of_images(matches: Matches, chosen_P: np.ndarray) -> Matches:
+    """Returns the matches of some images (bool, [P]), of all sizes only; they keep their numbers."""
+    return _some(matches, chosen_P[matches.image_D], matches.faces_RP[:1] * chosen_P)
 
 
 def first_detections(matches: Matches, number: int) -> Matches:
@@ -83,7 +81,7 @@ def _some(matches: Matches, chosen_D: np.ndarray | slice, faces_1P: np.ndarray) 
     return Matches(
         matches.ranges[:1],
         matches.scores_D[chosen_D],
-        matches.photograph_D[chosen_D],
+        matches.image_D[chosen_D],
         matches.row_D[chosen_D],
         matches.face_D[chosen_D],
         matches.right_RTD[:1, :, chosen_D],
@@ -93,8 +91,8 @@ def _some(matches: Matches, chosen_D: np.ndarray | slice, faces_1P: np.ndarray) 
 
 
 @dataclass(frozen=True, slots=True)
-class _Photograph:
-    """The truths of one photograph and its detections, best score first; `row_M` is where they stood."""
+class _Image:
+    """The truths of one image and its detections, best score first; `row_M` is where they stood."""
 
     truth_N4: np.ndarray
     ignore_N: np.ndarray
@@ -109,7 +107,7 @@ class _Photograph:
         return detection_K, truth_K, overlap_MN[detection_K, truth_K]
 
 
-def _photograph(truth: Truth, prediction: Prediction, max_detections: int) -> _Photograph:
+def _image(truth: Truth, prediction: Prediction, max_detections: int) -> _Image:
     truth_N4, ignore_N = np.asarray(truth[0], float).reshape(-1, 4), np.asarray(truth[1], bool).reshape(-1)
     boxes_M4, scores_M = np.asarray(prediction[0], float).reshape(-1, 4), np.asarray(prediction[1], float).reshape(-1)
     if len(truth_N4) != len(ignore_N) or len(boxes_M4) != len(scores_M):
@@ -118,28 +116,28 @@ def _photograph(truth: Truth, prediction: Prediction, max_detections: int) -> _P
             f"{len(boxes_M4)} detections with {len(scores_M)} scores"
         )
     best = np.argsort(-scores_M, kind="stable")[:max_detections]
-    return _Photograph(truth_N4, ignore_N, boxes_M4[best], scores_M[best], best)
+    return _Image(truth_N4, ignore_N, boxes_M4[best], scores_M[best], best)
 
 
-def _match_several(photographs: list[_Photograph], first: int, ranges: tuple[SizeRange, ...]) -> Matches:
-    """Matches photographs together, as one long list of truths and one of detections; `first` is the first's number."""
-    truth_N4 = np.concatenate([each.truth_N4 for each in photographs] or [np.zeros((0, 4))])
-    boxes_M4 = np.concatenate([each.boxes_M4 for each in photographs] or [np.zeros((0, 4))])
-    ignore_N = _joined([each.ignore_N for each in photographs], bool)
-    truths = np.array([len(each.truth_N4) for each in photographs], int)
-    detections = np.array([len(each.boxes_M4) for each in photographs], int)
+def _match_several(images: list[_Image], first: int, ranges: tuple[SizeRange, ...]) -> Matches:
+    """Matches images together, as one long list of truths and one of detections; `first` is the first's number."""
+    truth_N4 = np.concatenate([each.truth_N4 for each in images] or [np.zeros((0, 4))])
+    boxes_M4 = np.concatenate([each.boxes_M4 for each in images] or [np.zeros((0, 4))])
+    ignore_N = _joined([each.ignore_N for each in images], bool)
+    truths = np.array([len(each.truth_N4) for each in images], int)
+    detections = np.array([len(each.boxes_M4) for each in images], int)
     aside_RN = np.array([ignore_N | ~size.holds(truth_N4) for size in ranges])
-    pairs = _pairs(photographs, truths, detections)
+    pairs = _pairs(images, truths, detections)
     taken_RTM = matching.match(pairs, len(boxes_M4), ignore_N, aside_RN, IOU_THRESHOLDS)
     counts_RTM = np.array([~aside[taken] for aside, taken in zip(_padded(aside_RN), taken_RTM, strict=True)])
     of_size_RM = np.array([size.holds(boxes_M4) for size in ranges])
-    place_M = np.repeat(np.arange(len(photographs)), detections)
+    place_M = np.repeat(np.arange(len(images)), detections)
     before_M = np.repeat(np.cumsum(truths) - truths, detections)
     return Matches(
         ranges,
-        _joined([each.scores_M for each in photographs], float),
+        _joined([each.scores_M for each in images], float),
         first + place_M,
-        _joined([each.row_M for each in photographs], int),
+        _joined([each.row_M for each in images], int),
         np.where(taken_RTM[0, 0] < 0, -1, taken_RTM[0, 0] - before_M),
         (taken_RTM >= 0) & counts_RTM,
         (taken_RTM < 0) & of_size_RM[:, None, :],
@@ -147,8 +145,8 @@ def _match_several(photographs: list[_Photograph], first: int, ranges: tuple[Siz
     )
 
 
-def _pairs(photographs: list[_Photograph], truths: np.ndarray, detections: np.ndarray) -> matching.Pairs:
-    near = [each.near() for each in photographs]
+def _pairs(images: list[_Image], truths: np.ndarray, detections: np.ndarray) -> matching.Pairs:
+    near = [each.near() for each in images]
     found = np.array([len(overlap_K) for _, _, overlap_K in near], int)
     return matching.Pairs(
         _joined([each[0] for each in near], int) + np.repeat(np.cumsum(detections) - detections, found),
@@ -163,7 +161,7 @@ def _best_first(parts: list[Matches]) -> Matches:
     return Matches(
         parts[0].ranges,
         scores_D[order],
-        np.concatenate([each.photograph_D for each in parts])[order],
+        np.concatenate([each.image_D for each in parts])[order],
         np.concatenate([each.row_D for each in parts])[order],
         np.concatenate([each.face_D for each in parts])[order],
         np.concatenate([each.right_RTD for each in parts], axis=2)[..., order],

@@ -2,7 +2,7 @@
 
 Greedy matching is a chain: what a detection may take depends on what better scored ones took. But it depends only on
 those that want one of the same faces, and few do. So it runs in rounds: in each, every detection that no undecided,
-better scored one competes with is decided, in all photographs together. A handful of rounds replaces a loop over tens
+better scored one competes with is decided, in all images together. A handful of rounds replaces a loop over tens
 of thousands of detections, and gives the same.
 """
 
@@ -41,11 +41,11 @@ def overlaps(boxes_M4: np.ndarray, truth_N4: np.ndarray, ignore_N: np.ndarray) -
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Detections and truths that overlap enough to be matched, of any number of photographs.
+    """Detections and truths that overlap enough to be matched, of any number of images.
 
     Attributes:
-        detection_K: the detection of each of K pairs, rising; those of a photograph are numbered best score first.
-        truth_K: its truth. Photographs share neither detections nor truths.
+        detection_K: the detection of each of K pairs, rising; those of an image are numbered best score first.
+        truth_K: its truth. Images share neither detections nor truths.
         overlap_K: what `overlaps` gave for it.
     """
 
@@ -60,7 +60,7 @@ class Pairs:
 def match(
     pairs: Pairs, detections: int, ignore_N: np.ndarray, aside_RN: np.ndarray, thresholds_T: np.ndarray
 ) -> np.ndarray:
-    """Matches detections, best score first within each photograph, to truths.
+    """Matches detections, best score first within each image, to truths.
 
     Each detection takes, among the truths not taken yet that it overlaps enough, the one it overlaps most (of equal
     ones the later, as COCO's own loop does); a truth set aside only if no other is left. A truth with `ignore_N` can be

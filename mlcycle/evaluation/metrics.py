@@ -13,12 +13,12 @@ from mlcycle.evaluation.wider import LevelPrecision
 
 
 @dataclass(frozen=True, slots=True)
-class WiderFigures:
-    """WIDER FACE's levels and their 95 % intervals, on `photographs` of the `official` ones."""
+class WiderMetrics:
+    """WIDER FACE's levels and their 95 % intervals, on `images` of the `official` ones."""
 
     levels: dict[str, LevelPrecision]
     intervals: dict[str, Interval]
-    photographs: int
+    images: int
     official: int
 
 
@@ -30,11 +30,11 @@ class Subject:
         model, sha256: name and digest of the model file.
         data, split, fingerprint: the labelled set: its path as given, its split, the sha256 of what was used of it.
         ignored: how many boxes count neither as faces nor as false alarms.
-        unreadable: name, code and sentence of each photograph that could not be read; its faces count as missed.
-        long_side: of the input, in pixels; 0 for the photographs' own size.
+        unreadable: name, code and sentence of each image that could not be read; its faces count as missed.
+        long_side: of the input, in pixels; 0 for the images' own size.
         score_floor: detections scored less were not looked at.
-        max_detections: nor, in one photograph, more than these.
-        workers: how many photographs were in work at once, by one thread each.
+        max_detections: nor, in one image, more than these.
+        workers: how many images were in work at once, by one thread each.
     """
 
     model: str
@@ -52,7 +52,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Intervals:
-    """95 % intervals over samples of the photographs, each of the figure of its name."""
+    """95 % intervals over samples of the images, each of the figure of its name."""
 
     ap: Interval
     ap50: Interval
@@ -62,7 +62,7 @@ class Intervals:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class Metrics:
     """The figures.
 
     Attributes:
@@ -70,17 +70,17 @@ class Figures:
         coco: COCO's average precision.
         wider: WIDER FACE's, or None where the set is another, or its official ground truth is not there.
         balanced: recall and false alarms at the model's threshold "balanced".
-        quiet: the same where there is at most one false alarm in ten photographs.
+        quiet: the same where there is at most one false alarm in ten images.
         intervals: how far these may be trusted.
-        face_free: false alarms on photographs without a face, or None where every photograph has one.
+        face_free: false alarms on images without a face, or None where every image has one.
         landmarks: their errors, or None where the model has none or none is labelled.
-        groups: what the set files its photographs under, hardest first; empty where it does not.
-        milliseconds: mean time of each stage for one photograph.
+        groups: what the set files its images under, hardest first; empty where it does not.
+        milliseconds: mean time of each stage for one image.
     """
 
     subject: Subject
     coco: AveragePrecision
-    wider: WiderFigures | None
+    wider: WiderMetrics | None
     balanced: OperatingPoint
     quiet: OperatingPoint
     intervals: Intervals

@@ -12,12 +12,12 @@ import numpy as np
 
 from mlcycle.evaluation import bootstrap
 from mlcycle.evaluation.bootstrap import Interval
-from mlcycle.evaluation.matches import Matches, first_detections, of_photographs
+from mlcycle.evaluation.matches import Matches, first_detections, of_images
 
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """`recall` is a share of the faces that count (NaN where there is none), `false_alarms` a number per photograph.
+    """`recall` is a share of the faces that count (NaN where there is none), `false_alarms` a number per image.
 
     `threshold` is the least score accepted; infinite where nothing is.
     """
@@ -29,15 +29,15 @@ class OperatingPoint:
 
 @dataclass(frozen=True, slots=True)
 class FaceFree:
-    """False alarms on photographs on which there is no face, and nothing to be ignored.
+    """False alarms on images on which there is no face, and nothing to be ignored.
 
     Attributes:
-        photographs: how many.
-        given: what the threshold that was given costs there; `given_interval` is of its false alarms a photograph.
+        images: how many.
+        given: what the threshold that was given costs there; `given_interval` is of its false alarms an image.
         allowed: the lowest threshold that costs no more than was allowed.
     """
 
-    photographs: int
+    images: int
     given: OperatingPoint
     given_interval: Interval
     allowed: OperatingPoint
@@ -46,64 +46,64 @@ class FaceFree:
 def at_threshold(matches: Matches, threshold: float, weights_P: np.ndarray | None = None) -> OperatingPoint:
     """Returns what comes of accepting every detection scored at least `threshold`.
 
-    `weights_P` says how often each photograph is in the sample; by default each once.
+    `weights_P` says how often each image is in the sample; by default each once.
     """
-    right_D, wrong_D, faces, photographs = _counts(matches, weights_P)
+    right_D, wrong_D, faces, images = _counts(matches, weights_P)
     accepted = int(np.searchsorted(-matches.scores_D, -threshold, side="right"))
-    return _point(threshold, float(right_D[accepted]), float(wrong_D[accepted]), faces, photographs)
+    return _point(threshold, float(right_D[accepted]), float(wrong_D[accepted]), faces, images)
 
 
 def threshold_intervals(matches: Matches, threshold: float, weights_BP: np.ndarray) -> tuple[Interval, Interval]:
-    """Returns the intervals of recall, and of false alarms a photograph, at a threshold over samples of photographs."""
+    """Returns the intervals of recall, and of false alarms an image, at a threshold over samples of images."""
     accepted_D = matches.scores_D >= threshold
     faces_P = matches.faces_RP[0]
     right_P, wrong_P = (
-        np.bincount(matches.photograph_D[marks_D & accepted_D], minlength=len(faces_P))
+        np.bincount(matches.image_D[marks_D & accepted_D], minlength=len(faces_P))
         for marks_D in (matches.right_RTD[0, 0], matches.wrong_RTD[0, 0])
     )
     recall = bootstrap.ratio(right_P, faces_P, weights_BP)
     return recall, bootstrap.ratio(wrong_P, np.ones(len(faces_P)), weights_BP)
 
 
-def at_false_alarms(matches: Matches, per_photograph: float, weights_P: np.ndarray | None = None) -> OperatingPoint:
-    """Returns the point of most recall with at most so many false alarms per photograph (0.1: one in ten photographs).
+def at_false_alarms(matches: Matches, per_image: float, weights_P: np.ndarray | None = None) -> OperatingPoint:
+    """Returns the point of most recall with at most so many false alarms per image (0.1: one in ten images).
 
     Detections of equal score are accepted together or not at all.
     """
-    right_D, wrong_D, faces, photographs = _counts(matches, weights_P)
+    right_D, wrong_D, faces, images = _counts(matches, weights_P)
     ends = np.append(0, np.flatnonzero(np.append(np.diff(matches.scores_D) != 0, True)) + 1)
     ends = ends[ends <= len(matches.scores_D)]
-    # A rounding error must not turn ten false alarms in a hundred photographs into more than a tenth.
-    allowed = ends[wrong_D[ends] <= per_photograph * photographs + 1e-9]
+    # A rounding error must not turn ten false alarms in a hundred images into more than a tenth.
+    allowed = ends[wrong_D[ends] <= per_image * images + 1e-9]
     accepted = int(allowed[-1])
     threshold = float(matches.scores_D[accepted - 1]) if accepted else float("inf")
-    return _point(threshold, float(right_D[accepted]), float(wrong_D[accepted]), faces, photographs)
+    return _point(threshold, float(right_D[accepted]), float(wrong_D[accepted]), faces, images)
 
 
-def false_alarms_interval(matches: Matches, per_photograph: float, weights_BP: np.ndarray) -> Interval:
-    """Returns the interval of the recall of `at_false_alarms` over samples of as many photographs as the set has."""
+def false_alarms_interval(matches: Matches, per_image: float, weights_BP: np.ndarray) -> Interval:
+    """Returns the interval of the recall of `at_false_alarms` over samples of as many images as the set has."""
     # Most samples have used up their false alarms long before the last detection, and are done with the first ones.
-    allowed = per_photograph * matches.faces_RP.shape[1]
+    allowed = per_image * matches.faces_RP.shape[1]
     wrong_D = matches.wrong_RTD[0, 0]
     first = first_detections(matches, int(np.searchsorted(np.cumsum(wrong_D), 3 * allowed + 10)) + 1)
-    alarms_P = np.bincount(first.photograph_D[first.wrong_RTD[0, 0]], minlength=matches.faces_RP.shape[1])
+    alarms_P = np.bincount(first.image_D[first.wrong_RTD[0, 0]], minlength=matches.faces_RP.shape[1])
     recalls_B = [
-        at_false_alarms(first if alarms > allowed + 1e-9 else matches, per_photograph, weights_P).recall
+        at_false_alarms(first if alarms > allowed + 1e-9 else matches, per_image, weights_P).recall
         for weights_P, alarms in zip(weights_BP, weights_BP @ alarms_P, strict=True)
     ]
     return bootstrap.interval(np.array(recalls_B))
 
 
 def on_face_free(matches: Matches, empty_P: np.ndarray, threshold: float, allowed: float) -> FaceFree:
-    """Measures false alarms on photographs without a face.
+    """Measures false alarms on images without a face.
 
     Args:
-        empty_P: bool, which photographs have neither faces nor regions to be ignored.
+        empty_P: bool, which images have neither faces nor regions to be ignored.
         threshold: at which false alarms are counted.
-        allowed: false alarms a photograph for which a threshold is looked for.
+        allowed: false alarms an image for which a threshold is looked for.
     """
-    some, sample_P = of_photographs(matches, empty_P), empty_P.astype(float)
-    accepted = some.photograph_D[some.scores_D >= threshold]
+    some, sample_P = of_images(matches, empty_P), empty_P.astype(float)
+    accepted = some.image_D[some.scores_D >= threshold]
     alarms_P = np.bincount(accepted, minlength=len(empty_P))[empty_P]
     weights_BP = bootstrap.weights(len(alarms_P))
     return FaceFree(
@@ -136,10 +136,10 @@ def best_f1(matches: Matches, thresholds_K: np.ndarray) -> OperatingPoint | None
     return at_threshold(matches, float(thresholds_K[longest[(len(longest) - 1) // 2]]))
 
 
-def lowest(matches: Matches, thresholds_K: np.ndarray, per_photograph: float) -> OperatingPoint | None:
-    """Returns the point of the lowest threshold with at most so many false alarms a photograph; None if none has."""
-    _, wrong_D, _, photographs = _counts(matches, None)
-    allowed_K = wrong_D[_accepted(matches, thresholds_K)] <= per_photograph * photographs + 1e-9
+def lowest(matches: Matches, thresholds_K: np.ndarray, per_image: float) -> OperatingPoint | None:
+    """Returns the point of the lowest threshold with at most so many false alarms an image; None if none has."""
+    _, wrong_D, _, images = _counts(matches, None)
+    allowed_K = wrong_D[_accepted(matches, thresholds_K)] <= per_image * images + 1e-9
     return at_threshold(matches, float(thresholds_K[int(allowed_K.argmax())])) if allowed_K.any() else None
 
 
@@ -159,12 +159,12 @@ def _accepted(matches: Matches, thresholds_K: np.ndarray) -> np.ndarray:
 def _counts(matches: Matches, weights_P: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, float, float]:
     """Cumulative counts, from none accepted to all, of all sizes at the lowest IoU threshold."""
     weights_P = np.ones(matches.faces_RP.shape[1]) if weights_P is None else weights_P
-    weights_D = weights_P[matches.photograph_D]
+    weights_D = weights_P[matches.image_D]
     right_D = np.append(0, np.cumsum(matches.right_RTD[0, 0] * weights_D))
     wrong_D = np.append(0, np.cumsum(matches.wrong_RTD[0, 0] * weights_D))
     return right_D, wrong_D, float(matches.faces_RP[0] @ weights_P), float(weights_P.sum())
 
 
-def _point(threshold: float, right: float, wrong: float, faces: float, photographs: float) -> OperatingPoint:
+def _point(threshold: float, right: float, wrong: float, faces: float, images: float) -> OperatingPoint:
     recall = right / faces if faces else float("nan")
-    return OperatingPoint(threshold, recall, wrong / photographs if photographs else float("nan"))
+    return OperatingPoint(threshold, recall, wrong / images if images else float("nan"))

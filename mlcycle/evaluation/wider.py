@@ -3,15 +3,15 @@
 Source: Yang et al., "WIDER FACE: A Face Detection Benchmark" (2016), and the protocol of its evaluation tools:
 
 1. All scores of the set are brought to 0..1 by their least and greatest.
-2. Each detection is compared with *all* labelled faces of its photograph; a box from x to x + w is taken to cover
+2. Each detection is compared with *all* labelled faces of its image; a box from x to x + w is taken to cover
    w + 1 pixels. It hits the face that it overlaps most (the first of equals) if intersection over union is >= 0.5.
 3. A level names the faces that count. A detection that hits another face is no proposal: it counts neither way. Hitting
    a face a second time is a false alarm.
 4. At each of 1000 thresholds 0.999, 0.998, … 0: precision is faces found over proposals, recall faces found over faces.
 5. Average precision is the area under the envelope of these points, closed at recall 1 with precision 0.
 
-Photographs for which no face is labelled take no part, beyond their scores in (1). The official tool works on all 3,226
-photographs; here the photographs given are the whole set, and only their faces are counted. Boxes are taken as they
+Images for which no face is labelled take no part, beyond their scores in (1). The official tool works on all 3,226
+images; here the images given are the whole set, and only their faces are counted. Boxes are taken as they
 are, where the tool reads them from text, often rounded.
 """
 
@@ -44,9 +44,9 @@ class LevelPrecision:
 
 @dataclass(frozen=True, slots=True)
 class LevelCounts:
-    """What one level's result is counted from, for each of P photographs.
+    """What one level's result is counted from, for each of P images.
 
-    `proposals_P1000` and `found_P1000` are how many proposals, and of them faces found for the first time, a photograph
+    `proposals_P1000` and `found_P1000` are how many proposals, and of them faces found for the first time, an image
     has down to each threshold; `faces_P` how many faces count.
     """
 
@@ -61,12 +61,12 @@ def average_precision(
     """Measures detections by the protocol of WIDER FACE.
 
     Args:
-        faces: boxes_N4 of all labelled faces of each photograph: x1 y1 x2 y2 in pixels, with x2 = x + w of the label.
-        counted: for each level, by its name, counted_N of each photograph: bool, the faces that count at it.
-        predictions: for each photograph (boxes_M4, scores_M): x1 y1 x2 y2 in pixels, in any order.
+        faces: boxes_N4 of all labelled faces of each image: x1 y1 x2 y2 in pixels, with x2 = x + w of the label.
+        counted: for each level, by its name, counted_N of each image: bool, the faces that count at it.
+        predictions: for each image (boxes_M4, scores_M): x1 y1 x2 y2 in pixels, in any order.
 
     Raises:
-        ValueError: the lists differ in length, or arrays of one photograph do not fit together.
+        ValueError: the lists differ in length, or arrays of one image do not fit together.
     """
     return {level: summarise(counts) for level, counts in count(faces, counted, predictions).items()}
 
@@ -82,7 +82,7 @@ def count(
 
 
 def summarise(counts: LevelCounts) -> LevelPrecision:
-    """Counts: one level's result over all photographs."""
+    """Counts: one level's result over all images."""
     faces = int(counts.faces_P.sum())
     found, proposals = counts.found_P1000.sum(axis=0), counts.proposals_P1000.sum(axis=0)
     recall, precision = _curve(found, proposals, float(faces))
@@ -90,9 +90,9 @@ def summarise(counts: LevelCounts) -> LevelPrecision:
 
 
 def drawn(counts: LevelCounts, weights_BP: np.ndarray) -> np.ndarray:
-    """Returns ap_B over B samples of the photographs, for an interval; scores stay normalised over the whole set.
+    """Returns ap_B over B samples of the images, for an interval; scores stay normalised over the whole set.
 
-    `weights_BP` says how often each photograph is in each sample.
+    `weights_BP` says how often each image is in each sample.
     """
     found_B1000, proposals_B1000 = weights_BP @ counts.found_P1000, weights_BP @ counts.proposals_P1000
     recall_B1000, precision_B1000 = _curve(found_B1000, proposals_B1000, (weights_BP @ counts.faces_P)[:, None])
@@ -127,7 +127,7 @@ def best_first(boxes_M4: np.ndarray, scores_M: np.ndarray) -> Prediction:
 def hit_faces(boxes_M4: np.ndarray, faces_N4: np.ndarray) -> np.ndarray:
     """Returns for each detection which face it hits, or -1: int, [M].
 
-    A photograph without faces takes no part, and gives an empty array.
+    An image without faces takes no part, and gives an empty array.
     """
     faces_N4 = np.asarray(faces_N4, float).reshape(-1, 4)
     if not len(faces_N4) or not len(boxes_M4):
@@ -168,7 +168,7 @@ def _curve(found: np.ndarray, proposals: np.ndarray, faces: float | np.ndarray) 
 
 
 def judge(hit_M: np.ndarray, counted_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns which detections of one photograph, best first, are proposals, and which find a new face: bool, [M]."""
+    """Returns which detections of one image, best first, are proposals, and which find a new face: bool, [M]."""
     on_counted_M = (hit_M >= 0) & counted_N[hit_M]
     proposal_M = (hit_M < 0) | on_counted_M
     new_M = np.zeros(len(hit_M), bool)

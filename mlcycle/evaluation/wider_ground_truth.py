@@ -16,7 +16,7 @@ FILES = ("wider_face_val.mat", *(f"wider_{level}_val.mat" for level in LEVELS))
 
 @dataclass(frozen=True, slots=True)
 class OfficialFaces:
-    """The labelled faces of one photograph.
+    """The labelled faces of one image.
 
     Attributes:
         boxes_N4: float64, x1 y1 x2 y2 in pixels, with x2 = x + w of the label.
@@ -33,7 +33,7 @@ def is_here(folder: Path) -> bool:
 
 
 def read(folder: Path) -> dict[str, OfficialFaces]:
-    """Reads the four files; keys are "EVENT/STEM" with the stem of the photograph's file name. Needs scipy.
+    """Reads the four files; keys are "EVENT/STEM" with the stem of the image's file name. Needs scipy.
 
     Raises:
         DataError: a file is missing, cannot be read, or does not have the lists of the official ones.
@@ -53,15 +53,15 @@ def read(folder: Path) -> dict[str, OfficialFaces]:
 
 
 def _lists(path: Path, wanted: str) -> dict[str, np.ndarray]:
-    """One list of a .mat file, which nests event by event and photograph by photograph, by "EVENT/STEM"."""
+    """One list of a .mat file, which nests event by event and image by image, by "EVENT/STEM"."""
     content = _load(path)
     try:
         return {
-            f"{event[0].item()}/{photograph[0].item()}": values[0]
-            for event, photographs, events_values in zip(
+            f"{event[0].item()}/{image[0].item()}": values[0]
+            for event, images, events_values in zip(
                 content["event_list"], content["file_list"], content[wanted], strict=True
             )
-            for photograph, values in zip(photographs[0], events_values[0], strict=True)
+            for image, values in zip(images[0], events_values[0], strict=True)
         }
     except (KeyError, IndexError, ValueError, AttributeError):
         raise DataError(f"{path} does not have the lists of the official file", "fetch it again") from None

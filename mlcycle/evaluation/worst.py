@@ -16,12 +16,12 @@ class Miss:
     """A labelled face that no detection above the threshold found.
 
     Attributes:
-        photograph, face: its number, and the face's row in the photograph's truths.
+        image, face: its number, and the face's row in the image's truths.
         box_4: x1 y1 x2 y2 in pixels.
         score: of the detection below the threshold that found it, or NaN where there is none.
     """
 
-    photograph: int
+    image: int
     face: int
     box_4: np.ndarray
     score: float
@@ -32,11 +32,11 @@ class FalseAlarm:
     """A detection that found nothing.
 
     Attributes:
-        photograph, row: its number, and the detection's row among those given for the photograph.
+        image, row: its number, and the detection's row among those given for the image.
         score: of the detection.
     """
 
-    photograph: int
+    image: int
     row: int
     score: float
 
@@ -45,11 +45,11 @@ def misses(matches: Matches, truths: Sequence[Truth], threshold: float, limit: i
     """Returns the largest faces that were missed at IoU 0.5, largest first; `truths` are those that were matched."""
     best = [np.full(len(boxes_N4), np.nan) for boxes_N4, _ in truths]
     for detection in np.flatnonzero(matches.right_RTD[0, 0]):
-        best[matches.photograph_D[detection]][matches.face_D[detection]] = matches.scores_D[detection]
+        best[matches.image_D[detection]][matches.face_D[detection]] = matches.scores_D[detection]
     missed = [
-        Miss(photograph, int(face), boxes_N4[face], float(best[photograph][face]))
-        for photograph, (boxes_N4, ignore_N) in enumerate(truths)
-        for face in np.flatnonzero(~ignore_N & ~(best[photograph] >= threshold))
+        Miss(image, int(face), boxes_N4[face], float(best[image][face]))
+        for image, (boxes_N4, ignore_N) in enumerate(truths)
+        for face in np.flatnonzero(~ignore_N & ~(best[image] >= threshold))
     ]
     return sorted(missed, key=lambda miss: -matching.areas(miss.box_4[None])[0])[:limit]
 
@@ -58,6 +58,6 @@ def false_alarms(matches: Matches, limit: int) -> list[FalseAlarm]:
     """Returns the detections with the highest scores that found neither a face nor a region to be ignored."""
     wrong = np.flatnonzero(matches.wrong_RTD[0, 0])[:limit]
     return [
-        FalseAlarm(int(matches.photograph_D[each]), int(matches.row_D[each]), float(matches.scores_D[each]))
+        FalseAlarm(int(matches.image_D[each]), int(matches.row_D[each]), float(matches.scores_D[each]))
         for each in wrong
     ]

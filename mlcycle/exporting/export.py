@@ -69,11 +69,11 @@ class Evidence:
     """What parent and variant are compared on.
 
     Attributes:
-        photos: photo files; for int8 every other one gives the limits, and the rest is compared on.
+        images: image files; for int8 every other one gives the limits, and the rest is compared on.
         labelled: where to measure average precision instead of comparing what they find.
     """
 
-    photos: Sequence[Path] = ()
+    images: Sequence[Path] = ()
     labelled: Labelled | None = None
 
 
@@ -96,7 +96,7 @@ def export(source: Path, change: Change, target: Path | None, evidence: Evidence
         ModelFileError: the parent is missing, damaged, or a variant that cannot become that.
         DeviceError: this machine's onnxruntime cannot run what is asked for, so that nothing could be compared.
         GateError: parent and variant part; then nothing was written.
-        InputError: there are too few photographs, none can be read, or the target is taken or cannot be written.
+        InputError: there are too few images, none can be read, or the target is taken or cannot be written.
         DataError: the labelled set cannot be read.
     """
     if change == Change():
@@ -104,7 +104,7 @@ def export(source: Path, change: Change, target: Path | None, evidence: Evidence
     parent = _open(source)
     must_be_writable(target.parent if target else beside(parent.sealed.path))
     _must_be_enough(evidence, change)
-    model, contract = _changed(parent, change, evidence.photos)
+    model, contract = _changed(parent, change, evidence.images)
     gate = _gate(evidence, change)
     with tempfile.TemporaryDirectory(prefix="mlcycle-export-") as scratch:
         candidate = Path(scratch) / "candidate.onnx"
@@ -127,19 +127,19 @@ def export(source: Path, change: Change, target: Path | None, evidence: Evidence
 
 
 def _must_be_enough(evidence: Evidence, change: Change) -> None:
-    """Raises InputError if there are too few photographs for what is to be done with them."""
+    """Raises InputError if there are too few images for what is to be done with them."""
     limits, compared = change.precision == "int8", evidence.labelled is None
-    if (limits or compared) and not evidence.photos:
+    if (limits or compared) and not evidence.images:
         what = "compare parent and variant on" if compared else "find the limits of bytes on"
-        raise InputError(f"there is no photograph to {what}", "name a folder with --photos")
-    if limits and compared and len(evidence.photos) == 1:
+        raise InputError(f"there is no image to {what}", "name a folder with --images")
+    if limits and compared and len(evidence.images) == 1:
         raise InputError(
-            "one photograph is too few: what gives the limits of bytes is no witness for them",
-            "name at least one more with --photos, better some dozens",
+            "one image is too few: what gives the limits of bytes is no witness for them",
+            "name at least one more with --images, better some dozens",
         )
 
 
-def _changed(parent: _Parent, change: Change, photos: Sequence[Path]) -> tuple[onnx.ModelProto, Contract]:
+def _changed(parent: _Parent, change: Change, paths: Sequence[Path]) -> tuple[onnx.ModelProto, Contract]:
     """Changes the precision first, on what `freeze` made; then the operators' version; then the shapes."""
     _must_be_new(parent, change)
     model = parent.model
@@ -147,11 +147,11 @@ def _changed(parent: _Parent, change: Change, photos: Sequence[Path]) -> tuple[o
     if change.precision:
         contract = replace(contract, precision=change.precision)
     if change.precision == "int8":
-        pictures = _pictures(photos[::2], contract.resize.long_side)
+        images = _images(paths[::2], contract.resize.long_side)
         model = group_pixels(model)
         plan = plan_of(model)
-        model = to_int8(model, plan, ranges_of(model, plan.measured, pictures))
-        contract = replace(contract, training=contract.training | {"calibration": _fingerprint(pictures)})
+        model = to_int8(model, plan, ranges_of(model, plan.measured, images))
+        contract = replace(contract, training=contract.training | {"calibration": _fingerprint(images)})
     if change.opset is not None or change.precision == "bfloat16":
         model = to_opset(model, BFLOAT16_OPSET if change.opset is None else change.opset)
     if change.precision is not None and change.precision != "int8":
@@ -183,13 +183,13 @@ def _known(
 ) -> tuple[SelfTest, Distance] | tuple[None, None]:
     """Returns the known answer that the variant will carry, with its own tolerance, and how far it is from it.
 
-    Padding shifts scores a little, so a variant of one size is held to what its parent says of the padded picture.
+    Padding shifts scores a little, so a variant of one size is held to what its parent says of the padded image.
     """
     if parent.known is None:
         return None, None
     known, size = parent.known, contract.input_size
     if size is not None and not parent.contract.input_size:
-        whole = padded(known.picture(), size.width, size.height)
+        whole = padded(known.image(), size.width, size.height)
         boxes_1N4, scores_1N, landmarks_1N52 = open_session(parent.sealed, provider="cpu").run(whole[None])
         points = None if landmarks_1N52 is None else landmarks_1N52[0]
         answer = self_test.known_answer(boxes_1N4[0], scores_1N[0], points)
@@ -229,8 +229,8 @@ def _gate(evidence: Evidence, change: Change) -> Callable[[Path, Path], str]:
     if labelled is not None:
         return lambda parent, variant: keeps_precision(parent, variant, labelled)
     # What gave the limits is no witness for them.
-    photos = evidence.photos[1::2] if change.precision == "int8" else evidence.photos
-    return lambda parent, variant: str(agree(parent, variant, photos))
+    images = evidence.images[1::2] if change.precision == "int8" else evidence.images
+    return lambda parent, variant: str(agree(parent, variant, images))
 
 
 def beside(path: Path) -> Path:
@@ -244,27 +244,27 @@ def _words(change: Change) -> str:
     return "-".join(word for word in words if word)
 
 
-def _pictures(photos: Sequence[Path], long_side: int) -> list[np.ndarray]:
-    """Reads photographs as inference does, at the model's own size and at half of it; skips what cannot be read."""
-    pictures = []
-    for photo in photos:
+def _images(paths: Sequence[Path], long_side: int) -> list[np.ndarray]:
+    """Reads images as inference does, at the model's own size and at half of it; skips what cannot be read."""
+    inputs = []
+    for path in paths:
         try:
-            upright = images.decode(images.read(photo)).upright()
+            upright = images.decode(images.read(path)).upright()
         except images.UnreadableError:
             continue
-        pictures += [letterbox.shrink(upright, side)[0] for side in (long_side, (long_side + 1) // 2)]
-    if not pictures:
-        raise InputError("none of the photographs can be read", "name others with --photos")
-    return pictures
+        inputs += [letterbox.shrink(upright, side)[0] for side in (long_side, (long_side + 1) // 2)]
+    if not inputs:
+        raise InputError("none of the images can be read", "name others with --images")
+    return inputs
 
 
-def _fingerprint(pictures: Sequence[np.ndarray]) -> dict[str, object]:
-    """Says for people which pictures gave the limits: how many, and a digest of their pixels."""
+def _fingerprint(images: Sequence[np.ndarray]) -> dict[str, object]:
+    """Says for people which images gave the limits: how many, and a digest of their pixels."""
     digest = hashlib.sha256()
-    for picture_HW3 in pictures:
-        digest.update(repr(picture_HW3.shape).encode())
-        digest.update(picture_HW3.tobytes())
-    return {"pictures": len(pictures), "sha256": digest.hexdigest()}
+    for image_HW3 in images:
+        digest.update(repr(image_HW3.shape).encode())
+        digest.update(image_HW3.tobytes())
+    return {"pictures": len(images), "sha256": digest.hexdigest()}
 
 
 def _open(source: Path) -> _Parent:

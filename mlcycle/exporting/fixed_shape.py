@@ -1,7 +1,7 @@
 """One size of input: for accelerators that compile a graph for the shapes it has, and refuse those that it may have.
 
 All that depends on the size alone (padding, the places of the grids' cells) becomes constants. What depends on the
-picture stays open: how many faces there are.
+image stays open: how many faces there are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LEAST_SIDE, MOST_SIDE = 192, 4096
 
 
 def to_fixed_shape(model: onnx.ModelProto, width: int, height: int) -> onnx.ModelProto:
-    """Returns a copy of a model that takes one picture of this size, in pixels, with what follows from it computed.
+    """Returns a copy of a model that takes one image of this size, in pixels, with what follows from it computed.
 
     Raises:
         UsageError: a side is too short or too long.

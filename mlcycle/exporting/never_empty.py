@@ -1,8 +1,8 @@
 """A graph in which no tensor is ever empty, for runtimes that stumble over one.
 
-OpenVINO 2026.4 leaves the outputs as they were where a picture has no face at all: it answers with the faces of the
-picture before. So one row more is given to what was selected: the first cell of the first picture, with score 0, which
-counts for nothing. There is always one row then; rows beyond a picture's own faces have score 0 anyway.
+OpenVINO 2026.4 leaves the outputs as they were where an image has no face at all: it answers with the faces of the
+image before. So one row more is given to what was selected: the first cell of the first image, with score 0, which
+counts for nothing. There is always one row then; rows beyond an image's own faces have score 0 anyway.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ UNCHANGED = ("web", "triton", "kserve")
 # Others compute in what their runtime takes to be enough: OpenVINO in bfloat16 where the processor has it. A parent in
 # bytes may itself be farther away from its known answer.
 MOST_APART = Tolerance(2.0, 0.1)
-# Pictures uint8 [B, H, W, 3] → boxes_BN4, scores_BN, and landmarks_BN52 or None.
+# Images uint8 [B, H, W, 3] → boxes_BN4, scores_BN, and landmarks_BN52 or None.
 Run = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray | None]]
 
 
@@ -60,12 +60,12 @@ def package(source: Path, form: Format, target: Path | None, evidence: Evidence,
         ModelFileError: the parent is missing or damaged, or cannot become that.
         DeviceError: what the format is for is not on this machine.
         GateError: parent and what was made of it part; then nothing was written.
-        InputError: there is no photograph, or the target is taken.
+        InputError: there is no image, or the target is taken.
     """
     sealed = read_sealed(source)
     parent = load_sealed(sealed, provider="cpu", threads=1)
-    if form not in UNCHANGED and not evidence.photos and not evidence.labelled:
-        raise InputError("there is no photograph to compare parent and variant on", "name a folder with --photos")
+    if form not in UNCHANGED and not evidence.images and not evidence.labelled:
+        raise InputError("there is no image to compare parent and variant on", "name a folder with --images")
     name = f"{triton.model_name(parent.contract)}-{form}-{sealed.sha256[:12]}"
     with published(target or beside(sealed.path) / name) as folder:
         _WRITERS[form](folder, sealed, parent.contract, settings)
@@ -116,21 +116,21 @@ def _compared(parent: Detector, variant: Detector, evidence: Evidence) -> tuple[
     if evidence.labelled is not None:
         verdict = keeps_precision(parent, variant, evidence.labelled)
     else:
-        verdict = str(agree_both(parent, variant, evidence.photos))
+        verdict = str(agree_both(parent, variant, evidence.images))
     return verdict, latencies(parent, variant)
 
 
 def _must_answer(parent: Detector, variant: Detector, least: Tolerance) -> None:
-    """Raises GateError unless the self-test is answered, and then, of a picture without any face, that there is none.
+    """Raises GateError unless the self-test is answered, and then, of an image without any face, that there is none.
 
     The answer may be as far away as the parent's, and as `least` in any case. A runtime that leaves its outputs as they
-    were would say that the faces are those of the picture before.
+    were would say that the faces are those of the image before.
     """
     distance, known = variant.session.distance(), variant.session.self_test
     if distance is not None and known is not None and not distance.within(_larger(known.tolerance, least)):
         raise GateError(f"the answer to the self-test is {distance} apart", "nothing was written; try another version")
     if _sees_faces_in_the_dark(variant) and not _sees_faces_in_the_dark(parent):
-        raise GateError("faces are found on a black picture", "nothing was written; try another version")
+        raise GateError("faces are found on a black image", "nothing was written; try another version")
 
 
 def _sees_faces_in_the_dark(detector: Detector) -> bool:

@@ -14,7 +14,7 @@ CONTRACT = "contract.json"
 SELF_TEST = "self_test.json"
 
 
-def write_papers(folder: Path, model: onnx.ModelProto, contract: Contract) -> None:
+def write_sidecar_files(folder: Path, model: onnx.ModelProto, contract: Contract) -> None:
     """Writes contract.json, and self_test.json if the model brings one, as it is there."""
     text = json.dumps(json.loads(contract.to_json()), indent=2, sort_keys=True)
     (folder / CONTRACT).write_text(text + "\n", encoding="ascii")

@@ -1,1 +1,1 @@
-"""Inference: a photograph and a model file → the faces. numpy, Pillow and onnxruntime; never torch."""
+"""Inference: an image and a model file → the faces. numpy, Pillow and onnxruntime; never torch."""

@@ -1,8 +1,8 @@
-"""The conductor of `mlcycle infer`: photographs from the file to the faces in them; reads from top to bottom.
+"""The conductor of `mlcycle infer`: images from the file to the faces in them; reads from top to bottom.
 
-A few photographs go all the way in one thread, from reading to the copies that are written; many threads do so at
+A few images go all the way in one thread, from reading to the copies that are written; many threads do so at
 once. So reading, decoding, resizing, running and writing overlap on all cores, no stage waits for another one's queue,
-and there are never more pictures in memory than threads.
+and there are never more images in memory than threads.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ Faces = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to look at photographs.
+    """How to look at images.
 
     Attributes:
         threshold: the least score that counts as a face; None takes the contract's threshold "balanced".
-        long_side: the input's long side in pixels; None takes the contract's, 0 the photograph's own size.
-        max_pixels: larger photographs are refused by their headers.
+        long_side: the input's long side in pixels; None takes the contract's, 0 the image's own size.
+        max_pixels: larger images are refused by their headers.
         overwrite: whether copies may take the place of existing files.
         redaction: what is done to faces in redacted copies: blur, pixelate or fill.
         reduced_jpeg: whether large JPEGs are decoded at a reduced scale where the contract allows it.
         align: whether crops are turned and scaled by the landmarks.
         token: what the temporary names of copies have in common.
-        lanes: how many threads look at photographs.
-        batch: how many photographs a thread takes at once; those of one input size go through the graph together.
+        lanes: how many threads look at images.
+        batch: how many images a thread takes at once; those of one input size go through the graph together.
     """
 
     threshold: float | None = None
@@ -59,7 +59,7 @@ class Options:
     reduced_jpeg: bool = True
     align: bool = False
     token: str = ""
-    lanes: int = 1
+    workers: int = 1
     batch: int = 1
 
 
@@ -68,7 +68,7 @@ DEFAULT = Options()
 
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """A loaded model file that answers for photographs.
+    """A loaded model file that answers for images.
 
     Attributes:
         session: the graph, ready to run, and its contract.
@@ -89,7 +89,7 @@ class Detector:
         return self.session.provider
 
     def detect_file(self, path: str | Path, *, long_side: int | None = None, threshold: float | None = None) -> Record:
-        """Returns the record of one photograph; one that cannot be read gives a record with an error, no exception.
+        """Returns the record of one image; one that cannot be read gives a record with an error, no exception.
 
         `long_side` and `threshold` as in Options.
         """
@@ -98,19 +98,21 @@ class Detector:
 
     def detect_all(self, sources: Iterable[Source], options: Options = DEFAULT) -> Iterator[Record]:
         """Yields one record per source, in their order, while the next ones are being looked at."""
-        if options.lanes == 1 and options.batch == 1:  # one photograph should not wait for threads to be brought in
+        if options.workers == 1 and options.batch == 1:  # one image should not wait for threads to be brought in
             for source in sources:
                 yield from self.look([source], options)
             return
-        from mlcycle.inference.batch.worker_threads import in_order
+        from mlcycle.inference.batch.worker_threads import ordered_map
 
-        for records in in_order(lambda some: self.look(some, options), several(sources, options.batch), options.lanes):
+        for records in ordered_map(
+            lambda some: self.look(some, options), several(sources, options.batch), options.workers
+        ):
             yield from records
 
     def look(self, sources: Sequence[Source], options: Options = DEFAULT) -> list[Record]:
-        """Takes a few photographs from the file to their records and copies; may be called by several threads at once.
+        """Takes a few images from the file to their records and copies; may be called by several threads at once.
 
-        Photographs behind each other that have the same input size go through the graph together.
+        Images behind each other that have the same input size go through the graph together.
         """
         records: list[Record] = []
         prepared = (self._prepare(source, options) for source in sources)
@@ -140,7 +142,7 @@ class Detector:
             prepared.error = (problem.code, problem.message)
         except MemoryError:
             prepared.error = ("too-large", "there is not enough memory for it")
-        except Exception as problem:  # whatever it is, the other photographs are not to blame
+        except Exception as problem:  # whatever it is, the other images are not to blame
             prepared.error = ("unexpected", f"reading it failed with {type(problem).__name__}")
         return prepared
 
@@ -155,7 +157,7 @@ class Detector:
         return times * long_side if times and long_side and options.reduced_jpeg else None
 
     def _answer(self, alike: list[_Prepared], options: Options) -> list[Record]:
-        """Runs the graph on pictures of one size; those that could not be read have no picture and need no graph."""
+        """Runs the graph on images of one size; those that could not be read have no image and need no graph."""
         inputs = [each.input_HW3 for each in alike if each.input_HW3 is not None]
         if not inputs:
             return [self._record(each, None) for each in alike]
@@ -183,7 +185,7 @@ class Detector:
         faces = select(own, threshold, prepared.frame)
         prepared.clock.lap("select")
         record = self._record(prepared, faces)
-        if not prepared.source.copies or prepared.image is None:  # without a picture, the record says why
+        if not prepared.source.copies or prepared.image is None:  # without an image, the record says why
             return record
         record = _with_copies(record, prepared, options)
         prepared.clock.lap("copies")
@@ -274,14 +276,14 @@ def select(outputs: Faces, threshold: float, frame: letterbox.Frame) -> Faces:
     """Takes the graph's outputs for one image, keeps what scores at least `threshold`, and maps it back.
 
     Rows of score 0 are padding, which fills an image up to the row count of its batch, and are no detections.
-    Returns boxes_N4 (x1 y1 x2 y2), scores_N and landmarks_N52 (or None), in pixels of the upright photograph.
+    Returns boxes_N4 (x1 y1 x2 y2), scores_N and landmarks_N52 (or None), in pixels of the upright image.
     """
     boxes_N4, scores_N, landmarks_N52 = outputs
     keep_N = (scores_N >= threshold) & (scores_N > 0)
-    boxes_N4 = letterbox.boxes_to_photograph(boxes_N4[keep_N], frame)
+    boxes_N4 = letterbox.boxes_to_image(boxes_N4[keep_N], frame)
     if landmarks_N52 is None:
         return boxes_N4, scores_N[keep_N], None
-    return boxes_N4, scores_N[keep_N], letterbox.to_photograph(landmarks_N52[keep_N], frame)
+    return boxes_N4, scores_N[keep_N], letterbox.to_image(landmarks_N52[keep_N], frame)
 
 
 def upright_image(source: Source, max_pixels: int = images.MAX_PIXELS) -> Image.Image:
@@ -294,14 +296,14 @@ def upright_image(source: Source, max_pixels: int = images.MAX_PIXELS) -> Image.
 
 
 def _read(source: Source, max_pixels: int) -> bytes:
-    if source.offset or source.picture:
-        return b""  # beside the picture that is meant the file may hold a thousand others
+    if source.offset or source.image:
+        return b""  # beside the image that is meant the file may hold a thousand others
     return images.read(source.path, max_pixels) if source.data is None else source.data
 
 
 def _decode(source: Source, data: bytes, max_pixels: int, least_side: float | None = None) -> images.Decoded:
-    if source.picture:
-        image = source.picture()
+    if source.image:
+        image = source.image()
         return images.Decoded(image, image.size, 1, "")
     if not source.offset:
         return images.decode(data, max_pixels, least_side)
@@ -321,7 +323,7 @@ def _input_size(prepared: _Prepared) -> tuple[int, ...]:
 
 
 def _with_copies(record: Record, prepared: _Prepared, options: Options) -> Record:
-    """Writes the copies that are wanted of the photograph; what goes wrong is said in the record, beside the faces."""
+    """Writes the copies that are wanted of the image; what goes wrong is said in the record, beside the faces."""
     from mlcycle.inference.copies import image_copies
 
     written: dict[str, str] = {}
@@ -385,7 +387,7 @@ class _Clock:
 
 @dataclass(slots=True)
 class _Prepared:
-    """A photograph on its way: what the decoding thread hands to the one that runs the session."""
+    """An image on its way: what the decoding thread hands to the one that runs the session."""
 
     source: Source
     clock: _Clock = field(default_factory=_Clock)

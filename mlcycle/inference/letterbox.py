@@ -1,4 +1,4 @@
-"""The contract's resize rule, and the way back from the input's pixels to the photograph's."""
+"""The contract's resize rule, and the way back from the input's pixels to the image's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """How a photograph was laid into an input: both sizes, in pixels."""
+    """How an image was laid into an input: both sizes, in pixels."""
 
     width: int
     height: int
@@ -22,9 +22,9 @@ class Frame:
 def shrink(
     image: Image.Image, long_side: int | tuple[int, int], size: tuple[int, int] | None = None
 ) -> tuple[np.ndarray, Frame]:
-    """Makes an upright RGB picture so small that its long side is `long_side` pixels; never larger; 0 keeps its size.
+    """Makes an upright RGB image so small that its long side is `long_side` pixels; never larger; 0 keeps its size.
 
-    Where `long_side` is a width and a height, it becomes so small that it fits inside. `size` is the photograph's own
+    Where `long_side` is a width and a height, it becomes so small that it fits inside. `size` is the image's own
     width and height, if it was decoded at a reduced scale: what comes out has the size it would have had otherwise.
 
     The filter is an antialiased triangle: Pillow's BILINEAR, whose support grows with the reduction, over all pixels
@@ -43,14 +43,14 @@ def shrink(
     return np.asarray(image), Frame(width, height, *size)
 
 
-def to_photograph(points_N2: np.ndarray, frame: Frame) -> np.ndarray:
-    """Maps x y (last axis, any number of axes before it) from input pixels to the photograph's pixels, float32."""
+def to_image(points_N2: np.ndarray, frame: Frame) -> np.ndarray:
+    """Maps x y (last axis, any number of axes before it) from input pixels to the image's pixels, float32."""
     scale_2 = np.array([frame.width / frame.input_width, frame.height / frame.input_height])
     return (points_N2 * scale_2).astype(np.float32)
 
 
-def boxes_to_photograph(boxes_N4: np.ndarray, frame: Frame) -> np.ndarray:
-    """Maps boxes x1 y1 x2 y2 from input pixels to the photograph's pixels, clipped to the photograph, float32."""
-    corners_N22 = to_photograph(boxes_N4.reshape(-1, 2, 2), frame)
+def boxes_to_image(boxes_N4: np.ndarray, frame: Frame) -> np.ndarray:
+    """Maps boxes x1 y1 x2 y2 from input pixels to the image's pixels, clipped to the image, float32."""
+    corners_N22 = to_image(boxes_N4.reshape(-1, 2, 2), frame)
     limit_2 = np.array([frame.width, frame.height], np.float32)
     return np.clip(corners_N22, 0, limit_2).reshape(-1, 4)

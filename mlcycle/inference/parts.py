@@ -1,4 +1,4 @@
-"""The conductor of files that hold several pictures: the pages of a TIFF, and the frames of a video."""
+"""The conductor of files that hold several images: the pages of a TIFF, and the frames of a video."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def detect_all(
     recall: Callable[[tuple[bytes, int]], Record] | None = None,
     look: Callable[[Iterable[Source], Options], Iterator[Record]] | None = None,
 ) -> Iterator[Record]:
-    """Yields a record for each picture, in order: those of a video are its frames, one after the other.
+    """Yields a record for each image, in order: those of a video are its frames, one after the other.
 
     Args:
         every: so many seconds are from one frame that is looked at to the next; 0 looks at all of them.
-        known: tells of a picture whether it need not be looked at.
-        recall: gives the record of a picture that is known, by its identity.
+        known: tells of an image whether it need not be looked at.
+        recall: gives the record of an image that is known, by its identity.
         look: what looks at all that is no video in the detector's place; it may have an order of its own.
     """
     for are_videos, some in groupby(sources, is_video):

@@ -25,7 +25,7 @@ JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"})
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Which of the pictures of a file is meant: a page of a TIFF, or a frame of a video.
+    """Which of the images of a file is meant: a page of a TIFF, or a frame of a video.
 
     Attributes:
         kind: "page" or "frame".
@@ -47,16 +47,16 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A photograph to look at.
+    """An image to look at.
 
     Attributes:
         path: where it lies.
         data: its bytes, if they came by themselves.
         key: what its record is called: the name as given, or the path below the folder, with "/" on every system.
         copies: where the copies of it go that are wanted, by their kind: annotated, redacted, cropped (a folder).
-        part: which of the file's pictures is meant, if each is one of its own.
-        offset: where in the file the page begins that is meant; 0 of a plain photograph.
-        picture: gives the upright picture, or raises UnreadableError, where another has decoded it: a frame of a video.
+        part: which of the file's images is meant, if each is one of its own.
+        offset: where in the file the page begins that is meant; 0 of a plain image.
+        image: gives the upright image, or raises UnreadableError, where another has decoded it: a frame of a video.
     """
 
     path: Path
@@ -65,26 +65,26 @@ class Source:
     data: bytes | None = None
     part: Part | None = None
     offset: int = 0
-    picture: Callable[[], Image.Image] | None = None
+    image: Callable[[], Image.Image] | None = None
 
     @property
     def identity(self) -> tuple[bytes, int]:
-        """Returns what no two photographs of a folder share: the key's bytes, and the number of the part, or 0."""
+        """Returns what no two images of a folder share: the key's bytes, and the number of the part, or 0."""
         return os.fsencode(self.key), self.part.number if self.part else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of one photograph after `infer`.
+    """What is known of one image after `infer`.
 
     Attributes:
-        input: the photograph's key: its path as given, or below the folder that was given.
-        boxes_N4: x1 y1 x2 y2 in pixels of the upright photograph, best first.
+        input: the image's key: its path as given, or below the folder that was given.
+        boxes_N4: x1 y1 x2 y2 in pixels of the upright image, best first.
         scores_N: 0 to 1.
-        landmarks_N52: x y in pixels of the upright photograph, or None for a model without landmarks.
+        landmarks_N52: x y in pixels of the upright image, or None for a model without landmarks.
         landmark_names: the five points in order, or ().
-        part: which of the file's pictures it is, where each is a picture of its own; None of a plain photograph.
-        width, height: of the upright photograph in pixels; 0 when it could not be read.
+        part: which of the file's images it is, where each is an image of its own; None of a plain image.
+        width, height: of the upright image in pixels; 0 when it could not be read.
         note: what a reader should know, e.g. "first of 12 frames", or "".
         error: a stable code and a sentence, or None. Faces beside an error were found, but a copy was not written.
         model: name and sha256 of the model file.
@@ -194,7 +194,7 @@ class Record:
 
 def failing(source: Source, problem: Exception) -> Source:
     """Returns the source as one that cannot be read: it gives this error when it is looked at."""
-    return replace(source, picture=partial(_fail, problem), copies={})
+    return replace(source, image=partial(_fail, problem), copies={})
 
 
 def _fail(problem: Exception) -> NoReturn:
@@ -207,7 +207,7 @@ def line(record: Record) -> str:
 
 
 def crop_name(number: int) -> str:
-    """Returns the name of a face's crop in its folder; the best face of a photograph is number 1."""
+    """Returns the name of a face's crop in its folder; the best face of an image is number 1."""
     return f"{number}.png"
 
 
@@ -222,7 +222,7 @@ def verdict(record: Record) -> str:
 
 
 def title(key: str, part: Part | None) -> str:
-    """Returns what a person calls a picture, as a terminal may show it: "a.tif page 2" or "a.mp4 frame 40, 1.56 s"."""
+    """Returns what a person calls an image, as a terminal may show it: "a.tif page 2" or "a.mp4 frame 40, 1.56 s"."""
     if part is None:
         return printable(key)
     seconds = "" if part.seconds is None else f", {part.seconds:.2f} s"

@@ -23,7 +23,7 @@ PROVIDERS = {
     "coreml": "CoreMLExecutionProvider",
 }
 # What "auto" tries, best first. Two have to be asked for: TensorRT compiles for minutes, and OpenVINO, as in
-# onnxruntime-openvino 1.24, crashes where a picture has no box at all.
+# onnxruntime-openvino 1.24, crashes where an image has no box at all.
 _AUTO = ("cuda", "coreml", "cpu")
 _NAMES = {long: short for short, long in PROVIDERS.items()}
 
@@ -44,10 +44,10 @@ class Session:
     self_test: known.SelfTest | None = None
 
     def run(self, images_BHW3: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Runs the graph on uint8 RGB pictures.
+        """Runs the graph on uint8 RGB images.
 
         Returns boxes_BN4 (x1 y1 x2 y2, input pixels), scores_BN and landmarks_BN52 (x y, input pixels) or None, all
-        float32, best first; a picture's rows beyond its own faces have score 0.
+        float32, best first; an image's rows beyond its own faces have score 0.
 
         Raises:
             ModelFileError: the graph gives other shapes than it must, or what is no number.
@@ -65,10 +65,10 @@ class Session:
         """Runs the self-test and returns how far the answer is from the known one; None without a self-test."""
         if self.self_test is None:
             return None
-        picture_HW3, size = self.self_test.picture(), self.contract.input_size
+        image_HW3, size = self.self_test.image(), self.contract.input_size
         if size is not None:
-            picture_HW3 = padded(picture_HW3, size.width, size.height)
-        boxes_1N4, scores_1N, landmarks_1N52 = self.run(picture_HW3[None])
+            image_HW3 = padded(image_HW3, size.width, size.height)
+        boxes_1N4, scores_1N, landmarks_1N52 = self.run(image_HW3[None])
         return self.self_test.distance(
             boxes_1N4[0], scores_1N[0], None if landmarks_1N52 is None else landmarks_1N52[0]
         )
@@ -81,10 +81,10 @@ class Session:
         return self.self_test.tolerance if self.provider == "cpu" else self.self_test.loose_tolerance
 
 
-def padded(picture_HW3: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Lays a picture into the top left of a black one of a given size."""
+def padded(image_HW3: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Lays an image into the top left of a black one of a given size."""
     canvas_HW3 = np.zeros((height, width, 3), np.uint8)
-    canvas_HW3[: picture_HW3.shape[0], : picture_HW3.shape[1]] = picture_HW3
+    canvas_HW3[: image_HW3.shape[0], : image_HW3.shape[1]] = image_HW3
     return canvas_HW3
 
 
@@ -215,7 +215,7 @@ def _check_graph(runtime: onnxruntime.InferenceSession, contract: Contract, seal
     ways = (contract.colour, contract.layout, contract.dtype, contract.orientation, contract.box_order)
     if not is_known or contract.padding != Padding() or ways != ("RGB", "NHWC", "uint8", "upright", "x1 y1 x2 y2"):
         raise ModelFileError(
-            f"{sealed.path} asks for a way of preparing photographs that this mlcycle does not know",
+            f"{sealed.path} asks for a way of preparing images that this mlcycle does not know",
             "install a newer mlcycle",
         )
     if contract.reduced_jpeg is not None and not contract.reduced_jpeg >= 1:

@@ -1,4 +1,4 @@
-"""What was named on the command line → photographs, each with the key that its record carries."""
+"""What was named on the command line → images, each with the key that its record carries."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _VIDEO_SUFFIXES = frozenset(os.fsencode(suffix) for suffix in VIDEO_SUFFIXES)
 
 
 class Folder:
-    """The photographs below a folder, in the order of their keys' bytes, as often as they are asked for.
+    """The images below a folder, in the order of their keys' bytes, as often as they are asked for.
 
     Their names are kept in a temporary file, so that memory does not grow with their number, or in memory, if no disk
     is to see them.
@@ -58,9 +58,9 @@ class Folder:
 
 
 def from_names(names: Iterable[str], standard_input: Callable[[], bytes]) -> list[Source]:
-    """Takes each name as a photograph, whatever its suffix; whether it can be read is found out later.
+    """Takes each name as an image, whatever its suffix; whether it can be read is found out later.
 
-    `-` is a photograph whose bytes come from standard input, `@FILE` stands for the names in a file, one a line, and
+    `-` is an image whose bytes come from standard input, `@FILE` stands for the names in a file, one a line, and
     a name that is no file's but holds *, ? or [ for all files that it fits, ** for folders within folders.
 
     Raises:
@@ -71,7 +71,7 @@ def from_names(names: Iterable[str], standard_input: Callable[[], bytes]) -> lis
     for name in names:
         if name == STANDARD_INPUT:
             if any(each.data is not None for each in sources):
-                raise UsageError("standard input holds one photograph, and is named twice", "name - once")
+                raise UsageError("standard input holds one image, and is named twice", "name - once")
             sources.append(Source(Path("stdin"), name, data=standard_input()))
         elif name.startswith("@"):
             sources += from_listed(_read_list(Path(name[1:])).split(b"\n"))
@@ -81,7 +81,7 @@ def from_names(names: Iterable[str], standard_input: Callable[[], bytes]) -> lis
 
 
 def from_listed(lines: Iterable[bytes]) -> list[Source]:
-    """Takes each line as the name of a photograph, as it stands, in any encoding; empty ones are passed over.
+    """Takes each line as the name of an image, as it stands, in any encoding; empty ones are passed over.
 
     Raises:
         UsageError: a name is a URL.
@@ -95,14 +95,14 @@ def _named(name: str) -> list[Source]:
         return [from_name(name)]
     import glob
 
-    # What fits nothing is passed on as it is, and becomes the record of a photograph that is not there.
+    # What fits nothing is passed on as it is, and becomes the record of an image that is not there.
     found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (Path.glob takes no pattern that begins at /)
     fitting = [each for each in found if not Path(each).is_dir()]
     return [from_name(each) for each in fitting or [name]]
 
 
 def from_name(name: str) -> Source:
-    """Takes one name as a photograph, whatever its suffix.
+    """Takes one name as an image, whatever its suffix.
 
     Raises:
         UsageError: it is a URL.
@@ -116,14 +116,14 @@ def _read_list(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as problem:
-        raise InputError(f"the list {path} cannot be read: {problem.strerror}", "name photographs in a file") from None
+        raise InputError(f"the list {path} cannot be read: {problem.strerror}", "name images in a file") from None
     if not data.strip():
-        raise InputError(f"the list {path} names no photograph", "give it one name a line")
+        raise InputError(f"the list {path} names no image", "give it one name a line")
     return data
 
 
 def from_folder(folder: Path, without: Sequence[Path] = (), *, in_memory: bool = False, videos: bool = False) -> Folder:
-    """Finds all photographs below a folder, by suffix; hidden files are passed over in silence, loops entered once.
+    """Finds all images below a folder, by suffix; hidden files are passed over in silence, loops entered once.
 
     A folder that cannot be read stands for what is in it, with "/" behind its key, so that it is not lost in silence.
     `without` are folders that are not entered: those of the copies, which may lie inside. With `in_memory` the names
@@ -135,7 +135,7 @@ def from_folder(folder: Path, without: Sequence[Path] = (), *, in_memory: bool =
     import tempfile
 
     if not folder.is_dir():
-        raise InputError(f"there is no folder {folder}", "name a folder that holds photographs")
+        raise InputError(f"there is no folder {folder}", "name a folder that holds images")
     # It lives as long as the Folder.
     names: IO[bytes] = io.BytesIO() if in_memory else tempfile.TemporaryFile()  # noqa: SIM115
     count = others = unwatched = 0
@@ -152,7 +152,7 @@ def from_folder(folder: Path, without: Sequence[Path] = (), *, in_memory: bool =
 
 
 def named_files(named: Sequence[Path]) -> list[Path]:
-    """Returns the photo files named, and those below the folders named, sorted.
+    """Returns the image files named, and those below the folders named, sorted.
 
     Raises:
         InputError: one of them is not there.
@@ -160,13 +160,13 @@ def named_files(named: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for each in named:
         if not os.path.exists(each):  # noqa: PTH110  (where it cannot be asked for, Path's way raises)
-            raise InputError(f"there is no photograph or folder {each}", "check --photos")
+            raise InputError(f"there is no image or folder {each}", "check --images")
         files += [source.path for source in from_folder(each)] if each.is_dir() else [each]
     return files
 
 
 def in_shard(source: Source, shard: tuple[int, int]) -> bool:
-    """Tells whether a photograph belongs to the i-th of n parts (i from 1 on); its key alone decides, anywhere."""
+    """Tells whether an image belongs to the i-th of n parts (i from 1 on); its key alone decides, anywhere."""
     number, count = shard
     digest = hashlib.blake2b(source.identity[0], digest_size=8).digest()
     return int.from_bytes(digest) % count == number - 1

@@ -1,7 +1,7 @@
 """Every stage of inference laid open, for the comparison with training.
 
 Run as `python -m mlcycle.inference.trace MODEL LIST OUT`, in a process of its own, which must never have seen torch.
-LIST names photographs with NUL between; OUT receives 00000.npz, 00001.npz … in that order. A photograph that cannot be
+LIST names images with NUL between; OUT receives 00000.npz, 00001.npz … in that order. An image that cannot be
 read has the key `error` alone.
 """
 
@@ -22,11 +22,11 @@ from mlcycle.inference.decoding import images
 
 
 def trace(model_path: Path, list_path: Path, folder: Path) -> None:
-    """Writes one archive per photograph.
+    """Writes one archive per image.
 
     Keys: graph_least_score, least_score and max_faces (the contract's rule), decode_sha256 and decode_shape (the rows
     as they lie in the file), upright_sha256 and upright_shape, resized (uint8 HxWx3), graph_boxes, graph_scores,
-    graph_landmarks (input pixels, all above the floor), and boxes, scores, landmarks (photograph's pixels, above the
+    graph_landmarks (input pixels, all above the floor), and boxes, scores, landmarks (image's pixels, above the
     balanced threshold). Landmarks have no rows where the model has none.
 
     Raises:

@@ -31,7 +31,7 @@ def summary(document: dict[str, Any]) -> str:
     contract = document["contract"]
     points = f", and {counted(len(contract['landmarks']), 'point')} of each," if contract["landmarks"] else ""
     labels = " and ".join(f"{label}s" for label in contract["labels"])
-    return f"Finds {labels}{points} in photographs: one file, run by onnxruntime or by mlcycle infer."
+    return f"Finds {labels}{points} in images: one file, run by onnxruntime or by mlcycle infer."
 
 
 def sections(document: dict[str, Any], *, file: str, whole: bool) -> list[Section]:
@@ -130,7 +130,7 @@ def _measured_on(contract: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if told:
         on = " and ".join(f"{shown(told[key])} {key}" for key in ("photographs", "faces") if key in told)
         what = "" if contract["parent"] is None else " when it was frozen, before it became this variant"
-        yield "measured", f"on {on} that were held out{what}; false alarms are those of a photograph"
+        yield "measured", f"on {on} that were held out{what}; false alarms are those of an image"
     for name, facts in _mapping(told.get("points")).items():
         if rule := _mapping(facts).get("rule"):
             yield str(name), shown(rule)
@@ -187,7 +187,7 @@ def _weights(graph: dict[str, Any]) -> Section:
 
 def _costs(costs: list[dict[str, Any]]) -> Section:
     rows = tuple((_size(each), _millions(each["count"])) for each in costs)
-    return Section("Cost of a picture", table=Table(("input", "multiply-adds"), rows))
+    return Section("Cost of an image", table=Table(("input", "multiply-adds"), rows))
 
 
 def _size(cost: dict[str, Any]) -> str:
@@ -206,10 +206,10 @@ def _millions(count: int | None) -> str:
 def _self_test(test: dict[str, Any] | None) -> Section:
     if test is None:
         return Section("Self-test", sentence="The file carries none: it was frozen before files had one.")
-    picture = test["picture"]
+    image = test["image"]
     here = distance_text(test["distance"]) if test["distance"] else f"fails: {test['why_not']}"
     rows = (
-        ("asks for", f"{counted(test['rows'], 'face')} in a drawing of {picture['width']} x {picture['height']} px"),
+        ("asks for", f"{counted(test['rows'], 'face')} in a drawing of {image['width']} x {image['height']} px"),
         ("allowed", tolerance_text(test["tolerance"])),
         ("here", f"{here}, on {test['provider']}: {'as it must be' if test['within'] else 'too far'}"),
     )

@@ -16,7 +16,7 @@ ENLARGED = 4
 
 def facts(known: SelfTest) -> dict[str, Any]:
     """Returns what there is to be found, and in what."""
-    return {"rows": len(known.scores), "picture": {"width": known.width, "height": known.height}}
+    return {"rows": len(known.scores), "image": {"width": known.width, "height": known.height}}
 
 
 def tolerance_as_dict(tolerance: Tolerance) -> dict[str, float]:
@@ -44,13 +44,13 @@ def tolerance_text(tolerance: dict[str, float]) -> str:
 
 
 def drawing(known: SelfTest) -> Image.Image:
-    """Returns the picture, enlarged, with the known boxes, scores and landmarks drawn on it."""
+    """Returns the image, enlarged, with the known boxes, scores and landmarks drawn on it."""
     import numpy as np
     from PIL import Image
 
     from mlcycle.inference.copies import annotate
 
-    small = Image.fromarray(known.picture())
+    small = Image.fromarray(known.image())
     size = (small.width * ENLARGED, small.height * ENLARGED)
     points_N52 = np.array(known.landmarks) * ENLARGED if known.landmarks else None
     boxes_N4 = np.array(known.boxes).reshape(-1, 4) * ENLARGED

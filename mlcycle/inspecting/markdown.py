@@ -15,7 +15,7 @@ _OBEYED = re.compile(r"[\\`*\[\]<>|~&$#]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?<=
 def render(title: str, summary: str, sections: list[Section]) -> str:
     """Returns a Markdown document: a title, a sentence, and a heading with tables for each section.
 
-    What comes from a file is text and nothing else in it: no link, no picture, no markup.
+    What comes from a file is text and nothing else in it: no link, no image, no markup.
     """
     blocks = [f"# {escaped(title)}", escaped(summary)]
     for section in sections:

@@ -1,6 +1,6 @@
-"""How many multiply-adds a picture costs: counted while the graph runs once, as onnxruntime writes down what it ran.
+"""How many multiply-adds an image costs: counted while the graph runs once, as onnxruntime writes down what it ran.
 
-A graph says nothing of the sizes inside it, since pictures may have any. onnxruntime's profile has the shapes of each
+A graph says nothing of the sizes inside it, since images may have any. onnxruntime's profile has the shapes of each
 node's inputs and outputs, so the products are counted from those of a real run, with no optimisation that could merge
 or replace a node. Convolutions and products of matrices are counted, which is nearly all there is.
 """
@@ -45,7 +45,7 @@ def sizes_for(contract: Contract) -> list[Size]:
 
 
 def measure(sealed: SealedBytes, size: Size) -> int | None:
-    """Runs the graph once on black pictures and returns the multiply-adds; None where they cannot be counted.
+    """Runs the graph once on black images and returns the multiply-adds; None where they cannot be counted.
 
     Raises:
         ModelFileError: onnxruntime cannot load the file.

@@ -1,4 +1,4 @@
-"""The gate of `freeze`: both pipelines over real photographs. It is here since no package below may see both."""
+"""The gate of `freeze`: both pipelines over real images. It is here since no package below may see both."""
 
 from __future__ import annotations
 
@@ -14,46 +14,46 @@ from mlcycle.workflows.parity import Difference, Tolerance, Ways, check
 if TYPE_CHECKING:
     from PIL import Image
 
-    from mlcycle.datasets.member import PhotoPath
+    from mlcycle.datasets.member import ImagePath
     from mlcycle.exporting.gates.agreement import Agreement
 
 ORIENTATION_TAG = 0x0112
 
 
-def images_for(run: Path, named: Sequence[Path], count: int) -> list[PhotoPath]:
-    """Returns the photo files to compare on: those named, or held-out ones of the run.
+def images_for(run: Path, named: Sequence[Path], count: int) -> list[ImagePath]:
+    """Returns the image files to compare on: those named, or held-out ones of the run.
 
     Raises:
         InputError: there are none.
     """
-    files: list[PhotoPath] = [*named_files(named)] if named else [each for each in _held_out(run) if _is_there(each)]
+    files: list[ImagePath] = [*named_files(named)] if named else [each for each in _val(run) if _is_there(each)]
     files = files[:count]
     if not files:
-        raise InputError("there is no photograph to compare both ways on", "name some with --photos FOLDER")
+        raise InputError("there is no image to compare both ways on", "name some with --images FOLDER")
     return files
 
 
-def compare_pipelines(run: Path, candidate: Path, photos: Sequence[PhotoPath]) -> Difference:
-    """Compares both ways over the photographs, and over one of them stored in all eight EXIF orientations.
+def compare_pipelines(run: Path, candidate: Path, images: Sequence[ImagePath]) -> Difference:
+    """Compares both ways over the images, and over one of them stored in all eight EXIF orientations.
 
     If the file allows large JPEGs to be decoded at a reduced scale, it must find the same faces on them as in full.
 
     Raises:
-        GateError: they part, or no photograph can be read.
+        GateError: they part, or no image can be read.
     """
     with tempfile.TemporaryDirectory(prefix="mlcycle-gate-") as scratch:
-        files = _as_files(photos, Path(scratch))
+        files = _as_files(images, Path(scratch))
         turned = _in_all_orientations(files, Path(scratch))
         difference = check(Ways((run, candidate)), [*files, *turned], Tolerance())
         reduced_and_whole_agree(candidate, files, Path(scratch))
         return difference
 
 
-def reduced_and_whole_agree(candidate: Path, photos: Sequence[Path], folder: Path) -> Agreement | None:
+def reduced_and_whole_agree(candidate: Path, images: Sequence[Path], folder: Path) -> Agreement | None:
     """Compares what a file finds on large JPEGs decoded at a reduced scale and in full; None where it allows none.
 
-    The JPEGs are the photographs side by side, nine at a time, and each enlarged: the first have the detail of real
-    large photographs, the others large faces. They are written below `folder`.
+    The JPEGs are the images side by side, nine at a time, and each enlarged: the first have the detail of real
+    large images, the others large faces. They are written below `folder`.
 
     Raises:
         GateError: too many faces are found one way only, or none at all.
@@ -72,10 +72,10 @@ def reduced_and_whole_agree(candidate: Path, photos: Sequence[Path], folder: Pat
     options = replace(DEFAULT, threshold=threshold / 2)
     whole = replace(options, reduced_jpeg=False)
     agreement = compare(
-        lambda photo: detector.look([Source(photo, photo.name)], options)[0],
-        lambda photo: detector.look([Source(photo, photo.name)], whole)[0],
+        lambda image: detector.look([Source(image, image.name)], options)[0],
+        lambda image: detector.look([Source(image, image.name)], whole)[0],
         threshold,
-        _large(photos, side, folder),
+        _large(images, side, folder),
     )
     if not agreement.good:
         raise GateError(
@@ -85,85 +85,85 @@ def reduced_and_whole_agree(candidate: Path, photos: Sequence[Path], folder: Pat
     return agreement
 
 
-def _held_out(run: Path) -> list[PhotoPath]:
+def _val(run: Path) -> list[ImagePath]:
     from mlcycle.training.data.training_data import gather
     from mlcycle.training.recipes.recipe_file import load
     from mlcycle.training.run.run_folder import RECIPE, RunFolder
 
     RunFolder(run).must_exist()
-    return [photograph.path for photograph in gather(load(run / RECIPE).data).held_out]
+    return [image.path for image in gather(load(run / RECIPE).data).val]
 
 
-def _is_there(path: PhotoPath) -> bool:
+def _is_there(path: ImagePath) -> bool:
     from mlcycle.datasets.member import Member
 
     return isinstance(path, Member) or path.is_file()
 
 
-def _as_files(photos: Sequence[PhotoPath], folder: Path) -> list[Path]:
+def _as_files(images: Sequence[ImagePath], folder: Path) -> list[Path]:
     """Both ways begin with a file: what lies in a shard is taken out, into `folder`."""
     from mlcycle.datasets.member import Member
 
     files = []
-    for number, photo in enumerate(photos):
-        if isinstance(photo, Member):
-            file = folder / f"{number}-{photo.name}"
-            file.write_bytes(photo.read_bytes())
+    for number, image in enumerate(images):
+        if isinstance(image, Member):
+            file = folder / f"{number}-{image.name}"
+            file.write_bytes(image.read_bytes())
             files.append(file)
         else:
-            files.append(photo)
+            files.append(image)
     return files
 
 
-def _in_all_orientations(photos: Sequence[Path], folder: Path) -> list[Path]:
+def _in_all_orientations(images: Sequence[Path], folder: Path) -> list[Path]:
     from PIL import Image
 
-    picture = _first_readable(photos)
+    image = _first_readable(images)
     paths = []
     for orientation in range(1, 9):
         exif = Image.Exif()
         exif[ORIENTATION_TAG] = orientation
         paths.append(folder / f"orientation-{orientation}.jpg")
-        picture.save(paths[-1], quality=95, exif=exif)
+        image.save(paths[-1], quality=95, exif=exif)
     return paths
 
 
-def _large(photos: Sequence[Path], side: int, folder: Path, most: int = 9) -> list[Path]:
-    """Writes JPEGs whose long side has `side` pixels: nine photographs side by side, and each of them enlarged."""
+def _large(files: Sequence[Path], side: int, folder: Path, most: int = 9) -> list[Path]:
+    """Writes JPEGs whose long side has `side` pixels: nine images side by side, and each of them enlarged."""
     from PIL import Image
 
-    pictures = [picture for photo in photos[:most] if (picture := _readable(photo)) is not None]
-    if not pictures:
-        raise GateError("none of the photographs can be read, so nothing can be compared", "name others with --photos")
+    images = [image for path in files[:most] if (image := _readable(path)) is not None]
+    if not images:
+        raise GateError("none of the images can be read, so nothing can be compared", "name others with --images")
     tile = -(-side // 3)
     sheet = Image.new("RGB", (3 * tile, 3 * tile))
     for number in range(9):
-        picture = pictures[number % len(pictures)]
-        scale = tile / max(picture.size)
-        size = (max(1, int(picture.width * scale)), max(1, int(picture.height * scale)))
-        sheet.paste(picture.resize(size, Image.Resampling.LANCZOS), (number % 3 * tile, number // 3 * tile))
+        image = images[number % len(images)]
+        scale = tile / max(image.size)
+        size = (max(1, int(image.width * scale)), max(1, int(image.height * scale)))
+        sheet.paste(image.resize(size, Image.Resampling.LANCZOS), (number % 3 * tile, number // 3 * tile))
     large = [sheet]
-    for picture in pictures:
-        scale = side / max(picture.size)
-        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-        large.append(picture.resize(size, Image.Resampling.LANCZOS))
+    for image in images:
+        scale = side / max(image.size)
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        large.append(image.resize(size, Image.Resampling.LANCZOS))
     paths = [folder / f"large-{number}.jpg" for number in range(len(large))]
-    for picture, path in zip(large, paths, strict=True):
-        picture.save(path, quality=92)
+    for image, path in zip(large, paths, strict=True):
+        image.save(path, quality=92)
     return paths
 
 
-def _readable(photo: Path) -> Image.Image | None:
+def _readable(image: Path) -> Image.Image | None:
     from PIL import Image
 
     try:
-        return Image.open(photo).convert("RGB")
+        return Image.open(image).convert("RGB")
     except Exception:  # whatever is wrong with it, the two ways will say it
         return None
 
 
-def _first_readable(photos: Sequence[Path]) -> Image.Image:
-    for photo in photos:
-        if (picture := _readable(photo)) is not None:
-            return picture
-    raise GateError("none of the photographs can be read, so nothing can be compared", "name others with --photos")
+def _first_readable(files: Sequence[Path]) -> Image.Image:
+    for file in files:
+        if (image := _readable(file)) is not None:
+            return image
+    raise GateError("none of the images can be read, so nothing can be compared", "name others with --images")

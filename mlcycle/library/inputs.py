@@ -58,8 +58,8 @@ def _of_bytes(key: str, data: bytes) -> Source:
     return Source(Path(key), key, data=data)
 
 
-def _in_memory(key: str, picture: partial[Image.Image]) -> Source:
-    return Source(Path(key), key, picture=picture)
+def _in_memory(key: str, image: partial[Image.Image]) -> Source:
+    return Source(Path(key), key, image=image)
 
 
 def _name_of(file: BinaryFile) -> str:

@@ -14,7 +14,7 @@ from mlcycle.artifact.seal import SealedBytes
 from mlcycle.artifact.signing.keys import PublicKey, read_public
 from mlcycle.errors import MlcycleError, UnreadableError
 from mlcycle.extras import extra
-from mlcycle.inference.batch.worker_threads import cores, in_order
+from mlcycle.inference.batch.worker_threads import cores, ordered_map
 from mlcycle.inference.decoding import images
 from mlcycle.inference.detect import Detector, Options, load_sealed, read_model, upright_image
 from mlcycle.inference.record import Record
@@ -129,7 +129,7 @@ class Model:
         """
         count = cores() if workers is None else max(1, workers)
         find = partial(self._find, self.detector_for(count), self._options(threshold, at, max_pixels))
-        return in_order(find, inputs, count)
+        return ordered_map(find, inputs, count)
 
     @property
     def contract(self) -> Contract:

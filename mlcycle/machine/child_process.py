@@ -54,7 +54,7 @@ class Ended:
         return _ORIGIN.sub("", logged[1]).strip()[:300] if logged else ""
 
 
-def run_apart(module: str, arguments: Sequence[str], seconds: float) -> Ended:
+def run_in_subprocess(module: str, arguments: Sequence[str], seconds: float) -> Ended:
     """Runs the function `main` of a module in a process of its own, for at most so many seconds.
 
     Args:

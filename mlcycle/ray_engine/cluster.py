@@ -92,7 +92,7 @@ def opened(address: str | None, workers: int | None, *, loud: bool) -> Iterator[
 
 
 def _started() -> subprocess.Popen[bytes]:
-    # The very package that is running, wherever it was started from; and nothing from among the photographs (-P).
+    # The very package that is running, wherever it was started from; and nothing from among the images (-P).
     package = str(Path(__file__).resolve().parent.parent.parent)
     paths = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), package)))
     return subprocess.Popen(

@@ -1,6 +1,6 @@
-"""The conductor of `mlcycle infer dir --engine ray`: photographs → workers → records; reads from top to bottom.
+"""The conductor of `mlcycle infer dir --engine ray`: images → workers → records; reads from top to bottom.
 
-Photographs go out in rounds, so that neither this process nor Ray's memory holds the names of all of them. Within a
+Images go out in rounds, so that neither this process nor Ray's memory holds the names of all of them. Within a
 round Ray Data gives some at a time to whichever worker is free, and has those done again whose worker died. So records
 come in no order, but each comes once.
 """
@@ -18,10 +18,10 @@ from mlcycle.inference.record import Record, Source
 from mlcycle.ray_engine.cluster import Cluster
 from mlcycle.ray_engine.worker import Answer, Orders
 
-# Photographs of a round: for each worker, and at most. Workers begin anew with each round, so it should last some
-# minutes; and it takes some 100 bytes a photograph.
+# Images of a round: for each worker, and at most. Workers begin anew with each round, so it should last some
+# minutes; and it takes some 100 bytes an image.
 ROUND, MOST = 20_000, 200_000
-# Photographs that a worker is given at once, at most, and how often it is given some, at least: all should have work
+# Images that a worker is given at once, at most, and how often it is given some, at least: all should have work
 # until the end. Ray Data takes 10 ms each time.
 TOGETHER, TIMES = 32, 8
 
@@ -30,9 +30,9 @@ def detect_all(sources: Iterable[Source], detector: Detector, options: Options, 
     """Yields one record per source, in the order in which workers are done.
 
     Args:
-        sources: photographs in files that all nodes of the cluster can read under the same paths.
+        sources: images in files that all nodes of the cluster can read under the same paths.
         detector: the model that workers load from its file too.
-        options: see Options; a worker looks at one photograph, or one batch, at a time.
+        options: see Options; a worker looks at one image, or one batch, at a time.
         cluster: its workers.
 
     Raises:
@@ -60,6 +60,6 @@ def _orders(some: list[Source], detector: Detector, options: Options) -> Orders:
         provider=detector.provider,
         options=options,
         folder=None if all(path.is_absolute() for path in paths) else Path.cwd(),
-        # One photograph may have been taken away since it was found, but hardly eight.
+        # One image may have been taken away since it was found, but hardly eight.
         witness=next((each.path for each in some[:8] if os.path.exists(each.path)), None),  # noqa: PTH110
     )

@@ -29,14 +29,14 @@ from mlcycle.errors import DeviceError, MlcycleError
 from mlcycle.ray_engine.worker import Orders, Worker
 
 Row = dict[str, bytes]
-# Ray's shared memory, for names of photographs and records: a round takes a few megabytes.
+# Ray's shared memory, for names of images and records: a round takes a few megabytes.
 SHARED_BYTES = 128 << 20
 # Seconds that a cluster has to answer in.
 REACH_SECONDS = 10
 _ALWAYS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anybody
     "RAY_ENABLE_AUTO_CONNECT": "0",  # a thread of Ray Data that outlives the cluster would start another one
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run` Ray would pack the working folder, with all photographs
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run` Ray would pack the working folder, with all images
 }
 # A cluster of one's own is nobody else's: it listens on the loopback alone (on Linux too, whatever the name says), and
 # where Ray knows of passwords, to those who know one that is in no file.
@@ -71,7 +71,7 @@ def main() -> None:
     os.environ.update(_ALWAYS)  # before Ray is imported, which reads them once
     if start.address is None:
         os.environ.update(_OWN, RAY_AUTH_TOKEN=secrets.token_hex(32))
-    os.chdir(start.folder)  # Ray has workers import from where its process stands: not from among photographs
+    os.chdir(start.folder)  # Ray has workers import from where its process stands: not from among images
     try:
         with _connected(start) as workers:
             _send(workers, answers)

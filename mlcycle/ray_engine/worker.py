@@ -1,4 +1,4 @@
-"""What a worker of a Ray cluster does: it loads the model once, and looks at the photographs that it is given."""
+"""What a worker of a Ray cluster does: it loads the model once, and looks at the images that it is given."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mlcycle.inference.record import Record, Source
 Answer = list[Record] | MlcycleError | OSError
 # Counts how often something was begun, by all workers, and returns that with this time.
 Begun = Callable[[Hashable], int]
-# How often a photograph is begun that workers die over. It must not kill them for ever.
+# How often an image is begun that workers die over. It must not kill them for ever.
 TRIES = 3
 
 
@@ -30,9 +30,9 @@ class Orders:
         model: the model file, under a path that holds on all nodes.
         sha256: what its digest must be.
         provider: what runs it.
-        options: how to look at photographs; a worker has one lane.
+        options: how to look at images; a worker has one lane.
         folder: where relative paths begin, or None where there are none.
-        witness: a photograph that is there, as this process saw it; a worker that does not would find none at all.
+        witness: an image that is there, as this process saw it; a worker that does not would find none at all.
         version: of mlcycle.
     """
 
@@ -46,14 +46,14 @@ class Orders:
 
 
 class Worker:
-    """Loads the model once, then takes photographs to records, call by call.
+    """Loads the model once, then takes images to records, call by call.
 
     What stops a run is no exception, but the worker's answer: Ray would wrap an exception in others of its own, and
     would make a worker that cannot begin again and again.
     """
 
     def __init__(self, orders: Orders, begun: Begun) -> None:
-        self._options = replace(orders.options, lanes=1)
+        self._options = replace(orders.options, workers=1)
         self._begun = begun
         self._detector: Detector | None = None
         self._problem: MlcycleError | None = None
@@ -81,7 +81,7 @@ class Worker:
     def _once_more(self, source: Source, detector: Detector) -> list[Record]:
         if self._begun(("one", source.identity)) > TRIES:
             raise MlcycleError(
-                f"{TRIES} workers in a row died over the photograph {source.key}",
+                f"{TRIES} workers in a row died over the image {source.key}",
                 "is memory short? else take it out of the folder; then go on with --resume",
             )
         return detector.look([source], self._options)
@@ -101,7 +101,7 @@ def _begin(orders: Orders) -> Detector:
             ) from None
     if orders.witness is not None and not os.path.exists(orders.witness):  # noqa: PTH110 (Path.exists can raise)
         raise InputError(
-            f"the photograph {orders.witness} is not there", "all nodes must see the folder under the same path"
+            f"the image {orders.witness} is not there", "all nodes must see the folder under the same path"
         )
     sealed = read_sealed(orders.model)
     if sealed.sha256 != orders.sha256:  # before anything looks into it: the first process may have demanded a signature

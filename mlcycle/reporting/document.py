@@ -13,56 +13,56 @@ from mlcycle.evaluation.bootstrap import Interval
 from mlcycle.evaluation.coco import AveragePrecision, SizePrecision
 from mlcycle.evaluation.groups import GroupPrecision
 from mlcycle.evaluation.landmarks import LandmarkError
-from mlcycle.evaluation.metrics import Figures, Subject, WiderFigures
+from mlcycle.evaluation.metrics import Metrics, Subject, WiderMetrics
 from mlcycle.evaluation.operating_point import FaceFree, OperatingPoint
 
 SCHEMA_VERSION = 2
 
 
-def as_json(figures: Figures) -> str:
+def as_json(metrics: Metrics) -> str:
     """Returns `as_dict` as one JSON document."""
-    return json.dumps(as_dict(figures), indent=2, ensure_ascii=True, allow_nan=False)
+    return json.dumps(as_dict(metrics), indent=2, ensure_ascii=True, allow_nan=False)
 
 
-def as_dict(figures: Figures) -> dict[str, Any]:
+def as_dict(metrics: Metrics) -> dict[str, Any]:
     """Returns all figures; one that does not exist, such as the precision of no face, is None.
 
     A pair whose name ends in _95 is the 95 % interval of the figure of that name.
     """
-    intervals, total = figures.intervals, sum(figures.milliseconds.values())
+    intervals, total = metrics.intervals, sum(metrics.milliseconds.values())
     return {
         "schema_version": SCHEMA_VERSION,
-        "model": {"name": figures.subject.model, "sha256": figures.subject.sha256},
-        "data": _data(figures),
-        "settings": _settings(figures.subject),
-        "coco": _precision(figures.coco)
+        "model": {"name": metrics.subject.model, "sha256": metrics.subject.sha256},
+        "data": _data(metrics),
+        "settings": _settings(metrics.subject),
+        "coco": _precision(metrics.coco)
         | {"ap_95": _pair(intervals.ap), "ap50_95": _pair(intervals.ap50)}
-        | {"by_size": {name: _precision(part) for name, part in figures.coco.by_size.items()}},
-        "wider": _wider(figures.wider),
-        "groups": [_group(each) for each in figures.groups],
-        "balanced": _point(figures.balanced)
+        | {"by_size": {name: _precision(part) for name, part in metrics.coco.by_size.items()}},
+        "wider": _wider(metrics.wider),
+        "groups": [_group(each) for each in metrics.groups],
+        "balanced": _point(metrics.balanced)
         | {
             "recall_95": _pair(intervals.balanced_recall),
-            "false_alarms_per_photograph_95": _pair(intervals.balanced_false_alarms),
+            "false_alarms_per_image_95": _pair(intervals.balanced_false_alarms),
         },
-        "one_false_alarm_in_ten_photographs": _point(figures.quiet) | {"recall_95": _pair(intervals.quiet_recall)},
-        "face_free": _face_free(figures.face_free),
-        "landmarks": _landmarks(figures.landmarks),
-        "milliseconds": {stage: round(value, 3) for stage, value in figures.milliseconds.items()}
+        "one_false_alarm_in_ten_images": _point(metrics.quiet) | {"recall_95": _pair(intervals.quiet_recall)},
+        "face_free": _face_free(metrics.face_free),
+        "landmarks": _landmarks(metrics.landmarks),
+        "milliseconds": {stage: round(value, 3) for stage, value in metrics.milliseconds.items()}
         | {"total": round(total, 3)},
     }
 
 
-def coco_results(photographs: Iterable[tuple[str, tuple[Any, Any], np.ndarray, np.ndarray]]) -> str:
+def coco_results(images: Iterable[tuple[str, tuple[Any, Any], np.ndarray, np.ndarray]]) -> str:
     """Returns detections in COCO's form for results: image_id, category_id, bbox (x y w h) and score, with file_name.
 
-    `photographs` gives name, the ids of the image and of the category, boxes_M4 (x1 y1 x2 y2) and scores_M of each.
+    `images` gives name, the ids of the image and of the category, boxes_M4 (x1 y1 x2 y2) and scores_M of each.
     """
     rows = [
         json.dumps(
             {"image_id": image, "file_name": name, "category_id": category, "bbox": _x_y_w_h(box_4), "score": score}
         )
-        for name, (image, category), boxes_M4, scores_M in photographs
+        for name, (image, category), boxes_M4, scores_M in images
         for box_4, score in zip(boxes_M4.tolist(), scores_M.tolist(), strict=True)
     ]
     return "[" + ",\n".join(rows) + "]"
@@ -73,14 +73,14 @@ def _x_y_w_h(box_4: list[float]) -> list[float]:
     return [x1, y1, x2 - x1, y2 - y1]
 
 
-def _data(figures: Figures) -> dict[str, Any]:
-    subject = figures.subject
+def _data(metrics: Metrics) -> dict[str, Any]:
+    subject = metrics.subject
     return {
         "path": subject.data,
         "split": subject.split,
         "fingerprint": subject.fingerprint,
-        "photographs": figures.coco.photographs,
-        "faces": figures.coco.faces,
+        "images": metrics.coco.images,
+        "faces": metrics.coco.faces,
         "ignored": subject.ignored,
         "unreadable": [{"name": name, "code": code, "message": text} for name, code, text in subject.unreadable],
     }
@@ -111,24 +111,24 @@ def _point(point: OperatingPoint) -> dict[str, Any]:
     return {
         "threshold": _number(point.threshold),
         "recall": _number(point.recall),
-        "false_alarms_per_photograph": _number(point.false_alarms),
+        "false_alarms_per_image": _number(point.false_alarms),
     }
 
 
-def _wider(figures: WiderFigures | None) -> dict[str, Any] | None:
-    if figures is None:
+def _wider(metrics: WiderMetrics | None) -> dict[str, Any] | None:
+    if metrics is None:
         return None
     levels = {
-        name: {"ap": _number(level.ap), "ap_95": _pair(figures.intervals[name]), "faces": level.faces}
-        for name, level in figures.levels.items()
+        name: {"ap": _number(level.ap), "ap_95": _pair(metrics.intervals[name]), "faces": level.faces}
+        for name, level in metrics.levels.items()
     }
-    return {"photographs": figures.photographs, "official_photographs": figures.official} | levels
+    return {"images": metrics.images, "official_images": metrics.official} | levels
 
 
 def _group(group: GroupPrecision) -> dict[str, Any]:
     return {
         "name": group.name,
-        "photographs": group.photographs,
+        "images": group.images,
         "faces": group.faces,
         "ap": _number(group.ap),
         "ap50": _number(group.ap50),
@@ -136,26 +136,26 @@ def _group(group: GroupPrecision) -> dict[str, Any]:
     }
 
 
-def _face_free(figures: FaceFree | None) -> dict[str, Any] | None:
-    if figures is None:
+def _face_free(metrics: FaceFree | None) -> dict[str, Any] | None:
+    if metrics is None:
         return None
-    given, allowed = _point(figures.given), _point(figures.allowed)
+    given, allowed = _point(metrics.given), _point(metrics.allowed)
     del given["recall"], allowed["recall"]  # there is nothing to find
     return {
-        "photographs": figures.photographs,
-        "balanced": given | {"false_alarms_per_photograph_95": _pair(figures.given_interval)},
-        "one_false_alarm_in_ten_photographs": allowed,
+        "images": metrics.images,
+        "balanced": given | {"false_alarms_per_image_95": _pair(metrics.given_interval)},
+        "one_false_alarm_in_ten_images": allowed,
     }
 
 
-def _landmarks(figures: LandmarkError | None) -> dict[str, Any] | None:
-    if figures is None:
+def _landmarks(metrics: LandmarkError | None) -> dict[str, Any] | None:
+    if metrics is None:
         return None
     return {
-        "faces": figures.faces,
-        "labelled_faces": figures.labelled,
-        "mean_error": _number(figures.mean),
-        "mean_error_95": _pair(figures.mean_interval),
-        "by_point": {name: _number(value) for name, value in figures.by_point.items()},
-        "share_below_a_tenth": _number(figures.good),
+        "faces": metrics.faces,
+        "labelled_faces": metrics.labelled,
+        "mean_error": _number(metrics.mean),
+        "mean_error_95": _pair(metrics.mean_interval),
+        "by_point": {name: _number(value) for name, value in metrics.by_point.items()},
+        "share_below_a_tenth": _number(metrics.good),
     }

@@ -44,11 +44,11 @@ def page(title: str, sections: Sequence[str]) -> str:
     return PAGE.format(title=escape(title), style=style, sections="\n".join(filter(None, sections)))
 
 
-def tiles(figures: Sequence[tuple[str, str, str]]) -> str:
+def tiles(metrics: Sequence[tuple[str, str, str]]) -> str:
     """Returns the figures to be seen first: of each its name, its value (HTML) and a note."""
     cells = (
         f"<div class=tile><span>{escape(name)}</span><b>{value}</b><small>{escape(note)}</small></div>"
-        for name, value, note in figures
+        for name, value, note in metrics
     )
     return f"<div class=tiles>{''.join(cells)}</div>"
 
@@ -123,7 +123,7 @@ def groups(measured: Sequence[GroupPrecision]) -> str:
     if not measured:
         return ""
     columns = "<td></td><th>AP50</th><td class=wide></td><th class=wide>AP</th>"
-    columns += "<th>recall</th><th>faces</th><th>photos</th>"
+    columns += "<th>recall</th><th>faces</th><th>images</th>"
 
     def some(title: str, those: Sequence[GroupPrecision]) -> str:
         return table(title, [columns], [_group(each) for each in those])
@@ -133,8 +133,8 @@ def groups(measured: Sequence[GroupPrecision]) -> str:
         others = f"the other {len(measured) - GROUPS}"
         rest = f"<details><summary>{others}</summary>{some(f'By group, {others}', measured[GROUPS:])}</details>"
     return f"""<h2>By group</h2>
-<p>What the set files its photographs under (in WIDER FACE the event), hardest first. Recall is at the balanced
-threshold. A group of few photographs says little.</p>
+<p>What the set files its images under (in WIDER FACE the event), hardest first. Recall is at the balanced
+threshold. A group of few images says little.</p>
 {some("By group", measured[:GROUPS])}{rest}"""
 
 
@@ -144,7 +144,7 @@ def _group(group: GroupPrecision) -> str:
         f'<tr><th scope="row">{escape(group.name.replace("_", " "))}</th><td>{share(group.ap50)}</td>'
         f'<td class="bar wide"><i style="width:{width:.1f}%"></i></td>'
         f"<td class=wide>{share(group.ap)}</td><td>{share(group.recall)}</td><td>{group.faces:,}</td>"
-        f"<td>{group.photographs:,}</td></tr>"
+        f"<td>{group.images:,}</td></tr>"
     )
 
 

@@ -8,45 +8,45 @@ from mlcycle.evaluation.bootstrap import Interval
 from mlcycle.evaluation.coco import AveragePrecision, SizePrecision
 from mlcycle.evaluation.groups import GroupPrecision
 from mlcycle.evaluation.landmarks import LandmarkError
-from mlcycle.evaluation.metrics import Figures, WiderFigures
+from mlcycle.evaluation.metrics import Metrics, WiderMetrics
 from mlcycle.evaluation.operating_point import FaceFree, OperatingPoint
 
 # Groups shown; all of them are in the JSON and on the page.
 HARDEST = 5
 
 
-def as_table(figures: Figures) -> str:
-    """Returns the figures as a text; "a to b" beside a figure holds it in 95 of 100 samples of the photographs."""
-    sections = [_subject(figures)]
-    if figures.coco.faces:
-        sections.append(_coco(figures))
-        if figures.wider:
-            sections.append(_wider(figures.wider))
-        if figures.groups:
-            sections.append(_groups(figures.groups))
-        sections.append(_thresholds(figures))
-    if figures.face_free:
-        sections.append(_face_free(figures.face_free))
-    if figures.landmarks:
-        sections.append(_landmarks(figures.landmarks))
-    sections.append([_time_row(figures), "        a to b: 95 of 100 samples of the photographs lie there"])
+def as_table(metrics: Metrics) -> str:
+    """Returns the figures as a text; "a to b" beside a figure holds it in 95 of 100 samples of the images."""
+    sections = [_subject(metrics)]
+    if metrics.coco.faces:
+        sections.append(_coco(metrics))
+        if metrics.wider:
+            sections.append(_wider(metrics.wider))
+        if metrics.groups:
+            sections.append(_groups(metrics.groups))
+        sections.append(_thresholds(metrics))
+    if metrics.face_free:
+        sections.append(_face_free(metrics.face_free))
+    if metrics.landmarks:
+        sections.append(_landmarks(metrics.landmarks))
+    sections.append([_time_row(metrics), "        a to b: 95 of 100 samples of the images lie there"])
     return "\n\n".join("\n".join(section) for section in sections)
 
 
-def _subject(figures: Figures) -> list[str]:
-    subject, whole = figures.subject, figures.coco
+def _subject(metrics: Metrics) -> list[str]:
+    subject, whole = metrics.subject, metrics.coco
     long_side = f"long side {subject.long_side}" if subject.long_side else "original size"
     split = f" ({subject.split})" if subject.split else ""
     return [
         f"model   {subject.model}  sha256 {subject.sha256[:16]}…",
         f"data    {subject.data}{split}  fingerprint {subject.fingerprint[:16]}…",
-        f"        {whole.photographs:,} photographs, {whole.faces:,} faces, {subject.ignored:,} ignored",
+        f"        {whole.images:,} images, {whole.faces:,} faces, {subject.ignored:,} ignored",
         f"        {long_side}, scores from {subject.score_floor:g}",
     ]
 
 
-def _coco(figures: Figures) -> list[str]:
-    whole, intervals = figures.coco, figures.intervals
+def _coco(metrics: Metrics) -> list[str]:
+    whole, intervals = metrics.coco, metrics.intervals
     return [
         f"{'COCO':<18}{'AP':>8}{'AP50':>8}{'AP75':>8}{'faces':>9}",
         f"{_precision_row('all', whole)}   AP {_range(intervals.ap)}, AP50 {_range(intervals.ap50)}",
@@ -54,11 +54,11 @@ def _coco(figures: Figures) -> list[str]:
     ]
 
 
-def _wider(figures: WiderFigures) -> list[str]:
-    of = f"{figures.photographs:,} of the {figures.official:,} official photographs"
+def _wider(metrics: WiderMetrics) -> list[str]:
+    of = f"{metrics.images:,} of the {metrics.official:,} official images"
     rows = (
-        f"{name:<18}{_share(level.ap)}{level.faces:>25,}   {_range(figures.intervals[name])}"
-        for name, level in figures.levels.items()
+        f"{name:<18}{_share(level.ap)}{level.faces:>25,}   {_range(metrics.intervals[name])}"
+        for name, level in metrics.levels.items()
     )
     return [f"{'WIDER FACE':<18}{'AP':>8}{'faces':>25}   {of}", *rows]
 
@@ -68,38 +68,38 @@ def _groups(groups: list[GroupPrecision]) -> list[str]:
     width = max(len(each.name) for each in groups[:HARDEST])
     rows = (
         f"{each.name:<{max(width, 15)}}{_share(each.ap):>11}{_share(each.ap50)}{_share(each.recall)}{each.faces:>9,}"
-        f"   {each.photographs:,}"
+        f"   {each.images:,}"
         for each in groups[:HARDEST]
     )
-    head = f"{'groups':<{max(width, 15)}}{'AP':>11}{'AP50':>8}{'recall':>8}{'faces':>9}   photographs{of}"
+    head = f"{'groups':<{max(width, 15)}}{'AP':>11}{'AP50':>8}{'recall':>8}{'faces':>9}   images{of}"
     return [head, *rows]
 
 
-def _thresholds(figures: Figures) -> list[str]:
-    intervals = figures.intervals
+def _thresholds(metrics: Metrics) -> list[str]:
+    intervals = metrics.intervals
     balanced = f"recall {_range(intervals.balanced_recall)}, false alarms {_range(intervals.balanced_false_alarms)}"
     return [
-        f"{'at a threshold of':<18}{'':>8}{'recall':>8}   false alarms a photograph",
-        f"{'balanced':<18}{_point_row(figures.balanced)}   {balanced}",
-        f"{'1 alarm in 10':<18}{_point_row(figures.quiet)}   recall {_range(intervals.quiet_recall)}",
+        f"{'at a threshold of':<18}{'':>8}{'recall':>8}   false alarms an image",
+        f"{'balanced':<18}{_point_row(metrics.balanced)}   {balanced}",
+        f"{'1 alarm in 10':<18}{_point_row(metrics.quiet)}   recall {_range(intervals.quiet_recall)}",
     ]
 
 
-def _face_free(figures: FaceFree) -> list[str]:
+def _face_free(metrics: FaceFree) -> list[str]:
     return [
-        f"{'without a face':<18}{'':>8}{'':>8}   false alarms a photograph, on {figures.photographs:,} photographs",
-        f"{'balanced':<18}{_point_row(figures.given)}   {_range(figures.given_interval)}",
-        f"{'1 alarm in 10':<18}{_point_row(figures.allowed)}",
+        f"{'without a face':<18}{'':>8}{'':>8}   false alarms an image, on {metrics.images:,} images",
+        f"{'balanced':<18}{_point_row(metrics.given)}   {_range(metrics.given_interval)}",
+        f"{'1 alarm in 10':<18}{_point_row(metrics.allowed)}",
     ]
 
 
-def _landmarks(figures: LandmarkError) -> list[str]:
-    points = "   ".join(f"{name.replace('_', ' ')} {_percent(value)}" for name, value in figures.by_point.items())
-    found = f"{figures.faces:,} found of {figures.labelled:,} labelled faces"
-    interval = f"{_percent(figures.mean_interval.least)} to {_percent(figures.mean_interval.most)}"
+def _landmarks(metrics: LandmarkError) -> list[str]:
+    points = "   ".join(f"{name.replace('_', ' ')} {_percent(value)}" for name, value in metrics.by_point.items())
+    found = f"{metrics.faces:,} found of {metrics.labelled:,} labelled faces"
+    interval = f"{_percent(metrics.mean_interval.least)} to {_percent(metrics.mean_interval.most)}"
     return [
-        f"landmarks         mean error {_percent(figures.mean)} of the face's size ({interval}), {found}",
-        f"                  below 10 % on {_percent(figures.good)} of them",
+        f"landmarks         mean error {_percent(metrics.mean)} of the face's size ({interval}), {found}",
+        f"                  below 10 % on {_percent(metrics.good)} of them",
         f"                  {points}",
     ]
 
@@ -125,9 +125,9 @@ def _point_row(point: OperatingPoint) -> str:
     return f"{threshold:>8}{_share(point.recall)}{_share(point.false_alarms)}"
 
 
-def _time_row(figures: Figures) -> str:
-    if not figures.milliseconds:
-        return "time    no photograph could be read"
-    stages = ", ".join(f"{stage} {value:.1f}" for stage, value in figures.milliseconds.items())
-    several = f", {figures.subject.workers} at once" if figures.subject.workers > 1 else ""
-    return f"time    {sum(figures.milliseconds.values()):.1f} ms a photograph ({stages}) on one thread{several}"
+def _time_row(metrics: Metrics) -> str:
+    if not metrics.milliseconds:
+        return "time    no image could be read"
+    stages = ", ".join(f"{stage} {value:.1f}" for stage, value in metrics.milliseconds.items())
+    several = f", {metrics.subject.workers} at once" if metrics.subject.workers > 1 else ""
+    return f"time    {sum(metrics.milliseconds.values()):.1f} ms an image ({stages}) on one thread{several}"

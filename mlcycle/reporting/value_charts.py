@@ -19,7 +19,7 @@ class Tried:
     """A line: its name, and for each value the figures that were got with it, none of them or several."""
 
     name: str
-    figures: Sequence[Sequence[float]]
+    metrics: Sequence[Sequence[float]]
 
 
 def over_values(title: str, values: Sequence[str], lines: Sequence[Tried]) -> str:
@@ -27,12 +27,12 @@ def over_values(title: str, values: Sequence[str], lines: Sequence[Tried]) -> st
 
     Values lie evenly, in the order given, whatever they are; a legend names the lines where there are several.
     """
-    lines = [line for line in lines if any(line.figures)]
-    figures = [figure for line in lines for group in line.figures for figure in group]
-    if not figures:
+    lines = [line for line in lines if any(line.metrics)]
+    metrics = [figure for line in lines for group in line.metrics for figure in group]
+    if not metrics:
         return ""
     across = Scale(-0.5, len(values) - 0.5, LEFT, WIDTH - RIGHT)
-    up = timelines.upward(figures, is_log=False, from_zero=False)
+    up = timelines.upward(metrics, is_log=False, from_zero=False)
     body = timelines.levels(up) + _names(values, across)
     body += "".join(_line(number, line, values, (across, up)) for number, line in enumerate(lines))
     said = "; ".join(
@@ -48,7 +48,7 @@ def over_values(title: str, values: Sequence[str], lines: Sequence[Tried]) -> st
 
 
 def _there(values: Sequence[str], line: Tried) -> list[tuple[str, Sequence[float]]]:
-    return [(value, group) for value, group in zip(values, line.figures, strict=True) if group]
+    return [(value, group) for value, group in zip(values, line.metrics, strict=True) if group]
 
 
 def _names(values: Sequence[str], across: Scale) -> str:
@@ -67,7 +67,7 @@ def _line(number: int, line: Tried, values: Sequence[str], scales: tuple[Scale, 
     across, up = scales
     colour = f"var(--c{number % timelines.COLOURS})"
     means, dots = [], []
-    for place, (value, group) in enumerate(zip(values, line.figures, strict=True)):
+    for place, (value, group) in enumerate(zip(values, line.metrics, strict=True)):
         x = across.place(place)
         means += [f"{x:.1f},{up.place(statistics.fmean(group)):.1f}"] if group else []
         dots += [

@@ -1,4 +1,4 @@
-"""The conductor of `mlcycle train`: a recipe and labelled photographs in, a run folder out. Read it top to bottom.
+"""The conductor of `mlcycle train`: a recipe and labelled images in, a run folder out. Read it top to bottom.
 
 Where several processes train together, each of them runs this from top to bottom; the first one alone writes and talks.
 """
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mlcycle.datasets.member import PhotoPath
+from mlcycle.datasets.member import ImagePath
 from mlcycle.errors import DataError, Interrupted, MlcycleError, UsageError
 from mlcycle.evaluation.coco import average_precision
 from mlcycle.results import Run
@@ -23,10 +23,10 @@ from mlcycle.training import memory
 from mlcycle.training.data.batches import loader, samples_of
 from mlcycle.training.data.decoded_cache import Decoded, decode_all
 from mlcycle.training.data.samples import Batch, Share, Steps, end_readers, readable
-from mlcycle.training.data.training_data import Material, gather
+from mlcycle.training.data.training_data import TrainingData, gather
 from mlcycle.training.distributed import process_group
 from mlcycle.training.distributed.device import choose_device, describe, instructions, keep_memory, share_processors
-from mlcycle.training.distributed.process_group import Team
+from mlcycle.training.distributed.process_group import ProcessGroup
 from mlcycle.training.model.optimisation import learning_rate
 from mlcycle.training.model.predict import look
 from mlcycle.training.progress import flops
@@ -40,7 +40,7 @@ from mlcycle.training.reports.report import Asked, write_report
 from mlcycle.training.run.checkpoint import Progress
 from mlcycle.training.run.run_folder import Beside, RunFolder
 from mlcycle.training.stopping import SIGNALS, StopRequest, child_handler, set_child_handler
-from mlcycle.training.trainer import Learner
+from mlcycle.training.trainer import Trainer
 
 REPORT_EVERY = 20
 
@@ -69,49 +69,47 @@ def fit(
     """
     chosen = choose_device(device, process_group.told().local_rank)
     with process_group.joined(chosen) as together:
-        material = gather(recipe.data)
-        _must_be_alike(recipe, material, together)
-        _must_have_landmarks(recipe, material)
+        training_data = gather(recipe.data)
+        _must_be_alike(recipe, training_data, together)
+        _must_have_landmarks(recipe, training_data)
         _must_be_enough(recipe, together, recipe.schedule.accumulation or 1)
         folder = RunFolder(run_folder)
-        resume = together.from_first(resume or (process_group.may_go_on() and folder.is_begun_with(dump(recipe))))
+        resume = together.broadcast(resume or (process_group.may_go_on() and folder.is_begun_with(dump(recipe))))
         records = Records(recipe, folder, together)
         try:
             with records.opened(resume):
                 if not resume:
                     records.begin()
-                return _Run(recipe, records, material, chosen, beside or Beside()).train(quiet)
+                return _Run(recipe, records, training_data, chosen, beside or Beside()).train(quiet)
         except DataError:
             if not resume:
                 records.give_up()
             raise
 
 
-def _must_be_alike(recipe: Recipe, material: Material, together: Team) -> None:
+def _must_be_alike(recipe: Recipe, training_data: TrainingData, together: ProcessGroup) -> None:
     # Else one would wait for what another never sends.
-    data = material.fingerprint, material.packing
+    data = training_data.fingerprint, training_data.packing
     told = together.gather((recipe.model_dump(exclude={"data"}), recipe.data.order, data))
     for rank, other in enumerate(told):
         if other != told[0]:
-            what = (
-                "sees other photographs, labels or shards" if other[:2] == told[0][:2] else "was given another recipe"
-            )
+            what = "sees other images, labels or shards" if other[:2] == told[0][:2] else "was given another recipe"
             raise UsageError(
                 f"process {rank} of the training {what} than process 0", "start the same command on each machine"
             )
 
 
-def _must_have_landmarks(recipe: Recipe, material: Material) -> None:
+def _must_have_landmarks(recipe: Recipe, training_data: TrainingData) -> None:
     # Else the file would promise five points that nobody ever taught the network.
-    if recipe.model.landmarks and not material.has_landmarks():
+    if recipe.model.landmarks and not training_data.has_landmarks():
         raise DataError("the recipe asks for landmarks, and no face of its data has any", "set model.landmarks=false")
 
 
-def _must_be_enough(recipe: Recipe, together: Team, wanted: int) -> None:
+def _must_be_enough(recipe: Recipe, together: ProcessGroup, wanted: int) -> None:
     if wanted > memory.most_parts(recipe, together.size):
         raise UsageError(
             f"a step of schedule.batch={recipe.schedule.batch} cannot be made in schedule.accumulation={wanted}"
-            f" parts with --devices {together.size}: each part has two pictures at least, and one for each device"
+            f" parts with --devices {together.size}: each part has two images at least, and one for each device"
             + ("; steps of large crops have a quarter as many" if recipe.augment.large else ""),
             "raise schedule.batch, or lower --devices or schedule.accumulation",
         )
@@ -121,41 +119,47 @@ class _Run:
     """One training: who learns, what is kept of it, and how far it is."""
 
     def __init__(
-        self, recipe: Recipe, records: Records, material: Material, device: torch.device, beside: Beside
+        self, recipe: Recipe, records: Records, training_data: TrainingData, device: torch.device, beside: Beside
     ) -> None:
-        self.recipe, self.records, self.material, self.device, self.beside = recipe, records, material, device, beside
-        self.team = records.team
-        self.readers = share_processors(device, recipe.schedule.workers, self.team.local_size)
+        self.recipe, self.records, self.training_data, self.device, self.beside = (
+            recipe,
+            records,
+            training_data,
+            device,
+            beside,
+        )
+        self.group = records.group
+        self.readers = share_processors(device, recipe.schedule.workers, self.group.local_size)
         if beside.own_process:
             keep_memory()
-        self.learner = Learner(recipe, device, self.team)
+        self.trainer = Trainer(recipe, device, self.group)
         self.accumulation = recipe.schedule.accumulation or 1
-        self.decoded: dict[PhotoPath, Decoded] = {}
+        self.decoded: dict[ImagePath, Decoded] = {}
         self.progress = Progress()
 
     def train(self, quiet: bool) -> Run:
-        self.progress = self.records.restore(self.learner)
+        self.progress = self.records.restore(self.trainer)
         with StopRequest(SIGNALS if self.beside.own_process else ()) as stop, self._display(quiet) as display:
             if not self._is_finished():
-                reported = self.records.folder.metrics() if self.team.is_first else []
+                reported = self.records.folder.metrics() if self.group.is_main else []
                 display.remember(reported)
                 self._prepare(stop, display)
-                wanted = self.beside.tensorboard and self.team.is_first
+                wanted = self.beside.tensorboard and self.group.is_main
                 with event_file(self.records.folder.path, reported, wanted) as events:
                     for entry in self._steps(stop, display):
                         self.records.add(entry)
                         display.report(entry)
                         if events:
                             events.add(entry)
-                if self.team.any(bool(stop)):
+                if self.group.any(bool(stop)):
                     self._save_step()
-                    self.team.meet()  # torchrun ends who still saves when another has left
+                    self.group.barrier()  # torchrun ends who still saves when another has left
                     self._say_goodbye(stop)
             try:
-                if self.team.is_first:
+                if self.group.is_main:
                     self._write_report(stop, display)
             finally:
-                self.team.meet()  # and leave together: torchrun waits for another machine for five minutes alone
+                self.group.barrier()  # and leave together: torchrun waits for another machine for five minutes alone
         done = self.progress
         return Run(self.records.folder.path, done.step, done.seconds, done.best_score, done.best_step)
 
@@ -163,43 +167,46 @@ class _Run:
         return self.progress.step == self.progress.evaluated_step == self.recipe.schedule.steps
 
     def _display(self, quiet: bool) -> Display:
-        figures, parameters = self.material.figures(), sum(each.numel() for each in self.learner.model.parameters())
+        figures, parameters = (
+            self.training_data.figures(),
+            sum(each.numel() for each in self.trainer.model.parameters()),
+        )
         title = (
-            f"{self.recipe.name}: {parameters / 1e3:.0f} k parameters on {describe(self.device, self.team.size)}; "
-            f"{figures['train_photographs']} photographs with {figures['train_faces']} faces to study, "
+            f"{self.recipe.name}: {parameters / 1e3:.0f} k parameters on {describe(self.device, self.group.size)}; "
+            f"{figures['train_photographs']} images with {figures['train_faces']} faces to study, "
             f"{figures['held_out_photographs']} held out"
         )
-        return Display(self.recipe.schedule.steps, title, quiet or not self.team.is_first)
+        return Display(self.recipe.schedule.steps, title, quiet or not self.group.is_main)
 
     def _prepare(self, stop: StopRequest, display: Display) -> None:
         """Finds out what the machine has room for, notes it, and decodes what is not decoded yet."""
         if self.recipe.schedule.accumulation is None:
             self.accumulation = self.records.accumulation() or 1
-            _must_be_enough(self.recipe, self.team, self.accumulation)
-            self.accumulation = memory.accumulation_for(self.recipe, self.device, self.team, self.accumulation)
+            _must_be_enough(self.recipe, self.group, self.accumulation)
+            self.accumulation = memory.accumulation_for(self.recipe, self.device, self.group, self.accumulation)
             if self.accumulation > 1:
                 display.note(f"memory is short: each step's batch is looked at in {self.accumulation} parts")
         machine = {
-            "device": describe(self.device, self.team.size),
+            "device": describe(self.device, self.group.size),
             "instructions": instructions(),
             "accumulation": self.accumulation,
-            "teacher": self.learner.teacher.sha256 if self.learner.teacher else None,
+            "teacher": self.trainer.teacher.sha256 if self.trainer.teacher else None,
         }
-        self.records.note_environment(self.progress, self.material.figures(), machine)
+        self.records.note_environment(self.progress, self.training_data.figures(), machine)
         for note in self.records.notes:
             display.note(note)
         self._decode(stop, display)
 
     def _decode(self, stop: StopRequest, display: Display) -> None:
-        """One process of each machine decodes the photographs, with several threads; then all know where each lies."""
+        """One process of each machine decodes the images, with several threads; then all know where each lies."""
         if self.recipe.data.decoded is None:
             return
         display.doing(DECODING)
-        folder, paths = Path(self.recipe.data.decoded), [each.path for each in self.material.train]
-        if self.team.local_rank == 0:
+        folder, paths = Path(self.recipe.data.decoded), [each.path for each in self.training_data.train]
+        if self.group.local_rank == 0:
             self.decoded = decode_all(folder, paths, display.decoded, lambda: bool(stop))
-        is_stopped = self.team.any(bool(stop))
-        if self.team.local_rank != 0 and not is_stopped:
+        is_stopped = self.group.any(bool(stop))
+        if self.group.local_rank != 0 and not is_stopped:
             self.decoded = decode_all(folder, paths, lambda done, whole: None)
 
     def _steps(self, stop: StopRequest, display: Display) -> Iterator[dict[str, Any]]:
@@ -209,15 +216,15 @@ class _Run:
         yield from self._evaluate_if_due(stop, display)  # one that a stop cut short
         steps = Steps(
             range(self.progress.step, schedule.steps), schedule.batch, self.recipe.augment, self.recipe.seed,
-            Share(self.team.rank, self.team.size, self.accumulation),
+            Share(self.group.rank, self.group.size, self.accumulation),
         )  # fmt: skip
-        flops_of = cache(partial(flops.for_a_picture, self.learner.average))
-        samples = samples_of(self.recipe, self.material, self.readers, self.decoded)
+        flops_of = cache(partial(flops.for_an_image, self.trainer.ema))
+        samples = samples_of(self.recipe, self.training_data, self.readers, self.decoded)
         before = child_handler()
         batches = iter(loader(samples, steps, self.readers, self.device))
         set_child_handler(before)
         try:
-            while self.progress.step < schedule.steps and not self.team.any(bool(stop)):
+            while self.progress.step < schedule.steps and not self.group.any(bool(stop)):
                 step = self.progress.step
                 with meter.waiting():
                     parts = [self._next(batches) for _ in range(self.accumulation)]
@@ -232,7 +239,7 @@ class _Run:
     def _learn(self, parts: Sequence[Batch]) -> dict[str, torch.Tensor]:
         step, schedule = self.progress.step, self.recipe.schedule
         try:
-            return self.learner.step(parts, step, learning_rate(step, schedule))
+            return self.trainer.step(parts, step, learning_rate(step, schedule))
         except (RuntimeError, MemoryError) as problem:
             if not memory.is_out_of_memory(problem):
                 raise
@@ -249,9 +256,9 @@ class _Run:
             if not self.readers.processes or "Caught" in str(problem):  # what a reader raised by itself
                 raise
             self._save_step()
-            kept = f"saved at step {self.progress.step}" if self.team.is_first else "kept as it was last saved"
+            kept = f"saved at step {self.progress.step}" if self.group.is_main else "kept as it was last saved"
             raise MlcycleError(
-                f"a process that reads photographs has died; the run is {kept}",
+                f"a process that reads images has died; the run is {kept}",
                 f"set schedule.workers lower if memory ran out; {self._resume_command()} goes on",
             ) from problem
 
@@ -272,7 +279,7 @@ class _Run:
         )
 
     def _evaluate_if_due(self, stop: StopRequest, display: Display) -> Iterator[dict[str, Any]]:
-        if not self._evaluation_is_due() or self.team.any(bool(stop)):
+        if not self._evaluation_is_due() or self.group.any(bool(stop)):
             return
         display.doing(EVALUATING)
         scores = self._evaluate(stop)
@@ -283,36 +290,38 @@ class _Run:
             self._save_step()
 
     def _evaluate(self, stop: StopRequest) -> dict[str, float]:
-        """Scores the average on the held-out photographs and keeps it if it is the best so far."""
-        photographs, rule = self.material.held_out, self.recipe.inference
+        """Scores the average on the held-out images and keeps it if it is the best so far."""
+        images, rule = self.training_data.val, self.recipe.inference
         found = self._find_faces(stop)
-        if len(found) < len(photographs):
+        if len(found) < len(images):
             return {}
-        truths = [(each.boxes_N4, each.ignore_N) for each in photographs]
+        truths = [(each.boxes_N4, each.ignore_N) for each in images]
         result = average_precision(truths, found, max_detections=rule.max_faces, ranges=())
         if result.ap50 > self.progress.best_score:
             self.progress = replace(self.progress, best_score=result.ap50, best_step=self.progress.step)
-            self.records.save_best(self.learner, self._with_unreported())
+            self.records.save_best(self.trainer, self._with_unreported())
         return {"average_precision": result.ap, "average_precision_50": result.ap50}
 
     def _find_faces(self, stop: StopRequest) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Returns boxes_N4 (photo pixels) and scores_N for each held-out photograph, none when stopped.
+        """Returns boxes_N4 (image pixels) and scores_N for each held-out image, none when stopped.
 
-        Each process looks at some of the photographs, one by one, so that who looked at one makes no difference.
+        Each process looks at some of the images, one by one, so that who looked at one makes no difference.
         """
         mine: list[tuple[np.ndarray, np.ndarray]] = []
-        share = self.material.held_out[self.team.rank :: self.team.size]
-        for boxes_and_scores in look(self.learner.average, self.recipe.inference, share):
+        share = self.training_data.val[self.group.rank :: self.group.size]
+        for boxes_and_scores in look(self.trainer.ema, self.recipe.inference, share):
             if stop:
                 break
             mine.append(boxes_and_scores)
-        of_all = self.team.gather(mine)
-        if sum(map(len, of_all)) < len(self.material.held_out):
-            return []  # a stop came to each of them at another photograph
-        return [of_all[index % self.team.size][index // self.team.size] for index in range(len(self.material.held_out))]
+        of_all = self.group.gather(mine)
+        if sum(map(len, of_all)) < len(self.training_data.val):
+            return []  # a stop came to each of them at another image
+        return [
+            of_all[index % self.group.size][index // self.group.size] for index in range(len(self.training_data.val))
+        ]
 
     def _save_step(self) -> None:
-        self.records.save_step(self.learner, self._with_unreported())
+        self.records.save_step(self.trainer, self._with_unreported())
 
     def _with_unreported(self) -> Progress:
         return replace(self.progress, unreported=self.meter.unreported())
@@ -325,11 +334,11 @@ class _Run:
         )
 
     def _resume_command(self) -> str:
-        devices = f" --devices {self.team.size}" if self.team.size > 1 else ""
+        devices = f" --devices {self.group.size}" if self.group.size > 1 else ""
         return f"mlcycle train --resume {self.records.folder.path}{devices}"
 
     def _write_report(self, stop: StopRequest, display: Display) -> None:
-        asked = Asked(self.beside.pictures, display.looking, lambda: stop.signal_number)
+        asked = Asked(self.beside.images, display.looking, lambda: stop.signal_number)
         written = write_report(self.records.folder.path, asked)
         if written.why_not:
             display.note(f"the report holds nothing but curves: {written.why_not}")

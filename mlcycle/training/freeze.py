@@ -12,7 +12,7 @@ from typing import Any
 from mlcycle import __version__
 from mlcycle.artifact.contract import LANDMARKS, Contract, Resize, Selection
 from mlcycle.artifact.seal import must_be_free, must_be_writable, write_sealed
-from mlcycle.artifact.self_test import HEIGHT, WIDTH, SelfTest, known_answer, picture
+from mlcycle.artifact.self_test import HEIGHT, WIDTH, SelfTest, image, known_answer
 from mlcycle.errors import DataError, InputError
 from mlcycle.results import Frozen
 from mlcycle.training.data.training_data import gather
@@ -48,7 +48,7 @@ def freeze(
         target: the file to write; None means models/NAME-DIGEST.onnx, so that two models never share a name.
         gate: is given a copy of the run as it was frozen and the finished but unpublished file, and raises GateError
             if the file must not be published.
-        started: called with the number of held-out photographs before thresholds are chosen on them; what it returns
+        started: called with the number of held-out images before thresholds are chosen on them; what it returns
             is called with 1 after each.
         rates: for the thresholds; None takes the usual ones.
 
@@ -100,24 +100,24 @@ def copy_of(run: Path, still: Path) -> Path:
 def choose_points(
     recipe: Recipe, network: FaceNetwork, environment: dict[str, Any], rates: Rates, started: Started
 ) -> Points:
-    """Chooses the thresholds on all photographs that the run was evaluated on, by what the network finds there.
+    """Chooses the thresholds on all images that the run was evaluated on, by what the network finds there.
 
     Where these are not there any more, or are others than the run's, the recipe's own threshold must do.
 
     Raises:
-        DataError: a photograph cannot be read, or no threshold can be chosen and the recipe has none.
+        DataError: an image cannot be read, or no threshold can be chosen and the recipe has none.
     """
     try:
-        material = gather(recipe.data)
-        material.must_be(environment.get("data", {}).get("fingerprint"))
+        training_data = gather(recipe.data)
+        training_data.must_be(environment.get("data", {}).get("fingerprint"))
     except DataError as problem:
         return operating_points.given(recipe.inference, problem.message)
-    advance, found = started(len(material.held_out)), []
+    advance, found = started(len(training_data.val)), []
     with one_thread():
-        for boxes_and_scores in look(network, recipe.inference, material.held_out):
+        for boxes_and_scores in look(network, recipe.inference, training_data.val):
             found.append(boxes_and_scores)
             advance(1)
-    truths = [(each.boxes_N4, each.ignore_N) for each in material.held_out]
+    truths = [(each.boxes_N4, each.ignore_N) for each in training_data.val]
     return operating_points.choose(truths, found, recipe.inference, rates)
 
 
@@ -165,7 +165,7 @@ def versions_here() -> dict[str, str]:
 def what_it_knows(recipe: Recipe, network: FaceNetwork) -> SelfTest:
     """Returns the self-test: what training's own arithmetic finds in a drawing of faces."""
     with one_thread():
-        boxes, scores, landmarks = answer(network, recipe.inference, picture(HEIGHT, WIDTH, 0))
+        boxes, scores, landmarks = answer(network, recipe.inference, image(HEIGHT, WIDTH, 0))
     return known_answer(boxes.numpy(), scores.numpy(), landmarks.numpy() if recipe.model.landmarks else None)
 
 

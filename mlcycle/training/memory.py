@@ -12,11 +12,11 @@ import torch
 from mlcycle.errors import DeviceError
 from mlcycle.training.data.samples import fewest
 from mlcycle.training.data.synthetic_batch import trial_batch
-from mlcycle.training.distributed.process_group import Team
+from mlcycle.training.distributed.process_group import ProcessGroup
 from mlcycle.training.recipes.recipe import Recipe
-from mlcycle.training.trainer import Learner
+from mlcycle.training.trainer import Trainer
 
-# Faces in each picture of a trial: as many as crowds have in a crop.
+# Faces in each image of a trial: as many as crowds have in a crop.
 FACES = 50
 # A GPU's driver and Apple's allocator; libraries of CUDA; torch's allocator for a CPU, its library of convolutions, and
 # that of C++.
@@ -48,7 +48,7 @@ def can_run_out(device: torch.device) -> bool:
     return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
-def accumulation_for(recipe: Recipe, device: torch.device, team: Team, least: int = 1) -> int:
+def accumulation_for(recipe: Recipe, device: torch.device, group: ProcessGroup, least: int = 1) -> int:
     """Returns in how many parts a step is made: as the recipe says or, where it leaves that open, as few as fit.
 
     Raises:
@@ -57,10 +57,10 @@ def accumulation_for(recipe: Recipe, device: torch.device, team: Team, least: in
     if recipe.schedule.accumulation is not None:
         return recipe.schedule.accumulation
     # All try if one must, for they wait for each other.
-    return find_accumulation(recipe, device, team, least) if team.any(can_run_out(device)) else least
+    return find_accumulation(recipe, device, group, least) if group.any(can_run_out(device)) else least
 
 
-def find_accumulation(recipe: Recipe, device: torch.device, team: Team, least: int) -> int:
+def find_accumulation(recipe: Recipe, device: torch.device, group: ProcessGroup, least: int) -> int:
     """Returns in how few parts a step fits into the memory of the device, or of the smallest of the team's.
 
     Args:
@@ -70,8 +70,8 @@ def find_accumulation(recipe: Recipe, device: torch.device, team: Team, least: i
         DeviceError: not even the smallest part fits.
     """
     accumulation = least
-    while not _fits(recipe, device, team.size * accumulation, team):
-        if 2 * accumulation > most_parts(recipe, team.size):
+    while not _fits(recipe, device, group.size * accumulation, group):
+        if 2 * accumulation > most_parts(recipe, group.size):
             raise DeviceError(
                 f"{device} has no room for a step, not even in {accumulation} parts",
                 "lower augment.crop or model.width, or end what else uses the device",
@@ -81,23 +81,23 @@ def find_accumulation(recipe: Recipe, device: torch.device, team: Team, least: i
 
 
 def most_parts(recipe: Recipe, processes: int) -> int:
-    """Returns in how many parts a step can be made at most: each process is to have a picture of each.
+    """Returns in how many parts a step can be made at most: each process is to have an image of each.
 
-    0 where the step has fewer pictures than there are processes. A part needs two pictures, since on a coarse grid one
+    0 where the step has fewer images than there are processes. A part needs two images, since on a coarse grid one
     may be one cell, which has no spread.
     """
-    pictures = fewest(recipe.schedule.batch, is_large=recipe.augment.large > 0)
-    return pictures // max(2, processes)
+    images = fewest(recipe.schedule.batch, is_large=recipe.augment.large > 0)
+    return images // max(2, processes)
 
 
-def _fits(recipe: Recipe, device: torch.device, pieces: int, team: Team) -> bool:
+def _fits(recipe: Recipe, device: torch.device, pieces: int, group: ProcessGroup) -> bool:
     """Tries steps as large as this process would have to make; the team agrees on what came of it."""
     rule, batch = recipe.augment, recipe.schedule.batch
     sizes = [(fewest(batch, is_large=False), rule.crop)]
     if rule.large:
         sizes.append((fewest(batch, is_large=True), 2 * rule.crop))
     parts = [(max(2, math.ceil(count / pieces)), side) for count, side in sizes]
-    return not team.any(_runs_out_apart(recipe, parts) if device.type == "cpu" else _runs_out(recipe, device, parts))
+    return not group.any(_runs_out_apart(recipe, parts) if device.type == "cpu" else _runs_out(recipe, device, parts))
 
 
 def _runs_out(recipe: Recipe, device: torch.device, parts: list[tuple[int, int]]) -> bool:
@@ -141,8 +141,8 @@ def _runs_out_apart(recipe: Recipe, parts: list[tuple[int, int]]) -> bool:
 
 
 def _try(recipe: Recipe, device: torch.device, sizes: list[tuple[int, int]]) -> None:
-    """Makes steps of these sizes (pictures and their side), alone: who runs out must not leave others waiting."""
-    alone = Learner(recipe, device, Team())
+    """Makes steps of these sizes (images and their side), alone: who runs out must not leave others waiting."""
+    alone = Trainer(recipe, device, ProcessGroup())
     for step in range(STEPS):
         for count, side in sizes:
             alone.step([trial_batch(count, side, FACES)], step, recipe.schedule.learning_rate)

@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 
 from mlcycle.errors import InputError
 from mlcycle.training.run.run_folder import RECIPE
-from mlcycle.training.run.run_summary import Story
+from mlcycle.training.run.run_summary import RunSummary
 
 EXPERIMENT = "mlcycle"
 # The tag by which a run is found again.
@@ -22,7 +22,7 @@ DIGEST_TAG = "mlcycle.run"
 MOST_METRICS, MOST_PARAMETERS = 1000, 100
 
 
-def log(story: Story, uri: str | None, *, overwrite: bool) -> str:
+def log(summary: RunSummary, uri: str | None, *, overwrite: bool) -> str:
     """Logs a run to a tracking server or database; returns MLflow's id of it.
 
     Args:
@@ -34,13 +34,13 @@ def log(story: Story, uri: str | None, *, overwrite: bool) -> str:
     """
     with _said_by_mlcycle(uri):
         client = MlflowClient(tracking_uri=uri)
-        experiment, digest = _experiment(client), _digest(story)
+        experiment, digest = _experiment(client), _digest(summary)
         earlier = client.search_runs([experiment], f"tags.`{DIGEST_TAG}` = '{digest}'")
         if earlier and not overwrite:
-            raise InputError(f"MLflow has {story.path} already, as {earlier[0].info.run_id}", "pass --overwrite")
-        run = client.create_run(experiment, _began(story), _tags(story, digest), story.name).info.run_id
+            raise InputError(f"MLflow has {summary.path} already, as {earlier[0].info.run_id}", "pass --overwrite")
+        run = client.create_run(experiment, _began(summary), _tags(summary, digest), summary.name).info.run_id
         try:
-            _fill(client, run, story)
+            _fill(client, run, summary)
         except BaseException:
             client.delete_run(run)
             raise
@@ -61,15 +61,15 @@ def _said_by_mlcycle(uri: str | None) -> Iterator[None]:
         raise InputError(f"MLflow cannot log to {where}: {said}", hint) from None
 
 
-def _fill(client: MlflowClient, run: str, story: Story) -> None:
-    parameters = [Param(key, "" if value is None else str(value)) for key, value in story.flat_recipe().items()]
+def _fill(client: MlflowClient, run: str, summary: RunSummary) -> None:
+    parameters = [Param(key, "" if value is None else str(value)) for key, value in summary.flat_recipe().items()]
     for start in range(0, len(parameters), MOST_PARAMETERS):
         client.log_batch(run, params=parameters[start : start + MOST_PARAMETERS])
-    metrics = list(_metrics(story))
+    metrics = list(_metrics(summary))
     for start in range(0, len(metrics), MOST_METRICS):
         client.log_batch(run, metrics=metrics[start : start + MOST_METRICS])
-    if story.is_finished:
-        client.set_terminated(run, "FINISHED", _began(story) + round(story.seconds * 1000))
+    if summary.is_finished:
+        client.set_terminated(run, "FINISHED", _began(summary) + round(summary.seconds * 1000))
 
 
 def _experiment(client: MlflowClient) -> str:
@@ -77,30 +77,30 @@ def _experiment(client: MlflowClient) -> str:
     return found.experiment_id if found else client.create_experiment(EXPERIMENT)
 
 
-def _tags(story: Story, digest: str) -> dict[str, str]:
-    tags = {DIGEST_TAG: digest, "mlcycle.device": story.environment.get("device")}
-    tags |= {"mlflow.source.git.commit": story.environment.get("git_commit")}
-    tags |= {f"mlcycle.data.{key}": value for key, value in story.data.items()}
+def _tags(summary: RunSummary, digest: str) -> dict[str, str]:
+    tags = {DIGEST_TAG: digest, "mlcycle.device": summary.environment.get("device")}
+    tags |= {"mlflow.source.git.commit": summary.environment.get("git_commit")}
+    tags |= {f"mlcycle.data.{key}": value for key, value in summary.data.items()}
     return {key: str(value) for key, value in tags.items() if value is not None}
 
 
-def _metrics(story: Story) -> Iterator[Metric]:
+def _metrics(summary: RunSummary) -> Iterator[Metric]:
     """Yields the numbers of metrics.jsonl, with milliseconds. An evaluation has no time; it follows a report."""
     now = 0.0
-    for entry in story.metrics:
+    for entry in summary.metrics:
         now = max(now, entry.get("seconds", 0.0))
         for key, value in entry.items():
             if key != "step" and isinstance(value, int | float):
-                yield Metric(key, value, _began(story) + round(now * 1000), entry["step"])
+                yield Metric(key, value, _began(summary) + round(now * 1000), entry["step"])
 
 
-def _began(story: Story) -> int:
+def _began(summary: RunSummary) -> int:
     """Returns when the run was begun, in milliseconds: its recipe was written then."""
-    return round((story.path / RECIPE).stat().st_mtime * 1000)
+    return round((summary.path / RECIPE).stat().st_mtime * 1000)
 
 
-def _digest(story: Story) -> str:
+def _digest(summary: RunSummary) -> str:
     """Returns what a run keeps when it is resumed: its recipe, where it began, and its first report."""
-    first = {key: value for key, value in story.environment.items() if key != "resumed"}
-    texts = story.recipe_text, json.dumps(first), json.dumps(story.metrics[:1])
+    first = {key: value for key, value in summary.environment.items() if key != "resumed"}
+    texts = summary.recipe_text, json.dumps(first), json.dumps(summary.metrics[:1])
     return hashlib.sha256("\0".join(texts).encode("utf-8", "surrogateescape")).hexdigest()

@@ -19,8 +19,8 @@ from mlcycle.training.run.checkpoint import Progress
 from mlcycle.training.run.run_folder import BEST, CHECKPOINTS, RECIPE, RunFolder, describe_environment
 
 if TYPE_CHECKING:
-    from mlcycle.training.distributed.process_group import Team
-    from mlcycle.training.trainer import Learner
+    from mlcycle.training.distributed.process_group import ProcessGroup
+    from mlcycle.training.trainer import Trainer
 
 
 class Records:
@@ -31,8 +31,8 @@ class Records:
         resumed_from: the checkpoint that the run goes on from; None at its beginning.
     """
 
-    def __init__(self, recipe: Recipe, folder: RunFolder, team: Team) -> None:
-        self.recipe, self.folder, self.team = recipe, folder, team
+    def __init__(self, recipe: Recipe, folder: RunFolder, group: ProcessGroup) -> None:
+        self.recipe, self.folder, self.group = recipe, folder, group
         self.notes: list[str] = []
         self.resumed_from: Path | None = None
         self.started_from: str | None = None
@@ -43,7 +43,7 @@ class Records:
         Raises:
             InputError: it exists, where a new one is wanted, or does not, or another process holds it.
         """
-        if not self.team.is_first:
+        if not self.group.is_main:
             return nullcontext()
         if resume:
             self.folder.must_exist()
@@ -53,30 +53,30 @@ class Records:
 
     def begin(self) -> None:
         """Writes the recipe of a new run."""
-        if self.team.is_first:
+        if self.group.is_main:
             self.folder.write(RECIPE, dump(self.recipe))
 
     def give_up(self) -> None:
         """Removes a new run in which nothing was learnt, so that it can be begun again."""
-        if self.team.is_first:
+        if self.group.is_main:
             self.folder.remove_if_nothing_was_learnt()
 
-    def restore(self, learner: Learner) -> Progress:
+    def restore(self, trainer: Trainer) -> Progress:
         """Brings a learner to where the run is: to its newest checkpoint or, at the beginning, to the weights that the
         recipe starts from.
 
         Raises:
             DataError: no checkpoint can be read, or there are no such weights.
         """
-        progress = self._read(learner) if self.team.is_first else Progress()
-        if self.team.size > 1:
-            mine = self._collect(learner) if self.team.is_first else {}
-            tensors, progress, self.resumed_from = self.team.from_first((mine, progress, self.resumed_from))
-            if not self.team.is_first:
-                checkpoint.restore(tensors, learner.model, learner.average, learner.optimizer)
+        progress = self._read(trainer) if self.group.is_main else Progress()
+        if self.group.size > 1:
+            mine = self._collect(trainer) if self.group.is_main else {}
+            tensors, progress, self.resumed_from = self.group.broadcast((mine, progress, self.resumed_from))
+            if not self.group.is_main:
+                checkpoint.restore(tensors, trainer.model, trainer.ema, trainer.optimizer)
         return progress
 
-    def _read(self, learner: Learner) -> Progress:
+    def _read(self, trainer: Trainer) -> Progress:
         self.folder.remove_drafts()
         for path in self.folder.checkpoint_paths():
             try:
@@ -85,7 +85,7 @@ class Records:
                 self.notes.append(problem.message)
                 continue
             self.notes.append(f"resumed from step {progress.step} ({path.name})")
-            checkpoint.restore(tensors, learner.model, learner.average, learner.optimizer)
+            checkpoint.restore(tensors, trainer.model, trainer.ema, trainer.optimizer)
             progress, lost = checkpoint.believe_best(progress, self.folder.checkpoints / BEST)
             self.notes += lost
             self.folder.forget_metrics_after(progress.step, progress.evaluated_step)
@@ -98,7 +98,7 @@ class Records:
         if self.folder.metrics():
             self.notes.append("no checkpoint had been saved: it begins anew")
         self.folder.forget_metrics_after(0, 0)
-        self.started_from = take_weights(self.recipe, learner)
+        self.started_from = take_weights(self.recipe, trainer)
         return Progress()
 
     def note_environment(self, progress: Progress, figures: dict[str, Any], machine: dict[str, Any]) -> None:
@@ -112,7 +112,7 @@ class Records:
         Raises:
             DataError: the data is not what the run was begun with.
         """
-        if not self.team.is_first:
+        if not self.group.is_main:
             return
         now = {
             **describe_environment(machine["device"], figures),
@@ -127,31 +127,31 @@ class Records:
     def accumulation(self) -> int | None:
         """Returns in how many parts the run has made its steps so far; None at its beginning."""
         noted = None
-        if self.team.is_first and self.resumed_from is not None:
+        if self.group.is_main and self.resumed_from is not None:
             noted = self.folder.environment().get("accumulation", 1)
-        return self.team.from_first(noted)
+        return self.group.broadcast(noted)
 
     def add(self, entry: dict[str, Any]) -> None:
         """Adds a line to metrics.jsonl."""
-        if self.team.is_first:
+        if self.group.is_main:
             self.folder.append_metrics(entry)
 
-    def save_step(self, learner: Learner, progress: Progress) -> None:
+    def save_step(self, trainer: Trainer, progress: Progress) -> None:
         """Saves all that the run needs to go on from here, and drops the oldest."""
-        if self.team.is_first:
-            checkpoint.save(self.folder.checkpoint_path(progress.step), self._collect(learner), progress)
+        if self.group.is_main:
+            checkpoint.save(self.folder.checkpoint_path(progress.step), self._collect(trainer), progress)
             self.folder.drop_old_checkpoints(self.recipe.schedule.keep_checkpoints, progress.step)
 
-    def save_best(self, learner: Learner, progress: Progress) -> None:
+    def save_best(self, trainer: Trainer, progress: Progress) -> None:
         """Saves it as the best so far."""
-        if self.team.is_first:
-            checkpoint.save(self.folder.checkpoints / BEST, self._collect(learner), progress)
+        if self.group.is_main:
+            checkpoint.save(self.folder.checkpoints / BEST, self._collect(trainer), progress)
 
-    def _collect(self, learner: Learner) -> dict[str, Any]:
-        return checkpoint.collect(learner.model, learner.average, learner.optimizer)
+    def _collect(self, trainer: Trainer) -> dict[str, Any]:
+        return checkpoint.collect(trainer.model, trainer.ema, trainer.optimizer)
 
 
-def take_weights(recipe: Recipe, learner: Learner) -> str | None:
+def take_weights(recipe: Recipe, trainer: Trainer) -> str | None:
     """Gives a learner the weights that the recipe says to start from, if it names any; returns the file's sha256.
 
     Raises:
@@ -161,6 +161,6 @@ def take_weights(recipe: Recipe, learner: Learner) -> str | None:
         return None
     path = checkpoint.find_weights(recipe.start_from, CHECKPOINTS / BEST, BUNDLED)
     tensors, _ = checkpoint.load(path)
-    for network in (learner.model, learner.average):
+    for network in (trainer.model, trainer.ema):
         checkpoint.start(tensors, network, path)
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -77,7 +77,7 @@ def reproduce(file: Path, run: Path, started: Started) -> Reproduction:
     Raises:
         ModelFileError: the file cannot be used.
         UsageError: it is an exported variant.
-        InputError, DataError: the run cannot be used, or its held-out photographs are needed and not there.
+        InputError, DataError: the run cannot be used, or its held-out images are needed and not there.
     """
     sealed = read_sealed(file)
     theirs, known = _said(sealed)
@@ -138,7 +138,7 @@ def _points(theirs: Contract, made_from: _Run, started: Started, done: Reproduct
     if chosen.why_not:
         raise DataError(
             f"thresholds cannot be chosen as they were for the file: {chosen.why_not}",
-            "put the photographs back where the run's recipe.yaml says",
+            "put the images back where the run's recipe.yaml says",
         )
     own = Points(theirs.thresholds, told)
     if chosen == own or not _near((chosen.thresholds, chosen.told), (theirs.thresholds, told)):
@@ -173,7 +173,7 @@ def _known_answer(theirs: SelfTest | None, made_from: _Run, done: Reproduction) 
     if theirs is None or theirs == mine:
         return mine
     taken = replace(mine, boxes=theirs.boxes, scores=theirs.scores, landmarks=theirs.landmarks)
-    boxes, scores, landmarks = answer(made_from.network, made_from.recipe.inference, mine.picture())
+    boxes, scores, landmarks = answer(made_from.network, made_from.recipe.inference, mine.image())
     distance = theirs.distance(boxes.numpy(), scores.numpy(), landmarks.numpy() if mine.landmarks else None)
     if taken != theirs or not distance.within(NEAR):
         return mine

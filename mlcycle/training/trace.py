@@ -1,6 +1,6 @@
-"""The training way over photo files, stage by stage: `python -m mlcycle.training.trace RUN LIST FOLDER`.
+"""The training way over image files, stage by stage: `python -m mlcycle.training.trace RUN LIST FOLDER`.
 
-For each photograph of LIST (paths with NUL between) it writes FOLDER/00000.npz … with what it had after decoding,
+For each image of LIST (paths with NUL between) it writes FOLDER/00000.npz … with what it had after decoding,
 turning upright, resizing, running the network and choosing boxes. `mlcycle freeze` holds this against the same from
 inference.
 """
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from mlcycle.errors import MlcycleError
-from mlcycle.training.data.image_input import fit_long_side, open_photo, stored_rgb, upright_rgb
+from mlcycle.training.data.image_input import fit_long_side, open_image, stored_rgb, upright_rgb
 from mlcycle.training.model.network import FaceNetwork
 from mlcycle.training.model.predict import answer
 from mlcycle.training.recipes.recipe import Recipe
@@ -40,12 +40,12 @@ def load_trained(run: Path) -> tuple[Recipe, FaceNetwork, checkpoint.Progress]:
     return recipe, network.eval(), progress
 
 
-def trace(network: FaceNetwork, recipe: Recipe, photo: Path) -> dict[str, np.ndarray]:
+def trace(network: FaceNetwork, recipe: Recipe, image: Path) -> dict[str, np.ndarray]:
     """Returns what training has after each stage, under the names that mlcycle.workflows.parity compares."""
     rule = recipe.inference
     try:
-        stored = np.asarray(stored_rgb(open_photo(photo)))
-        upright = upright_rgb(open_photo(photo))
+        stored = np.asarray(stored_rgb(open_image(image)))
+        upright = upright_rgb(open_image(image))
     except MlcycleError as problem:
         return {"error": np.array(str(problem))}
     resized = fit_long_side(upright, rule.long_side)
@@ -70,9 +70,9 @@ def trace(network: FaceNetwork, recipe: Recipe, photo: Path) -> dict[str, np.nda
     }
 
 
-def _pixels(stage: str, picture: np.ndarray) -> dict[str, np.ndarray]:
-    digest = hashlib.sha256(picture.tobytes()).hexdigest()
-    return {f"{stage}_sha256": np.array(digest), f"{stage}_shape": np.array(picture.shape)}
+def _pixels(stage: str, image: np.ndarray) -> dict[str, np.ndarray]:
+    digest = hashlib.sha256(image.tobytes()).hexdigest()
+    return {f"{stage}_sha256": np.array(digest), f"{stage}_shape": np.array(image.shape)}
 
 
 def main(run: str, listing: str, folder: str) -> None:

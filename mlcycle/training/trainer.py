@@ -21,15 +21,15 @@ from torch.profiler import record_function
 from mlcycle.errors import TrainingDivergedError
 from mlcycle.training.data.augment import augment, noise_field, noise_window
 from mlcycle.training.data.samples import Batch
-from mlcycle.training.distributed.process_group import Team
+from mlcycle.training.distributed.process_group import ProcessGroup
 from mlcycle.training.model import losses
 from mlcycle.training.model.assigner import assign
-from mlcycle.training.model.distillation import differences
+from mlcycle.training.model.distillation import distillation_loss
 from mlcycle.training.model.grid import grids
 from mlcycle.training.model.losses import LossSums
 from mlcycle.training.model.network import FaceNetwork
 from mlcycle.training.model.normalisation import synchronise
-from mlcycle.training.model.optimisation import follow, make_optimizer
+from mlcycle.training.model.optimisation import make_optimizer, update_ema
 from mlcycle.training.model.teacher import Teacher
 from mlcycle.training.progress.stopwatch import Marker
 from mlcycle.training.recipes.recipe import Model, Recipe
@@ -37,7 +37,7 @@ from mlcycle.training.recipes.recipe import Model, Recipe
 LOSSES = ("loss", "score_loss", "box_loss", "landmark_loss")
 
 
-class Learner:
+class Trainer:
     """A network at school.
 
     Args:
@@ -56,16 +56,16 @@ class Learner:
         DataError: the teacher's weights are not there, or are of no network that can teach.
     """
 
-    def __init__(self, recipe: Recipe, device: torch.device, team: Team) -> None:
-        self.recipe, self.device, self.team = recipe, device, team
+    def __init__(self, recipe: Recipe, device: torch.device, group: ProcessGroup) -> None:
+        self.recipe, self.device, self.group = recipe, device, group
         self.mark: Marker = record_function
         self.precision = torch.bfloat16 if recipe.schedule.precision == "bfloat16" else torch.float32
         torch.manual_seed(recipe.seed)
         network = FaceNetwork(**recipe.model.model_dump())
         self.model = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = copy.deepcopy(self.model).eval()
+        self.ema = copy.deepcopy(self.model).eval()
         self.shared: torch.nn.Module = self.model
-        if team.size > 1:
+        if group.size > 1:
             self.model = synchronise(self.model, device)
             self.shared = _exchanging_gradients(self.model)
         self.optimizer = make_optimizer(self.model, recipe.schedule)
@@ -94,12 +94,12 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        pictures = [1.0] if len(batches) == 1 else self._pictures(batches)
+        images = [1.0] if len(batches) == 1 else self._images(batches)
         total = torch.zeros(len(self.losses), device=self.device)
         for index, batch in enumerate(batches):
             with self._exchange(is_last=index == len(batches) - 1):
-                total += self._study(batch, step, pictures[index] / sum(pictures))
-        self.team.sum(total)
+                total += self._study(batch, step, images[index] / sum(images))
+        self.group.sum(total)
         with self.mark("clipping"):
             norm = clip_grad_norm_(self.model.parameters(), self.recipe.schedule.clip_norm)
         # Asked for both at once, for a GPU is waited for at each question.
@@ -107,13 +107,13 @@ class Learner:
             self._give_up(batches, step, total)
         with self.mark("optimizer"):
             self.optimizer.step()
-        with self.mark("average"):
-            follow(self.average, self.model, step, self.recipe.schedule.ema_decay)
+        with self.mark("ema"):
+            update_ema(self.ema, self.model, step, self.recipe.schedule.ema_decay)
         return dict(zip(self.losses, total, strict=True))
 
-    def _pictures(self, batches: Sequence[Batch]) -> list[float]:
-        """Returns how many pictures each part of the step has in all processes."""
-        return self.team.sum(torch.tensor([float(len(each.names)) for each in batches])).tolist()
+    def _images(self, batches: Sequence[Batch]) -> list[float]:
+        """Returns how many images each part of the step has in all processes."""
+        return self.group.sum(torch.tensor([float(len(each.names)) for each in batches])).tolist()
 
     def _exchange(self, is_last: bool) -> AbstractContextManager:
         """Gradients go to the other processes once a step, with its last part."""
@@ -128,37 +128,37 @@ class Learner:
             here = batch.to(self.device)
         with self.mark("augmentation"):
             noise_3SS = noise_window(self.noise_TT3, here.pixels_BSS3.shape[1], recipe.seed, step)
-            pictures = augment(here.pixels_BSS3, batch.looks_BL, recipe.augment, noise_3SS)
+            images = augment(here.pixels_BSS3, batch.looks_BL, recipe.augment, noise_3SS)
         self.model.train()
         half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16)
         with self.mark("forward"), half:
-            answers = self.shared(pictures)
+            answers = self.shared(images)
         with self.mark("assignment and losses"):
             sums = losses_of(answers, here, recipe.model)
-            parts = sums.over(self.team.sum(sums.counts_3.clone()))
+            parts = sums.over(self.group.sum(sums.counts_3.clone()))
             each = [parts.score, parts.box, parts.landmarks]
             loss = _weighed(parts.score, parts.box, parts.landmarks, recipe)
         if self.teacher:
             with self.mark("teacher"):
-                each.append(self._beside(self.teacher, pictures, answers))
+                each.append(self._beside(self.teacher, images, answers))
                 loss = loss + self.teacher_weight * each[-1]
         with self.mark("backward"):
             # The exchange takes the mean over the processes, where losses ask for the sum.
-            (weight * loss * self.team.size).backward()
+            (weight * loss * self.group.size).backward()
         return weight * torch.stack((loss, *each)).detach()
 
-    def _beside(self, teacher: Teacher, pictures_B3SS: Tensor, answers: tuple[Tensor, ...]) -> Tensor:
+    def _beside(self, teacher: Teacher, images_B3SS: Tensor, answers: tuple[Tensor, ...]) -> Tensor:
         """Returns how far the answers are from a teacher's, weighed as the recipe weighs scores and boxes."""
-        told = teacher.look(pictures_B3SS, self.recipe.model.stride)
-        apart = differences(answers[0], answers[1], told)
-        score, box = apart.over(self.team.sum(apart.count.clone()))
+        told = teacher.look(images_B3SS, self.recipe.model.stride)
+        apart = distillation_loss(answers[0], answers[1], told)
+        score, box = apart.over(self.group.sum(apart.count.clone()))
         return _weighed(score, box, score.new_zeros(()), self.recipe)
 
     def _give_up(self, batches: Sequence[Batch], step: int, total: Tensor) -> None:
         told = zip((each.removesuffix("_loss") for each in self.losses[1:]), total[1:].tolist(), strict=True)
         values = ", ".join(f"{name} {value:.3g}" for name, value in told)
         names = [
-            name for share in self.team.gather([each.names for each in batches]) for part in share for name in part
+            name for share in self.group.gather([each.names for each in batches]) for part in share for name in part
         ]
         first = step * self.recipe.schedule.batch
         raise TrainingDivergedError(
@@ -185,10 +185,10 @@ def losses_of(answers: tuple[Tensor, ...], batch: Batch, rule: Model) -> LossSum
     logits, boxes, landmarks = answers
     height, width = batch.pixels_BSS3.shape[1:3]
     cells = grids(height, width, rule.stride)
-    pairs = assign(logits.detach(), boxes.detach(), cells, batch.faces_M4, batch.picture_M)
-    at = pairs.picture_P, pairs.cell_P
-    share_P = losses.share_alike(pairs.face_P, len(batch.faces_M4))
-    empty_BA = losses.outside_ignored(batch.ignored_I4, batch.ignored_picture_I, cells, len(logits)).float()
+    pairs = assign(logits.detach(), boxes.detach(), cells, batch.faces_M4, batch.image_M)
+    at = pairs.image_P, pairs.cell_P
+    share_P = losses.per_face_weights(pairs.face_P, len(batch.faces_M4))
+    empty_BA = losses.outside_ignored(batch.ignored_I4, batch.ignored_image_I, cells, len(logits)).float()
     empty_BA[at] = 0
     faces, points = batch.faces_M4[pairs.face_P], batch.landmarks_M52[pairs.face_P]
     labelled = points.isfinite().sum() if rule.landmarks else share_P.new_zeros(())

@@ -1,4 +1,4 @@
-"""Do the two ways meet? The same photo files through the training pipeline and through the inference pipeline.
+"""Do the two ways meet? The same image files through the training pipeline and through the inference pipeline.
 
 Each way runs in a process of its own, the inference one without torch, and writes down what it had after each stage.
 This module knows neither; it compares what they wrote, from the file on: decode, orientation, resize, graph, selection.
@@ -27,7 +27,7 @@ STAGES = ("decode", "orientation", "resize", "graph", "selection")
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """How far the two ways may be apart: pixels (of the input for what the graph gives, of the photograph for what is
+    """How far the two ways may be apart: pixels (of the input for what the graph gives, of the image for what is
     selected), and score."""
 
     pixels: float = 0.05
@@ -36,16 +36,16 @@ class Tolerance:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The largest differences over all photographs, and how much was compared."""
+    """The largest differences over all images, and how much was compared."""
 
-    photographs: int
+    images: int
     faces: int
     pixels: float
     score: float
 
     def __str__(self) -> str:
         return (
-            f"{self.photographs} photographs, {self.faces} boxes: largest difference {self.pixels:.2g} px"
+            f"{self.images} images, {self.faces} boxes: largest difference {self.pixels:.2g} px"
             f" and {self.score:.2g} in score"
         )
 
@@ -71,58 +71,58 @@ class Ways:
     programs: tuple[str, str] = (TRAINING_TRACE, INFERENCE_TRACE)
 
 
-def check(ways: Ways, photos: Sequence[Path], tolerance: Tolerance) -> Difference:
-    """Compares two ways over photo files.
+def check(ways: Ways, images: Sequence[Path], tolerance: Tolerance) -> Difference:
+    """Compares two ways over image files.
 
     Args:
-        photos: the files; each must be readable on both ways, or on neither.
+        images: the files; each must be readable on both ways, or on neither.
 
     Raises:
-        GateError: the ways part; the photograph and the first stage that differs are named.
+        GateError: the ways part; the image and the first stage that differs are named.
     """
     with tempfile.TemporaryDirectory(prefix="mlcycle-parity-") as scratch:
-        listing = Path(scratch) / "photos.txt"
-        listing.write_bytes(b"\0".join(os.fsencode(photo.resolve()) for photo in photos))
+        listing = Path(scratch) / "images.txt"
+        listing.write_bytes(b"\0".join(os.fsencode(image.resolve()) for image in images))
         folders = (Path(scratch) / "one", Path(scratch) / "other")
         for program, subject, folder in zip(ways.programs, ways.subjects, folders, strict=True):
             folder.mkdir()
             _run(program, subject, listing, folder)
-        return compare(photos, folders, tolerance)
+        return compare(images, folders, tolerance)
 
 
-def compare(photos: Sequence[Path], folders: tuple[Path, Path], tolerance: Tolerance) -> Difference:
-    """Compares what two traces wrote into these folders, photograph by photograph.
+def compare(images: Sequence[Path], folders: tuple[Path, Path], tolerance: Tolerance) -> Difference:
+    """Compares what two traces wrote into these folders, image by image.
 
     Raises:
         GateError: as in `check`, or nothing could be compared.
     """
     total = Difference(0, 0, 0.0, 0.0)
-    for index, photo in enumerate(photos):
+    for index, image in enumerate(images):
         one, other = (_load(folder / f"{index:05d}.npz") for folder in folders)
         try:
-            here = _compare_photo(one, other, tolerance)
+            here = _compare_image(one, other, tolerance)
         except StageDiffersError as difference:
             raise GateError(
-                f"training and inference part at the stage {difference.stage!r} on {photo.name}: {difference.what}",
-                "this is a fault of the program or of a library's version, not of the photograph; nothing was written",
+                f"training and inference part at the stage {difference.stage!r} on {image.name}: {difference.what}",
+                "this is a fault of the program or of a library's version, not of the image; nothing was written",
             ) from None
         total = Difference(
-            total.photographs + here.photographs,
+            total.images + here.images,
             total.faces + here.faces,
             max(total.pixels, here.pixels),
             max(total.score, here.score),
         )
-    if not total.photographs:
-        raise GateError("no photograph could be read to compare both ways on", "name readable ones with --photos")
+    if not total.images:
+        raise GateError("no image could be read to compare both ways on", "name readable ones with --images")
     if not total.faces:
         raise GateError(
-            f"no box was found on {total.photographs} photographs, so nothing could be compared",
-            "train longer, or name photographs with faces by --photos",
+            f"no box was found on {total.images} images, so nothing could be compared",
+            "train longer, or name images with faces by --images",
         )
     return total
 
 
-def _compare_photo(one: Trace, other: Trace, tolerance: Tolerance) -> Difference:
+def _compare_image(one: Trace, other: Trace, tolerance: Tolerance) -> Difference:
     if "error" in one or "error" in other:
         if ("error" in one) != ("error" in other):
             said = one.get("error", other.get("error"))

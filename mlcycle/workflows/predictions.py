@@ -1,4 +1,4 @@
-"""What a frozen file answers about many photographs, on all cores at once."""
+"""What a frozen file answers about many images, on all cores at once."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mlcycle.datasets.member import Member, PhotoPath
+from mlcycle.datasets.member import ImagePath, Member
 from mlcycle.errors import ModelFileError, UnreadableError, UsageError
-from mlcycle.inference.batch.worker_threads import in_order
+from mlcycle.inference.batch.worker_threads import ordered_map
 from mlcycle.inference.decoding import images
 from mlcycle.inference.detect import Detector, Options, load_detector
 from mlcycle.inference.record import Source
@@ -18,10 +18,10 @@ from mlcycle.inference.record import Source
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model gave for one photograph, down to its score floor.
+    """What the model gave for one image, down to its score floor.
 
     `boxes_M4` are x1 y1 x2 y2, and `landmarks_M52` (None from a model without them) x y, in pixels of the upright
-    photograph, best first; `error` is a code and a sentence.
+    image, best first; `error` is a code and a sentence.
     """
 
     boxes_M4: np.ndarray
@@ -32,7 +32,7 @@ class Answer:
 
 
 def open_detector(model: Path, long_side: int | None) -> Detector:
-    """Opens a model file that is to be asked about labelled photographs, on one thread of the processor.
+    """Opens a model file that is to be asked about labelled images, on one thread of the processor.
 
     Raises:
         UsageError: a long side was given for a file with an input of one size.
@@ -48,18 +48,18 @@ def open_detector(model: Path, long_side: int | None) -> Detector:
     return detector
 
 
-def answer_all(detector: Detector, paths: list[PhotoPath], long_side: int | None, workers: int) -> Iterator[Answer]:
-    """Yields an answer for each photograph, in order, from several threads that share the detector.
+def answer_all(detector: Detector, paths: list[ImagePath], long_side: int | None, workers: int) -> Iterator[Answer]:
+    """Yields an answer for each image, in order, from several threads that share the detector.
 
     Args:
-        long_side: of the input in pixels; None takes the contract's, 0 the photograph's own size.
+        long_side: of the input in pixels; None takes the contract's, 0 the image's own size.
         workers: threads.
     """
-    return in_order(lambda path: _answer(detector, path, long_side), paths, workers)
+    return ordered_map(lambda path: _answer(detector, path, long_side), paths, workers)
 
 
-def bytes_of(path: PhotoPath) -> bytes:
-    """Returns a photograph's bytes, from its file or from the shard that it lies in.
+def bytes_of(path: ImagePath) -> bytes:
+    """Returns an image's bytes, from its file or from the shard that it lies in.
 
     Raises:
         UnreadableError: there are none to be had.
@@ -73,7 +73,7 @@ def bytes_of(path: PhotoPath) -> bytes:
         raise UnreadableError(code, f"its shard cannot be read: {problem.strerror or problem}") from None
 
 
-def _answer(detector: Detector, path: PhotoPath, long_side: int | None) -> Answer:
+def _answer(detector: Detector, path: ImagePath, long_side: int | None) -> Answer:
     options = Options(threshold=detector.contract.selection.score_floor, long_side=long_side)
     try:
         source = Source(Path(str(path)), str(path), data=bytes_of(path) if isinstance(path, Member) else None)

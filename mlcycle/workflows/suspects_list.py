@@ -16,7 +16,7 @@ from mlcycle.workflows.suspects import Suspect, Suspects
 
 BOX = ("x1", "y1", "x2", "y2")
 COLUMNS = (
-    *("rank", "photograph", "label", "kind", "bits", "score", "overlap"),
+    *("rank", "image", "label", "kind", "bits", "score", "overlap"),
     *BOX,
     *(f"suggested_{each}" for each in BOX),
     "verdict",
@@ -36,13 +36,13 @@ def as_csv(suspects: Sequence[Suspect]) -> str:
     rows.writerow(COLUMNS)
     for rank, each in enumerate(suspects, 1):
         boxes = [*_cells(each.labelled_4), *_cells(each.suggested_4)]
-        figures = [f"{value:.4g}" for value in (each.bits, each.score, each.overlap)]
-        rows.writerow([rank, each.photograph.name, each.label or "", each.kind, *figures, *boxes, ""])
+        metrics = [f"{value:.4g}" for value in (each.bits, each.score, each.overlap)]
+        rows.writerow([rank, each.image.name, each.label or "", each.kind, *metrics, *boxes, ""])
     return text.getvalue()
 
 
 def as_json_lines(suspects: Sequence[Suspect]) -> str:
-    """Returns an object a line, with the path of each photograph."""
+    """Returns an object a line, with the path of each image."""
     return "".join(f"{json.dumps(_record(rank, each))}\n" for rank, each in enumerate(suspects, 1))
 
 
@@ -50,25 +50,24 @@ def as_table(found: Suspects, rows: int) -> str:
     """Returns counts of each kind and the first `rows` suspects, for people."""
     likely = found.likely()
     lines = [
-        f"{found.labels:,} labels on {found.photographs:,} photographs, held against {found.model}; "
-        f"{len(likely):,} suspects"
+        f"{found.labels:,} labels on {found.images:,} images, held against {found.model}; {len(likely):,} suspects"
     ]
     counts = Counter(each.kind for each in likely)
     lines += [f"{counts[kind]:>9,}  {kind}: {EXPLAINED[kind]}" for kind in KINDS if counts[kind]]
     if likely and rows:
-        lines += ["", f"{'':>4}  bits  score  {'kind':12}  photograph, label"]
+        lines += ["", f"{'':>4}  bits  score  {'kind':12}  image, label"]
     for rank, each in enumerate(likely[:rows], 1):
         label = f", label {each.label}" if each.label else ""
         score = f"{each.score:.2f}" if each.score else "–"
-        lines.append(f"{rank:>4}  {each.bits:4.1f}  {score:>5}  {each.kind:12}  {each.photograph.name}{label}")
+        lines.append(f"{rank:>4}  {each.bits:4.1f}  {score:>5}  {each.kind:12}  {each.image.name}{label}")
     return "\n".join(lines)
 
 
 def _record(rank: int, each: Suspect) -> dict[str, Any]:
     return {
         "rank": rank,
-        "photograph": each.photograph.name,
-        "path": str(each.photograph.path),
+        "image": each.image.name,
+        "path": str(each.image.path),
         "label": each.label or None,
         "kind": each.kind,
         "bits": round(each.bits, 4),

@@ -1,4 +1,4 @@
-"""The contact sheet of suspects: each cut out of its photograph, with the label and what the model would have there."""
+"""The contact sheet of suspects: each cut out of its image, with the label and what the model would have there."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LABEL, OTHER, SUGGESTION = (0, 180, 216), (0, 90, 108), (255, 159, 28)
 def draw_sheet(suspects: Sequence[Suspect], title: str, advance: Callable[[int], None] = lambda n: None) -> Image.Image:
     """Draws the suspects in their order, row by row: the label in blue, the suggestion in orange, other labels dark.
 
-    A photograph that cannot be read gives a cell that says so. `advance` is called with 1 after each.
+    An image that cannot be read gives a cell that says so. `advance` is called with 1 after each.
     """
     columns = min(COLUMNS, max(3, len(suspects)))
     rows = -(-len(suspects) // columns)
@@ -51,31 +51,31 @@ def _head(pen: ImageDraw.ImageDraw, title: str, width: int) -> None:
 
 def _cell(suspect: Suspect) -> Image.Image:
     try:
-        image = images.decode(bytes_of(suspect.photograph.path)).upright()
+        image = images.decode(bytes_of(suspect.image.path)).upright()
     except images.UnreadableError as problem:
         cell = Image.new("RGB", (SIDE, SIDE), SHADE)
         ImageDraw.Draw(cell).text((8, SIDE // 2), problem.code, SUGGESTION, _font(13))
         return cell
     left, top, side = _square(suspect, image.size)
     cut = image.crop((left, top, left + side, top + side)).resize((SIDE, SIDE), reducing_gap=2.0)
-    pen, photograph = ImageDraw.Draw(cut), suspect.photograph
+    pen, labelled = ImageDraw.Draw(cut), suspect.image
 
     def outline(box_4: np.ndarray | None, colour: tuple[int, int, int], width: int) -> None:
         if box_4 is not None:
             _outline(pen, (box_4.astype(float) - [left, top, left, top]) * SIDE / side, colour, width)
 
-    for row in np.flatnonzero(~photograph.ignore_N):
+    for row in np.flatnonzero(~labelled.ignore_N):
         if row != suspect.label - 1:
-            outline(photograph.boxes_N4[row], OTHER, 1)
+            outline(labelled.boxes_N4[row], OTHER, 1)
     outline(suspect.labelled_4, LABEL, 2)
     outline(suspect.suggested_4, SUGGESTION, 2)
     if suspect.kind == OTHER_POINTS:
-        _dots(pen, (photograph.landmarks_N52[suspect.label - 1] - [left, top]) * SIDE / side)
+        _dots(pen, (labelled.landmarks_N52[suspect.label - 1] - [left, top]) * SIDE / side)
     return cut
 
 
 def _square(suspect: Suspect, size: tuple[int, int]) -> tuple[int, int, int]:
-    """Returns left, top and side in pixels of the square around both boxes: inside the photograph where it fits."""
+    """Returns left, top and side in pixels of the square around both boxes: inside the image where it fits."""
     boxes_K4 = np.array([each for each in (suspect.labelled_4, suspect.suggested_4) if each is not None], float)
     corner_2, end_2 = boxes_K4[:, :2].min(axis=0), boxes_K4[:, 2:].max(axis=0)
     side = round(min(max(AROUND * float((end_2 - corner_2).max()), LEAST_PIXELS), max(size)))
@@ -103,7 +103,7 @@ def _dots(pen: ImageDraw.ImageDraw, points_52: np.ndarray) -> None:
 def _caption(pen: ImageDraw.ImageDraw, suspect: Suspect, rank: int, at: tuple[int, int]) -> None:
     score = f", score {suspect.score:.2f}" if suspect.score else ""
     pen.text(at, f"{rank}. {suspect.kind}{score}", INK, _font(13))
-    name = suspect.photograph.name.rpartition("/")[2].encode("utf-8", "backslashreplace").decode()
+    name = suspect.image.name.rpartition("/")[2].encode("utf-8", "backslashreplace").decode()
     label = f", label {suspect.label}" if suspect.label else ""
     line = f"{suspect.bits:.1f} bits{label}"
     pen.text((at[0], at[1] + 16), line, FAINT, _font(12))

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlcycle.artifact.self_test import picture
+from mlcycle.artifact.self_test import image
 from mlcycle.inference.detect import load_detector
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -35,7 +35,7 @@ def test_files_of_format_1_answer_as_they_did(name: str, astronaut: Path, mlcycl
     session = load_detector(GOLDEN / name).session
     assert (session.contract.name, session.contract.format) == ("golden", 1)
     assert (session.self_test is None) == ("without" in name)
-    boxes_1N4, scores_1N, landmarks_1N52 = session.run(picture(192, 192, 0)[None])
+    boxes_1N4, scores_1N, landmarks_1N52 = session.run(image(192, 192, 0)[None])
     known = load_detector(GOLDEN / "format-1.onnx").session.self_test
     assert known is not None
     assert landmarks_1N52 is not None

@@ -1,4 +1,4 @@
-"""The self-test: the same picture everywhere, and an answer that is only right if the file, and what runs it, are."""
+"""The self-test: the same image everywhere, and an answer that is only right if the file, and what runs it, are."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mlcycle.artifact import self_test
-from mlcycle.artifact.self_test import EXACT, Distance, Tolerance, from_json, picture, tolerance_of
+from mlcycle.artifact.self_test import EXACT, Distance, Tolerance, from_json, image, tolerance_of
 from mlcycle.errors import GateError, ModelFileError
 
 onnx = pytest.importorskip("onnx")
@@ -26,15 +26,15 @@ from mlcycle.inference.session import open_session  # noqa: E402
 
 def answered(model: onnx.ModelProto, pixels_HW3: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
     session = open_session(SealedBytes(pack(model, float_contract()), "", Path("x.onnx")), provider="cpu", threads=1)
-    outputs = session.run((picture(192, 192, 0) if pixels_HW3 is None else pixels_HW3)[None])
+    outputs = session.run((image(192, 192, 0) if pixels_HW3 is None else pixels_HW3)[None])
     return tuple(each[0] for each in outputs if each is not None)
 
 
-def test_the_picture_has_the_same_pixels_for_ever() -> None:
-    """A change of the formula needs a new name: files that were frozen before hold answers about this very picture."""
-    digests = [hashlib.sha256(picture(*each).tobytes()).hexdigest()[:16] for each in ((192, 192, 0), (130, 250, 7))]
+def test_the_image_has_the_same_pixels_for_ever() -> None:
+    """A change of the formula needs a new name: files that were frozen before hold answers about this very image."""
+    digests = [hashlib.sha256(image(*each).tobytes()).hexdigest()[:16] for each in ((192, 192, 0), (130, 250, 7))]
     assert digests == ["dcda23cd649b2974", "662eb4e69f773151"]
-    assert picture(40, 40, 0).shape == (40, 40, 3)  # too small for a face
+    assert image(40, 40, 0).shape == (40, 40, 3)  # too small for a face
 
 
 def test_it_shows_faces_that_a_detector_of_faces_finds() -> None:
@@ -57,13 +57,13 @@ def test_optimisations_and_threads_stay_within_the_tolerance() -> None:
             runtime = onnxruntime.InferenceSession(
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
-            outputs = runtime.run(None, {"images": picture(192, 192, 0)[None]})
+            outputs = runtime.run(None, {"images": image(192, 192, 0)[None]})
             assert known.distance(*(each[0] for each in outputs)).within(EXACT)
 
 
 def test_wrong_pixels_are_far_outside() -> None:
     model = float_model()
-    known, drawing = answer_of(model), picture(192, 192, 0)
+    known, drawing = answer_of(model), image(192, 192, 0)
     wrong = {
         "BGR": drawing[..., ::-1],
         "upside down": drawing[::-1],
@@ -134,7 +134,7 @@ def test_the_text_is_canonical_and_what_is_none_is_refused() -> None:
     for text in ("", "[]", "{}", known.to_json().replace('"boxes":', '"box":'), '{"formula":"drawn-faces-1"}'):
         with pytest.raises(ModelFileError, match="self-test"):
             from_json(text)
-    with pytest.raises(ModelFileError, match="unknown picture"):
+    with pytest.raises(ModelFileError, match="unknown image"):
         from_json(known.to_json().replace("drawn-faces-1", "drawn-cats-1"))
     with pytest.raises(ModelFileError, match="fit together"):
         from_json(replace(known, scores=known.scores[1:]).to_json())

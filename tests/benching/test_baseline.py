@@ -19,7 +19,7 @@ def old():
         "model": {"sha256": "aa"},
         "machine": {"cpu": "Abacus", "cores": 2, "system": "Linux x86_64", "load_average": 0.1},
         "settings": {"provider": "cpu", "threads": None, "concurrency": 1, "rate": None, "seconds": 10},
-        "data": {"kind": "synthetic", "photographs": 20, "fingerprint": "synthetic 1"},
+        "data": {"kind": "synthetic", "images": 20, "fingerprint": "synthetic 1"},
         "latency_ms": {"p50": 20.0, "p95": 40.0},
         "requests": {"answered_per_second": 50.0},
     }

@@ -29,8 +29,8 @@ def album(tmp_path, astronaut) -> Path:
     folder = tmp_path / "album"
     folder.mkdir()
     shutil.copy(astronaut, folder / "one.jpg")
-    with Image.open(astronaut) as picture:
-        picture.resize((200, 100)).save(folder / "other.png")
+    with Image.open(astronaut) as image:
+        image.resize((200, 100)).save(folder / "other.png")
     return folder
 
 
@@ -77,7 +77,7 @@ def test_a_real_run_has_every_documented_key_and_no_other(process, tiny, album, 
     assert set(document) == {name.partition(".")[0] for name in documented()}
     assert document["model"]["name"] == "tiny"
     assert document["settings"] | {"seconds": 0.3, "threads": 1, "provider": "cpu"} == document["settings"]
-    assert (document["data"]["kind"], document["data"]["photographs"]) == ("folder", 2)
+    assert (document["data"]["kind"], document["data"]["images"]) == ("folder", 2)
     assert list(document["stages_ms"]) == ["read", "decode", "resize", "run", "select"]
     latency, requests = document["latency_ms"], document["requests"]
     assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"] <= latency["max"]
@@ -95,27 +95,27 @@ def test_the_table_says_what_was_measured_and_fits_a_terminal(mlcycle, tiny, alb
     said = " ".join(outcome.out.split())
     for words in (
         "1 thread",
-        "2 photographs of a folder",
+        "2 images of a folder",
         "100 a second, whatever became of the last, 2 at a time",
-        "from when a photograph is due to its record in memory",
+        "from when an image is due to its record in memory",
         "begun more than 1 ms late",
         "p50 p95 p99 max",
-        "for a million photographs",
+        "for a million images",
     ):
         assert words in said
-    assert re.search(r"^energy +(not measured: |[\d.]+ J a photograph)", outcome.out, re.MULTILINE)
+    assert re.search(r"^energy +(not measured: |[\d.]+ J an image)", outcome.out, re.MULTILINE)
     assert max(map(len, outcome.out.splitlines())) <= 80
     assert "measuring for 0.1 s" in outcome.err
 
 
-def test_without_a_folder_it_makes_photographs_and_says_so(mlcycle, tiny, monkeypatch):
+def test_without_a_folder_it_makes_images_and_says_so(mlcycle, tiny, monkeypatch):
     from mlcycle.benching import bench_images
 
     made = bench_images.synthetic
     monkeypatch.setattr(bench_images, "synthetic", lambda folder: made(folder, 2))
     outcome = mlcycle("bench", tiny, *SHORT)
     assert outcome.code == 0, outcome.err
-    assert "2 synthetic photographs, without faces" in outcome.out
+    assert "2 synthetic images, without faces" in outcome.out
 
 
 def test_slower_than_the_baseline_exits_5_and_writes_the_result(mlcycle, tiny, album, tmp_path):
@@ -146,8 +146,8 @@ def test_a_baseline_of_another_machine_is_refused_before_anything_is_measured(ml
     assert not new.exists()
 
 
-def test_a_photograph_that_cannot_be_read_is_failed_and_nothing_else(mlcycle, tiny, album):
-    (album / "broken.jpg").write_text("this is no picture\n")
+def test_an_image_that_cannot_be_read_is_failed_and_nothing_else(mlcycle, tiny, album):
+    (album / "broken.jpg").write_text("this is no image\n")
     outcome = mlcycle("bench", tiny, "--data", album, *SHORT, "--duration", "0.5", "--rate", "12", "--json")
     assert outcome.code == 0
     document = json.loads(outcome.out)
@@ -159,11 +159,11 @@ def test_a_photograph_that_cannot_be_read_is_failed_and_nothing_else(mlcycle, ti
 
 
 @pytest.mark.parametrize("warmup", ["0", "0.05"])
-def test_where_all_photographs_fail_there_is_no_result(warmup, mlcycle, tiny, tmp_path):
-    (tmp_path / "broken.jpg").write_text("this is no picture\n")
+def test_where_all_images_fail_there_is_no_result(warmup, mlcycle, tiny, tmp_path):
+    (tmp_path / "broken.jpg").write_text("this is no image\n")
     outcome = mlcycle("bench", tiny, "--data", tmp_path, *SHORT, "--warmup", warmup)
     assert (outcome.code, outcome.out) == (3, "")
-    assert "none of 1 photographs was answered for: not-an-image" in outcome.err
+    assert "none of 1 images was answered for: not-an-image" in outcome.err
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_the_packages_are_added_up_and_what_lies_inside_or_around_them_is_not(tm
         "source": "RAPL package-0, RAPL package-1",
         "joules": 60,
         "watts": 2,
-        "joules_per_photograph": 0.6,
+        "joules_per_image": 0.6,
         "note": "of the whole of it, with all else that ran, and idling",
     }
 
@@ -53,7 +53,7 @@ def test_without_a_counter_it_is_not_measured_and_said_why(tmp_path):
         pass
     result = meter.result(1, 1)
     assert result["note"] == f"not measured: there is no RAPL counter in {tmp_path}"
-    assert [result[key] for key in ("source", "joules", "watts", "joules_per_photograph")] == [None] * 4
+    assert [result[key] for key in ("source", "joules", "watts", "joules_per_image")] == [None] * 4
 
 
 def test_a_counter_for_root_alone_is_not_measured(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Percentiles and histograms of known numbers; what a million photographs cost."""
+"""Percentiles and histograms of known numbers; what a million images cost."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def test_a_histogram_of_equal_values_and_of_none():
 def test_a_price_and_a_throughput_give_the_cost_of_a_million():
     assert price_an_hour("0.9/h") == 0.9
     assert price_an_hour("12/h") == 12
-    assert a_million(0.9, 50)["per_million_photographs"] == 5  # a million take 20,000 s
-    assert a_million(3.6, 1000)["per_million_photographs"] == 1
+    assert a_million(0.9, 50)["per_million_images"] == 5  # a million take 20,000 s
+    assert a_million(3.6, 1000)["per_million_images"] == 1
 
 
 @pytest.mark.parametrize(

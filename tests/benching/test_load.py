@@ -67,7 +67,7 @@ def test_what_fails_is_counted_by_its_code_and_nowhere_else():
 
     def answer(number: int) -> Record:
         clock.pass_by(0.25)
-        error = None if number % 2 else ("damaged", "the picture is damaged")
+        error = None if number % 2 else ("damaged", "the image is damaged")
         return Record(f"{number}", width=3, height=1, error=error, milliseconds={"read": 9.0})
 
     tally = run(answer, Load(seconds=1), clock, clock.pass_by)

@@ -1,4 +1,4 @@
-"""Memory of this process and of fresh ones; photographs that are made, and those of a folder."""
+"""Memory of this process and of fresh ones; images that are made, and those of a folder."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_fresh_process_that_fails_is_no_measurement():
     assert cold_start.measure(words, 0, lambda: None) is None
 
 
-def test_synthetic_photographs_are_the_same_each_time_and_about_a_megapixel(tmp_path):
+def test_synthetic_images_are_the_same_each_time_and_about_a_megapixel(tmp_path):
     albums = []
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
@@ -46,14 +46,14 @@ def test_synthetic_photographs_are_the_same_each_time_and_about_a_megapixel(tmp_
     assert first.fingerprint == second.fingerprint
     assert first.paths[0].read_bytes() != first.paths[1].read_bytes()
     for path in first.paths:
-        with Image.open(path) as picture:
-            assert picture.width * picture.height == pytest.approx(1e6, rel=0.1)
+        with Image.open(path) as image:
+            assert image.width * image.height == pytest.approx(1e6, rel=0.1)
 
 
-def test_a_folder_s_fingerprint_follows_its_photographs_not_its_name(tmp_path):
+def test_a_folder_s_fingerprint_follows_its_images_not_its_name(tmp_path):
     folder = tmp_path / "album"
     folder.mkdir()
-    with pytest.raises(InputError, match="holds no photographs"), bench_images.opened(folder):
+    with pytest.raises(InputError, match="holds no images"), bench_images.opened(folder):
         pass
     (folder / "a.jpg").write_bytes(b"12345")
     with bench_images.opened(folder) as before:

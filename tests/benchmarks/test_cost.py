@@ -18,7 +18,7 @@ def tiny(tmp_path_factory):
 
 
 def write_reference(path, side="height", kind="float"):
-    """One convolution on a picture of floats: not a model file of mlcycle's."""
+    """One convolution on an image of floats: not a model file of mlcycle's."""
     model = onnx.parser.parse_model(
         f"""<ir_version: 8, opset_import: ["" : 17]>
         other ({kind}[1, 3, {side}, {side}] image) => (float[1, 1, high, wide] map)
@@ -66,11 +66,11 @@ def test_a_model_file_may_be_the_reference(tiny, tmp_path, capsys):
     assert f"ratio: to {same}" in capsys.readouterr().out
 
 
-def test_a_photograph_is_run_on_instead_of_noise(astronaut):
-    squeezed_HW3 = cost.picture(48, astronaut)
+def test_an_image_is_run_on_instead_of_noise(astronaut):
+    squeezed_HW3 = cost.image(48, astronaut)
     assert squeezed_HW3.shape == (48, 48, 3)
-    assert (squeezed_HW3 != cost.picture(48, None)).any()
-    assert (cost.picture(48, None) == cost.picture(48, None)).all()
+    assert (squeezed_HW3 != cost.image(48, None)).any()
+    assert (cost.image(48, None) == cost.image(48, None)).all()
 
 
 def test_every_round_runs_each_file_once_and_another_first():
@@ -83,7 +83,7 @@ def test_every_round_runs_each_file_once_and_another_first():
 
 @pytest.mark.parametrize(
     ("kind", "side", "code", "sentence"),
-    [("float", 64, 2, "takes only"), ("uint8", "height", 4, "does not take one picture of floats")],
+    [("float", 64, 2, "takes only"), ("uint8", "height", 4, "does not take one image of floats")],
 )
 def test_a_reference_that_does_not_fit_is_refused(kind, side, code, sentence, tiny, tmp_path, capsys):
     other = write_reference(tmp_path / "other.onnx", side, kind)

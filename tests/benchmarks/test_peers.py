@@ -28,7 +28,7 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory):
-    """Two photographs in COCO's layout: a face found and a false alarm on one, a face never found on the other."""
+    """Two images in COCO's layout: a face found and a false alarm on one, a face never found on the other."""
     folder = tmp_path_factory.mktemp("labelled")
     (folder / "images").mkdir()
     chelsea_HW3 = data.chelsea()[:300, :400].copy()
@@ -61,12 +61,12 @@ def test_a_model_is_measured_where_no_peer_is_installed(tiny, labelled, capsys):
     assert (model["name"], model["wider"], model["failed"]) == ("tiny", None, 0)
     # All precision up to half of the recall, none beyond: 51 of COCO's 101 recalls.
     assert model["ap50"] == pytest.approx(51 / 101)
-    assert model["default"] == {"threshold": "score 0.5", "recall": 0.5, "false_alarms_per_photograph": 0.5}
+    assert model["default"] == {"threshold": "score 0.5", "recall": 0.5, "false_alarms_per_image": 0.5}
     assert model["milliseconds"]["median"] > 0
     assert model["cpu_times_the_first"] == 1
     assert [each["name"] for each in found["missing"]] == [peer.name for peer in detectors.PEERS]
     assert all("pip install" in each["message"] for each in found["missing"])
-    assert (found["data"]["photographs"], found["data"]["faces"], found["long_side"]) == (2, 2, 0)
+    assert (found["data"]["images"], found["data"]["faces"], found["long_side"]) == (2, 2, 0)
 
 
 @pytest.mark.usefixtures("no_peers")
@@ -108,34 +108,34 @@ def detector(look, name="fake"):
 
 
 def test_all_are_shown_the_same_pixels_in_turns_and_boxes_come_back(labelled):
-    photographs, seen = reading.read(labelled), []
+    images, seen = reading.read(labelled), []
 
     def look(name):
-        def answer(picture_HW3):
-            seen.append((name, picture_HW3.shape))
+        def answer(image_HW3):
+            seen.append((name, image_HW3.shape))
             return np.array([[20, 15, 50, 55]]), np.array([0.9])
 
         return answer
 
     several = [detector(look(name), name) for name in "ab"]
-    answers, unreadable = comparison.look_at_all(several, photographs, 200, lambda n: None)
+    answers, unreadable = comparison.look_at_all(several, images, 200, lambda n: None)
     assert unreadable == []
     shapes = [(150, 200, 3), (133, 200, 3)]
     order = [("ab", "ab", "ab"), ("ba", "ab")]  # the warm-up, then by default, then everything
     expected = [(name, shape) for shape, turns in zip(shapes, order, strict=True) for turn in turns for name in turn]
     assert seen == expected
-    # The photograph is twice as large as what was shown of it, so this is FACE.
+    # The image is twice as large as what was shown of it, so this is FACE.
     np.testing.assert_allclose(answers[0].usual[0][0], [[40, 30, 100, 110]])
 
 
 def test_a_peer_that_fails_has_missed_the_faces_and_the_others_go_on(labelled):
-    def fails(picture_HW3):
+    def fails(image_HW3):
         raise RuntimeError("not this one")
 
-    photographs = reading.read(labelled)
-    several = [detector(lambda picture_HW3: (np.array([[40, 30, 100, 110]]), np.array([1.0]))), detector(fails, "bad")]
-    answers, _ = comparison.look_at_all(several, photographs, 0, lambda n: None)
-    good, bad = comparison.figures(several, answers, photographs, {})
+    images = reading.read(labelled)
+    several = [detector(lambda image_HW3: (np.array([[40, 30, 100, 110]]), np.array([1.0]))), detector(fails, "bad")]
+    answers, _ = comparison.look_at_all(several, images, 0, lambda n: None)
+    good, bad = comparison.metrics(several, answers, images, {})
     assert (good.recall, good.false_alarms, good.failed) == (0.5, 0.5, 0)
     assert (bad.recall, bad.false_alarms, bad.failed, bad.ap50) == (0, 0, 2, 0)
     assert np.isnan(bad.median)
@@ -143,16 +143,16 @@ def test_a_peer_that_fails_has_missed_the_faces_and_the_others_go_on(labelled):
 
 
 @pytest.mark.usefixtures("no_peers")
-def test_a_photograph_that_cannot_be_read_is_named_and_counts_as_missed(tiny, labelled, tmp_path, capsys):
+def test_an_image_that_cannot_be_read_is_named_and_counts_as_missed(tiny, labelled, tmp_path, capsys):
     (tmp_path / "images").mkdir()
     (tmp_path / "annotations.json").write_bytes((labelled / "annotations.json").read_bytes())
     (tmp_path / "images" / "chelsea.png").write_bytes((labelled / "images" / "chelsea.png").read_bytes())
-    (tmp_path / "images" / "coffee.png").write_text("no picture")
+    (tmp_path / "images" / "coffee.png").write_text("no image")
     assert run(tiny, "--data", tmp_path, "--long-side", "original", "--format", "json") == 3
     found = json.loads(capsys.readouterr().out)
     assert [each["name"] for each in found["data"]["unreadable"]] == ["coffee.png"]
     [model] = found["detectors"]
-    assert (model["default"]["recall"], model["default"]["false_alarms_per_photograph"], model["failed"]) == (
+    assert (model["default"]["recall"], model["default"]["false_alarms_per_image"], model["failed"]) == (
         0.5,
         0.5,
         0,
@@ -160,15 +160,15 @@ def test_a_photograph_that_cannot_be_read_is_named_and_counts_as_missed(tiny, la
 
 
 def test_official_levels_are_counted_in_the_official_pixels(labelled):
-    """The file is a copy half as large as the official photograph, whose easy level counts one of its two faces."""
+    """The file is a copy half as large as the official image, whose easy level counts one of its two faces."""
     [chelsea, _] = reading.read(labelled)
     copy = type(chelsea)(**{name: getattr(chelsea, name) for name in chelsea.__slots__} | {"scale": (0.5, 0.5)})
     official_N4 = np.array([[80, 60, 200, 220], [10, 10, 40, 40]], float)
     counted = {"easy": np.array([True, False]), "medium": np.array([True, True]), "hard": np.array([False, False])}
     official = {evaluate.official_name(copy): wider_ground_truth.OfficialFaces(official_N4, counted)}
-    several = [detector(lambda picture_HW3: (np.array([[40, 30, 100, 110]]), np.array([0.9])))]
+    several = [detector(lambda image_HW3: (np.array([[40, 30, 100, 110]]), np.array([0.9])))]
     answers, _ = comparison.look_at_all(several, [copy], 0, lambda n: None)
-    [row] = comparison.figures(several, answers, [copy], official)
+    [row] = comparison.metrics(several, answers, [copy], official)
     assert row.levels["easy"] == 1
     assert row.levels["medium"] == 0.5
     assert np.isnan(row.levels["hard"])
@@ -180,9 +180,9 @@ def test_a_peer_that_is_installed_finds_the_face(peer, astronaut):
         opened = peer.open(peer)
     except ModuleNotFoundError as problem:
         pytest.skip(f"{problem.name} is not installed")
-    picture_HW3 = np.array(Image.open(astronaut))
+    image_HW3 = np.array(Image.open(astronaut))
     for look in (opened.usual, opened.everything):
-        boxes_N4, scores_N = look(picture_HW3)
+        boxes_N4, scores_N = look(image_HW3)
         assert len(boxes_N4) == len(scores_N)
         assert matching.overlaps(boxes_N4, np.array([[178.0, 75, 270, 190]]), np.array([False])).max() > 0.4
-    assert len(scores_N) >= len(opened.usual(picture_HW3)[1])
+    assert len(scores_N) >= len(opened.usual(image_HW3)[1])

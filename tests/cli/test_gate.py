@@ -18,7 +18,7 @@ NANO = bundled.locate(Path("face-nano"))
 def test_the_bundled_model_finds_the_same_faces_either_way(astronaut: Path, tmp_path: Path) -> None:
     agreement = reduced_and_whole_agree(NANO, [astronaut], tmp_path)
     assert agreement is not None
-    assert agreement.photographs == 2
+    assert agreement.images == 2
     assert agreement.faces >= 4  # nine astronauts side by side, and one enlarged; each counts once a way
     assert agreement.shared == 1
     with pytest.raises(GateError, match="can be read"):

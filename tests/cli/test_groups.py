@@ -29,9 +29,9 @@ def app(calls) -> typer.Typer:
 
     @app.command()
     def image(
-        photos: Annotated[list[str], typer.Argument()], form: Annotated[str, typer.Option("--format")] = "table"
+        images: Annotated[list[str], typer.Argument()], form: Annotated[str, typer.Option("--format")] = "table"
     ) -> None:
-        calls.append(("image", photos, form))
+        calls.append(("image", images, form))
 
     @app.command("dir")
     def folder(folder: str) -> None:
@@ -47,7 +47,7 @@ def app(calls) -> typer.Typer:
         (["image", "photo.jpg"], ("image", ["photo.jpg"], "table")),
         (["--format", "json", "a.jpg", "b.jpg"], ("image", ["a.jpg", "b.jpg"], "json")),
         (["a.jpg", "--format", "json"], ("image", ["a.jpg"], "json")),
-        (["dir", "photos"], ("dir", "photos")),
+        (["dir", "images"], ("dir", "images")),
         (["./dir"], ("image", ["./dir"], "table")),
         (["a.jpg", "dir"], ("image", ["a.jpg", "dir"], "table")),
         (["--", "-odd.jpg"], ("image", ["-odd.jpg"], "table")),

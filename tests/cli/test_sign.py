@@ -24,7 +24,7 @@ Run = Callable[..., Outcome]
 
 @pytest.fixture
 def album(tmp_path: Path, astronaut: Path) -> Path:
-    """A folder with one photograph, in which the model finds nothing."""
+    """A folder with one image, in which the model finds nothing."""
     (tmp_path / "album").mkdir()
     shutil.copy(astronaut, tmp_path / "album" / "one.jpg")
     return tmp_path / "album"
@@ -193,7 +193,7 @@ def test_the_webcam_demands_it_too(
 ) -> None:
     pytest.importorskip("av")
     from mlcycle.cli.infer import webcam
-    from mlcycle.cli.infer.options import Wishes
+    from mlcycle.cli.infer.options import InferOptions
     from mlcycle.errors import ModelFileError
     from mlcycle.inference.video import camera
 
@@ -208,7 +208,7 @@ def test_the_webcam_demands_it_too(
 
     monkeypatch.setattr(camera, "opened", lambda number: Camera())
     with pytest.raises(ModelFileError, match="is not what was signed"):
-        webcam.webcam(0, Wishes(model=forged, require_signature=key.with_suffix(".pub")))
+        webcam.webcam(0, InferOptions(model=forged, require_signature=key.with_suffix(".pub")))
     assert mlcycle("infer", "webcam", "--model", forged, "--require-signature", key.with_suffix(".pub")).code == 4
 
 

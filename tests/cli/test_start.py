@@ -49,7 +49,7 @@ def test_completion_offers_commands(process):
     assert outcome.out.split() == ["recipes"]
 
 
-def test_a_photograph_loads_nothing_that_other_files_need(astronaut):
+def test_an_image_loads_nothing_that_other_files_need(astronaut):
     loaded = loaded_by("infer", str(astronaut))
     assert {"numpy", "PIL", "onnxruntime"} <= loaded
     assert not loaded & {"av", "pillow_heif", "pyarrow", "cryptography"}

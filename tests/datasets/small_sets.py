@@ -1,4 +1,4 @@
-"""Small sets of real photographs in the three layouts, all with the same content."""
+"""Small sets of real images in the three layouts, all with the same content."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class Labelled:
-    """A photograph to be written: name, pixels, faces as (x, y, width, height), and points of some faces."""
+    """An image to be written: name, pixels, faces as (x, y, width, height), and points of some faces."""
 
     name: str
-    picture: Image.Image
+    image: Image.Image
     faces: tuple[tuple[int, int, int, int], ...] = ()
     points: dict[int, np.ndarray] = field(default_factory=dict)
 
@@ -53,7 +53,7 @@ def grace_hopper() -> Image.Image:
 
 
 def content() -> list[Labelled]:
-    """Five photographs, two of them with a face, one with two boxes; in the order of their names."""
+    """Five images, two of them with a face, one with two boxes; in the order of their names."""
     return [
         Labelled("a/astronaut.jpg", astronaut(), ((178, 75, 92, 115), (300, 20, 40, 50)), {0: ASTRONAUT_POINTS_52}),
         Labelled("a/chelsea.jpg", chelsea()),
@@ -63,16 +63,16 @@ def content() -> list[Labelled]:
     ]
 
 
-def write_wider(folder: Path, photos: list[Labelled], split: str = "train") -> Path:
+def write_wider(folder: Path, images: list[Labelled], split: str = "train") -> Path:
     """Writes the official layout, with the row of zeros after a count of 0, and landmarks beside the labels."""
     rows, points = [], []
-    for photo in photos:
-        save(photo.picture, folder / f"WIDER_{split}" / "images" / photo.name)
-        rows += [photo.name, str(len(photo.faces))]
-        rows += [f"{' '.join(map(str, face))} 0 0 0 0 0 0 " for face in photo.faces] or ["0 0 0 0 0 0 0 0 0 0 "]
-        points.append(f"# {photo.name} {photo.picture.width} {photo.picture.height}")
-        for index, (x, y, width, height) in enumerate(photo.faces):
-            known = photo.points.get(index)
+    for image in images:
+        save(image.image, folder / f"WIDER_{split}" / "images" / image.name)
+        rows += [image.name, str(len(image.faces))]
+        rows += [f"{' '.join(map(str, face))} 0 0 0 0 0 0 " for face in image.faces] or ["0 0 0 0 0 0 0 0 0 0 "]
+        points.append(f"# {image.name} {image.image.width} {image.image.height}")
+        for index, (x, y, width, height) in enumerate(image.faces):
+            known = image.points.get(index)
             triples = ["-1 -1 -1"] * 5 if known is None else [f"{px} {py} 0.0" for px, py in known]
             points.append(f"{x} {y} {x + width} {y + height} {' '.join(triples)}")
     labels = folder / "wider_face_split"
@@ -82,12 +82,12 @@ def write_wider(folder: Path, photos: list[Labelled], split: str = "train") -> P
     return folder
 
 
-def coco_content(photos: list[Labelled]) -> dict:
+def coco_content(paths: list[Labelled]) -> dict:
     images, annotations = [], []
-    for number, photo in enumerate(photos):
-        size = {"width": photo.picture.width, "height": photo.picture.height}
-        images.append({"id": number, "file_name": photo.name, **size})
-        for index, face in enumerate(photo.faces):
+    for number, image in enumerate(paths):
+        size = {"width": image.image.width, "height": image.image.height}
+        images.append({"id": number, "file_name": image.name, **size})
+        for index, face in enumerate(image.faces):
             annotation = {
                 "id": len(annotations),
                 "image_id": number,
@@ -95,39 +95,39 @@ def coco_content(photos: list[Labelled]) -> dict:
                 "bbox": list(face),
                 "iscrowd": 0,
             }
-            if index in photo.points:
-                annotation["keypoints"] = [value for x, y in photo.points[index] for value in (x, y, 2)]
+            if index in image.points:
+                annotation["keypoints"] = [value for x, y in image.points[index] for value in (x, y, 2)]
             annotations.append(annotation)
     return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "face"}]}
 
 
-def write_coco(folder: Path, photos: list[Labelled]) -> Path:
+def write_coco(folder: Path, images: list[Labelled]) -> Path:
     """Writes annotations.json and images/."""
-    for photo in photos:
-        save(photo.picture, folder / "images" / photo.name)
-    (folder / "annotations.json").write_text(json.dumps(coco_content(photos)))
+    for image in images:
+        save(image.image, folder / "images" / image.name)
+    (folder / "annotations.json").write_text(json.dumps(coco_content(images)))
     return folder
 
 
-def write_yolo(folder: Path, photos: list[Labelled], split: str = "train") -> Path:
-    """Writes data.yaml, images/SPLIT and labels/SPLIT; a photograph without faces has no label file."""
-    for photo in photos:
-        save(photo.picture, folder / "images" / split / photo.name)
-        if photo.faces:
-            label = (folder / "labels" / split / photo.name).with_suffix(".txt")
+def write_yolo(folder: Path, images: list[Labelled], split: str = "train") -> Path:
+    """Writes data.yaml, images/SPLIT and labels/SPLIT; an image without faces has no label file."""
+    for image in images:
+        save(image.image, folder / "images" / split / image.name)
+        if image.faces:
+            label = (folder / "labels" / split / image.name).with_suffix(".txt")
             label.parent.mkdir(parents=True, exist_ok=True)
-            label.write_text("".join(_yolo_row(photo, index) for index in range(len(photo.faces))))
+            label.write_text("".join(_yolo_row(image, index) for index in range(len(image.faces))))
     configuration = {"path": ".", split: f"images/{split}", "names": {0: "face"}, "kpt_shape": [5, 3]}
     (folder / "data.yaml").write_text(yaml.safe_dump(configuration))
     return folder
 
 
-def save(picture: Image.Image, path: Path, quality: int = 92, orientation: int = 0) -> Path:
+def save(image: Image.Image, path: Path, quality: int = 92, orientation: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     exif = Image.Exif()
     if orientation:
         exif[0x0112] = orientation
-    picture.save(path, quality=quality, exif=exif)
+    image.save(path, quality=quality, exif=exif)
     return path
 
 
@@ -136,10 +136,10 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def _yolo_row(photo: Labelled, index: int) -> str:
-    x, y, width, height = photo.faces[index]
-    across, down = photo.picture.size
+def _yolo_row(image: Labelled, index: int) -> str:
+    x, y, width, height = image.faces[index]
+    across, down = image.image.size
     values = [(x + width / 2) / across, (y + height / 2) / down, width / across, height / down]
-    for px, py in photo.points.get(index, np.zeros((5, 2))):
-        values += [px / across, py / down, 2 if index in photo.points else 0]
+    for px, py in image.points.get(index, np.zeros((5, 2))):
+        values += [px / across, py / down, 2 if index in image.points else 0]
     return "0 " + " ".join(f"{value:.8f}" for value in values) + "\n"

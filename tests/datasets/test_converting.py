@@ -84,7 +84,7 @@ def test_coco_keeps_what_is_ignored_fractions_and_groups(tmp_path, mlcycle):
 def test_wider_face_keeps_all_but_a_group_that_is_no_folder(tmp_path, mlcycle):
     source = _with_odd_labels(tmp_path / "set")
     said = _convert(mlcycle, source, "wider", tmp_path / "wider")
-    assert "the groups of 1 photographs are left out" in said
+    assert "the groups of 1 images are left out" in said
     assert "the scores of 1 labels that a model made are left out" in said
     assert "1 boxes without width or height are to be ignored from now on" in said
     before = read(source)
@@ -106,11 +106,11 @@ def test_what_yolo_cannot_hold_is_said_and_left_out(tmp_path, mlcycle):
         "kpt_shape": [5, 3],
         "flip_idx": [1, 0, 2, 4, 3],
     }
-    # A photograph that was looked at and has no face is told from one without labels.
+    # An image that was looked at and has no face is told from one without labels.
     assert (tmp_path / "yolo" / "labels" / "train" / "b" / "coffee.txt").read_text() == ""
 
 
-def test_a_photograph_that_exif_turns_is_not_changed_and_its_boxes_stay_upright(tmp_path, mlcycle):
+def test_an_image_that_exif_turns_is_not_changed_and_its_boxes_stay_upright(tmp_path, mlcycle):
     source = write_coco(tmp_path / "set", [Labelled("x.jpg", coffee(), ((10, 20, 30, 40),))])
     save(coffee(), source / "images" / "x.jpg", orientation=6)
     for to in ("yolo", "wider", "coco"):
@@ -122,7 +122,7 @@ def test_a_photograph_that_exif_turns_is_not_changed_and_its_boxes_stay_upright(
     assert float(row[1]) == pytest.approx(25 / coffee().height)
 
 
-def test_labels_of_a_smaller_copy_of_an_official_photograph_are_not_scaled_twice(tmp_path, mlcycle):
+def test_labels_of_a_smaller_copy_of_an_official_image_are_not_scaled_twice(tmp_path, mlcycle):
     name = "1--Handshaking/1_Handshaking_Handshaking_1_203.jpg"
     source = write_wider(tmp_path / "set", [Labelled(name, astronaut(), ((900, 1000, 100, 120),))])
     (source / "wider_face_split" / "landmarks_train.txt").unlink()
@@ -162,21 +162,21 @@ def test_a_name_that_leads_out_of_the_set_stays_inside_of_the_new_one(tmp_path, 
     assert names_in(tmp_path / "new") == ["out"]
 
 
-def test_two_photographs_with_one_label_file_get_two(tmp_path, mlcycle):
-    photos = [Labelled("x.jpg", coffee(), ((1, 2, 3, 4),)), Labelled("x.png", astronaut(), ((5, 6, 7, 8),))]
-    source = write_coco(tmp_path / "set", photos)
+def test_two_images_with_one_label_file_get_two(tmp_path, mlcycle):
+    images = [Labelled("x.jpg", coffee(), ((1, 2, 3, 4),)), Labelled("x.png", astronaut(), ((5, 6, 7, 8),))]
+    source = write_coco(tmp_path / "set", images)
     said = _convert(mlcycle, source, "yolo", tmp_path / "yolo")
-    assert "1 photographs were given another name" in said
+    assert "1 images were given another name" in said
     assert [(each.name, round(float(each.boxes_N4[0, 0]))) for each in read(tmp_path / "yolo")] == [
         ("x-2.png", 5),
         ("x.jpg", 1),
     ]
 
 
-def test_photographs_are_linked_copied_or_left_out(tmp_path, mlcycle):
+def test_images_are_linked_copied_or_left_out(tmp_path, mlcycle):
     source = write_yolo(tmp_path / "set", content())
-    for photos in ("link", "copy", "none"):
-        _convert(mlcycle, source, "coco", tmp_path / photos, "--photos", photos)
+    for images in ("link", "copy", "none"):
+        _convert(mlcycle, source, "coco", tmp_path / images, "--images", images)
     place = "images/train/a/astronaut.jpg"
     assert (tmp_path / "link" / place).is_symlink()
     assert not (tmp_path / "copy" / place).is_symlink()
@@ -196,21 +196,21 @@ def test_nothing_is_written_over_and_a_failure_leaves_nothing(tmp_path, mlcycle)
     assert mlcycle("train", "data", "convert", source, "--to", "coco", "--out", tmp_path / "out").code == 3
     assert names_in(tmp_path) == ["set", "there"]
     # Copying breaks off when half is there.
-    photographs = [
+    images = [
         replace(each, path=source / "images") if each.name == "b/grace.jpg" else each for each in read(source)[:4]
     ]
     with pytest.raises((InputError, DataError)):
-        write_set({"": photographs}, "coco", tmp_path / "out", photos="copy")
+        write_set({"": images}, "coco", tmp_path / "out", images="copy")
     assert names_in(tmp_path) == ["set", "there"]
 
 
 def test_a_box_that_is_no_number_and_a_part_that_yolo_does_not_know_are_refused(tmp_path):
     source = write_coco(tmp_path / "set", content()[:1])
-    (photograph,) = read(source)
+    (image,) = read(source)
     with pytest.raises(DataError, match="YOLO has no part extra"):
-        write_set({"extra": [photograph]}, "yolo", tmp_path / "out")
-    broken = replace(photograph, boxes_N4=np.full_like(photograph.boxes_N4, np.nan))
+        write_set({"extra": [image]}, "yolo", tmp_path / "out")
+    broken = replace(image, boxes_N4=np.full_like(image.boxes_N4, np.nan))
     with pytest.raises(DataError, match="is no number"):
         write_set({"": [broken]}, "coco", tmp_path / "out")
-    assert write_set({"valid": [photograph]}, "yolo", tmp_path / "out") == []
+    assert write_set({"valid": [image]}, "yolo", tmp_path / "out") == []
     assert splits(tmp_path / "out") == ["val"]

@@ -18,7 +18,7 @@ def test_check_of_a_good_set_exits_0_and_shows_the_sizes(tmp_path, mlcycle):
     folder = write_coco(tmp_path, content())
     outcome = mlcycle("train", "data", "check", folder)
     assert outcome.code == 0
-    assert "5  photographs" in outcome.out
+    assert "5  images" in outcome.out
     assert "192–256        1  █" in outcome.out
     assert "nothing wrong was found" in outcome.out
     assert outcome.err == ""
@@ -41,11 +41,11 @@ def test_warnings_exit_0_and_json_lists_everything(tmp_path, mlcycle):
     outcome = mlcycle("train", "data", "check", folder, "--format", "json")
     assert outcome.code == 0
     (found,) = json.loads(outcome.out)["sets"]
-    assert (found["photographs"], found["errors"], found["warnings"]) == (9, 0, 8)
+    assert (found["images"], found["errors"], found["warnings"]) == (9, 0, 8)
     assert found["findings"][0] == {
         "severity": "warning",
         "kind": "duplicate",
-        "photograph": "1.jpg",
+        "image": "1.jpg",
         "detail": "has the same bytes as 0.jpg",
         "other": "0.jpg",
     }

@@ -24,7 +24,7 @@ from mlcycle.datasets.quality.preview import draw_sheet
 from mlcycle.datasets.reading import fingerprint, layout_of, read, read_parts, splits
 from mlcycle.errors import DataError, InputError
 
-# Two photographs of the small set go into a shard of this size, or one.
+# Two images of the small set go into a shard of this size, or one.
 SMALL = Rule(shard_bytes=120_000)
 
 
@@ -61,7 +61,7 @@ def test_a_packed_set_is_the_set_that_was_packed(source, tmp_path):
     assert np.isfinite(after[0].landmarks_N52[0]).all(axis=1).tolist() == [True] + 4 * [False]
 
 
-def test_shards_are_plain_tars_of_a_photograph_and_its_labels_each(source, tmp_path):
+def test_shards_are_plain_tars_of_an_image_and_its_labels_each(source, tmp_path):
     pack(read_parts(source), tmp_path / "packed", SMALL)
     tars = sorted((tmp_path / "packed").glob("*.tar"))
     assert [each.name for each in tars] == [f"packed-{number:06d}.tar" for number in range(len(tars))]
@@ -71,15 +71,15 @@ def test_shards_are_plain_tars_of_a_photograph_and_its_labels_each(source, tmp_p
     for path in tars:
         with tarfile.open(path, "r:") as tar:
             members = tar.getmembers()
-            for photo, labels in zip(members[::2], members[1::2], strict=True):
-                key = photo.name.partition(".")[0]
-                assert (photo.name, labels.name) == (f"{key}.jpg", f"{key}.json")
-                assert {(each.mtime, each.uid, each.uname, each.mode) for each in (photo, labels)} == {
+            for image, labels in zip(members[::2], members[1::2], strict=True):
+                key = image.name.partition(".")[0]
+                assert (image.name, labels.name) == (f"{key}.jpg", f"{key}.json")
+                assert {(each.mtime, each.uid, each.uname, each.mode) for each in (image, labels)} == {
                     (0, 0, "", 0o644)
                 }
                 said = json.loads(tar.extractfile(labels).read())
                 assert "x1 y1 x2 y2" in said["units"]
-                assert tar.extractfile(photo).read() == by_name[said["name"]].path.read_bytes()
+                assert tar.extractfile(image).read() == by_name[said["name"]].path.read_bytes()
                 np.testing.assert_allclose(np.array(said["boxes"]).reshape(-1, 4), by_name[said["name"]].boxes_N4)
                 keys.append(key)
     assert len(set(keys)) == len(keys) == 5
@@ -101,7 +101,7 @@ def test_parts_have_shards_of_their_own_and_keys_that_no_other_part_has(tmp_path
     write_wider(source, content()[3:], "val")
     outcome = mlcycle("train", "data", "pack", source, "--out", tmp_path / "packed")
     assert (outcome.code, outcome.out) == (0, f"{tmp_path / 'packed'}\n")
-    assert "train: 3 photographs in 1 shard" in outcome.err
+    assert "train: 3 images in 1 shard" in outcome.err
     assert names_in(tmp_path / "packed") == [
         *("index.json", "train-000000.jsonl", "train-000000.tar", "val-000000.jsonl", "val-000000.tar"),
     ]
@@ -117,12 +117,12 @@ def test_several_sets_become_one_and_a_name_that_is_taken_is_changed(tmp_path, m
     one = write_coco(tmp_path / "one", content()[:2])
     other = write_coco(tmp_path / "other", content()[1:3])
     outcome = mlcycle("train", "data", "pack", one, other, "--out", tmp_path / "packed")
-    assert "1 photographs were given another name" in outcome.err
+    assert "1 images were given another name" in outcome.err
     names = [each.name for each in read(tmp_path / "packed")]
     assert names == ["a/astronaut.jpg", "a/chelsea-2.jpg", "a/chelsea.jpg", "b/coffee.jpg"]
 
 
-def test_a_photograph_that_cannot_be_read_stops_it_or_is_left_out_by_name(source, tmp_path, mlcycle):
+def test_an_image_that_cannot_be_read_stops_it_or_is_left_out_by_name(source, tmp_path, mlcycle):
     broken, missing = source / "images" / "a" / "chelsea.jpg", source / "images" / "b" / "coffee.jpg"
     broken.write_bytes(broken.read_bytes()[:20_000])
     missing.unlink()
@@ -157,7 +157,7 @@ def stop_after(count: int):
 def test_a_packing_that_was_stopped_is_gone_on_with(source, tmp_path, monkeypatch):
     rule = replace(SMALL, skip_unreadable=True)
     order = sorted(read(source), key=lambda each: packing._draw(each.name, 0))
-    order[0].path.write_bytes(b"no photograph")
+    order[0].path.write_bytes(b"no image")
     pack(read_parts(source), tmp_path / "whole" / "packed", rule)
     with pytest.raises(Stopped):
         pack(read_parts(source), tmp_path / "packed", rule, stop_after(4))
@@ -171,9 +171,9 @@ def test_a_packing_that_was_stopped_is_gone_on_with(source, tmp_path, monkeypatc
     assert names_in(tmp_path) == ["packed", "set", "whole"]
 
 
-def test_one_that_a_broken_photograph_stopped_goes_on_without_it(source, tmp_path):
+def test_one_that_a_broken_image_stopped_goes_on_without_it(source, tmp_path):
     order = sorted(read(source), key=lambda each: packing._draw(each.name, 0))
-    order[-1].path.write_bytes(b"no photograph")
+    order[-1].path.write_bytes(b"no image")
     with pytest.raises(DataError, match="cannot be read"):
         pack(read_parts(source), tmp_path / "packed", SMALL)
     done = pack(read_parts(source), tmp_path / "packed", replace(SMALL, skip_unreadable=True))
@@ -181,9 +181,9 @@ def test_one_that_a_broken_photograph_stopped_goes_on_without_it(source, tmp_pat
     assert [name for name, _ in done.left_out] == [order[-1].name]
 
 
-def test_one_that_left_photographs_out_does_not_go_on_where_none_may_be(source, tmp_path):
+def test_one_that_left_images_out_does_not_go_on_where_none_may_be(source, tmp_path):
     order = sorted(read(source), key=lambda each: packing._draw(each.name, 0))
-    order[0].path.write_bytes(b"no photograph")
+    order[0].path.write_bytes(b"no image")
     with pytest.raises(Stopped):
         pack(read_parts(source), tmp_path / "packed", replace(SMALL, skip_unreadable=True), stop_after(5))
     with pytest.raises(DataError, match="cannot be read"):
@@ -266,7 +266,7 @@ def test_whatever_reads_a_set_reads_shards(source, tmp_path, mlcycle):
         assert outcomes[0] == outcomes[1]
     for to in ("coco", "wider", "yolo"):
         for name, whence in (("before", source), ("after", tmp_path / "packed")):
-            words = ("--to", to, "--photos", "copy", "--out", tmp_path / to / name)
+            words = ("--to", to, "--images", "copy", "--out", tmp_path / to / name)
             assert mlcycle("train", "data", "convert", whence, *words).code == 0
         part = splits(tmp_path / to / "before")[0]
         before, after = (read(tmp_path / to / name, part) for name in ("before", "after"))
@@ -278,7 +278,7 @@ def test_shards_are_not_linked_to_and_not_written_by_other_commands(source, tmp_
     pack(read_parts(source), tmp_path / "packed", SMALL)
     linked = mlcycle("train", "data", "convert", tmp_path / "packed", "--to", "coco", "--out", tmp_path / "out")
     assert linked.code == 2
-    assert "--photos copy" in linked.err
+    assert "--images copy" in linked.err
     divided = mlcycle("train", "data", "split", tmp_path / "packed", "--out", tmp_path / "out")
     assert divided.code == 2
     assert "--to" in divided.err
@@ -320,7 +320,7 @@ def test_a_version_that_is_not_known_is_refused(source, tmp_path):
 
 
 def spoil(folder: Path, change) -> None:
-    """Changes the labels of a shard's first photograph and, as whoever means harm would, their sha256 too."""
+    """Changes the labels of a shard's first image and, as whoever means harm would, their sha256 too."""
     labels = next(folder.glob("*-000000.jsonl"))
     first, *others = labels.read_bytes().splitlines(keepends=True)
     changed = change(json.loads(first))

@@ -12,7 +12,7 @@ WRITERS = {"wider": write_wider, "coco": write_coco, "yolo": write_yolo}
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory):
-    """The same photographs and labels in three layouts."""
+    """The same images and labels in three layouts."""
     folders = {}
     for name, write in WRITERS.items():
         folders[name] = write(tmp_path_factory.mktemp(name), content())
@@ -21,19 +21,19 @@ def sets(tmp_path_factory):
 
 @pytest.mark.parametrize("layout", WRITERS)
 def test_the_same_content_reads_the_same_from_every_layout(sets, layout):
-    photographs = read(sets[layout])
-    assert [photograph.name for photograph in photographs] == [photo.name for photo in content()]
-    for photograph, photo in zip(photographs, content(), strict=True):
-        corners = [(x, y, x + width, y + height) for x, y, width, height in photo.faces]
-        np.testing.assert_allclose(photograph.boxes_N4, np.array(corners).reshape(-1, 4), atol=1e-2)
-        assert photograph.path.is_file()
-        assert not photograph.ignore_N.any()
-        assert photograph.boxes_N4.dtype == photograph.landmarks_N52.dtype == np.float32
-        assert photograph.ignore_N.shape == (len(corners),)
-        assert photograph.landmarks_N52.shape == (len(corners), 5, 2)
-    np.testing.assert_allclose(photographs[0].landmarks_N52[0], ASTRONAUT_POINTS_52, atol=1e-2)
-    assert np.isnan(photographs[0].landmarks_N52[1]).all()
-    assert np.isnan(photographs[3].landmarks_N52).all()
+    images = read(sets[layout])
+    assert [labelled.name for labelled in images] == [image.name for image in content()]
+    for labelled, image in zip(images, content(), strict=True):
+        corners = [(x, y, x + width, y + height) for x, y, width, height in image.faces]
+        np.testing.assert_allclose(labelled.boxes_N4, np.array(corners).reshape(-1, 4), atol=1e-2)
+        assert labelled.path.is_file()
+        assert not labelled.ignore_N.any()
+        assert labelled.boxes_N4.dtype == labelled.landmarks_N52.dtype == np.float32
+        assert labelled.ignore_N.shape == (len(corners),)
+        assert labelled.landmarks_N52.shape == (len(corners), 5, 2)
+    np.testing.assert_allclose(images[0].landmarks_N52[0], ASTRONAUT_POINTS_52, atol=1e-2)
+    assert np.isnan(images[0].landmarks_N52[1]).all()
+    assert np.isnan(images[3].landmarks_N52).all()
 
 
 def test_a_label_file_can_be_named_instead_of_its_folder(sets):
@@ -48,15 +48,15 @@ def test_a_fingerprint_does_not_depend_on_the_place_or_the_order(sets, tmp_path)
 
 def test_a_fingerprint_changes_with_a_label_a_name_and_a_file(tmp_path):
     folder = write_coco(tmp_path, content())
-    photographs = read(folder)
-    before = fingerprint(photographs)
-    with photographs[1].path.open("ab") as file:
+    images = read(folder)
+    before = fingerprint(images)
+    with images[1].path.open("ab") as file:
         file.write(b"x")
-    other_file = fingerprint(photographs)
-    photographs[0].boxes_N4[0, 0] += 1
-    other_label = fingerprint(photographs)
-    photographs[0].ignore_N[0] = True
-    assert len({before, other_file, other_label, fingerprint(photographs), fingerprint(photographs[1:])}) == 5
+    other_file = fingerprint(images)
+    images[0].boxes_N4[0, 0] += 1
+    other_label = fingerprint(images)
+    images[0].ignore_N[0] = True
+    assert len({before, other_file, other_label, fingerprint(images), fingerprint(images[1:])}) == 5
 
 
 def test_a_split_that_is_not_there_names_those_that_are(tmp_path):
@@ -68,7 +68,7 @@ def test_a_split_that_is_not_there_names_those_that_are(tmp_path):
     assert "train, val" in caught.value.hint
     with pytest.raises(DataError, match="several splits: train, val"):
         read(tmp_path)
-    assert [photograph.name for photograph in read(tmp_path, "val")] == ["a/chelsea.jpg"]
+    assert [image.name for image in read(tmp_path, "val")] == ["a/chelsea.jpg"]
 
 
 def test_what_is_no_set_is_refused(tmp_path, sets):

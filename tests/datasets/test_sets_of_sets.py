@@ -22,20 +22,20 @@ from small_sets import (
 )
 
 from mlcycle.datasets import splitting
-from mlcycle.datasets.labelled_image import LabelledPhotograph
+from mlcycle.datasets.labelled_image import LabelledImage
 from mlcycle.datasets.reading import read, read_parts
 from mlcycle.datasets.splitting import parse_shares
 from mlcycle.errors import UsageError
 
 
 def _pieces(many):
-    """Pieces of photographs that do not look the same."""
-    pictures = [astronaut(), chelsea(), coffee(), rocket(), grace_hopper()]
+    """Pieces of images that do not look the same."""
+    images = [astronaut(), chelsea(), coffee(), rocket(), grace_hopper()]
     pieces = []
     for number in range(many):
-        picture, place = pictures[number % len(pictures)], number // len(pictures)
-        left, top = place * 23 % (picture.width - 150), place * 47 % (picture.height - 150)
-        turned = picture.crop((left, top, left + 150, top + 150)).rotate(90 * (place % 4))
+        image, place = images[number % len(images)], number // len(images)
+        left, top = place * 23 % (image.width - 150), place * 47 % (image.height - 150)
+        turned = image.crop((left, top, left + 150, top + 150)).rotate(90 * (place % 4))
         pieces.append(Labelled(f"g{number % 4}/{number:02}.png", turned, ((10, 10, 20, 20),)))
     return pieces
 
@@ -44,18 +44,18 @@ def _with_copies(many):
     """Each piece, and a smaller and recompressed copy of it under a name that says nothing."""
     pieces = _pieces(many)
     copies = [
-        Labelled(f"other/{number * 7 % many:02}.jpg", each.picture.resize((100, 100)))
+        Labelled(f"other/{number * 7 % many:02}.jpg", each.image.resize((100, 100)))
         for number, each in enumerate(pieces)
     ]
     return [*pieces, *copies], {each.name: copy.name for each, copy in zip(pieces, copies, strict=True)}
 
 
 def test_shares_are_met_and_what_looks_the_same_is_on_one_side(tmp_path, mlcycle):
-    photos, copy_of = _with_copies(24)
-    source = write_coco(tmp_path / "set", photos)
+    paths, copy_of = _with_copies(24)
+    source = write_coco(tmp_path / "set", paths)
     outcome = mlcycle("train", "data", "split", source, "--shares", "train=0.75,val=0.25", "--out", tmp_path / "out")
     assert outcome.code == 0, outcome.err
-    parts = {part: {each.name for each in photographs} for part, photographs in read_parts(tmp_path / "out").items()}
+    parts = {part: {each.name for each in images} for part, images in read_parts(tmp_path / "out").items()}
     assert {part: len(names) for part, names in parts.items()} == {"train": 36, "val": 12}
     for name, copy in copy_of.items():
         assert {name, copy} <= parts["train"] or {name, copy} <= parts["val"]
@@ -82,24 +82,24 @@ def test_by_group_no_group_is_on_both_sides(tmp_path, mlcycle):
         tmp_path / "out",
     )
     assert mlcycle(*command).code == 0
-    groups = {part: {each.group for each in photographs} for part, photographs in read_parts(tmp_path / "out").items()}
+    groups = {part: {each.group for each in images} for part, images in read_parts(tmp_path / "out").items()}
     assert sorted(map(len, groups.values())) == [2, 2]
     assert not groups["train"] & groups["val"]
 
 
 @pytest.mark.parametrize("by_group", [False, True])
-def test_few_change_sides_where_photographs_are_added(monkeypatch, by_group):
-    monkeypatch.setattr(splitting.duplicates, "look_at", lambda photographs, *more: photographs)
+def test_few_change_sides_where_images_are_added(monkeypatch, by_group):
+    monkeypatch.setattr(splitting.duplicates, "look_at", lambda images, *more: images)
     monkeypatch.setattr(splitting.duplicates, "same_bytes", lambda files: [[index] for index in range(len(files))])
     monkeypatch.setattr(splitting.duplicates, "look_alike", lambda *files: [])
 
     def held_out(many):
         names = [f"{number * 7919 % 1000:03}.jpg" for number in range(many)]
-        photographs = [
-            LabelledPhotograph(Path(name), name, np.zeros((0, 4)), np.zeros(0, bool), np.zeros((0, 5, 2)), name[:2])
+        images = [
+            LabelledImage(Path(name), name, np.zeros((0, 4)), np.zeros(0, bool), np.zeros((0, 5, 2)), name[:2])
             for name in sorted(names)
         ]
-        parts = splitting.divide(photographs, {"train": 0.8, "val": 0.2}, by_group=by_group)
+        parts = splitting.divide(images, {"train": 0.8, "val": 0.2}, by_group=by_group)
         return {each.name for each in parts["val"]}
 
     before, after = held_out(500), held_out(505)
@@ -116,7 +116,7 @@ def test_a_set_that_cannot_be_divided_so_is_refused(tmp_path, mlcycle):
     assert names_in(tmp_path) == ["set"]
 
 
-def test_what_would_end_it_is_said_before_any_photograph_is_decoded(tmp_path, mlcycle, monkeypatch):
+def test_what_would_end_it_is_said_before_any_image_is_decoded(tmp_path, mlcycle, monkeypatch):
     monkeypatch.setattr(splitting.duplicates, "look_at", lambda *more: pytest.fail("decoded"))
     source, split = write_coco(tmp_path / "set", content()), ("train", "data", "split", tmp_path / "set", "--out")
     assert "YOLO has no part a" in mlcycle(*split, tmp_path / "out", "--shares", "a=0.5,b=0.5", "--to", "yolo").err
@@ -136,7 +136,7 @@ def test_shares_that_are_none(text):
 
 
 def _with_duplicates(folder):
-    """One photograph three times: plain, with two faces and smaller, and with the bytes of the first."""
+    """One image three times: plain, with two faces and smaller, and with the bytes of the first."""
     faces = ((178, 75, 92, 115),)
     write_coco(
         folder,
@@ -158,25 +158,25 @@ def test_of_duplicates_the_one_with_most_labels_is_kept_and_no_file_goes(tmp_pat
         "b.jpg",
         "  a.jpg looks the same",
         "  c.jpg looks the same",
-        "2 of 4 photographs are there already",
+        "2 of 4 images are there already",
     ]
     assert [(each.name, len(each.boxes_N4)) for each in read(tmp_path / "out")] == [("b.jpg", 2), ("d.jpg", 0)]
     assert names_in(source / "images") == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
     listed = json.loads(mlcycle("train", "data", "dedupe", source, "--json").out)
-    assert [(each["photograph"], each["kept"]) for each in listed["left_out"]] == [
+    assert [(each["image"], each["kept"]) for each in listed["left_out"]] == [
         ("a.jpg", "b.jpg"),
         ("c.jpg", "b.jpg"),
     ]
-    assert mlcycle("train", "data", "dedupe", tmp_path / "out").out == "0 of 2 photographs are there already\n"
+    assert mlcycle("train", "data", "dedupe", tmp_path / "out").out == "0 of 2 images are there already\n"
 
 
 def test_bytes_count_before_looks_and_pixels_where_labels_are_equal(tmp_path, mlcycle):
-    photos = [
+    images = [
         Labelled("small.jpg", astronaut().resize((256, 256))),
         Labelled("x.jpg", astronaut()),
         Labelled("y.jpg", astronaut()),
     ]
-    outcome = mlcycle("train", "data", "dedupe", write_coco(tmp_path / "set", photos))
+    outcome = mlcycle("train", "data", "dedupe", write_coco(tmp_path / "set", images))
     assert outcome.out.splitlines()[:-1] == ["x.jpg", "  small.jpg looks the same", "  y.jpg has the same bytes"]
 
 
@@ -195,7 +195,7 @@ def test_sets_of_two_layouts_become_one(tmp_path, mlcycle):
     other = write_coco(tmp_path / "other", [Labelled("a/astronaut.jpg", coffee(), ((1, 2, 30, 40),)), *content()[3:]])
     outcome = mlcycle("train", "data", "merge", one, other, "--out", tmp_path / "out")
     assert outcome.code == 0
-    assert "1 photographs were given another name" in outcome.err
+    assert "1 images were given another name" in outcome.err
     parts = read_parts(tmp_path / "out")
     assert [each.name for each in parts["train"]] == [
         "a/astronaut-2.jpg", "a/astronaut.jpg", "a/chelsea.jpg", "b/grace.jpg", "b/rocket.jpg"
@@ -210,23 +210,23 @@ def test_statistics_count_what_is_there(tmp_path, mlcycle):
     save(rocket().resize((1280, 640)), source / "WIDER_train" / "images" / "b/rocket.jpg")
     (source / "WIDER_train" / "images" / "a/chelsea.jpg").write_bytes(b"none")
     found = json.loads(mlcycle("train", "data", "stats", source, "--json").out)["sets"][0]
-    assert (found["photographs"], found["without_faces"], found["unreadable"], found["faces"]) == (5, 3, 1, 3)
+    assert (found["images"], found["without_faces"], found["unreadable"], found["faces"]) == (5, 3, 1, 3)
     assert (found["with_landmarks"], found["ignored"], found["split"]) == (1, 0, "train")
     assert found["heights"] == {"<16 px": 0, "16-32 px": 0, "32-96 px": 1, ">=96 px": 2}
-    assert found["faces_a_photograph"] | {"median": 0, "most": 2} == found["faces_a_photograph"]
+    assert found["faces_an_image"] | {"median": 0, "most": 2} == found["faces_an_image"]
     assert found["long_side"]["most"] == 1280
     assert found["aspects"]["0.67–0.8"] == 1
-    assert found["groups"]["a"] == {"photographs": 2, "faces": 2}
+    assert found["groups"]["a"] == {"images": 2, "faces": 2}
     text = mlcycle("train", "data", "stats", source).out
     assert "1  of them cannot be read" in text
     assert "32-96 px         1  ██" in text
 
 
-def test_heights_at_640_are_those_of_the_photograph_made_smaller(tmp_path, mlcycle):
-    photos = [
+def test_heights_at_640_are_those_of_the_image_made_smaller(tmp_path, mlcycle):
+    images = [
         Labelled("x.jpg", coffee().resize((1280, 854)), ((100, 100, 60, 100),)),
         Labelled("y.jpg", coffee(), ((0, 0, 60, 100),)),
     ]
-    found = json.loads(mlcycle("train", "data", "stats", write_coco(tmp_path, photos), "--json").out)["sets"][0]
+    found = json.loads(mlcycle("train", "data", "stats", write_coco(tmp_path, images), "--json").out)["sets"][0]
     assert found["heights"][">=96 px"] == 2
     assert found["heights_at_640"] == {"<16 px": 0, "16-32 px": 0, "32-96 px": 1, ">=96 px": 1}

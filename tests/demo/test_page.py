@@ -52,21 +52,21 @@ def page(tmp_path: Path) -> str:
         FROZEN,
         (FOUND, missed, none),
         tuple(compare(STUDY, FOUND, (400_000_000, 90_000_000))),
-        ("mlcycle train demo", "mlcycle infer 'a <photo>.jpg'"),
+        ("mlcycle train demo", "mlcycle infer 'a <image>.jpg'"),
         metrics,
     )
     return render(story, tmp_path / "scenes", tmp_path / "annotated")
 
 
-def test_every_element_is_closed_and_every_picture_described(page: str) -> None:
+def test_every_element_is_closed_and_every_image_described(page: str) -> None:
     reader = _Reader()
     reader.feed(page)
     reader.close()
 
     assert reader.open == []
-    pictures = [attributes for tag, attributes in reader.elements if tag == "img"]
-    assert len(pictures) == 1 + len(UNSEEN)
-    assert all(each["alt"] for each in pictures)
+    images = [attributes for tag, attributes in reader.elements if tag == "img"]
+    assert len(images) == 1 + len(UNSEEN)
+    assert all(each["alt"] for each in images)
     assert [attributes.get("lang") for tag, attributes in reader.elements if tag == "html"] == ["en"]
     assert all(attributes.get("aria-label") for tag, attributes in reader.elements if tag == "svg")
 
@@ -89,7 +89,7 @@ def test_the_page_tells_figures_verdicts_and_commands(page: str) -> None:
     assert "The face was not found." in page
     assert "No face here. Right." in page
     assert "$ mlcycle train demo" in page
-    assert "a &lt;photo&gt;.jpg" in page
+    assert "a &lt;image&gt;.jpg" in page
 
 
 def test_ratios_are_those_of_the_figures() -> None:

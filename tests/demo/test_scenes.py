@@ -13,7 +13,7 @@ pytest.importorskip("matplotlib")
 
 from mlcycle.datasets.reading import fingerprint, read
 from mlcycle.demo import scenes
-from mlcycle.demo.backdrops import PHOTOGRAPHS
+from mlcycle.demo.backdrops import IMAGES
 from mlcycle.demo.source_images import UNSEEN, package_folder
 from mlcycle.errors import DataError
 
@@ -34,26 +34,26 @@ def built(few: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 24), ("val", 8)])
-def test_a_split_is_read_with_its_faces_inside_its_photographs(built: Path, split: str, count: int) -> None:
-    photographs = read(built, split)
+def test_a_split_is_read_with_its_faces_inside_its_images(built: Path, split: str, count: int) -> None:
+    images = read(built, split)
 
-    assert len(photographs) == count
-    boxes_N4 = np.concatenate([each.boxes_N4 for each in photographs])
+    assert len(images) == count
+    boxes_N4 = np.concatenate([each.boxes_N4 for each in images])
     assert len(boxes_N4) >= count
     assert boxes_N4.min() >= 0
     assert boxes_N4.max() <= scenes.SIDE
     heights_N = boxes_N4[:, 3] - boxes_N4[:, 1]
     assert heights_N.min() > 5
     assert heights_N.max() > 3 * heights_N.min()
-    for each in photographs:
+    for each in images:
         with Image.open(each.path) as scene:
             assert scene.size == each.size == (scenes.SIDE, scenes.SIDE)
 
 
 def test_faces_do_not_hide_each_other(built: Path) -> None:
-    photographs = read(built, "train")
-    assert max(len(each.boxes_N4) for each in photographs) > 1
-    for each in photographs:
+    images = read(built, "train")
+    assert max(len(each.boxes_N4) for each in images) > 1
+    for each in images:
         for index, box_4 in enumerate(each.boxes_N4):
             others_N4 = np.delete(each.boxes_N4, index, axis=0)
             shared_N2 = np.minimum(box_4[2:], others_N4[:, 2:]) - np.maximum(box_4[:2], others_N4[:, :2])
@@ -98,30 +98,30 @@ def test_what_breaks_off_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_training_and_validation_share_no_face_and_no_piece_of_a_backdrop() -> None:
-    train, val = scenes.load_material(training=True), scenes.load_material(training=False)
+    train, val = scenes.load_training_data(training=True), scenes.load_training_data(training=False)
 
     assert len(train.faces_N2525) == scenes.TRAIN_FACES
     assert len(train.faces_N2525) + len(val.faces_N2525) == 100
     for name in ("faces_N2525", "others_N2525"):
         distinct = {each.tobytes() for each in getattr(train, name)}
         assert distinct.isdisjoint(each.tobytes() for each in getattr(val, name))
-    for left, right, name in zip(train.backdrops.parts, val.backdrops.parts, PHOTOGRAPHS, strict=True):
+    for left, right, name in zip(train.backdrops.parts, val.backdrops.parts, IMAGES, strict=True):
         with Image.open(package_folder("skimage") / "data" / name) as whole:
             smaller = min(1.0, 800 / max(whole.size))
             assert left.width + right.width == round(whole.width * smaller)
 
 
-def test_the_unseen_photographs_are_no_backdrops() -> None:
-    def look(picture: Image.Image) -> np.ndarray:
-        small_1616 = np.asarray(picture.convert("L").resize((16, 16)), np.float64)
+def test_the_unseen_images_are_no_backdrops() -> None:
+    def look(image: Image.Image) -> np.ndarray:
+        small_1616 = np.asarray(image.convert("L").resize((16, 16)), np.float64)
         return (small_1616 - small_1616.mean()) / small_1616.std()
 
     folder = package_folder("skimage") / "data"
     unseen = [package_folder(each.package) / each.path for each in UNSEEN] + [folder / "camera.png"]
 
     for path in unseen:
-        with Image.open(path) as photograph:
-            kept = look(photograph)
-        for name in PHOTOGRAPHS:
+        with Image.open(path) as image:
+            kept = look(image)
+        for name in IMAGES:
             with Image.open(folder / name) as backdrop:
                 assert np.corrcoef(kept.ravel(), look(backdrop).ravel())[0, 1] < 0.9, (path.name, name)

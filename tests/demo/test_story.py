@@ -101,7 +101,7 @@ def test_a_missed_face_is_said_with_exit_code_5() -> None:
     assert problem.value.exit_code == 5
 
 
-def test_the_unseen_photographs_are_copied_once(tmp_path: Path) -> None:
+def test_the_unseen_images_are_copied_once(tmp_path: Path) -> None:
     paths = write_unseen(tmp_path)
     times = [each.stat().st_mtime_ns for each in paths]
 

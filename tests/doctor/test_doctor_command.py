@@ -86,7 +86,7 @@ def test_the_document_says_what_is_so(asked):
         "install": "pip install 'mlcycle[export]'",
     }
     assert found["machine"]["cores"]["machine"] == os.cpu_count()
-    assert {"photographs", "nvidia", "environment", "findings"} < set(found)
+    assert {"images", "nvidia", "environment", "findings"} < set(found)
 
 
 @pytest.mark.skipif(HAS_CUDA, reason="this onnxruntime has CUDA")
@@ -179,7 +179,7 @@ def test_an_onnxruntime_that_cannot_be_imported_is_survived_and_nothing_heavy_is
     page, modules = done(code, f"{folder}{os.pathsep}{environment()['PYTHONPATH']}")
     assert "exit code 6" in page
     assert "libfoo.so.1: cannot open" in row_of(page, "problem", "auto")
-    assert "\nPhotographs\n" in page
+    assert "\nImages\n" in page
     assert not modules & {"torch", "onnxruntime", "numpy", "ray", "pyarrow", "av"}
 
 

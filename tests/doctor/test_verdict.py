@@ -87,11 +87,11 @@ def test_what_auto_passes_over_is_a_warning_but_not_what_it_never_takes(healthy)
 
 
 def test_a_missing_decoder_and_a_slow_one_are_warnings(healthy):
-    pictures = healthy.pictures
-    poor = replace(pictures, turbo=None, decoders=pictures.decoders | {"AVIF": None})
-    found = replace(healthy, pictures=poor)
-    assert row(found, "Photographs", "AVIF").level is Level.warning
-    assert "not by libjpeg-turbo" in row(found, "Photographs", "JPEG").text
+    image_formats = healthy.image_formats
+    poor = replace(image_formats, turbo=None, decoders=image_formats.decoders | {"AVIF": None})
+    found = replace(healthy, image_formats=poor)
+    assert row(found, "Images", "AVIF").level is Level.warning
+    assert "not by libjpeg-turbo" in row(found, "Images", "JPEG").text
 
 
 def test_a_bundled_model_that_does_not_answer_may_be_damaged(healthy):

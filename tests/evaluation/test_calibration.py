@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 
 from mlcycle.evaluation.calibration import Bin, calibrate
-from mlcycle.evaluation.matches import match_photographs
+from mlcycle.evaluation.matches import match_images
 
 FACE, ELSEWHERE, CROWD = [0, 0, 20, 20], [100, 100, 120, 120], [200, 200, 300, 300]
 
 
-def calibration(*photographs):
-    """Of photographs with one face and one crowd each, in which (box, score) were found."""
-    truths = [(np.array([FACE, CROWD], float), np.array([False, True])) for _ in photographs]
+def calibration(*images):
+    """Of images with one face and one crowd each, in which (box, score) were found."""
+    truths = [(np.array([FACE, CROWD], float), np.array([False, True])) for _ in images]
     found = [
         (np.array([box for box, _ in each], float).reshape(-1, 4), np.array([score for _, score in each], float))
-        for each in photographs
+        for each in images
     ]
-    return calibrate(match_photographs(truths, found, ranges=()))
+    return calibrate(match_images(truths, found, ranges=()))
 
 
 def test_each_bin_counts_its_detections_and_the_error_is_their_mean_distance():

@@ -1,4 +1,4 @@
-"""COCO's average precision: equal to pycocotools, whatever the photographs hold."""
+"""COCO's average precision: equal to pycocotools, whatever the images hold."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def truth(*boxes, ignore=()):
     return boxes_N4, np.isin(np.arange(len(boxes_N4)), ignore)
 
 
-def annotations(photographs, second, measure):
+def annotations(images, second, measure):
     """COCO's form of a list of (boxes, marks or scores). Its `area` is only ever used to sort boxes into sizes."""
     rows = []
-    for photograph, (boxes_N4, values_N) in enumerate(photographs):
+    for image, (boxes_N4, values_N) in enumerate(images):
         for (left, top, right, bottom), value in zip(boxes_N4.tolist(), values_N.tolist(), strict=True):
             width, height = right - left, bottom - top
             rows.append(
                 {
                     "id": len(rows) + 1,
-                    "image_id": photograph + 1,
+                    "image_id": image + 1,
                     "category_id": 1,
                     "bbox": [left, top, width, height],
                     "area": width * height if measure == "area" else height,
@@ -49,11 +49,11 @@ def independent(truths, predictions, max_detections, ranges=sizes.BY_AREA, measu
         COCO, Evaluation = package.COCO, package.COCOeval_faster
 
     def data_set(rows):
-        photographs = COCO()
+        labelled = COCO()
         images = [{"id": number + 1} for number in range(len(truths))]
-        photographs.dataset = {"images": images, "categories": [{"id": 1, "name": "face"}], "annotations": rows}
-        photographs.createIndex()
-        return photographs
+        labelled.dataset = {"images": images, "categories": [{"id": 1, "name": "face"}], "annotations": rows}
+        labelled.createIndex()
+        return labelled
 
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation = Evaluation(
@@ -80,11 +80,11 @@ def assert_agrees(truths, predictions, max_detections, ranges=sizes.BY_AREA, mea
             assert part.ap75 == pytest.approx(theirs[5, :, place].mean(), abs=1e-6)
 
 
-def random_photographs(seed, photographs=12, ignored=0.25):
+def random_images(seed, images=12, ignored=0.25):
     """Whole pixels and few different scores, so that overlaps and scores are often equal."""
     random = np.random.default_rng(seed)
     truths, predictions = [], []
-    for _ in range(photographs):
+    for _ in range(images):
         faces, detections = random.integers(0, 14), random.integers(0, 40)
         corners_N2 = random.integers(0, 220, (faces, 2))
         boxes_N4 = np.concatenate([corners_N2, corners_N2 + random.integers(2, 130, (faces, 2))], axis=1).astype(float)
@@ -97,13 +97,13 @@ def random_photographs(seed, photographs=12, ignored=0.25):
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_random_photographs_agree_with_an_independent_evaluation(seed):
-    assert_agrees(*random_photographs(seed), max_detections=15 if seed % 2 else 100)
+def test_random_images_agree_with_an_independent_evaluation(seed):
+    assert_agrees(*random_images(seed), max_detections=15 if seed % 2 else 100)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_sizes_by_height_agree_with_an_independent_evaluation(seed):
-    assert_agrees(*random_photographs(seed), max_detections=100, ranges=sizes.BY_HEIGHT, measure="height")
+    assert_agrees(*random_images(seed), max_detections=100, ranges=sizes.BY_HEIGHT, measure="height")
 
 
 def test_a_crowd_with_many_detections_agrees_with_an_independent_evaluation():
@@ -112,39 +112,39 @@ def test_a_crowd_with_many_detections_agrees_with_an_independent_evaluation():
     boxes_N4 = np.concatenate([corners_N2, corners_N2 + 4 + random.random((150, 1)) * 60], axis=1)
     found_M4 = np.concatenate([boxes_N4 + random.normal(0, 2, boxes_N4.shape) for _ in range(3)])
     found_M4[:, 2:] = np.maximum(found_M4[:, 2:], found_M4[:, :2] + 1)
-    photographs = [(boxes_N4, random.random(150) < 0.1), truth((10, 10, 50, 60)), truth()]
+    images = [(boxes_N4, random.random(150) < 0.1), truth((10, 10, 50, 60)), truth()]
     detections = [(found_M4.astype(np.float32).astype(float), random.random(450)), NOTHING, (found_M4[:5], np.ones(5))]
-    assert_agrees(photographs, detections, max_detections=300)
+    assert_agrees(images, detections, max_detections=300)
 
 
 def test_detections_equal_to_the_truth_score_one():
-    photographs = [truth((0, 0, 10, 12), (30, 30, 90, 99)), truth((5, 5, 8, 8))]
-    result = coco.average_precision(photographs, [(boxes, np.full(len(boxes), 0.5)) for boxes, _ in photographs])
-    assert (result.ap, result.ap50, result.faces, result.photographs) == (1.0, 1.0, 3, 2)
+    images = [truth((0, 0, 10, 12), (30, 30, 90, 99)), truth((5, 5, 8, 8))]
+    result = coco.average_precision(images, [(boxes, np.full(len(boxes), 0.5)) for boxes, _ in images])
+    assert (result.ap, result.ap50, result.faces, result.images) == (1.0, 1.0, 3, 2)
 
 
-def test_a_missed_photograph_lowers_recall_and_so_the_result():
+def test_a_missed_image_lowers_recall_and_so_the_result():
     # Of two faces one is found, without a false alarm: precision 1 at the recalls 0 … 0.50 (51 of 101), else 0.
     result = coco.average_precision([truth((0, 0, 9, 9))] * 2, [(np.array([[0, 0, 9, 9]]), np.array([0.9])), NOTHING])
     assert result.ap == pytest.approx(51 / 101)
 
 
 def test_a_detection_in_an_ignored_region_counts_neither_way():
-    photograph = [truth((0, 0, 20, 20), (100, 100, 300, 300), ignore=[1])]
+    image = [truth((0, 0, 20, 20), (100, 100, 300, 300), ignore=[1])]
     on_the_face = np.array([[0, 0, 20, 20]])
     # Three better scored ones lie inside the region, of which each covers a small part only.
     inside = np.array([[110, 110, 130, 130], [110, 110, 130, 130], [200, 200, 240, 240]])
     found = (np.concatenate([inside, on_the_face]), np.array([0.9, 0.9, 0.8, 0.1]))
-    assert coco.average_precision(photograph, [found]).ap == 1.0
+    assert coco.average_precision(image, [found]).ap == 1.0
     outside = (np.concatenate([inside - 100, on_the_face]), found[1])
-    assert coco.average_precision(photograph, [outside]).ap < 0.5
+    assert coco.average_precision(image, [outside]).ap < 0.5
 
 
 def test_a_second_detection_of_a_face_is_a_false_alarm():
     # Best first: right, wrong, right. Precision 1 at recalls to 0.50 (51 of 101) and 2/3 beyond (50 of 101).
-    photograph = [truth((0, 0, 10, 10), (50, 50, 60, 60))]
+    image = [truth((0, 0, 10, 10), (50, 50, 60, 60))]
     found = (np.array([[0, 0, 10, 10], [0, 0, 10, 10], [50, 50, 60, 60]]), np.array([0.9, 0.8, 0.7]))
-    assert coco.average_precision(photograph, [found]).ap == pytest.approx((51 + 50 * 2 / 3) / 101)
+    assert coco.average_precision(image, [found]).ap == pytest.approx((51 + 50 * 2 / 3) / 101)
 
 
 def test_only_the_best_detections_count_up_to_the_limit():
@@ -168,22 +168,22 @@ def test_without_any_face_there_is_no_figure():
     assert math.isnan(coco.average_precision([], []).ap)
 
 
-def test_a_photograph_drawn_twice_equals_the_photograph_given_twice():
-    truths, predictions = random_photographs(3, photographs=5)
-    # In COCO the order of photographs decides between equal scores, and a weight stands for neighbours.
+def test_an_image_drawn_twice_equals_the_image_given_twice():
+    truths, predictions = random_images(3, images=5)
+    # In COCO the order of images decides between equal scores, and a weight stands for neighbours.
     predictions = [
         (boxes, scores + np.arange(len(scores)) * 1e-6 + place) for place, (boxes, scores) in enumerate(predictions)
     ]
     drawn = [0, 0, 2, 4, 4, 4]
     given = coco.average_precision([truths[each] for each in drawn], [predictions[each] for each in drawn])
     weights_P = np.bincount(drawn, minlength=5).astype(float)
-    weighted = coco.summarise(coco.match_photographs(truths, predictions), weights_P)
+    weighted = coco.summarise(coco.match_images(truths, predictions), weights_P)
     assert weighted.faces == given.faces
     assert weighted.ap == pytest.approx(given.ap, abs=0.02)
 
 
 def test_arrays_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="1 photographs have truths and 0 have predictions"):
+    with pytest.raises(ValueError, match="1 images have truths and 0 have predictions"):
         coco.average_precision([truth()], [])
     with pytest.raises(ValueError, match="1 detections with 2 scores"):
         coco.average_precision([truth()], [(np.ones((1, 4)), np.ones(2))])
@@ -191,7 +191,7 @@ def test_arrays_that_do_not_fit_are_refused():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_samples_drawn_at_once_have_nearly_the_precision_of_each_counted_alone(seed):
-    matches = coco.match_photographs(*random_photographs(seed, photographs=20))
+    matches = coco.match_images(*random_images(seed, images=20))
     weights_BP = bootstrap.weights(20, draws=30, seed=seed)
     ap_B, ap50_B = coco.drawn(matches, weights_BP)
     alone = [coco.summarise(matches, weights_P) for weights_P in weights_BP]
@@ -200,5 +200,5 @@ def test_samples_drawn_at_once_have_nearly_the_precision_of_each_counted_alone(s
 
 
 def test_a_sample_without_a_face_has_no_precision():
-    matches = coco.match_photographs([truth((0, 0, 9, 9)), truth()], [NOTHING, NOTHING])
+    matches = coco.match_images([truth((0, 0, 9, 9)), truth()], [NOTHING, NOTHING])
     assert np.isnan(coco.drawn(matches, np.array([[0.0, 2.0], [1.0, 1.0]]))[0]).tolist() == [True, False]

@@ -99,7 +99,7 @@ def test_a_large_face_that_is_not_found_is_odder_than_a_small_one(cases):
 
 
 def test_the_height_that_counts_is_that_in_the_networks_input(cases):
-    """The same labels on photographs that are made ten times smaller before the network sees them."""
+    """The same labels on images that are made ten times smaller before the network sees them."""
     before = contradictions(cases)
     larger = [
         replace(

@@ -15,12 +15,12 @@ NONE_52 = np.full((5, 2), np.nan)
 
 
 def measured(faces, found, threshold=0.5):
-    """`faces` are (box, points, ignored) of one photograph, `found` (box, points, score)."""
+    """`faces` are (box, points, ignored) of one image, `found` (box, points, score)."""
     boxes_N4, points_N52, ignore_N = (np.array([each[part] for each in faces]) for part in range(3))
     found_M4, found_M52, scores_M = (np.array([each[part] for each in found]) for part in range(3))
-    matches = coco.match_photographs([(boxes_N4, ignore_N)], [(found_M4, scores_M)])
-    photograph = landmarks.PhotographLandmarks(boxes_N4, points_N52, ~ignore_N.astype(bool), found_M52)
-    return landmarks.measure(matches, [photograph], NAMES, threshold)
+    matches = coco.match_images([(boxes_N4, ignore_N)], [(found_M4, scores_M)])
+    image = landmarks.ImageLandmarks(boxes_N4, points_N52, ~ignore_N.astype(bool), found_M52)
+    return landmarks.measure(matches, [image], NAMES, threshold)
 
 
 def test_the_error_is_a_share_of_the_faces_size():

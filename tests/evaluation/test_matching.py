@@ -55,7 +55,7 @@ def test_a_long_chain_of_detections_that_want_each_others_faces():
     assert taken_RTM[0, 0].tolist() == list(range(1, number + 1))
 
 
-def test_photographs_matched_in_several_parts_are_one_set(monkeypatch):
+def test_images_matched_in_several_parts_are_one_set(monkeypatch):
     random = np.random.default_rng(3)
     truths, found = [], []
     for number in range(7):
@@ -65,16 +65,16 @@ def test_photographs_matched_in_several_parts_are_one_set(monkeypatch):
         found.append(
             (np.repeat(boxes_N4, 2, axis=0) + random.integers(-9, 9, (2 * number, 4)), random.random(2 * number))
         )
-    whole = coco.match_photographs(truths, found)
-    monkeypatch.setattr(matches, "PHOTOGRAPHS_AT_ONCE", 2)
-    parts = coco.match_photographs(truths, found)
-    for name in ("scores_D", "photograph_D", "row_D", "face_D", "right_RTD", "wrong_RTD", "faces_RP"):
+    whole = coco.match_images(truths, found)
+    monkeypatch.setattr(matches, "IMAGES_AT_ONCE", 2)
+    parts = coco.match_images(truths, found)
+    for name in ("scores_D", "image_D", "row_D", "face_D", "right_RTD", "wrong_RTD", "faces_RP"):
         np.testing.assert_array_equal(getattr(whole, name), getattr(parts, name))
     hits = np.flatnonzero(whole.right_RTD[0, 0])
     assert len(hits)
     for hit in hits:
-        photograph = whole.photograph_D[hit]
-        box_4 = found[photograph][0][whole.row_D[hit]]
-        face_4 = truths[photograph][0][whole.face_D[hit]]
+        image = whole.image_D[hit]
+        box_4 = found[image][0][whole.row_D[hit]]
+        face_4 = truths[image][0][whole.face_D[hit]]
         assert matching.overlaps(box_4[None], face_4[None], np.zeros(1, bool)) >= 0.5
-        assert found[photograph][1][whole.row_D[hit]] == whole.scores_D[hit]
+        assert found[image][1][whole.row_D[hit]] == whole.scores_D[hit]

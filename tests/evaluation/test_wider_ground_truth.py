@@ -26,7 +26,7 @@ def write(folder, counted=COUNTED):
     folder.mkdir(exist_ok=True)
     content = {
         "event_list": cells(list(BOXES)),
-        "file_list": cells([cells([name for name, _ in photographs]) for photographs in BOXES.values()]),
+        "file_list": cells([cells([name for name, _ in images]) for images in BOXES.values()]),
         "face_bbx_list": cells(
             [cells([np.array(boxes, np.int32).reshape(-1, 4) for _, boxes in each]) for each in BOXES.values()]
         ),

@@ -14,7 +14,7 @@ NOWHERE = [500, 500, 540, 540]
 
 
 def evaluate(faces, counted, boxes, scores):
-    """One photograph, one level."""
+    """One image, one level."""
     result = wider.average_precision(
         [np.array(faces, float)], {"easy": [np.array(counted, bool)]}, [(np.array(boxes, float), np.array(scores))]
     )
@@ -87,7 +87,7 @@ def test_a_score_equal_to_a_threshold_passes_it():
 
 
 def test_scores_are_normalised_over_the_whole_set():
-    # The second photograph's detection has the set's least score, so it comes last: 0.5 * 1 + 0.5 * 2/3.
+    # The second image's detection has the set's least score, so it comes last: 0.5 * 1 + 0.5 * 2/3.
     faces = [np.array([FACE_A], float), np.array([FACE_B], float)]
     predictions = [
         (np.array([FACE_A, NOWHERE], float), np.array([0.30, 0.29])),
@@ -97,7 +97,7 @@ def test_scores_are_normalised_over_the_whole_set():
     assert wider.average_precision(faces, counted, predictions)["easy"].ap == pytest.approx(0.5 + 0.5 * 2 / 3)
 
 
-def test_photographs_without_detections_count_their_faces_and_those_without_faces_nothing():
+def test_images_without_detections_count_their_faces_and_those_without_faces_nothing():
     nothing = np.zeros((0, 4))
     faces = [np.array([FACE_A], float), np.array([FACE_B], float), nothing]
     counted = {"easy": [np.array([True]), np.array([True]), np.zeros(0, bool)]}
@@ -139,8 +139,8 @@ def plain_overlap(a, b):
     return width * height / (area_a + area_b - width * height)
 
 
-def plain_photograph(boxes, scores, faces, counted):
-    """For each threshold (proposals, faces found) of one photograph; boxes best first."""
+def plain_image(boxes, scores, faces, counted):
+    """For each threshold (proposals, faces found) of one image; boxes best first."""
     found_faces, proposal, found_so_far = set(), [], []
     for box in boxes:
         overlaps = [plain_overlap(face, box) for face in faces]
@@ -168,7 +168,7 @@ def plain_average_precision(faces, counted, predictions):
         if not len(face_boxes) or not len(boxes):
             continue
         order = sorted(range(len(scores)), key=lambda place: -scores[place])
-        table = plain_photograph(
+        table = plain_image(
             [boxes[each] for each in order], [(scores[each] - least) / span for each in order], face_boxes, marks
         )
         for total, (proposals, found) in zip(totals, table, strict=True):
@@ -185,7 +185,7 @@ def plain_average_precision(faces, counted, predictions):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_random_photographs_agree_with_a_plain_loop(seed):
+def test_random_images_agree_with_a_plain_loop(seed):
     random = np.random.default_rng(seed)
     faces, counted, predictions = [], [], []
     for _ in range(8):
@@ -202,7 +202,7 @@ def test_random_photographs_agree_with_a_plain_loop(seed):
     assert ours == pytest.approx(plain_average_precision(faces, counted, predictions), abs=1e-12)
 
 
-def test_a_sample_of_photographs_has_the_figure_of_the_photographs_that_it_holds():
+def test_a_sample_of_images_has_the_figure_of_the_images_that_it_holds():
     random = np.random.default_rng(1)
     faces = [np.array([FACE_A, FACE_B], float) for _ in range(6)]
     found = [(np.array([FACE_A, NOWHERE, FACE_B], float), random.random(3)) for _ in faces]

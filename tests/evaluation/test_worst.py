@@ -13,11 +13,11 @@ SMALL, LARGE, WIDE = [0, 0, 10, 10], [100, 100, 200, 200], [300, 0, 400, 50]
 NOWHERE = [600, 600, 700, 700]
 
 
-def compared(*photographs):
-    """Each photograph is (faces, ignored, found boxes, scores)."""
-    truths = [(np.array(faces, float).reshape(-1, 4), np.array(ignored, bool)) for faces, ignored, _, _ in photographs]
-    found = [(np.array(boxes, float).reshape(-1, 4), np.array(scores)) for _, _, boxes, scores in photographs]
-    return coco.match_photographs(truths, found), truths
+def compared(*images):
+    """Each image is (faces, ignored, found boxes, scores)."""
+    truths = [(np.array(faces, float).reshape(-1, 4), np.array(ignored, bool)) for faces, ignored, _, _ in images]
+    found = [(np.array(boxes, float).reshape(-1, 4), np.array(scores)) for _, _, boxes, scores in images]
+    return coco.match_images(truths, found), truths
 
 
 def test_the_largest_missed_faces_come_first_with_the_score_that_was_too_low():
@@ -25,7 +25,7 @@ def test_the_largest_missed_faces_come_first_with_the_score_that_was_too_low():
         ([SMALL, LARGE], [0, 0], [LARGE], [0.3]), ([SMALL, WIDE], [0, 0], [SMALL, NOWHERE], [0.9, 0.8])
     )
     misses = worst.misses(matches, truths, 0.5, limit=9)
-    assert [(miss.photograph, miss.face) for miss in misses] == [(0, 1), (1, 1), (0, 0)]
+    assert [(miss.image, miss.face) for miss in misses] == [(0, 1), (1, 1), (0, 0)]
     assert misses[0].score == 0.3
     assert math.isnan(misses[1].score)
     assert misses[0].box_4.tolist() == LARGE
@@ -40,10 +40,10 @@ def test_an_ignored_face_is_not_missed_and_what_lies_in_it_is_no_false_alarm():
 
 
 def test_false_alarms_come_surest_first_and_name_the_row_that_was_given():
-    # Given in no order: the rows are those of the photograph's own list.
+    # Given in no order: the rows are those of the image's own list.
     matches, _ = compared(([LARGE], [0], [NOWHERE, LARGE, LARGE], [0.5, 0.9, 0.7]), ([], [], [SMALL, WIDE], [0.1, 0.8]))
     alarms = worst.false_alarms(matches, limit=3)
-    assert [(alarm.photograph, alarm.row, alarm.score) for alarm in alarms] == [(1, 1, 0.8), (0, 2, 0.7), (0, 0, 0.5)]
+    assert [(alarm.image, alarm.row, alarm.score) for alarm in alarms] == [(1, 1, 0.8), (0, 2, 0.7), (0, 0, 0.5)]
 
 
 def test_each_group_is_measured_by_itself_hardest_first():
@@ -54,7 +54,7 @@ def test_each_group_is_measured_by_itself_hardest_first():
         ([], [], [], []),
     )
     result = groups.by_group(matches, ["easy", "hard", "hard", "empty"], 0.5)
-    assert [(each.name, each.photographs, each.faces) for each in result] == [
+    assert [(each.name, each.images, each.faces) for each in result] == [
         ("hard", 2, 3), ("easy", 1, 1), ("empty", 1, 0)
     ]  # fmt: skip
     assert result[1].ap50 == 1.0

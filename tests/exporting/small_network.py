@@ -1,4 +1,4 @@
-"""A small network in the form in which `mlcycle freeze` writes one, made by hand, and pictures for it."""
+"""A small network in the form in which `mlcycle freeze` writes one, made by hand, and images for it."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def small_network(stride: int = 2) -> onnx.ModelProto:
     return model
 
 
-def pictures() -> list[np.ndarray]:
-    """Returns two real photographs of different sizes, multiples of 32: uint8 [H, W, 3]."""
+def random_images() -> list[np.ndarray]:
+    """Returns two real images of different sizes, multiples of 32: uint8 [H, W, 3]."""
     from skimage import data
 
     return [data.astronaut()[:256, :320], data.coffee()[:192, :256]]

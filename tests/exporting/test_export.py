@@ -59,18 +59,18 @@ def test_what_lies_between_the_first_and_the_last_convolution_is_halved(convolut
 def test_a_variant_names_its_parent_and_is_no_parent_itself(tmp_path: Path, astronaut: Path, mlcycle: Callable) -> None:
     from PIL import Image
 
-    photo = tmp_path / "photo.png"
-    picture = Image.open(astronaut).convert("RGB")
-    picture.paste(GREEN, (100, 120, 180, 220))
-    picture.save(photo)
+    path = tmp_path / "photo.png"
+    image = Image.open(astronaut).convert("RGB")
+    image.paste(GREEN, (100, 120, 180, 220))
+    image.save(path)
     parent, child = write_tiny_model(tmp_path / "parent.onnx"), tmp_path / "half.onnx"
-    outcome = mlcycle("export", parent, "--precision", "float16", "--photos", photo, "-o", child)
+    outcome = mlcycle("export", parent, "--precision", "float16", "--images", path, "-o", child)
     assert outcome.code == 0, outcome.err
     contract = load_detector(child).contract
     assert contract.precision == "float16"
     assert contract.parent == read_sealed(parent).sha256
     assert outcome.out.split()[0] == read_sealed(child).sha256
-    again = mlcycle("export", child, "--precision", "float16", "--photos", photo)
+    again = mlcycle("export", child, "--precision", "float16", "--images", path)
     assert again.code == 4
     assert "variant" in again.err
 
@@ -79,22 +79,22 @@ def test_a_variant_that_finds_nothing_to_compare_is_not_written(
     tmp_path: Path, astronaut: Path, mlcycle: Callable
 ) -> None:
     parent = write_tiny_model(tmp_path / "parent.onnx")
-    outcome = mlcycle("export", parent, "--precision", "float16", "--photos", astronaut, "-o", tmp_path / "half.onnx")
+    outcome = mlcycle("export", parent, "--precision", "float16", "--images", astronaut, "-o", tmp_path / "half.onnx")
     assert outcome.code == 5
     assert not (tmp_path / "half.onnx").exists()
 
 
-def test_bytes_want_convolutions_and_readable_photographs(tmp_path: Path, astronaut: Path, mlcycle: Callable) -> None:
+def test_bytes_want_convolutions_and_readable_images(tmp_path: Path, astronaut: Path, mlcycle: Callable) -> None:
     parent = write_tiny_model(tmp_path / "parent.onnx")
-    outcome = mlcycle("export", parent, "--precision", "int8", "--photos", astronaut, "--photos", astronaut)
+    outcome = mlcycle("export", parent, "--precision", "int8", "--images", astronaut, "--images", astronaut)
     assert outcome.code == 4
     assert "no convolution" in outcome.err
-    outcome = mlcycle("export", parent, "--precision", "int8", "--photos", astronaut)
+    outcome = mlcycle("export", parent, "--precision", "int8", "--images", astronaut)
     assert outcome.code == 3
-    assert "one photograph is too few" in outcome.err
+    assert "one image is too few" in outcome.err
     broken = tmp_path / "broken.jpg"
-    broken.write_text("no picture")
-    outcome = mlcycle("export", parent, "--precision", "int8", "--photos", broken, "--photos", broken)
+    broken.write_text("no image")
+    outcome = mlcycle("export", parent, "--precision", "int8", "--images", broken, "--images", broken)
     assert outcome.code == 3
     assert "can be read" in outcome.err
     assert [each.name for each in tmp_path.glob("*.onnx")] == ["parent.onnx"]
@@ -102,9 +102,9 @@ def test_bytes_want_convolutions_and_readable_photographs(tmp_path: Path, astron
 
 def test_what_is_to_be_changed_must_be_said(tmp_path: Path, astronaut: Path, mlcycle: Callable) -> None:
     parent = write_tiny_model(tmp_path / "parent.onnx")
-    assert mlcycle("export", parent, "--photos", astronaut).code == 2
-    assert mlcycle("export", parent, "--photos", astronaut, "--input-size", "wide").code == 2
-    assert mlcycle("export", parent, "--photos", astronaut, "--input-size", "16x16").code == 2
+    assert mlcycle("export", parent, "--images", astronaut).code == 2
+    assert mlcycle("export", parent, "--images", astronaut, "--input-size", "wide").code == 2
+    assert mlcycle("export", parent, "--images", astronaut, "--input-size", "16x16").code == 2
     assert mlcycle("export", parent, "--precision", "float16").code == 3
 
 
@@ -117,7 +117,7 @@ def test_a_parent_that_must_not_be_loaded_is_not_read_by_onnx_either(
     model.graph.node.append(onnx.helper.make_node("Python", ["images"], ["unread"], domain="com.example"))
     (tmp_path / "parent.onnx").write_bytes(seal_bytes(model.SerializeToString()))
     monkeypatch.setattr(onnx, "load_model_from_string", lambda *_: pytest.fail("it was read"))
-    outcome = mlcycle("export", tmp_path / "parent.onnx", "--precision", "float16", "--photos", astronaut)
+    outcome = mlcycle("export", tmp_path / "parent.onnx", "--precision", "float16", "--images", astronaut)
     assert (outcome.code, "operators of the domain com.example" in outcome.err) == (4, True)
 
 
@@ -128,12 +128,12 @@ def test_the_name_in_a_file_leads_out_of_no_folder(tmp_path: Path, astronaut: Pa
     from tiny_model import CONTRACT, tiny_bytes
 
     (tmp_path / "in").mkdir()
-    with Image.open(astronaut) as photo:
-        photo.paste(GREEN, (40, 50, 60, 80))
-        photo.save(tmp_path / "in" / "photo.png")
+    with Image.open(astronaut) as image:
+        image.paste(GREEN, (40, 50, 60, 80))
+        image.save(tmp_path / "in" / "photo.png")
     (tmp_path / "in" / "parent.onnx").write_bytes(tiny_bytes(replace(CONTRACT, name="../out")))
-    photos = ("--photos", tmp_path / "in" / "photo.png")
-    outcome = mlcycle("export", tmp_path / "in" / "parent.onnx", "--precision", "float16", *photos)
+    images = ("--images", tmp_path / "in" / "photo.png")
+    outcome = mlcycle("export", tmp_path / "in" / "parent.onnx", "--precision", "float16", *images)
     assert outcome.code == 0, outcome.err
     assert [each.name for each in tmp_path.iterdir()] == ["in"]
     assert len(list((tmp_path / "in").glob("out-*.onnx"))) == 1

@@ -34,7 +34,7 @@ def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class _Everywhere:
-    """A runtime that finds the same face on every picture."""
+    """A runtime that finds the same face on every image."""
 
     def run(self, names: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         return [np.array([[[1, 2, 30, 40]]]), np.array([[0.99]]), np.zeros((1, 1, 5, 2))]
@@ -44,7 +44,7 @@ def test_a_face_in_the_dark_is_no_fault_of_a_variant_whose_parent_sees_it_too(pa
     session = replace(load_detector(parent, threads=1).session, self_test=None)
     sees = Detector(replace(session, runtime=_Everywhere()), "", parent)  # type: ignore[arg-type]
     package._must_answer(sees, sees, package.MOST_APART)
-    with pytest.raises(GateError, match="black picture"):
+    with pytest.raises(GateError, match="black image"):
         package._must_answer(Detector(session, "", parent), sees, package.MOST_APART)
 
 
@@ -59,9 +59,7 @@ def test_a_parent_in_bytes_may_be_as_far_away_as_it_says(parent: Path) -> None:
             package._must_answer(load_detector(parent), variant, package.MOST_APART)
 
 
-def test_a_repository_holds_the_file_itself_and_needs_no_photograph(
-    parent: Path, tmp_path: Path, mlcycle: Callable
-) -> None:
+def test_a_repository_holds_the_file_itself_and_needs_no_image(parent: Path, tmp_path: Path, mlcycle: Callable) -> None:
     outcome = mlcycle("export", parent, "--format", "triton", "-o", tmp_path / "repository")
     assert (outcome.code, outcome.out.strip()) == (0, str(tmp_path / "repository"))
     (served,) = (tmp_path / "repository").rglob("*.onnx")
@@ -75,7 +73,7 @@ def test_a_repository_holds_the_file_itself_and_needs_no_photograph(
     [
         (["--format", "kserve"], 2, "--storage-uri"),
         (["--format", "web"], 2, "npm install onnxruntime-web"),
-        (["--format", "openvino"], 3, "--photos"),
+        (["--format", "openvino"], 3, "--images"),
         (["--format", "openvino", "--precision", "int8"], 2, "two steps"),
         (["--format", "coreml"], 2, "coreml"),
         (["--format", "ort"], 2, "ort"),
@@ -97,7 +95,7 @@ def test_an_engine_is_made_where_there_is_a_gpu_for_it_alone(
 
     if "TensorrtExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this machine may have it")
-    outcome = mlcycle("export", parent, "--format", "tensorrt", "--photos", astronaut, "-o", tmp_path / "engine")
+    outcome = mlcycle("export", parent, "--format", "tensorrt", "--images", astronaut, "-o", tmp_path / "engine")
     assert outcome.code == 6
     assert list(tmp_path.iterdir()) == []
 
@@ -124,7 +122,7 @@ def test_a_runtime_that_answers_otherwise_gets_no_folder(
 
     monkeypatch.setattr(package.openvino, "write", lambda folder, *others: (folder / "model.xml").write_text("<>"))
     monkeypatch.setattr(package.openvino, "runner", runner)
-    outcome = mlcycle("export", parent, "--format", "openvino", "--photos", astronaut, "-o", tmp_path / "ir")
+    outcome = mlcycle("export", parent, "--format", "openvino", "--images", astronaut, "-o", tmp_path / "ir")
     assert outcome.code == 5
-    assert ("black picture" if fault == "stale" else "self-test") in outcome.err
+    assert ("black image" if fault == "stale" else "self-test") in outcome.err
     assert list(tmp_path.iterdir()) == []

@@ -35,25 +35,25 @@ def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The drawing of the self-test at two sizes and a real face: what a network of faces is not blind to."""
     from PIL import Image
     from skimage import data
 
-    from mlcycle.artifact.self_test import picture
+    from mlcycle.artifact.self_test import image
 
-    folder = tmp_path_factory.mktemp("photos")
+    folder = tmp_path_factory.mktemp("images")
     for seed in range(3):
-        drawing = Image.fromarray(picture(240, 288, seed))
+        drawing = Image.fromarray(image(240, 288, seed))
         drawing.resize((576, 480), Image.Resampling.BICUBIC).save(folder / f"drawing-{seed}.png")
     Image.fromarray(data.astronaut()).save(folder / "astronaut.png")
     return folder
 
 
 def test_an_int8_variant_answers_the_self_test_of_its_parent_within_a_tolerance_of_its_own(
-    parent: Path, photos: Path, tmp_path: Path, mlcycle: Callable
+    parent: Path, images: Path, tmp_path: Path, mlcycle: Callable
 ) -> None:
-    outcome = mlcycle("export", parent, "--precision", "int8", "--photos", photos, "-o", tmp_path / "int8.onnx")
+    outcome = mlcycle("export", parent, "--precision", "int8", "--images", images, "-o", tmp_path / "int8.onnx")
     assert outcome.code == 0, outcome.err
     assert "self-test" in outcome.err
     assert "ms at 320 x 320" in outcome.err
@@ -67,14 +67,14 @@ def test_an_int8_variant_answers_the_self_test_of_its_parent_within_a_tolerance_
 
 
 def test_a_broken_calibration_is_refused(
-    parent: Path, photos: Path, tmp_path: Path, mlcycle: Callable, monkeypatch: pytest.MonkeyPatch
+    parent: Path, images: Path, tmp_path: Path, mlcycle: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest = export.ranges_of
     for spoil in (lambda least, most: (least / 8, most / 8), lambda least, most: (0.0, 0.0)):
         monkeypatch.setattr(
             export, "ranges_of", lambda *args, spoil=spoil: {name: spoil(*each) for name, each in honest(*args).items()}
         )
-        outcome = mlcycle("export", parent, "--precision", "int8", "--photos", photos, "-o", tmp_path / "int8.onnx")
+        outcome = mlcycle("export", parent, "--precision", "int8", "--images", images, "-o", tmp_path / "int8.onnx")
         assert outcome.code == 5
         assert "self-test" in outcome.err
     assert list(tmp_path.iterdir()) == []
@@ -82,10 +82,10 @@ def test_a_broken_calibration_is_refused(
 
 @pytest.mark.slow
 def test_with_labels_the_table_by_height_is_shown_also_where_the_self_test_fails(
-    parent: Path, photos: Path, tmp_path: Path, mlcycle: Callable, monkeypatch: pytest.MonkeyPatch
+    parent: Path, images: Path, tmp_path: Path, mlcycle: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = labelled_drawings(tmp_path / "data", load_detector(parent).session)
-    words = ("export", parent, "--precision", "int8", "--photos", photos, "--data", data, "-o", tmp_path / "int8.onnx")
+    words = ("export", parent, "--precision", "int8", "--images", images, "--data", data, "-o", tmp_path / "int8.onnx")
     good = mlcycle(*words)
     assert good.code == 0, good.err
     assert "faces 16-32 px" in good.err
@@ -105,12 +105,12 @@ def labelled_drawings(folder: Path, session: Session) -> Path:
     """Writes drawings with the faces that the parent finds, in YOLO's layout."""
     from PIL import Image
 
-    from mlcycle.artifact.self_test import picture
+    from mlcycle.artifact.self_test import image
 
     for part in ("images/val", "labels/val"):
         (folder / part).mkdir(parents=True)
     for seed in range(4):
-        drawing = picture(192, 192, seed)
+        drawing = image(192, 192, seed)
         Image.fromarray(drawing).save(folder / "images/val" / f"{seed}.png")
         boxes_1N4, scores_1N, _ = session.run(drawing[None])
         rows = [
@@ -123,30 +123,30 @@ def labelled_drawings(folder: Path, session: Session) -> Path:
 
 
 def test_a_variant_of_one_size_finds_what_its_parent_finds_at_that_scale(
-    parent: Path, photos: Path, tmp_path: Path, mlcycle: Callable
+    parent: Path, images: Path, tmp_path: Path, mlcycle: Callable
 ) -> None:
     fixed = tmp_path / "fixed.onnx"
-    outcome = mlcycle("export", parent, "--input-size", "400x256", "--photos", photos, "-o", fixed)
+    outcome = mlcycle("export", parent, "--input-size", "400x256", "--images", images, "-o", fixed)
     assert outcome.code == 0, outcome.err
     detector = load_detector(fixed)
     assert detector.session.runtime.get_inputs()[0].shape == [1, 256, 400, 3]
     assert (detector.contract.resize.rule, detector.contract.precision) == ("fit-inside", "float32")
     # 512 x 512 pixels fit into 256 x 256.
-    mine = detector.detect_file(photos / "astronaut.png")
-    other = load_detector(parent).detect_file(photos / "astronaut.png", long_side=256)
+    mine = detector.detect_file(images / "astronaut.png")
+    other = load_detector(parent).detect_file(images / "astronaut.png", long_side=256)
     assert len(mine.boxes_N4) == len(other.boxes_N4) > 0
     assert np.abs(mine.boxes_N4 - other.boxes_N4).max() < 1
-    several = [record.boxes_N4 for record in detector.detect_all(_sources(photos))]
+    several = [record.boxes_N4 for record in detector.detect_all(_sources(images))]
     assert len(several) == 4
-    assert mlcycle("evaluate", fixed, "--data", photos, "--long-side", "320").code != 0
-    again = mlcycle("export", fixed, "--precision", "int8", "--photos", photos)
+    assert mlcycle("evaluate", fixed, "--data", images, "--long-side", "320").code != 0
+    again = mlcycle("export", fixed, "--precision", "int8", "--images", images)
     assert again.code == 4
 
 
-def _sources(photos: Path) -> list[object]:
+def _sources(images: Path) -> list[object]:
     from mlcycle.inference.record import Source
 
-    return [Source(path, path.name) for path in sorted(photos.iterdir())]
+    return [Source(path, path.name) for path in sorted(images.iterdir())]
 
 
 def test_what_depends_on_the_size_alone_is_computed_and_no_foreign_operator_comes_in() -> None:
@@ -161,27 +161,27 @@ def test_what_depends_on_the_size_alone_is_computed_and_no_foreign_operator_come
     )
 
 
-def test_newer_operators_give_the_same(parent: Path, photos: Path, tmp_path: Path, mlcycle: Callable) -> None:
+def test_newer_operators_give_the_same(parent: Path, images: Path, tmp_path: Path, mlcycle: Callable) -> None:
     newer = tmp_path / "newer.onnx"
-    assert mlcycle("export", parent, "--opset", "21", "--photos", photos, "-o", newer).code == 0
+    assert mlcycle("export", parent, "--opset", "21", "--images", images, "-o", newer).code == 0
     assert structure_of(newer.read_bytes()).opsets == {"": 21}
-    one, other = (load_detector(each).detect_file(photos / "astronaut.png") for each in (parent, newer))
+    one, other = (load_detector(each).detect_file(images / "astronaut.png") for each in (parent, newer))
     np.testing.assert_allclose(one.boxes_N4, other.boxes_N4, atol=1e-3)
     # The variant is held to the tolerance of 32 bits: nothing in it is less exact.
     assert load_detector(newer).session.tolerance == load_detector(parent).session.tolerance
-    assert mlcycle("export", parent, "--opset", "17", "--photos", photos).code == 2
+    assert mlcycle("export", parent, "--opset", "17", "--images", images).code == 2
 
 
-def test_half_precision_of_a_real_network(parent: Path, photos: Path, tmp_path: Path, mlcycle: Callable) -> None:
+def test_half_precision_of_a_real_network(parent: Path, images: Path, tmp_path: Path, mlcycle: Callable) -> None:
     half = tmp_path / "half.onnx"
-    assert mlcycle("export", parent, "--precision", "float16", "--photos", photos, "-o", half).code == 0
+    assert mlcycle("export", parent, "--precision", "float16", "--images", images, "-o", half).code == 0
     types = {tensor.type for tensor in structure_of(half.read_bytes()).tensors.values()}
     assert {"float16", "float32"} <= types
     assert len(half.read_bytes()) < 0.55 * len(parent.read_bytes())
 
 
 def test_bfloat16_is_rounded_to_the_nearest_and_refused_where_it_does_not_run(
-    parent: Path, photos: Path, tmp_path: Path, mlcycle: Callable
+    parent: Path, images: Path, tmp_path: Path, mlcycle: Callable
 ) -> None:
     model = to_opset(float_model(), 22)
     before = {each.name: onnx.numpy_helper.to_array(each) for each in model.graph.initializer}
@@ -190,7 +190,7 @@ def test_bfloat16_is_rounded_to_the_nearest_and_refused_where_it_does_not_run(
     upper = np.frombuffer(after[f"{name}_half"].raw_data, np.uint16).astype(np.uint32) << 16
     apart = np.abs(upper.view(np.float32) - before[name].ravel())
     assert (apart <= np.abs(before[name].ravel()) * 2**-8).all()
-    outcome = mlcycle("export", parent, "--precision", "bfloat16", "--photos", photos, "-o", tmp_path / "half.onnx")
+    outcome = mlcycle("export", parent, "--precision", "bfloat16", "--images", images, "-o", tmp_path / "half.onnx")
     if outcome.code:  # onnxruntime's own processor has no convolution in bfloat16
         assert outcome.code == 6
         assert "bfloat16" in outcome.err
@@ -207,18 +207,18 @@ def test_bfloat16_is_rounded_to_the_nearest_and_refused_where_it_does_not_run(
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_made(
-    options: list[str], code: int, words: str, parent: Path, photos: Path, tmp_path: Path, mlcycle: Callable
+    options: list[str], code: int, words: str, parent: Path, images: Path, tmp_path: Path, mlcycle: Callable
 ) -> None:
-    photographs = [] if "--data" in options else ["--photos", photos]
-    outcome = mlcycle("export", parent, *options, *photographs, "-o", tmp_path / "variant.onnx")
+    calibration = [] if "--data" in options else ["--images", images]
+    outcome = mlcycle("export", parent, *options, *calibration, "-o", tmp_path / "variant.onnx")
     assert outcome.code == code
     assert words in outcome.err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_variant_of_one_size_has_no_other(parent: Path, photos: Path, tmp_path: Path, mlcycle: Callable) -> None:
+def test_a_variant_of_one_size_has_no_other(parent: Path, images: Path, tmp_path: Path, mlcycle: Callable) -> None:
     fixed = tmp_path / "fixed.onnx"
-    size = ["--photos", photos, "--input-size"]
+    size = ["--images", images, "--input-size"]
     assert mlcycle("export", parent, *size, "321x243", "-o", fixed).code == 0
     outcome = mlcycle("export", fixed, *size, "640x480", "-o", tmp_path / "other.onnx")
     assert outcome.code == 4
@@ -226,11 +226,11 @@ def test_a_variant_of_one_size_has_no_other(parent: Path, photos: Path, tmp_path
 
 
 def test_a_place_that_cannot_be_written_is_told_first(
-    parent: Path, photos: Path, tmp_path: Path, mlcycle: Callable, monkeypatch: pytest.MonkeyPatch
+    parent: Path, images: Path, tmp_path: Path, mlcycle: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setattr(export, "agree", lambda *arguments: pytest.fail("it was compared all the same"))
-    half = ("--precision", "float16", "--photos", photos)
+    half = ("--precision", "float16", "--images", images)
     outcome = mlcycle("export", parent, *half, "-o", tmp_path / "file" / "half.onnx")
     assert outcome.code == 3
     assert "nothing can be written into" in outcome.err

@@ -21,18 +21,18 @@ Lie = tuple[str, bytes, str]
 
 def lies(scene_HW3: np.ndarray) -> Iterator[Lie]:
     """Yields a name, the bytes, and READ or the code that the record has."""
-    photograph = Image.fromarray(scene_HW3)
-    yield from _no_photographs()
-    yield from _sizes(photograph)
-    yield from _exif(photograph)
-    yield from _metadata(photograph)
-    yield from _pieces(photograph)
+    image = Image.fromarray(scene_HW3)
+    yield from _no_images()
+    yield from _sizes(image)
+    yield from _exif(image)
+    yield from _metadata(image)
+    yield from _pieces(image)
 
 
-def _no_photographs() -> Iterator[Lie]:
+def _no_images() -> Iterator[Lie]:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
-        file.writestr("photo.jpg", "no photograph either")
+        file.writestr("photo.jpg", "no image either")
     yield "nothing.jpg", b"", "empty"
     yield "byte.png", b"\xff", "not-an-image"
     yield "start.jpg", b"\xff\xd8\xff", "not-an-image"
@@ -47,25 +47,25 @@ def _no_photographs() -> Iterator[Lie]:
     yield "film.png", b"\x1a\x45\xdf\xa3\x9fB\x86\x81\1" + bytes(500), "not-an-image"
 
 
-def _sizes(photograph: Image.Image) -> Iterator[Lie]:
-    """Headers that promise 169 megapixels, with next to nothing behind; and pictures that are just odd."""
+def _sizes(image: Image.Image) -> Iterator[Lie]:
+    """Headers that promise 169 megapixels, with next to nothing behind; and images that are just odd."""
     wide, high = struct.pack("<HH", HUGE, HUGE), struct.pack(">HH", HUGE, HUGE)
-    jpeg, progressive = encoded(photograph, "JPEG"), encoded(photograph, "JPEG", progressive=True)
+    jpeg, progressive = encoded(image, "JPEG"), encoded(image, "JPEG", progressive=True)
     yield "size.jpg", _changed(jpeg, b"\xff\xc0", 5, high), "damaged"
     yield "size-progressive.jpg", _changed(progressive, b"\xff\xc2", 5, high), "damaged"
-    yield "size.gif", _changed(encoded(photograph.convert("L"), "GIF"), b"GIF8", 6, wide), "damaged"
+    yield "size.gif", _changed(encoded(image.convert("L"), "GIF"), b"GIF8", 6, wide), "damaged"
     yield "size.png", png(HUGE, HUGE, zlib.compress(bytes(500))), "truncated"
-    yield "size.bmp", _changed(encoded(photograph, "BMP"), b"BM", 18, struct.pack("<ii", HUGE, HUGE)), "damaged"
+    yield "size.bmp", _changed(encoded(image, "BMP"), b"BM", 18, struct.pack("<ii", HUGE, HUGE)), "damaged"
     yield "size.tga", struct.pack("<BBBHHBHHHHBB", 0, 0, 2, 0, 0, 0, 0, 0, HUGE, HUGE, 24, 0) + bytes(99), "damaged"
     yield "size.qoi", b"qoif" + struct.pack(">IIBB", HUGE, HUGE, 4, 0) + b"\xfd" * 99, "damaged"
     yield "slow.qoi", b"qoif" + struct.pack(">IIBB", HUGE, HUGE, 4, 0) + bytes(60_000), "too-large"
     yield "size.ppm", b"P6 %d %d 255\n" % (HUGE, HUGE) + bytes(99), "damaged"
     yield "beyond.ppm", b"P6 99999 99999 255\n" + bytes(99), "too-large"
     yield "size.tif", tiff(_grey(HUGE, HUGE) | {278: [HUGE], 273: [8], 279: [9]}, bytes(9)), "truncated"
-    webp = encoded(photograph, "WEBP", rest=[Image.new("RGB", photograph.size)])
+    webp = encoded(image, "WEBP", rest=[Image.new("RGB", image.size)])
     yield "size.webp", _changed(webp, b"VP8X", 12, struct.pack("<I", HUGE)[:3] * 2), "damaged"
     if "AVIF" in Image.SAVE:
-        avif = encoded(photograph, "AVIF", speed=10)
+        avif = encoded(image, "AVIF", speed=10)
         yield "size.avif", _changed(avif, b"ispe", 8, struct.pack(">II", HUGE, HUGE)), "damaged"
         yield "cut.avif", avif[:200], "damaged"
     yield "size.j2k", _codestream(HUGE, HUGE, HUGE), "damaged"
@@ -73,53 +73,53 @@ def _sizes(photograph: Image.Image) -> Iterator[Lie]:
     yield "row.png", still, READ
     yield "beyond.png", png(2**31 - 1, 2**31 - 1, b""), "too-large"
     icon = png(20_000, 20_000, zlib.compress(bytes(99)))
-    yield "picture.ico", struct.pack("<HHHBBBBHHII", 0, 1, 1, 32, 32, 0, 0, 1, 32, len(icon), 22) + icon, "too-large"
+    yield "image.ico", struct.pack("<HHHBBBBHHII", 0, 1, 1, 32, 32, 0, 0, 1, 32, len(icon), 22) + icon, "too-large"
 
 
-def _exif(photograph: Image.Image) -> Iterator[Lie]:
-    """What cannot be made sense of turns nothing, and the photograph is read."""
+def _exif(image: Image.Image) -> Iterator[Lie]:
+    """What cannot be made sense of turns nothing, and the image is read."""
     for number in (0, 9, 65535):
-        yield f"orientation-{number}.jpg", encoded(photograph, "JPEG", exif=turned(number)), READ
+        yield f"orientation-{number}.jpg", encoded(image, "JPEG", exif=turned(number)), READ
     whole = turned(6).tobytes()
-    yield "cut.jpg", encoded(photograph, "JPEG", exif=whole[:17]), READ
+    yield "cut.jpg", encoded(image, "JPEG", exif=whole[:17]), READ
     one = struct.pack("<2sHIH", b"II", 42, 8, 1)
     yield (
         "loop.jpg",
-        encoded(photograph, "JPEG", exif=b"Exif\0\0" + one + _entry(ORIENTATION, 3, 1, 1) + one[4:8]),
+        encoded(image, "JPEG", exif=b"Exif\0\0" + one + _entry(ORIENTATION, 3, 1, 1) + one[4:8]),
         READ,
     )
     much = b"Exif\0\0" + one + _entry(ORIENTATION, 3, 2**32 - 1, 8) + bytes(4)
-    yield "count.jpg", encoded(photograph, "JPEG", exif=much), READ
-    yield "count.webp", encoded(photograph, "WEBP", exif=much), READ
+    yield "count.jpg", encoded(image, "JPEG", exif=much), READ
+    yield "count.webp", encoded(image, "WEBP", exif=much), READ
     again = struct.pack("<2sHIH", b"II", 42, 8, 5000) + b"".join(_entry(tag, 7, 60_000, 8) for tag in range(5000))
-    yield "again.jpg", encoded(photograph, "JPEG", exif=b"Exif\0\0" + again + bytes(5)), "too-large"
+    yield "again.jpg", encoded(image, "JPEG", exif=b"Exif\0\0" + again + bytes(5)), "too-large"
     yield "again.png", png(8, 8, zlib.compress(bytes(200)), (b"eXIf", again + bytes(5))), READ
     body = b"\xff\xe1" + struct.pack(">H", 65_008) + b"Exif\0\0" + bytes(65_000)
-    yield "much.jpg", b"\xff\xd8" + body * 65 + encoded(photograph, "JPEG")[2:], "too-large"
+    yield "much.jpg", b"\xff\xd8" + body * 65 + encoded(image, "JPEG")[2:], "too-large"
 
 
-def _metadata(photograph: Image.Image) -> Iterator[Lie]:
+def _metadata(image: Image.Image) -> Iterator[Lie]:
     """Texts and profiles that unfold to megabytes are passed over; what takes a step of Python each is refused."""
     bomb = zlib.compress(bytes(3_000_000), 9)
     pixels = zlib.compress(bytes(200))
     for name, body in ((b"iCCP", b"k\0\0"), (b"zTXt", b"k\0\0"), (b"iTXt", b"k\0\1\0\0\0")):
         yield f"bomb-{name.decode()}.png", png(8, 8, pixels, (name, body + bomb)), READ
     yield "chunks.png", png(8, 8, pixels, *[(b"tEXt", b"a\0b")] * 100_001), "too-large"
-    jpeg, start = encoded(photograph, "JPEG"), b"\xff\xd8"
+    jpeg, start = encoded(image, "JPEG"), b"\xff\xd8"
     yield "segments.jpg", start + b"\xff\xe5\0\2" * 20_001 + jpeg[2:], "too-large"
     yield "between.jpg", start + b"\xff" * 1_100_000 + jpeg[2:], "too-large"
-    gif = encoded(photograph.convert("L"), "GIF")
+    gif = encoded(image.convert("L"), "GIF")
     frame = _behind_the_palette(gif)
     yield "comment.gif", gif[:frame] + b"!\xfe" + (b"\xff" + bytes(255)) * 4200 + b"\0" + gif[frame:], "too-large"
     yield "comments.pgm", b"P2 9 9 255\n" + b"#\n" * 1001 + b"0 " * 81, "too-large"
 
 
-def _pieces(photograph: Image.Image) -> Iterator[Lie]:
-    """More frames, pages, tiles and scans than a photograph has."""
+def _pieces(image: Image.Image) -> Iterator[Lie]:
+    """More frames, pages, tiles and scans than an image has."""
     gif = encoded(Image.new("L", (1, 1)), "GIF")
     frame = _behind_the_palette(gif)
     yield "frames.gif", gif[:frame] + gif[frame:-1] * 20_000 + b";", READ
-    *head, scan = encoded(photograph.convert("L"), "JPEG", progressive=True).split(b"\xff\xda")
+    *head, scan = encoded(image.convert("L"), "JPEG", progressive=True).split(b"\xff\xda")
     yield "scans.jpg", b"\xff\xda".join([*head, *[scan[:-2]] * 101]) + b"\xff\xd9", "too-large"
     yield "tiles.j2k", _codestream(255, 255, 1), "too-large"
     strip = zlib.compress(bytes(100))

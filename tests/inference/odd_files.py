@@ -1,4 +1,4 @@
-"""A fuzzer for `mlcycle infer`: a small real photograph as a file of every kind, and mutants of these, by seed."""
+"""A fuzzer for `mlcycle infer`: a small real image as a file of every kind, and mutants of these, by seed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NUMBERS = (0, 1, 2, 9, 127, 128, 255, 256, 13_000, 32_767, 32_768, 65_535, 2**3
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 
-def photographs(scene_HW3: np.ndarray) -> dict[str, bytes]:
+def encoded_images(scene_HW3: np.ndarray) -> dict[str, bytes]:
     """Returns the scene as a file of each kind, by a name; formats whose codec is not installed are left out."""
     colour = Image.fromarray(scene_HW3)
     grey = colour.convert("L")
@@ -97,7 +97,7 @@ def mutants(files: dict[str, bytes], count: int, seed: str) -> Iterator[tuple[st
 
 
 def encoded(image: Image.Image, format: str, *, rest: Sequence[Image.Image] = (), **options: object) -> bytes:
-    """Returns a picture as a file, with the `rest` of an animation or of the pages behind it."""
+    """Returns an image as a file, with the `rest` of an animation or of the pages behind it."""
     buffer = io.BytesIO()
     # Copies, since Pillow leaves settings of one format behind in an image, which then disturb another's.
     more = {"save_all": True, "append_images": [each.copy() for each in rest]} if rest else {}
@@ -106,7 +106,7 @@ def encoded(image: Image.Image, format: str, *, rest: Sequence[Image.Image] = ()
 
 
 def heic(image: Image.Image) -> dict[str, bytes]:
-    """Returns a picture as HEIC, if that can be written here, and is looked for in folders."""
+    """Returns an image as HEIC, if that can be written here, and is looked for in folders."""
     if ".heic" not in SUFFIXES or not find_spec("pillow_heif"):
         return {}
     from pillow_heif import from_pillow
@@ -137,7 +137,7 @@ def interlaced(scene_HW3: np.ndarray) -> bytes:
 
 
 def tiled(grey_HW: np.ndarray, side: int = 32) -> bytes:
-    """Returns a grey picture as a TIFF of deflated tiles, which Pillow reads and does not write."""
+    """Returns a grey image as a TIFF of deflated tiles, which Pillow reads and does not write."""
     height, width = grey_HW.shape
     padded_HW = np.pad(grey_HW, ((0, -height % side), (0, -width % side)))
     corners = [(y, x) for y in range(0, height, side) for x in range(0, width, side)]

@@ -25,15 +25,15 @@ _LONG = 255
 _DEEP = 40
 
 
-def fill(folder: Path, count: int, photograph: bytes) -> dict[bytes, str]:
-    """Puts `count` odd names of one photograph into a folder, and what is no file besides.
+def fill(folder: Path, count: int, image: bytes) -> dict[bytes, str]:
+    """Puts `count` odd names of one image into a folder, and what is no file besides.
 
     Returns the status of each name's record, or "error" and its code; a model is taken to find no face. Names that the
     file system does not take are left out. Beside the folder there is a file more.
     """
     folder.mkdir(parents=True)
     original = folder.parent / "original"
-    original.write_bytes(photograph)
+    original.write_bytes(image)
     expected = {name: "empty" for name in _names(count) if _made(os.fsencode(folder), name, original)}
     return expected | _no_files(folder)
 
@@ -80,7 +80,7 @@ def _made(folder: bytes, name: bytes, original: Path) -> bool:
 
 
 def _no_files(folder: Path) -> dict[bytes, str]:
-    """Makes what is listed beside files: links, pipes, a socket, devices, and a photograph that nobody may read."""
+    """Makes what is listed beside files: links, pipes, a socket, devices, and an image that nobody may read."""
     links = {"self.jpg": "self.jpg", "nothing.jpg": "nowhere", "turn.jpg": "back.jpg", "back.jpg": "turn.jpg"}
     expected = dict.fromkeys(("self.jpg", "turn.jpg", "back.jpg"), "error unreadable")
     expected |= dict.fromkeys(("pipe.jpg", "socket.jpg"), "error not-a-file") | {"nothing.jpg": "error not-found"}

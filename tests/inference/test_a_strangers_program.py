@@ -21,15 +21,15 @@ def test_the_program_of_the_page_finds_what_mlcycle_finds(tmp_path: Path, astron
     [program] = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     (tmp_path / "stranger.py").write_text(program)
     model = write_tiny_model(tmp_path / "tiny.onnx", long_side=200)
-    picture = Image.open(astronaut).convert("RGB")
-    picture.paste(GREEN, (100, 120, 180, 220))
-    photo, exif = tmp_path / "photo.png", Image.Exif()
+    image = Image.open(astronaut).convert("RGB")
+    image.paste(GREEN, (100, 120, 180, 220))
+    path, exif = tmp_path / "photo.png", Image.Exif()
     exif[0x0112] = 6
-    picture.transpose(Image.Transpose.ROTATE_90).save(photo, exif=exif)
-    words = [sys.executable, "-I", tmp_path / "stranger.py", model, photo]
+    image.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
+    words = [sys.executable, "-I", tmp_path / "stranger.py", model, path]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     [line] = done.stdout.splitlines()
-    record = load_detector(model).detect_file(photo)
+    record = load_detector(model).detect_file(path)
     expected = [*record.boxes_N4[0], record.scores_N[0]]
     assert [float(word) for word in line.split()] == pytest.approx([float(value) for value in expected], abs=0.06)
     assert abs(float(line.split()[0]) - 100) < 4

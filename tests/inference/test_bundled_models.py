@@ -1,4 +1,4 @@
-"""The models that come with mlcycle, on photographs that packages bring: faces are where they are, and nowhere else."""
+"""The models that come with mlcycle, on images that packages bring: faces are where they are, and nowhere else."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ FACES = {
 
 
 @pytest.fixture(scope="module")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     import matplotlib
     import skimage
 
-    folder = tmp_path_factory.mktemp("photographs")
+    folder = tmp_path_factory.mktemp("images")
     hopper = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
-    pictures = {"astronaut": skimage.data.astronaut(), "coffee": skimage.data.coffee(), "cat": skimage.data.cat()}
-    for name, pixels in pictures.items():
+    images = {"astronaut": skimage.data.astronaut(), "coffee": skimage.data.coffee(), "cat": skimage.data.cat()}
+    for name, pixels in images.items():
         Image.fromarray(pixels).save(folder / f"{name}.png")
-    return {name: folder / f"{name}.png" for name in pictures} | {"hopper": hopper}
+    return {name: folder / f"{name}.png" for name in images} | {"hopper": hopper}
 
 
 def answer(mlcycle, *words: str | Path) -> list[dict]:
@@ -37,9 +37,9 @@ def answer(mlcycle, *words: str | Path) -> list[dict]:
     return json.loads(outcome.out)["records"][0]["faces"]
 
 
-def test_without_a_model_of_ones_own_the_bundled_one_answers(mlcycle, photographs, tmp_path, monkeypatch) -> None:
+def test_without_a_model_of_ones_own_the_bundled_one_answers(mlcycle, images, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    outcome = mlcycle("infer", photographs["astronaut"])
+    outcome = mlcycle("infer", images["astronaut"])
     assert outcome.code == 0
     assert "face-nano" in outcome.err
     assert "comes with mlcycle" in outcome.err
@@ -47,8 +47,8 @@ def test_without_a_model_of_ones_own_the_bundled_one_answers(mlcycle, photograph
 
 @pytest.mark.parametrize("model", bundled.names())
 @pytest.mark.parametrize("name", FACES)
-def test_a_face_is_found_with_its_points(mlcycle, photographs, model: str, name: str) -> None:
-    (face,) = answer(mlcycle, photographs[name], "--model", model)
+def test_a_face_is_found_with_its_points(mlcycle, images, model: str, name: str) -> None:
+    (face,) = answer(mlcycle, images[name], "--model", model)
     box, points = FACES[name]
     assert overlap(np.array(face["box"]), np.array(box)) > 0.6
     found = np.array([face["landmarks"][each] for each in face["landmarks"]])
@@ -58,8 +58,8 @@ def test_a_face_is_found_with_its_points(mlcycle, photographs, model: str, name:
 
 @pytest.mark.parametrize("model", bundled.names())
 @pytest.mark.parametrize("name", ["coffee", "cat"])
-def test_no_face_is_found_where_there_is_none(mlcycle, photographs, model: str, name: str) -> None:
-    assert answer(mlcycle, photographs[name], "--model", model) == []
+def test_no_face_is_found_where_there_is_none(mlcycle, images, model: str, name: str) -> None:
+    assert answer(mlcycle, images[name], "--model", model) == []
 
 
 def overlap(one: np.ndarray, other: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""One photograph from the file to the faces: the answer is known to the pixel, whichever way the file lies."""
+"""One image from the file to the faces: the answer is known to the pixel, whichever way the file lies."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytest_plugins = ("tiny_album",)
 
 FACE = (300, 40, 380, 150)
 ORIENTATION = 0x0112
-# What a camera that notes this orientation has done to the upright picture.
+# What a camera that notes this orientation has done to the upright image.
 LAID_DOWN = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
@@ -34,10 +34,10 @@ LAID_DOWN = {
 
 @pytest.mark.parametrize("orientation", LAID_DOWN)
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
-def test_all_orientations_give_the_box_of_the_upright_photograph(
+def test_all_orientations_give_the_box_of_the_upright_image(
     orientation: int, suffix: str, tmp_path: Path, pixels: np.ndarray, detector: Detector
 ) -> None:
-    path = tmp_path / f"photo{suffix}"
+    path = tmp_path / f"image{suffix}"
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     laid = Image.fromarray(np.ascontiguousarray(LAID_DOWN[orientation](pixels)))
@@ -47,7 +47,7 @@ def test_all_orientations_give_the_box_of_the_upright_photograph(
     assert record.boxes_N4 == pytest.approx(np.array([FACE], np.float32), abs=1.01)
 
 
-def test_a_photograph_that_is_made_smaller_gives_boxes_in_its_own_pixels(tmp_path: Path, pixels: np.ndarray) -> None:
+def test_an_image_that_is_made_smaller_gives_boxes_in_its_own_pixels(tmp_path: Path, pixels: np.ndarray) -> None:
     detector = load_detector(write_tiny_model(tmp_path / "small.onnx", long_side=128), provider="cpu")
     Image.fromarray(pixels).save(tmp_path / "photo.png")
     record = detector.detect_file(tmp_path / "photo.png")
@@ -113,7 +113,7 @@ def test_the_balanced_threshold_is_the_file_s_unless_one_is_given(
     assert detector.detect_file(tmp_path / "photo.png", threshold=0.3).status == "ok"
 
 
-def test_bad_photographs_among_good_ones_give_a_record_each_in_order(album: Path, detector: Detector) -> None:
+def test_bad_images_among_good_ones_give_a_record_each_in_order(album: Path, detector: Detector) -> None:
     records = list(detector.detect_all(from_folder(album)))
     assert [(record.input, record.status) for record in records] == [
         ("broken.jpg", "error"),
@@ -121,7 +121,7 @@ def test_bad_photographs_among_good_ones_give_a_record_each_in_order(album: Path
         ("none.jpg", "empty"),
         ("one.jpg", "ok"),
     ]
-    assert records[0].error == ("not-an-image", "it is not a picture of a known format")
+    assert records[0].error == ("not-an-image", "it is not an image of a known format")
     assert [len(record.scores_N) for record in records] == [0, 2, 0, 1]
     assert list(records[1].milliseconds) == ["read", "decode", "resize", "run", "select"]
 
@@ -136,7 +136,7 @@ def test_scores_come_best_first(tmp_path: Path, pixels: np.ndarray, detector: De
     assert record.boxes_N4[0].tolist() == [40, 300, 100, 340]
 
 
-def test_a_batch_is_safe_for_its_smaller_pictures(detector: Detector, pixels: np.ndarray) -> None:
+def test_a_batch_is_safe_for_its_smaller_images(detector: Detector, pixels: np.ndarray) -> None:
     # What the file format promises, shown on the tiny model, so that other tests may lean on it.
     images_BHW3 = np.zeros((2, 600, 700, 3), np.uint8)
     images_BHW3[1, : pixels.shape[0], : pixels.shape[1]] = pixels

@@ -55,7 +55,7 @@ def test_an_answer_that_keeps_the_contract_is_taken(mlcycle: Run, astronaut: Pat
         {"points": np.full((1, 2, 5, 2), np.nan, np.float32)},
     ],
 )
-def test_an_answer_that_breaks_the_contract_is_an_error_of_the_photograph(
+def test_an_answer_that_breaks_the_contract_is_an_error_of_the_image(
     spoilt: dict[str, np.ndarray], mlcycle: Run, astronaut: Path, tmp_path: Path
 ) -> None:
     model = answering(tmp_path / "x.onnx", **spoilt)
@@ -95,7 +95,7 @@ def with_another_input(model: ModelProto) -> None:
     model.graph.input.append(helper.make_tensor_value_info("more", TensorProto.UINT8, [1, 1, 1, 3]))
 
 
-def with_weights_for_pictures(model: ModelProto) -> None:
+def with_weights_for_images(model: ModelProto) -> None:
     model.graph.initializer.append(numpy_helper.from_array(np.zeros((1, 4, 4, 3), np.uint8), "images"))
 
 
@@ -116,7 +116,7 @@ def of_a_size_that_the_graph_has_not(model: ModelProto) -> None:
         without_a_shape,
         no_pixels,
         with_another_input,
-        with_weights_for_pictures,
+        with_weights_for_images,
         padded_with_grey,
         of_a_size_that_the_graph_has_not,
     ],

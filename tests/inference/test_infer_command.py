@@ -30,7 +30,7 @@ def test_one_face_is_said_in_words(mlcycle: Run, album: Path, tiny: Path) -> Non
     assert outcome.code == 0
     assert "That's a face." in outcome.out
     assert re.search(r"^ +(1\.000|0\.9\d\d) +300\.0 +40\.0 +380\.0 +150\.0$", outcome.out, re.MULTILINE)
-    assert "1 photograph, 1 face, 0 failed" in outcome.err
+    assert "1 image, 1 face, 0 failed" in outcome.err
     assert "(--model), on cpu (auto)" in outcome.err
 
 
@@ -41,7 +41,7 @@ def test_no_face_is_no_failure_and_several_are_counted(mlcycle: Run, album: Path
     assert "Those are 2 faces." in outcome.out
 
 
-def test_a_corrupt_photograph_does_not_stop_the_others(mlcycle: Run, album: Path, tiny: Path) -> None:
+def test_a_corrupt_image_does_not_stop_the_others(mlcycle: Run, album: Path, tiny: Path) -> None:
     outcome = mlcycle("infer", "dir", album, "--model", tiny, "--format", "jsonl")
     assert outcome.code == 3
     records = [json.loads(line) for line in outcome.out.splitlines()]
@@ -53,7 +53,7 @@ def test_a_corrupt_photograph_does_not_stop_the_others(mlcycle: Run, album: Path
     ]
     assert records[0]["error"]["code"] == "not-an-image"
     assert "1 other file was passed over" in outcome.err
-    assert "4 photographs, 3 faces, 1 failed" in outcome.err
+    assert "4 images, 3 faces, 1 failed" in outcome.err
 
 
 def test_json_is_one_document_with_all_that_is_known(mlcycle: Run, album: Path, tiny: Path) -> None:
@@ -134,7 +134,7 @@ def test_what_goes_wrong_has_its_code(
 def test_an_empty_folder_is_said(mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
     outcome = mlcycle("infer", "dir", tmp_path, "--model", tiny)
     assert outcome.code == 3
-    assert "holds no photographs" in outcome.err
+    assert "holds no images" in outcome.err
 
 
 def test_a_provider_that_is_not_there_exits_6(mlcycle: Run, album: Path, tiny: Path) -> None:
@@ -173,13 +173,13 @@ def test_annotated_copies_keep_the_tree_and_replace_nothing(
     assert mlcycle(*arguments, "--overwrite", "--threshold", "1").code == 3
 
 
-def test_the_photographs_themselves_are_never_replaced(mlcycle: Run, album: Path, tiny: Path) -> None:
+def test_the_images_themselves_are_never_replaced(mlcycle: Run, album: Path, tiny: Path) -> None:
     before = (album / "one.jpg").read_bytes()
     outcome = mlcycle("infer", "dir", album, "--model", tiny, "--annotate", album, "--overwrite")
     assert outcome.code == 3
     assert (album / "one.jpg").read_bytes() == before
     outcome = mlcycle("infer", album / "one.jpg", "--model", tiny, "--annotate", album, "--overwrite")
-    assert "replace the photograph itself" in outcome.err
+    assert "replace the image itself" in outcome.err
     assert (album / "one.jpg").read_bytes() == before
 
 
@@ -240,13 +240,13 @@ def test_torch_stays_out_and_nothing_odd_is_printed(album: Path, tiny: Path) -> 
     assert len(json.loads(done.stdout)["records"]) == 4
 
 
-def test_a_folder_where_photographs_are_meant_gets_a_hint(mlcycle: Run, album: Path, tiny: Path) -> None:
+def test_a_folder_where_images_are_meant_gets_a_hint(mlcycle: Run, album: Path, tiny: Path) -> None:
     outcome = mlcycle("infer", album, "--model", tiny)
     assert outcome.code == 2
     assert f"mlcycle infer dir {album}" in outcome.err
 
 
-def test_a_folder_among_photographs_does_not_stop_them(mlcycle: Run, album: Path, tiny: Path) -> None:
+def test_a_folder_among_images_does_not_stop_them(mlcycle: Run, album: Path, tiny: Path) -> None:
     outcome = mlcycle("infer", album / "inside", album / "one.jpg", "--model", tiny, "--format", "jsonl")
     records = [json.loads(line) for line in outcome.out.splitlines()]
     assert outcome.code == 3
@@ -254,13 +254,13 @@ def test_a_folder_among_photographs_does_not_stop_them(mlcycle: Run, album: Path
 
 
 def test_a_file_in_the_place_of_the_folder_for_copies_is_refused(mlcycle: Run, album: Path, tiny: Path) -> None:
-    photo = album / "one.jpg"
-    outcome = mlcycle("infer", photo, "--model", tiny, "--annotate", photo)
+    image = album / "one.jpg"
+    outcome = mlcycle("infer", image, "--model", tiny, "--annotate", image)
     assert outcome.code == 3
     assert "no folder" in outcome.err
 
 
-def test_memory_that_runs_out_over_one_photograph_does_not_stop_the_others(
+def test_memory_that_runs_out_over_one_image_does_not_stop_the_others(
     detector: object, album: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlcycle.inference import letterbox
@@ -276,16 +276,16 @@ def test_memory_that_runs_out_over_one_photograph_does_not_stop_the_others(
         return honest(*arguments)
 
     monkeypatch.setattr(letterbox, "shrink", once_too_large)
-    photo = album / "one.jpg"
-    records = list(detector.detect_all([Source(photo, "one"), Source(photo, "two")], Options()))
+    image = album / "one.jpg"
+    records = list(detector.detect_all([Source(image, "one"), Source(image, "two")], Options()))
     assert [record.status for record in records] != ["error", "error"]
     assert records[0].error == ("too-large", "there is not enough memory for it")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_full_disk_is_one_sentence(album: Path, tiny: Path) -> None:
-    photo = album / "one.jpg"
-    words = [sys.executable, "-m", "mlcycle", "infer", str(photo), "--model", str(tiny), "--format", "json"]
+    image = album / "one.jpg"
+    words = [sys.executable, "-m", "mlcycle", "infer", str(image), "--model", str(tiny), "--format", "json"]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=environment())
     assert done.returncode == 3
@@ -313,13 +313,13 @@ def test_a_disk_that_is_full_is_said_of_the_file_that_does_not_fit(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX shells")
 def test_streams_that_were_closed_do_not_lose_the_results(album: Path, tiny: Path) -> None:
-    photo = album / "one.jpg"
-    line = f"{sys.executable} -m mlcycle infer {photo} --model {tiny} --format jsonl"
+    image = album / "one.jpg"
+    line = f"{sys.executable} -m mlcycle infer {image} --model {tiny} --format jsonl"
     talk_closed = subprocess.run(
         f"{line} 2>&-", shell=True, capture_output=True, text=True, env=environment(), check=False
     )
     assert talk_closed.returncode == 0
-    assert json.loads(talk_closed.stdout)["input"] == photo.as_posix()
+    assert json.loads(talk_closed.stdout)["input"] == image.as_posix()
     data_closed = subprocess.run(
         f"{line} >&-", shell=True, capture_output=True, text=True, env=environment(), check=False
     )
@@ -331,7 +331,7 @@ def piped(given: bytes, *words: str | Path) -> subprocess.CompletedProcess[bytes
     return subprocess.run(command, input=given, capture_output=True, check=False, env=environment())
 
 
-def test_a_photograph_is_taken_from_standard_input(album: Path, tiny: Path, tmp_path: Path) -> None:
+def test_an_image_is_taken_from_standard_input(album: Path, tiny: Path, tmp_path: Path) -> None:
     words = ("-", "--model", tiny, "--format", "json", "--annotate", tmp_path / "found")
     done = piped((album / "one.jpg").read_bytes(), *words)
     (record,) = json.loads(done.stdout)["records"]
@@ -356,14 +356,12 @@ def test_names_are_taken_from_standard_input(album: Path, tiny: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "words", "code", "said"),
     [
-        (b"", (), 2, b"no photograph is named"),
-        (b"", ("--stdin0",), 3, b"names no photograph"),
+        (b"", (), 2, b"no image is named"),
+        (b"", ("--stdin0",), 3, b"names no image"),
         (b"a.jpg", ("-", "--stdin0"), 2, b"not both"),
     ],
 )
-def test_no_photograph_is_said_before_a_model_is_loaded(
-    given: bytes, words: tuple[str], code: int, said: bytes
-) -> None:
+def test_no_image_is_said_before_a_model_is_loaded(given: bytes, words: tuple[str], code: int, said: bytes) -> None:
     done = piped(given, *words)
     assert done.returncode == code
     assert said in done.stderr

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlcycle.inference.letterbox import Frame, boxes_to_photograph, shrink, to_photograph
+from mlcycle.inference.letterbox import Frame, boxes_to_image, shrink, to_image
 
 
 @pytest.mark.parametrize(
@@ -39,11 +39,11 @@ def test_shrinking_is_antialiased() -> None:
 def test_the_way_back_scales_each_axis_by_itself_and_clips() -> None:
     frame = Frame(width=1281, height=3, input_width=640, input_height=1)
     boxes_N4 = np.array([[-5, 0, 320, 0.5], [600, 0.5, 700, 2]], np.float32)
-    assert boxes_to_photograph(boxes_N4, frame) == pytest.approx(
+    assert boxes_to_image(boxes_N4, frame) == pytest.approx(
         np.array([[0, 0, 640.5, 1.5], [600 * 1281 / 640, 1.5, 1281, 3]], np.float32)
     )
-    assert to_photograph(np.array([[[320.0, 0.5]]]), frame) == pytest.approx(np.array([[[640.5, 1.5]]]))
+    assert to_image(np.array([[[320.0, 0.5]]]), frame) == pytest.approx(np.array([[[640.5, 1.5]]]))
 
 
 def test_no_boxes_come_back_as_none() -> None:
-    assert boxes_to_photograph(np.zeros((0, 4), np.float32), Frame(10, 10, 5, 5)).shape == (0, 4)
+    assert boxes_to_image(np.zeros((0, 4), np.float32), Frame(10, 10, 5, 5)).shape == (0, 4)

@@ -1,4 +1,4 @@
-"""Photographs with odd names, and what is no file: one record each, with a name that every reader gets back."""
+"""Images with odd names, and what is no file: one record each, with a name that every reader gets back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Run = Callable[..., Outcome]
 
 
 @pytest.fixture(scope="session")
-def photograph(pixels: np.ndarray) -> bytes:
+def image(pixels: np.ndarray) -> bytes:
     return encoded(Image.fromarray(pixels[100:124, 100:132]), "JPEG")
 
 
@@ -37,7 +37,7 @@ def became(record: dict[str, object]) -> str:
 
 
 def copies_are_sound(records: list[dict[str, object]], folder: Path) -> bool:
-    """Whether each photograph has a copy of its own below the folder, and nothing else is there."""
+    """Whether each image has a copy of its own below the folder, and nothing else is there."""
     named = [Path(str(each["annotated"])).relative_to(folder) for each in records if each["annotated"]]
     there = {Path(here, name).relative_to(folder) for here, _, names in os.walk(folder) for name in names}
     read = sum(each["status"] != "error" for each in records)
@@ -46,11 +46,9 @@ def copies_are_sound(records: list[dict[str, object]], folder: Path) -> bool:
     )
 
 
-def test_every_odd_name_has_one_record_in_every_format(
-    mlcycle: Run, tiny: Path, photograph: bytes, tmp_path: Path
-) -> None:
+def test_every_odd_name_has_one_record_in_every_format(mlcycle: Run, tiny: Path, image: bytes, tmp_path: Path) -> None:
     folder, found = tmp_path / "odd" / "names", tmp_path / "found"
-    expected = fill(folder, 200, photograph)
+    expected = fill(folder, 200, image)
     assert len(expected) > 100
     arguments = ("infer", "dir", folder, "--model", tiny, "--threads", "2", "--out")
     outcome = mlcycle(*arguments, tmp_path / "a.jsonl", "--annotate", found)
@@ -104,9 +102,9 @@ def test_names_of_copies_stay_apart_and_within_what_file_systems_take(tmp_path: 
 
 
 @pytest.mark.slow
-def test_ten_thousand_odd_names_have_one_record_each(tiny: Path, photograph: bytes, tmp_path: Path) -> None:
+def test_ten_thousand_odd_names_have_one_record_each(tiny: Path, image: bytes, tmp_path: Path) -> None:
     folder, found, out = tmp_path / "odd" / "names", tmp_path / "found", tmp_path / "records.jsonl"
-    expected = fill(folder, 10_000, photograph)
+    expected = fill(folder, 10_000, image)
     assert len(expected) > 9_000
     command = [
         sys.executable,

@@ -28,7 +28,7 @@ def touch(*paths: Path) -> None:
         path.touch()
 
 
-def test_a_folder_gives_its_photographs_sorted_by_key(tmp_path: Path) -> None:
+def test_a_folder_gives_its_images_sorted_by_key(tmp_path: Path) -> None:
     touch(*(tmp_path / name for name in ("b.JPG", "a/z.png", "a.webp", "c/d/e.tiff", "notes.txt", "film.mp4")))
     touch(tmp_path / ".hidden.jpg", tmp_path / ".thumbnails" / "x.jpg")
     found = from_folder(tmp_path)
@@ -74,7 +74,7 @@ def test_a_list_gives_its_names_in_order_and_in_any_encoding(tmp_path: Path) -> 
     assert [source.key for source in found] == ["first.jpg", "b.jpg", " a b .png", os.fsdecode(b"\xff.jpg")]
 
 
-@pytest.mark.parametrize(("content", "words"), [(None, "cannot be read"), (b" \n\n", "names no photograph")])
+@pytest.mark.parametrize(("content", "words"), [(None, "cannot be read"), (b" \n\n", "names no image")])
 def test_a_list_without_names_is_refused(tmp_path: Path, content: bytes | None, words: str) -> None:
     if content is not None:
         (tmp_path / "list.txt").write_bytes(content)
@@ -101,7 +101,7 @@ def test_a_pattern_stands_for_the_files_that_fit(tmp_path: Path) -> None:
     assert keys("none*.jpg") == ["none*.jpg"]
 
 
-def test_standard_input_holds_one_photograph() -> None:
+def test_standard_input_holds_one_image() -> None:
     (source,) = from_names(["-"], lambda: b"bytes")
     assert (source.key, source.data) == ("-", b"bytes")
     with pytest.raises(UsageError, match="named twice"):

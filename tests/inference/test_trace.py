@@ -1,4 +1,4 @@
-"""The trace: every stage of one photograph, by the steps that `infer` takes, in a process without torch."""
+"""The trace: every stage of one image, by the steps that `infer` takes, in a process without torch."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from PIL import Image
 pytest_plugins = ("tiny_album",)
 
 
-def traced(tmp_path: Path, model: Path, *photographs: Path) -> list[dict[str, np.ndarray]]:
+def traced(tmp_path: Path, model: Path, *images: Path) -> list[dict[str, np.ndarray]]:
     listed = tmp_path / "list.txt"
-    listed.write_text("\0".join(str(path) for path in photographs))
+    listed.write_text("\0".join(str(path) for path in images))
     command = [sys.executable, "-m", "mlcycle.inference.trace", model, listed, tmp_path / "out"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     return [dict(np.load(path)) for path in sorted((tmp_path / "out").iterdir())]
 
 
-def test_every_stage_is_there_and_a_bad_photograph_says_why(
+def test_every_stage_is_there_and_a_bad_image_says_why(
     tmp_path: Path, album: Path, tiny: Path, pixels: np.ndarray
 ) -> None:
     exif = Image.Exif()

@@ -35,7 +35,7 @@ _SHAPES = {"whole": (6, 3, 3, 3), "groups": (4, 3, 3, 3), "larger": (4, 3, 2, 2)
 
 
 def by_hand(width: int, height: int) -> int:
-    """Returns its multiply-adds for a picture with even sides."""
+    """Returns its multiply-adds for an image with even sides."""
     half = width // 2 * (height // 2)
     whole, groups = 6 * half * 3 * 9, 4 * half * 3 * 9  # in groups, each value sees half of the six channels
     larger = 4 * half * 3 * 4  # each value becomes 2 x 2 pixels in half of the six channels

@@ -57,7 +57,7 @@ def _known(name: str, precision: str) -> tuple[bytes, known.SelfTest]:
     model, contract = opened(name)
     floats = in_floats(model)
     session = _session(floats, contract, None)
-    arrays = session.run(known.picture(known.HEIGHT, known.WIDTH, 0)[None])
+    arrays = session.run(known.image(known.HEIGHT, known.WIDTH, 0)[None])
     answer = known.known_answer(*(array[0] for array in arrays))
     if precision == "float32":
         return floats.SerializeToString(), answer

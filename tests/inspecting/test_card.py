@@ -29,7 +29,7 @@ from mlcycle.inspecting import card_sections, page  # noqa: E402
 from mlcycle.inspecting.graph import figures  # noqa: E402
 from mlcycle.inspecting.multiply_adds import MOST_PIXELS, Size, measure  # noqa: E402
 
-# It clears a terminal, is bold for rich, and a script, a link, a picture and the end of a cell for a browser.
+# It clears a terminal, is bold for rich, and a script, a link, an image and the end of a cell for a browser.
 HOSTILE = "x\x1b[2J\x9b1m\r\n[bold]<script>alert(1)</script>[a](http://b)![c](d)|`e`**f** _g_ \\| \\`h\\`&lt;"
 
 
@@ -128,7 +128,7 @@ def test_the_self_test_and_a_signature_are_told(document, mlcycle, tmp_path):
 
 def test_operating_points_stand_with_what_was_measured_there(mlcycle, tmp_path):
     figures = {"rule": "the best F1", "recall": 0.8125, "precision": None, "false_alarms_a_photograph": 0.25}
-    told = {"photographs": 200, "faces": 1234, "points": {"balanced": figures}}
+    told = {"images": 200, "faces": 1234, "points": {"balanced": figures}}
     contract = replace(CONTRACT, thresholds={"balanced": 0.5, "strict": 0.9}, training={"operating_points": told})
     write_sealed(tiny_bytes(contract), tmp_path / "tiny.onnx")
     lines = [line.split() for line in mlcycle("inspect", tmp_path / "tiny.onnx").out.splitlines()]

@@ -137,37 +137,37 @@ def compare(one: onnx.ModelProto, other: onnx.ModelProto) -> dict:
 
 def test_answers_are_compared_at_each_files_own_threshold(told, mlcycle, astronaut, tmp_path):
     """The green patch is a face for both, the blue one, of which four fifths are painted, only for the laxer file."""
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    with Image.open(astronaut) as photo:
-        photo.save(photos / "none.png")
-        photo.paste(GREEN, (10, 10, 60, 60))
-        photo.save(photos / "one.png")
-        photo.paste(BLUE, (300, 300, 400, 400))
-        photo.paste((0, 0, 0), (320, 320, 360, 370))
-        photo.save(photos / "two.png")
-    (photos / "broken.png").write_bytes(b"no picture")
+    images = tmp_path / "images"
+    images.mkdir()
+    with Image.open(astronaut) as image:
+        image.save(images / "none.png")
+        image.paste(GREEN, (10, 10, 60, 60))
+        image.save(images / "one.png")
+        image.paste(BLUE, (300, 300, 400, 400))
+        image.paste((0, 0, 0), (320, 320, 360, 370))
+        image.save(images / "two.png")
+    (images / "broken.png").write_bytes(b"no image")
     for name, threshold in (("a", 0.5), ("b", 0.9)):
         write_sealed(tiny_bytes(replace(CONTRACT, thresholds={"balanced": threshold})), tmp_path / f"{name}.onnx")
-    arguments = (tmp_path / "a.onnx", tmp_path / "b.onnx", "--photos", photos)
+    arguments = (tmp_path / "a.onnx", tmp_path / "b.onnx", "--images", images)
     found = told(*arguments)["answers"]
     faces = found["faces"]
-    assert (found["photographs"], found["unreadable"]) == (3, [str(photos / "broken.png")])
+    assert (found["images"], found["unreadable"]) == (3, [str(images / "broken.png")])
     assert (faces["both"], faces["only_a"], faces["only_b"], faces["nearly_a"]) == (2, 1, 0, 1)
     assert (faces["mean_iou"], faces["largest_score_difference"]) == (1.0, 0.0)
-    assert [Path(each["photo"]).name for each in found["most"]] == ["two.png"]
+    assert [Path(each["image"]).name for each in found["most"]] == ["two.png"]
     assert "only by A      1 face, of which B scored 1 too low" in mlcycle("diff", *arguments).out
 
 
 def test_what_cannot_be_read_exits_4_or_3(mlcycle, tmp_path):
     (tmp_path / "empty").mkdir()
     assert mlcycle("diff", "face-nano", tmp_path / "missing.onnx").code == 4
-    assert mlcycle("diff", "face-nano", "face-base", "--photos", tmp_path / "empty").code == 3
-    assert mlcycle("diff", "face-nano", "face-base", "--photos", tmp_path / "missing").code == 3
+    assert mlcycle("diff", "face-nano", "face-base", "--images", tmp_path / "empty").code == 3
+    assert mlcycle("diff", "face-nano", "face-base", "--images", tmp_path / "missing").code == 3
 
 
 def test_the_bytes_that_are_compared_are_those_that_answer(mlcycle, astronaut, monkeypatch):
     from mlcycle.inference import detect
 
     monkeypatch.setattr(detect, "read_sealed", lambda _: pytest.fail("a file was read once more"))
-    assert mlcycle("diff", "face-nano", "face-base", "--photos", astronaut.parent).code == 0
+    assert mlcycle("diff", "face-nano", "face-base", "--images", astronaut.parent).code == 0

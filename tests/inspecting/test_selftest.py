@@ -59,7 +59,7 @@ def test_each_provider_that_is_there_answers_as_it_must(mlcycle, file):
     assert ways[:2] == [("cpu", "optimised"), ("cpu", "as written")]
     assert found["trials"][0]["within"]
     assert found["onnxruntime"] == onnxruntime.__version__
-    assert found["self_test"] == {"rows": 13, "picture": {"width": 192, "height": 192}}
+    assert found["self_test"] == {"rows": 13, "image": {"width": 192, "height": 192}}
 
 
 def test_a_file_that_answers_wrongly_exits_4_and_says_by_how_much(mlcycle, tmp_path):
@@ -113,7 +113,7 @@ def test_a_named_provider_that_is_not_there_exits_6(mlcycle, file):
 
 def test_without_a_self_test_nothing_passes(mlcycle, tmp_path):
     tiny = write_tiny_model(tmp_path / "tiny.onnx")
-    outcome = mlcycle("selftest", tiny, "--picture", tmp_path / "drawing.png")
+    outcome = mlcycle("selftest", tiny, "--image", tmp_path / "drawing.png")
     assert (outcome.code, outcome.out) == (4, "")
     assert "carries no self-test" in outcome.err
     assert not (tmp_path / "drawing.png").exists()
@@ -121,13 +121,13 @@ def test_without_a_self_test_nothing_passes(mlcycle, tmp_path):
 
 def test_the_drawing_is_written_once_with_its_pixels_enlarged(mlcycle, file, tmp_path):
     drawing = tmp_path / "drawing.png"
-    assert mlcycle("selftest", file, "--provider", "cpu", "--picture", drawing).code == 0
-    with Image.open(drawing) as picture:
-        assert picture.size == (768, 768)
-        colours = {colour for _, colour in picture.getcolors(1 << 24)}
+    assert mlcycle("selftest", file, "--provider", "cpu", "--image", drawing).code == 0
+    with Image.open(drawing) as image:
+        assert image.size == (768, 768)
+        colours = {colour for _, colour in image.getcolors(1 << 24)}
     assert (0, 214, 143) in colours  # the boxes
     drawing.write_bytes(b"something else")
-    refused = mlcycle("selftest", file, "--provider", "cpu", "--picture", drawing)
+    refused = mlcycle("selftest", file, "--provider", "cpu", "--image", drawing)
     assert refused.code == 3
     assert drawing.read_bytes() == b"something else"
-    assert mlcycle("selftest", file, "--picture", tmp_path / "drawing.jpg").code == 3
+    assert mlcycle("selftest", file, "--image", tmp_path / "drawing.jpg").code == 3

@@ -66,7 +66,7 @@ def test_evaluation_takes_a_file_or_a_model(frozen: mlcycle.Frozen, labelled_set
     by_file = mlcycle.evaluate(frozen, labelled_set, split="val", workers=2)
     by_model = mlcycle.evaluate(mlcycle.load(frozen), labelled_set, split="val", workers=1)
     assert by_file.to_dict()["coco"] == by_model.to_dict()["coco"]
-    assert by_file.to_dict()["data"]["photographs"] == 6
+    assert by_file.to_dict()["data"]["images"] == 6
     assert "AP" in str(by_file)
     with pytest.raises(mlcycle.DataError):
         mlcycle.evaluate(frozen, labelled_set / "nowhere")

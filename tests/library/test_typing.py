@@ -22,14 +22,14 @@ from PIL import Image
 import mlcycle
 
 
-def widest(model: mlcycle.Model, photo: Path) -> float:
-    faces = model(photo, threshold=0.4)
+def widest(model: mlcycle.Model, image: Path) -> float:
+    faces = model(image, threshold=0.4)
     boxes: npt.NDArray[np.float32] = faces.boxes
     return max((float(box[2] - box[0]) for box in boxes), default=0.0)
 
 
-def failures(model: mlcycle.Model, photos: Iterable[Path]) -> dict[str, str]:
-    results = model.stream(photos, workers=2)
+def failures(model: mlcycle.Model, images: Iterable[Path]) -> dict[str, str]:
+    results = model.stream(images, workers=2)
     return {faces.input: faces.error.message for faces in results if faces.error is not None}
 
 
@@ -41,9 +41,9 @@ def likely(faces: mlcycle.Faces) -> mlcycle.Faces:
     return faces[faces.scores > 0.9]
 
 
-def codes(model: mlcycle.Model, photo: bytes) -> str:
+def codes(model: mlcycle.Model, image: bytes) -> str:
     try:
-        model(photo)
+        model(image)
     except mlcycle.UnreadableError as problem:
         return problem.code
     return "read"

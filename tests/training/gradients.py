@@ -23,7 +23,7 @@ from mlcycle.training.data.sampling_order import make_order  # noqa: E402
 from mlcycle.training.data.training_data import gather  # noqa: E402
 from mlcycle.training.distributed import process_group  # noqa: E402
 from mlcycle.training.recipes.recipe_file import load  # noqa: E402
-from mlcycle.training.trainer import Learner  # noqa: E402
+from mlcycle.training.trainer import Trainer  # noqa: E402
 
 CHANGES = ("schedule.precision=float32", "schedule.batch=8")
 
@@ -34,23 +34,23 @@ def look(rank: int, recipe_path: str, file: str, processes: int, accumulation: i
         os.environ |= {"LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1"}
     recipe = load(Path(recipe_path), CHANGES)
     with process_group.joined(torch.device("cpu")) as together:
-        material = gather(recipe.data)
-        learner = Learner(recipe, torch.device("cpu"), together)
-        learner.noise_TT3 = learner.noise_TT3.double()
-        if learner.teacher:
-            learner.teacher.precision = torch.float64
-            learner.teacher.network.double()
-        order = make_order(recipe.data.order, material.train, material.weights, recipe.seed)
-        samples = Samples(material.train, order, recipe.augment, recipe.seed)
+        training_data = gather(recipe.data)
+        trainer = Trainer(recipe, torch.device("cpu"), together)
+        trainer.noise_TT3 = trainer.noise_TT3.double()
+        if trainer.teacher:
+            trainer.teacher.precision = torch.float64
+            trainer.teacher.network.double()
+        order = make_order(recipe.data.order, training_data.train, training_data.weights, recipe.seed)
+        samples = Samples(training_data.train, order, recipe.augment, recipe.seed)
         share = Share(together.rank, together.size, accumulation)
         batches = [
             collate(samples.__getitems__(keys))._each(lambda each: each.double() if each.is_floating_point() else each)
             for keys in Steps(range(1), recipe.schedule.batch, recipe.augment, recipe.seed, share)
         ]
-        losses = learner.step(batches, 0, 1e-12)
-        if together.is_first:
-            found: dict[str, Tensor] = {name: each.grad for name, each in learner.model.named_parameters()}
-            torch.save(found | losses | dict(learner.model.named_buffers()), file)
+        losses = trainer.step(batches, 0, 1e-12)
+        if together.is_main:
+            found: dict[str, Tensor] = {name: each.grad for name, each in trainer.model.named_parameters()}
+            torch.save(found | losses | dict(trainer.model.named_buffers()), file)
 
 
 def free_port() -> int:

@@ -1,4 +1,4 @@
-"""A small labelled set of real photographs, a recipe that studies it for a few steps, and a run of it."""
+"""A small labelled set of real images, a recipe that studies it for a few steps, and a run of it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-# The face in the photograph of the astronaut and the one in Grace Hopper's, x1 y1 x2 y2, looked up by eye.
+# The face in the image of the astronaut and the one in Grace Hopper's, x1 y1 x2 y2, looked up by eye.
 ASTRONAUT_FACE = (178, 76, 272, 190)
 HOPPER_FACE = (162, 130, 368, 338)
-# Left eye, right eye, nose, left and right corner of the mouth, as seen in the picture.
+# Left eye, right eye, nose, left and right corner of the mouth, as seen in the image.
 ASTRONAUT_POINTS = ((205, 101), (246, 101), (226, 122), (209, 143), (244, 143))
 HOPPER_POINTS = ((223, 190), (305, 187), (268, 235), (236, 279), (306, 276))
 
@@ -29,7 +29,7 @@ inference: {{long_side: 128, score_floor: 0.001, threshold: 0.01, max_faces: 50}
 
 @pytest.fixture(scope="session")
 def labelled_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A COCO folder with splits train and val: two real faces at several sizes, and photographs without one."""
+    """A COCO folder with splits train and val: two real faces at several sizes, and images without one."""
     import matplotlib
     import skimage
     from PIL import Image
@@ -42,14 +42,14 @@ def labelled_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "annotations").mkdir()
     for split, sides in sizes.items():
         images, labels = [], []
-        for picture, face, points in (
+        for image, face, points in (
             (astronaut, ASTRONAUT_FACE, ASTRONAUT_POINTS),
             (hopper, HOPPER_FACE, HOPPER_POINTS),
             (coffee, None, ()),
         ):
             for side in sides:
-                scale = side / picture.width
-                small = picture.resize((side, round(picture.height * scale)))
+                scale = side / image.width
+                small = image.resize((side, round(image.height * scale)))
                 name = f"{split}/{len(images)}.jpg"
                 (folder / "images" / split).mkdir(parents=True, exist_ok=True)
                 small.save(folder / "images" / name, quality=92)

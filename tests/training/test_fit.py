@@ -150,13 +150,13 @@ def test_an_evaluation_that_a_stop_cut_short_is_made_up_for(
 ) -> None:
     from mlcycle.training.data import validation_images
 
-    run, recipe, honest = tmp_path / "run", load(recipe_path), validation_images.pictures
+    run, recipe, honest = tmp_path / "run", load(recipe_path), validation_images.images
     for stopped_at, call in ((3, 1), (6, 2)):  # the second time, the first call makes up for what was cut short
-        monkeypatch.setattr(validation_images, "pictures", with_a_signal_at(call, honest))
+        monkeypatch.setattr(validation_images, "images", with_a_signal_at(call, honest))
         with pytest.raises(Interrupted, match=f"at step {stopped_at} of 6") as caught:
             fit(recipe, run, device="cpu", quiet=True, resume=stopped_at > 3)
         assert caught.value.exit_code == 143
-    monkeypatch.setattr(validation_images, "pictures", honest)
+    monkeypatch.setattr(validation_images, "images", honest)
     result = fit(recipe, run, device="cpu", quiet=True, resume=True)
     reports = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert result.average_precision_50 == max(each.get("average_precision_50", 0) for each in reports)
@@ -166,16 +166,16 @@ def test_an_evaluation_that_a_stop_cut_short_is_made_up_for(
 
 
 def with_a_signal_at(call: int, honest: Callable) -> Callable:
-    """Returns `held_out.pictures` that is told to stop when it is called for this time."""
+    """Returns `val.pictures` that is told to stop when it is called for this time."""
     calls = []
 
-    def pictures(*arguments: object) -> object:
+    def images(*arguments: object) -> object:
         calls.append(arguments)
         if len(calls) == call:
             os.kill(os.getpid(), signal.SIGTERM)
         return honest(*arguments)
 
-    return pictures
+    return images
 
 
 def evaluations(run: Path) -> list[tuple[int, float]]:
@@ -211,13 +211,13 @@ def test_landmarks_are_not_promised_where_none_are_labelled(
         fit(load(recipe_path, [f"data.train.0.path={bare}"]), tmp_path / "run", device="cpu", quiet=True)
 
 
-def test_a_broken_photograph_is_one_sentence_that_names_it(
+def test_a_broken_image_is_one_sentence_that_names_it(
     recipe_path: Path, labelled_set: Path, tmp_path: Path, mlcycle: Callable
 ) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(labelled_set, broken)
-    for photo in (broken / "images" / "train").iterdir():
-        photo.write_bytes(photo.read_bytes()[:3000])
+    for image in (broken / "images" / "train").iterdir():
+        image.write_bytes(image.read_bytes()[:3000])
     outcome = mlcycle("train", recipe_path, f"data.train.0.path={broken}", "--device", "cpu", "--out", tmp_path / "run")
     assert outcome.code == 3
     sentence = next(line for line in outcome.err.splitlines() if line.startswith("error:"))
@@ -234,7 +234,7 @@ def test_learning_lowers_the_loss(recipe_path: Path, tmp_path: Path) -> None:
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_decoded_photographs_are_read_instead_of_the_files(recipe_path: Path, tmp_path: Path) -> None:
+def test_decoded_images_are_read_instead_of_the_files(recipe_path: Path, tmp_path: Path) -> None:
     recipe = load(recipe_path, [f"data.decoded={tmp_path / 'decoded'}", "schedule.workers=0"])
     fit(recipe, tmp_path / "first", device="cpu", quiet=True)
     held = [each for each in (tmp_path / "decoded").rglob("*") if each.is_file()]

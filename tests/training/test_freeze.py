@@ -91,7 +91,7 @@ def test_the_contract_says_where_the_model_comes_from(frozen: Path) -> None:
     assert contract.landmarks == ("left_eye", "right_eye", "nose", "left_mouth_corner", "right_mouth_corner")
 
 
-def test_thresholds_are_chosen_on_the_held_out_photographs(frozen: Path) -> None:
+def test_thresholds_are_chosen_on_the_held_out_images(frozen: Path) -> None:
     contract = load_detector(frozen).contract
     told = contract.training["operating_points"]
     assert (told["photographs"], told["faces"]) == (6, 4)
@@ -123,8 +123,8 @@ def test_what_is_measured_does_not_depend_on_the_number_of_cores(
         recipe, network, _ = freeze.load_trained(finished_run)
         freeze.what_it_knows(recipe, network)
         environment = RunFolder(finished_run).environment()
-        freeze.choose_points(recipe, network, environment, freeze.Rates(), lambda photographs: threads.append)
-        assert threads == [1] * (1 + 2 * 6)  # the drawing, and six photographs, each of which is counted too
+        freeze.choose_points(recipe, network, environment, freeze.Rates(), lambda images: threads.append)
+        assert threads == [1] * (1 + 2 * 6)  # the drawing, and six images, each of which is counted too
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -139,7 +139,7 @@ def test_a_threshold_that_the_recipe_leaves_open_passes_the_gate(
     honest = freeze.points.choose
 
     def with_faces(truths: list, found: list, rule: object, rates: object) -> freeze.Points:
-        """Six steps find nothing: so each photograph's best box is made a face, whatever it is."""
+        """Six steps find nothing: so each image's best box is made a face, whatever it is."""
         found = [(boxes_N4, scores_N) for boxes_N4, scores_N in found]
         truths = [(boxes_N4[:1], ignore_N) for (boxes_N4, _), (_, ignore_N) in zip(found, ONE_FACE * 6, strict=True)]
         return honest(truths, found, rule, rates)
@@ -168,16 +168,16 @@ from mlcycle.training import trace
 from mlcycle.training.model.network import FaceNetwork
 
 def decode():
-    whole = trace.open_photo
-    trace.open_photo = lambda path: whole(path).convert("L").convert("RGB")
+    whole = trace.open_image
+    trace.open_image = lambda path: whole(path).convert("L").convert("RGB")
 
 def orientation():
     trace.upright_rgb = lambda image: image.convert("RGB")
 
 def resize():
-    trace.fit_long_side = lambda picture, side: np.asarray(picture.resize(
-        (max(1, int(picture.width * min(1, side / max(picture.size)) + 0.5)),
-         max(1, int(picture.height * min(1, side / max(picture.size)) + 0.5))), 0))
+    trace.fit_long_side = lambda image, side: np.asarray(image.resize(
+        (max(1, int(image.width * min(1, side / max(image.size)) + 0.5)),
+         max(1, int(image.height * min(1, side / max(image.size)) + 0.5))), 0))
 
 def graph():
     forward = FaceNetwork.forward
@@ -246,10 +246,10 @@ def test_ways_that_agree_say_how_far_apart_they_are(finished_run: Path, frozen: 
 
 
 @pytest.mark.slow
-def test_a_photograph_that_nobody_can_read_is_no_proof(finished_run: Path, frozen: Path, tmp_path: Path) -> None:
+def test_an_image_that_nobody_can_read_is_no_proof(finished_run: Path, frozen: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
-    broken.write_bytes(b"no picture")
-    with pytest.raises(GateError, match="no photograph could be read"):
+    broken.write_bytes(b"no image")
+    with pytest.raises(GateError, match="no image could be read"):
         check(Ways((finished_run, frozen), (TRAINING_TRACE, "mlcycle.inference.trace")), [broken], Tolerance())
 
 
@@ -267,7 +267,7 @@ def test_a_run_that_has_not_been_evaluated_yet_is_refused(
 def test_half_precision_of_a_real_network_is_a_valid_model_that_answers_alike() -> None:
     import onnx
     import onnxruntime
-    from test_graph import excited_bytes, excited_network, pictures
+    from test_graph import excited_bytes, excited_network, random_images
 
     from mlcycle.exporting.precision.half import to_half
 
@@ -278,7 +278,7 @@ def test_half_precision_of_a_real_network_is_a_valid_model_that_answers_alike() 
     assert sum(np.prod(each.dims) for each in halves) > 0.9 * sum(p.numel() for p in excited_network().parameters())
     scores = [
         onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(
-            ["scores"], {"images": pictures(1, 96, 96)}
+            ["scores"], {"images": random_images(1, 96, 96)}
         )[0][0, :5]
         for model in (parent, child)
     ]

@@ -186,7 +186,7 @@ def test_a_variant_names_its_parent(frozen: Path, clone: Path, tmp_path: Path, m
     assert parent in outcome.err
 
 
-def test_without_its_photographs_thresholds_cannot_be_reproduced(
+def test_without_its_images_thresholds_cannot_be_reproduced(
     frozen: Path, clone: Path, labelled_set: Path, mlcycle: Run, tmp_path: Path
 ) -> None:
     hidden = labelled_set.rename(labelled_set.with_name("hidden"))
@@ -194,15 +194,15 @@ def test_without_its_photographs_thresholds_cannot_be_reproduced(
         outcome = mlcycle("reproduce", frozen, "--run", clone)
         assert outcome.code == 3
         assert "thresholds cannot be chosen as they were for the file: there is no data set at" in outcome.err
-        photos = ["--photos", hidden / "images" / "val"]
-        alone = mlcycle("freeze", clone, "-o", tmp_path / "alone.onnx", *photos)
+        images = ["--images", hidden / "images" / "val"]
+        alone = mlcycle("freeze", clone, "-o", tmp_path / "alone.onnx", *images)
         assert alone.code == 0, alone.err
         assert "warning: the file has the recipe's threshold alone" in alone.err
         assert said(tmp_path / "alone.onnx")[1].thresholds == {"balanced": 0.01}
         assert mlcycle("reproduce", tmp_path / "alone.onnx", "--run", clone).code == 0
         recipe = clone / "recipe.yaml"
         recipe.write_text(recipe.read_text().replace("threshold: 0.01", "threshold: null"))
-        none = mlcycle("freeze", clone, "-o", tmp_path / "none.onnx", *photos)
+        none = mlcycle("freeze", clone, "-o", tmp_path / "none.onnx", *images)
         assert none.code == 3
         assert "no threshold can be chosen" in none.err
         assert not (tmp_path / "none.onnx").exists()

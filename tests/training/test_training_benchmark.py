@@ -42,12 +42,12 @@ def test_the_plain_loop_learns(recipe_path: Path) -> None:
 def test_its_labels_stay_on_the_faces(recipe_path: Path) -> None:
     recipe = load(recipe_path)
     torch.manual_seed(0)
-    samples = plain_loop.Photographs(gather(recipe.data).train, 96)
+    samples = plain_loop.Images(gather(recipe.data).train, 96)
     images, boxes = plain_loop.collate([samples[index] for index in range(len(samples))])
     batch = plain_loop.labels(images, boxes)
     assert images.shape == (len(samples), 3, 96, 96)
     assert images.dtype == torch.float32
-    assert len(batch.faces_M4) == len(batch.picture_M) == sum(map(len, boxes)) > 0
+    assert len(batch.faces_M4) == len(batch.image_M) == sum(map(len, boxes)) > 0
     assert batch.faces_M4.min() >= 0
     assert batch.faces_M4.max() <= 96
 

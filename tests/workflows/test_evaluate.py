@@ -1,4 +1,4 @@
-"""`mlcycle evaluate`: a model file over real photographs, on which the faces are patches painted green and blue."""
+"""`mlcycle evaluate`: a model file over real images, on which the faces are patches painted green and blue."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ LABELS = {
 }
 
 
-def painted(picture_HW3, *patches):
-    picture_HW3 = picture_HW3[:300, :400].copy()
+def painted(image_HW3, *patches):
+    image_HW3 = image_HW3[:300, :400].copy()
     for (x, y, w, h), colour in patches:
-        picture_HW3[y : y + h, x : x + w] = colour
-    return picture_HW3
+        image_HW3[y : y + h, x : x + w] = colour
+    return image_HW3
 
 
 @pytest.fixture(scope="module")
@@ -43,19 +43,19 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def wider_face(tmp_path_factory):
-    """Four photographs in the layout of WIDER FACE: two found in full, one false alarm, one face never found."""
+    """Four images in the layout of WIDER FACE: two found in full, one false alarm, one face never found."""
     root = tmp_path_factory.mktemp("WIDER FACE")
-    pictures = {
+    images = {
         "0--Cat/0_Cat_chelsea": painted(data.chelsea(), (GREEN_FACE, GREEN), (BLUE_FACE, BLUE)),
         "0--Cat/0_Cat_coffee": painted(data.coffee(), (GREEN_FACE, GREEN)),
         "1--Rocket/1_Rocket_rocket": painted(data.rocket(), (LITTLE_FACE, GREEN), (HOLE, GREY), (FALSE_ALARM, BLUE)),
         "1--Rocket/1_Rocket_missed": painted(data.rocket()),
     }
     rows = []
-    for name, picture_HW3 in pictures.items():
+    for name, image_HW3 in images.items():
         path = root / "WIDER_val" / "images" / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture_HW3).save(path)
+        Image.fromarray(image_HW3).save(path)
         rows += [
             f"{name}.png",
             str(len(LABELS[name])),
@@ -68,7 +68,7 @@ def wider_face(tmp_path_factory):
 
 
 def write_ground_truth(folder):
-    """The official files, which list one photograph more; "easy" has only the green faces of the cats."""
+    """The official files, which list one image more; "easy" has only the green faces of the cats."""
     folder.mkdir()
     names = ["0_Cat_chelsea", "0_Cat_coffee"], ["1_Rocket_rocket", "1_Rocket_missed", "1_Rocket_elsewhere"]
     events = ["0--Cat", "1--Rocket"]
@@ -105,7 +105,7 @@ def test_the_figures_of_a_known_set(capsys, model, wider_face):
     code, result, err = evaluated(capsys, model, "--data", wider_face, "--workers", 1)
     assert code == 0
     assert "on 4 images" in err
-    assert (result["data"]["photographs"], result["data"]["faces"], result["data"]["split"]) == (4, 5, "val")
+    assert (result["data"]["images"], result["data"]["faces"], result["data"]["split"]) == (4, 5, "val")
     # Five faces, four of them found exactly. Best first: three right, the false alarm, the little face. Precision is 1
     # at recalls to 0.60 (61 of 101) and 4/5 to 0.80 (20 more); beyond is nothing.
     assert result["coco"]["ap"] == pytest.approx((61 + 20 * 0.8) / 101)
@@ -113,15 +113,15 @@ def test_the_figures_of_a_known_set(capsys, model, wider_face):
     assert result["coco"]["by_size"]["<16 px"]["faces"] == 2
     assert result["coco"]["by_size"]["32-96 px"] == {"ap": 1.0, "ap50": 1.0, "ap75": 1.0, "faces": 2}
     balanced = result["balanced"]
-    assert (balanced["threshold"], balanced["recall"], balanced["false_alarms_per_photograph"]) == (0.5, 0.8, 0.25)
+    assert (balanced["threshold"], balanced["recall"], balanced["false_alarms_per_image"]) == (0.5, 0.8, 0.25)
     assert balanced["recall_95"][0] < 0.8 < balanced["recall_95"][1]
     assert result["coco"]["ap50_95"][0] < result["coco"]["ap50"] < result["coco"]["ap50_95"][1]
 
 
-def test_the_official_levels_count_the_photographs_that_are_there(capsys, model, wider_face):
+def test_the_official_levels_count_the_images_that_are_there(capsys, model, wider_face):
     _, result, _ = evaluated(capsys, model, "--data", wider_face, "--workers", 1)
     levels = result["wider"]
-    assert (levels["photographs"], levels["official_photographs"]) == (4, 5)
+    assert (levels["images"], levels["official_images"]) == (4, 5)
     assert [levels[level]["faces"] for level in ("easy", "medium", "hard")] == [2, 3, 5]
     # Normalised, all score 1 but the little face, 0. Easy: the blue and the little face do not count; two faces and the
     # false alarm are one point, precision 2/3 at recall 1. Medium: 3/4 at 1. Hard: 3/4 at 3/5, then 4/5 at 4/5.
@@ -136,15 +136,15 @@ def test_several_workers_give_what_one_gives(model, wider_face):
         return evaluate.evaluate(model, wider_face, options, started=lambda _: lambda _: None)
 
     one, two = outcome(1), outcome(2)
-    assert (one.figures.subject.workers, two.figures.subject.workers) == (1, 2)
+    assert (one.metrics.subject.workers, two.metrics.subject.workers) == (1, 2)
     for alone, together in zip(one.answers, two.answers, strict=True):
         np.testing.assert_array_equal(alone.boxes_M4, together.boxes_M4)
         np.testing.assert_array_equal(alone.scores_M, together.scores_M)
-    assert one.figures.coco.ap == two.figures.coco.ap
-    assert one.figures.subject.fingerprint == two.figures.subject.fingerprint
+    assert one.metrics.coco.ap == two.metrics.coco.ap
+    assert one.metrics.subject.fingerprint == two.metrics.subject.fingerprint
 
 
-def test_a_photograph_that_cannot_be_read_is_named_and_its_faces_are_missed(capsys, model, wider_face, tmp_path):
+def test_an_image_that_cannot_be_read_is_named_and_its_faces_are_missed(capsys, model, wider_face, tmp_path):
     labels = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "face"}]}
     for number, name in enumerate(["good.png", "broken.png"], 1):
         labels["images"].append({"id": number, "file_name": name, "width": 400, "height": 300})
@@ -157,7 +157,7 @@ def test_a_photograph_that_cannot_be_read_is_named_and_its_faces_are_missed(caps
     (tmp_path / "annotations.json").write_text(json.dumps(labels))
     code, result, err = evaluated(capsys, model, "--data", tmp_path, "--workers", 1)
     assert code == 3
-    assert "broken.png: the file ends before the picture does" in err
+    assert "broken.png: the file ends before the image does" in err
     assert [each["name"] for each in result["data"]["unreadable"]] == ["broken.png"]
     assert (result["data"]["faces"], result["balanced"]["recall"], result["wider"]) == (2, 0.5, None)
 
@@ -186,8 +186,8 @@ def test_detections_of_a_coco_set_have_its_ids(capsys, model, wider_face, tmp_pa
         "categories": [{"id": 2, "name": "plate"}, {"id": 3, "name": "face"}],
     }
     (tmp_path / "images").mkdir()
-    picture = (wider_face / "WIDER_val" / "images" / "0--Cat" / "0_Cat_chelsea.png").read_bytes()
-    (tmp_path / "images" / "7.png").write_bytes(picture)
+    image = (wider_face / "WIDER_val" / "images" / "0--Cat" / "0_Cat_chelsea.png").read_bytes()
+    (tmp_path / "images" / "7.png").write_bytes(image)
     (tmp_path / "annotations.json").write_text(json.dumps(labels))
     path = tmp_path / "found.json"
     evaluated(capsys, model, "--data", tmp_path, "--workers", 1, "--detections", path)
@@ -202,12 +202,12 @@ def test_an_independent_evaluation_of_the_written_detections_gives_the_same_figu
     path = tmp_path / "found.json"
     _, result, _ = evaluated(capsys, model, "--data", wider_face, "--workers", 1, "--detections", path)
     truth, found = package.COCO(), package.COCO()
-    photographs = evaluate.reading.read(wider_face, "val")
-    images = [{"id": number} for number in range(1, len(photographs) + 1)]
+    labelled_images = evaluate.reading.read(wider_face, "val")
+    images = [{"id": number} for number in range(1, len(labelled_images) + 1)]
     faces = [
         {"image_id": number, "bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1)}
-        for number, photograph in enumerate(photographs, 1)
-        for x1, y1, x2, y2 in photograph.boxes_N4.tolist()
+        for number, image in enumerate(labelled_images, 1)
+        for x1, y1, x2, y2 in image.boxes_N4.tolist()
     ]
     detections = [each | {"area": each["bbox"][2] * each["bbox"][3]} for each in json.loads(path.read_text())]
     for data_set, rows in ((truth, faces), (found, detections)):
@@ -230,14 +230,14 @@ def test_the_table_says_what_it_is_of(capsys, model, wider_face, tmp_path):
     assert run(["evaluate", str(model), "--data", str(wider_face), "--long-side", "original", "-o", str(path)]) == 0
     assert capsys.readouterr().out == ""
     text = path.read_text()
-    assert "4 of the 5 official photographs" in text
+    assert "4 of the 5 official images" in text
     assert "original size" in text
-    assert "4 photographs, 5 faces, 0 ignored" in text
+    assert "4 images, 5 faces, 0 ignored" in text
 
 
-def test_a_limit_takes_photographs_from_all_over_the_set(capsys, model, wider_face):
+def test_a_limit_takes_images_from_all_over_the_set(capsys, model, wider_face):
     _, result, _ = evaluated(capsys, model, "--data", wider_face, "--workers", 1, "--limit", 2)
-    assert (result["data"]["photographs"], result["data"]["faces"]) == (2, 3)
+    assert (result["data"]["images"], result["data"]["faces"]) == (2, 3)
     assert evaluate.spread(list(range(10)), 3) == [0, 3, 6]
     assert evaluate.spread(list(range(3)), 5) == [0, 1, 2]
 
@@ -247,14 +247,14 @@ def test_a_model_replaced_meanwhile_changes_nothing(model, wider_face, tmp_path)
     copy = tmp_path / "tiny.onnx"
     copy.write_bytes(model.read_bytes())
 
-    def started(photographs):
+    def started(labelled_images):
         copy.write_bytes(b"another")
         return lambda _: None
 
     replaced = evaluate.evaluate(copy, wider_face, evaluate.Options(workers=2), started)
     whole = evaluate.evaluate(model, wider_face, evaluate.Options(workers=2), started=lambda _: lambda _: None)
-    assert replaced.figures.coco.ap == whole.figures.coco.ap
-    assert replaced.figures.subject.sha256 == whole.figures.subject.sha256
+    assert replaced.metrics.coco.ap == whole.metrics.coco.ap
+    assert replaced.metrics.subject.sha256 == whole.metrics.subject.sha256
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_mistakes_are_said_in_a_sentence(capsys, model, wider_face, arguments, c
     assert "Traceback" not in err
 
 
-def test_ground_truth_of_other_photographs_is_refused(capsys, model, wider_face, tmp_path):
+def test_ground_truth_of_other_images_is_refused(capsys, model, wider_face, tmp_path):
     (tmp_path / "wider_face_split").mkdir()
     (tmp_path / "wider_face_split" / "wider_face_val_bbx_gt.txt").write_text("9--Other/x.png\n1\n1 1 9 9 0 0 0 0 0 0\n")
     path = tmp_path / "WIDER_val" / "images" / "9--Other" / "x.png"
@@ -284,7 +284,7 @@ def test_ground_truth_of_other_photographs_is_refused(capsys, model, wider_face,
     Image.fromarray(data.coffee()).save(path)
     write_ground_truth(tmp_path / "ground_truth")
     assert run(["evaluate", str(model), "--data", str(tmp_path)]) == 3
-    assert "none of the photographs is in the ground truth" in capsys.readouterr().err
+    assert "none of the images is in the ground truth" in capsys.readouterr().err
 
 
 def test_without_scipy_the_official_evaluation_says_what_to_install(capsys, monkeypatch, model, wider_face):
@@ -297,7 +297,7 @@ def test_a_figure_that_does_not_exist_is_null_and_not_nan(model, wider_face):
     outcome = evaluate.evaluate(
         model, wider_face, evaluate.Options(workers=1, limit=1), started=lambda _: lambda _: None
     )
-    text = document.as_json(outcome.figures)
+    text = document.as_json(outcome.metrics)
     assert json.loads(text)["coco"]["by_size"][">=96 px"] == {"ap": None, "ap50": None, "ap75": None, "faces": 0}
     assert "NaN" not in text
 
@@ -319,7 +319,7 @@ def test_smaller_copies_have_the_official_figures_of_the_originals(tmp_path, mod
     official = {"0--Cat/0_Cat_chelsea_1": evaluate.wider_ground_truth.OfficialFaces(
         np.array([[x, y, x + w, y + h]], np.float32), {level: np.array([True]) for level in evaluate.wider.LEVELS}
     )}  # fmt: skip
-    [photograph] = evaluate.reading.read(tmp_path, "val")
-    assert photograph.scale == pytest.approx((683 / 1024, 683 / 1024))
-    found = [evaluate.Answer(photograph.boxes_N4, np.array([0.9], np.float32), {}, None)]
-    assert evaluate._wider([photograph], found, official).levels["easy"].ap == 1.0
+    [image] = evaluate.reading.read(tmp_path, "val")
+    assert image.scale == pytest.approx((683 / 1024, 683 / 1024))
+    found = [evaluate.Answer(image.boxes_N4, np.array([0.9], np.float32), {}, None)]
+    assert evaluate._wider([image], found, official).levels["easy"].ap == 1.0

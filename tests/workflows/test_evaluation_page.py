@@ -36,15 +36,15 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory):
-    """Three photographs: a face found, whose left eye is labelled 7 pixels off, two missed, and two without a face."""
+    """Three images: a face found, whose left eye is labelled 7 pixels off, two missed, and two without a face."""
     root = tmp_path_factory.mktemp("labelled")
     (root / "images").mkdir()
     labels = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "face"}]}
     for number, (name, (faces, patches)) in enumerate(KINDS.items(), 1):
-        picture_HW3 = data.coffee()[:300, :400].copy()
+        image_HW3 = data.coffee()[:300, :400].copy()
         for (x, y, w, h), colour in patches:
-            picture_HW3[y : y + h, x : x + w] = colour
-        Image.fromarray(picture_HW3).save(root / "images" / name)
+            image_HW3[y : y + h, x : x + w] = colour
+        Image.fromarray(image_HW3).save(root / "images" / name)
         labels["images"].append({"id": number, "file_name": name, "width": 400, "height": 300})
         for face in faces:
             annotation = {"id": len(labels["annotations"]) + 1, "image_id": number, "category_id": 1, "bbox": face}
@@ -89,7 +89,7 @@ def elements(page):
     return parser.seen
 
 
-def pictures(page):
+def sample_images(page):
     found = []
     for tag, attributes in elements(page):
         if tag == "img":
@@ -108,12 +108,12 @@ def test_the_page_loads_nothing_and_runs_nothing(page):
 
 
 def test_the_worst_mistakes_are_shown_largest_and_surest_first(page):
-    captions = [caption for caption, _ in pictures(page)]
+    captions = [caption for caption, _ in sample_images(page)]
     assert captions == ["120 × 90 px, no box", "12 × 14 px, no box", "score 1.00, no label there"]
 
 
-def test_a_picture_shows_the_box_in_its_colour_where_the_label_says(page):
-    [(_, missed), _, (_, alarm)] = pictures(page)
+def test_an_image_shows_the_box_in_its_colour_where_the_label_says(page):
+    [(_, missed), _, (_, alarm)] = sample_images(page)
     # The square around the missed face is 2.2 times its longer side, 264 pixels; its middle is the face's.
     middle, scale = np.array(missed.size) / 2, missed.width / 264
     left = middle - np.array([60, 45]) * scale
@@ -124,8 +124,8 @@ def test_a_picture_shows_the_box_in_its_colour_where_the_label_says(page):
     assert near(alarm, round(alarm.width / 2 - 20 * alarm.width / 88) + 1, alarm.height // 2, mistakes.FOUND)
 
 
-def near(picture, x, y, colour):
-    pixels = np.asarray(picture.convert("RGB"), int)[y - 2 : y + 3, x - 3 : x + 4]
+def near(image, x, y, colour):
+    pixels = np.asarray(image.convert("RGB"), int)[y - 2 : y + 3, x - 3 : x + 4]
     return bool((np.abs(pixels - colour).sum(axis=2) < 120).any())
 
 
@@ -140,9 +140,9 @@ def test_the_figures_are_those_of_the_json(capsys, model, labelled, page):
     result = json.loads(capsys.readouterr().out)
     assert f"<b>{result['coco']['ap50']:.3f}</b>" in page
     free = result["face_free"]
-    assert (free["photographs"], free["balanced"]["false_alarms_per_photograph"]) == (2, 0.5)
-    # Nothing may be accepted if two photographs together may have no false alarm.
-    assert free["one_false_alarm_in_ten_photographs"]["threshold"] is None
+    assert (free["images"], free["balanced"]["false_alarms_per_image"]) == (2, 0.5)
+    # Nothing may be accepted if two images together may have no false alarm.
+    assert free["one_false_alarm_in_ten_images"]["threshold"] is None
     landmarks = result["landmarks"]
     assert (landmarks["faces"], landmarks["labelled_faces"]) == (1, 1)
     assert landmarks["by_point"]["left_eye"] == pytest.approx(7 / np.sqrt(60 * 80), abs=1e-4)
@@ -154,7 +154,7 @@ def test_the_table_has_them_too(capsys, model, labelled):
     capsys.readouterr()
     assert run(["evaluate", str(model), "--data", str(labelled), "--workers", "1"]) == 0
     table = capsys.readouterr().out
-    assert "false alarms a photograph, on 2 photographs" in table
+    assert "false alarms an image, on 2 images" in table
     assert "1 found of 1 labelled faces" in table
 
 
@@ -171,17 +171,17 @@ def test_a_page_that_exists_stays_and_two_outputs_of_one_name_are_refused(capsys
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_set_without_faces_and_photographs_that_cannot_be_read_still_have_a_page(model, tmp_path):
+def test_a_set_without_faces_and_images_that_cannot_be_read_still_have_a_page(model, tmp_path):
     (tmp_path / "images").mkdir()
     Image.fromarray(data.rocket()[:200, :200]).save(tmp_path / "images" / "a.png")
-    (tmp_path / "images" / "b.png").write_bytes(b"no picture")
+    (tmp_path / "images" / "b.png").write_bytes(b"no image")
     images = [{"id": number, "file_name": name} for number, name in enumerate(["a.png", "b.png"])]
     (tmp_path / "annotations.json").write_text(json.dumps({"images": images, "annotations": [], "categories": []}))
     path = tmp_path / "page.html"
-    figures = tmp_path / "figures.json"
+    metrics = tmp_path / "figures.json"
     arguments = ["evaluate", str(model), "--data", str(tmp_path), "--workers", "1", "--page", str(path)]
-    assert run([*arguments, "--format", "json", "-o", str(figures)]) == 3
-    assert pictures(path.read_text("utf-8")) == []
-    assert "1 photographs could not be read" in path.read_text("utf-8")
-    # The photograph that could not be read would flatter, and is left out.
-    assert json.loads(figures.read_text())["face_free"]["photographs"] == 1
+    assert run([*arguments, "--format", "json", "-o", str(metrics)]) == 3
+    assert sample_images(path.read_text("utf-8")) == []
+    assert "1 images could not be read" in path.read_text("utf-8")
+    # The image that could not be read would flatter, and is left out.
+    assert json.loads(metrics.read_text())["face_free"]["images"] == 1

@@ -21,14 +21,14 @@ LARGE, SMALL = (20, 30, 80, 110), (230, 150, 260, 190)
 
 
 def paint(path: Path, green: int = 0, blue: int = 0) -> None:
-    """Writes a photograph with a green and a blue patch, painted in so many of ten columns; 0: no patch."""
-    picture = data.coffee()[:300, :400].copy()
+    """Writes an image with a green and a blue patch, painted in so many of ten columns; 0: no patch."""
+    image = data.coffee()[:300, :400].copy()
     for (x1, y1, x2, y2), colour, tenths in ((LARGE, GREEN, green), (SMALL, BLUE, blue)):
         for column in range(x1, x2):
             if (column - x1) % 10 < tenths or (tenths and column == x2 - 1):
-                picture[y1:y2, column] = colour
+                image[y1:y2, column] = colour
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path)
+    Image.fromarray(image).save(path)
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +37,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
     paint(folder / "a/sure.png", green=10, blue=8)
     paint(folder / "a/doubtful.png", green=3)
     paint(folder / "b/both.png", green=10, blue=3)
@@ -47,15 +47,15 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def label(mlcycle, photos: Path, model: Path, out: Path, *more: str):
-    return mlcycle("train", "data", "label", photos, "--model", model, "--out", out, "--workers", "1", *more)
+def label(mlcycle, images: Path, model: Path, out: Path, *more: str):
+    return mlcycle("train", "data", "label", images, "--model", model, "--out", out, "--workers", "1", *more)
 
 
-def test_scores_above_the_thresholds_become_labels_and_boxes_to_be_ignored(tmp_path, mlcycle, photos, model):
+def test_scores_above_the_thresholds_become_labels_and_boxes_to_be_ignored(tmp_path, mlcycle, images, model):
     out = tmp_path / "set"
-    outcome = label(mlcycle, photos, model, out, "--threshold", "0.6", "--ignore-from", "0.2")
+    outcome = label(mlcycle, images, model, out, "--threshold", "0.6", "--ignore-from", "0.2")
     assert outcome.code == 0, outcome.err
-    assert "5 photographs with 3 faces and 2 boxes to be ignored; 2 without any box kept" in outcome.out
+    assert "5 images with 3 faces and 2 boxes to be ignored; 2 without any box kept" in outcome.out
     found = {each.name: each for each in read(out)}
     assert {name: each.ignore_N.tolist() for name, each in found.items()} == {
         "a/sure.png": [False, False], "a/doubtful.png": [True], "b/both.png": [False, True], "b/faint.png": [],
@@ -64,29 +64,29 @@ def test_scores_above_the_thresholds_become_labels_and_boxes_to_be_ignored(tmp_p
     assert found["b/both.png"].boxes_N4.tolist() == [list(LARGE), list(SMALL)]
     assert found["a/sure.png"].scores_N.tolist() == pytest.approx([1.0, 0.8], abs=0.04)
     assert np.isfinite(found["a/sure.png"].landmarks_N52).all()
-    assert found["a/sure.png"].path.resolve() == (photos / "a/sure.png").resolve()
+    assert found["a/sure.png"].path.resolve() == (images / "a/sure.png").resolve()
     says = json.loads((out / "annotations.json").read_text())["info"]
     assert says["model"] == "tiny"
     assert says["model_sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
     assert (says["threshold"], says["ignore_from"], says["long_side"]) == (0.6, 0.2, 640)
     assert mlcycle("train", "data", "preview", out, "-o", tmp_path / "sheet.jpg").code == 0
-    assert mlcycle("train", "data", "check", out).code in (0, 3)  # photographs look alike, labels are in order
+    assert mlcycle("train", "data", "check", out).code in (0, 3)  # images look alike, labels are in order
 
 
-def test_photographs_without_any_box_can_be_left_out(tmp_path, mlcycle, photos, model):
-    outcome = label(mlcycle, photos, model, tmp_path / "set", "--ignore-from", "0.2", "--leave-out-empty")
+def test_images_without_any_box_can_be_left_out(tmp_path, mlcycle, images, model):
+    outcome = label(mlcycle, images, model, tmp_path / "set", "--ignore-from", "0.2", "--leave-out-empty")
     assert "2 without any box left out" in outcome.out
     assert [each.name for each in read(tmp_path / "set")] == ["a/doubtful.png", "a/sure.png", "b/both.png"]
 
 
-def test_left_alone_the_thresholds_are_the_models_own(tmp_path, mlcycle, photos, model):
-    label(mlcycle, photos, model, tmp_path / "set")
+def test_left_alone_the_thresholds_are_the_models_own(tmp_path, mlcycle, images, model):
+    label(mlcycle, images, model, tmp_path / "set")
     says = json.loads((tmp_path / "set" / "annotations.json").read_text())["info"]
     assert (says["threshold"], says["ignore_from"]) == (0.5, 0.05)
 
 
-def test_photographs_that_cannot_be_used_are_said_and_left_out(tmp_path, mlcycle, photos, model, monkeypatch):
-    (photos / "broken.jpg").write_bytes(b"no picture")
+def test_images_that_cannot_be_used_are_said_and_left_out(tmp_path, mlcycle, images, model, monkeypatch):
+    (images / "broken.jpg").write_bytes(b"no image")
     real = image_header.upright_size
 
     def only_inference_reads(path: Path) -> tuple[int, int]:
@@ -95,36 +95,36 @@ def test_photographs_that_cannot_be_used_are_said_and_left_out(tmp_path, mlcycle
         return real(path)
 
     monkeypatch.setattr(image_header, "upright_size", only_inference_reads)
-    outcome = label(mlcycle, photos, model, tmp_path / "set")
+    outcome = label(mlcycle, images, model, tmp_path / "set")
     assert outcome.code == 3
     assert "broken.jpg" in outcome.err
     assert "empty.png: inference reads it, and training does not" in outcome.err
-    assert "2 photographs could not be read" in outcome.err
+    assert "2 images could not be read" in outcome.err
     assert {each.name for each in read(tmp_path / "set")} == {
         "a/doubtful.png", "a/sure.png", "b/both.png", "b/faint.png"
     }  # fmt: skip
 
 
-def test_single_photographs_may_be_named_and_scores_outlive_a_conversion(tmp_path, mlcycle, photos, model):
-    outcome = label(mlcycle, photos / "a/sure.png", model, tmp_path / "set")
+def test_single_images_may_be_named_and_scores_outlive_a_conversion(tmp_path, mlcycle, images, model):
+    outcome = label(mlcycle, images / "a/sure.png", model, tmp_path / "set")
     assert outcome.code == 0, outcome.err
     assert mlcycle("train", "data", "convert", tmp_path / "set", "--to", "coco", "-o", tmp_path / "again").code == 0
     (one,), (other,) = read(tmp_path / "set"), read(tmp_path / "again")
     assert (one.scores_N == other.scores_N).all()
 
 
-def test_nothing_is_written_over_and_what_makes_no_sense_is_refused(tmp_path, mlcycle, photos, model):
+def test_nothing_is_written_over_and_what_makes_no_sense_is_refused(tmp_path, mlcycle, images, model):
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "mine").write_text("mine")
-    assert label(mlcycle, photos, model, tmp_path / "there").code == 3
+    assert label(mlcycle, images, model, tmp_path / "there").code == 3
     assert [each.name for each in (tmp_path / "there").iterdir()] == ["mine"]
     for wrong in (["--threshold", "0.3", "--ignore-from", "0.4"], ["--ignore-from", "0.01"], ["--threshold", "1.5"],
                   ["--threshold", "nan"]):  # fmt: skip
-        outcome = label(mlcycle, photos, model, tmp_path / "set", *wrong)
+        outcome = label(mlcycle, images, model, tmp_path / "set", *wrong)
         assert outcome.code == 2
         assert "no thresholds of this file" in outcome.err
     (tmp_path / "run").mkdir()
-    assert label(mlcycle, photos, tmp_path / "run", tmp_path / "set").code == 4
+    assert label(mlcycle, images, tmp_path / "run", tmp_path / "set").code == 4
     (tmp_path / "none").mkdir()
-    assert "no photograph to label" in label(mlcycle, tmp_path / "none", model, tmp_path / "set").err
+    assert "no image to label" in label(mlcycle, tmp_path / "none", model, tmp_path / "set").err
     assert not (tmp_path / "set").exists()

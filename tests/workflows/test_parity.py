@@ -11,11 +11,11 @@ import pytest
 from mlcycle.errors import GateError
 from mlcycle.workflows.parity import Tolerance, compare
 
-PHOTOS = [Path("one.jpg"), Path("two.jpg")]
+IMAGES = [Path("one.jpg"), Path("two.jpg")]
 
 
 def trace(boxes: Any, scores: Any, **changes: Any) -> dict[str, np.ndarray]:
-    """What one way wrote of one photograph: these boxes, from the graph and selected."""
+    """What one way wrote of one image: these boxes, from the graph and selected."""
     boxes, scores = np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32)
     points = np.zeros((len(boxes), 5, 2), np.float32)
     whole: dict[str, Any] = {
@@ -33,7 +33,7 @@ def compare_all(folder: Path, pairs: list[tuple[dict, dict]]) -> Any:
         for place, content in zip(folders, both, strict=True):
             place.mkdir(exist_ok=True)
             np.savez(place / f"{index:05d}.npz", **content)
-    return compare(PHOTOS[: len(pairs)], folders, Tolerance())
+    return compare(IMAGES[: len(pairs)], folders, Tolerance())
 
 
 FACE, OTHER_FACE = (10, 10, 30, 40), (60, 60, 90, 95)
@@ -43,7 +43,7 @@ FOUND = trace([FACE, OTHER_FACE], [0.95, 0.9])
 def test_equal_answers_pass_in_any_order(tmp_path: Path) -> None:
     other = trace([OTHER_FACE, FACE], [0.9, 0.95])
     difference = compare_all(tmp_path, [(FOUND, other)])
-    assert (difference.photographs, difference.faces, difference.pixels, difference.score) == (1, 2, 0, 0)
+    assert (difference.images, difference.faces, difference.pixels, difference.score) == (1, 2, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -77,12 +77,12 @@ def test_a_box_at_the_very_threshold_may_be_on_one_side_only(tmp_path: Path) -> 
         "scores": np.array([0.95, 0.9, 0.50001], np.float32),
         "landmarks": np.zeros((3, 5, 2), np.float32),
     }
-    assert compare_all(tmp_path, [(FOUND, at_threshold)]).photographs == 1
+    assert compare_all(tmp_path, [(FOUND, at_threshold)]).images == 1
 
 
-def test_photographs_that_neither_can_read_are_no_proof(tmp_path: Path) -> None:
+def test_images_that_neither_can_read_are_no_proof(tmp_path: Path) -> None:
     neither = ({"error": np.array("a")}, {"error": np.array("b")})
-    with pytest.raises(GateError, match="no photograph could be read"):
+    with pytest.raises(GateError, match="no image could be read"):
         compare_all(tmp_path, [neither])
 
 

@@ -41,14 +41,14 @@ def test_the_wrong_labels_come_first_in_list_sheet_and_table(tmp_path, mlcycle, 
     labels = (spoilt / "annotations.json").read_bytes()
     outcome = mlcycle("train", "data", "suspects", spoilt, "--model", model, "--out", out, "--workers", 1)
     assert outcome.code == 0, outcome.err
-    assert f"{2 * MANY} labels on {MANY} photographs, held against tiny; 3 suspects" in outcome.out
+    assert f"{2 * MANY} labels on {MANY} images, held against tiny; 3 suspects" in outcome.out
     rows = list(csv.DictReader((out / "suspects.csv").open()))
-    assert {(each["photograph"], each["label"], each["kind"]) for each in rows} == {
+    assert {(each["image"], each["label"], each["kind"]) for each in rows} == {
         ("02.png", "", "no label"),
         ("04.png", "1", "other box"),
         ("07.png", "3", "no face"),
     }
-    found = {each["photograph"]: each for each in map(json.loads, (out / "suspects.jsonl").read_text().splitlines())}
+    found = {each["image"]: each for each in map(json.loads, (out / "suspects.jsonl").read_text().splitlines())}
     x, y, w, h = boxes(2)[1]
     assert found["02.png"]["suggested_box"] == [x, y, x + w, y + h]
     assert (found["02.png"]["box"], found["07.png"]["suggested_box"]) == (None, None)
@@ -68,17 +68,17 @@ def test_the_wrong_labels_come_first_in_list_sheet_and_table(tmp_path, mlcycle, 
 def test_a_set_whose_labels_are_right_has_no_suspects(tmp_path, mlcycle, model):
     source = write_painted(tmp_path / "set", MANY)
     outcome = mlcycle("train", "data", "suspects", source, "--model", model, "--out", tmp_path / "out", "--workers", 1)
-    assert (outcome.code, outcome.out) == (0, "24 labels on 12 photographs, held against tiny; 0 suspects\n")
+    assert (outcome.code, outcome.out) == (0, "24 labels on 12 images, held against tiny; 0 suspects\n")
     assert len((tmp_path / "out" / "suspects.csv").read_text().splitlines()) == 1
 
 
-def test_a_photograph_that_cannot_be_read_is_named_and_the_others_are_judged(tmp_path, mlcycle, model):
+def test_an_image_that_cannot_be_read_is_named_and_the_others_are_judged(tmp_path, mlcycle, model):
     source = write_painted(tmp_path / "set", MANY, WRONG)
-    (source / "images" / "00.png").write_bytes(b"no picture")
+    (source / "images" / "00.png").write_bytes(b"no image")
     outcome = mlcycle("train", "data", "suspects", source, "--model", model, "--workers", 1)
     assert outcome.code == 3
     assert "00.png" in outcome.err
-    assert "22 labels on 12 photographs, held against tiny; 3 suspects" in outcome.out
+    assert "22 labels on 12 images, held against tiny; 3 suspects" in outcome.out
 
 
 def test_what_cannot_be_used_is_said_before_the_work(tmp_path, mlcycle, model, spoilt):
@@ -93,15 +93,15 @@ def test_what_cannot_be_used_is_said_before_the_work(tmp_path, mlcycle, model, s
     assert "no label to judge" in mlcycle("train", "data", "suspects", empty, "--model", model, "--workers", 1).err
 
 
-def test_a_photograph_that_only_inference_reads_has_the_size_of_its_labels(tmp_path, model, spoilt):
+def test_an_image_that_only_inference_reads_has_the_size_of_its_labels(tmp_path, model, spoilt):
     """As HEIC is, which the readers of labelled sets do not open."""
     detector = load_detector(model, provider="cpu", threads=1)
-    photographs = read(spoilt)
-    answers = list(answer_all(detector, [each.path for each in photographs], None, workers=1))
-    expected = suspects.rank(photographs, answers, detector, None)
+    images = read(spoilt)
+    answers = list(answer_all(detector, [each.path for each in images], None, workers=1))
+    expected = suspects.rank(images, answers, detector, None)
     (tmp_path / "02.heic").write_bytes(b"only inference reads this")
-    unopened = [replace(each, path=tmp_path / "02.heic") if each.name == "02.png" else each for each in photographs]
+    unopened = [replace(each, path=tmp_path / "02.heic") if each.name == "02.png" else each for each in images]
     ranked = suspects.rank(unopened, answers, detector, None)
     assert [(each.kind, each.bits) for each in ranked.listed] == [(each.kind, each.bits) for each in expected.listed]
-    with pytest.raises(DataError, match="no photograph that can be read"):
+    with pytest.raises(DataError, match="no image that can be read"):
         suspects.rank([replace(each, size=None) for each in unopened], answers, detector, None)

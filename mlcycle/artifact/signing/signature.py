@@ -100,8 +100,8 @@ def bundle(manifest: Manifest, key: PrivateKey) -> bytes:
         "payloadType": PAYLOAD_TYPE,
         "signatures": [{"sig": base64.b64encode(key.sign(_encoded(payload))).decode(), "keyid": ""}],
     }
-    material = {"publicKey": {"hint": key.public.hint}, "tlogEntries": []}
-    whole = {"mediaType": MEDIA_TYPE, "verificationMaterial": material, "dsseEnvelope": envelope}
+    training_data = {"publicKey": {"hint": key.public.hint}, "tlogEntries": []}
+    whole = {"mediaType": MEDIA_TYPE, "verificationMaterial": training_data, "dsseEnvelope": envelope}
     return json.dumps(whole, separators=(",", ":")).encode()
 
 
@@ -175,24 +175,24 @@ def _parsed(data: bytes, path: Path) -> tuple[str | None, bytes, bytes]:
         ) from None
 
 
-def _must_be_known(media_type: str, material: dict[str, Any], path: Path) -> None:
+def _must_be_known(media_type: str, training_data: dict[str, Any], path: Path) -> None:
     if media_type != MEDIA_TYPE and media_type.startswith("application/vnd.dev.sigstore.bundle"):
         what = f"{path} is a bundle of a version that this mlcycle does not know: {media_type[:80]!a}"
         raise ModelFileError(what, "install a newer mlcycle, or sign again: mlcycle sign")
-    if "certificate" in material or "x509CertificateChain" in material:
+    if "certificate" in training_data or "x509CertificateChain" in training_data:
         what = f"{path} was made with a certificate, and mlcycle checks signatures by keys"
         raise ModelFileError(what, "check it with the program model_signing, or sign with a key: mlcycle sign")
 
 
 def _taken_apart(whole: dict[str, Any]) -> tuple[str | None, bytes, bytes]:
     _only(whole, {"mediaType", "verificationMaterial", "dsseEnvelope"})
-    material, envelope = whole["verificationMaterial"], whole["dsseEnvelope"]
-    _only(material, {"publicKey", "tlogEntries", "timestampVerificationData"})
-    _only(material["publicKey"], {"hint", "rawBytes", "keyDetails"})
+    training_data, envelope = whole["verificationMaterial"], whole["dsseEnvelope"]
+    _only(training_data, {"publicKey", "tlogEntries", "timestampVerificationData"})
+    _only(training_data["publicKey"], {"hint", "rawBytes", "keyDetails"})
     _only(envelope, {"payload", "payloadType", "signatures"})
     (signature,) = envelope["signatures"]
     _only(signature, {"sig", "keyid"})
-    hint = material["publicKey"].get("hint")
+    hint = training_data["publicKey"].get("hint")
     if (whole["mediaType"], envelope["payloadType"]) != (MEDIA_TYPE, PAYLOAD_TYPE) or not isinstance(hint, str | None):
         raise ValueError
     return hint, _unpacked(envelope["payload"]), _unpacked(signature["sig"])

@@ -19,7 +19,7 @@ from mlcycle.extras import extra
 
 if TYPE_CHECKING:
     from mlcycle.datasets.fetch.manifest import Manifest
-    from mlcycle.datasets.labelled_image import LabelledPhotograph
+    from mlcycle.datasets.labelled_image import LabelledImage
     from mlcycle.datasets.quality.findings import Report
 
 app = typer.Typer(cls=Group)
@@ -32,7 +32,7 @@ class Format(StrEnum):
 
 @app.callback()
 def data() -> None:
-    """Check, look at and fetch labelled photographs.
+    """Check, look at and fetch labelled images.
 
     Example:  mlcycle train data check data/demo
     """
@@ -43,17 +43,17 @@ def check(
     paths: SetPaths,
     split: Annotated[str, typer.Option("--split", help="Which part, as train or val; all parts if left out.")] = "",
     against: Annotated[
-        Path | None, typer.Option("--against", metavar="PATH", help="A set that must share no photograph with it.")
+        Path | None, typer.Option("--against", metavar="PATH", help="A set that must share no image with it.")
     ] = None,
     against_split: Annotated[str, typer.Option("--against-split", help="Which part of that set.")] = "",
     output: Annotated[Format, typer.Option("--format", help="A table for people, or JSON with all findings.")] = (
         Format.table
     ),
 ) -> None:
-    """Decode every photograph and hold it against its labels and the others; exit 3 on errors.
+    """Decode every image and hold it against its labels and the others; exit 3 on errors.
 
-    Errors: photographs that are missing, broken or of another size than labelled, boxes that are empty, no numbers or
-    outside, photographs that are also in the set named by --against. Warnings: EXIF-turned files, photographs or boxes
+    Errors: images that are missing, broken or of another size than labelled, boxes that are empty, no numbers or
+    outside, images that are also in the set named by --against. Warnings: EXIF-turned files, images or boxes
     that are there twice. Without --split all parts are checked, and each is held against those after it.
 
     Example:  mlcycle train data check data/wider --split train --against data/wider --against-split val
@@ -69,8 +69,8 @@ def check(
     sets, errors = [], 0
     for path in paths:
         _must_be_whole(path, split)
-        for part, photographs, others in _parts(path, split, held_against):
-            report = _checked(photographs, others, f"checking {_title(path, part)}")
+        for part, images, others in _parts(path, split, held_against):
+            report = _checked(images, others, f"checking {_title(path, part)}")
             sets.append({"path": str(path), "split": part, **report.to_dict()})
             errors += report.errors
             if output is Format.table:
@@ -81,7 +81,7 @@ def check(
         )
     if errors:
         raise DataError(
-            f"the check found {errors:,} error{'s' * (errors != 1)}", "correct them, or take these photographs out"
+            f"the check found {errors:,} error{'s' * (errors != 1)}", "correct them, or take these images out"
         )
 
 
@@ -92,11 +92,11 @@ def preview(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="Where to: .jpg, .png or .webp.")] = Path(
         "sheet.jpg"
     ),
-    count: Annotated[int, typer.Option("--count", min=1, max=400, help="How many photographs.")] = 24,
-    seed: Annotated[int, typer.Option("--seed", help="Another number chooses other photographs.")] = 0,
+    count: Annotated[int, typer.Option("--count", min=1, max=400, help="How many images.")] = 24,
+    seed: Annotated[int, typer.Option("--seed", help="Another number chooses other images.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it is there.")] = False,
 ) -> None:
-    """Write a contact sheet: some photographs with their boxes and landmarks drawn in.
+    """Write a contact sheet: some images with their boxes and landmarks drawn in.
 
     Example:  mlcycle train data preview data/wider --split train -o sheet.jpg
     """
@@ -104,9 +104,9 @@ def preview(
     from mlcycle.datasets.reading import read
 
     must_be_free(out, overwrite=overwrite)
-    photographs = read(path, split, strict=False)
-    chosen = choose(photographs, count, seed)
-    title = f"{_title(path, split)}: {len(chosen):,} of {len(photographs):,} photographs"
+    images = read(path, split, strict=False)
+    chosen = choose(images, count, seed)
+    title = f"{_title(path, split)}: {len(chosen):,} of {len(images):,} images"
     with console.progress("drawing", len(chosen)) as advance:
         sheet = draw_sheet(chosen, title, advance)
     write_sheet(sheet, out, overwrite=overwrite)
@@ -148,7 +148,7 @@ def fetch(
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to.")] = Path("data/demo"),
 ) -> None:
-    """Build the demo's labelled scenes from photographs that installed packages bring; takes seconds.
+    """Build the demo's labelled scenes from images that installed packages bring; takes seconds.
 
     Example:  mlcycle train data demo data/demo
     """
@@ -181,23 +181,23 @@ def _title(path: Path, split: str) -> str:
 
 
 def _parts(
-    path: Path, split: str, against: list[LabelledPhotograph]
-) -> Iterator[tuple[str, list[LabelledPhotograph], list[LabelledPhotograph]]]:
-    """The parts to check, each with the photographs that it is held against."""
+    path: Path, split: str, against: list[LabelledImage]
+) -> Iterator[tuple[str, list[LabelledImage], list[LabelledImage]]]:
+    """The parts to check, each with the images that it is held against."""
     from mlcycle.datasets.reading import read, splits
 
     parts = [split] if split else splits(path)
     sets = [read(path, part, strict=False) for part in parts]
     for index, part in enumerate(parts):
-        after = [photograph for later in sets[index + 1 :] for photograph in later]
+        after = [image for later in sets[index + 1 :] for image in later]
         yield part, sets[index], against or after
 
 
-def _checked(photographs: list[LabelledPhotograph], others: list[LabelledPhotograph], description: str) -> Report:
+def _checked(images: list[LabelledImage], others: list[LabelledImage], description: str) -> Report:
     from mlcycle.datasets.quality.checking import check as check_set
 
-    with console.progress(description, len(photographs) + len(others)) as advance:
-        return check_set(photographs, others, advance=advance)
+    with console.progress(description, len(images) + len(others)) as advance:
+        return check_set(images, others, advance=advance)
 
 
 def _print_report(report: Report, title: str) -> None:

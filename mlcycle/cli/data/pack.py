@@ -10,7 +10,7 @@ import typer
 from mlcycle.cli import console
 from mlcycle.cli.data.sets import SetPaths, together
 
-# So many photographs that were left out are named on the terminal; the index has all of them.
+# So many images that were left out are named on the terminal; the index has all of them.
 NAMED = 20
 
 
@@ -21,14 +21,14 @@ def pack(
     shard_size: Annotated[int, typer.Option("--shard-size", metavar="MB", min=1, help="Of each tar, about.")] = 256,
     seed: Annotated[int, typer.Option("--seed", help="Another number packs in another order.")] = 0,
     skip_unreadable: Annotated[
-        bool, typer.Option("--skip-unreadable", help="Leave out photographs that cannot be read, and name them.")
+        bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read, and name them.")
     ] = False,
 ) -> None:
     """Write sets as tar shards with their labels, to train from data that is larger than memory.
 
-    FOLDER holds PART-000000.tar …, plain tars that WebDataset reads: KEY.jpg with the photograph's own bytes and
+    FOLDER holds PART-000000.tar …, plain tars that WebDataset reads: KEY.jpg with the image's own bytes and
     KEY.json with its labels, in an order drawn at random, so that each shard is a fair sample. A recipe, and every
-    command that takes a labelled set, reads FOLDER as it is. Several sets become one, as by merge. Every photograph is
+    command that takes a labelled set, reads FOLDER as it is. Several sets become one, as by merge. Every image is
     decoded once, and what is broken stops the packing. FOLDER appears whole; a packing that was stopped is gone on with
     by the same command. The same sets give the same bytes.
 
@@ -49,17 +49,17 @@ def pack(
         console.say("the same command goes on with the shards that are finished")
         raise
     if done.renamed:
-        console.say(f"{done.renamed:,} photographs were given another name, for theirs was taken")
+        console.say(f"{done.renamed:,} images were given another name, for theirs was taken")
     if done.found:
         console.say(f"{_shards(done.found)} of a packing that was stopped could be kept")
     for name, why in done.left_out[:NAMED]:
         console.warn(f"left out {name}: {why}")
     if done.left_out:
-        console.warn(f"{len(done.left_out):,} photographs were left out; {out / 'index.json'} names them")
+        console.warn(f"{len(done.left_out):,} images were left out; {out / 'index.json'} names them")
     for part, shards in done.shards.items():
-        photographs, size = sum(each.photographs for each in shards), sum(each.bytes for each in shards)
+        images, size = sum(each.images for each in shards), sum(each.bytes for each in shards)
         title = f"{part}: " if part else ""
-        console.say(f"{title}{photographs:,} photographs in {_shards(len(shards))}, {size / 1e6:,.0f} MB")
+        console.say(f"{title}{images:,} images in {_shards(len(shards))}, {size / 1e6:,.0f} MB")
     console.data(str(out))
 
 

@@ -25,7 +25,7 @@ def suspects(
         Path | None,
         typer.Option("--out", "-o", metavar="FOLDER", help="A new folder, for the list, the sheet and JSON Lines."),
     ] = None,
-    count: Annotated[int, typer.Option("--count", min=1, max=600, help="How many pictures the sheet has.")] = 60,
+    count: Annotated[int, typer.Option("--count", min=1, max=600, help="How many images the sheet has.")] = 60,
     rows: Annotated[int, typer.Option("--rows", min=0, help="How many suspects are printed.")] = 20,
     long_side: Annotated[
         str, typer.Option(metavar="N|original", help="Pixels; without it the model's own.", show_default=False)
@@ -50,9 +50,9 @@ def suspects(
     options = conductor.Options(split=split, long_side=pixels(long_side), workers=workers)
     with ExitStack() as bar:
 
-        def started(photographs: int) -> Advance:
-            console.say(f"asking {model} about {photographs:,} photographs of {path}")
-            return bar.enter_context(console.progress("asking", photographs))
+        def started(images: int) -> Advance:
+            console.say(f"asking {model} about {images:,} images of {path}")
+            return bar.enter_context(console.progress("asking", images))
 
         found = conductor.find_suspects(model, path, options, started)
     if out is not None:
@@ -61,7 +61,7 @@ def suspects(
     for name, _, sentence in found.unreadable:
         console.warn(f"{name}: {sentence}")
     if found.unreadable:
-        console.warn(f"{len(found.unreadable):,} photographs could not be read; their labels were not judged")
+        console.warn(f"{len(found.unreadable):,} images could not be read; their labels were not judged")
         raise typer.Exit(InputError.exit_code)
 
 

@@ -1,4 +1,4 @@
-"""What looks at the photographs of a folder: threads of this process, or workers of a Ray cluster."""
+"""What looks at the images of a folder: threads of this process, or workers of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mlcycle.cli import console
-from mlcycle.cli.infer.options import Engine, Provider, Wishes
+from mlcycle.cli.infer.options import Engine, InferOptions, Provider
 from mlcycle.cli.infer.tally import number
 from mlcycle.errors import UsageError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Look = Callable[[Iterable[Source], Options], Iterator[Record]]
 
 
-def fitting(wishes: Wishes, *, videos: bool) -> Wishes:
+def fitting(wishes: InferOptions, *, videos: bool) -> InferOptions:
     """Returns the wishes as the engine takes them: on Ray auto is the CPU, whatever the first machine has.
 
     Raises:
@@ -43,8 +43,8 @@ def fitting(wishes: Wishes, *, videos: bool) -> Wishes:
 
 
 @contextmanager
-def engine(detector: Detector, wishes: Wishes) -> Iterator[Look]:
-    """Yields what takes photographs to records.
+def engine(detector: Detector, wishes: InferOptions) -> Iterator[Look]:
+    """Yields what takes images to records.
 
     Raises:
         MissingExtraError: Ray is asked for and not installed.

@@ -1,4 +1,4 @@
-"""`mlcycle infer`: find the faces in photographs."""
+"""`mlcycle infer`: find the faces in images."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from mlcycle.cli.infer.options import (
     EngineOption,
     EveryOption,
     FormatOption,
+    InferOptions,
     MaxPixelsOption,
     ModelOption,
     OutOption,
@@ -38,7 +39,6 @@ from mlcycle.cli.infer.options import (
     ThreadsOption,
     ThresholdOption,
     VideosOption,
-    Wishes,
     shard_of,
 )
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     cls=default_group("image"),
     rich_markup_mode=None,
-    help="""Find the faces in photographs and videos.
+    help="""Find the faces in images and videos.
 
 Example:  mlcycle infer photo.jpg
 """,
@@ -58,12 +58,12 @@ Example:  mlcycle infer photo.jpg
 
 @app.command()
 def image(  # noqa: PLR0913, PLR0917
-    photographs: Annotated[
+    images: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="PHOTO",
-            help="Photographs of any kind, and videos; patterns, as 'in/**/*.jpg'; @FILE, a list of names; -, the "
-            "bytes of one photograph on standard input.",
+            metavar="IMAGE",
+            help="Images of any kind, and videos; patterns, as 'in/**/*.jpg'; @FILE, a list of names; -, the "
+            "bytes of one image on standard input.",
             show_default=False,
         ),
     ] = None,
@@ -88,7 +88,7 @@ def image(  # noqa: PLR0913, PLR0917
     every: EveryOption = 0,
     private: PrivateOption = False,
 ) -> None:
-    """Find the faces in the photographs that are named, on each page of a TIFF, and in each frame of a video.
+    """Find the faces in the images that are named, on each page of a TIFF, and in each frame of a video.
 
     One that cannot be read does not stop the others; the exit code is then 3. No face at all is no failure.
 
@@ -99,12 +99,12 @@ def image(  # noqa: PLR0913, PLR0917
     from mlcycle.cli.infer.private import absolute, guarded
     from mlcycle.cli.infer.stream import stream
 
-    wishes = Wishes(
+    wishes = InferOptions(
         model=model, require_signature=require_signature, format=format, out=out, annotate=annotate, redact=redact,
         crops=crops, align=align, overwrite=overwrite, threshold=threshold, at=at, provider=provider, threads=threads,
         batch=batch, max_pixels=max_pixels, every=every, private=private,
     )  # fmt: skip
-    names = [absolute(name) for name in photographs or []] if private else photographs or []
+    names = [absolute(name) for name in images or []] if private else images or []
     with guarded(wishes, names, is_run=False) as wishes:
         found = _named(names, stdin0)
         stream(partial(_placed, found, wishes, keep_tree=False), len(found), wishes, faces=True)
@@ -137,16 +137,16 @@ def folder(  # noqa: PLR0913, PLR0917
     engine: EngineOption = Engine.local,
     address: AddressOption = None,
 ) -> None:
-    """Find the faces in all photographs below a folder.
+    """Find the faces in all images below a folder.
 
-    Hidden files and files that are no photographs by their suffix are passed over, and so are videos without --videos:
-    a minute of video has as many frames as 1,800 photographs. A photograph that cannot be read does not stop the
+    Hidden files and files that are no images by their suffix are passed over, and so are videos without --videos:
+    a minute of video has as many frames as 1,800 images. An image that cannot be read does not stop the
     others; the exit code is then 3.
 
     Where --out has no suffix of a format, as `--out RUN`, it is a folder with a ledger: whatever ends the command, the
     same with --resume goes on with what is missing, and RUN/records.jsonl is then what it would have been.
 
-    With --engine ray, Ray Data gives the photographs to workers, one thread each, all of which must see the folder, the
+    With --engine ray, Ray Data gives the images to workers, one thread each, all of which must see the folder, the
     model file and the folders of copies under the same paths. What a worker that died was looking at is done again.
 
     Example:  mlcycle infer dir holiday --out holiday.jsonl
@@ -158,7 +158,7 @@ def folder(  # noqa: PLR0913, PLR0917
     from mlcycle.cli.infer.engine import fitting
     from mlcycle.cli.infer.private import guarded
 
-    wishes = Wishes(
+    wishes = InferOptions(
         model=model, require_signature=require_signature, format=format, out=out, annotate=annotate, redact=redact,
         crops=crops, align=align, overwrite=overwrite, threshold=threshold, at=at, provider=provider, threads=threads,
         batch=batch, max_pixels=max_pixels, every=every, private=private,
@@ -193,7 +193,7 @@ def webcam(
     """
     from mlcycle.cli.infer import webcam
 
-    wishes = Wishes(
+    wishes = InferOptions(
         model=model, require_signature=require_signature, threshold=threshold, at=at, provider=provider,
         threads=threads, every=every,
     )  # fmt: skip
@@ -208,7 +208,7 @@ def merge(
 ) -> None:
     """Make one run of several: of the shards of a folder, or of one run in another format.
 
-    Their settings must agree. Of a photograph that several have, an answer counts more than an error.
+    Their settings must agree. Of an image that several have, an answer counts more than an error.
 
     Example:  mlcycle infer merge run-1 run-2 --out run --format csv
     """
@@ -220,9 +220,9 @@ def merge(
 @app.command()
 def names(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A folder that --private left, with its names.key.")],
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder whose photographs were looked at.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder whose images were looked at.")],
 ) -> None:
-    """Say what the photographs of a folder are called in a private run.
+    """Say what the images of a folder are called in a private run.
 
     One line of JSON for each, with its hashed name and its own. It takes the run's key: who deletes RUN/names.key makes
     sure that nobody can.
@@ -235,7 +235,7 @@ def names(
 
 
 def _look_below(
-    folder: Path, wishes: Wishes, part: tuple[int, int] | None, again: tuple[bool, bool], *, videos: bool
+    folder: Path, wishes: InferOptions, part: tuple[int, int] | None, again: tuple[bool, bool], *, videos: bool
 ) -> None:
     without = [*wishes.folders().values(), *([wishes.out] if wishes.out else [])]
     found = _found(folder, without, in_memory=wishes.private, videos=videos)
@@ -256,16 +256,16 @@ def _named(names: list[str], stdin0: bool) -> list[Source]:
     from mlcycle.inference.sources import from_listed, from_names
 
     if not names and not stdin0:
-        raise UsageError("no photograph is named", "mlcycle infer photo.jpg, or mlcycle infer dir FOLDER")
+        raise UsageError("no image is named", "mlcycle infer photo.jpg, or mlcycle infer dir FOLDER")
     if names and all(Path(name).is_dir() for name in names):
         raise UsageError(f"{names[0]} is a folder", f"mlcycle infer dir {names[0]}")
     if stdin0 and "-" in names:
-        raise UsageError("standard input holds names, or a photograph, not both", "leave out --stdin0 or -")
+        raise UsageError("standard input holds names, or an image, not both", "leave out --stdin0 or -")
     found = from_names(names, sys.stdin.buffer.read)
     if stdin0:
         found += from_listed(sys.stdin.buffer.read().split(b"\0"))
     if not found:
-        raise InputError("standard input names no photograph", "write a zero byte behind each name, as find -print0")
+        raise InputError("standard input names no image", "write a zero byte behind each name, as find -print0")
     return found
 
 
@@ -278,16 +278,16 @@ def _found(folder: Path, without: list[Path], *, in_memory: bool = False, videos
     if found.videos:
         passed_over += f", {found.videos} of them with the suffix of a video; --videos looks at them"
     if not len(found):
-        raise InputError(f"{folder} holds no photographs", passed_over if found.others else "name another folder")
+        raise InputError(f"{folder} holds no images", passed_over if found.others else "name another folder")
     if found.others:
         console.say(passed_over)
     return found
 
 
 def _placed(
-    found: list[Source] | Folder, wishes: Wishes, *, keep_tree: bool, shard: tuple[int, int] | None = None
+    found: list[Source] | Folder, wishes: InferOptions, *, keep_tree: bool, shard: tuple[int, int] | None = None
 ) -> Iterator[Source]:
-    """Yields the photographs and pages of the shard with the places of their copies, which do not depend on the shard.
+    """Yields the images and pages of the shard with the places of their copies, which do not depend on the shard.
 
     In a private run their own names say which shard they belong to, as in any other run, and nobody sees them after.
     """

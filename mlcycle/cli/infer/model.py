@@ -1,4 +1,4 @@
-"""The model that answers `mlcycle infer`, and how it is to look: found, loaded and said before the first photograph."""
+"""The model that answers `mlcycle infer`, and how it is to look: found, loaded and said before the first image."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mlcycle.cli import console
-from mlcycle.cli.infer.options import Provider, Wishes
+from mlcycle.cli.infer.options import InferOptions, Provider
 from mlcycle.cli.model.keys import public_key
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _FRAMES = 100
 
 
-def refuse_taken_copies(sources: Callable[[], Iterator[Source]], wishes: Wishes) -> None:
+def refuse_taken_copies(sources: Callable[[], Iterator[Source]], wishes: InferOptions) -> None:
     """Raises InputError if a folder for copies cannot take them, or what they would be called is there already."""
     from mlcycle.errors import InputError
 
@@ -36,17 +36,17 @@ def refuse_taken_copies(sources: Callable[[], Iterator[Source]], wishes: Wishes)
         must_be_free(sources, overwrite=wishes.overwrite)
 
 
-def pictures(sources: Callable[[], Iterator[Source]], files: int) -> int:
-    """Returns about how many pictures there are at least: of a single file those in it, of several one in each."""
+def images(sources: Callable[[], Iterator[Source]], files: int) -> int:
+    """Returns about how many images there are at least: of a single file those in it, of several one in each."""
     from mlcycle.inference.parts import is_video
 
     return files if files > 1 else sum(_FRAMES if is_video(each) else 1 for each in sources())
 
 
-def detector_for(wishes: Wishes, count: int) -> Detector:
+def detector_for(wishes: InferOptions, count: int) -> Detector:
     """Loads the model that is wished for, or else found, and says which it is and what runs it.
 
-    Many pictures are looked at side by side, by one thread each; a single one has all threads for itself.
+    Many images are looked at side by side, by one thread each; a single one has all threads for itself.
     """
     from mlcycle.inference.models import find_model
 
@@ -70,8 +70,8 @@ def detector_for(wishes: Wishes, count: int) -> Detector:
     return detector
 
 
-def options_for(wishes: Wishes, detector: Detector, count: int) -> Options:
-    """Returns how to look at `count` pictures; warns of a threshold that the model cannot go down to.
+def options_for(wishes: InferOptions, detector: Detector, count: int) -> Options:
+    """Returns how to look at `count` images; warns of a threshold that the model cannot go down to.
 
     Raises:
         UsageError: the model has no landmarks to align by, or not the operating point that is asked for.
@@ -97,10 +97,10 @@ def options_for(wishes: Wishes, detector: Detector, count: int) -> Options:
         return options
     from mlcycle.inference.batch.worker_threads import cores
 
-    return replace(options, batch=wishes.batch, lanes=min(wishes.threads or cores(), count))
+    return replace(options, batch=wishes.batch, workers=min(wishes.threads or cores(), count))
 
 
-def _threshold(wishes: Wishes, detector: Detector) -> float | None:
+def _threshold(wishes: InferOptions, detector: Detector) -> float | None:
     """Returns the least score of a face as it is asked for, by number or by the name of an operating point."""
     from mlcycle.errors import UsageError
 
@@ -123,12 +123,12 @@ def records_of(
     detector: Detector,
     sources: Iterable[Source],
     options: Options,
-    wishes: Wishes,
+    wishes: InferOptions,
     book: Ledger | None = None,
     is_done: Callable[[Source], bool] = lambda source: False,
     look: Look | None = None,
 ) -> Iterator[Record]:
-    """Yields the record of each picture as it may be written down: without a path, where --private is wished.
+    """Yields the record of each image as it may be written down: without a path, where --private is wished.
 
     Those that are done are passed over; `book` has their records. `look` looks in the detector's place.
     """

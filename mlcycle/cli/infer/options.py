@@ -80,20 +80,20 @@ ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Go on with the run in --out RUN; begin it where there is none.")
 ]
 RetryFailedOption = Annotated[
-    bool, typer.Option("--retry-failed", help="Go on with the run, and do the photographs that failed once more.")
+    bool, typer.Option("--retry-failed", help="Go on with the run, and do the images that failed once more.")
 ]
 ShardOption = Annotated[
     str | None, typer.Option("--shard", metavar="I/N", help="Look at the i-th of n parts only, as 2/8.")
 ]
 AnnotateOption = Annotated[
-    Path | None, typer.Option("--annotate", metavar="DIR", help="Write a copy of each photograph with its faces drawn.")
+    Path | None, typer.Option("--annotate", metavar="DIR", help="Write a copy of each image with its faces drawn.")
 ]
 RedactOption = Annotated[
     tuple[Redaction, Path] | None,
     typer.Option(
         "--redact",
         metavar="WAY DIR",
-        help="Write a copy of each photograph with its faces made unrecognisable, WAY is blur, pixelate or fill, and "
+        help="Write a copy of each image with its faces made unrecognisable, WAY is blur, pixelate or fill, and "
         "without metadata; JPEGs have quality 92, videos become MPEG-4 or VP9 and keep their sound. A lower "
         "--threshold misses fewer.",
     ),
@@ -103,8 +103,8 @@ CropsOption = Annotated[
     typer.Option(
         "--crops",
         metavar="DIR",
-        help="Cut out the faces of each photograph as PNG, the best as DIR/PHOTO/1.png: the square around the box and "
-        "20 % more at each end, black where it leaves the photograph.",
+        help="Cut out the faces of each image as PNG, the best as DIR/PHOTO/1.png: the square around the box and "
+        "20 % more at each end, black where it leaves the image.",
     ),
 ]
 AlignOption = Annotated[
@@ -134,9 +134,7 @@ ThreadsOption = Annotated[
 ]
 EngineOption = Annotated[
     Engine,
-    typer.Option(
-        "--engine", help="What looks at the photographs: threads of this process, or workers of a Ray cluster."
-    ),
+    typer.Option("--engine", help="What looks at the images: threads of this process, or workers of a Ray cluster."),
 ]
 AddressOption = Annotated[
     str | None,
@@ -149,7 +147,7 @@ AddressOption = Annotated[
 BatchOption = Annotated[
     int,
     typer.Option(
-        "--batch", min=1, help="Photographs of one size that go through the model together; on a CPU 1 is the quickest."
+        "--batch", min=1, help="Images of one size that go through the model together; on a CPU 1 is the quickest."
     ),
 ]
 EveryOption = Annotated[
@@ -159,21 +157,21 @@ EveryOption = Annotated[
 VideosOption = Annotated[bool, typer.Option("--videos", help="Look at videos too, frame by frame.")]
 MaxPixelsOption = Annotated[
     int | None,
-    typer.Option("--max-pixels", min=1, help="Refuse photographs with more pixels by their header; else 178,956,970."),
+    typer.Option("--max-pixels", min=1, help="Refuse images with more pixels by their header; else 178,956,970."),
 ]
 PrivateOption = Annotated[
     bool,
     typer.Option(
         "--private",
         help="No network, no other program, nothing written outside --out, and in results and talk no names of "
-        "photographs or folders but hashes; what tries is refused, and the exit code is 7. See docs/private.md.",
+        "images or folders but hashes; what tries is refused, and the exit code is 7. See docs/private.md.",
     ),
 ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
-    """The options that both commands share, as given, what --private calls photographs, and what looks at a folder."""
+class InferOptions:
+    """The options that both commands share, as given, what --private calls images, and what looks at a folder."""
 
     model: Path | None = None
     require_signature: Path | None = None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from mlcycle.cli import console
-from mlcycle.cli.infer.options import Wishes
+from mlcycle.cli.infer.options import InferOptions
 from mlcycle.errors import InputError, MlcycleError, PrivacyError, UsageError
 
 if TYPE_CHECKING:
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def guarded(wishes: Wishes, given: Sequence[str | Path], *, is_run: bool) -> Iterator[Wishes]:
-    """Yields the wishes to follow; with --private the guard is up, and they say what photographs are called.
+def guarded(wishes: InferOptions, given: Sequence[str | Path], *, is_run: bool) -> Iterator[InferOptions]:
+    """Yields the wishes to follow; with --private the guard is up, and they say what images are called.
 
-    `given` are the photographs or the folder; they are not named in what is said, and an error in the block loses what
+    `given` are the images or the folder; they are not named in what is said, and an error in the block loses what
     it says of other paths. `is_run` tells whether --out is a folder with a ledger.
 
     Raises:
@@ -59,7 +59,7 @@ def guarded(wishes: Wishes, given: Sequence[str | Path], *, is_run: bool) -> Ite
 
 
 def say_names(run: Path, found: Iterable[Source]) -> None:
-    """Says what each photograph is called in a private run.
+    """Says what each image is called in a private run.
 
     Raises:
         InputError: the run has no key, or it cannot be read.
@@ -76,7 +76,7 @@ def say_names(run: Path, found: Iterable[Source]) -> None:
 
 
 def absolute(name: str) -> str:
-    """Returns the name of a photograph as seen from the root, so that it can be told from other words in what is said.
+    """Returns the name of an image as seen from the root, so that it can be told from other words in what is said.
 
     URLs, patterns and - stay as they are; of @FILE it is the file.
     """
@@ -86,7 +86,7 @@ def absolute(name: str) -> str:
     return "@" * listed + os.path.abspath(name[listed:])  # noqa: PTH100 (a Path would follow no rule for bytes)
 
 
-def _within_out(wishes: Wishes, is_run: bool) -> Wishes:
+def _within_out(wishes: InferOptions, is_run: bool) -> InferOptions:
     """Returns the wishes with the places to write as seen from the root."""
     out = wishes.out.resolve() if wishes.out else None
     for kind, folder in wishes.folders().items():
@@ -105,15 +105,15 @@ def _file(out: Path | None) -> list[Path]:
     return [out, out.with_name(f"{out.name}.part")] if out else []
 
 
-def _words(wishes: Wishes, given: Sequence[str | Path], out: str) -> dict[str, str]:
+def _words(wishes: InferOptions, given: Sequence[str | Path], out: str) -> dict[str, str]:
     """Returns what is said in the place of each path that is known."""
-    known = {str(each).removeprefix("@"): "PHOTO" if isinstance(each, str) else "FOLDER" for each in given}
+    known = {str(each).removeprefix("@"): "IMAGE" if isinstance(each, str) else "FOLDER" for each in given}
     models = [each for each in (wishes.model, os.environ.get("MLCYCLE_MODEL")) if each]
     read = [(each, "MODEL") for each in models] + [(f"{each}.sig", "SIGNATURE") for each in models]
     for path, word in (*read, (wishes.require_signature, "KEY"), (wishes.out, out)):
         if path:
             known |= {str(path): word, str(Path(path).resolve()): word}
-    # Without a slash it could be any word: "in", "photographs".
+    # Without a slash it could be any word: "in", "images".
     return {path: word for path, word in known.items() if "/" in path and path != "/"}
 
 

@@ -21,7 +21,7 @@ def results(
     """Opens the file, the folder of labels, or stdout, which takes its name only when the block has ended well.
 
     Args:
-        tree: whether labels keep the folders of their photographs.
+        tree: whether labels keep the folders of their images.
         in_memory: whether what can be written at the end alone is kept in memory, and not in a temporary file.
     """
     if format is Format.yolo:

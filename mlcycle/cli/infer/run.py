@@ -14,8 +14,8 @@ import typer
 import mlcycle
 from mlcycle.cli import console
 from mlcycle.cli.infer.engine import engine
-from mlcycle.cli.infer.model import detector_for, options_for, pictures, records_of, refuse_taken_copies
-from mlcycle.cli.infer.options import Format, Wishes
+from mlcycle.cli.infer.model import detector_for, images, options_for, records_of, refuse_taken_copies
+from mlcycle.cli.infer.options import Format, InferOptions
 from mlcycle.cli.infer.results import must_be_installed, results
 from mlcycle.cli.infer.tally import Tally, begins_a_file, number
 from mlcycle.errors import InputError, UsageError
@@ -31,13 +31,13 @@ Shard = tuple[int, int]
 def run(
     sources: Callable[[], Iterator[Source]],
     count: int,
-    wishes: Wishes,
+    wishes: InferOptions,
     shard: Shard | None,
     again: tuple[bool, bool],
 ) -> None:
-    """Looks at the photographs that the ledger of --out does not have yet; exits with 3 if one failed, now or before.
+    """Looks at the images that the ledger of --out does not have yet; exits with 3 if one failed, now or before.
 
-    `again` says whether to go on with a run, and whether to do its failed photographs once more.
+    `again` says whether to go on with a run, and whether to do its failed images once more.
     """
     from mlcycle.inference.batch import ledger
 
@@ -47,7 +47,7 @@ def run(
     if not going_on:
         _must_be_new(wishes)
         refuse_taken_copies(sources, wishes)
-    many = pictures(sources, count)
+    many = images(sources, count)
     detector = detector_for(wishes, many)
     options = options_for(wishes, detector, many)
     settings = _settings(wishes, detector, options, shard)
@@ -56,7 +56,7 @@ def run(
         tally = Tally()
         try:
             if again[1] and (failed := book.forget_failed()):
-                console.say(f"{number(failed, 'photograph')} that failed will be done again")
+                console.say(f"{number(failed, 'image')} that failed will be done again")
             records = partial(records_of, detector, sources(), replace(options, token=book.token), wishes, book)
             _look(partial(records, look=look), count, book, tally)
             summary = _write_results(book, wishes.out, wishes.format, tally)
@@ -70,7 +70,7 @@ def run(
 
 
 def merge(runs: list[Path], out: Path, format: Format | None) -> None:
-    """Makes one run of several; exits with 3 if it holds a failed photograph."""
+    """Makes one run of several; exits with 3 if it holds a failed image."""
     from mlcycle.inference.batch import ledger
 
     if format is Format.table:
@@ -85,7 +85,7 @@ def merge(runs: list[Path], out: Path, format: Format | None) -> None:
         ledger.must_agree(book, must_agree, folder)
     if len({book.settings.get("names.key") for book in books}) > 1:
         settings["names.key"] = None
-        console.warn("their names are hashed by different keys: a photograph that two of them have will count twice")
+        console.warn("their names are hashed by different keys: an image that two of them have will count twice")
     whole = ledger.begin(out, settings)
     try:
         for book in books:
@@ -94,14 +94,14 @@ def merge(runs: list[Path], out: Path, format: Format | None) -> None:
                     whole.add(record)
         whole.commit()
         summary = _write_results(whole, out, format, None)
-        console.say(f"{number(len(whole), 'photograph')} of {number(len(books), 'run')}")
+        console.say(f"{number(len(whole), 'image')} of {number(len(books), 'run')}")
     finally:
         for book in (*books, whole):
             book.close()
     _close(summary, _results(out, format))
 
 
-def _must_be_new(wishes: Wishes) -> None:
+def _must_be_new(wishes: InferOptions) -> None:
     from mlcycle.inference.batch import ledger
 
     out = wishes.out
@@ -124,7 +124,7 @@ def _must_be_new(wishes: Wishes) -> None:
         raise InputError(f"{out} holds something else than a run", "choose another folder with --out")
 
 
-def _opened(wishes: Wishes, settings: dict[str, Any], going_on: bool) -> Ledger:
+def _opened(wishes: InferOptions, settings: dict[str, Any], going_on: bool) -> Ledger:
     from mlcycle.inference.batch import ledger
 
     out = wishes.out
@@ -140,7 +140,7 @@ def _opened(wishes: Wishes, settings: dict[str, Any], going_on: bool) -> Ledger:
         book.close()
         raise
     if len(book):
-        console.say(f"{number(len(book), 'photograph')} of before in {out}")
+        console.say(f"{number(len(book), 'image')} of before in {out}")
     return book
 
 
@@ -153,7 +153,7 @@ def _existing(folder: Path) -> Ledger:
     return book
 
 
-def _settings(wishes: Wishes, detector: Detector, options: Options, shard: Shard | None) -> dict[str, Any]:
+def _settings(wishes: InferOptions, detector: Detector, options: Options, shard: Shard | None) -> dict[str, Any]:
     """Returns what decides the answers, and so must not change while a run goes on."""
     threshold = options.threshold
     return {
@@ -202,18 +202,18 @@ def _write_results(book: Ledger, out: Path, format: Format | None, tally: Tally 
     counts = book.counts()
     summary = {
         "schema_version": formats.SCHEMA_VERSION,
-        "photographs": len(book),
+        "images": len(book),
         **{status: counts[status] for status in ("ok", "empty", "error", "faces")},
         "errors": {name.removeprefix("error "): value for name, value in counts.items() if name.startswith("error ")},
         "settings": book.settings,
         "mlcycle": mlcycle.__version__,
     }
-    if tally is not None and tally.photographs:
-        stages = {stage: round(total / tally.photographs, 3) for stage, total in tally.milliseconds.items()}
+    if tally is not None and tally.images:
+        stages = {stage: round(total / tally.images, 3) for stage, total in tally.milliseconds.items()}
         summary["last_part"] = {
-            "photographs": tally.photographs,
+            "images": tally.images,
             "seconds": round(tally.seconds, 3),
-            "milliseconds_a_photograph": stages,
+            "milliseconds_an_image": stages,
         }
     if tally is not None and book.settings.get("private"):
         from mlcycle.inference.privacy import guard
@@ -231,7 +231,7 @@ def _results(out: Path, format: Format | None) -> Path:
 
 
 def _close(summary: dict[str, Any], records: Path) -> None:
-    said = f"{number(summary['photographs'], 'photograph')} in all, {summary['error']} failed"
+    said = f"{number(summary['images'], 'image')} in all, {summary['error']} failed"
     console.say(f"{said}: {records}")
     if summary["error"]:
         raise typer.Exit(3)

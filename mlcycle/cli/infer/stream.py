@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from mlcycle.cli import console
-from mlcycle.cli.infer.model import detector_for, options_for, pictures, records_of, refuse_taken_copies
-from mlcycle.cli.infer.options import Format, Wishes
+from mlcycle.cli.infer.model import detector_for, images, options_for, records_of, refuse_taken_copies
+from mlcycle.cli.infer.options import Format, InferOptions
 from mlcycle.cli.infer.results import results
 from mlcycle.cli.infer.tally import Tally, begins_a_file
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from mlcycle.inference.record import Source
 
 
-def stream(sources: Callable[[], Iterator[Source]], count: int, wishes: Wishes, *, faces: bool) -> None:
-    """Looks at photographs and writes each record at once; exits with 3 if one failed.
+def stream(sources: Callable[[], Iterator[Source]], count: int, wishes: InferOptions, *, faces: bool) -> None:
+    """Looks at images and writes each record at once; exits with 3 if one failed.
 
-    `sources` gives the photographs as often as it is called, and `count` says how many files they are in; the table
-    tells of each of the `faces`, if wanted. The bar counts files, of a single file its pictures.
+    `sources` gives the images as often as it is called, and `count` says how many files they are in; the table
+    tells of each of the `faces`, if wanted. The bar counts files, of a single file its images.
     """
     refuse_taken_copies(sources, wishes)
-    many = pictures(sources, count)
+    many = images(sources, count)
     detector = detector_for(wishes, many)
     options = options_for(wishes, detector, many)
     tally = Tally()
@@ -47,7 +47,7 @@ def stream(sources: Callable[[], Iterator[Source]], count: int, wishes: Wishes, 
 
 
 @contextmanager
-def _writer(wishes: Wishes, sources: Callable[[], Iterator[Source]], faces: bool) -> Iterator[Writer]:
+def _writer(wishes: InferOptions, sources: Callable[[], Iterator[Source]], faces: bool) -> Iterator[Writer]:
     format = wishes.format or wishes.format_of_suffix() or Format.table
     if format is not Format.table:
         with results(

@@ -6,24 +6,24 @@ import time
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from mlcycle.cli.infer.options import Wishes
+from mlcycle.cli.infer.options import InferOptions
 
 if TYPE_CHECKING:
     from mlcycle.inference.record import Part, Record
 
 
 class Tally:
-    """Counts photographs, faces, failures and copies, and the time of each stage.
+    """Counts images, faces, failures and copies, and the time of each stage.
 
     Attributes:
-        milliseconds: of each stage, summed over the photographs that reached it.
+        milliseconds: of each stage, summed over the images that reached it.
     """
 
     def __init__(self) -> None:
-        self.photographs = self.faces = self.failed = 0
+        self.images = self.faces = self.failed = 0
         self.copies: Counter[str] = Counter()
         self.milliseconds: defaultdict[str, float] = defaultdict(float)
-        self._has_films = False
+        self._has_videos = False
         self._start = time.perf_counter()
 
     @property
@@ -32,25 +32,25 @@ class Tally:
         return max(time.perf_counter() - self._start, 1e-9)
 
     def count(self, record: Record) -> None:
-        self.photographs += 1
+        self.images += 1
         self.faces += len(record.scores_N)
         self.failed += record.error is not None
         self.copies.update(record.copies.keys())
-        self._has_films |= record.part is not None and record.part.kind == "frame"
+        self._has_videos |= record.part is not None and record.part.kind == "frame"
         for stage, milliseconds in record.milliseconds.items():
             self.milliseconds[stage] += milliseconds
 
     def sentence(self) -> str:
-        """Returns e.g. "12 photographs, 7 faces, 1 failed, 34.1 photographs a second"."""
-        parts = [number(self.photographs, "photograph"), number(self.faces, "face"), f"{self.failed} failed"]
-        return ", ".join([*parts, f"{self.photographs / self.seconds:.1f} photographs a second"])
+        """Returns e.g. "12 images, 7 faces, 1 failed, 34.1 images a second"."""
+        parts = [number(self.images, "image"), number(self.faces, "face"), f"{self.failed} failed"]
+        return ", ".join([*parts, f"{self.images / self.seconds:.1f} images a second"])
 
-    def copies_sentences(self, wishes: Wishes) -> list[str]:
+    def copies_sentences(self, wishes: InferOptions) -> list[str]:
         """Returns where the copies are, of each kind that was written, and what of the original they have kept."""
         from mlcycle.inference.record import JPEG_QUALITY, MPEG4_QUANTISER, VP9_CRF
 
-        films = f"videos MPEG-4 of quantiser {MPEG4_QUANTISER} or VP9 of crf {VP9_CRF} with their sound as it was, "
-        kept = f"; JPEGs of quality {JPEG_QUALITY}, {films * self._has_films}others lossless, none with metadata"
+        videos = f"videos MPEG-4 of quantiser {MPEG4_QUANTISER} or VP9 of crf {VP9_CRF} with their sound as it was, "
+        kept = f"; JPEGs of quality {JPEG_QUALITY}, {videos * self._has_videos}others lossless, none with metadata"
         said = {"annotated": "drawn in", "redacted": "redacted in", "cropped": "cut out in"}
         return [
             f"{said[kind]} {folder}{kept if kind == 'redacted' else ''}"
@@ -60,7 +60,7 @@ class Tally:
 
 
 def begins_a_file(part: Part | None) -> bool:
-    """Tells whether a picture is the first of its file, or the only one."""
+    """Tells whether an image is the first of its file, or the only one."""
     return part is None or part.number == 1
 
 

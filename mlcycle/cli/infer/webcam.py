@@ -7,12 +7,12 @@ from pathlib import Path
 
 from mlcycle.cli import console
 from mlcycle.cli.infer.model import detector_for, options_for
-from mlcycle.cli.infer.options import Wishes
+from mlcycle.cli.infer.options import InferOptions
 from mlcycle.cli.infer.tally import Tally
 from mlcycle.errors import DeviceError
 
 
-def webcam(number: int, wishes: Wishes) -> None:
+def webcam(number: int, wishes: InferOptions) -> None:
     """Looks at one frame after the other and says at once what was found; Ctrl-C ends it.
 
     Raises:
@@ -33,7 +33,7 @@ def webcam(number: int, wishes: Wishes) -> None:
                 if not is_due(frame.seconds):
                     continue
                 part = Part("frame", frame.number, None, round(frame.seconds, 6))
-                (record,) = detector.look([Source(Path(name), name, part=part, picture=frame.upright)], options)
+                (record,) = detector.look([Source(Path(name), name, part=part, image=frame.upright)], options)
                 console.data(line(record))
                 sys.stdout.flush()  # somebody waits for each line
                 tally.count(record)

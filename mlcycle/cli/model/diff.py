@@ -15,27 +15,27 @@ def diff(
     one: Annotated[Path, typer.Argument(metavar="A", help="A model file.", show_default=False)],
     other: Annotated[Path, typer.Argument(metavar="B", help="Another one.", show_default=False)],
     *,
-    photos: Annotated[
+    images: Annotated[
         list[Path] | None,
-        typer.Option(help="A photograph, or a folder of them, to run both on; may be given again.", show_default=False),
+        typer.Option(help="An image, or a folder of them, to run both on; may be given again.", show_default=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a report.")] = False,
 ) -> None:
-    """Show what differs between two model files: contract, operators, weights and, with --photos, answers.
+    """Show what differs between two model files: contract, operators, weights and, with --images, answers.
 
     Weights are compared by their names: how far a tensor is from the other is said as a share of its largest value, and
-    of its mean one. A photograph's faces count from each file's own threshold "balanced"; two boxes are of one face if
+    of its mean one. An image's faces count from each file's own threshold "balanced"; two boxes are of one face if
     their IoU is at least 0.5.
 
     It is a report: it exits 0 whether they differ or not, and 4 if one of them cannot be read.
 
-    Example:  mlcycle diff models/face.onnx models/face-int8.onnx --photos photos/
+    Example:  mlcycle diff models/face.onnx models/face-int8.onnx --images images/
     """
     from mlcycle.inspecting import page
     from mlcycle.inspecting.diff import difference, difference_sections
     from mlcycle.inspecting.opened import open_file
 
-    files = _files(photos or [])
+    files = _files(images or [])
     a, b = open_file(one), open_file(other)
     with console.progress("comparing", len(files)) if files else nullcontext(lambda: None) as advance:
         document = difference.compare(a, b, files, advance)
@@ -52,5 +52,5 @@ def _files(named: list[Path]) -> list[Path]:
     from mlcycle.inference.sources import named_files
 
     if named and not (files := named_files(named)):
-        raise InputError("there is no photograph in what --photos names", "name a folder with photographs")
+        raise InputError("there is no image in what --images names", "name a folder with images")
     return files if named else []

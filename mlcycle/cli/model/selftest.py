@@ -30,11 +30,11 @@ def selftest(
         typer.Option("--provider", help="What must run the model; may be given again. Else all that are there."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
-    picture: Annotated[
+    image: Annotated[
         Path | None,
         typer.Option(metavar="PNG", help="Also write the drawing, four times as large, with the faces to be found."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Let --picture replace an existing file.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Let --image replace an existing file.")] = False,
 ) -> None:
     """Run the self-test of a model file: does this machine give the answer that the file knows?
 
@@ -44,15 +44,15 @@ def selftest(
     Exits 0 if all that answered are near enough; 4 if one is too far off, the file cannot be run or carries no
     self-test; 6 if a provider that was named does not run.
 
-    Example:  mlcycle selftest models/face.onnx --provider cpu --picture drawing.png
+    Example:  mlcycle selftest models/face.onnx --provider cpu --image drawing.png
     """
     from mlcycle.inspecting import page
     from mlcycle.inspecting.opened import open_file
     from mlcycle.inspecting.selftest import probe_sections, probes
 
     opened = open_file(file)
-    if picture is not None and opened.self_test is not None:
-        _draw(opened.self_test, picture, overwrite=overwrite)
+    if image is not None and opened.self_test is not None:
+        _draw(opened.self_test, image, overwrite=overwrite)
     document = probes.run(opened, [each.value for each in provider or ()])
     error = probes.error(document)
     if as_json:

@@ -75,7 +75,7 @@ def launch(words: Sequence[str], run: Path, wanted: Devices) -> None:
     except ProcessFailedError as problem:
         console.trace(problem.trace)
         if is_ours and problem.exit_code == DataError.exit_code:
-            RunFolder(run).remove_if_nothing_was_learnt()  # which process met the bad photograph makes no difference
+            RunFolder(run).remove_if_nothing_was_learnt()  # which process met the bad image makes no difference
         raise
     if code:
         raise typer.Exit(code)
@@ -86,6 +86,6 @@ def is_one_of_several() -> bool:
     return "LOCAL_WORLD_SIZE" in os.environ
 
 
-def is_first() -> bool:
+def is_main() -> bool:
     """Tells whether this process is the only one, or the first of those that train together: the one that talks."""
     return not is_one_of_several() or os.environ["RANK"] == "0"

@@ -23,8 +23,8 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is th
 
 def report(
     run: Run,
-    pictures: Annotated[
-        bool, typer.Option("--pictures/--no-pictures", help="Whether cut-outs of held-out photographs go into it.")
+    images: Annotated[
+        bool, typer.Option("--images/--no-images", help="Whether cut-outs of held-out images go into it.")
     ] = True,
     out: Annotated[
         Path | None,
@@ -32,12 +32,12 @@ def report(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Make a run's report anew: curves, scores by size and group, the worst mistakes as pictures, speed, environment.
+    """Make a run's report anew: curves, scores by size and group, the worst mistakes as images, speed, environment.
 
-    The run may still be training, or have been broken off. The held-out photographs are looked at once more, by the
+    The run may still be training, or have been broken off. The held-out images are looked at once more, by the
     best checkpoint; where they are not there any more, the report holds the curves alone and says why.
 
-    Example:  mlcycle train report runs/face-nano --no-pictures
+    Example:  mlcycle train report runs/face-nano --no-images
     """
     check_free(out, overwrite)
     with extra("train", "mlcycle train report"):
@@ -45,11 +45,11 @@ def report(
 
     with ExitStack() as bar:
 
-        def started(photographs: int) -> Callable[[int], None]:
-            console.say(f"looking at {photographs:,} held-out photographs")
-            return bar.enter_context(console.progress("looking", photographs))
+        def started(images: int) -> Callable[[int], None]:
+            console.say(f"looking at {images:,} held-out images")
+            return bar.enter_context(console.progress("looking", images))
 
-        written = write_report(run, Asked(pictures, started), out)
+        written = write_report(run, Asked(images, started), out)
     if written.why_not:
         console.warn(f"the report holds nothing but curves: {written.why_not}")
     console.data(str(written.path))

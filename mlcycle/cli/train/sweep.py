@@ -159,7 +159,7 @@ def _train(settings: Sequence[Setting], folder: SweepFolder, where: list[str], r
     runs = [folder.look(each.name) for each in settings]
     todo = {each.name for each in still_to_do(runs, retry_failed=retry_failed)}
     steps = sum(each.recipe.schedule.steps for each in settings if each.name in todo)
-    steps -= sum(each.story.steps for each in runs if each.name in todo and each.story)
+    steps -= sum(each.summary.steps for each in runs if each.name in todo and each.summary)
     with console.progress("steps of the sweep", steps) as advance:
         train_all(settings, folder, Way(where, retry_failed, console.say, advance, again))
     _tell_table(folder)
@@ -194,11 +194,11 @@ def _tell_table(folder: SweepFolder) -> None:
         if each.state == FAILED:
             reason = sweep_table.shortened(each.entry.reason)
             console.say(f"{each.name} failed with exit code {each.entry.code}: {reason}")
-    stories = [each.story for each in runs if each.story]
+    stories = [each.summary for each in runs if each.summary]
     if len(stories) > 1 and not (compared := comparison.compare(stories)).is_same_data:
         console.warn(comparison.said_of_data(compared))
     console.say(f"the page: {folder.path / PAGE}; a line for each run: {folder.path / CSV}")
-    begun = [next((each for each in row.runs if each.story), None) for row in sweep_table.rows(runs)]
+    begun = [next((each for each in row.runs if each.summary), None) for row in sweep_table.rows(runs)]
     if len(best := [each for each in begun if each][:2]) == 2:
         both = shlex.join(str(folder.run(each.name)) for each in best)
         console.say(f"the best side by side: mlcycle train compare {both}")

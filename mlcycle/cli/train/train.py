@@ -12,7 +12,7 @@ from mlcycle.cli import console
 from mlcycle.cli.data import data
 from mlcycle.cli.group import default_group
 from mlcycle.cli.train import lr_find, profile, recipes, report, sweep
-from mlcycle.cli.train.device import Device, Devices, is_first, is_one_of_several, launch, must_not_be_lost
+from mlcycle.cli.train.device import Device, Devices, is_main, is_one_of_several, launch, must_not_be_lost
 from mlcycle.errors import UsageError
 from mlcycle.extras import extra
 
@@ -71,9 +71,9 @@ def fit(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also keep event files of TensorBoard's, in RUN/tensorboard.")
     ] = False,
-    pictures: Annotated[
+    images: Annotated[
         bool,
-        typer.Option("--pictures/--no-pictures", help="Whether cut-outs of held-out photographs go into the report."),
+        typer.Option("--images/--no-images", help="Whether cut-outs of held-out images go into the report."),
     ] = True,
 ) -> None:
     """Train a detector into a run's folder, which keeps its recipe, figures and checkpoints.
@@ -115,13 +115,13 @@ def fit(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
             import tensorboardX  # noqa: F401  (better found missing now than when the run has begun)
     if devices is not None:
         what = ["--resume", str(run)] if resume else [*filter(None, [named]), *values, "--out", str(run)]
-        more = [*(["--tensorboard"] if tensorboard else []), *([] if pictures else ["--no-pictures"])]
+        more = [*(["--tensorboard"] if tensorboard else []), *([] if images else ["--no-images"])]
         launch([*what, *more], run, Devices(devices, device, nodes, rendezvous, restarts))
         return
     with failure.told():
-        beside = Beside(tensorboard, pictures)
+        beside = Beside(tensorboard, images)
         train_detector(chosen, run, device=device.value, resume=resume, quiet=console.is_quiet(), beside=beside)
-    if is_first():
+    if is_main():
         console.say(f"the report: {run / 'report.html'}")
         console.data(str(run))
         console.say(f"next: mlcycle freeze {run}")

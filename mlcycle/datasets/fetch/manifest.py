@@ -61,7 +61,7 @@ WIDER FACE: A Face Detection Benchmark (Yang, Luo, Loy, Tang; CVPR 2016)
 http://shuoyang1213.me/WIDERFACE/
 
 Its publishers license it under CC BY-NC-ND 4.0: attribution, no commercial use, no distribution of changed copies
-(https://creativecommons.org/licenses/by-nc-nd/4.0/). The photographs were found on the web and belong to third parties;
+(https://creativecommons.org/licenses/by-nc-nd/4.0/). The images were found on the web and belong to third parties;
 they show people who did not agree to be in a data set. Whether a model that learnt from them may be used for a purpose
 is for you to decide, with advice. Cite the paper if you publish results.""",
     archives=(

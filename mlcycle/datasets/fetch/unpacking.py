@@ -14,7 +14,7 @@ from mlcycle import files
 from mlcycle.errors import InputError
 
 MOST_FILES = 500_000
-# Photographs do not shrink in a zip; one that grows a hundredfold is made to fill the disk.
+# Images do not shrink in a zip; one that grows a hundredfold is made to fill the disk.
 MOST_GROWTH = 100
 SMALL = 64 << 20
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from mlcycle.datasets.labelled_image import LabelledPhotograph
+from mlcycle.datasets.labelled_image import LabelledImage
 from mlcycle.errors import DataError
 
 BESIDE = ("annotations.json", "_annotations.coco.json")
@@ -33,7 +33,7 @@ def splits(path: Path) -> list[str]:
     return [""] if path.suffix.lower() == ".json" else sorted(_files(path))
 
 
-def read_coco(path: Path, split: str) -> list[LabelledPhotograph]:
+def read_coco(path: Path, split: str) -> list[LabelledImage]:
     """Reads one split of a folder, or one json file.
 
     Raises:
@@ -43,7 +43,7 @@ def read_coco(path: Path, split: str) -> list[LabelledPhotograph]:
     content = _load(file)
     category = _face_category(content, file)
     annotations: dict[Any, list[dict[str, Any]]] = defaultdict(list)
-    photographs = []
+    images = []
     where = "an annotation"
     try:
         for annotation in content["annotations"]:
@@ -55,8 +55,8 @@ def read_coco(path: Path, split: str) -> list[LabelledPhotograph]:
         face_id = _category_told(content) if category is None else category
         for image in content["images"]:
             where = f"the image {image['id']!r} or one of its annotations"
-            photographs.append(_photograph(root, image, annotations.get(image["id"], []), face_id))
-        return photographs
+            images.append(_image(root, image, annotations.get(image["id"], []), face_id))
+        return images
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError) as problem:
         what = f"lacks {problem}" if isinstance(problem, KeyError) else f"is not as it should be: {problem}"
         raise DataError(f"{file}: {where} {what}", "see the COCO format: bbox is [x, y, width, height]") from None
@@ -128,7 +128,7 @@ def _category_told(content: dict[str, Any]) -> Any:
 
 
 def _image_root(file: Path, split: str, names: list[str]) -> Path:
-    """Looks for a few of the photographs instead of all: a large set on a slow disk is then read in a second."""
+    """Looks for a few of the images instead of all: a large set on a slow disk is then read in a second."""
     stem = _split_name(file.stem)
     year = re.sub(r"^.*?(?=(train|val|test)\d*$)", "", file.stem)
     home = file.parent.parent if file.parent.name == "annotations" else file.parent
@@ -142,13 +142,11 @@ def _image_root(file: Path, split: str, names: list[str]) -> Path:
     return roots[found.index(max(found))]
 
 
-def _photograph(
-    root: Path, image: dict[str, Any], annotations: list[dict[str, Any]], category: Any
-) -> LabelledPhotograph:
+def _image(root: Path, image: dict[str, Any], annotations: list[dict[str, Any]], category: Any) -> LabelledImage:
     name = image["file_name"].replace("\\", "/")
     bboxes_N4 = _bboxes([each["bbox"] for each in annotations])
     ignore = [bool(each.get("iscrowd") or each.get("ignore")) for each in annotations]
-    return LabelledPhotograph(
+    return LabelledImage(
         path=root / name,
         name=name,
         boxes_N4=np.concatenate([bboxes_N4[:, :2], bboxes_N4[:, :2] + bboxes_N4[:, 2:]], axis=1),

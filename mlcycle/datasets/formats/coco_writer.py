@@ -14,49 +14,49 @@ from typing import Any
 import numpy as np
 
 from mlcycle.datasets.formats.numbers import corner_and_sides, plain
-from mlcycle.datasets.labelled_image import LabelledPhotograph
+from mlcycle.datasets.labelled_image import LabelledImage
 
 POINTS = ("left_eye", "right_eye", "nose", "left_mouth_corner", "right_mouth_corner")
 CATEGORY = {"id": 1, "name": "face", "supercategory": "person", "keypoints": list(POINTS), "skeleton": []}
 USUAL = ("train", "val", "test")
 
-Parts = Mapping[str, Sequence[LabelledPhotograph]]
+Parts = Mapping[str, Sequence[LabelledImage]]
 Sizes = Mapping[str, Mapping[str, tuple[int, int]]]
 
 
 def place(split: str, name: str) -> Path:
-    """Returns where a photograph belongs in the folder."""
+    """Returns where an image belongs in the folder."""
     return Path("images", split, name)
 
 
 def write_labels(folder: Path, parts: Parts, sizes: Sizes, info: Mapping[str, Any] | None = None) -> None:
     """Writes the json of each part; `sizes` are width, height in pixels by part and name, `info` what each says."""
-    for split, photographs in parts.items():
+    for split, images in parts.items():
         file = folder / "annotations.json"
         if split:
             stem = f"instances_{split}" if split in USUAL else split
             file = folder / "annotations" / f"{stem}.json"
         file.parent.mkdir(exist_ok=True)
         says = {"info": dict(info)} if info else {}
-        file.write_text(json.dumps(says | _content(photographs, sizes[split])), "utf-8")
+        file.write_text(json.dumps(says | _content(images, sizes[split])), "utf-8")
 
 
-def _content(photographs: Sequence[LabelledPhotograph], sizes: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
+def _content(labelled_images: Sequence[LabelledImage], sizes: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
     images, annotations = [], list[dict[str, Any]]()
-    for number, photograph in enumerate(photographs, 1):
-        width, height = sizes[photograph.name]
-        image = {"id": number, "file_name": photograph.name, "width": width, "height": height}
-        images.append(image | ({"group": photograph.group} if photograph.group else {}))
-        for row in range(len(photograph.boxes_N4)):
-            annotations.append({"id": len(annotations) + 1, "image_id": number, **_annotation(photograph, row)})
+    for number, labelled in enumerate(labelled_images, 1):
+        width, height = sizes[labelled.name]
+        image = {"id": number, "file_name": labelled.name, "width": width, "height": height}
+        images.append(image | ({"group": labelled.group} if labelled.group else {}))
+        for row in range(len(labelled.boxes_N4)):
+            annotations.append({"id": len(annotations) + 1, "image_id": number, **_annotation(labelled, row)})
     return {"images": images, "annotations": annotations, "categories": [CATEGORY]}
 
 
-def _annotation(photograph: LabelledPhotograph, row: int) -> dict[str, Any]:
-    x, y, width, height = corner_and_sides(photograph.boxes_N4[row])
-    ignored = int(photograph.ignore_N[row])
+def _annotation(image: LabelledImage, row: int) -> dict[str, Any]:
+    x, y, width, height = corner_and_sides(image.boxes_N4[row])
+    ignored = int(image.ignore_N[row])
     annotation = {"category_id": 1, "bbox": [x, y, width, height], "area": width * height, "iscrowd": ignored}
-    points_52 = photograph.landmarks_N52[row]
+    points_52 = image.landmarks_N52[row]
     known_5 = np.isfinite(points_52).all(axis=1)
     if ignored:
         annotation["ignore"] = 1
@@ -69,6 +69,6 @@ def _annotation(photograph: LabelledPhotograph, row: int) -> dict[str, Any]:
             "keypoints": [value for triple in triples for value in triple],
             "num_keypoints": int(known_5.sum()),
         }
-    if photograph.scores_N is not None and np.isfinite(photograph.scores_N[row]):
-        annotation["score"] = plain(photograph.scores_N[row])
+    if image.scores_N is not None and np.isfinite(image.scores_N[row]):
+        annotation["score"] = plain(image.scores_N[row])
     return annotation

@@ -1,8 +1,8 @@
 """Copies of WIDER FACE that were made smaller, with the official labels left as they were.
 
-WIDER FACE's photographs are all 1024 pixels wide, and its labels are in those pixels. Who shrinks every photograph to
+WIDER FACE's images are all 1024 pixels wide, and its labels are in those pixels. Who shrinks every image to
 a long side of 1024 leaves the landscapes as they are and makes the portraits narrower: a face labelled at x = 900 then
-lies outside of a picture 683 pixels wide, and most others are silently in the wrong place. Here the labels follow.
+lies outside of an image 683 pixels wide, and most others are silently in the wrong place. Here the labels follow.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from mlcycle.datasets.labelled_image import LabelledPhotograph
-from mlcycle.datasets.member import PhotoPath
+from mlcycle.datasets.labelled_image import LabelledImage
+from mlcycle.datasets.member import ImagePath
 from mlcycle.errors import DataError
 
 OFFICIAL_WIDTH = 1024
@@ -22,47 +22,45 @@ OFFICIAL_NAME = re.compile(r"\d{1,2}--[^/]+/\d{1,2}_[^/]*_\d+\.jpg")
 SAMPLE = 64
 
 Size = tuple[int, int]
-SizeOf = Callable[[PhotoPath], Size]
+SizeOf = Callable[[ImagePath], Size]
 
 
-def follow_copies(
-    photographs: list[LabelledPhotograph], stated: dict[str, Size], size_of: SizeOf
-) -> list[LabelledPhotograph]:
-    """Scales boxes and landmarks of the photographs that are smaller copies of those that were labelled.
+def follow_copies(images: list[LabelledImage], stated: dict[str, Size], size_of: SizeOf) -> list[LabelledImage]:
+    """Scales boxes and landmarks of the images that are smaller copies of those that were labelled.
 
     Args:
-        photographs: as labelled.
-        stated: width, height in pixels of the photographs that were labelled, as far as the labels state them.
+        images: as labelled.
+        stated: width, height in pixels of the images that were labelled, as far as the labels state them.
         size_of: gives the upright width, height in pixels of a file, or raises DataError.
 
     Only a sample is opened at first: in a set as published none is a copy, and the rest need not be opened.
     """
-    some = photographs[:: max(1, len(photographs) // SAMPLE)]
-    if not any(_scale(photograph, stated, size_of) for photograph in some):
-        return photographs
-    return [_follow(photograph, stated, size_of) for photograph in photographs]
+    some = images[:: max(1, len(images) // SAMPLE)]
+    if not any(_scale(image, stated, size_of) for image in some):
+        return images
+    return [_follow(image, stated, size_of) for image in images]
 
 
-def _follow(photograph: LabelledPhotograph, stated: dict[str, Size], size_of: SizeOf) -> LabelledPhotograph:
-    scale = _scale(photograph, stated, size_of)
+def _follow(image: LabelledImage, stated: dict[str, Size], size_of: SizeOf) -> LabelledImage:
+    scale = _scale(image, stated, size_of)
     if scale is None:
-        return photograph
+        return image
     scale_2 = np.array(scale, np.float32)
     return replace(
-        photograph,
-        boxes_N4=photograph.boxes_N4 * np.tile(scale_2, 2),
-        landmarks_N52=photograph.landmarks_N52 * scale_2,
+        image,
+        boxes_N4=image.boxes_N4 * np.tile(scale_2, 2),
+        landmarks_N52=image.landmarks_N52 * scale_2,
         scale=scale,
     )
 
 
-def _scale(photograph: LabelledPhotograph, stated: dict[str, Size], size_of: SizeOf) -> tuple[float, float] | None:
+def _scale(image: LabelledImage, stated: dict[str, Size], size_of: SizeOf) -> tuple[float, float] | None:
     """How much smaller the copy is in x and in y; None for no copy, and for a file that cannot be opened."""
-    known = stated.get(photograph.name)
-    if not known and not OFFICIAL_NAME.fullmatch(photograph.name):
+    known = stated.get(image.name)
+    if not known and not OFFICIAL_NAME.fullmatch(image.name):
         return None
     try:
-        width, height = size_of(photograph.path)
+        width, height = size_of(image.path)
     except DataError:
         return None
     if known:

@@ -1,6 +1,6 @@
 """WIDER FACE as published: WIDER_<split>/images/EVENT/*.jpg and wider_face_split/wider_face_<split>_bbx_gt.txt.
 
-Each photograph is a line with its name, a line with its number of faces, and a row "x y w h blur expression
+Each image is a line with its name, a line with its number of faces, and a row "x y w h blur expression
 illumination invalid occlusion pose" for each face; after the number 0 stands one row of zeros. Landmarks are not part
 of WIDER FACE; if a file with them lies beside the labels, in the style of RetinaFace ("# name", then "x y w h" or
 "x1 y1 x2 y2" and five times "x y flag"), they are matched to the faces by their boxes, and by their order where each
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlcycle.datasets.labelled_image import LabelledPhotograph
+from mlcycle.datasets.labelled_image import LabelledImage
 from mlcycle.errors import DataError
 
 LABELS = "wider_face_split"
@@ -38,28 +38,28 @@ def splits(folder: Path) -> list[str]:
     return sorted(file.name[len("wider_face_") : -len("_bbx_gt.txt")] for file in files)
 
 
-def read_wider(folder: Path, split: str) -> tuple[list[LabelledPhotograph], Sizes]:
+def read_wider(folder: Path, split: str) -> tuple[list[LabelledImage], Sizes]:
     """Reads one split; faces marked invalid, and those without width or height, are to be ignored.
 
-    Returns the photographs as labelled, and by name the width, height in pixels that the labels are in, where a file
+    Returns the images as labelled, and by name the width, height in pixels that the labels are in, where a file
     with landmarks states them.
 
     Raises:
         DataError: the label file cannot be read; the message names its line.
     """
     points, sizes = _read_landmarks(folder / LABELS, split)
-    images = folder / f"WIDER_{split}" / "images"
+    root = folder / f"WIDER_{split}" / "images"
     labels = folder / LABELS / f"wider_face_{split}_bbx_gt.txt"
-    photographs = [_photograph(images, name, rows, points.get(name, [])) for name, rows in _read_rows(labels)]
-    return photographs, sizes
+    images = [_image(root, name, rows, points.get(name, [])) for name, rows in _read_rows(labels)]
+    return images, sizes
 
 
-def _photograph(images: Path, name: str, rows: list[Row], points: Points) -> LabelledPhotograph:
+def _image(root: Path, name: str, rows: list[Row], points: Points) -> LabelledImage:
     rows_NC = np.array(rows, np.float32).reshape(len(rows), COLUMNS)
     ignore_N = (rows_NC[:, 2] <= 0) | (rows_NC[:, 3] <= 0) | (rows_NC[:, INVALID_COLUMN] != 0)
     boxes_N4 = np.concatenate([rows_NC[:, :2], rows_NC[:, :2] + rows_NC[:, 2:4]], axis=1)
-    return LabelledPhotograph(
-        path=images / name,
+    return LabelledImage(
+        path=root / name,
         name=name,
         boxes_N4=boxes_N4,
         ignore_N=ignore_N,

@@ -1,7 +1,7 @@
-"""Writes WIDER FACE's layout: wider_face_split/ with labels and, beside them, landmarks and the photographs' sizes.
+"""Writes WIDER FACE's layout: wider_face_split/ with labels and, beside them, landmarks and the images' sizes.
 
 Boxes to be ignored are marked invalid. The other attributes (blur, expression, illumination, occlusion, pose) are 0.
-The size of each photograph says that the labels are in pixels of this very file: those of an official photograph that
+The size of each image says that the labels are in pixels of this very file: those of an official image that
 was made smaller were scaled with it, and must not be scaled again.
 """
 
@@ -14,14 +14,14 @@ import numpy as np
 
 from mlcycle.datasets.formats.numbers import corner_and_sides, plain
 from mlcycle.datasets.formats.wider import LABELS
-from mlcycle.datasets.labelled_image import LabelledPhotograph
+from mlcycle.datasets.labelled_image import LabelledImage
 
-Parts = Mapping[str, Sequence[LabelledPhotograph]]
+Parts = Mapping[str, Sequence[LabelledImage]]
 Sizes = Mapping[str, Mapping[str, tuple[int, int]]]
 
 
 def place(split: str, name: str) -> Path:
-    """Returns where a photograph belongs in the folder."""
+    """Returns where an image belongs in the folder."""
     return Path(f"WIDER_{split}", "images", name)
 
 
@@ -29,27 +29,27 @@ def write_labels(folder: Path, parts: Parts, sizes: Sizes) -> None:
     """Writes two files for each part; `sizes` are width, height in pixels by part and name."""
     labels = folder / LABELS
     labels.mkdir()
-    for split, photographs in parts.items():
-        boxes = [line for photograph in photographs for line in _boxes(photograph)]
-        points = [line for photograph in photographs for line in _points(photograph, sizes[split][photograph.name])]
+    for split, images in parts.items():
+        boxes = [line for image in images for line in _boxes(image)]
+        points = [line for image in images for line in _points(image, sizes[split][image.name])]
         (labels / f"wider_face_{split}_bbx_gt.txt").write_text("".join(boxes), "utf-8")
         (labels / f"landmarks_{split}.txt").write_text("".join(points), "utf-8")
 
 
-def _boxes(photograph: LabelledPhotograph) -> Iterator[str]:
-    yield f"{photograph.name}\n{len(photograph.boxes_N4)}\n"
-    for box_4, ignored in zip(photograph.boxes_N4, photograph.ignore_N, strict=True):
+def _boxes(image: LabelledImage) -> Iterator[str]:
+    yield f"{image.name}\n{len(image.boxes_N4)}\n"
+    for box_4, ignored in zip(image.boxes_N4, image.ignore_N, strict=True):
         yield f"{_written(box_4)} 0 0 0 {int(ignored)} 0 0\n"
-    if not len(photograph.boxes_N4):
+    if not len(image.boxes_N4):
         yield "0 0 0 0 0 0 0 0 0 0\n"
 
 
-def _points(photograph: LabelledPhotograph, size: tuple[int, int]) -> Iterator[str]:
-    yield f"# {photograph.name} {size[0]} {size[1]}\n"
-    if not np.isfinite(photograph.landmarks_N52).all(axis=2).any():
+def _points(image: LabelledImage, size: tuple[int, int]) -> Iterator[str]:
+    yield f"# {image.name} {size[0]} {size[1]}\n"
+    if not np.isfinite(image.landmarks_N52).all(axis=2).any():
         return
     # A row for each face: two may have the same box, and then their order tells them apart.
-    for box_4, points_52 in zip(photograph.boxes_N4, photograph.landmarks_N52, strict=True):
+    for box_4, points_52 in zip(image.boxes_N4, image.landmarks_N52, strict=True):
         known_5 = np.isfinite(points_52).all(axis=1)
         triples = (
             f"{plain(x)} {plain(y)} 0" if known else "-1 -1 -1"

@@ -1,7 +1,7 @@
 """YOLO as Ultralytics users have it: a data.yaml with path, train, val, names; labels/*.txt beside images/*.jpg.
 
-A label row is "class cx cy w h" in shares of the upright photograph's width and height; with `kpt_shape: [5, 2]` or
-`[5, 3]` in data.yaml five points follow. A photograph without a label file has no faces.
+A label row is "class cx cy w h" in shares of the upright image's width and height; with `kpt_shape: [5, 2]` or
+`[5, 3]` in data.yaml five points follow. An image without a label file has no faces.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import yaml
 
-from mlcycle.datasets.labelled_image import LabelledPhotograph
+from mlcycle.datasets.labelled_image import LabelledImage
 from mlcycle.errors import DataError
 
 # Digits behind the point of a pixel: what shares of a side cannot say more finely, so that 0 is 0 again.
 DECIMALS = 9
 SPLITS = ("train", "val", "test")
-PHOTOGRAPHS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".heic", ".jp2"}
+IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".heic", ".jp2"}
 CONFIGURATIONS = ("data.yaml", "data.yml", "dataset.yaml")
 
 SizeOf = Callable[[Path], tuple[int, int] | None]
@@ -55,12 +55,12 @@ def splits(path: Path) -> list[str]:
     return [split for split in SPLITS if content.get(split)]
 
 
-def read_yolo(path: Path, split: str, size_of: SizeOf) -> list[LabelledPhotograph]:
-    """Reads one split; `size_of` gives the upright width and height of a photograph in pixels, or None: then its boxes
+def read_yolo(path: Path, split: str, size_of: SizeOf) -> list[LabelledImage]:
+    """Reads one split; `size_of` gives the upright width and height of an image in pixels, or None: then its boxes
     lie nowhere and are left out.
 
     Raises:
-        DataError: a folder, a photograph with labels, or a row is not as it should be.
+        DataError: a folder, an image with labels, or a row is not as it should be.
     """
     content = _load(path)
     labels = _labels(content, path)
@@ -68,8 +68,8 @@ def read_yolo(path: Path, split: str, size_of: SizeOf) -> list[LabelledPhotograp
     given = content[split] if isinstance(content[split], list) else [content[split]]
     found: dict[Path, str] = {}
     for each in given:
-        found |= {photo: name for photo, name in _photographs(home, str(each)) if photo not in found}
-    return [_photograph(photo, name, labels, size_of) for photo, name in found.items()]
+        found |= {image: name for image, name in _images(home, str(each)) if image not in found}
+    return [_image(image, name, labels, size_of) for image, name in found.items()]
 
 
 def _configuration(path: Path) -> Path | None:
@@ -114,7 +114,7 @@ def _home(content: dict[str, Any], path: Path) -> Path:
     return next((each for each in (beside / stated, stated) if each.is_dir()), beside)
 
 
-def _photographs(home: Path, stated: str) -> Iterator[tuple[Path, str]]:
+def _images(home: Path, stated: str) -> Iterator[tuple[Path, str]]:
     place = home / stated
     if not place.exists() and stated.startswith("../"):
         # Roboflow's exports say ../train/images and mean train/images.
@@ -123,8 +123,8 @@ def _photographs(home: Path, stated: str) -> Iterator[tuple[Path, str]]:
         yield from _walk(place)
     elif place.suffix == ".txt" and place.is_file():
         for line in filter(None, map(str.strip, place.read_text("utf-8").splitlines())):
-            photo = Path(line) if Path(line).is_absolute() else home / line
-            yield photo, line.removeprefix("./").replace("\\", "/")
+            image = Path(line) if Path(line).is_absolute() else home / line
+            yield image, line.removeprefix("./").replace("\\", "/")
     else:
         raise DataError(f"there is no folder or list {place}", "correct `path`, `train` and `val` in the data.yaml")
 
@@ -132,30 +132,30 @@ def _photographs(home: Path, stated: str) -> Iterator[tuple[Path, str]]:
 def _walk(root: Path) -> Iterator[tuple[Path, str]]:
     for folder, _, files in os.walk(root, followlinks=True):
         for file in files:
-            if os.path.splitext(file)[1].lower() in PHOTOGRAPHS and not file.startswith("."):  # noqa: PTH122
-                photo = Path(folder) / file
-                yield photo, photo.relative_to(root).as_posix()
+            if os.path.splitext(file)[1].lower() in IMAGES and not file.startswith("."):  # noqa: PTH122
+                image = Path(folder) / file
+                yield image, image.relative_to(root).as_posix()
 
 
-def label_file(photo: Path) -> Path:
-    """Returns where the labels of a photograph lie: below labels/ in the place of images/, else beside it."""
-    parts = list(photo.parts)
+def label_file(image: Path) -> Path:
+    """Returns where the labels of an image lie: below labels/ in the place of images/, else beside it."""
+    parts = list(image.parts)
     if "images" in parts:
         last = len(parts) - 1 - parts[::-1].index("images")
         parts[last] = "labels"
     return Path(*parts).with_suffix(".txt")
 
 
-def _photograph(photo: Path, name: str, labels: _Labels, size_of: SizeOf) -> LabelledPhotograph:
-    rows_NC = _rows(label_file(photo), labels)
-    # Without faces nothing depends on the size, so the photograph need not be opened.
-    size = size_of(photo) if len(rows_NC) else None
+def _image(image: Path, name: str, labels: _Labels, size_of: SizeOf) -> LabelledImage:
+    rows_NC = _rows(label_file(image), labels)
+    # Without faces nothing depends on the size, so the image need not be opened.
+    size = size_of(image) if len(rows_NC) else None
     rows_NC = rows_NC if size else rows_NC[:0]
     scale_2 = np.array(size or (1, 1), np.float64)
     centres_N2, sides_N2 = rows_NC[:, 1:3] * scale_2, rows_NC[:, 3:5] * scale_2
     boxes_N4 = _pixels(np.concatenate([centres_N2 - sides_N2 / 2, centres_N2 + sides_N2 / 2], axis=1))
-    return LabelledPhotograph(
-        path=photo,
+    return LabelledImage(
+        path=image,
         name=name,
         boxes_N4=boxes_N4,
         ignore_N=np.zeros(len(rows_NC), bool),

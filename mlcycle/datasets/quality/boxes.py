@@ -1,4 +1,4 @@
-"""Boxes of one photograph against its picture, and the sizes of all."""
+"""Boxes of one image against its image, and the sizes of all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def faulty_boxes(
     Args:
         boxes_N4: x1 y1 x2 y2 in pixels.
         ignore_N: bool; boxes to be ignored are only ever looked up, so they may be empty or outside.
-        size: width, height of the photograph in pixels; None if not known, then no box is outside.
+        size: width, height of the image in pixels; None if not known, then no box is outside.
     """
     found = []
     finite_N = np.isfinite(boxes_N4).all(axis=1)
@@ -29,7 +29,7 @@ def faulty_boxes(
     if size:
         beyond_N = np.concatenate([-boxes_N4[:, :2], boxes_N4[:, 2:] - np.array(size)], axis=1).max(axis=1)
         for index in np.flatnonzero(finite_N & ~ignore_N & ~empty_N & (beyond_N > TOLERANCE)):
-            what = f"box {index + 1}: {_written(boxes_N4[index])} in a photograph of {size[0]} x {size[1]}"
+            what = f"box {index + 1}: {_written(boxes_N4[index])} in an image of {size[0]} x {size[1]}"
             found.append(("outside", int(index) + 1, what))
     return found
 

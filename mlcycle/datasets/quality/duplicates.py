@@ -1,4 +1,4 @@
-"""Which photographs are the same: by their bytes, and by how they look."""
+"""Which images are the same: by their bytes, and by how they look."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from mlcycle.datasets.labelled_image import LabelledPhotograph
-from mlcycle.datasets.quality.image_file import THUMBNAIL, PhotoFile, inspect_files
+from mlcycle.datasets.labelled_image import LabelledImage
+from mlcycle.datasets.quality.image_file import THUMBNAIL, ImageFile, inspect_files
 from mlcycle.datasets.quality.perceptual_hash import near_duplicates
 
 
 def look_at(
-    photographs: Sequence[LabelledPhotograph], advance: Callable[[int], None], processes: int | None = None
-) -> list[PhotoFile]:
-    """Decodes every photograph; `advance` is called with 1 after each."""
+    images: Sequence[LabelledImage], advance: Callable[[int], None], processes: int | None = None
+) -> list[ImageFile]:
+    """Decodes every image; `advance` is called with 1 after each."""
     files = []
-    for file in inspect_files([each.path for each in photographs], processes):
+    for file in inspect_files([each.path for each in images], processes):
         files.append(file)
         advance(1)
     return files
 
 
-def same_bytes(files: Sequence[PhotoFile]) -> list[list[int]]:
+def same_bytes(files: Sequence[ImageFile]) -> list[list[int]]:
     """Returns the numbers of the files, those with the same bytes together; a file that is missing is alone."""
     groups = defaultdict(list)
     for index, file in enumerate(files):
@@ -31,7 +31,7 @@ def same_bytes(files: Sequence[PhotoFile]) -> list[list[int]]:
     return list(groups.values())
 
 
-def look_alike(files: Sequence[PhotoFile], shown: Sequence[int]) -> list[tuple[int, int]]:
+def look_alike(files: Sequence[ImageFile], shown: Sequence[int]) -> list[tuple[int, int]]:
     """Returns pairs of near duplicates, by their numbers, among the files with the numbers `shown`."""
     whole = [index for index in shown if not files[index].problem]
     thumbnails = [files[index].thumbnail_SS for index in whole]

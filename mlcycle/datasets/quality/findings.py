@@ -8,18 +8,18 @@ from typing import Any
 
 # kind: what it means, for people. Errors first: a set that has one is not fit to train or measure on.
 ERRORS = {
-    "missing": "the photograph is not there",
-    "corrupt": "the photograph cannot be decoded to its end",
-    "size": "the labels were made for another size of the photograph",
+    "missing": "the image is not there",
+    "corrupt": "the image cannot be decoded to its end",
+    "size": "the labels were made for another size of the image",
     "not finite": "a box has a coordinate that is no number",
     "empty": "a box has no width or no height",
-    "outside": "a box reaches more than a pixel beyond the photograph",
-    "leakage": "the photograph is also in the set that this one is held against",
+    "outside": "a box reaches more than a pixel beyond the image",
+    "leakage": "the image is also in the set that this one is held against",
 }
 WARNINGS = {
-    "turned": "EXIF turns the photograph; its labels are taken to be for the upright one",
-    "duplicate": "another photograph has the same bytes",
-    "near duplicate": "another photograph looks the same",
+    "turned": "EXIF turns the image; its labels are taken to be for the upright one",
+    "duplicate": "another image has the same bytes",
+    "near duplicate": "another image looks the same",
     "box twice": "a face is labelled twice with the same box",
 }
 SCHEMA_VERSION = 1
@@ -27,13 +27,13 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing found: its kind (a key of ERRORS or WARNINGS), the photograph's name, and the particulars.
+    """One thing found: its kind (a key of ERRORS or WARNINGS), the image's name, and the particulars.
 
-    `other` is the name of the second photograph of a pair.
+    `other` is the name of the second image of a pair.
     """
 
     kind: str
-    photograph: str
+    image: str
     detail: str
     other: str | None = None
 
@@ -47,12 +47,12 @@ class Report:
     """The result of a check.
 
     Attributes:
-        photographs, faces, ignored, with_landmarks, without_faces: counts; `faces` leaves out the ignored boxes.
+        images, faces, ignored, with_landmarks, without_faces: counts; `faces` leaves out the ignored boxes.
         height_edges, height_counts: the histogram of the faces' heights in pixels; the last bin has no upper edge.
         findings: errors first, in the order of ERRORS and WARNINGS, each kind by name.
     """
 
-    photographs: int
+    images: int
     faces: int
     ignored: int
     with_landmarks: int

@@ -1,4 +1,4 @@
-"""One photograph's file, read to its end: is it whole, how large, how turned, and what does it look like."""
+"""One image's file, read to its end: is it whole, how large, how turned, and what does it look like."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from mlcycle.datasets.image_header import SIDEWAYS, orientation
-from mlcycle.datasets.member import PhotoPath
+from mlcycle.datasets.member import ImagePath
 
 THUMBNAIL = 32
 # Below this number the processes would take longer to start than they save.
@@ -26,11 +26,11 @@ MOST_PROCESSES = 16
 
 
 @dataclass(frozen=True, slots=True)
-class PhotoFile:
+class ImageFile:
     """What a file turned out to be.
 
     Attributes:
-        problem: "" for a whole photograph, "missing", or why it cannot be decoded.
+        problem: "" for a whole image, "missing", or why it cannot be decoded.
         size: width, height in pixels, upright.
         orientation: EXIF's, 1 (as stored) to 8.
         sha256: hex digest of the file's bytes; "" when missing.
@@ -46,7 +46,7 @@ class PhotoFile:
     format: str = ""
 
 
-def inspect_files(paths: Sequence[PhotoPath], processes: int | None = None) -> Iterator[PhotoFile]:
+def inspect_files(paths: Sequence[ImagePath], processes: int | None = None) -> Iterator[ImageFile]:
     """Inspects many files, in order, in several processes (as many as there are cores, if left out)."""
     processes = min(processes or os.cpu_count() or 1, MOST_PROCESSES)
     if processes == 1 or len(paths) < WORTH_PROCESSES:
@@ -73,24 +73,24 @@ def _end_with_the_parent() -> None:
         os._exit(1)
 
 
-def inspect_file(path: PhotoPath) -> PhotoFile:
+def inspect_file(path: ImagePath) -> ImageFile:
     """Reads and decodes one file; whatever is wrong with it is a result, never an exception."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        return PhotoFile("missing")
+        return ImageFile("missing")
     except (OSError, ValueError) as problem:  # ValueError: a name that no file can have
-        return PhotoFile(getattr(problem, "strerror", None) or str(problem))
+        return ImageFile(getattr(problem, "strerror", None) or str(problem))
     digest = hashlib.sha256(data).hexdigest()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return _decode(data, digest)
     except Exception as problem:  # Pillow's decoders raise a dozen kinds, struct.error and EOFError among them.
-        return PhotoFile(_reason(data, problem), sha256=digest)
+        return ImageFile(_reason(data, problem), sha256=digest)
 
 
-def _decode(data: bytes, digest: str) -> PhotoFile:
+def _decode(data: bytes, digest: str) -> ImageFile:
     with Image.open(BytesIO(data)) as image:
         turned, kind = orientation(image), image.format or ""
         width, height = image.size
@@ -103,12 +103,12 @@ def _decode(data: bytes, digest: str) -> PhotoFile:
         grey.getexif()[0x0112] = to_turn
         grey = ImageOps.exif_transpose(grey)
     size = (height, width) if to_turn in SIDEWAYS else (width, height)
-    return PhotoFile("", size, turned, digest, np.asarray(grey), kind)
+    return ImageFile("", size, turned, digest, np.asarray(grey), kind)
 
 
 def _reason(data: bytes, problem: Exception) -> str:
     if not data:
         return "the file is empty"
     if isinstance(problem, Image.UnidentifiedImageError):
-        return "this is no photograph"
+        return "this is no image"
     return str(problem) or type(problem).__name__

@@ -1,9 +1,9 @@
-"""Near duplicates by a perceptual hash: photographs that were recompressed, resized or slightly changed.
+"""Near duplicates by a perceptual hash: images that were recompressed, resized or slightly changed.
 
 The hash has 64 bits: the signs of the lowest frequencies of a discrete cosine transform of a 32 x 32 grey thumbnail,
 about their median (the construction known as pHash, after C. Zauner, "Implementation and benchmarking of perceptual
 image hash functions", 2010). Two hashes that differ in at most d bits are equal in one of d + 1 bands, so only
-photographs that share a band are compared at all. What the hash finds is confirmed on the thumbnails themselves.
+images that share a band are compared at all. What the hash finds is confirmed on the thumbnails themselves.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 BITS = 64
 SIDE = 8
-# Recompression and halving change 0 to 4 bits; different photographs differ in 32 ± 4.
+# Recompression and halving change 0 to 4 bits; different images differ in 32 ± 4.
 DISTANCE = 8
 # The correlation of the thumbnails of a pair; recompressed and resized ones stay above 0.99.
 ALIKE = 0.96
@@ -94,7 +94,7 @@ def _pairs_in_band(hashes_N: np.ndarray, band_N: np.ndarray, distance: int) -> I
     for group in np.split(order_N, starts):
         if len(group) < 2:
             continue
-        # A group that is large, as of photographs of one flat colour, is compared a few rows at a time.
+        # A group that is large, as of images of one flat colour, is compared a few rows at a time.
         rows = max(1, CHUNK // len(group))
         for first in range(0, len(group), rows):
             part = group[first : first + rows]

@@ -1,4 +1,4 @@
-"""A contact sheet: photographs with their labels drawn in, to look at a set before it is trusted."""
+"""A contact sheet: images with their labels drawn in, to look at a set before it is trusted."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from mlcycle import files
-from mlcycle.datasets.labelled_image import LabelledPhotograph
-from mlcycle.datasets.member import PhotoPath, for_pillow
+from mlcycle.datasets.labelled_image import LabelledImage
+from mlcycle.datasets.member import ImagePath, for_pillow
 from mlcycle.errors import InputError
 
 CELL_WIDTH, CELL_HEIGHT, CAPTION, GAP = 400, 300, 40, 8
@@ -24,27 +24,27 @@ MOST_COLUMNS = 6
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 
 
-def choose(photographs: Sequence[LabelledPhotograph], count: int, seed: int) -> list[LabelledPhotograph]:
-    """Chooses some photographs at random, the same ones for the same seed, in the set's order."""
-    chosen = random.Random(seed).sample(range(len(photographs)), min(count, len(photographs)))
-    return [photographs[index] for index in sorted(chosen)]
+def choose(images: Sequence[LabelledImage], count: int, seed: int) -> list[LabelledImage]:
+    """Chooses some images at random, the same ones for the same seed, in the set's order."""
+    chosen = random.Random(seed).sample(range(len(images)), min(count, len(images)))
+    return [images[index] for index in sorted(chosen)]
 
 
 def draw_sheet(
-    photographs: Sequence[LabelledPhotograph], title: str, advance: Callable[[int], None] = lambda n: None
+    images: Sequence[LabelledImage], title: str, advance: Callable[[int], None] = lambda n: None
 ) -> Image.Image:
-    """Draws a contact sheet: photographs upright, faces in green, ignored boxes dashed in orange, landmarks as dots.
+    """Draws a contact sheet: images upright, faces in green, ignored boxes dashed in orange, landmarks as dots.
 
-    A photograph that cannot be read gives a cell that says why. `advance` is called with 1 after each.
+    An image that cannot be read gives a cell that says why. `advance` is called with 1 after each.
     """
-    columns = _columns(len(photographs))
-    rows = -(-len(photographs) // columns)
+    columns = _columns(len(images))
+    rows = -(-len(images) // columns)
     width, height = CELL_WIDTH + GAP, CELL_HEIGHT + CAPTION + GAP
     sheet = Image.new("RGB", (columns * width + GAP, rows * height + GAP + CAPTION), PAPER)
     _draw_title(sheet, title)
-    for index, photograph in enumerate(photographs):
+    for index, image in enumerate(images):
         at = GAP + index % columns * width, CAPTION + GAP + index // columns * height
-        sheet.paste(_cell(photograph), at)
+        sheet.paste(_cell(image), at)
         advance(1)
     return sheet
 
@@ -53,12 +53,12 @@ def must_be_free(path: Path, *, overwrite: bool = False) -> None:
     """Finds out before the work that a sheet may be written.
 
     Raises:
-        InputError: the file exists and is not to be overwritten, or its suffix is no picture's.
+        InputError: the file exists and is not to be overwritten, or its suffix is no image's.
     """
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists", "choose another name with -o, or say --overwrite")
     if path.suffix.lower() not in FORMATS:
-        raise InputError(f"{path} has a suffix that is no picture's", "end it with .jpg, .png or .webp")
+        raise InputError(f"{path} has a suffix that is no image's", "end it with .jpg, .png or .webp")
 
 
 def write_sheet(sheet: Image.Image, path: Path, *, overwrite: bool = False) -> None:
@@ -99,27 +99,27 @@ def _draw_title(sheet: Image.Image, title: str) -> None:
         right -= 14
 
 
-def _cell(photograph: LabelledPhotograph) -> Image.Image:
+def _cell(labelled: LabelledImage) -> Image.Image:
     cell = Image.new("RGB", (CELL_WIDTH, CELL_HEIGHT + CAPTION), SHADE)
     draw = ImageDraw.Draw(cell)
     try:
-        picture, scale = _picture(photograph.path)
+        image, scale = _image(labelled.path)
     except Exception as problem:  # Pillow's decoders raise a dozen kinds; the sheet shows the rest all the same.
         _write_centred(draw, "cannot be read:", CELL_HEIGHT // 2 - 20, INK)
         _write_centred(draw, str(problem) or type(problem).__name__, CELL_HEIGHT // 2 + 2, IGNORED)
     else:
-        _draw_labels(picture, photograph, scale)
-        cell.paste(picture, ((CELL_WIDTH - picture.width) // 2, (CELL_HEIGHT - picture.height) // 2))
-    ignored = int(photograph.ignore_N.sum())
-    faces = len(photograph.ignore_N) - ignored
+        _draw_labels(image, labelled, scale)
+        cell.paste(image, ((CELL_WIDTH - image.width) // 2, (CELL_HEIGHT - image.height) // 2))
+    ignored = int(labelled.ignore_N.sum())
+    faces = len(labelled.ignore_N) - ignored
     count = f"{faces} face{'s' * (faces != 1)}" + (f", {ignored} ignored" if ignored else "")
-    draw.text((6, CELL_HEIGHT + 4), _elided(draw, photograph.name, CELL_WIDTH - 12, 13), INK, _font(13))
+    draw.text((6, CELL_HEIGHT + 4), _elided(draw, labelled.name, CELL_WIDTH - 12, 13), INK, _font(13))
     draw.text((6, CELL_HEIGHT + 21), count, FAINT, _font(13))
     return cell
 
 
-def _picture(path: PhotoPath) -> tuple[Image.Image, float]:
-    """Decodes a photograph upright and small enough for a cell; returns it and cell pixels per photograph pixel."""
+def _image(path: ImagePath) -> tuple[Image.Image, float]:
+    """Decodes an image upright and small enough for a cell; returns it and cell pixels per image pixel."""
     with Image.open(for_pillow(path)) as image:
         width, height = image.size
         image.draft("RGB", (2 * CELL_WIDTH, 2 * CELL_WIDTH))
@@ -131,10 +131,10 @@ def _picture(path: PhotoPath) -> tuple[Image.Image, float]:
     return upright.resize(size, Image.Resampling.LANCZOS), scale
 
 
-def _draw_labels(picture: Image.Image, photograph: LabelledPhotograph, scale: float) -> None:
-    draw = ImageDraw.Draw(picture)
-    usable_N = np.isfinite(photograph.boxes_N4).all(axis=1)
-    for box_4, ignored in zip(photograph.boxes_N4[usable_N], photograph.ignore_N[usable_N], strict=True):
+def _draw_labels(image: Image.Image, labelled: LabelledImage, scale: float) -> None:
+    draw = ImageDraw.Draw(image)
+    usable_N = np.isfinite(labelled.boxes_N4).all(axis=1)
+    for box_4, ignored in zip(labelled.boxes_N4[usable_N], labelled.ignore_N[usable_N], strict=True):
         x1, y1, x2, y2 = (float(value) for value in box_4 * scale)
         corners = [(x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1)]
         if ignored:
@@ -145,7 +145,7 @@ def _draw_labels(picture: Image.Image, photograph: LabelledPhotograph, scale: fl
             if thick > 1:
                 draw.line(corners, DARK, thick + 2)
             draw.line(corners, FACE, thick)
-    for points_52, box_4 in zip(photograph.landmarks_N52, photograph.boxes_N4, strict=True):
+    for points_52, box_4 in zip(labelled.landmarks_N52, labelled.boxes_N4, strict=True):
         radius = min(4.0, max(1.0, float(box_4[3] - box_4[1]) * scale / 24))
         for (x, y), colour in zip(points_52 * scale, POINTS, strict=True):
             if np.isfinite(x + y):

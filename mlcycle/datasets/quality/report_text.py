@@ -31,14 +31,14 @@ def report_text(report: Report, title: str, width: int = 80, named: int = NAMED)
 
 def _counts(report: Report) -> Iterator[str]:
     rows = [
-        (report.photographs, "photographs"),
+        (report.images, "images"),
         (report.without_faces, "of them without a face"),
         (report.faces, "faces"),
         (report.with_landmarks, "of them with all five landmarks"),
         (report.ignored, "boxes to be ignored"),
     ]
     for count, what in rows:
-        if count or what in ("photographs", "faces"):
+        if count or what in ("images", "faces"):
             yield f"{count:>9,}  {what}"
 
 
@@ -65,7 +65,7 @@ def _findings(report: Report, kinds: dict[str, str], named: int) -> Iterator[str
         if kind not in kinds:
             continue
         yield f"{len(found):>9,}  {kind}: {kinds[kind]}"
-        yield from (f"{'':11}{finding.photograph}: {finding.detail}" for finding in found[:named])
+        yield from (f"{'':11}{finding.image}: {finding.detail}" for finding in found[:named])
         if len(found) > named:
             yield f"{'':11}and {len(found) - named:,} more; --format json lists all"
 

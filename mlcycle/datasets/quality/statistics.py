@@ -1,4 +1,4 @@
-"""What is in a labelled set: how many photographs and faces, how large, how many in each."""
+"""What is in a labelled set: how many images and faces, how large, how many in each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mlcycle.datasets import image_header
-from mlcycle.datasets.labelled_image import LabelledPhotograph
+from mlcycle.datasets.labelled_image import LabelledImage
 from mlcycle.errors import DataError
 
 SCHEMA_VERSION = 1
@@ -27,23 +27,23 @@ class Statistics:
     """What is in a set. Faces leave out the ignored boxes; quantiles are None where there is nothing to count.
 
     Attributes:
-        photographs, without_faces, unreadable: how many; of those unreadable no size is known.
+        images, without_faces, unreadable: how many; of those unreadable no size is known.
         faces, ignored, with_landmarks: how many boxes; landmarks: all five points.
-        faces_a_photograph, short_side, long_side, height: quantiles, by the names of QUANTILES; sides are pixels of the
-            photographs, heights pixels of the faces.
-        heights, heights_at_640: faces by ranges of height, in the photograph's own pixels and where its long side is
+        faces_an_image, short_side, long_side, height: quantiles, by the names of QUANTILES; sides are pixels of the
+            images, heights pixels of the faces.
+        heights, heights_at_640: faces by ranges of height, in the image's own pixels and where its long side is
             made 640 pixels (it is not made larger).
         aspects: faces by width over height: from each of ASPECTS up to the next.
-        groups: photographs and faces by group, the largest first.
+        groups: images and faces by group, the largest first.
     """
 
-    photographs: int
+    images: int
     without_faces: int
     unreadable: int
     faces: int
     ignored: int
     with_landmarks: int
-    faces_a_photograph: dict[str, float] | None
+    faces_an_image: dict[str, float] | None
     short_side: dict[str, float] | None
     long_side: dict[str, float] | None
     height: dict[str, float] | None
@@ -54,22 +54,22 @@ class Statistics:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns all of it for JSON."""
-        groups = {name: {"photographs": some, "faces": faces} for name, (some, faces) in self.groups.items()}
+        groups = {name: {"images": some, "faces": faces} for name, (some, faces) in self.groups.items()}
         return asdict(self) | {"groups": groups}
 
 
 def describe(
-    photographs: Sequence[LabelledPhotograph], ranges: Ranges, advance: Callable[[int], None] = lambda n: None
+    images: Sequence[LabelledImage], ranges: Ranges, advance: Callable[[int], None] = lambda n: None
 ) -> Statistics:
-    """Counts what is in a set; of the photographs only the headers are read.
+    """Counts what is in a set; of the images only the headers are read.
 
     Args:
         ranges: least and greatest height in pixels of each range, both included, by its name.
-        advance: called with 1 after each photograph.
+        advance: called with 1 after each image.
     """
-    faces = [_usable(each) for each in photographs]
+    faces = [_usable(each) for each in images]
     sizes = []
-    for each in photographs:
+    for each in images:
         sizes.append(_size(each))
         advance(1)
     known_P2 = np.array([size for size in sizes if size], float).reshape(-1, 2)
@@ -78,33 +78,33 @@ def describe(
     shrunk = [(boxes[:, 3] - boxes[:, 1]) * _shrink(size) for boxes, size in zip(faces, sizes, strict=True) if size]
     many_P = np.array([len(each) for each in faces])
     return Statistics(
-        photographs=len(photographs),
+        images=len(images),
         without_faces=int((many_P == 0).sum()),
         unreadable=sum(size is None for size in sizes),
         faces=len(all_L4),
-        ignored=sum(int(each.ignore_N.sum()) for each in photographs),
+        ignored=sum(int(each.ignore_N.sum()) for each in images),
         with_landmarks=sum(
-            int(np.isfinite(each.landmarks_N52[~each.ignore_N]).all(axis=(1, 2)).sum()) for each in photographs
+            int(np.isfinite(each.landmarks_N52[~each.ignore_N]).all(axis=(1, 2)).sum()) for each in images
         ),
-        faces_a_photograph=_quantiles(many_P),
+        faces_an_image=_quantiles(many_P),
         short_side=_quantiles(known_P2.min(axis=1, initial=np.inf)),
         long_side=_quantiles(known_P2.max(axis=1, initial=0)),
         height=_quantiles(sides_L2[:, 1]),
         heights=_by_range(sides_L2[:, 1], ranges),
         heights_at_640=_by_range(np.concatenate([np.zeros(0), *shrunk]), ranges),
         aspects=_aspects(sides_L2),
-        groups=_groups(photographs, many_P),
+        groups=_groups(images, many_P),
     )
 
 
-def _usable(photograph: LabelledPhotograph) -> np.ndarray:
-    usable_N = ~photograph.ignore_N & np.isfinite(photograph.boxes_N4).all(axis=1)
-    return photograph.boxes_N4[usable_N].astype(float)
+def _usable(image: LabelledImage) -> np.ndarray:
+    usable_N = ~image.ignore_N & np.isfinite(image.boxes_N4).all(axis=1)
+    return image.boxes_N4[usable_N].astype(float)
 
 
-def _size(photograph: LabelledPhotograph) -> tuple[int, int] | None:
+def _size(image: LabelledImage) -> tuple[int, int] | None:
     try:
-        return image_header.upright_size(photograph.path)
+        return image_header.upright_size(image.path)
     except DataError:
         return None
 
@@ -132,10 +132,10 @@ def _aspects(sides_L2: np.ndarray) -> dict[str, int]:
     return {name: int(count) for name, count in zip([*names, f"{ASPECTS[-1]:g} and more"], counts, strict=True)}
 
 
-def _groups(photographs: Sequence[LabelledPhotograph], many_P: np.ndarray) -> dict[str, tuple[int, int]]:
-    photos, faces = Counter[str](), Counter[str]()
-    for each, many in zip(photographs, many_P, strict=True):
+def _groups(labelled: Sequence[LabelledImage], many_P: np.ndarray) -> dict[str, tuple[int, int]]:
+    images, faces = Counter[str](), Counter[str]()
+    for each, many in zip(labelled, many_P, strict=True):
         if each.group:
-            photos[each.group] += 1
+            images[each.group] += 1
             faces[each.group] += int(many)
-    return {name: (count, faces[name]) for name, count in sorted(photos.items(), key=lambda each: (-each[1], each[0]))}
+    return {name: (count, faces[name]) for name, count in sorted(images.items(), key=lambda each: (-each[1], each[0]))}

@@ -25,19 +25,19 @@ def statistics_text(found: Statistics, title: str, width: int = 80) -> str:
 
 def _counts(found: Statistics) -> Iterator[str]:
     rows = [
-        (found.photographs, "photographs"),
+        (found.images, "images"),
         (found.without_faces, "of them without a face"),
         (found.unreadable, "of them cannot be read: their sizes are not counted"),
         (found.faces, "faces"),
         (found.with_landmarks, "of them with all five landmarks"),
         (found.ignored, "boxes to be ignored"),
     ]
-    return (f"{count:>9,}  {what}" for count, what in rows if count or what in ("photographs", "faces"))
+    return (f"{count:>9,}  {what}" for count, what in rows if count or what in ("images", "faces"))
 
 
 def _quantiles(found: Statistics) -> Iterator[str]:
     rows = [
-        ("faces a photograph", found.faces_a_photograph),
+        ("faces an image", found.faces_an_image),
         ("short side, pixels", found.short_side),
         ("long side, pixels", found.long_side),
         ("height of a face", found.height),
@@ -58,7 +58,7 @@ def _histogram(counts: Mapping[str, int], width: int) -> Iterator[str]:
 
 def _groups(found: Statistics) -> Iterator[str]:
     yield f"{len(found.groups):,} groups"
-    for name, (photographs, faces) in list(found.groups.items())[:GROUPS]:
-        yield f"{photographs:>9,}  {name}, {faces:,} faces"
+    for name, (images, faces) in list(found.groups.items())[:GROUPS]:
+        yield f"{images:>9,}  {name}, {faces:,} faces"
     if len(found.groups) > GROUPS:
         yield f"{'':11}and {len(found.groups) - GROUPS:,} more; --json lists all"

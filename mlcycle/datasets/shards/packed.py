@@ -1,7 +1,7 @@
 """Reading packed shards, as `mlcycle train data pack` writes them: index.json, and NAME-000000.tar and .jsonl for each.
 
 index.json names the shards of each part, with their sizes and sha256. A .jsonl has the labels of a shard and where each
-photograph's bytes lie in its tar, so nothing is unpacked, and no tar is opened before a photograph is asked for.
+image's bytes lie in its tar, so nothing is unpacked, and no tar is opened before an image is asked for.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mlcycle.datasets.labelled_image import LabelledPhotograph
+from mlcycle.datasets.labelled_image import LabelledImage
 from mlcycle.datasets.member import Member
 from mlcycle.datasets.shards.packed_labels import from_json
 from mlcycle.datasets.shards.shard_file import Shard
@@ -42,14 +42,14 @@ def splits(place: Path) -> list[str]:
     return list(_parts(place))
 
 
-def read_packed(place: Path, split: str) -> list[LabelledPhotograph]:
-    """Reads the labels of one part; a photograph's path is a member of its shard.
+def read_packed(place: Path, split: str) -> list[LabelledImage]:
+    """Reads the labels of one part; an image's path is a member of its shard.
 
     Raises:
         DataError: a shard is missing or has another size than the index says, or labels are damaged.
     """
     folder = _index(place).parent
-    return [each for shard in _parts(place)[split] for each in _photographs(folder, shard)]
+    return [each for shard in _parts(place)[split] for each in _images(folder, shard)]
 
 
 def size_of(place: Path, split: str = "") -> int:
@@ -70,7 +70,7 @@ def must_be_whole(place: Path, split: str = "", advance: Callable[[int], None] =
 
 
 def finished_shard(folder: Path, name: str) -> tuple[Shard, list[str]] | None:
-    """Returns a shard that a packing has finished, and the names of its photographs; None if it is not there."""
+    """Returns a shard that a packing has finished, and the names of its images; None if it is not there."""
     tar, labels = folder / f"{name}.tar", folder / f"{name}.jsonl"
     if not labels.is_file():  # it comes after the tar
         return None
@@ -112,7 +112,7 @@ def _parts(place: Path) -> dict[str, list[Shard]]:
 def _shard(told: dict[str, Any]) -> Shard:
     shard = Shard(**told)
     _must_be_a_file_name(shard.name)
-    _must_be_counts(shard.photographs, shard.bytes)
+    _must_be_counts(shard.images, shard.bytes)
     return shard
 
 
@@ -132,7 +132,7 @@ def _must_be_a_file_name(name: Any) -> None:
 def _must_be_counts(*numbers: Any) -> None:
     for each in numbers:
         if type(each) is not int or each < 0:
-            raise ValueError(f"{each!r} is no number of bytes or photographs")
+            raise ValueError(f"{each!r} is no number of bytes or images")
 
 
 def _tar(folder: Path, shard: Shard) -> Path:
@@ -146,7 +146,7 @@ def _tar(folder: Path, shard: Shard) -> Path:
     return tar
 
 
-def _photographs(folder: Path, shard: Shard) -> Iterator[LabelledPhotograph]:
+def _images(folder: Path, shard: Shard) -> Iterator[LabelledImage]:
     tar, labels = _tar(folder, shard), folder / f"{shard.name}.jsonl"
     try:
         data = labels.read_bytes()

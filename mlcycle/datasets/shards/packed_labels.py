@@ -1,4 +1,4 @@
-"""The labels of one photograph in a shard: LabelledPhotograph → JSON and back, number by number the same.
+"""The labels of one image in a shard: LabelledImage → JSON and back, number by number the same.
 
     {"name": "0--Parade/….jpg", "width": 1024, "height": 768,
      "boxes": [[x1, y1, x2, y2], …], "ignore": [false, …], "landmarks": [[[x, y], …], null, …], "group": "0--Parade"}
@@ -15,48 +15,48 @@ from typing import Any
 import numpy as np
 
 from mlcycle.datasets.formats.numbers import plain
-from mlcycle.datasets.labelled_image import LabelledPhotograph
-from mlcycle.datasets.member import PhotoPath
+from mlcycle.datasets.labelled_image import LabelledImage
+from mlcycle.datasets.member import ImagePath
 
-UNITS = "pixels of the upright photograph; boxes x1 y1 x2 y2, landmarks x y"
+UNITS = "pixels of the upright image; boxes x1 y1 x2 y2, landmarks x y"
 
 
-def to_json(photograph: LabelledPhotograph, size: tuple[int, int]) -> dict[str, Any]:
-    """Returns what is written; `size` is the photograph's upright width and height in pixels."""
+def to_json(image: LabelledImage, size: tuple[int, int]) -> dict[str, Any]:
+    """Returns what is written; `size` is the image's upright width and height in pixels."""
     content: dict[str, Any] = {
-        "name": photograph.name,
+        "name": image.name,
         "width": size[0],
         "height": size[1],
-        "boxes": [[plain(value) for value in box_4] for box_4 in photograph.boxes_N4],
-        "ignore": [bool(each) for each in photograph.ignore_N],
-        "landmarks": [_points(points_52) for points_52 in photograph.landmarks_N52],
-        "group": photograph.group,
+        "boxes": [[plain(value) for value in box_4] for box_4 in image.boxes_N4],
+        "ignore": [bool(each) for each in image.ignore_N],
+        "landmarks": [_points(points_52) for points_52 in image.landmarks_N52],
+        "group": image.group,
     }
-    if photograph.size not in (None, size):  # an error that check is to find
-        content["stated_size"] = photograph.size
-    if photograph.scale != (1.0, 1.0):
-        content["scale"] = list(photograph.scale)
-    if photograph.coco_ids is not None:
-        content["coco_ids"] = list(photograph.coco_ids)
-    if photograph.scores_N is not None:
-        content["scores"] = [plain(score) if np.isfinite(score) else None for score in photograph.scores_N]
+    if image.size not in (None, size):  # an error that check is to find
+        content["stated_size"] = image.size
+    if image.scale != (1.0, 1.0):
+        content["scale"] = list(image.scale)
+    if image.coco_ids is not None:
+        content["coco_ids"] = list(image.coco_ids)
+    if image.scores_N is not None:
+        content["scores"] = [plain(score) if np.isfinite(score) else None for score in image.scores_N]
     return content
 
 
-def from_json(content: dict[str, Any], path: PhotoPath) -> LabelledPhotograph:
-    """Returns the photograph that `to_json` was given, at `path`.
+def from_json(content: dict[str, Any], path: ImagePath) -> LabelledImage:
+    """Returns the image that `to_json` was given, at `path`.
 
     Raises:
         LookupError, TypeError, ValueError, OverflowError: it is not what `to_json` gives.
     """
-    # Arrays that own their numbers: a view keeps a second one, for each of a million photographs.
+    # Arrays that own their numbers: a view keeps a second one, for each of a million images.
     boxes = np.array(content["boxes"], np.float32) if content["boxes"] else np.zeros((0, 4), np.float32)
     ignore = np.array(content["ignore"], bool)
     if boxes.shape != (len(ignore), 4):
         raise ValueError("boxes are four numbers each, and ignore has a word for each")
     width, height = content.get("stated_size", (content["width"], content["height"]))
     across, down = content.get("scale", (1.0, 1.0))
-    return LabelledPhotograph(
+    return LabelledImage(
         path=path,
         name=_text(content["name"]),
         boxes_N4=boxes,

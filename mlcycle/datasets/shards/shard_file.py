@@ -1,7 +1,7 @@
-"""One shard being written: a tar that WebDataset reads, and beside it its labels, a line a photograph.
+"""One shard being written: a tar that WebDataset reads, and beside it its labels, a line an image.
 
-The tar is plain ustar without dates or owners: KEY.jpg and KEY.json for each photograph, next to each other. NAME.jsonl
-has the same labels once more, with the place of each photograph in NAME.tar, so that opening a set reads no tar.
+The tar is plain ustar without dates or owners: KEY.jpg and KEY.json for each image, next to each other. NAME.jsonl
+has the same labels once more, with the place of each image in NAME.tar, so that opening a set reads no tar.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ ELSEWHERE = "make room or choose another place with --out"
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A finished shard: its name without suffix, how many photographs and bytes, and both files' sha256."""
+    """A finished shard: its name without suffix, how many images and bytes, and both files' sha256."""
 
     name: str
-    photographs: int
+    images: int
     bytes: int
     sha256: str
     labels_sha256: str
@@ -66,7 +66,7 @@ class ShardWriter:
         return self._tar.offset
 
     def add(self, key: str, suffix: str, data: bytes, labels: Mapping[str, Any]) -> None:
-        """Adds a photograph of this file suffix, as ".jpg", with its labels."""
+        """Adds an image of this file suffix, as ".jpg", with its labels."""
         offset = self.size + BLOCK
         self._add(f"{key}{suffix}", data)
         self._add(f"{key}.json", f"{written({**labels, 'units': UNITS})}\n".encode())
@@ -89,7 +89,7 @@ class ShardWriter:
         return shard
 
     def _add(self, name: str, data: bytes) -> None:
-        info = tarfile.TarInfo(name)  # without date and owner: the same photographs give the same bytes
+        info = tarfile.TarInfo(name)  # without date and owner: the same images give the same bytes
         info.size = len(data)
         self._tar.addfile(info, io.BytesIO(data))
 

@@ -14,7 +14,7 @@ from mlcycle.errors import UsageError
 from mlcycle.exporting.formats import triton
 
 SERVICE, REQUEST = "inferenceservice.yaml", "request.json"
-# Of the example's picture, in pixels: as few as still show which side is which.
+# Of the example's image, in pixels: as few as still show which side is which.
 WIDTH, HEIGHT = 3, 2
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://[^\s]+")
 
@@ -39,11 +39,11 @@ def write(folder: Path, sealed: SealedBytes, contract: Contract, storage_uri: st
 
 
 def example_request(contract: Contract) -> dict[str, object]:
-    """Returns a request in the Open Inference Protocol, version 2, for one grey picture."""
+    """Returns a request in the Open Inference Protocol, version 2, for one grey image."""
     size = contract.input_size
     width, height = (size.width, size.height) if size else (WIDTH, HEIGHT)
-    picture = {"name": INPUT, "shape": [1, height, width, 3], "datatype": "UINT8", "data": [128] * (height * width * 3)}
-    return {"id": "example", "inputs": [picture], "outputs": [{"name": name} for name in contract.outputs]}
+    image = {"name": INPUT, "shape": [1, height, width, 3], "datatype": "UINT8", "data": [128] * (height * width * 3)}
+    return {"id": "example", "inputs": [image], "outputs": [{"name": name} for name in contract.outputs]}
 
 
 def service_name(name: str) -> str:

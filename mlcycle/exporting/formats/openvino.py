@@ -20,10 +20,10 @@ from mlcycle.artifact.contract import CONTRACT_KEY, INPUT, Contract
 from mlcycle.artifact.seal import SealedBytes
 from mlcycle.errors import InputError, MissingExtraError, ModelFileError
 from mlcycle.exporting.never_empty import never_empty
-from mlcycle.exporting.sidecar_files import CONTRACT, write_papers
+from mlcycle.exporting.sidecar_files import CONTRACT, write_sidecar_files
 
 GRAPH = "model.xml"
-# Pictures uint8 [B, H, W, 3] → boxes_BN4 (x1 y1 x2 y2, input pixels), scores_BN and landmarks_BN52 or None.
+# Images uint8 [B, H, W, 3] → boxes_BN4 (x1 y1 x2 y2, input pixels), scores_BN and landmarks_BN52 or None.
 Run = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray | None]]
 
 
@@ -42,7 +42,7 @@ def write(folder: Path, sealed: SealedBytes, contract: Contract) -> None:
     openvino = _openvino()
     model = onnx.load_model_from_string(sealed.data)
     child = replace(contract, parent=sealed.sha256)
-    write_papers(folder, model, child)
+    write_sidecar_files(folder, model, child)
     model = never_empty(model)
     del model.metadata_props[:]
     model.metadata_props.add(key=CONTRACT_KEY, value=child.to_json())

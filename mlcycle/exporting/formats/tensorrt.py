@@ -19,15 +19,15 @@ import onnxruntime
 from mlcycle.artifact.contract import INPUT, Contract
 from mlcycle.artifact.seal import SealedBytes
 from mlcycle.errors import DeviceError
-from mlcycle.exporting.sidecar_files import write_papers
+from mlcycle.exporting.sidecar_files import write_sidecar_files
 
 PROVIDER = "TensorrtExecutionProvider"
 ENGINE = "engine.onnx"
-# Pictures of one batch that the engine is built for, at most.
-MOST_PICTURES = 8
+# Images of one batch that the engine is built for, at most.
+MOST_IMAGES = 8
 # For what TensorRT cannot compute.
 _OTHERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
-# Pictures uint8 [B, H, W, 3] → boxes_BN4 (x1 y1 x2 y2, input pixels), scores_BN and landmarks_BN52 or None.
+# Images uint8 [B, H, W, 3] → boxes_BN4 (x1 y1 x2 y2, input pixels), scores_BN and landmarks_BN52 or None.
 Run = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray | None]]
 _HINT = "see that the GPU's driver and TensorRT's libraries are there, in the versions that this onnxruntime asks for"
 
@@ -35,7 +35,7 @@ _HINT = "see that the GPU's driver and TensorRT's libraries are there, in the ve
 def write(folder: Path, sealed: SealedBytes, contract: Contract) -> None:
     """Builds an engine for this machine's GPU, with contract.json and, if the model has one, self_test.json beside it.
 
-    It takes pictures of 32 x 32 pixels up to squares of the contract's long side, or those of the one size that the
+    It takes images of 32 x 32 pixels up to squares of the contract's long side, or those of the one size that the
     model takes. The contract is the given one with the given file as its parent.
 
     Raises:
@@ -48,7 +48,7 @@ def write(folder: Path, sealed: SealedBytes, contract: Contract) -> None:
         )
     child = replace(contract, parent=sealed.sha256)
     _build(sealed, child, folder / ENGINE)
-    write_papers(folder, onnx.load_model_from_string(sealed.data), child)
+    write_sidecar_files(folder, onnx.load_model_from_string(sealed.data), child)
 
 
 def runner(folder: Path) -> Run:
@@ -85,7 +85,7 @@ def _build(sealed: SealedBytes, contract: Contract, path: Path) -> None:
     if contract.input_size is None:
         options["trt_profile_min_shapes"] = f"{INPUT}:1x32x32x3"
         options["trt_profile_opt_shapes"] = f"{INPUT}:1x{side}x{side}x3"
-        options["trt_profile_max_shapes"] = f"{INPUT}:{MOST_PICTURES}x{side}x{side}x3"
+        options["trt_profile_max_shapes"] = f"{INPUT}:{MOST_IMAGES}x{side}x{side}x3"
     quiet = onnxruntime.SessionOptions()
     quiet.log_severity_level = 4
     try:

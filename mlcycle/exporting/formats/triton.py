@@ -10,17 +10,17 @@ import onnx
 
 from mlcycle.artifact.contract import Contract
 from mlcycle.artifact.seal import SealedBytes
-from mlcycle.exporting.sidecar_files import write_papers
+from mlcycle.exporting.sidecar_files import write_sidecar_files
 
 TYPES: dict[int, str] = {onnx.TensorProto.UINT8: "TYPE_UINT8", onnx.TensorProto.FLOAT: "TYPE_FP32"}
-# Pictures that Triton puts into one batch: enough to keep a GPU busy, few enough for any memory.
-MOST_PICTURES = 8
+# Images that Triton puts into one batch: enough to keep a GPU busy, few enough for any memory.
+MOST_IMAGES = 8
 
-# Triton joins only requests whose pictures have the same size, which is the model file's rule too. (What it calls
+# Triton joins only requests whose images have the same size, which is the model file's rule too. (What it calls
 # allow_ragged_batch is for models that take rows of different lengths as one long one.)
 _BATCHING = """
-# Requests that wait are answered together, if their pictures have the same size. A picture's rows beyond its own
-# faces have score 0, and there are as many rows as the picture with the most faces needs.
+# Requests that wait are answered together, if their images have the same size. An image's rows beyond its own
+# faces have score 0, and there are as many rows as the image with the most faces needs.
 dynamic_batching { }
 """
 _CONFIG = """\
@@ -49,19 +49,19 @@ parameters {{ key: "mlcycle.threshold.balanced" value: {{ string_value: "{thresh
 """
 
 
-def write(folder: Path, sealed: SealedBytes, contract: Contract, *, most_pictures: int = MOST_PICTURES) -> str:
+def write(folder: Path, sealed: SealedBytes, contract: Contract, *, most_images: int = MOST_IMAGES) -> str:
     """Writes a repository with one model into an empty folder, and returns the model's name there.
 
     NAME/1/model.onnx holds the sealed bytes unchanged; beside 1/ lie config.pbtxt, labels.txt, contract.json and, if
     the model has one, self_test.json.
     """
     name, model = model_name(contract), onnx.load_model_from_string(sealed.data)
-    config = _config(name, sealed, model.graph, contract.thresholds["balanced"], most_pictures)
+    config = _config(name, sealed, model.graph, contract.thresholds["balanced"], most_images)
     (folder / name / "1").mkdir(parents=True)
     (folder / name / "1" / "model.onnx").write_bytes(sealed.data)
     (folder / name / "config.pbtxt").write_text(config, encoding="ascii")
     (folder / name / "labels.txt").write_text("".join(f"{label}\n" for label in contract.labels), encoding="utf-8")
-    write_papers(folder / name, model, contract)
+    write_sidecar_files(folder / name, model, contract)
     return name
 
 
@@ -70,12 +70,12 @@ def model_name(contract: Contract) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", contract.name).strip(".-") or "model"
 
 
-def _config(name: str, sealed: SealedBytes, graph: onnx.GraphProto, threshold: float, most_pictures: int) -> str:
+def _config(name: str, sealed: SealedBytes, graph: onnx.GraphProto, threshold: float, most_images: int) -> str:
     any_number = not any(value.type.tensor_type.shape.dim[0].dim_value for value in (*graph.input, *graph.output))
     return _CONFIG.format(
         name=name,
         sha256=sealed.sha256,
-        most=most_pictures if any_number else 0,
+        most=most_images if any_number else 0,
         inputs=_tensors(graph.input, 1 if any_number else 0),
         outputs=_tensors(graph.output, 1 if any_number else 0),
         batching=_BATCHING if any_number else "",

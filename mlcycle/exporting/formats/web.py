@@ -95,7 +95,7 @@ def _copy_page(folder: Path) -> None:
 
 
 def _readme(sealed: SealedBytes, contract: Contract, version: str) -> str:
-    return f"""A page that finds faces in photographs, in the browser: no photograph leaves the machine.
+    return f"""A page that finds faces in images, in the browser: no image leaves the machine.
 
 Serve this folder with any file server, for example:
 

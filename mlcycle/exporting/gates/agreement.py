@@ -18,7 +18,7 @@ from mlcycle.inference.record import Record
 # apart in the mean.
 LEAST_SHARED, LEAST_IOU, MOST_SCORE_DIFFERENCE = 0.95, 0.5, 0.02
 
-# Gets a photo file and answers from half the threshold on.
+# Gets an image file and answers from half the threshold on.
 Ask = Callable[[Path], Record]
 
 
@@ -27,14 +27,14 @@ class Agreement:
     """How far parent and variant agree.
 
     Attributes:
-        photographs: how many both could read; `unreadable` how many not.
+        images: how many both could read; `unreadable` how many not.
         faces: how many faces either found above the balanced threshold; one that both found counts twice.
         shared: the share of these that the other found as well.
         score: mean difference of the scores of those found by both.
         overlap: their mean intersection over union.
     """
 
-    photographs: int
+    images: int
     faces: int
     shared: float
     score: float
@@ -49,24 +49,24 @@ class Agreement:
     def __str__(self) -> str:
         skipped = f" ({self.unreadable} more cannot be read)" if self.unreadable else ""
         return (
-            f"{_counted(self.photographs)}{skipped}, {self.faces} faces: {self.shared:.1%} found by both, by a mean IoU"
+            f"{_counted(self.images)}{skipped}, {self.faces} faces: {self.shared:.1%} found by both, by a mean IoU"
             f" of {self.overlap:.2f} and with scores {self.score:.3f} apart in the mean"
         )
 
 
-def agree(parent: Path, variant: Path, photos: Sequence[Path]) -> Agreement:
-    """Runs parent and variant over photo files and compares the faces they find above the balanced threshold.
+def agree(parent: Path, variant: Path, images: Sequence[Path]) -> Agreement:
+    """Runs parent and variant over image files and compares the faces they find above the balanced threshold.
 
-    Where the variant takes inputs of one size, its parent sees the photographs at the same scale.
+    Where the variant takes inputs of one size, its parent sees the images at the same scale.
 
     Raises:
         GateError: they part, or nothing could be compared.
-        InputError: none of the photographs can be read.
+        InputError: none of the images can be read.
     """
-    return agree_both(load_detector(parent, provider="cpu"), load_detector(variant, provider="cpu"), photos)
+    return agree_both(load_detector(parent, provider="cpu"), load_detector(variant, provider="cpu"), images)
 
 
-def agree_both(parent: Detector, variant: Detector, photos: Sequence[Path]) -> Agreement:
+def agree_both(parent: Detector, variant: Detector, images: Sequence[Path]) -> Agreement:
     """Does the same with both loaded already.
 
     Raises:
@@ -74,72 +74,72 @@ def agree_both(parent: Detector, variant: Detector, photos: Sequence[Path]) -> A
     """
     threshold = parent.contract.thresholds["balanced"]
 
-    def ask_parent(photo: Path) -> Record:
-        return parent.detect_file(photo, threshold=threshold / 2, long_side=_long_side(photo, variant))
+    def ask_parent(image: Path) -> Record:
+        return parent.detect_file(image, threshold=threshold / 2, long_side=_long_side(image, variant))
 
-    def ask_variant(photo: Path) -> Record:
-        return variant.detect_file(photo, threshold=threshold / 2)
+    def ask_variant(image: Path) -> Record:
+        return variant.detect_file(image, threshold=threshold / 2)
 
-    agreement = compare(ask_parent, ask_variant, threshold, photos)
+    agreement = compare(ask_parent, ask_variant, threshold, images)
     if not agreement.good:
         raise GateError(
             f"parent and variant part: {agreement}; {LEAST_SHARED:.0%} and {MOST_SCORE_DIFFERENCE:g} are asked for",
-            "name more and other photographs by --photos, or measure on labelled ones: --data; nothing was written",
+            "name more and other images by --images, or measure on labelled ones: --data; nothing was written",
         )
     return agreement
 
 
-def _long_side(photo: Path, variant: Detector) -> int | None:
-    """Returns the long side at which a variant of one input size sees a photograph, for its parent to see the same."""
+def _long_side(image: Path, variant: Detector) -> int | None:
+    """Returns the long side at which a variant of one input size sees an image, for its parent to see the same."""
     size = variant.contract.input_size
     if size is None:
         return None
-    record = variant.detect_file(photo)
+    record = variant.detect_file(image)
     if record.error:
         return None
     scale = min(1.0, size.width / record.width, size.height / record.height)
     return math.floor(max(record.width, record.height) * scale + 0.5)
 
 
-def compare(one: Ask, other: Ask, threshold: float, photos: Sequence[Path]) -> Agreement:
+def compare(one: Ask, other: Ask, threshold: float, paths: Sequence[Path]) -> Agreement:
     """Compares the faces above a threshold that two ways of asking find; they are asked from half the threshold on.
 
     A face counts as found by the other from there: on which side of the threshold a score falls may be luck.
 
     Raises:
         GateError: nothing could be compared.
-        InputError: none of the photographs can be read.
+        InputError: none of the images can be read.
     """
-    photographs = 0
+    images = 0
     pairs: list[tuple[float, float]] = []
-    for photo in photos:
-        records = [one(photo), other(photo)]
+    for path in paths:
+        records = [one(path), other(path)]
         if any(record.error for record in records):
             continue
-        photographs += 1
+        images += 1
         for mine, theirs in (records, records[::-1]):
             pairs += _pairs(mine, theirs, threshold)
-    if not photographs:
-        raise InputError("none of the photographs can be read", "name others with --photos")
+    if not images:
+        raise InputError("none of the images can be read", "name others with --images")
     if not pairs:
         raise GateError(
-            f"no face was found on {_counted(photographs)}, so nothing could be compared",
-            "name photographs with faces by --photos, or train longer",
+            f"no face was found on {_counted(images)}, so nothing could be compared",
+            "name images with faces by --images, or train longer",
         )
     overlaps_N, scores_N = np.array(pairs).T
     both_N = overlaps_N >= LEAST_IOU
     return Agreement(
-        photographs,
+        images,
         len(pairs),
         float(both_N.mean()),
         float(scores_N[both_N].mean()) if both_N.any() else 1.0,
         float(overlaps_N[both_N].mean()) if both_N.any() else 0.0,
-        len(photos) - photographs,
+        len(paths) - images,
     )
 
 
-def _counted(photographs: int) -> str:
-    return f"{photographs} photograph{'' if photographs == 1 else 's'}"
+def _counted(images: int) -> str:
+    return f"{images} image{'' if images == 1 else 's'}"
 
 
 def _pairs(mine: Record, other: Record, threshold: float) -> Iterator[tuple[float, float]]:

@@ -1,4 +1,4 @@
-"""How much average precision does a variant lose against its parent? The gate where there are labelled photographs."""
+"""How much average precision does a variant lose against its parent? The gate where there are labelled images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FACES_THAT_COUNT = 300
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Labelled photographs to measure on, and what may be lost on them.
+    """Labelled images to measure on, and what may be lost on them.
 
     Attributes:
         data, split: the set, as `mlcycle evaluate` takes it.
@@ -44,7 +44,7 @@ def keeps_precision(parent: Path | Detector, variant: Path | Detector, labelled:
     """
     options = evaluate.Options(split=labelled.split)
     both = [
-        evaluate.evaluate(each, labelled.data, options, labelled.started).figures.coco for each in (parent, variant)
+        evaluate.evaluate(each, labelled.data, options, labelled.started).metrics.coco for each in (parent, variant)
     ]
     rows = _rows(*both)
     if not rows[0].faces:
@@ -55,7 +55,7 @@ def keeps_precision(parent: Path | Detector, variant: Path | Detector, labelled:
         worst = max(lost, key=lambda row: row.drop)  # "all faces" stands first, and stays so if nothing is a number
         raise GateError(
             f"the variant loses {worst.drop:.2f} points of AP50 on {worst.name}; {labelled.most_drop:g} may be lost",
-            "name more and other photographs by --photos, or allow more with --max-drop; nothing was written",
+            "name more and other images by --images, or allow more with --max-drop; nothing was written",
         )
     return f"AP50 {rows[0].parent:.2f} of the parent, {rows[0].variant:.2f} of the variant"
 

@@ -18,7 +18,7 @@ ROUNDS, SECONDS = 15, 2.0
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Milliseconds of one picture of noise, in the median, on one thread; what is compared is the graph alone."""
+    """Milliseconds of one image of noise, in the median, on one thread; what is compared is the graph alone."""
 
     width: int
     height: int
@@ -27,7 +27,7 @@ class Latency:
 
 
 def latencies(parent: Path | Detector, variant: Path | Detector, sides: tuple[int, ...] = SIDES) -> list[Latency]:
-    """Times parent and variant in turns on square pictures; at the variant's one size, if it has one."""
+    """Times parent and variant in turns on square images; at the variant's one size, if it has one."""
     both = _loaded(parent), _loaded(variant)
     fixed = both[1].contract.input_size
     sizes = [(fixed.width, fixed.height)] if fixed else [(side, side) for side in sides]
@@ -55,13 +55,13 @@ def table_of_latencies(rows: list[Latency]) -> str:
 
 
 def _latency(both: tuple[Detector, Detector], width: int, height: int) -> Latency:
-    picture_1HW3 = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
+    image_1HW3 = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
     taken: tuple[list[float], list[float]] = ([], [])
     end = time.perf_counter() + SECONDS
     for turn in range(ROUNDS + 1):
         for detector, milliseconds in zip(both, taken, strict=True):
             begin = time.perf_counter()
-            detector.session.run(picture_1HW3)
+            detector.session.run(image_1HW3)
             if turn:  # the first one finds memory
                 milliseconds.append((time.perf_counter() - begin) * 1000)
         if turn >= 3 and time.perf_counter() > end:

@@ -1,8 +1,8 @@
-"""Between which limits a network's values lie on real photographs: what eight bits must span.
+"""Between which limits a network's values lie on real images: what eight bits must span.
 
 The limits are the least and the most that was seen. To cut off what is rare, for finer steps within, was tried: limits
 of least squared error, or around 99.99 of 100 values, gave an AP50 within 0.2 points of these, and around 99.9 one that
-was 0.8 points lower. Sixteen photographs gave as good limits as 48.
+was 0.8 points lower. Sixteen images gave as good limits as 48.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from mlcycle.artifact.contract import INPUT
 
 
 def ranges_of(
-    model: onnx.ModelProto, values: Sequence[str], pictures: Sequence[np.ndarray]
+    model: onnx.ModelProto, values: Sequence[str], images: Sequence[np.ndarray]
 ) -> dict[str, tuple[float, float]]:
-    """Runs a model over pictures and returns least and most of each value, and of 0, which is always among them.
+    """Runs a model over images and returns least and most of each value, and of 0, which is always among them.
 
     Args:
         values: names of float values inside the model.
-        pictures: uint8 RGB [H, W, 3], each of any size.
+        images: uint8 RGB [H, W, 3], each of any size.
     """
     session = _session(model, values)
     least, most = dict.fromkeys(values, 0.0), dict.fromkeys(values, 0.0)
-    for picture_HW3 in pictures:
-        seen = session.run(list(values), {INPUT: picture_HW3[None]})
+    for image_HW3 in images:
+        seen = session.run(list(values), {INPUT: image_HW3[None]})
         for name, array in zip(values, seen, strict=True):
             least[name] = min(least[name], float(array.min()))
             most[name] = max(most[name], float(array.max()))

@@ -1,7 +1,7 @@
 """The ledger of a batch: what has been answered so far, so that a batch that was broken off can be gone on with.
 
 It is an SQLite database, ledger.sqlite in the folder of the run, which one process at a time holds. A record is in it
-whole or not at all, whatever ends the process, and a photograph counts as done when its record is in it.
+whole or not at all, whatever ends the process, and an image counts as done when its record is in it.
 """
 
 from __future__ import annotations
@@ -52,18 +52,18 @@ class Ledger:
         return int(count)
 
     def has(self, identity: tuple[bytes, int]) -> bool:
-        """Tells whether a photograph, or one of the parts of a file, is done."""
+        """Tells whether an image, or one of the parts of a file, is done."""
         found = self._database.execute("select 1 from records where input = ? and part = ?", identity).fetchone()
         return found is not None
 
     def find(self, identity: tuple[bytes, int]) -> Record:
-        """Returns the record of a photograph, or of one of the parts of a file, that is done."""
+        """Returns the record of an image, or of one of the parts of a file, that is done."""
         query = "select line from records where input = ? and part = ?"
         (text,) = self._database.execute(query, identity).fetchone()
         return Record.from_dict(json.loads(text), tuple(self.settings["landmarks"]))
 
     def add(self, record: Record) -> None:
-        """Takes a record in, in the place of an older one of the photograph; not its times, which no two runs share.
+        """Takes a record in, in the place of an older one of the image; not its times, which no two runs share.
 
         Raises:
             InputError: the disk is full, or fails.
@@ -86,7 +86,7 @@ class Ledger:
                 self._database.execute("commit")
 
     def forget_failed(self) -> int:
-        """Takes out the records with an error, so that these photographs are not done; returns how many there were."""
+        """Takes out the records with an error, so that these images are not done; returns how many there were."""
         with _told(self._folder):
             return self._database.execute("delete from records where status = 'error'").rowcount
 

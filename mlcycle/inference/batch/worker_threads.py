@@ -31,15 +31,15 @@ def cores() -> int:
     return max(1, math.ceil(machine.cores().usable))
 
 
-def in_order(
-    work: Callable[[Thing], Answer], things: Iterable[Thing], lanes: int, ahead: int = AHEAD
+def ordered_map(
+    work: Callable[[Thing], Answer], things: Iterable[Thing], workers: int, ahead: int = AHEAD
 ) -> Iterator[Answer]:
     """Yields `work(thing)` for each thing, in their order, from so many threads at once.
 
     A thing is asked for only when there is room for it, and `ahead` answers of each thread may wait for their turn.
     When the caller stops, or work raises, what has not been begun is not begun any more.
     """
-    if lanes <= 1:
+    if workers <= 1:
         yield from map(work, things)
         return
     todo: SimpleQueue[tuple[Thing, SimpleQueue[_Outcome[Answer]]] | None] = SimpleQueue()
@@ -53,16 +53,16 @@ def in_order(
                 item[1].put(_outcome(work, item[0]))
             room.put(None)
 
-    for _ in range(AT_HAND * lanes):
+    for _ in range(AT_HAND * workers):
         room.put(None)
-    threads = [Thread(target=lane, name=f"mlcycle-lane_{number}", daemon=True) for number in range(lanes)]
+    threads = [Thread(target=lane, name=f"mlcycle-lane_{number}", daemon=True) for number in range(workers)]
     for thread in threads:
         thread.start()
     try:
         for thing in _as_there_is(room, things):
             waiting.append(SimpleQueue())
             todo.put((thing, waiting[-1]))
-            while waiting and (not waiting[0].empty() or len(waiting) >= ahead * lanes):
+            while waiting and (not waiting[0].empty() or len(waiting) >= ahead * workers):
                 yield _answer(waiting.popleft().get())
         while waiting:
             yield _answer(waiting.popleft().get())

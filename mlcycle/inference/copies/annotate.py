@@ -1,4 +1,4 @@
-"""Draws what was found onto a copy of the photograph."""
+"""Draws what was found onto a copy of the image."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _POINT = (255, 196, 0)
 def draw(
     image: Image.Image, boxes_N4: np.ndarray, scores_N: np.ndarray, landmarks_N52: np.ndarray | None
 ) -> Image.Image:
-    """Returns a copy of an upright RGB picture with boxes (x1 y1 x2 y2, pixels), scores and landmarks drawn on it.
+    """Returns a copy of an upright RGB image with boxes (x1 y1 x2 y2, pixels), scores and landmarks drawn on it.
 
-    Lines and letters grow with the picture, and shrink with a face that they would hide.
+    Lines and letters grow with the image, and shrink with a face that they would hide.
     """
     copy = image.copy()
     pen = ImageDraw.Draw(copy)
@@ -32,9 +32,9 @@ def draw(
 
 
 def _line_width(size: tuple[int, int], box_4: np.ndarray) -> int:
-    for_picture = max(size) / 320
+    for_image = max(size) / 320
     for_face = max(1.0, float(min(box_4[2:] - box_4[:2])) / 12)
-    return max(1, round(min(for_picture, for_face)))
+    return max(1, round(min(for_image, for_face)))
 
 
 def _draw_points(pen: ImageDraw.ImageDraw, points_52: np.ndarray, radius: float) -> None:

@@ -1,8 +1,8 @@
-"""Cuts the faces out of a photograph: as they are, or turned and scaled to where face recognition expects them.
+"""Cuts the faces out of an image: as they are, or turned and scaled to where face recognition expects them.
 
-Crops are PNG whatever the photograph was: they are small, and a recogniser or a training run that reads them gets the
-photograph's own pixels and one suffix. Where a square leaves the photograph it is black: the face stays in the middle,
-and nothing is invented that could be taken for a part of the picture.
+Crops are PNG whatever the image was: they are small, and a recogniser or a training run that reads them gets the
+image's own pixels and one suffix. Where a square leaves the image it is black: the face stays in the middle,
+and nothing is invented that could be taken for a part of the image.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def write(
     """Writes 1.png, 2.png … into a folder, in the order of the boxes, without metadata: all of them or none.
 
     Args:
-        image: the upright RGB picture.
+        image: the upright RGB image.
         boxes_N4: x1 y1 x2 y2 in its pixels; a crop is the square around one, with a margin.
         landmarks_N52: x y in its pixels; if given, each crop is aligned by them instead.
         overwrite: whether an existing folder may be replaced; one that holds anything but crops is left alone.
@@ -78,12 +78,12 @@ def write(
 
 
 def square(image: Image.Image, box_4: np.ndarray) -> Image.Image:
-    """Returns the square around a box (x1 y1 x2 y2, pixels) and its margin: the photograph's own pixels."""
+    """Returns the square around a box (x1 y1 x2 y2, pixels) and its margin: the image's own pixels."""
     x1, y1, x2, y2 = box_4.tolist()
     side = max(1, round((1 + 2 * MARGIN) * max(x2 - x1, y2 - y1)))
     left, top = round((x1 + x2 - side) / 2), round((y1 + y2 - side) / 2)
     inside = (max(0, left), max(0, top), min(image.width, left + side), min(image.height, top + side))
-    # Pasted, not cropped at once: Pillow takes the square of a face in a huge photograph for a decompression bomb.
+    # Pasted, not cropped at once: Pillow takes the square of a face in a huge image for a decompression bomb.
     crop = Image.new("RGB", (side, side))
     if inside[0] < inside[2] and inside[1] < inside[3]:
         crop.paste(image.crop(inside), (inside[0] - left, inside[1] - top))
@@ -137,7 +137,7 @@ def similarity(points_N2: np.ndarray, places_N2: np.ndarray) -> np.ndarray:
 
 
 def _region(back_33: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Returns the part of a photograph that an aligned crop shows, and what filters need around it, in whole pixels."""
+    """Returns the part of an image that an aligned crop shows, and what filters need around it, in whole pixels."""
     end = SIDE * _FINER
     corners_34 = np.array([[0, end, 0, end], [0, 0, end, end], [1, 1, 1, 1]])
     corners_24 = (back_33 @ corners_34)[:2]

@@ -1,4 +1,4 @@
-"""Copies of photographs: where they go, and how they are written."""
+"""Copies of images: where they go, and how they are written."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ LONGEST_SUFFIX = 16
 
 
 def placed(sources: Iterable[Source], folders: Mapping[str, Path], *, keep_tree: bool) -> Iterator[Source]:
-    """Gives each photograph the places of its copies, one for each kind and its folder; no two share a name.
+    """Gives each image the places of its copies, one for each kind and its folder; no two share a name.
 
-    With `keep_tree` a copy has the photograph's key below the folder, else its file's name. What is neither JPEG, PNG
+    With `keep_tree` a copy has the image's key below the folder, else its file's name. What is neither JPEG, PNG
     nor a video becomes PNG: a.tif → a.tif.png, and of its page 2 a.tif.2.png; crops have a folder, a.tif or a.tif.2.
     Names that would meet, also on file systems that do not tell a from A or one way to write é from another, are
     numbered: a-2.jpg. One that would be too long for a file is cut before its suffix. None can climb out of the folder.
@@ -33,7 +33,7 @@ def placed(sources: Iterable[Source], folders: Mapping[str, Path], *, keep_tree:
     taken = _Taken()
     for source in sources:
         key = source.key if keep_tree else source.path.name
-        names = {kind: _name(key, source.part, picture=kind != "cropped") for kind in folders}
+        names = {kind: _name(key, source.part, image=kind != "cropped") for kind in folders}
         yield replace(source, copies={kind: taken.take(folder, names[kind]) for kind, folder in folders.items()})
 
 
@@ -41,7 +41,7 @@ def must_be_free(sources: Callable[[], Iterable[Source]], *, overwrite: bool) ->
     """Refuses at once what is known to be taken; `sources` is called as often as they are looked through.
 
     Raises:
-        InputError: a copy exists and `overwrite` is off, or it would replace one of the photographs.
+        InputError: a copy exists and `overwrite` is off, or it would replace one of the images.
     """
     existing: dict[tuple[int, int], Path] = {}
     count = 0
@@ -57,7 +57,7 @@ def must_be_free(sources: Callable[[], Iterable[Source]], *, overwrite: bool) ->
         )
     for source in sources() if existing else ():
         if source.path.exists() and (taken := existing.get(_identity(source.path))):
-            raise InputError(f"the copy {taken} would replace the photograph itself", "choose another folder")
+            raise InputError(f"the copy {taken} would replace the image itself", "choose another folder")
 
 
 class _Taken:
@@ -105,14 +105,14 @@ def _digest(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(os.fsencode(name), digest_size=8).digest())
 
 
-def _name(key: str, part: Part | None, *, picture: bool) -> str:
+def _name(key: str, part: Part | None, *, image: bool) -> str:
     path = Path(f"{key}.{part.number}" if part else key)
-    name = "/".join(part for part in path.parts if part not in ("..", path.anchor)) or "photograph"
-    return name if not picture or path.suffix.lower() in {*JPEG_SUFFIXES, *VIDEO_SUFFIXES, ".png"} else name + ".png"
+    name = "/".join(part for part in path.parts if part not in ("..", path.anchor)) or "image"
+    return name if not image or path.suffix.lower() in {*JPEG_SUFFIXES, *VIDEO_SUFFIXES, ".png"} else name + ".png"
 
 
 def save(image: Image.Image, path: Path, *, overwrite: bool = False, token: str = "") -> None:
-    """Writes a picture without metadata: whole or not at all, and over another file only if told so.
+    """Writes an image without metadata: whole or not at all, and over another file only if told so.
 
     A file of the very same bytes is no other file: it is what a run that was killed had finished. `token` is what the
     temporary names of a run have in common, so that going on with it also takes away what it left behind.

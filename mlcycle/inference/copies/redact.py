@@ -1,4 +1,4 @@
-"""Makes faces unrecognisable in a copy of the photograph."""
+"""Makes faces unrecognisable in a copy of the image."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ Way = Literal["blur", "pixelate", "fill"]
 # The ellipse through the corners of a box is this much longer than its sides: hair, chin and ears are within.
 AROUND = 2**0.5
 # What is left of a face: the means of so many fields across the shorter side of its ellipse, fewer than eyes, nose and
-# mouth take to be told apart. A Gaussian blur would leave a picture that can be sharpened again. Of 714 faces on 192
-# photographs of groups, face-nano found 11 % again with five fields, 2 % with four, 0.6 % with three.
+# mouth take to be told apart. A Gaussian blur would leave an image that can be sharpened again. Of 714 faces on 192
+# images of groups, face-nano found 11 % again with five fields, 2 % with four, 0.6 % with three.
 FIELDS = 3
 FILLING = (96, 96, 96)
 
 
 def redact(image: Image.Image, boxes_N4: np.ndarray, way: Way) -> Image.Image:
-    """Returns a copy of an upright RGB picture whose faces cannot be recognised.
+    """Returns a copy of an upright RGB image whose faces cannot be recognised.
 
     Each is covered by the ellipse through the corners of its box. Of `blur` and `pixelate` nothing is left but the
     means of three fields across, smoothly or as squares; `fill` leaves nothing.
 
     Args:
-        boxes_N4: x1 y1 x2 y2 in pixels of the picture.
+        boxes_N4: x1 y1 x2 y2 in pixels of the image.
     """
     copy = image.copy()
     for box_4 in boxes_N4.tolist():
@@ -36,7 +36,7 @@ def redact(image: Image.Image, boxes_N4: np.ndarray, way: Way) -> Image.Image:
 
 
 def _region(box_4: list[float], size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Returns the whole pixels that the ellipse around a box touches, within the picture."""
+    """Returns the whole pixels that the ellipse around a box touches, within the image."""
     left, top, right, bottom = _ellipse(box_4)
     return (
         max(0, int(np.floor(left))), max(0, int(np.floor(top))),

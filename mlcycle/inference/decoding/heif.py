@@ -21,7 +21,7 @@ def is_heif(data: bytes) -> bool:
 
 
 def opened(data: bytes) -> ImageFile.ImageFile:
-    """Returns the primary picture, not yet decoded, at the size that it is to be shown in.
+    """Returns the primary image, not yet decoded, at the size that it is to be shown in.
 
     libheif turns it by the container's own marks while it decodes, so nothing is left to be turned.
 

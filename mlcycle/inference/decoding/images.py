@@ -1,14 +1,14 @@
-"""Photograph files: bytes → an upright RGB picture, or a stable code and a sentence that says why not.
+"""Image files: bytes → an upright RGB image, or a stable code and a sentence that says why not.
 
 What is decided here, and stands in docs/model-file.md as the decoding that the model was frozen with:
 
 - the EXIF orientation is applied (all eight), and nothing of the file's metadata is used besides;
 - transparent pixels are laid onto white, as a viewer shows them;
 - 16-bit pixels keep their high byte; nothing is clipped to white;
-- of animations the first picture counts, of HEIF the primary one, and the record says so; pages of a TIFF are pictures
+- of animations the first image counts, of HEIF the primary one, and the record says so; pages of a TIFF are images
   of their own, but who decodes the file as one gets the first;
 - colour profiles (ICC) are ignored: the pixels count as sRGB;
-- a file that ends early is an error, never half a picture.
+- a file that ends early is an error, never half an image.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from mlcycle.inference.decoding import heif, limits, tiff_pages
 from mlcycle.inference.decoding.memory import Room, give_back
 from mlcycle.inference.decoding.reading import opened
 
-# Twice Pillow's own mark for a suspicious picture, which is where Pillow itself refuses: about 179 megapixels.
+# Twice Pillow's own mark for a suspicious image, which is where Pillow itself refuses: about 179 megapixels.
 MAX_PIXELS = 178_956_970
 # What the largest of them takes. Smaller ones are decoded side by side for as long as they take no more together.
 _ROOM = Room(limits.BYTES_A_PIXEL * MAX_PIXELS)
 _HUGE = 2**24
-# Formats that photographs come in. Others that Pillow knows are not even opened: EPS would start another program.
-# Pillow loads the first five for any picture, the rest takes it a while.
+# Formats that images come in. Others that Pillow knows are not even opened: EPS would start another program.
+# Pillow loads the first five for any image, the rest takes it a while.
 _FIRST = ("JPEG", "PNG", "GIF", "BMP", "PPM")
 _MORE = ("AVIF", "DIB", "ICO", "JPEG2000", "PCX", "QOI", "SGI", "SUN", "TGA", "TIFF", "WEBP")
 _REFUSED = ("DDS", "EPS", "FITS", "ICNS", "PSD", "WMF")
@@ -52,7 +52,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION = 0x0112
-_PIECES = {"TIFF": "pages", "MPO": "pictures", "HEIF": "pictures"}
+_PIECES = {"TIFF": "pages", "MPO": "images", "HEIF": "images"}
 
 # Pillow warns of odd files on stderr, where the words would stand between the records. What matters becomes an error.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -64,11 +64,11 @@ with contextlib.suppress(OSError, AttributeError):
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A decoded picture, not yet upright.
+    """A decoded image, not yet upright.
 
     Attributes:
         image: mode RGB, 8 bits a channel, the rows as they lie in the file.
-        size: width and height of the whole picture; those of `image` are less if it was decoded at a reduced scale.
+        size: width and height of the whole image; those of `image` are less if it was decoded at a reduced scale.
         orientation: the EXIF orientation that is still to be applied, 1 to 8.
         note: what a reader of the record should know, e.g. "first of 12 frames", or "".
     """
@@ -80,23 +80,23 @@ class Decoded:
 
     @property
     def upright_size(self) -> tuple[int, int]:
-        """Returns width and height of the whole picture as a person sees it, in pixels."""
+        """Returns width and height of the whole image as a person sees it, in pixels."""
         width, height = self.size
         return (height, width) if self.orientation >= 5 else (width, height)
 
     def upright(self) -> Image.Image:
-        """Returns the picture as a person sees it; it stays a Pillow image to spare a copy of all its pixels."""
+        """Returns the image as a person sees it; it stays a Pillow image to spare a copy of all its pixels."""
         turn = _UPRIGHT.get(self.orientation)
         return self.image if turn is None else self.image.transpose(turn)
 
 
 def read(path: str | Path, max_pixels: int = MAX_PIXELS) -> bytes:
-    """Reads a photograph's bytes; pipes, sockets and devices are refused without being opened.
+    """Reads an image's bytes; pipes, sockets and devices are refused without being opened.
 
     Raises:
         UnreadableError: not-found, not-a-file, no-permission, too-large or unreadable.
     """
-    # Eight bytes a pixel is the most that a picture takes without compression.
+    # Eight bytes a pixel is the most that an image takes without compression.
     with opened(path, most_bytes=8 * max_pixels) as file:
         size = file.seek(0, io.SEEK_END)
         file.seek(0)
@@ -104,10 +104,10 @@ def read(path: str | Path, max_pixels: int = MAX_PIXELS) -> bytes:
 
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS, least_side: float | None = None) -> Decoded:
-    """Decodes a photograph of any format and mode to 8-bit RGB; what is too large is refused by its header.
+    """Decodes an image of any format and mode to 8-bit RGB; what is too large is refused by its header.
 
     Of a JPEG, the decoder makes 1/2, 1/4 or 1/8 of its size if its long side then still has `least_side` pixels: a
-    third of the time, and nearly the same picture once it is made smaller. None decodes it in full.
+    third of the time, and nearly the same image once it is made smaller. None decodes it in full.
 
     Raises:
         UnreadableError: empty, not-an-image, unsupported, truncated, damaged or too-large.
@@ -167,11 +167,11 @@ def _decoded(
     least_side: float | None,
     note: Callable[[ImageFile.ImageFile], str],
 ) -> Decoded:
-    # Pillow asks it of pictures within pictures too, as of those in an icon; it means twice the figure.
+    # Pillow asks it of images within images too, as of those in an icon; it means twice the figure.
     Image.MAX_IMAGE_PIXELS = (max_pixels + 1) // 2
     try:
         with opened() as image:
-            limits.check_picture(image, data, max_pixels)
+            limits.check_image(image, data, max_pixels)
             decoded = _loaded(image, least_side, note)
     except UnreadableError:
         raise
@@ -225,7 +225,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         return _on_white(image)
     if image.mode != "RGB":
         return image.convert("RGB")
-    # These decoders hold on to pictures of their own for as long as the image is there.
+    # These decoders hold on to images of their own for as long as the image is there.
     return image.copy() if image.format in ("AVIF", "HEIF", "WEBP") else image
 
 
@@ -275,7 +275,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _note(image: Image.Image, data: bytes) -> str:
     try:
-        count = limits.count_pictures(image, data)
+        count = limits.count_images(image, data)
     except Exception:
         return "first of several frames, some of them damaged"
     which = "primary" if image.format == "HEIF" else "first"
@@ -289,8 +289,8 @@ def _unreadable(problem: Exception, data: bytes) -> UnreadableError:
     if isinstance(problem, (Image.DecompressionBombError, MemoryError)):
         return UnreadableError("too-large", "it has too many pixels", "raise --max-pixels if you trust it")
     if isinstance(problem, EOFError) or any(words in said.lower() for words in ("truncated", "end of file")):
-        return UnreadableError("truncated", "the file ends before the picture does")
-    return UnreadableError("damaged", f"the picture is damaged: {said or type(problem).__name__}")
+        return UnreadableError("truncated", "the file ends before the image does")
+    return UnreadableError("damaged", f"the image is damaged: {said or type(problem).__name__}")
 
 
 def _unidentified(data: bytes) -> UnreadableError:
@@ -299,11 +299,11 @@ def _unidentified(data: bytes) -> UnreadableError:
         from PIL import features
 
         if features.check("avif"):
-            return UnreadableError("damaged", "the picture is damaged: not a whole AVIF file")
+            return UnreadableError("damaged", "the image is damaged: not a whole AVIF file")
         return UnreadableError("unsupported", "AVIF files need a newer Pillow", hint)
     if data[4:8] == b"ftyp":
         return UnreadableError("unsupported", "it is a video, or of a kind that is not read", hint)
     for format in _REFUSED:
         if format in Image.OPEN and (accepts := Image.OPEN[format][1]) and accepts(data[:16]):
             return UnreadableError("unsupported", f"{format} files are not read", hint)
-    return UnreadableError("not-an-image", "it is not a picture of a known format")
+    return UnreadableError("not-an-image", "it is not an image of a known format")

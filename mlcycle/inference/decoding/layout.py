@@ -20,7 +20,7 @@ JPEG_START = b"\xff\xd8"
 JPEG_2000_STARTS = (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
 
 JPEG_SCAN, JPEG_END, JPEG_EXIF = 0xDA, 0xD9, 0xE1
-# Not a zero that is stuffed behind FF in the picture's data, not FF that fills up, not one of the marks to resume at.
+# Not a zero that is stuffed behind FF in the image's data, not FF that fills up, not one of the marks to resume at.
 _JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _GIF_FRAME, _GIF_EXTENSION, _GIF_COMMENT, _GIF_END = 0x2C, 0x21, 0xFE, 0x3B
 # The bytes that a value of each type of TIFF takes.
@@ -37,7 +37,7 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def jpeg_scans(data: bytes) -> int:
-    """Counts how often a JPEG goes over its picture: a progressive photograph does so about ten times."""
+    """Counts how often a JPEG goes over its image: a progressive image does so about ten times."""
     count = 0
     for marker, _, _ in jpeg_segments(data):
         if marker == JPEG_END and count:
@@ -47,7 +47,7 @@ def jpeg_scans(data: bytes) -> int:
 
 
 def jpeg_2000_tiles(data: bytes) -> int:
-    """Counts the tiles that the codestream's header divides its picture into."""
+    """Counts the tiles that the codestream's header divides its image into."""
     start = data.find(JPEG_2000_STARTS[0]) + 8
     if start < 8 or len(data) < start + 32:
         return 0

@@ -1,8 +1,8 @@
 """What would cost time or memory out of all proportion is refused, by what a file says of itself.
 
 Pillow limits the pixels that a header promises, and little else that a file may hold: a megabyte can name a hundred
-thousand pages, each of which is read, or give a picture of 10 x 10 pixels a tile of gigabytes. The limits lie far above
-what photographs have; docs/odd-photographs.md lists them.
+thousand pages, each of which is read, or give an image of 10 x 10 pixels a tile of gigabytes. The limits lie far above
+what images have; docs/odd-images.md lists them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SLOW = ("bmp_rle", "ppm", "ppm_plain", "qoi")
 
 # Pixels that a byte of the file stands for at most. A JPEG has at least a bit for each 8 x 8 pixels. A PNG or a TIFF
 # may be an empty page, and never passes for whole if it is not. Others would be filled up with grey; where nothing is
-# to be seen, a byte of them can stand for any number of pixels, so this is asked of large pictures alone.
+# to be seen, a byte of them can stand for any number of pixels, so this is asked of large images alone.
 _PIXELS_A_BYTE = {"JPEG": 512, "MPO": 512, "PNG": math.inf, "TIFF": math.inf}
 _PIXELS_A_BYTE_ELSE = 4000
 _LARGE = 2**24
@@ -52,7 +52,7 @@ _PNG_FOLDED = 2**20 // 1032
 
 
 def check_file(data: bytes) -> None:
-    """Looks through a file before Pillow does; what is cut short, or no picture at all, is left for Pillow to find.
+    """Looks through a file before Pillow does; what is cut short, or no image at all, is left for Pillow to find.
 
     Raises:
         UnreadableError: too-large.
@@ -87,8 +87,8 @@ def check_tags(data: bytes | mmap) -> None:
         _refuse_above(4 * len(data), total, "bytes in its tags, which name the same ones again and again")
 
 
-def check_picture(image: ImageFile.ImageFile, data: bytes, max_pixels: int) -> None:
-    """Looks at a picture that Pillow has opened and not yet decoded.
+def check_image(image: ImageFile.ImageFile, data: bytes, max_pixels: int) -> None:
+    """Looks at an image that Pillow has opened and not yet decoded.
 
     Raises:
         UnreadableError: too-large, damaged or truncated.
@@ -120,11 +120,11 @@ def _check_tiles(image: ImageFile.ImageFile, max_pixels: int) -> None:
     _refuse_above(max_pixels, _tile_pixels(getattr(image, "tag_v2", {})), "pixels in each tile")
     places = [tile[1] for tile in image.tile if tile[1]]
     if sum((right - left) * (lower - top) for left, top, right, lower in places) < image.width * image.height:
-        raise UnreadableError("truncated", "its strips end before its picture does")
+        raise UnreadableError("truncated", "its strips end before its image does")
 
 
 def bytes_needed(image: Image.Image, whole: tuple[int, int]) -> int:
-    """Returns the memory that decoding a picture takes at most; `whole` is its size, if it is to be a reduced one."""
+    """Returns the memory that decoding an image takes at most; `whole` is its size, if it is to be a reduced one."""
     if "progressive" in image.info:
         return _BYTES_A_PIXEL_OF_PROGRESSIVE * whole[0] * whole[1]
     return (_BYTES_A_PIXEL_OF_JPEG if image.format in ("JPEG", "MPO") else BYTES_A_PIXEL) * image.width * image.height
@@ -139,8 +139,8 @@ def is_exif_fit(exif: bytes) -> bool:
     return True
 
 
-def count_pictures(image: Any, data: bytes) -> int:
-    """Returns how many pages, frames or pictures a file has: as many as it says, or up to PAGES of a TIFF.
+def count_images(image: Any, data: bytes) -> int:
+    """Returns how many pages, frames or images a file has: as many as it says, or up to PAGES of a TIFF.
 
     Pillow counts a TIFF's pages by reading each of them, and for each looks through all before it: hours, if need be.
     """
@@ -152,7 +152,7 @@ def count_pictures(image: Any, data: bytes) -> int:
 def lightened(data: bytes) -> bytes:
     """Returns a PNG without the colour profiles and compressed texts that could unfold to more than a megabyte.
 
-    Pillow would refuse the whole picture for one that does. Other files, and most PNGs, are returned as they are.
+    Pillow would refuse the whole image for one that does. Other files, and most PNGs, are returned as they are.
     """
     if not data.startswith(layout.PNG_START):
         return data
@@ -170,18 +170,18 @@ def _refuse_above(limit: int, count: int, what: str) -> None:
 
 
 def _check_jpeg(data: bytes) -> None:
-    """Looks at what is before the picture: Pillow keeps each segment, and puts those with EXIF together."""
+    """Looks at what is before the image: Pillow keeps each segment, and puts those with EXIF together."""
     between, end, exif = 0, len(layout.JPEG_START), []
     before = takewhile(lambda segment: segment[0] != layout.JPEG_SCAN, layout.jpeg_segments(data))
     for number, (marker, start, body) in enumerate(before, 1):
-        _refuse_above(JPEG_SEGMENTS, number, "segments before its picture")
+        _refuse_above(JPEG_SEGMENTS, number, "segments before its image")
         between += start - end
         end = body + int.from_bytes(data[body : body + 2])
         if marker == layout.JPEG_EXIF and data[body + 2 : body + 8] == b"Exif\0\0":
             exif.append(data[body + 8 : end])
     scan = data.find(bytes((0xFF, layout.JPEG_SCAN)), end)
     between += (scan if scan >= 0 else len(data)) - end
-    _refuse_above(2**20, between, "bytes of nothing before its picture")
+    _refuse_above(2**20, between, "bytes of nothing before its image")
     _refuse_above(2**22, sum(map(len, exif)), "bytes of EXIF")
     check_tags(b"".join(exif))
 

@@ -1,4 +1,4 @@
-"""How many pictures are decoded at once: as many as fit into the room there is, however many threads want to."""
+"""How many images are decoded at once: as many as fit into the room there is, however many threads want to."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Room:
 def give_back() -> None:
     """Gives memory that is free back to the system, as far as the C library can be told to.
 
-    glibc keeps what a thread has freed for that thread: with many of them it would soon be many huge pictures' worth.
+    glibc keeps what a thread has freed for that thread: with many of them it would soon be many huge images' worth.
     """
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,4 +1,4 @@
-"""Files of photographs and videos: opened, or a stable code and a sentence that says why not."""
+"""Files of images and videos: opened, or a stable code and a sentence that says why not."""
 
 from __future__ import annotations
 

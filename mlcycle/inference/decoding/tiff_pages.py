@@ -13,7 +13,7 @@ from mlcycle.errors import UnreadableError
 # A file of more pages is refused: a chain of directories costs its maker fourteen bytes a page.
 MOST = 10_000
 _SUBFILE_TYPE = 254
-# A picture made smaller, or a mask, that belongs to another page of the file.
+# An image made smaller, or a mask, that belongs to another page of the file.
 _NO_PAGE = 1 | 4
 
 
@@ -40,7 +40,7 @@ def offsets(file: BinaryIO) -> list[int]:
     """Returns where the directory of each page begins; of a file that is no TIFF, and of one without pages, none.
 
     The chain of pages ends where it leads back to one of them. Where it leads to nothing, that counts as a page, which
-    then cannot be decoded. Pictures made smaller and masks, which say so themselves, are no pages.
+    then cannot be decoded. Images made smaller and masks, which say so themselves, are no pages.
 
     Raises:
         UnreadableError: too-large, there are more than MOST.

@@ -1,4 +1,4 @@
-"""Rows of CSV, which any reader takes apart again, whatever a photograph is called."""
+"""Rows of CSV, which any reader takes apart again, whatever an image is called."""
 
 from __future__ import annotations
 

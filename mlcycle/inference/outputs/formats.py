@@ -50,7 +50,7 @@ class Json:
 
 
 class Csv:
-    """Writes a row for each face; a photograph without one, or with an error, has one row with no face in it."""
+    """Writes a row for each face; an image without one, or with an error, has one row with no face in it."""
 
     def __init__(self, stream: TextIO) -> None:
         from mlcycle.inference.outputs.csv_rows import (
@@ -63,13 +63,13 @@ class Csv:
     def write(self, record: Record) -> None:
         if not self._head:
             self._begin(record.landmark_names)
-        photograph: list[Any] = [readable(record.input), record.part.number if record.part else None, record.status]
-        photograph += [record.error[0] if record.error else None, record.width or None, record.height or None]
+        image: list[Any] = [readable(record.input), record.part.number if record.part else None, record.status]
+        image += [record.error[0] if record.error else None, record.width or None, record.height or None]
         for number, face in enumerate(record.faces(), 1):
             points = [value for point in face.get("landmarks", {}).values() for value in point]
-            self._writer.writerow([*photograph, number, *face["box"], face["score"], *points])
+            self._writer.writerow([*image, number, *face["box"], face["score"], *points])
         if not len(record.scores_N):
-            self._writer.writerow([*photograph, *[None] * (len(self._head) - len(photograph))])
+            self._writer.writerow([*image, *[None] * (len(self._head) - len(image))])
 
     def close(self) -> None:
         """Ends the rows; without records there is the head alone."""
@@ -82,7 +82,7 @@ class Csv:
 
 
 class Coco:
-    """Writes one COCO document: photographs as they come, faces behind them.
+    """Writes one COCO document: images as they come, faces behind them.
 
     The faces are kept until then in `meanwhile`, or else in a temporary file.
     """
@@ -133,7 +133,7 @@ class Coco:
 
 
 class Table:
-    """Writes for people: a line per photograph, and, with `faces`, a line for each face below it."""
+    """Writes for people: a line per image, and, with `faces`, a line for each face below it."""
 
     def __init__(self, stream: TextIO, titles: Iterable[str], *, faces: bool) -> None:
         self._stream = stream

@@ -1,7 +1,7 @@
-"""Results as a Parquet file: one row a photograph, with its faces as a list in the column `faces`.
+"""Results as a Parquet file: one row an image, with its faces as a list in the column `faces`.
 
-A flat table of faces is what csv is; in it a photograph that has none, or that failed, needs a row that is no face, and
-whoever counts photographs counts faces. Here a row is a photograph, its faces are null where it failed and [] where it
+A flat table of faces is what csv is; in it an image that has none, or that failed, needs a row that is no face, and
+whoever counts images counts faces. Here a row is an image, its faces are null where it failed and [] where it
 has none, and UNNEST(faces) gives the flat table, whose columns have the same names as those of csv. Numbers are not
 rounded.
 """
@@ -17,8 +17,8 @@ from pyarrow import parquet
 
 from mlcycle.inference.record import SCHEMA_VERSION, Record, readable
 
-# A row group is written when so many photographs or faces wait for it, so that memory does not grow with their number.
-PHOTOGRAPHS = 10_000
+# A row group is written when so many images or faces wait for it, so that memory does not grow with their number.
+IMAGES = 10_000
 FACES = 50_000
 _COLUMNS = {
     "input": pa.string(),
@@ -53,7 +53,7 @@ class Parquet:
     def write(self, record: Record) -> None:
         self._waiting.append(record)
         self._faces += len(record.scores_N)
-        if len(self._waiting) >= PHOTOGRAPHS or self._faces >= FACES:
+        if len(self._waiting) >= IMAGES or self._faces >= FACES:
             self._flush()
 
     def close(self) -> None:
@@ -72,7 +72,7 @@ class Parquet:
 
 
 def schema(landmarks: Sequence[str]) -> pa.Schema:
-    """Returns the columns: what is known of a photograph, and its faces as structures of x1 y1 x2 y2, score, points."""
+    """Returns the columns: what is known of an image, and its faces as structures of x1 y1 x2 y2, score, points."""
     columns = {**_COLUMNS, "faces": pa.list_(pa.struct(_face(landmarks)))}
     return pa.schema(columns, {"mlcycle.schema_version": str(SCHEMA_VERSION)})
 

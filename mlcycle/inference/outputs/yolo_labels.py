@@ -1,13 +1,13 @@
-"""Results as a data set in YOLO's layout, which training and annotation tools open when the photographs lie beside it.
+"""Results as a data set in YOLO's layout, which training and annotation tools open when the images lie beside it.
 
     labels/in/a.txt        a row a face: class cx cy w h, then x y visibility of each landmark, in shares of the sides
     predictions/in/a.txt   the same rows, each with the score behind
-    photographs.txt        the photographs that have labels, where these tools look for them: ./images/in/a.jpg
-    labels.csv             every photograph, with what became of it and the names it has here
+    images.txt        the images that have labels, where these tools look for them: ./images/in/a.jpg
+    labels.csv             every image, with what became of it and the names it has here
     data.yaml              the names of class and landmarks, and what becomes of these in a mirror
 
-A label has no score, since trainers, importers and mlcycle's own reader refuse a row with a column more. A photograph
-without a label file would count as one without faces; so one that failed is kept out of photographs.txt.
+A label has no score, since trainers, importers and mlcycle's own reader refuse a row with a column more. An image
+without a label file would count as one without faces; so one that failed is kept out of images.txt.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from mlcycle.inference.outputs.csv_rows import Rows
 from mlcycle.inference.record import Record, readable
 
 # labels.csv comes first: it says that the others are ours.
-CONTENTS = ("labels.csv", "labels", "predictions", "photographs.txt", "data.yaml")
+CONTENTS = ("labels.csv", "labels", "predictions", "images.txt", "data.yaml")
 ELSEWHERE = "choose another place with --out"
-COLUMNS = ("input", "part", "status", "error", "faces", "photograph", "labels")
+COLUMNS = ("input", "part", "status", "error", "faces", "image", "labels")
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def opened(folder: Path, *, tree: bool, overwrite: bool = False) -> Iterator[Yol
     stays in a folder that ends in .part.
 
     Args:
-        tree: whether labels keep the folders of their photographs, or their names alone.
+        tree: whether labels keep the folders of their images, or their names alone.
 
     Raises:
         InputError: there are labels and `overwrite` is off, or others than mlcycle's, or they cannot be written.
@@ -65,7 +65,7 @@ def opened(folder: Path, *, tree: bool, overwrite: bool = False) -> Iterator[Yol
 
 
 class YoloLabels:
-    """Writes the labels of each photograph into a folder that was made for them."""
+    """Writes the labels of each image into a folder that was made for them."""
 
     def __init__(self, folder: Path, *, tree: bool) -> None:
         self._folder = folder
@@ -76,13 +76,13 @@ class YoloLabels:
             for name in ("labels", "predictions"):
                 (folder / name).mkdir()
             # Names hold nothing here that is not printable, but inputs are what they are.
-            self._list = (folder / "photographs.txt").open("w", encoding="utf-8", newline="\n")
+            self._list = (folder / "images.txt").open("w", encoding="utf-8", newline="\n")
             self._table = (folder / "labels.csv").open("w", encoding="utf-8", newline="\n")
             self._rows = Rows(self._table)
             self._rows.writerow(COLUMNS)
 
     def write(self, record: Record) -> None:
-        """Writes the labels of a photograph, and its row.
+        """Writes the labels of an image, and its row.
 
         Raises:
             InputError: they cannot be written.
@@ -111,10 +111,10 @@ class YoloLabels:
             (self._folder / "data.yaml").write_text(configuration(self._landmarks), "utf-8")
 
     def _name(self, record: Record) -> tuple[str, str]:
-        """Returns what the photograph is called here, without and with its suffix, which no other is."""
+        """Returns what the image is called here, without and with its suffix, which no other is."""
         path = Path("stdin" if record.input == "-" else record.input if self._tree else Path(record.input).name)
         # Tools put labels/ for the last images/ of a path, and so there may be one alone.
-        parts = [part for part in path.parts if part not in ("..", path.anchor, "images")] or ["photograph"]
+        parts = [part for part in path.parts if part not in ("..", path.anchor, "images")] or ["image"]
         name = "".join(each if each.isprintable() else "_" for each in "/".join(parts))
         suffix = Path(name).suffix
         stem = name.removesuffix(suffix)
@@ -134,9 +134,9 @@ class YoloLabels:
 
 
 def rows(record: Record) -> list[str]:
-    """Returns "0 cx cy w h" of each face, then "x y 2" of each landmark, or "0 0 0" of one outside the photograph.
+    """Returns "0 cx cy w h" of each face, then "x y 2" of each landmark, or "0 0 0" of one outside the image.
 
-    Shares of the upright photograph's width and height, to six digits: trainers refuse what is not within 0 to 1.
+    Shares of the upright image's width and height, to six digits: trainers refuse what is not within 0 to 1.
     """
     size_2 = np.array([record.width, record.height], np.float64)
     corners_N22 = record.boxes_N4.reshape(-1, 2, 2) / size_2
@@ -153,9 +153,9 @@ def rows(record: Record) -> list[str]:
 def configuration(landmarks: tuple[str, ...]) -> str:
     """Returns the text of data.yaml; paths in it are meant from its own folder."""
     lines = [
-        "# Put the photographs into images/, under the names that labels.csv gives them.",
-        "train: photographs.txt",
-        "val: photographs.txt  # the same ones: divide them before you train",
+        "# Put the images into images/, under the names that labels.csv gives them.",
+        "train: images.txt",
+        "val: images.txt  # the same ones: divide them before you train",
         "names: {0: face}",
     ]
     if landmarks:

@@ -1,7 +1,7 @@
-"""What photographs are called in a private run: by hashes that nobody can undo without the run's key.
+"""What images are called in a private run: by hashes that nobody can undo without the run's key.
 
 The key is 32 random bytes. A run folder keeps it in names.key, to go on with; where there is none it is forgotten at
-the end. Who has the key and the photographs' names can say which is which; once it is deleted, nobody can.
+the end. Who has the key and the images' names can say which is which; once it is deleted, nobody can.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _OURS = re.compile(r"\b(RUN/|FILE\b|names\.key\b)\S*")
 
 
 class Names:
-    """The names of a run's photographs, by its key.
+    """The names of a run's images, by its key.
 
     Attributes:
         kept: whether the key is in a file, so that another process can go on with it.
@@ -42,7 +42,7 @@ class Names:
         return self._hash(b"\0fingerprint")[:16] if self.kept else None
 
     def name(self, key: str) -> str:
-        """Returns what a photograph is called: the HMAC-SHA256 of its key, 128 bits of it in hex, and .jpg or .png.
+        """Returns what an image is called: the HMAC-SHA256 of its key, 128 bits of it in hex, and .jpg or .png.
 
         The suffix is the one that its copies have: JPEGs stay JPEGs and videos what they are, and all else becomes PNG.
         """
@@ -52,7 +52,7 @@ class Names:
         return self._hash(os.fsencode(key)) + suffix
 
     def hide(self, sources: Iterable[Source]) -> Iterator[Source]:
-        """Yields each photograph under its name of this run."""
+        """Yields each image under its name of this run."""
         return (replace(source, key=self.name(source.key)) for source in sources)
 
     def keep(self, folder: Path) -> str | None:

@@ -39,5 +39,5 @@ def opened(number: int) -> Iterator[Video]:
         ) from None
     with container:
         if not container.streams.video:
-            raise DeviceError(f"the camera {number} gives no pictures", "name another one")
+            raise DeviceError(f"the camera {number} gives no images", "name another one")
         yield Video(container, container.streams.video[0])

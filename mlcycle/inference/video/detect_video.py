@@ -1,4 +1,4 @@
-"""The conductor of a video: each of its frames is a picture, and is looked at while the next ones are decoded."""
+"""The conductor of a video: each of its frames is an image, and is looked at while the next ones are decoded."""
 
 from __future__ import annotations
 
@@ -109,14 +109,14 @@ def _with_copies(record: Record, video: Source, wanted: Mapping[str, Path], seen
     return replace(record, copies=written)
 
 
-def _write(kind: str, path: Path, video: Source, seen: _Seen, options: Options) -> None:
-    from mlcycle.inference.batch.worker_threads import AT_HAND, in_order
+def _write(kind: str, path: Path, source: Source, seen: _Seen, options: Options) -> None:
+    from mlcycle.inference.batch.worker_threads import AT_HAND, ordered_map
     from mlcycle.inference.video import video_writer
 
-    side_by_side = partial(in_order, lanes=options.lanes, ahead=AT_HAND)
+    side_by_side = partial(ordered_map, workers=options.workers, ahead=AT_HAND)
     paint = _redacting(seen, options.redaction) if kind == "redacted" else _drawing(seen)
-    with videos.opened(video.path, options.max_pixels) as film:
-        video_writer.write(film, path, paint, side_by_side, overwrite=options.overwrite, token=options.token)
+    with videos.opened(source.path, options.max_pixels) as video:
+        video_writer.write(video, path, paint, side_by_side, overwrite=options.overwrite, token=options.token)
 
 
 def _redacting(seen: _Seen, way: Way) -> Callable[[int, Image.Image], Image.Image]:
@@ -147,7 +147,7 @@ def _drawing(seen: _Seen) -> Callable[[int, Image.Image], Image.Image]:
 def frames_of(video: Source, max_pixels: int, every: float = 0.0) -> Iterator[Source]:
     """Gives each frame of a video as a source of its own, decoded as it is asked for, with a folder for its crops.
 
-    What stops it gives a last source, whose picture is its error: a part of the video if there were frames before.
+    What stops it gives a last source, whose image is its error: a part of the video if there were frames before.
     """
     last = 0
     is_due = Due(every)
@@ -157,7 +157,7 @@ def frames_of(video: Source, max_pixels: int, every: float = 0.0) -> Iterator[So
             if is_due(frame.seconds):
                 part = Part("frame", last, count, round(frame.seconds, 6))
                 copies = {kind: path / str(last) for kind, path in video.copies.items() if kind == "cropped"}
-                yield replace(video, part=part, picture=frame.upright, copies=copies)
+                yield replace(video, part=part, image=frame.upright, copies=copies)
     except UnreadableError as problem:
         part_of = Part("frame", last + 1) if last else None
         yield failing(replace(video, part=part_of), problem)

@@ -17,7 +17,7 @@ from mlcycle.errors import UnreadableError
 
 # A video that ends so many seconds before its container says so has lost its end.
 _SHORT = 0.5
-# Where x and y of a stored pixel go: a, b, c, d of the display matrix, and what turns the stored picture upright.
+# Where x and y of a stored pixel go: a, b, c, d of the display matrix, and what turns the stored image upright.
 _TURNS = {
     (-1, 0, 0, 1): Image.Transpose.FLIP_LEFT_RIGHT,
     (-1, 0, 0, -1): Image.Transpose.ROTATE_180,
@@ -46,7 +46,7 @@ class Frame:
     turn: Image.Transpose | None = None
 
     def upright(self) -> Image.Image:
-        """Returns the picture as a person sees it, 8-bit RGB; may be called in another thread than the decoding one."""
+        """Returns the image as a person sees it, 8-bit RGB; may be called in another thread than the decoding one."""
         plane = self.decoded.reformat(format="rgb24", threads=1).planes[0]
         size = (plane.width, plane.height)
         # PyAV's own to_image copies row by row, which takes five times as long as all the rest.
@@ -60,7 +60,7 @@ class Video:
 
     Attributes:
         container: PyAV's InputContainer.
-        stream: that of its pictures.
+        stream: that of its images.
         sounds: those of its sound, where libav knows what they are.
         count: how many frames there are, where the container has a list of them.
     """

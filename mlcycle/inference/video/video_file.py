@@ -62,10 +62,10 @@ def _must_look_like_one(path: str | Path) -> None:
 
 
 def _video(container: Any, max_pixels: int) -> Video:
-    # A cover is a stream of pictures too, with one in it.
+    # A cover is a stream of images too, with one in it.
     streams = [each for each in container.streams.video if "attached_pic" not in str(each.disposition)]
     if not streams:
-        raise UnreadableError("not-an-image", "it holds no pictures")
+        raise UnreadableError("not-an-image", "it holds no images")
     stream = streams[0]
     context = stream.codec_context
     if context is None:

@@ -1,7 +1,7 @@
 """Writes a copy of a video whose frames were painted on: upright, at the same times, with the sound as it was.
 
-Pictures are compressed anew, by encoders that everybody may use: libavcodec's own for MPEG-4, libvpx for VP9. H.264 is
-left out, since the one encoder of it that PyAV brings, x264, is under the GPL. Nothing but pictures and sound is in the
+Images are compressed anew, by encoders that everybody may use: libavcodec's own for MPEG-4, libvpx for VP9. H.264 is
+left out, since the one encoder of it that PyAV brings, x264, is under the GPL. Nothing but images and sound is in the
 copy: no title, day or place, no subtitles, chapters, covers or tracks of other data.
 """
 
@@ -46,14 +46,14 @@ class _Painted:
 
 
 def write(
-    film: Video, path: Path, paint: Paint, side_by_side: SideBySide, *, overwrite: bool = False, token: str = ""
+    video: Video, path: Path, paint: Paint, side_by_side: SideBySide, *, overwrite: bool = False, token: str = ""
 ) -> int:
     """Writes the copy whole or not at all, and returns how many frames it has.
 
     Args:
         film: the open video.
-        paint: takes a frame's number, from 1 on, and its upright RGB picture, and returns the one to write.
-        side_by_side: maps a function over an iterable, in order, as lanes.in_order does.
+        paint: takes a frame's number, from 1 on, and its upright RGB image, and returns the one to write.
+        side_by_side: maps a function over an iterable, in order, as lanes.ordered_map does.
         overwrite: whether another file may be replaced; one of the very same bytes is no other file.
         token: what the temporary names of a run have in common.
 
@@ -63,10 +63,10 @@ def write(
         OSError, ValueError: it cannot be written, or the container does not take its sound.
     """
     with files.atomic(path, overwrite=overwrite, token=token, durable=False) as file:
-        return _write(film, Path(file.name), path.suffix.lower(), paint, side_by_side)
+        return _write(video, Path(file.name), path.suffix.lower(), paint, side_by_side)
 
 
-def _write(film: Video, temporary: Path, suffix: str, paint: Paint, side_by_side: SideBySide) -> int:
+def _write(video: Video, temporary: Path, suffix: str, paint: Paint, side_by_side: SideBySide) -> int:
     av = library()
 
     def work(thing: Frame | Any) -> _Painted | Any:
@@ -74,8 +74,8 @@ def _write(film: Video, temporary: Path, suffix: str, paint: Paint, side_by_side
 
     options = {"fflags": "+bitexact"}  # else the writer puts its version in
     with av.open(f"file:{temporary}", "w", format=_FORMATS[suffix], container_options=options) as container:
-        writer = _Writer(container, film, "libvpx-vp9" if suffix == ".webm" else "mpeg4")
-        for thing in side_by_side(work, film.walk()):
+        writer = _Writer(container, video, "libvpx-vp9" if suffix == ".webm" else "mpeg4")
+        for thing in side_by_side(work, video.walk()):
             if isinstance(thing, _Painted):
                 writer.show(thing)
             elif thing.dts is not None:
@@ -87,19 +87,19 @@ def _write(film: Video, temporary: Path, suffix: str, paint: Paint, side_by_side
 def _painted(av: Any, frame: Frame, paint: Paint) -> _Painted:
     """Paints, in whichever thread; the colours go back by the matrix that they came by."""
     decoded = frame.decoded
-    picture = av.VideoFrame.from_image(paint(frame.number, frame.upright()))
+    image = av.VideoFrame.from_image(paint(frame.number, frame.upright()))
     matrix = _MATRICES.get(int(decoded.colorspace))
-    stored = picture.reformat(format="yuv420p", dst_colorspace=matrix, dst_color_range=_LIMITED, threads=1)
+    stored = image.reformat(format="yuv420p", dst_colorspace=matrix, dst_color_range=_LIMITED, threads=1)
     stored.color_primaries, stored.color_trc = decoded.color_primaries, decoded.color_trc
     return _Painted(stored, decoded.pts, decoded.duration or 0, frame.turn in _TRANSPOSED)
 
 
 class _Writer:
-    """The streams of a copy; they begin with the first picture, whose size they have to know."""
+    """The streams of a copy; they begin with the first image, whose size they have to know."""
 
-    def __init__(self, container: Any, film: Video, codec: str) -> None:
+    def __init__(self, container: Any, video: Video, codec: str) -> None:
         self.count = 0
-        self._container, self._film, self._codec = container, film, codec
+        self._container, self._video, self._codec = container, video, codec
         self._stream: Any = None
         self._sounds: dict[Any, Any] = {}
         self._early: list[Any] = []
@@ -130,16 +130,16 @@ class _Writer:
         self._mux(self._stream.encode(None))
 
     def _begin(self, painted: _Painted) -> None:
-        self._stream = self._pictures(painted)
+        self._stream = self._images(painted)
         try:
-            self._sounds = {sound: self._container.add_stream_from_template(sound) for sound in self._film.sounds}
+            self._sounds = {sound: self._container.add_stream_from_template(sound) for sound in self._video.sounds}
         except ValueError:
             raise ValueError(f"{self._container.format.name} does not take sound of its kind") from None
         for packet in self._early:
             self.sound(packet)
 
-    def _pictures(self, painted: _Painted) -> Any:
-        frame, original = painted.frame, self._film.stream
+    def _images(self, painted: _Painted) -> Any:
+        frame, original = painted.frame, self._video.stream
         stream = self._container.add_stream(self._codec, rate=_rate(original))
         stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv420p"
         stream.time_base = original.time_base
@@ -160,7 +160,7 @@ class _Writer:
     def _mux(self, packets: list[Any]) -> None:
         for packet in packets:
             pts, duration = self._times.pop(packet.pts)
-            packet.time_base = self._film.stream.time_base
+            packet.time_base = self._video.stream.time_base
             packet.pts = packet.dts = pts
             packet.duration = duration
             self._container.mux_one(packet)

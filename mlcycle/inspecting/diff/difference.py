@@ -22,12 +22,12 @@ _OWN = {CONTRACT_KEY, SELF_TEST_KEY, SECTIONS_KEY, SEAL_KEY}
 
 
 def compare(
-    a: Opened, b: Opened, photos: Sequence[Path] = (), advance: Callable[[], None] = lambda: None
+    a: Opened, b: Opened, images: Sequence[Path] = (), advance: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
-    """Compares two model files by their bytes, and by their answers about photographs, if there are any.
+    """Compares two model files by their bytes, and by their answers about images, if there are any.
 
     Args:
-        advance: called after each photograph.
+        advance: called after each image.
 
     Returns the document, as JSON has it.
 
@@ -47,7 +47,7 @@ def compare(
         "metadata": _other_entries(*made_of),
         "operators": list(_operators(*made_of)),
         "weights": weights.compare(made_of[0].tensors, a.sealed.data, made_of[1].tensors, b.sealed.data),
-        "answers": _answers((a, b), photos, advance) if photos else None,
+        "answers": _answers((a, b), images, advance) if images else None,
     }
 
 
@@ -92,16 +92,16 @@ def _operators(one: Structure, other: Structure) -> Iterator[dict[str, Any]]:
             yield {"operator": name, "domain": domain, "a": a[domain, name], "b": b[domain, name]}
 
 
-def _answers(files: tuple[Opened, Opened], photos: Sequence[Path], advance: Callable[[], None]) -> dict[str, Any]:
+def _answers(files: tuple[Opened, Opened], images: Sequence[Path], advance: Callable[[], None]) -> dict[str, Any]:
     from mlcycle.inference.detect import load_sealed
     from mlcycle.inspecting.diff import predictions
 
     one, other = (load_sealed(each.sealed, provider="cpu") for each in files)
     thresholds = one.contract.thresholds["balanced"], other.contract.thresholds["balanced"]
     return predictions.compare(
-        lambda photo: one.detect_file(photo, threshold=thresholds[0] / 2),
-        lambda photo: other.detect_file(photo, threshold=thresholds[1] / 2),
+        lambda image: one.detect_file(image, threshold=thresholds[0] / 2),
+        lambda image: other.detect_file(image, threshold=thresholds[1] / 2),
         thresholds,
-        photos,
+        images,
         advance,
     )

@@ -146,16 +146,14 @@ def _answers(document: dict[str, Any]) -> list[Section]:
     faces, thresholds = found["faces"], found["thresholds"]
     skipped = f", {len(found['unreadable']):,} more could not be read" if found["unreadable"] else ""
     rows = [
-        ("photographs", f"{found['photographs']:,}{skipped}"),
+        ("images", f"{found['images']:,}{skipped}"),
         ("thresholds", f"{thresholds['a']:g} of A, {thresholds['b']:g} of B"),
         ("found by both", _both(faces)),
         ("only by A", f"{counted(faces['only_a'], 'face')}{_nearly(faces['nearly_a'], 'B')}"),
         ("only by B", f"{counted(faces['only_b'], 'face')}{_nearly(faces['nearly_b'], 'A')}"),
     ]
-    table = Table(
-        ("photograph", "both", "only A", "only B", "mean IoU", "scores apart"), tuple(map(_photo, found["most"]))
-    )
-    most = [Section("Photographs where they differ most", table=table)] if found["most"] else []
+    table = Table(("image", "both", "only A", "only B", "mean IoU", "scores apart"), tuple(map(_image, found["most"])))
+    most = [Section("Images where they differ most", table=table)] if found["most"] else []
     return [Section("Answers", tuple(rows)), *most]
 
 
@@ -172,7 +170,7 @@ def _nearly(count: int, other: str) -> str:
     return f", of which {other} scored {count:,} too low" if count else ""
 
 
-def _photo(facts: dict[str, Any]) -> tuple[str, ...]:
+def _image(facts: dict[str, Any]) -> tuple[str, ...]:
     iou, score = facts["mean_iou"], facts["largest_score_difference"]
     apart = ("", "") if iou is None else (f"{iou:.3f}", f"{score:.3f}")
-    return (facts["photo"], str(facts["both"]), str(facts["only_a"]), str(facts["only_b"]), *apart)
+    return (facts["image"], str(facts["both"]), str(facts["only_a"]), str(facts["only_b"]), *apart)

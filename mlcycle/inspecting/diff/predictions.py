@@ -1,4 +1,4 @@
-"""What differs between the answers of two files about the same photographs."""
+"""What differs between the answers of two files about the same images."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ MOST_SHOWN = 10
 # Two boxes that overlap so much are of one face.
 LEAST_IOU = 0.5
 
-# Gets a photo file and answers from half of the file's own threshold on.
+# Gets an image file and answers from half of the file's own threshold on.
 Ask = Callable[[Path], Record]
 
 
 @dataclass(slots=True)
 class _Compared:
-    """What two files found on a photograph, or on several.
+    """What two files found on an image, or on several.
 
     Attributes:
         both: faces that both found above their own thresholds.
@@ -54,38 +54,38 @@ class _Compared:
         }
 
     def parted(self) -> tuple[int, float, float]:
-        """Returns by what photographs are sorted: faces of one alone, then boxes apart, then scores apart."""
+        """Returns by what images are sorted: faces of one alone, then boxes apart, then scores apart."""
         faces = self.only_a + self.only_b
         return faces, 1 - min(self.overlaps, default=1.0), float(np.abs(self.scores).max()) if self.scores else 0.0
 
 
 def compare(
-    one: Ask, other: Ask, thresholds: tuple[float, float], photos: Sequence[Path], advance: Callable[[], None]
+    one: Ask, other: Ask, thresholds: tuple[float, float], images: Sequence[Path], advance: Callable[[], None]
 ) -> dict[str, Any]:
-    """Asks two files about photographs, and returns how far they agree, as JSON has it.
+    """Asks two files about images, and returns how far they agree, as JSON has it.
 
     Args:
         thresholds: of each, from which on it counts a face.
-        advance: called after each photograph.
+        advance: called after each image.
     """
-    whole, each_photo, unreadable = _Compared(), [], []
-    for photo in photos:
-        records = one(photo), other(photo)
+    whole, each_image, unreadable = _Compared(), [], []
+    for image in images:
+        records = one(image), other(image)
         advance()
         if any(record.error for record in records):
-            unreadable.append(str(photo))
+            unreadable.append(str(image))
             continue
         compared = _compare(*records, thresholds)
         whole.add(compared)
-        each_photo.append((compared.parted(), photo, compared))
-    each_photo.sort(key=lambda row: row[0], reverse=True)
-    parted = [(photo, compared) for by, photo, compared in each_photo[:MOST_SHOWN] if any(by)]
+        each_image.append((compared.parted(), image, compared))
+    each_image.sort(key=lambda row: row[0], reverse=True)
+    parted = [(image, compared) for by, image, compared in each_image[:MOST_SHOWN] if any(by)]
     return {
-        "photographs": len(each_photo),
+        "images": len(each_image),
         "unreadable": unreadable,
         "thresholds": {"a": thresholds[0], "b": thresholds[1]},
         "faces": whole.as_dict(),
-        "most": [{"photo": str(photo)} | compared.as_dict() for photo, compared in parted],
+        "most": [{"image": str(image)} | compared.as_dict() for image, compared in parted],
     }
 
 

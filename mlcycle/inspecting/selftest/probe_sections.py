@@ -12,8 +12,8 @@ GOOD, FAR, NOTHING = "as it must be", "too far", "no answer"
 
 def sections(document: dict[str, Any]) -> list[Section]:
     """Returns what the file asks for, how far each answer is from it, and why some gave none."""
-    test, picture = document["self_test"], document["self_test"]["picture"]
-    asked = f"{counted(test['rows'], 'face')} in a drawing of {picture['width']} x {picture['height']} px"
+    test, image = document["self_test"], document["self_test"]["image"]
+    asked = f"{counted(test['rows'], 'face')} in a drawing of {image['width']} x {image['height']} px"
     rows = (
         ("model", f"{document['name']}, {document['precision']}, sha256 {document['sha256'][:12]}"),
         ("asks for", asked),

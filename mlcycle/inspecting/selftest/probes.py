@@ -11,7 +11,7 @@ from mlcycle.errors import DeviceError, MlcycleError, ModelFileError
 from mlcycle.inspecting import known_answer
 from mlcycle.inspecting.opened import Opened
 from mlcycle.inspecting.selftest.probe import AS_WRITTEN, OPTIMISED
-from mlcycle.machine.child_process import Ended, run_apart
+from mlcycle.machine.child_process import Ended, run_in_subprocess
 
 SCHEMA_VERSION = 1
 CPU = "cpu"
@@ -91,7 +91,7 @@ def _attempt(opened: Opened, provider: str, graph: str, *, named: bool) -> tuple
     """Returns what came of one, and which providers there are."""
     seconds = PATIENCE_NAMED if named else PATIENCE
     arguments = [os.fspath(opened.sealed.path), opened.sealed.sha256, provider, graph]
-    ended = run_apart("mlcycle.inspecting.selftest.probe", arguments, seconds)
+    ended = run_in_subprocess("mlcycle.inspecting.selftest.probe", arguments, seconds)
     imported = ended.stages.get("imported", {})
     which = {"provider": provider, "graph": graph, "named": named, "onnxruntime": imported.get("version")}
     came = _failure(ended, provider) if ended.end else _answer(ended)

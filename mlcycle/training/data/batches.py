@@ -1,4 +1,4 @@
-"""How a training gets its batches: the samples of a recipe's photographs, read by what there is of processes and
+"""How a training gets its batches: the samples of a recipe's images, read by what there is of processes and
 threads."""
 
 from __future__ import annotations
@@ -8,23 +8,23 @@ from collections.abc import Mapping
 import torch
 from torch.utils.data import DataLoader
 
-from mlcycle.datasets.member import PhotoPath
+from mlcycle.datasets.member import ImagePath
 from mlcycle.training.data.crop import Source
 from mlcycle.training.data.samples import Samples, Steps, collate
 from mlcycle.training.data.sampling_order import make_order
-from mlcycle.training.data.training_data import Material
+from mlcycle.training.data.training_data import TrainingData
 from mlcycle.training.distributed.device import Readers
 from mlcycle.training.recipes.recipe import Recipe
 from mlcycle.training.stopping import leave_signals_to_the_parent
 
 
 def samples_of(
-    recipe: Recipe, material: Material, readers: Readers, decoded: Mapping[PhotoPath, Source] | None = None
+    recipe: Recipe, training_data: TrainingData, readers: Readers, decoded: Mapping[ImagePath, Source] | None = None
 ) -> Samples:
-    """Returns the samples that a recipe makes of its material; what is not decoded is read from the photographs."""
-    order = make_order(recipe.data.order, material.train, material.weights, recipe.seed)
+    """Returns the samples that a recipe makes of its material; what is not decoded is read from the images."""
+    order = make_order(recipe.data.order, training_data.train, training_data.weights, recipe.seed)
     threads = 1 if readers.processes else readers.threads
-    return Samples(material.train, order, recipe.augment, recipe.seed, decoded, threads)
+    return Samples(training_data.train, order, recipe.augment, recipe.seed, decoded, threads)
 
 
 def loader(samples: Samples, steps: Steps, readers: Readers, device: torch.device) -> DataLoader:

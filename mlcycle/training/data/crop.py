@@ -1,4 +1,4 @@
-"""One crop out of one photograph, with its labels moved along."""
+"""One crop out of one image, with its labels moved along."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from mlcycle.datasets.labelled_image import LabelledPhotograph
-from mlcycle.datasets.member import PhotoPath
-from mlcycle.training.data.image_input import open_photo, upright_rgb, upright_size
+from mlcycle.datasets.labelled_image import LabelledImage
+from mlcycle.datasets.member import ImagePath
+from mlcycle.training.data.image_input import open_image, upright_rgb, upright_size
 from mlcycle.training.data.window import mirror, resize, stored_window
 from mlcycle.training.recipes.recipe import LOOKS, Augment
 
-# In a mirrored picture the left eye is the right one.
+# In a mirrored image the left eye is the right one.
 MIRRORED_POINTS = (1, 0, 2, 4, 3)
 # A face of which less than this share is left in the crop is neither learnt nor counted as background.
 LEAST_VISIBLE = 0.5
-# A whole photograph may be made as small as this share of the crop.
-WHOLE_PHOTO_SHARE = 0.8
+# A whole image may be made as small as this share of the crop.
+WHOLE_IMAGE_SHARE = 0.8
 # How many of the crops around a face bring it to a size that is drawn; the others are cut at a free scale.
 SIZED_SHARE = 0.5
 # Between which qualities a crop is compressed once more.
@@ -48,35 +48,35 @@ Window = tuple[float, float, float, float]
 
 
 class Source(Protocol):
-    """Where the pixels of a photograph come from: its file, or what was decoded before."""
+    """Where the pixels of an image come from: its file, or what was decoded before."""
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of the upright photograph."""
+        """Width and height of the upright image."""
 
     def part(self, zoom: float, window: Window, size: tuple[int, int]) -> tuple[np.ndarray, Window]:
-        """Returns a window of the photograph made `size` pixels wide and high, as picture_HW3 uint8, and that window as
+        """Returns a window of the image made `size` pixels wide and high, as image_HW3 uint8, and that window as
         it really was: moved to the borders of the stored pixels.
 
         Args:
-            zoom: pixels to make per pixel of the photograph; where it is small, a smaller copy may be read.
-            window: x1 y1 x2 y2 in pixels of the photograph, within it.
+            zoom: pixels to make per pixel of the image; where it is small, a smaller copy may be read.
+            window: x1 y1 x2 y2 in pixels of the image, within it.
         """
 
 
 @dataclass(frozen=True, slots=True)
-class PhotoFile:
-    """A photograph that is decoded each time it is looked at."""
+class ImageFile:
+    """An image that is decoded each time it is looked at."""
 
-    path: PhotoPath
+    path: ImagePath
 
     @property
     def size(self) -> tuple[int, int]:
-        return upright_size(open_photo(self.path))
+        return upright_size(open_image(self.path))
 
     def part(self, zoom: float, window: Window, size: tuple[int, int]) -> tuple[np.ndarray, Window]:
         """See `Source`."""
-        image = open_photo(self.path)
+        image = open_image(self.path)
         whole = upright_size(image)
         if zoom < 0.5:
             # A JPEG can be decoded at a half, a quarter or an eighth for a fraction of the time.
@@ -87,38 +87,36 @@ class PhotoFile:
         return resize(pixels_HW3[y1:y2, x1:x2], size), place.real
 
 
-def cut(
-    photograph: LabelledPhotograph, source: Source, rule: Augment, side: int, random: np.random.Generator
-) -> Sample:
-    """Cuts one square crop of `side` pixels out of a photograph and moves its labels along.
+def cut(labelled: LabelledImage, source: Source, rule: Augment, side: int, random: np.random.Generator) -> Sample:
+    """Cuts one square crop of `side` pixels out of an image and moves its labels along.
 
     Raises:
-        DataError: the photograph cannot be read; it is named.
+        DataError: the image cannot be read; it is named.
     """
     size = source.size  # asked for once: of a file, it is read from its header
-    window = _choose_window(photograph, size, rule, side, random)
-    picture, scale, shift = _render(source, size, window, side)
-    boxes = photograph.boxes_N4 * np.concatenate((scale, scale)) + np.concatenate((shift, shift))
-    landmarks = photograph.landmarks_N52 * scale + shift
+    window = _choose_window(labelled, size, rule, side, random)
+    image, scale, shift = _render(source, size, window, side)
+    boxes = labelled.boxes_N4 * np.concatenate((scale, scale)) + np.concatenate((shift, shift))
+    landmarks = labelled.landmarks_N52 * scale + shift
     if random.random() < rule.rotate:
-        picture, boxes, landmarks = turn(picture, boxes, landmarks, math.radians(random.uniform(-1, 1) * rule.angle))
+        image, boxes, landmarks = turn(image, boxes, landmarks, math.radians(random.uniform(-1, 1) * rule.angle))
     if random.random() < rule.flip:
-        picture, boxes, landmarks = _mirror(picture, boxes, landmarks)
+        image, boxes, landmarks = _mirror(image, boxes, landmarks)
     if random.random() < rule.jpeg:
-        picture = through_jpeg(picture, int(random.integers(*JPEG_QUALITY)))
-    faces, points, ignored = _sort_out(boxes, landmarks, photograph.ignore_N, rule, side)
-    return Sample(picture, faces, points, ignored, photograph.name)
+        image = through_jpeg(image, int(random.integers(*JPEG_QUALITY)))
+    faces, points, ignored = _sort_out(boxes, landmarks, labelled.ignore_N, rule, side)
+    return Sample(image, faces, points, ignored, labelled.name)
 
 
 def _choose_window(
-    photograph: LabelledPhotograph, size: tuple[int, int], rule: Augment, crop: int, random: np.random.Generator
+    image: LabelledImage, size: tuple[int, int], rule: Augment, crop: int, random: np.random.Generator
 ) -> tuple[float, float, float]:
-    """Returns the zoom (crop pixels per photo pixel) and the left and top of the window in photo pixels."""
-    # Beyond the zoom that shows the whole photograph there is little but black to see.
-    smallest = min(rule.zoom[1], max(rule.zoom[0], WHOLE_PHOTO_SHARE * crop / max(size)))
-    learnt = np.flatnonzero(~photograph.ignore_N)
+    """Returns the zoom (crop pixels per image pixel) and the left and top of the window in image pixels."""
+    # Beyond the zoom that shows the whole image there is little but black to see.
+    smallest = min(rule.zoom[1], max(rule.zoom[0], WHOLE_IMAGE_SHARE * crop / max(size)))
+    learnt = np.flatnonzero(~image.ignore_N)
     if len(learnt) and random.random() < rule.on_face:
-        x1, y1, x2, y2 = photograph.boxes_N4[learnt[random.integers(len(learnt))]].tolist()
+        x1, y1, x2, y2 = image.boxes_N4[learnt[random.integers(len(learnt))]].tolist()
         if random.random() < SIZED_SHARE:
             face = max(1.0, math.sqrt((x2 - x1) * (y2 - y1)))
             wanted = _log_uniform(_sizes_for(rule, crop), random)
@@ -133,7 +131,7 @@ def _choose_window(
         zoom = _log_uniform((smallest, rule.zoom[1]), random)
         side = crop / zoom
         left, top = (random.uniform(min(0.0, edge - side), max(0.0, edge - side)) for edge in size)
-    # A window that hangs over an edge is pushed back as far as the photograph reaches.
+    # A window that hangs over an edge is pushed back as far as the image reaches.
     left, top = (
         min(max(place, min(0.0, edge - side)), max(0.0, edge - side))
         for place, edge in zip((left, top), size, strict=True)
@@ -154,49 +152,49 @@ def _log_uniform(limits: tuple[float, float], random: np.random.Generator) -> fl
 def _render(
     source: Source, whole: tuple[int, int], window: tuple[float, float, float], crop: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns picture_SS3, black beyond the photograph, and what takes places there: scale_2 and then shift_2."""
+    """Returns image_SS3, black beyond the image, and what takes places there: scale_2 and then shift_2."""
     zoom, left, top = window
     width, height = whole
     x1, y1, x2, y2 = max(0.0, left), max(0.0, top), min(width, left + crop / zoom), min(height, top + crop / zoom)
     target = [round((value - origin) * zoom) for value, origin in ((x1, left), (y1, top), (x2, left), (y2, top))]
     size = max(1, target[2] - target[0]), max(1, target[3] - target[1])
-    picture, real = source.part(zoom, (x1, y1, x2, y2), size)
+    image, real = source.part(zoom, (x1, y1, x2, y2), size)
     scale = np.array([size[0] / (real[2] - real[0]), size[1] / (real[3] - real[1])])
     shift = np.array(target[:2]) - scale * real[:2]
     if size != (crop, crop):
         canvas = np.zeros((crop, crop, 3), np.uint8)
-        canvas[target[1] : target[1] + size[1], target[0] : target[0] + size[0]] = picture
-        picture = canvas
-    return picture, scale, shift
+        canvas[target[1] : target[1] + size[1], target[0] : target[0] + size[0]] = image
+        image = canvas
+    return image, scale, shift
 
 
-def _mirror(picture: np.ndarray, boxes: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    side, mirrored = picture.shape[1], boxes.copy()
+def _mirror(image: np.ndarray, boxes: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    side, mirrored = image.shape[1], boxes.copy()
     mirrored[:, 0], mirrored[:, 2] = side - boxes[:, 2], side - boxes[:, 0]
     points = landmarks[:, MIRRORED_POINTS] * (-1, 1) + (side, 0)
-    return mirror(picture), mirrored, points
+    return mirror(image), mirrored, points
 
 
 def turn(
-    picture: np.ndarray, boxes: np.ndarray, landmarks: np.ndarray, angle: float
+    image: np.ndarray, boxes: np.ndarray, landmarks: np.ndarray, angle: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Turns a picture and its labels clockwise, by an angle in radians, about its middle.
+    """Turns an image and its labels clockwise, by an angle in radians, about its middle.
 
     A box's face is taken for the ellipse within it.
     """
-    turned = np.array(Image.fromarray(picture).rotate(-math.degrees(angle), Image.Resampling.BILINEAR))
+    turned = np.array(Image.fromarray(image).rotate(-math.degrees(angle), Image.Resampling.BILINEAR))
     cosine, sine = math.cos(angle), math.sin(angle)
     matrix = np.array([[cosine, sine], [-sine, cosine]])
-    middle = np.array(picture.shape[:2]) / 2
+    middle = np.array(image.shape[:2]) / 2
     centres = ((boxes[:, :2] + boxes[:, 2:]) / 2 - middle) @ matrix + middle
     half = np.sqrt(((boxes[:, 2:] - boxes[:, :2]) / 2) ** 2 @ matrix**2)
     return turned, np.concatenate((centres - half, centres + half), axis=1), (landmarks - middle) @ matrix + middle
 
 
-def through_jpeg(picture: np.ndarray, quality: int) -> np.ndarray:
-    """Returns a picture as it comes back from a JPEG of this quality."""
+def through_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    """Returns an image as it comes back from a JPEG of this quality."""
     packed = io.BytesIO()
-    Image.fromarray(picture).save(packed, "JPEG", quality=quality)
+    Image.fromarray(image).save(packed, "JPEG", quality=quality)
     return np.array(Image.open(packed).convert("RGB"))
 
 

@@ -1,10 +1,10 @@
-"""Photographs decoded once: a folder of raw pixels that every later crop is cut out of without a decoder.
+"""Images decoded once: a folder of raw pixels that every later crop is cut out of without a decoder.
 
-Decoding a JPEG costs more than the crop that is cut out of it, and a training sees each photograph hundreds of times.
-Each photograph is one file, named by what tells a changed photograph from the same one (path, size in bytes, time of
+Decoding a JPEG costs more than the crop that is cut out of it, and a training sees each image hundreds of times.
+Each image is one file, named by what tells a changed image from the same one (path, size in bytes, time of
 change), so that recipes share the folder and a run that was cut short while filling it goes on where it stopped. It
-holds the upright picture at its own size, at a half and at a quarter, row by row, 3 bytes a pixel, and nothing else:
-its sizes follow from the photograph's own.
+holds the upright image at its own size, at a half and at a quarter, row by row, 3 bytes a pixel, and nothing else:
+its sizes follow from the image's own.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ import numpy as np
 from PIL import Image
 
 from mlcycle import files
-from mlcycle.datasets.member import Member, PhotoPath
+from mlcycle.datasets.member import ImagePath, Member
 from mlcycle.errors import DataError
-from mlcycle.training.data.image_input import open_photo, upright_rgb, upright_size
+from mlcycle.training.data.image_input import open_image, upright_rgb, upright_size
 from mlcycle.training.data.window import resize, stored_window
 
 LEVELS = 3
 # How much free space is left for others, in bytes.
 SPARE = 2 * 1024**3
-# No photograph takes this long to be written.
+# No image takes this long to be written.
 DRAFT_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """Where a decoded photograph lies, and its width and height."""
+    """Where a decoded image lies, and its width and height."""
 
     file: Path
     size: tuple[int, int]
@@ -58,43 +58,43 @@ class Decoded:
             rows = np.fromfile(self.file, np.uint8, 3 * width * (y2 - y1), offset=start).reshape(y2 - y1, width, 3)
         except (OSError, ValueError):
             raise DataError(
-                f"the decoded photograph {self.file} is gone or cut short", "resume the run: it is decoded again"
+                f"the decoded image {self.file} is gone or cut short", "resume the run: it is decoded again"
             ) from None
         return resize(rows[:, x1:x2], size), place.real
 
 
 def decode_all(
     folder: Path,
-    photographs: Sequence[PhotoPath],
+    images: Sequence[ImagePath],
     advance: Callable[[int, int], None],
     is_stopped: Callable[[], bool] = lambda: False,
-) -> dict[PhotoPath, Decoded]:
-    """Decodes what the folder does not hold yet; returns where each photograph lies.
+) -> dict[ImagePath, Decoded]:
+    """Decodes what the folder does not hold yet; returns where each image lies.
 
     Args:
-        advance: told how many photographs of how many are there, after each.
+        advance: told how many images of how many are there, after each.
         is_stopped: asked after each whether to leave the rest undone.
 
     Raises:
-        DataError: a photograph cannot be read, or the folder cannot be written to or has no room for all.
+        DataError: an image cannot be read, or the folder cannot be written to or has no room for all.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        there = {path: _place(folder, path) for path in photographs}
+        there = {path: _place(folder, path) for path in images}
         # Two names may mean one file, which is decoded once.
         missing = {place.file: (path, place) for path, place in there.items() if not _is_whole(place)}
         _must_have_room(folder, [place for _, place in missing.values()])
         _write_all(list(missing.values()), len(there), advance, is_stopped)
     except OSError as problem:
         raise DataError(
-            f"photographs cannot be decoded into {folder}: {problem.strerror}",
+            f"images cannot be decoded into {folder}: {problem.strerror}",
             "name another folder with data.decoded, or say data.decoded=null",
         ) from None
     return there
 
 
 def _write_all(
-    missing: Sequence[tuple[PhotoPath, Decoded]],
+    missing: Sequence[tuple[ImagePath, Decoded]],
     whole: int,
     advance: Callable[[int, int], None],
     is_stopped: Callable[[], bool],
@@ -109,14 +109,14 @@ def _write_all(
         writers.shutdown(cancel_futures=True)
 
 
-def _place(folder: Path, path: PhotoPath) -> Decoded:
-    size = upright_size(open_photo(path))
+def _place(folder: Path, path: ImagePath) -> Decoded:
+    size = upright_size(open_image(path))
     name = hashlib.sha256(_mark(path).encode("utf-8", "surrogateescape")).hexdigest()[:32]
     return Decoded(folder / name[:2] / name, size)
 
 
-def _mark(path: PhotoPath) -> str:
-    """What another photograph, and this one when it is changed, does not have."""
+def _mark(path: ImagePath) -> str:
+    """What another image, and this one when it is changed, does not have."""
     if isinstance(path, Member):
         return f"{path.shard.resolve()}/{path.name}\n{path.size}\n{path.shard.stat().st_mtime_ns}"
     state = path.stat()
@@ -135,20 +135,20 @@ def _must_have_room(folder: Path, missing: Iterable[Decoded]) -> None:
     free = shutil.disk_usage(folder).free
     if needed and needed + SPARE > free:
         raise DataError(
-            f"decoded photographs need {needed / 1e9:.1f} GB below {folder}, and {free / 1e9:.1f} GB are free",
+            f"decoded images need {needed / 1e9:.1f} GB below {folder}, and {free / 1e9:.1f} GB are free",
             "name a roomier folder with data.decoded, or say data.decoded=null",
         )
 
 
-def _write(path: PhotoPath, decoded: Decoded) -> None:
-    picture = upright_rgb(open_photo(path))
-    if picture.size != decoded.size:
+def _write(path: ImagePath, decoded: Decoded) -> None:
+    image = upright_rgb(open_image(path))
+    if image.size != decoded.size:
         raise DataError(f"{path} decodes to another size than its header says", "run: mlcycle train data check")
     _remove_drafts(decoded.file.parent)
     with files.atomic(decoded.file, overwrite=True, durable=False) as file:
         for size in _sizes(decoded.size):
-            # Each level from the whole picture, so that a level is what a resize to its size would give.
-            small = picture if size == picture.size else picture.resize(size, Image.Resampling.BOX)
+            # Each level from the whole image, so that a level is what a resize to its size would give.
+            small = image if size == image.size else image.resize(size, Image.Resampling.BOX)
             file.write(small.tobytes())
 
 

@@ -1,4 +1,4 @@
-"""Photo file → upright pixels, and pixels → input: how training reads a photograph.
+"""Image file → upright pixels, and pixels → input: how training reads an image.
 
 Inference has its own reading, which knows nothing of this one; `mlcycle freeze` checks that the two agree, from the
 file on.
@@ -11,7 +11,7 @@ import math
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from mlcycle.datasets.member import PhotoPath, for_pillow
+from mlcycle.datasets.member import ImagePath, for_pillow
 from mlcycle.errors import DataError
 
 ORIENTATION_TAG = 0x0112
@@ -20,7 +20,7 @@ SIDEWAYS = (5, 6, 7, 8)
 FORMATS = frozenset(
     "AVIF BMP DIB GIF HEIF ICO JPEG JPEG2000 MPO PCX PNG PPM QOI SGI SUN TGA TIFF WEBP".split()  # noqa: SIM905
 )
-# What turns a stored picture upright, for each EXIF orientation that needs it.
+# What turns a stored image upright, for each EXIF orientation that needs it.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -32,11 +32,11 @@ TURNS = {
 }
 
 
-def open_photo(path: PhotoPath) -> Image.Image:
-    """Opens a photograph without decoding it.
+def open_image(path: ImagePath) -> Image.Image:
+    """Opens an image without decoding it.
 
     Raises:
-        DataError: missing, or not a picture of a format that photographs have.
+        DataError: missing, or not an image of a format that images have.
     """
     try:
         image = Image.open(for_pillow(path))
@@ -49,7 +49,7 @@ def open_photo(path: PhotoPath) -> Image.Image:
 
 
 def stored_rgb(image: Image.Image) -> Image.Image:
-    """Decodes a picture as it lies in its file, in 8-bit RGB, by the rules of docs/model-file.md.
+    """Decodes an image as it lies in its file, in 8-bit RGB, by the rules of docs/model-file.md.
 
     Raises:
         DataError: truncated or damaged, or its numbers are no pixels; the file is named.
@@ -65,7 +65,7 @@ def stored_rgb(image: Image.Image) -> Image.Image:
             return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
         return image.convert("RGB")
     except Exception as problem:
-        raise _unreadable(getattr(image, "filename", "a photograph"), problem) from None
+        raise _unreadable(getattr(image, "filename", "an image"), problem) from None
 
 
 def _grey(values_HW: np.ndarray) -> Image.Image:
@@ -85,12 +85,12 @@ def _in_bytes(values_HW: np.ndarray) -> np.ndarray:
 def _unreadable(path: object, problem: Exception) -> DataError:
     # Pillow names what it was given, which for a member of a shard is a stream without a name.
     is_none = isinstance(problem, UnidentifiedImageError)
-    said = "this is no photograph" if is_none else " ".join(str(problem).split())[:120] or type(problem).__name__
-    return DataError(f"the photograph {path} cannot be read: {said}", "run: mlcycle train data check")
+    said = "this is no image" if is_none else " ".join(str(problem).split())[:120] or type(problem).__name__
+    return DataError(f"the image {path} cannot be read: {said}", "run: mlcycle train data check")
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """Decodes a picture and turns it as its EXIF orientation says, in 8-bit RGB.
+    """Decodes an image and turns it as its EXIF orientation says, in 8-bit RGB.
 
     Raises:
         DataError: as `stored_rgb`.
@@ -102,7 +102,7 @@ def upright_rgb(image: Image.Image) -> Image.Image:
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Returns width and height as the upright picture will have them, from the header alone."""
+    """Returns width and height as the upright image will have them, from the header alone."""
     width, height = image.size
     # Pillow turns TIFFs by itself, and says their size as if it had.
     is_sideways = _orientation(image) in SIDEWAYS and image.format != "TIFF"
@@ -116,11 +116,11 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def fit_long_side(picture: Image.Image, long_side: int) -> np.ndarray:
-    """Makes a picture smaller, never larger, until its long side is `long_side` pixels; returns input_HW3 uint8."""
-    width, height = picture.size
+def fit_long_side(image: Image.Image, long_side: int) -> np.ndarray:
+    """Makes an image smaller, never larger, until its long side is `long_side` pixels; returns input_HW3 uint8."""
+    width, height = image.size
     scale = min(1.0, long_side / max(width, height))
     size = (max(1, math.floor(width * scale + 0.5)), max(1, math.floor(height * scale + 0.5)))
-    if size != picture.size:
-        picture = picture.resize(size, Image.Resampling.BILINEAR)
-    return np.asarray(picture)
+    if size != image.size:
+        image = image.resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(image)

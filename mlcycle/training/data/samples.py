@@ -1,4 +1,4 @@
-"""Training samples: which photograph, cut how, as a pure function of the seed and the sample's number.
+"""Training samples: which image, cut how, as a pure function of the seed and the sample's number.
 
 Since sample number i depends on nothing but (seed, i), the order of the data does not depend on the number of workers,
 and a resumed run goes on with exactly the samples that an unbroken one would have seen.
@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from mlcycle.datasets.labelled_image import LabelledPhotograph
-from mlcycle.datasets.member import PhotoPath
+from mlcycle.datasets.labelled_image import LabelledImage
+from mlcycle.datasets.member import ImagePath
 from mlcycle.errors import DataError
-from mlcycle.training.data.crop import PhotoFile, Sample, Source, cut, mosaic
+from mlcycle.training.data.crop import ImageFile, Sample, Source, cut, mosaic
 from mlcycle.training.data.sampling_order import Order
 from mlcycle.training.random_streams import Stream, generator
 from mlcycle.training.recipes.recipe import LOOKS, Augment
@@ -27,7 +27,7 @@ from mlcycle.training.recipes.recipe import LOOKS, Augment
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """B crops: the faces of all of them in one list, with the picture that each is in; the same for ignored boxes.
+    """B crops: the faces of all of them in one list, with the image that each is in; the same for ignored boxes.
 
     `looks_BL` is what was drawn for the look of each, from 0 to 1.
     """
@@ -36,9 +36,9 @@ class Batch:
     looks_BL: Tensor
     faces_M4: Tensor
     landmarks_M52: Tensor
-    picture_M: Tensor
+    image_M: Tensor
     ignored_I4: Tensor
-    ignored_picture_I: Tensor
+    ignored_image_I: Tensor
     names: tuple[str, ...]
 
     def to(self, device: torch.device) -> Batch:
@@ -69,24 +69,24 @@ class Samples(Dataset):
     """Crops by `Key`.
 
     Args:
-        photographs: to draw from.
+        images: to draw from.
         order: which of them each sample is cut from.
         rule: how they are cut.
         seed: the recipe's.
-        decoded: where photographs lie decoded; those that are not among them are read from their files.
-        readers: how many threads read the samples of a step; one does where photographs are decoded.
+        decoded: where images lie decoded; those that are not among them are read from their files.
+        readers: how many threads read the samples of a step; one does where images are decoded.
     """
 
     def __init__(
         self,
-        photographs: Sequence[LabelledPhotograph],
+        images: Sequence[LabelledImage],
         order: Order,
         rule: Augment,
         seed: int,
-        decoded: Mapping[PhotoPath, Source] | None = None,
+        decoded: Mapping[ImagePath, Source] | None = None,
         readers: int = 1,
     ) -> None:
-        self.photographs = photographs
+        self.images = images
         self.order = order
         self.rule = rule
         self.seed = seed
@@ -116,9 +116,9 @@ class Samples(Dataset):
         return replace(self._cut(key, 0, key.side, random), looks_L=looks_L)
 
     def _cut(self, key: Key, tile: int, side: int, random: np.random.Generator) -> Sample:
-        photograph = self.photographs[self.order.choose(key.place, tile, random)]
-        source = self.decoded.get(photograph.path) or PhotoFile(photograph.path)
-        return cut(photograph, source, self.rule, side, random)
+        image = self.images[self.order.choose(key.place, tile, random)]
+        source = self.decoded.get(image.path) or ImageFile(image.path)
+        return cut(image, source, self.rule, side, random)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +190,10 @@ def fewest(batch: int, is_large: bool) -> int:
 
 
 def readable(batch: Batch | DataError) -> Batch:
-    """Returns a batch as the loader gives it, unless one of its photographs could not be read.
+    """Returns a batch as the loader gives it, unless one of its images could not be read.
 
     Raises:
-        DataError: the photograph is named.
+        DataError: the image is named.
     """
     if isinstance(batch, DataError):
         raise batch
@@ -216,8 +216,8 @@ def collate(results: Sequence[Sample | DataError]) -> Batch | DataError:
         looks_BL=torch.from_numpy(np.stack([each.looks_L for each in samples])),
         faces_M4=torch.from_numpy(np.concatenate(faces)),
         landmarks_M52=torch.from_numpy(np.concatenate([each.landmarks_N52 for each in samples])),
-        picture_M=owners(faces),
+        image_M=owners(faces),
         ignored_I4=torch.from_numpy(np.concatenate(ignored)),
-        ignored_picture_I=owners(ignored),
+        ignored_image_I=owners(ignored),
         names=tuple(each.name for each in samples),
     )

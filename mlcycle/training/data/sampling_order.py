@@ -1,7 +1,7 @@
-"""Which photograph a sample is cut from, as a pure function of the seed and of how many samples came before it.
+"""Which image a sample is cut from, as a pure function of the seed and of how many samples came before it.
 
-Drawn at random, photographs lie anywhere on the disk, which is fine for what fits into memory. Streamed, they come
-shard by shard: a few are open at a time, and each photograph comes once in an epoch. Nothing is buffered, so there is
+Drawn at random, images lie anywhere on the disk, which is fine for what fits into memory. Streamed, they come
+shard by shard: a few are open at a time, and each image comes once in an epoch. Nothing is buffered, so there is
 nothing that a checkpoint would have to hold.
 """
 
@@ -14,29 +14,29 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from mlcycle.datasets.labelled_image import LabelledPhotograph
+from mlcycle.datasets.labelled_image import LabelledImage
 from mlcycle.datasets.member import Member
 from mlcycle.training.random_streams import Stream, generator
 
-# So many shards are open together, and the photographs among them are shuffled.
+# So many shards are open together, and the images among them are shuffled.
 OPEN_SHARDS = 8
 
 
 class Order(Protocol):
-    """Chooses photographs by their numbers."""
+    """Chooses images by their numbers."""
 
     def choose(self, place: int, tile: int, random: np.random.Generator) -> int:
-        """Returns the number of a photograph.
+        """Returns the number of an image.
 
         Args:
             place: how many samples came before this one.
-            tile: which of a mosaic's four it is for; 0 for a sample cut from one photograph.
+            tile: which of a mosaic's four it is for; 0 for a sample cut from one image.
             random: the sample's own.
         """
 
 
 class Drawn:
-    """Each photograph at random, as often as its weight says."""
+    """Each image at random, as often as its weight says."""
 
     def __init__(self, weights: Sequence[float]) -> None:
         self.cumulative = np.cumsum(np.asarray(weights, np.float64))
@@ -48,13 +48,13 @@ class Drawn:
 
 
 class Streamed:
-    """Shards in an order drawn for each epoch, a few of them open at a time, their photographs shuffled among them.
+    """Shards in an order drawn for each epoch, a few of them open at a time, their images shuffled among them.
 
-    Each photograph is a sample's first, or only, tile once in an epoch. A mosaic's other tiles are drawn from what is
+    Each image is a sample's first, or only, tile once in an epoch. A mosaic's other tiles are drawn from what is
     open.
 
     Args:
-        shards: numbers of photographs, those of a shard together; what is there twice comes twice in an epoch.
+        shards: numbers of images, those of a shard together; what is there twice comes twice in an epoch.
         seed: the recipe's.
     """
 
@@ -70,7 +70,7 @@ class Streamed:
         epoch, at = divmod(place, self.length)
         ends_G = self._ends_of(epoch)
         group = int(np.searchsorted(ends_G, at, side="right"))
-        open_N = self._photographs(epoch, group)
+        open_N = self._images(epoch, group)
         first = int(ends_G[group]) - len(open_N)
         return int(open_N[at - first if tile == 0 else random.integers(len(open_N))])
 
@@ -80,7 +80,7 @@ class Streamed:
         return np.array_split(order, self.groups)
 
     def _ends_of(self, epoch: int) -> np.ndarray:
-        """After how many photographs of an epoch each group ends."""
+        """After how many images of an epoch each group ends."""
         found = self._ends.get(epoch)
         if found is None:
             counts = [sum(len(self.shards[each]) for each in group) for group in self._grouped(epoch)]
@@ -88,7 +88,7 @@ class Streamed:
             self._ends = _last_of(self._ends) | {epoch: found}
         return found
 
-    def _photographs(self, epoch: int, group: int) -> np.ndarray:
+    def _images(self, epoch: int, group: int) -> np.ndarray:
         found = self._open.get((epoch, group))
         if found is None:
             together = np.concatenate([self.shards[each] for each in self._grouped(epoch)[group]])
@@ -98,20 +98,18 @@ class Streamed:
         return found
 
 
-def make_order(
-    kind: str, photographs: Sequence[LabelledPhotograph], weights: Sequence[float], seed: int
-) -> Drawn | Streamed:
+def make_order(kind: str, images: Sequence[LabelledImage], weights: Sequence[float], seed: int) -> Drawn | Streamed:
     """Returns the order that a recipe asks for: random, or streamed, where a weight says how often in an epoch.
 
-    For streamed, photographs must be members of shards, and weights whole numbers.
+    For streamed, images must be members of shards, and weights whole numbers.
     """
     if kind == "random":
         return Drawn(weights)
     shards: dict[tuple[Path, int], list[int]] = defaultdict(list)
-    for number, (photograph, weight) in enumerate(zip(photographs, weights, strict=True)):
-        assert isinstance(photograph.path, Member)
+    for number, (image, weight) in enumerate(zip(images, weights, strict=True)):
+        assert isinstance(image.path, Member)
         for again in range(int(weight)):
-            shards[photograph.path.shard, again].append(number)
+            shards[image.path.shard, again].append(number)
     return Streamed(list(shards.values()), seed)
 
 

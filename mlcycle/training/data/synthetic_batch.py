@@ -9,7 +9,7 @@ from mlcycle.training.recipes.recipe import LOOKS
 
 
 def trial_batch(count: int, side: int, faces: int) -> Batch:
-    """Returns `count` pictures of noise of `side` pixels, with so many faces of many sizes in each; always the same."""
+    """Returns `count` images of noise of `side` pixels, with so many faces of many sizes in each; always the same."""
     random = torch.Generator().manual_seed(0)
     corners = torch.rand((faces * count, 2), generator=random) * side * 0.7
     boxes = torch.cat((corners, corners + 10 + torch.rand((faces * count, 2), generator=random) * side * 0.25), dim=1)
@@ -18,8 +18,8 @@ def trial_batch(count: int, side: int, faces: int) -> Batch:
         looks_BL=torch.rand((count, len(LOOKS)), generator=random),
         faces_M4=boxes,
         landmarks_M52=boxes[:, None, :2] + torch.rand((faces * count, 5, 2), generator=random) * 20,
-        picture_M=torch.arange(count).repeat_interleave(faces),
+        image_M=torch.arange(count).repeat_interleave(faces),
         ignored_I4=torch.zeros((0, 4)),
-        ignored_picture_I=torch.zeros(0, dtype=torch.long),
+        ignored_image_I=torch.zeros(0, dtype=torch.long),
         names=("noise",) * count,
     )

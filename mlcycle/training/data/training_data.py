@@ -1,4 +1,4 @@
-"""The material to study: the photographs that a recipe names, what is kept aside, and the fingerprint of it all."""
+"""The material to study: the images that a recipe names, what is kept aside, and the fingerprint of it all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlcycle.datasets.labelled_image import LabelledPhotograph
+from mlcycle.datasets.labelled_image import LabelledImage
 from mlcycle.datasets.member import Member
 from mlcycle.datasets.reading import fingerprint, read
 from mlcycle.errors import DataError
@@ -16,20 +16,20 @@ from mlcycle.training.recipes.recipe import Data, Source
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class TrainingData:
     """What is studied and what is held out.
 
     Attributes:
-        train: the photographs to study, with weights (how often each is drawn).
-        held_out: those that choose between checkpoints; never studied.
+        train: the images to study, with weights (how often each is drawn).
+        val: those that choose between checkpoints; never studied.
         fingerprint: sha256 over both; equal data has an equal fingerprint wherever it lies.
-        packing: where photographs are streamed, a digest of which lie in a shard together, which decides their order;
+        packing: where images are streamed, a digest of which lie in a shard together, which decides their order;
             else "".
     """
 
-    train: tuple[LabelledPhotograph, ...]
+    train: tuple[LabelledImage, ...]
     weights: tuple[float, ...]
-    held_out: tuple[LabelledPhotograph, ...]
+    val: tuple[LabelledImage, ...]
     fingerprint: str
     packing: str = ""
 
@@ -40,7 +40,7 @@ class Material:
     def must_be(self, fingerprint: object) -> None:
         """Raises DataError unless this is the data that a run was trained on."""
         if fingerprint != self.fingerprint:
-            raise DataError("the photographs or labels that the recipe names are not what the run was trained on")
+            raise DataError("the images or labels that the recipe names are not what the run was trained on")
 
     def figures(self) -> dict[str, object]:
         """Returns what the run and the model file say of the data."""
@@ -51,41 +51,41 @@ class Material:
             "train_photographs": len(self.train),
             "train_faces": sum(int((~each.ignore_N).sum()) for each in self.train),
             "train_faces_with_landmarks": sum(_with_landmarks(each) for each in self.train),
-            "held_out_photographs": len(self.held_out),
-            "held_out_faces": sum(int((~each.ignore_N).sum()) for each in self.held_out),
+            "held_out_photographs": len(self.val),
+            "held_out_faces": sum(int((~each.ignore_N).sum()) for each in self.val),
         }
 
 
-def gather(data: Data) -> Material:
+def gather(data: Data) -> TrainingData:
     """Reads the sets of a recipe and divides them.
 
     Raises:
         DataError: a set is missing or empty, or no face is left to study.
     """
-    train: list[LabelledPhotograph] = []
+    train: list[LabelledImage] = []
     weights: list[float] = []
-    held_out: list[LabelledPhotograph] = []
+    val: list[LabelledImage] = []
     for source in data.train:
-        for photograph in _read(source, data.order == "streamed"):
-            if is_held_out(photograph.name, data.hold_out):
-                held_out.append(photograph)
+        for image in _read(source, data.order == "streamed"):
+            if is_val(image.name, data.val_fraction):
+                val.append(image)
             else:
-                train.append(photograph)
+                train.append(image)
                 weights.append(source.weight)
     for source in data.validation:
-        held_out += _read(source)
-    # Another draw than the one that holds photographs out, or those would always come first.
-    held_out = sorted(held_out, key=lambda each: _draw(f"limit {each.name}"))[: data.validation_limit]
+        val += _read(source)
+    # Another draw than the one that holds images out, or those would always come first.
+    val = sorted(val, key=lambda each: _draw(f"limit {each.name}"))[: data.validation_limit]
     if not any((~each.ignore_N).any() for each in train):
         raise DataError("no face is left to study in the recipe's training sets", "run: mlcycle train data check")
-    if not any((~each.ignore_N).any() for each in held_out):
-        raise DataError("no face is left in the held-out photographs", "raise data.hold_out, or name data.validation")
+    if not any((~each.ignore_N).any() for each in val):
+        raise DataError("no face is left in the held-out images", "raise data.val_fraction, or name data.validation")
     packing = _packing_of(train) if data.order == "streamed" else ""
-    return Material(tuple(train), tuple(weights), tuple(held_out), _fingerprint_of(train, held_out), packing)
+    return TrainingData(tuple(train), tuple(weights), tuple(val), _fingerprint_of(train, val), packing)
 
 
-def is_held_out(name: str, share: float) -> bool:
-    """Tells whether a photograph is kept aside: by its name alone, so that it stays there when others come and go."""
+def is_val(name: str, share: float) -> bool:
+    """Tells whether an image is kept aside: by its name alone, so that it stays there when others come and go."""
     return _draw(name) < share
 
 
@@ -93,27 +93,25 @@ def _draw(name: str) -> float:
     return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "big") / 2**64
 
 
-def _with_landmarks(photograph: LabelledPhotograph) -> int:
-    return int(np.isfinite(photograph.landmarks_N52[~photograph.ignore_N]).any((1, 2)).sum())
+def _with_landmarks(image: LabelledImage) -> int:
+    return int(np.isfinite(image.landmarks_N52[~image.ignore_N]).any((1, 2)).sum())
 
 
-def _read(source: Source, must_be_packed: bool = False) -> list[LabelledPhotograph]:
-    photographs = read(source.path, source.split)
-    if must_be_packed and not isinstance(photographs[0].path, Member):
+def _read(source: Source, must_be_packed: bool = False) -> list[LabelledImage]:
+    images = read(source.path, source.split)
+    if must_be_packed and not isinstance(images[0].path, Member):
         raise DataError(
             f"{source.path} is no packed set, and data.order is streamed",
             f"pack it: mlcycle train data pack {source.path} --out FOLDER; or say data.order=random",
         )
     left_out = set(source.leave_out)
-    unknown = left_out - {each.name for each in photographs}
+    unknown = left_out - {each.name for each in images}
     if unknown:
-        raise DataError(
-            f"{source.path} has no photograph {sorted(unknown)[0]} to leave out", "see data.train in the recipe"
-        )
-    return [each for each in photographs if each.name not in left_out]
+        raise DataError(f"{source.path} has no image {sorted(unknown)[0]} to leave out", "see data.train in the recipe")
+    return [each for each in images if each.name not in left_out]
 
 
-def _packing_of(train: list[LabelledPhotograph]) -> str:
+def _packing_of(train: list[LabelledImage]) -> str:
     numbers: dict[Path, int] = {}
     digest = hashlib.sha256()
     for each in train:
@@ -123,5 +121,5 @@ def _packing_of(train: list[LabelledPhotograph]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _fingerprint_of(*parts: list[LabelledPhotograph]) -> str:
+def _fingerprint_of(*parts: list[LabelledImage]) -> str:
     return hashlib.sha256("".join(fingerprint(part) for part in parts).encode()).hexdigest()

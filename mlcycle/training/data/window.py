@@ -1,4 +1,4 @@
-"""Pixels of photographs: windows to the borders of what is stored, the size that is wanted, and mirrored.
+"""Pixels of images: windows to the borders of what is stored, the size that is wanted, and mirrored.
 
 torch does on uint8 what Pillow and numpy do, with the same numbers, in a fraction of the time.
 """
@@ -13,7 +13,7 @@ from torch.nn import functional
 
 
 class Place(NamedTuple):
-    """A window in whole stored pixels, x1 y1 x2 y2, and in pixels of the photograph."""
+    """A window in whole stored pixels, x1 y1 x2 y2, and in pixels of the image."""
 
     stored: tuple[int, int, int, int]
     real: tuple[float, float, float, float]
@@ -25,8 +25,8 @@ def stored_window(
     """Moves a window to the nearest borders of stored pixels, at least one of them wide and high.
 
     Args:
-        window: x1 y1 x2 y2 in pixels of the photograph, within it.
-        size: the photograph's width and height.
+        window: x1 y1 x2 y2 in pixels of the image, within it.
+        size: the image's width and height.
         stored_size: those of the copy that is stored, which may be smaller.
     """
     scales = [stored / own for stored, own in zip(stored_size, size, strict=True)]

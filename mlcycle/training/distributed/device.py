@@ -20,7 +20,7 @@ NAMES = ("auto", "cuda", "mps", "cpu")
 
 
 class Readers(NamedTuple):
-    """How many processes read photographs beside the training, and how many threads within it where there is none."""
+    """How many processes read images beside the training, and how many threads within it where there is none."""
 
     processes: int
     threads: int
@@ -73,7 +73,7 @@ def _kind(name: str) -> str:
 
 
 def share_processors(device: torch.device, workers: int | None, processes: int = 1) -> Readers:
-    """Divides the processors between arithmetic and reading photographs, in each of the processes that train here.
+    """Divides the processors between arithmetic and reading images, in each of the processes that train here.
 
     Where a CPU trains, arithmetic and reading take turns on all of its processors: beside each other, torch's threads,
     which wait for each other many times a step, would all wait for one that a reader pushes aside. A reader process

@@ -27,7 +27,7 @@ from mlcycle.training.distributed import failure, process_group
 from mlcycle.training.distributed.device import available_processors, must_be_there
 from mlcycle.training.distributed.failure import Failure
 
-# Between a wish to stop and SIGKILL: enough for a step, or one photograph of an evaluation, and a checkpoint.
+# Between a wish to stop and SIGKILL: enough for a step, or one image of an evaluation, and a checkpoint.
 GRACE_SECONDS = 300
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, distributed
 
 from mlcycle.errors import Interrupted, UsageError
 
-# One process may wait this long for another: as long as decoding photographs or an evaluation may take. A process
+# One process may wait this long for another: as long as decoding images or an evaluation may take. A process
 # that has died is noticed at once, not after this time.
 PATIENCE = timedelta(hours=6)
 
@@ -30,7 +30,7 @@ Thing = TypeVar("Thing")
 
 
 @dataclass(frozen=True, slots=True)
-class Team:
+class ProcessGroup:
     """Which one of how many processes this is, in all and on this machine."""
 
     rank: int = 0
@@ -39,7 +39,7 @@ class Team:
     local_size: int = 1
 
     @property
-    def is_first(self) -> bool:
+    def is_main(self) -> bool:
         """Tells whether this is the process that writes and talks."""
         return self.rank == 0
 
@@ -53,7 +53,7 @@ class Team:
         """Tells whether the claim is true in one of the processes: the same answer in all of them."""
         return bool(self.sum(torch.tensor(int(claim)))) if self.size > 1 else claim
 
-    def meet(self) -> None:
+    def barrier(self) -> None:
         """Returns when all processes have come here."""
         self.any(False)
 
@@ -65,7 +65,7 @@ class Team:
         distributed.all_gather_object(of_all, own)
         return of_all  # type: ignore[return-value]
 
-    def from_first(self, own: Thing) -> Thing:
+    def broadcast(self, own: Thing) -> Thing:
         """Returns in all processes what the first one gave."""
         given = [own]
         if self.size > 1:
@@ -73,20 +73,22 @@ class Team:
         return given[0]
 
 
-def told() -> Team:
+def told() -> ProcessGroup:
     """Returns the team that the environment tells of, without joining it.
 
     Raises:
         UsageError: it tells half of it.
     """
     if is_started_by_another():
-        return Team(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")))
+        return ProcessGroup(
+            *(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"))
+        )
     if "LOCAL_RANK" in os.environ:
         raise UsageError(
             "LOCAL_RANK says that this process is one of several, and LOCAL_WORLD_SIZE does not say of how many",
             "let torchrun start them, or mlcycle train --devices",
         )
-    return Team()
+    return ProcessGroup()
 
 
 def is_started_by_another() -> bool:
@@ -105,17 +107,17 @@ def may_go_on() -> bool:
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[Team]:
+def joined(device: torch.device) -> Iterator[ProcessGroup]:
     """Joins the team that the environment tells of while its block runs."""
-    team = told()
-    if team.size == 1:
-        yield team
+    group = told()
+    if group.size == 1:
+        yield group
         return
     # What lies on the processor is exchanged there, also when a GPU trains: a wish to stop must not wait for the GPU.
     kinds = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     distributed.init_process_group(kinds, timeout=PATIENCE)
     try:
-        yield team
+        yield group
     except Interrupted:
         distributed.destroy_process_group()
         raise

@@ -30,7 +30,7 @@ IR_VERSION = 10
 LARGEST_LOGARITHM = 6.0
 POINTS = 5
 
-# Any height and width: the picture is padded with black, at the right and at the bottom, to multiples of 32. Then its
+# Any height and width: the image is padded with black, at the right and at the bottom, to multiples of 32. Then its
 # rows are taken as they lie in memory, R G B R G B ...: one channel that is three times as wide (see `_taking_rows`).
 PRELUDE = """
 prelude (uint8[batch, height, width, 3] images)
@@ -87,7 +87,7 @@ DECODING = """
     all_boxes = Transpose<perm = [0, 2, 1]>(corners)
 """
 
-# A cell's place is its middle: half a stride, one and a half ... up to the last that begins inside the picture.
+# A cell's place is its middle: half a stride, one and a half ... up to the last that begins inside the image.
 DECODING_OF_GRID = """
     raw_S = Reshape(answer_S, one_row)
     half_S = Constant<value_float = {half}>()
@@ -107,15 +107,15 @@ DECODING_OF_GRID = """
 """
 
 # NonMaxSuppression names the cells it keeps, in no order that ONNX promises. So their scores are put where they were
-# among zeros, and TopK sorts each picture's own; pictures with fewer faces than the fullest are filled up with score 0.
+# among zeros, and TopK sorts each image's own; images with fewer faces than the fullest are filled up with score 0.
 SELECTION = """
     zero_float = Constant<value_float = 0.0>()
     most = Constant<value_ints = [{max_faces}]>()
     iou_threshold = Constant<value_floats = [{iou_threshold}]>()
     score_floor = Constant<value_floats = [{score_floor}]>()
     chosen = NonMaxSuppression(all_boxes, scores_by_class, most, iou_threshold, score_floor)
-    picture_and_cell = Constant<value_ints = [0, 2]>()
-    where = Gather<axis = 1>(chosen, picture_and_cell)
+    image_and_cell = Constant<value_ints = [0, 2]>()
+    where = Gather<axis = 1>(chosen, image_and_cell)
     all_scores = Squeeze(scores_by_class, one)
     chosen_scores = GatherND(all_scores, where)
     shape = Shape(all_scores)

@@ -1,4 +1,4 @@
-"""Operating points: the thresholds that a model file carries, chosen on photographs that the network never studied."""
+"""Operating points: the thresholds that a model file carries, chosen on images that the network never studied."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlcycle.errors import DataError, UsageError
-from mlcycle.evaluation.matches import Matches, Prediction, Truth, match_photographs
+from mlcycle.evaluation.matches import Matches, Prediction, Truth, match_images
 from mlcycle.evaluation.operating_point import OperatingPoint, at_threshold, best_f1, lowest, precision, thousandths
 from mlcycle.training.recipes.recipe import Inference
 
@@ -17,7 +17,7 @@ SENSITIVE, BALANCED, PRECISE = "sensitive", "balanced", "precise"
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """How many false alarms a photograph the points "precise" and "sensitive" may cost where they are chosen.
+    """How many false alarms per image the points "precise" and "sensitive" may cost where they are chosen.
 
     Raises:
         UsageError: "precise" may cost more than "sensitive", or one is no number.
@@ -29,7 +29,7 @@ class Rates:
     def __post_init__(self) -> None:
         if not 0 <= self.precise <= self.sensitive < math.inf:
             raise UsageError(
-                f"'precise' may not cost {self.precise:g} false alarms a photograph where 'sensitive' may cost"
+                f"'precise' may not cost {self.precise:g} false alarms per image where 'sensitive' may cost"
                 f" {self.sensitive:g}",
                 "give 'precise' the smaller number: --precise-false-alarms, --sensitive-false-alarms",
             )
@@ -51,27 +51,27 @@ class Points:
 
 
 def choose(truths: Sequence[Truth], found: Sequence[Prediction], rule: Inference, rates: Rates) -> Points:
-    """Chooses thresholds by what was found on labelled photographs, in thousandths.
+    """Chooses thresholds by what was found on labelled images, in thousandths.
 
     "balanced" is the recipe's number, or else where F1 is best at an IoU of 0.5. "precise" is the lowest threshold that
     keeps to its rate and is not below it, and is left out where none does; "sensitive" the lowest that keeps to its
     rate and is not above it.
 
     Args:
-        truths: boxes_N4 (x1 y1 x2 y2) and ignore_N of each photograph.
+        truths: boxes_N4 (x1 y1 x2 y2) and ignore_N of each image.
         found: boxes_M4 and scores_M of each, down to the score floor.
 
     Raises:
         DataError: no threshold is given, and at none is a face found.
     """
-    matches = match_photographs(truths, found, max_detections=rule.max_faces, ranges=())
+    matches = match_images(truths, found, max_detections=rule.max_faces, ranges=())
     thresholds_K = thousandths(rule.score_floor)
     balanced = rule.threshold
     if balanced is None:
         best = best_f1(matches, thresholds_K)
         if best is None:
             raise DataError(
-                f"on {len(truths)} held-out photographs no face is found at any threshold, so that none can be chosen",
+                f"on {len(truths)} held-out images no face is found at any threshold, so that none can be chosen",
                 "train longer, or by a recipe that gives inference.threshold",
             )
         balanced = best.threshold
@@ -91,20 +91,20 @@ def given(rule: Inference, why_not: str) -> Points:
     if rule.threshold is None:
         raise DataError(
             f"no threshold can be chosen: {why_not}",
-            "freeze where the photographs of the run's recipe.yaml are, or train by one that gives inference.threshold",
+            "freeze where the images of the run's recipe.yaml are, or train by one that gives inference.threshold",
         )
     return Points({BALANCED: rule.threshold}, why_not=why_not)
 
 
 def _told(matches: Matches, thresholds: dict[str, float], rule: Inference, rates: Rates) -> dict[str, Any]:
     rules = {
-        SENSITIVE: f"at most {rates.sensitive:g} false alarms a photograph, and not above balanced",
+        SENSITIVE: f"at most {rates.sensitive:g} false alarms per image, and not above balanced",
         BALANCED: "the best F1" if rule.threshold is None else "the recipe's number",
-        PRECISE: f"at most {rates.precise:g} false alarms a photograph, and not below balanced",
+        PRECISE: f"at most {rates.precise:g} false alarms per image, and not below balanced",
     }
     points = {name: at_threshold(matches, threshold) for name, threshold in thresholds.items()}
     if points[SENSITIVE].false_alarms > rates.sensitive + 1e-9:
-        rules[SENSITIVE] = f"that of balanced, which costs more than {rates.sensitive:g} false alarms a photograph"
+        rules[SENSITIVE] = f"that of balanced, which costs more than {rates.sensitive:g} false alarms per image"
     return {
         "photographs": matches.faces_RP.shape[1],
         "faces": int(matches.faces_RP[0].sum()),

@@ -2,7 +2,7 @@
 
 The rule is SimOTA's (Ge et al. 2021, "YOLOX"): the cost of a cell is how badly it scores and how badly its box fits,
 and a face that is easy to fit takes more cells than one that is not. It is computed here for the few cells near each
-face instead of for all of them, so that its cost grows with the faces and not with the picture.
+face instead of for all of them, so that its cost grows with the faces and not with the image.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class Assignment:
     """P pairs of a cell and the face that it answers for.
 
     Attributes:
-        picture_P, cell_P: where the cell is: index within the batch and among the picture's cells.
+        image_P, cell_P: where the cell is: index within the batch and among the image's cells.
         face_P: index of the face among the batch's faces.
         iou_P: how well the cell's box fits the face now, 0 to 1.
     """
 
-    picture_P: Tensor
+    image_P: Tensor
     cell_P: Tensor
     face_P: Tensor
     iou_P: Tensor
@@ -41,31 +41,31 @@ class Assignment:
 
 @torch.no_grad()
 def assign(
-    logits_BA: Tensor, boxes_BA4: Tensor, grids: tuple[Grid, ...], faces_M4: Tensor, picture_M: Tensor
+    logits_BA: Tensor, boxes_BA4: Tensor, grids: tuple[Grid, ...], faces_M4: Tensor, image_M: Tensor
 ) -> Assignment:
     """Pairs cells with faces.
 
     Args:
         logits_BA, boxes_BA4: the network's answers.
-        faces_M4: the faces of all pictures of the batch, x1 y1 x2 y2 in input pixels.
-        picture_M: the picture that each face is in.
+        faces_M4: the faces of all images of the batch, x1 y1 x2 y2 in input pixels.
+        image_M: the image that each face is in.
     """
     cells_MK, centres_MK2, inside_MK = _cells_around(faces_M4, grids)
-    picture_MK = picture_M.unsqueeze(1).expand_as(cells_MK)
-    iou_MK = pairwise_iou(boxes_BA4[picture_MK, cells_MK].float(), faces_M4.unsqueeze(1)) * inside_MK
+    image_MK = image_M.unsqueeze(1).expand_as(cells_MK)
+    iou_MK = pairwise_iou(boxes_BA4[image_MK, cells_MK].float(), faces_M4.unsqueeze(1)) * inside_MK
     covers_MK = (centres_MK2 > faces_M4[:, None, :2]).all(-1) & (centres_MK2 < faces_M4[:, None, 2:]).all(-1)
-    cost_MK = functional.softplus(-logits_BA[picture_MK, cells_MK].float())
+    cost_MK = functional.softplus(-logits_BA[image_MK, cells_MK].float())
     cost_MK = cost_MK - BOX_COST * iou_MK.clamp(min=SMALLEST_IOU).log()
     cost_MK = cost_MK + OUTSIDE_COST * ~covers_MK
     cost_MK = cost_MK.masked_fill(~inside_MK, torch.inf)
     taken_MK = _cheapest(cost_MK, iou_MK) & inside_MK
-    taken_MK &= _wins_its_cell(cost_MK, taken_MK, picture_MK * boxes_BA4.shape[1] + cells_MK, logits_BA.numel())
+    taken_MK &= _wins_its_cell(cost_MK, taken_MK, image_MK * boxes_BA4.shape[1] + cells_MK, logits_BA.numel())
     face_P, column_P = taken_MK.nonzero(as_tuple=True)
-    return Assignment(picture_M[face_P], cells_MK[face_P, column_P], face_P, iou_MK[face_P, column_P])
+    return Assignment(image_M[face_P], cells_MK[face_P, column_P], face_P, iou_MK[face_P, column_P])
 
 
 def _cells_around(faces_M4: Tensor, grids: tuple[Grid, ...]) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns cells_MK, their middles_MK2 in input pixels, and which of them lie inside the picture."""
+    """Returns cells_MK, their middles_MK2 in input pixels, and which of them lie inside the image."""
     middle_M2 = (faces_M4[:, :2] + faces_M4[:, 2:]) / 2
     steps = torch.arange(-REACH, REACH + 1, device=faces_M4.device)
     shift_W2 = torch.cartesian_prod(steps, steps)

@@ -1,4 +1,4 @@
-"""What a teacher tells a student: its answers about the same pictures, as a soft target for the cells that both have.
+"""What a teacher tells a student: its answers about the same images, as a soft target for the cells that both have.
 
 The two losses are those of Yang et al. 2023, "Bridging Cross-task Protocol Inconsistency for Distillation in Dense
 Object Detection", in the forms that the student's own losses have: each cell's score is to be the teacher's (a binary
@@ -50,7 +50,7 @@ class Differences:
     count: Tensor
 
     def over(self, count: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the losses of score and box: divided by the count of all pictures that they are to be means of."""
+        """Returns the losses of score and box: divided by the count of all images that they are to be means of."""
         return self.score / count.clamp(min=1), self.box / count.clamp(min=1)
 
 
@@ -73,7 +73,7 @@ def lesson(logits_BA: Tensor, boxes_BA4: Tensor, grids: tuple[Grid, ...], finest
     return Lesson(scores_BA[:, start:], boxes_BA4[:, start:].float(), counts_BA)
 
 
-def differences(logits_BA: Tensor, boxes_BA4: Tensor, told: Lesson) -> Differences:
+def distillation_loss(logits_BA: Tensor, boxes_BA4: Tensor, told: Lesson) -> Differences:
     """Compares a student's answers with what it was told; a student that has finer grids is told nothing about those.
 
     Args:

@@ -29,7 +29,7 @@ class LossParts:
 
 @dataclass(frozen=True, slots=True)
 class LossSums:
-    """What the losses add up to over some of a step's pictures, before they are divided by the counts of all of them.
+    """What the losses add up to over some of a step's images, before they are divided by the counts of all of them.
 
     Attributes:
         face_score: over cells that answer for a face, each face counting once.
@@ -45,7 +45,7 @@ class LossSums:
     counts_3: Tensor
 
     def over(self, counts_3: Tensor) -> LossParts:
-        """Divides by the counts of all pictures that the losses are to be means of."""
+        """Divides by the counts of all images that the losses are to be means of."""
         cells, faces, points = counts_3.clamp(min=1)
         return LossParts(
             score=self.face_score / faces + self.empty_score / cells,
@@ -62,7 +62,7 @@ def quality(iou_P: Tensor) -> Tensor:
     return iou_P.clamp(min=LEAST_IOU).sqrt()
 
 
-def share_alike(face_P: Tensor, faces: int) -> Tensor:
+def per_face_weights(face_P: Tensor, faces: int) -> Tensor:
     """Returns weights_P, 1 in sum for each face, with which each counts the same, however many cells answer for it.
 
     A large face has up to ten of them and a small one a single one; without weights, large faces would be most of the
@@ -121,7 +121,7 @@ def landmark_loss(landmarks_P52: Tensor, labels_P52: Tensor, faces_P4: Tensor) -
     return (each * labelled).sum()
 
 
-def outside_ignored(ignored_I4: Tensor, picture_I: Tensor, grids: tuple[Grid, ...], batch: int) -> Tensor:
+def outside_ignored(ignored_I4: Tensor, image_I: Tensor, grids: tuple[Grid, ...], batch: int) -> Tensor:
     """Returns counts_BA: False for cells whose middle lies in an ignored box.
 
     The boxes of a grid are drawn all at once: +1 and -1 at their corners, then summed along both axes.
@@ -133,7 +133,7 @@ def outside_ignored(ignored_I4: Tensor, picture_I: Tensor, grids: tuple[Grid, ..
         y1, y2 = y1.clamp(max=grid.rows), y2.clamp(max=grid.rows)
         marks = torch.zeros(batch, grid.rows + 1, grid.columns + 1, device=ignored_I4.device)
         for x, y, sign in ((x1, y1, 1.0), (x2, y2, 1.0), (x1, y2, -1.0), (x2, y1, -1.0)):
-            marks.index_put_((picture_I, y, x), torch.full_like(x, sign, dtype=marks.dtype), accumulate=True)
+            marks.index_put_((image_I, y, x), torch.full_like(x, sign, dtype=marks.dtype), accumulate=True)
         covered = marks.cumsum(1).cumsum(2)[:, :-1, :-1] > 0.5
         parts.append(~covered.flatten(1))
     return torch.cat(parts, dim=1)

@@ -30,7 +30,7 @@ class Muon(torch.optim.Optimizer):
     """An optimizer with two rules in one.
 
     Args:
-        model: its convolutions of more than one pixel, but for those that read the picture itself, go by Muon.
+        model: its convolutions of more than one pixel, but for those that read the image itself, go by Muon.
         rate: of learning, for AdamW; what `lr` of each group is set to.
         weight_decay: pulls on weights, not on biases and normalisations.
     """
@@ -99,7 +99,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def is_inner(parameter: Tensor) -> bool:
-    """Tells whether a parameter is a convolution of more than one pixel that does not read the picture itself."""
+    """Tells whether a parameter is a convolution of more than one pixel that does not read the image itself."""
     return parameter.dim() == 4 and parameter.shape[2] > 1 and parameter.shape[1] > 3
 
 

@@ -22,9 +22,9 @@ POINTS = 5
 # A cell's first guess of "face": rare, so that the many empty cells do not drown the first steps (Lin et al. 2017,
 # "Focal Loss for Dense Object Detection").
 PRIOR = 0.01
-# exp() of this many is a side of 400 strides: larger than any picture, and far from overflow.
+# exp() of this many is a side of 400 strides: larger than any image, and far from overflow.
 LARGEST_LOGARITHM = 6.0
-# The two stages up to the finest grid halve the picture once each; the rest of that grid's stride is the stem's.
+# The two stages up to the finest grid halve the image once each; the rest of that grid's stride is the stem's.
 STRIDE_BEHIND_STEM = 4
 # How many blocks follow the first of each of the four stages, for each unit of depth.
 MORE_BLOCKS = (1, 2, 1, 1)
@@ -76,13 +76,13 @@ class SharedBlock(nn.Module):
 
 
 class FaceNetwork(nn.Module):
-    """Backbone, top-down neck, coarser grids for faces that fill a picture, and one head that all grids share.
+    """Backbone, top-down neck, coarser grids for faces that fill an image, and one head that all grids share.
 
     Args:
         width: channels of the first layer; all others follow from it.
         depth: blocks behind the first of each of the four stages; in the stage of the finest grid twice as many.
         landmarks: whether there is an output for the five points.
-        stride: of the finest grid in pixels: 8, or 4, where the first layer does not halve the picture.
+        stride: of the finest grid in pixels: 8, or 4, where the first layer does not halve the image.
     """
 
     def __init__(self, width: int, depth: int, landmarks: bool, stride: int = 8) -> None:
@@ -117,7 +117,7 @@ class FaceNetwork(nn.Module):
             self.answer.bias[0] = -math.log((1 - PRIOR) / PRIOR)
 
     def forward(self, images_B3HW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Looks at pictures.
+        """Looks at images.
 
         Args:
             images_B3HW: pixels from 0 to 255, RGB, float; height and width multiples of 32.

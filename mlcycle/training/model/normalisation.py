@@ -29,7 +29,7 @@ class _SumOfAll(torch.autograd.Function):
 
 
 class SynchronisedNormalisation(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` (its names, its numbers) over the pictures of all processes, which may have several each."""
+    """`nn.BatchNorm2d` (its names, its numbers) over the images of all processes, which may have several each."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:

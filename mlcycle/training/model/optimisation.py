@@ -32,10 +32,10 @@ def learning_rate(step: int, rule: Schedule) -> float:
 
 
 @torch.no_grad()
-def follow(average: nn.Module, model: nn.Module, step: int, decay: float) -> None:
+def update_ema(ema: nn.Module, model: nn.Module, step: int, decay: float) -> None:
     """Moves the average towards the model: slowly in the long run, quickly at first, with little to average yet."""
     weight = 1 - min(decay, (1 + step) / (10 + step))
-    pairs = list(zip(average.state_dict().values(), model.state_dict().values(), strict=True))
+    pairs = list(zip(ema.state_dict().values(), model.state_dict().values(), strict=True))
     floats = [pair for pair in pairs if pair[0].is_floating_point()]
     torch._foreach_lerp_([kept for kept, _ in floats], [new for _, new in floats], weight)
     for kept, new in pairs:

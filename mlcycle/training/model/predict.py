@@ -1,4 +1,4 @@
-"""A network's own look at photographs, one by one and without padding, as inference looks at them."""
+"""A network's own look at images, one by one and without padding, as inference looks at them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mlcycle.datasets.labelled_image import LabelledPhotograph
+from mlcycle.datasets.labelled_image import LabelledImage
 from mlcycle.training.data import validation_images
 from mlcycle.training.model.network import FaceNetwork
 from mlcycle.training.model.selection import select
@@ -17,15 +17,15 @@ from mlcycle.training.recipes.recipe import Inference
 
 
 @torch.no_grad()
-def answer(network: FaceNetwork, rule: Inference, picture_HW3: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns what the network finds in a picture (uint8 RGB) down to the score floor, best first.
+def answer(network: FaceNetwork, rule: Inference, image_HW3: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns what the network finds in an image (uint8 RGB) down to the score floor, best first.
 
-    boxes_N4 (x1 y1 x2 y2, in pixels of the picture), scores_N, landmarks_N52 (x y; without rows where it has none), all
+    boxes_N4 (x1 y1 x2 y2, in pixels of the image), scores_N, landmarks_N52 (x y; without rows where it has none), all
     on the network's device.
     """
-    height, width = picture_HW3.shape[:2]
+    height, width = image_HW3.shape[:2]
     there = next(network.parameters()).device
-    pixels = torch.from_numpy(picture_HW3.copy()).to(there).permute(2, 0, 1).unsqueeze(0).float()
+    pixels = torch.from_numpy(image_HW3.copy()).to(there).permute(2, 0, 1).unsqueeze(0).float()
     logits, boxes, landmarks = network(functional.pad(pixels, (0, -width % 32, 0, -height % 32)))
     return select(
         logits[0], boxes[0], landmarks[0],
@@ -34,15 +34,15 @@ def answer(network: FaceNetwork, rule: Inference, picture_HW3: np.ndarray) -> tu
 
 
 def look(
-    network: FaceNetwork, rule: Inference, photographs: Sequence[LabelledPhotograph]
+    network: FaceNetwork, rule: Inference, images: Sequence[LabelledImage]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields what the network finds in each photograph.
+    """Yields what the network finds in each image.
 
-    boxes_N4 (x1 y1 x2 y2, in pixels of the photograph) and scores_N, best first.
+    boxes_N4 (x1 y1 x2 y2, in pixels of the image) and scores_N, best first.
 
     Raises:
         DataError: one cannot be read.
     """
-    for picture_HW3, frame in validation_images.pictures(photographs, rule.long_side):
-        boxes_N4, scores_N, _ = answer(network, rule, picture_HW3)
-        yield frame.to_photograph(boxes_N4), scores_N.cpu().numpy()
+    for image_HW3, frame in validation_images.images(images, rule.long_side):
+        boxes_N4, scores_N, _ = answer(network, rule, image_HW3)
+        yield frame.to_image(boxes_N4), scores_N.cpu().numpy()

@@ -10,10 +10,10 @@ from torchvision.ops import nms
 def select(
     logits_A: Tensor, boxes_A4: Tensor, landmarks_AP2: Tensor, *, size: tuple[int, int], rule: tuple[float, float, int]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Chooses the final boxes of one picture by greedy non-maximum suppression.
+    """Chooses the final boxes of one image by greedy non-maximum suppression.
 
     Args:
-        size: width and height of the picture in input pixels, without padding; boxes are clipped to it.
+        size: width and height of the image in input pixels, without padding; boxes are clipped to it.
         rule: the least score, the IoU above which the lower-scored of two boxes goes, and how many boxes may stay.
 
     Returns:

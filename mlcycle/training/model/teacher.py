@@ -1,4 +1,4 @@
-"""A teacher: a trained network that does not learn any more, and looks at the pictures that its student looks at."""
+"""A teacher: a trained network that does not learn any more, and looks at the images that its student looks at."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ class Teacher:
         self.network = network.to(device, precision).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.no_grad()
-    def look(self, pictures_B3HW: Tensor, finest: int) -> Lesson:
-        """Returns what it says about pictures (RGB, 0 to 255) to a student whose finest grid has this stride."""
-        answers = self.network.answers(pictures_B3HW.to(self.precision))  # a fused network divides by 255 itself
+    def look(self, images_B3HW: Tensor, finest: int) -> Lesson:
+        """Returns what it says about images (RGB, 0 to 255) to a student whose finest grid has this stride."""
+        answers = self.network.answers(images_B3HW.to(self.precision))  # a fused network divides by 255 itself
         logits_BA, boxes_BA4, _ = self.network.decode(answers)
-        height, width = pictures_B3HW.shape[2:]
+        height, width = images_B3HW.shape[2:]
         return lesson(logits_BA, boxes_BA4, grids(height, width, self.network.strides[0]), finest)

@@ -106,15 +106,15 @@ class Display:
             self.last_line = time.monotonic()
             self.console.print(_line(entry, self.steps), soft_wrap=True)
 
-    def decoded(self, done: int, photographs: int) -> None:
-        """Tells how far the decoding of photographs is, now and then."""
+    def decoded(self, done: int, images: int) -> None:
+        """Tells how far the decoding of images is, now and then."""
         due = time.monotonic() - self.last_line >= LINE_EVERY
-        if due or done == photographs:
+        if due or done == images:
             self.last_line = time.monotonic()
-            self.note(f"decoded {done} of {photographs} photographs")
+            self.note(f"decoded {done} of {images} images")
 
-    def looking(self, photographs: int) -> Callable[[int], None]:
-        """Tells, now and then, how many held-out photographs have been looked at for the report."""
+    def looking(self, images: int) -> Callable[[int], None]:
+        """Tells, now and then, how many held-out images have been looked at for the report."""
         done, self.last_line = 0, time.monotonic()
 
         def advance(number: int) -> None:
@@ -122,7 +122,7 @@ class Display:
             done += number
             if time.monotonic() - self.last_line >= LINE_EVERY:
                 self.last_line = time.monotonic()
-                self.note(f"looked at {done} of {photographs} held-out photographs for the report")
+                self.note(f"looked at {done} of {images} held-out images for the report")
 
         return advance
 

@@ -53,11 +53,11 @@ def event_file(run: Path, metrics: Sequence[dict[str, Any]], wanted: bool) -> It
         yield None
         return
     folder = run / FOLDER
-    is_first = not any(folder.glob(FILES))
+    is_main = not any(folder.glob(FILES))
     last = max((entry["step"] for entry in metrics), default=0)
-    file = EventFile(folder, None if is_first else last + 1)
+    file = EventFile(folder, None if is_main else last + 1)
     try:
-        for entry in metrics if is_first else ():
+        for entry in metrics if is_main else ():
             file.add(entry)
         yield file
     finally:

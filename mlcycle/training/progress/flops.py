@@ -11,8 +11,8 @@ PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"))
 
 
 @torch.no_grad()
-def for_a_picture(network: nn.Module, side: int) -> int:
-    """Counts a picture's floating-point operations in a step: those of the convolutions, forward and backward.
+def for_an_image(network: nn.Module, side: int) -> int:
+    """Counts an image's floating-point operations in a step: those of the convolutions, forward and backward.
 
     A multiplication and an addition are two. Backward is as much again for the weights and once more for the values
     before them, which nobody asks the first convolution for. It is what torch.utils.flop_counter counts, without the
@@ -20,8 +20,8 @@ def for_a_picture(network: nn.Module, side: int) -> int:
     left out, so the rate tells how much of it the network gets.
 
     Args:
-        network: in evaluation mode, for it looks at an empty picture.
-        side: of the picture in pixels.
+        network: in evaluation mode, for it looks at an empty image.
+        side: of the image in pixels.
     """
     counts: list[int] = []
 

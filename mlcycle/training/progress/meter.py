@@ -54,7 +54,7 @@ class Meter:
         self.waited += time.perf_counter() - before
 
     def add(self, losses: dict[str, Tensor], images: int, flops: int) -> None:
-        """Counts a step: its losses, how many pictures it looked at and with how many floating-point operations."""
+        """Counts a step: its losses, how many images it looked at and with how many floating-point operations."""
         self.steps += 1
         self.added += 1
         self.images += images

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat
 # What the look of each crop is drawn for, one number from 0 to 1 each.
 LOOKS = ("saturation", "contrast", "brightness", "grey", "blur", "noise")
 
-# How often a photograph may come in a streamed epoch, which is written out number by number.
+# How often an image may come in a streamed epoch, which is written out number by number.
 MOST_OFTEN = 1000
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -32,7 +32,7 @@ class _Section(BaseModel):
 class Source(_Section):
     """One labelled set: a folder or file in a layout that mlcycle.datasets reads.
 
-    `weight` is how often a photograph of this set is drawn, compared with one of another. `leave_out` names photographs
+    `weight` is how often an image of this set is drawn, compared with one of another. `leave_out` names images
     that are not to be used, for instance since `mlcycle train data check` found them among those to be measured on.
     """
 
@@ -43,26 +43,26 @@ class Source(_Section):
 
 
 class Data(_Section):
-    """Where the photographs come from.
+    """Where the images come from.
 
-    `hold_out` is the share of the training photographs that is kept aside, chosen by the hash of their names; it joins
-    the validation photographs. Of these at most `validation_limit` are looked at during training. `decoded` is a folder
-    to keep the decoded photographs in (4 bytes a pixel), so that none is decoded twice; it can be shared and deleted.
-    `order` is how photographs are drawn: random from all of them, or streamed, shard by shard from packed sets, each
+    `val_fraction` is the share of the training images that is kept aside, chosen by the hash of their names; it joins
+    the validation images. Of these at most `validation_limit` are looked at during training. `decoded` is a folder
+    to keep the decoded images in (4 bytes a pixel), so that none is decoded twice; it can be shared and deleted.
+    `order` is how images are drawn: random from all of them, or streamed, shard by shard from packed sets, each
     once in an epoch, or as often as its set's weight says, which must be a whole number then.
     """
 
     train: Annotated[tuple[Source, ...], Field(min_length=1)]
     validation: tuple[Source, ...] = ()
-    hold_out: Fraction = 0.0
+    val_fraction: Fraction = 0.0
     validation_limit: PositiveInt = 500
     decoded: str | None = None
     order: Literal["random", "streamed"] = "random"
 
     @model_validator(mode="after")
     def _something_to_choose_on(self) -> Data:
-        if not self.validation and not self.hold_out:
-            raise ValueError("name photographs in validation, or give hold_out a share above 0")
+        if not self.validation and not self.val_fraction:
+            raise ValueError("name images in validation, or give val_fraction a share above 0")
         return self
 
     @model_validator(mode="after")
@@ -71,7 +71,7 @@ class Data(_Section):
         if self.order == "streamed" and odd:
             raise ValueError(
                 f"order streamed takes whole numbers up to {MOST_OFTEN} for weight, not {odd[0]:g}: so often a"
-                " photograph comes in an epoch"
+                " image comes in an epoch"
             )
         return self
 
@@ -90,10 +90,10 @@ class Model(_Section):
 
 
 class Augment(_Section):
-    """What a photograph goes through before the network sees it; sizes in pixels, the rest shares or strengths.
+    """What an image goes through before the network sees it; sizes in pixels, the rest shares or strengths.
 
     `crop` is the side of the square that the network trains on. `zoom` is the range of scales at which it is cut out
-    of the photograph. `on_face` is how often a crop is cut around a face; half of these faces are brought to a size
+    of the image. `on_face` is how often a crop is cut around a face; half of these faces are brought to a size
     within `face_size`, the others are cut at any scale within `zoom`.
     `large` is the share of steps that look at crops of twice the side (and at a quarter as many), for larger faces;
     `mosaic` the share of crops put together of four; `rotate` that of crops turned by up to `angle` degrees; `jpeg`
@@ -123,7 +123,7 @@ class Augment(_Section):
 class Schedule(_Section):
     """How long and how fast: steps are optimizer steps, one batch each.
 
-    `workers` are the processes that read photographs beside the training, for each device; null leaves it to the
+    `workers` are the processes that read images beside the training, for each device; null leaves it to the
     machine: none where a CPU trains, else all of its processors but one, at most 8. `accumulation` is in how many parts
     a step's batch is looked at, one after the other, so that it needs less memory; null means as few as the device has
     room for. `optimizer` is adamw, or muon, which learns as much in
@@ -155,7 +155,7 @@ class Losses(_Section):
 
 
 class Teacher(_Section):
-    """A trained network that the one in training also learns from, as it looks at the same pictures.
+    """A trained network that the one in training also learns from, as it looks at the same images.
 
     `weights` names it: a run folder, a checkpoint, or a bundled model's name; of what network they are, they say
     themselves. `weight` is how much its answers count, compared with the labels; the recipe's `losses` weigh both.
@@ -169,7 +169,7 @@ class Inference(_Section):
     """What is frozen into the model file's contract.
 
     `threshold` is the least score of a face at the balanced operating point; null leaves it to `mlcycle freeze`, which
-    chooses it on the held-out photographs.
+    chooses it on the held-out images.
     """
 
     long_side: Annotated[int, Field(ge=32)] = 640
@@ -189,7 +189,7 @@ class Inference(_Section):
 class About(_Section):
     """What people should know of the model; it is written into the model file, and nothing reads it to decide.
 
-    `licence` is that of the weights, `data_licence` that of the photographs and labels they were made from; `limits`
+    `licence` is that of the weights, `data_licence` that of the images and labels they were made from; `limits`
     are sentences that say what the model is bad at, or must not be used for.
     """
 

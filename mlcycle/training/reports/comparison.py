@@ -11,7 +11,7 @@ from typing import Any
 
 from mlcycle.training.progress import flops
 from mlcycle.training.reports.report_facts import duration
-from mlcycle.training.run.run_summary import Story
+from mlcycle.training.run.run_summary import RunSummary
 
 SCHEMA_VERSION = 1
 RATES = ("images_per_second", "flops_per_second", "data_wait_share")
@@ -28,51 +28,55 @@ class Comparison:
         names: of the runs, no two alike.
         differing: key of the recipe ("schedule.steps") → its value in each run, None where the recipe has no such key;
             keys that are the same everywhere are left out.
-        is_same_data: whether all studied and were measured on the same photographs and labels; None where one of them
+        is_same_data: whether all studied and were measured on the same images and labels; None where one of them
             does not say.
     """
 
-    stories: tuple[Story, ...]
+    stories: tuple[RunSummary, ...]
     names: tuple[str, ...]
     differing: dict[str, list[Any]]
     is_same_data: bool | None
 
 
-def compare(stories: Sequence[Story]) -> Comparison:
+def compare(stories: Sequence[RunSummary]) -> Comparison:
     """Holds runs against each other."""
-    flat = [story.flat_recipe() for story in stories]
+    flat = [summary.flat_recipe() for summary in stories]
     keys = list(dict.fromkeys(key for recipe in flat for key in recipe))
     rows = {key: [recipe.get(key) for recipe in flat] for key in keys}
     differing = {key: values for key, values in rows.items() if any(value != values[0] for value in values)}
-    prints = [story.data.get("fingerprint") for story in stories]
+    prints = [summary.data.get("fingerprint") for summary in stories]
     is_same = None if None in prints else len(set(prints)) == 1
     return Comparison(tuple(stories), _names(stories), differing, is_same)
 
 
-def _names(stories: Sequence[Story]) -> tuple[str, ...]:
-    names = [story.name for story in stories]
-    return tuple(names) if len(set(names)) == len(names) else tuple(str(story.path) for story in stories)
+def _names(stories: Sequence[RunSummary]) -> tuple[str, ...]:
+    names = [summary.name for summary in stories]
+    return tuple(names) if len(set(names)) == len(names) else tuple(str(summary.path) for summary in stories)
 
 
 def figures(comparison: Comparison) -> list[tuple[str, list[str]]]:
     """Returns what is told of each run beside its recipe: a name, and a text for each run."""
-    rows: tuple[tuple[str, Callable[[Story], str | None]], ...] = (
-        ("AP50", lambda story: f"{story.best.average_precision_50:.4f}" if story.best else None),
-        ("AP .50 to .95", lambda story: f"{story.best.average_precision:.4f}" if story.best else None),
-        ("at step", lambda story: f"{story.best.step:,}" if story.best else None),
+    rows: tuple[tuple[str, Callable[[RunSummary], str | None]], ...] = (
+        ("AP50", lambda summary: f"{summary.best.average_precision_50:.4f}" if summary.best else None),
+        ("AP .50 to .95", lambda summary: f"{summary.best.average_precision:.4f}" if summary.best else None),
+        ("at step", lambda summary: f"{summary.best.step:,}" if summary.best else None),
         ("steps", _steps),
-        ("time", lambda story: duration(story.seconds) if story.seconds else None),
-        ("images a second", lambda story: _number(story.mean_rate("images_per_second"), ",.1f")),
-        ("arithmetic", lambda story: _flops(story.mean_rate("flops_per_second"))),
-        ("waiting for data", lambda story: _number(story.mean_rate("data_wait_share"), ".1%")),
-        ("device", lambda story: story.environment.get("device")),
-        ("data", lambda story: str(story.data["fingerprint"])[:8] if "fingerprint" in story.data else None),
+        ("time", lambda summary: duration(summary.seconds) if summary.seconds else None),
+        ("images a second", lambda summary: _number(summary.mean_rate("images_per_second"), ",.1f")),
+        ("arithmetic", lambda summary: _flops(summary.mean_rate("flops_per_second"))),
+        ("waiting for data", lambda summary: _number(summary.mean_rate("data_wait_share"), ".1%")),
+        ("device", lambda summary: summary.environment.get("device")),
+        ("data", lambda summary: str(summary.data["fingerprint"])[:8] if "fingerprint" in summary.data else None),
     )
-    return [(name, [told(story) or NOTHING for story in comparison.stories]) for name, told in rows]
+    return [(name, [told(summary) or NOTHING for summary in comparison.stories]) for name, told in rows]
 
 
-def _steps(story: Story) -> str:
-    return f"{story.steps:,}" if story.is_finished or not story.planned else f"{story.steps:,} of {story.planned:,}"
+def _steps(summary: RunSummary) -> str:
+    return (
+        f"{summary.steps:,}"
+        if summary.is_finished or not summary.planned
+        else f"{summary.steps:,} of {summary.planned:,}"
+    )
 
 
 def _flops(value: float) -> str | None:
@@ -139,25 +143,25 @@ def as_json(comparison: Comparison) -> str:
     document = {
         "schema_version": SCHEMA_VERSION,
         "is_same_data": comparison.is_same_data,
-        "runs": [_run(story) for story in comparison.stories],
+        "runs": [_run(summary) for summary in comparison.stories],
         "recipe_differences": comparison.differing,
     }
     return json.dumps(document, indent=2, ensure_ascii=True, allow_nan=False)
 
 
-def _run(story: Story) -> dict[str, Any]:
-    best, rates = story.best, {key: story.mean_rate(key) for key in RATES}
+def _run(summary: RunSummary) -> dict[str, Any]:
+    best, rates = summary.best, {key: summary.mean_rate(key) for key in RATES}
     return {
-        "path": str(story.path),
-        "recipe": story.recipe.get("name"),
-        "is_finished": story.is_finished,
-        "steps": story.steps,
-        "planned_steps": story.planned,
-        "seconds": story.seconds,
+        "path": str(summary.path),
+        "recipe": summary.recipe.get("name"),
+        "is_finished": summary.is_finished,
+        "steps": summary.steps,
+        "planned_steps": summary.planned,
+        "seconds": summary.seconds,
         "best_step": best.step if best else None,
         "average_precision_50": best.average_precision_50 if best else None,
         "average_precision": best.average_precision if best else None,
         **{key: None if math.isnan(value) else round(value, 4) for key, value in rates.items()},
-        "device": story.environment.get("device"),
-        "data_fingerprint": story.data.get("fingerprint"),
+        "device": summary.environment.get("device"),
+        "data_fingerprint": summary.data.get("fingerprint"),
     }

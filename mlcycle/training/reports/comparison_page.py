@@ -19,16 +19,16 @@ def render(comparison: Comparison) -> str:
     title = f"{len(comparison.names)} runs compared"
     rows = figures(comparison)
     recipe = [(key, [told(value) for value in values]) for key, values in comparison.differing.items()]
-    differences = "<p>Their recipes are the same.</p>"
+    distillation_loss = "<p>Their recipes are the same.</p>"
     if recipe:
-        differences = _table("What differs in the recipes", comparison.names, recipe)
+        distillation_loss = _table("What differs in the recipes", comparison.names, recipe)
     warning = "" if comparison.is_same_data else " class=warning"
     parts = [
         f"<h1>{escape(title)}</h1><p{warning}>{escape(said_of_data(comparison))}</p>",
         _table("Scores and costs", comparison.names, rows),
-        f"<h2>What differs in the recipes</h2>{differences}",
+        f"<h2>What differs in the recipes</h2>{distillation_loss}",
         curves([(name, each.curve) for name, each in zip(comparison.names, comparison.stories, strict=True)]),
-        "<footer><p>This page holds no photographs. It loads nothing, and nothing was sent anywhere.</p></footer>",
+        "<footer><p>This page holds no images. It loads nothing, and nothing was sent anywhere.</p></footer>",
     ]
     return sections.page(title, parts)
 

@@ -9,7 +9,7 @@ from typing import Any
 from mlcycle.reporting import sections
 from mlcycle.reporting.timelines import Series, over_steps
 from mlcycle.training.progress import flops
-from mlcycle.training.run.run_summary import Story
+from mlcycle.training.run.run_summary import RunSummary
 
 # Title, key in metrics.jsonl → name, and how it is drawn. What a run did not report is left out.
 CURVES: tuple[tuple[str, dict[str, str], dict[str, Any]], ...] = (
@@ -35,32 +35,32 @@ MEBIBYTE = 2**20
 TOLD_ELSEWHERE = ("data", "resumed", "packages")
 
 
-def curves(story: Story) -> str:
+def curves(summary: RunSummary) -> str:
     """Returns the section of curves; nothing where none was reported."""
-    marks = [(part["step"], f"resumed at step {part['step']:,}") for part in story.resumed if "step" in part]
+    marks = [(part["step"], f"resumed at step {part['step']:,}") for part in summary.resumed if "step" in part]
     cards = []
     for title, names, how in CURVES:
-        series = [Series(name, _points(story, key)) for key, name in names.items()]
+        series = [Series(name, _points(summary, key)) for key, name in names.items()]
         drawing = over_steps(title, series, marks=marks, **how)
         if drawing:
             cards.append(sections.card(title, drawing))
     if not cards:
         return "<h2>Curves</h2><p>Nothing has been reported yet.</p>"
     resumed = "<p>Dotted upright lines: the run was resumed there.</p>" if marks else ""
-    return f"<h2>Curves</h2>{resumed}<div class=side>{''.join(cards)}</div>{_evaluations(story)}"
+    return f"<h2>Curves</h2>{resumed}<div class=side>{''.join(cards)}</div>{_evaluations(summary)}"
 
 
-def _points(story: Story, key: str) -> list[tuple[float, float]]:
-    points = story.curve(key)
+def _points(summary: RunSummary, key: str) -> list[tuple[float, float]]:
+    points = summary.curve(key)
     # A landmark loss of nothing but zeros is that of a network without landmarks.
     return points if key != "landmark_loss" or any(value for _, value in points) else []
 
 
-def _evaluations(story: Story) -> str:
-    ap = dict(story.curve("average_precision"))
+def _evaluations(summary: RunSummary) -> str:
+    ap = dict(summary.curve("average_precision"))
     rows = [
         f'<tr><th scope="row">{step:,}</th><td>{value:.4f}</td><td>{ap.get(step, math.nan):.4f}</td></tr>'
-        for step, value in story.curve("average_precision_50")
+        for step, value in summary.curve("average_precision_50")
     ]
     if not rows:
         return ""
@@ -68,9 +68,9 @@ def _evaluations(story: Story) -> str:
     return f"<details><summary>the evaluations as a table</summary>{table}</details>"
 
 
-def speed(story: Story) -> str:
+def speed(summary: RunSummary) -> str:
     """Returns the section of speed; nothing where nothing was measured."""
-    parts = story.seconds_by_part()
+    parts = summary.seconds_by_part()
     whole = sum(parts.values())
     if not whole:
         return ""
@@ -81,22 +81,22 @@ def speed(story: Story) -> str:
         for name, seconds in parts.items()
     ]
     table = sections.table("Time by part", ["<td></td><th>time</th><td class=wide></td><th>share</th>"], rows)
-    most = max((value for _, value in story.curve("memory_bytes")), default=0)
+    most = max((value for _, value in summary.curve("memory_bytes")), default=0)
     memory = f", at most {most / MEBIBYTE:,.0f} MiB of memory" if most else ""
-    rate = story.mean_rate("flops_per_second")
+    rate = summary.mean_rate("flops_per_second")
     arithmetic = "" if math.isnan(rate) else f" ({flops.told(rate)} of the network's convolutions)"
     return f"""<h2>Speed</h2>
-<p>{story.mean_rate("images_per_second"):,.1f} images a second over all steps{arithmetic}, {duration(whole)} in all,
-{sections.percent(story.mean_rate("data_wait_share"))} of the time of a step waiting for data{memory}.</p>
+<p>{summary.mean_rate("images_per_second"):,.1f} images a second over all steps{arithmetic}, {duration(whole)} in all,
+{sections.percent(summary.mean_rate("data_wait_share"))} of the time of a step waiting for data{memory}.</p>
 {table}"""
 
 
-def data_and_environment(story: Story) -> str:
+def data_and_environment(summary: RunSummary) -> str:
     """Returns the sections that say on what data and where the run was made."""
-    data = _facts("Data", {key.replace("_", " "): value for key, value in story.data.items()})
-    parts = [_part(story.environment, "Environment")] if story.environment else []
-    for part in story.resumed:
-        parts.append(_part(part, f"Resumed at step {part.get('step', '?')}", before=story.environment))
+    data = _facts("Data", {key.replace("_", " "): value for key, value in summary.data.items()})
+    parts = [_part(summary.environment, "Environment")] if summary.environment else []
+    for part in summary.resumed:
+        parts.append(_part(part, f"Resumed at step {part.get('step', '?')}", before=summary.environment))
     return data + "".join(parts)
 
 
@@ -136,9 +136,9 @@ def _told(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def recipe(story: Story) -> str:
+def recipe(summary: RunSummary) -> str:
     """Returns the recipe, folded up."""
-    return f"<h2>Recipe</h2><details><summary>recipe.yaml</summary><pre>{escape(story.recipe_text)}</pre></details>"
+    return f"<h2>Recipe</h2><details><summary>recipe.yaml</summary><pre>{escape(summary.recipe_text)}</pre></details>"
 
 
 def duration(seconds: float) -> str:

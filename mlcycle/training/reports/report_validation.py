@@ -1,4 +1,4 @@
-"""The part of a run's report that is about the held-out photographs: what the best checkpoint finds there."""
+"""The part of a run's report that is about the held-out images: what the best checkpoint finds there."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from mlcycle.evaluation.groups import GroupPrecision
 from mlcycle.evaluation.matches import Matches
 from mlcycle.reporting import charts, gallery, sections
 from mlcycle.reporting.charts import Mark
-from mlcycle.reporting.gallery import Picture
+from mlcycle.reporting.gallery import Thumbnail
 
 
 @dataclass(frozen=True, slots=True)
-class HeldOut:
+class Validation:
     """The answers of the best checkpoint, counted.
 
     Attributes:
         step: that the checkpoint is of.
         matches: what comparing its boxes with the labels gave.
         whole: average precision, and by size.
-        intervals: 95 % intervals of AP50 and AP over samples of the photographs.
+        intervals: 95 % intervals of AP50 and AP over samples of the images.
         threshold: the balanced one.
-        points: name of an operating point → its rule, recall, precision and false alarms a photograph; empty where no
+        points: name of an operating point → its rule, recall, precision and false alarms an image; empty where no
             face is found at any threshold.
         thresholds: name → least score of a face there.
         groups: figures by group, hardest first.
-        misses, false_alarms: the worst ones as pictures; `has_pictures` says whether pictures were wanted.
+        misses, false_alarms: the worst ones as images; `has_thumbnails` says whether images were wanted.
     """
 
     step: int
@@ -43,12 +43,12 @@ class HeldOut:
     thresholds: dict[str, float]
     calibration: Calibration
     groups: Sequence[GroupPrecision]
-    misses: Sequence[Picture]
-    false_alarms: Sequence[Picture]
-    has_pictures: bool
+    misses: Sequence[Thumbnail]
+    false_alarms: Sequence[Thumbnail]
+    has_thumbnails: bool
 
 
-def render(seen: HeldOut) -> list[str]:
+def render(seen: Validation) -> list[str]:
     """Returns the sections as HTML."""
     return [
         _precision_and_recall(seen),
@@ -60,7 +60,7 @@ def render(seen: HeldOut) -> list[str]:
     ]
 
 
-def _precision_and_recall(seen: HeldOut) -> str:
+def _precision_and_recall(seen: Validation) -> str:
     marks = [
         Mark(f"{name} {seen.thresholds[name]:.2f}", point["recall"], point["precision"])
         for name, point in seen.points.items()
@@ -69,13 +69,13 @@ def _precision_and_recall(seen: HeldOut) -> str:
     whole = sections.precision_recall("All faces, by how well a box must fit", sections.fits(seen.whole), marks)
     by_height = sections.precision_recall("By the height of the face, at IoU 0.5", sections.heights(seen.whole))
     return f"""<h2>Precision and recall</h2>
-<p>On the {seen.whole.photographs:,} held-out photographs, with {seen.whole.faces:,} labelled faces, by the checkpoint
+<p>On the {seen.whole.images:,} held-out images, with {seen.whole.faces:,} labelled faces, by the checkpoint
 of step {seen.step:,}. The rings are the operating points that <code>mlcycle freeze</code> would choose now, with their
 thresholds.</p>
 <div class=side>{whole}{by_height}</div>"""
 
 
-def _thresholds(seen: HeldOut) -> str:
+def _thresholds(seen: Validation) -> str:
     matches = seen.matches
     histogram = charts.histogram(
         matches.scores_D[matches.right_RTD[0, 0]], matches.scores_D[matches.wrong_RTD[0, 0]], seen.threshold
@@ -101,10 +101,10 @@ odds that it fits at IoU 0.5, so a curve beside the diagonal is no fault; one th
 <details><summary>as a table</summary>{sections.table("Share of right boxes by score", columns, rows)}</details>"""
 
 
-def _points(seen: HeldOut) -> str:
+def _points(seen: Validation) -> str:
     if not seen.points:
         return "<p>No face is found at any threshold, so that none can be chosen.</p>"
-    columns = ["<td></td>", *sections.heads("threshold", "recall", "precision", "alarms a photo")]
+    columns = ["<td></td>", *sections.heads("threshold", "recall", "precision", "alarms an image")]
     columns += ['<th class="wide text">rule</th>']
     rows = [_point(name, seen.thresholds[name], point) for name, point in seen.points.items()]
     return sections.table("Operating points", columns, rows)

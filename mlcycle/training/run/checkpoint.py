@@ -42,10 +42,10 @@ class Progress:
     unreported: Mapping[str, float] = field(default_factory=dict)
 
 
-def collect(model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def collect(model: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Returns all tensors that a run needs to go on, by their names in a checkpoint, on the CPU."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
+    tensors |= {f"average.{name}": value for name, value in ema.state_dict().items()}
     names = _parameter_names(model, optimizer)
     for parameter, slots in optimizer.state.items():
         tensors |= {f"optimizer.{names[parameter]}.{slot}": value for slot, value in slots.items()}
@@ -94,14 +94,14 @@ def believe_best(done: Progress, best: Path) -> tuple[Progress, list[str]]:
     return replace(done, best_score=there.best_score, best_step=there.best_step), []
 
 
-def restore(tensors: dict[str, Tensor], model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def restore(tensors: dict[str, Tensor], model: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Puts a checkpoint's tensors back where `collect` took them from.
 
     Raises:
         DataError: it belongs to another network.
     """
     load_weights(tensors, model, "model")
-    load_weights(tensors, average, "average")
+    load_weights(tensors, ema, "average")
     for parameter, name in _parameter_names(model, optimizer).items():
         prefix = f"optimizer.{name}."
         # Every slot lies where its parameter does, also the counter of steps: fused optimizers want it there.
@@ -178,11 +178,11 @@ def find_weights(named: str, best: Path, bundled: Path) -> Path:
     )
 
 
-def save_weights(path: Path, average: nn.Module) -> None:
+def save_weights(path: Path, ema: nn.Module) -> None:
     """Writes an average's weights alone, in half precision: enough to start another run from."""
     state = {
         f"average.{name}": (value.half() if value.is_floating_point() else value).cpu().contiguous()
-        for name, value in average.state_dict().items()
+        for name, value in ema.state_dict().items()
     }
     save(path, state, Progress())
 

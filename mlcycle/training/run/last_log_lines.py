@@ -6,7 +6,7 @@ from pathlib import Path
 from signal import Signals
 
 
-def last_words(log: Path, begin: int, code: int) -> tuple[str, str]:
+def last_log_lines(log: Path, begin: int, code: int) -> tuple[str, str]:
     """Returns the error and the hint that a training ended with, on a line each; the hint may be empty.
 
     Args:

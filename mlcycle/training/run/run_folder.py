@@ -43,13 +43,13 @@ class Beside:
 
     Attributes:
         tensorboard: event files of TensorBoard's.
-        pictures: pictures in its report.
+        images: images in its report.
         own_process: whether the process is there for the training alone. Then signals save the run and end it, and the
             C library keeps the memory of one step for the next; else the process stays as it is.
     """
 
     tensorboard: bool = False
-    pictures: bool = True
+    images: bool = True
     own_process: bool = True
 
 
@@ -215,7 +215,7 @@ class RunFolder:
             first = self.environment()
             if first["data"]["fingerprint"] != now["data"]["fingerprint"]:
                 raise DataError(
-                    f"the data is not what {self.path} was begun with: photographs or labels have changed",
+                    f"the data is not what {self.path} was begun with: images or labels have changed",
                     "put them back, or begin another run",
                 )
             if first.get("teacher") != now["teacher"]:

@@ -26,7 +26,7 @@ class Best:
 
 
 @dataclass(frozen=True)
-class Story:
+class RunSummary:
     """One run.
 
     Attributes:
@@ -125,7 +125,7 @@ class Story:
         return [(entry["step"] - step, entry) for step, entry in zip(before, reports, strict=False)]
 
 
-def read(run: Path) -> Story:
+def read(run: Path) -> RunSummary:
     """Reads a run folder; also one whose training goes on, or was broken off.
 
     Raises:
@@ -144,7 +144,7 @@ def read(run: Path) -> Story:
         environment = {}
     metrics = [entry for entry in folder.metrics() if isinstance(entry, dict) and _is_number(entry.get("step"))]
     metrics.sort(key=lambda entry: entry["step"])
-    return Story(run, text, _mapping(parse(text, str(run / RECIPE), numbered=True).data), environment, metrics)
+    return RunSummary(run, text, _mapping(parse(text, str(run / RECIPE), numbered=True).data), environment, metrics)
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -16,7 +16,7 @@ class Bare:
     """A recipe's network, its forward pass, losses and backward pass, on one batch that never changes.
 
     Args:
-        count: pictures of the batch, with five faces each.
+        count: images of the batch, with five faces each.
     """
 
     def __init__(self, recipe: Recipe, device: torch.device, count: int) -> None:
@@ -25,14 +25,14 @@ class Bare:
         network = FaceNetwork(**recipe.model.model_dump()).to(device)
         self.network = network.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.batch = trial_batch(count, recipe.augment.crop, FACES).to(device)
-        pictures = self.batch.pixels_BSS3.permute(0, 3, 1, 2)
-        self.pictures = pictures.to(torch.bfloat16 if self.is_half else torch.float32)
+        images = self.batch.pixels_BSS3.permute(0, 3, 1, 2)
+        self.images = images.to(torch.bfloat16 if self.is_half else torch.float32)
 
     def step(self) -> None:
         """Makes one; the weights stay as they are."""
         self.network.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_half):
-            answers = self.network(self.pictures)
+            answers = self.network(self.images)
         sums = losses_of(answers, self.batch, self.rule)
         parts = sums.over(sums.counts_3)
         (parts.score + parts.box + parts.landmarks).backward()

@@ -28,7 +28,7 @@ def reading_costs(samples: Samples, keys: Sequence[Key]) -> dict[str, float]:
     """Reads these samples on one thread; returns each part's share of a sample's seconds.
 
     Raises:
-        DataError: a photograph cannot be read.
+        DataError: an image cannot be read.
     """
     watched = cProfile.Profile()
     with one_thread():
@@ -40,7 +40,7 @@ def reading_costs(samples: Samples, keys: Sequence[Key]) -> dict[str, float]:
         raise batch
     seconds = _seconds(pstats.Stats(watched))
     parts = {name: seconds.get(function.__name__, 0.0) for name, function in PARTS.items()}
-    # Whatever a photograph's pixels come from has a `part`, which ends with a resize.
+    # Whatever an image's pixels come from has a `part`, which ends with a resize.
     pixels = seconds.get("part", 0.0) + seconds.get("size", 0.0) - parts["resizing"]
     whole = sum(seconds[each] for each in ("__getitem__", "collate"))
     parts = {READING: pixels, **parts, REST: whole - pixels - sum(parts.values())}

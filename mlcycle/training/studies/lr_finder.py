@@ -13,15 +13,15 @@ from mlcycle.errors import Interrupted, TrainingDivergedError
 from mlcycle.training import memory
 from mlcycle.training.data.batches import loader, samples_of
 from mlcycle.training.data.samples import Share, Steps, end_readers, readable
-from mlcycle.training.data.training_data import Material, gather
+from mlcycle.training.data.training_data import TrainingData, gather
 from mlcycle.training.distributed.device import choose_device, describe, keep_memory, share_processors
-from mlcycle.training.distributed.process_group import Team
+from mlcycle.training.distributed.process_group import ProcessGroup
 from mlcycle.training.recipes.recipe import Recipe
 from mlcycle.training.records import take_weights
 from mlcycle.training.stopping import StopRequest
 from mlcycle.training.studies import lr_curve
 from mlcycle.training.studies.lr_curve import Found
-from mlcycle.training.trainer import Learner
+from mlcycle.training.trainer import Trainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,12 @@ def find_rate(recipe: Recipe, wanted: Range, device: str, advance: Callable[[int
         Interrupted: a signal came.
     """
     chosen = choose_device(device)
-    material = gather(recipe.data)
+    training_data = gather(recipe.data)
     keep_memory()
     rates = lr_curve.rates(wanted.low, wanted.high, wanted.steps)
     losses: list[float] = []
     with StopRequest() as stop:
-        for loss in _losses(recipe, material, chosen, rates):
+        for loss in _losses(recipe, training_data, chosen, rates):
             losses.append(loss)
             advance(1)
             if stop:
@@ -68,19 +68,19 @@ def find_rate(recipe: Recipe, wanted: Range, device: str, advance: Callable[[int
     return Found(tried, finite, smoothed_N, suggestion, has_diverged, describe(chosen))
 
 
-def _losses(recipe: Recipe, material: Material, device: torch.device, rates: list[float]) -> Iterator[float]:
+def _losses(recipe: Recipe, training_data: TrainingData, device: torch.device, rates: list[float]) -> Iterator[float]:
     """Yields the loss of each step; one that is not finite is the last."""
     readers = share_processors(device, recipe.schedule.workers)
-    learner = Learner(recipe, device, Team())
-    take_weights(recipe, learner)
-    parts = memory.accumulation_for(recipe, device, Team())
+    trainer = Trainer(recipe, device, ProcessGroup())
+    take_weights(recipe, trainer)
+    parts = memory.accumulation_for(recipe, device, ProcessGroup())
     steps = Steps(range(len(rates)), recipe.schedule.batch, recipe.augment, recipe.seed, Share(accumulation=parts))
-    batches = iter(loader(samples_of(recipe, material, readers), steps, readers, device))
+    batches = iter(loader(samples_of(recipe, training_data, readers), steps, readers, device))
     try:
         for step, rate in enumerate(rates):
             batch = [readable(next(batches)) for _ in range(parts)]
             try:
-                loss = learner.step(batch, step, rate)["loss"].item()
+                loss = trainer.step(batch, step, rate)["loss"].item()
             except TrainingDivergedError:
                 yield math.inf
                 return

@@ -48,7 +48,7 @@ def render(name: str, found: Found, own: float, command: str) -> str:
         sections.tiles(tiles),
         f"<div class=side>{_drawing(found, marks)}{HOW}</div>",
         next_step,
-        "<footer><p>This page holds no photographs. It loads nothing, and nothing was sent anywhere.</p></footer>",
+        "<footer><p>This page holds no images. It loads nothing, and nothing was sent anywhere.</p></footer>",
     ]
     return sections.page(f"Learning rates for {name}", parts)
 

@@ -14,15 +14,15 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, record_function
 
-from mlcycle.datasets.member import PhotoPath
+from mlcycle.datasets.member import ImagePath
 from mlcycle.errors import InputError
 from mlcycle.training import memory
 from mlcycle.training.data.batches import loader, samples_of
 from mlcycle.training.data.decoded_cache import Decoded, decode_all
 from mlcycle.training.data.samples import Share, Steps, end_readers, readable
-from mlcycle.training.data.training_data import Material, gather
+from mlcycle.training.data.training_data import TrainingData, gather
 from mlcycle.training.distributed.device import choose_device, describe, keep_memory, share_processors
-from mlcycle.training.distributed.process_group import Team
+from mlcycle.training.distributed.process_group import ProcessGroup
 from mlcycle.training.model.optimisation import learning_rate
 from mlcycle.training.progress import flops
 from mlcycle.training.progress.stopwatch import Marker, Stopwatch, finish
@@ -30,7 +30,7 @@ from mlcycle.training.recipes.recipe import Recipe
 from mlcycle.training.records import take_weights
 from mlcycle.training.studies.bare_step import Bare
 from mlcycle.training.studies.loader_profile import reading_costs
-from mlcycle.training.trainer import Learner
+from mlcycle.training.trainer import Trainer
 
 WAITING, REST = "waiting for data", "rest"
 # The bare step and the whole one take turns so many times: what else the machine does meanwhile hits both alike.
@@ -123,8 +123,8 @@ def profile(recipe: Recipe, trace: Path, *, steps: int, warm_up: int, device: st
         TrainingDivergedError: the loss is not finite.
     """
     chosen = choose_device(device)
-    material = gather(recipe.data)
-    rehearsal = Rehearsal(recipe, material, chosen, warm_up + 2 * steps + TRACED + ROUNDS, tell)
+    training_data = gather(recipe.data)
+    rehearsal = Rehearsal(recipe, training_data, chosen, warm_up + 2 * steps + TRACED + ROUNDS, tell)
     tell(f"{warm_up} steps to warm up, {2 * steps} that are timed and {TRACED} that are traced, on {describe(chosen)}")
     found = rehearsal.found
     try:
@@ -142,20 +142,22 @@ def profile(recipe: Recipe, trace: Path, *, steps: int, warm_up: int, device: st
 class Rehearsal:
     """A training without a run: all that `fit` would have, but for what it writes down."""
 
-    def __init__(self, recipe: Recipe, material: Material, device: torch.device, steps: int, tell: Tell) -> None:
+    def __init__(
+        self, recipe: Recipe, training_data: TrainingData, device: torch.device, steps: int, tell: Tell
+    ) -> None:
         self.recipe, self.device = recipe, device
         schedule = recipe.schedule
         readers = share_processors(device, schedule.workers)
         keep_memory()
-        accumulation = memory.accumulation_for(recipe, device, Team())
+        accumulation = memory.accumulation_for(recipe, device, ProcessGroup())
         self.found = Profile(describe(device), readers.processes, accumulation)
-        decoded = _decode(recipe, material, tell)
-        self.learner = Learner(recipe, device, Team())
-        take_weights(recipe, self.learner)
-        self.flops_of = cache(partial(flops.for_a_picture, self.learner.average))
+        decoded = _decode(recipe, training_data, tell)
+        self.trainer = Trainer(recipe, device, ProcessGroup())
+        take_weights(recipe, self.trainer)
+        self.flops_of = cache(partial(flops.for_an_image, self.trainer.ema))
         self.bare = Bare(recipe, device, max(2, schedule.batch // accumulation))
         self.steps = Steps(range(steps), schedule.batch, recipe.augment, recipe.seed, Share(accumulation=accumulation))
-        self.samples = samples_of(recipe, material, readers, decoded)
+        self.samples = samples_of(recipe, training_data, readers, decoded)
         self.batches: Iterator[Any] = iter(loader(self.samples, self.steps, readers, device))
         self.done = 0
 
@@ -166,13 +168,13 @@ class Rehearsal:
             self.bare.step()
 
     def make(self, steps: int, mark: Marker = record_function) -> tuple[int, int]:
-        """Makes so many steps; returns at how many pictures they looked, and with how many operations."""
-        self.learner.mark = mark
+        """Makes so many steps; returns at how many images they looked, and with how many operations."""
+        self.trainer.mark = mark
         images = operations = 0
         for _ in range(steps):
             with mark(WAITING):
                 parts = [readable(next(self.batches)) for _ in range(self.found.accumulation)]
-            self.learner.step(parts, self.done, learning_rate(self.done, self.recipe.schedule))
+            self.trainer.step(parts, self.done, learning_rate(self.done, self.recipe.schedule))
             count, side = self.steps.size(self.done)
             images, operations = images + count, operations + count * self.flops_of(side)
             self.done += 1
@@ -234,16 +236,16 @@ class Rehearsal:
         return reading_costs(self.samples, keys[:READ])
 
 
-def _decode(recipe: Recipe, material: Material, tell: Tell) -> dict[PhotoPath, Decoded]:
+def _decode(recipe: Recipe, training_data: TrainingData, tell: Tell) -> dict[ImagePath, Decoded]:
     if recipe.data.decoded is None:
         return {}
-    paths, last = [each.path for each in material.train], time.monotonic()
+    paths, last = [each.path for each in training_data.train], time.monotonic()
 
-    def advance(done: int, photographs: int) -> None:
+    def advance(done: int, images: int) -> None:
         nonlocal last
         if time.monotonic() - last > 10:
             last = time.monotonic()
-            tell(f"decoded {done:,} of {photographs:,} photographs")
+            tell(f"decoded {done:,} of {images:,} images")
 
     return decode_all(Path(recipe.data.decoded), paths, advance)
 

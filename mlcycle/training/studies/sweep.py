@@ -21,7 +21,7 @@ from mlcycle.training.data.training_data import gather
 from mlcycle.training.distributed.device import must_be_there
 from mlcycle.training.recipes.recipe import Data
 from mlcycle.training.reports.report_facts import duration
-from mlcycle.training.run.last_log_lines import last_words
+from mlcycle.training.run.last_log_lines import last_log_lines
 from mlcycle.training.run.run_folder import RECIPE, RunFolder
 from mlcycle.training.stopping import StopRequest
 from mlcycle.training.studies import sweep_table
@@ -102,7 +102,7 @@ def sweep(settings: Sequence[Setting], folder: SweepFolder, way: Way) -> None:
         todo = still_to_do([folder.look(each.name) for each in settings], retry_failed=way.retry_failed)
         steps = {each.name: each.recipe.schedule.steps for each in settings}
         for number, run in enumerate(todo, 1):
-            to_make = sum(steps[each.name] - (each.story.steps if each.story else 0) for each in todo[number - 1 :])
+            to_make = sum(steps[each.name] - (each.summary.steps if each.summary else 0) for each in todo[number - 1 :])
             left = time_left(folder.runs(), to_make)
             going_on = "" if run.state == NEW else " (goes on)"
             way.tell(f"run {number} of {len(todo)}: {run.name}{going_on}{left}")
@@ -128,8 +128,8 @@ def write(folder: SweepFolder) -> None:
 
 def time_left(runs: Sequence[Run], steps: int) -> str:
     """Returns about how long so many steps will take, by the mean of what has been trained; nothing before that."""
-    ended = [each for each in runs if each.entry.seconds and each.story and each.story.steps]
-    made = sum(each.story.steps for each in ended if each.story)
+    ended = [each for each in runs if each.entry.seconds and each.summary and each.summary.steps]
+    made = sum(each.summary.steps for each in ended if each.summary)
     return f"; about {duration(sum(each.entry.seconds for each in ended) / made * steps)} left" if made else ""
 
 
@@ -148,7 +148,7 @@ def _train(folder: SweepFolder, run: Run, stop: StopRequest, way: Way) -> None:
             process.wait()
         entry.code, entry.seconds = process.returncode, round(before + time.monotonic() - begun, 1)
         if entry.code:
-            entry.reason, _ = last_words(log, said_before, entry.code)
+            entry.reason, _ = last_log_lines(log, said_before, entry.code)
         folder.write_plan()
 
 
@@ -189,7 +189,7 @@ def _steps_made(run: Path) -> int:
 
 
 def _ended(run: Run) -> str:
-    code, best = run.entry.code or 0, run.story.best if run.story else None
+    code, best = run.entry.code or 0, run.summary.best if run.summary else None
     took = f"after {duration(run.entry.seconds)}"
     if run.state == FAILED:
         return f"  failed {took}, exit code {code}: {sweep_table.shortened(run.entry.reason)}"

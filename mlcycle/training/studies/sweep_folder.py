@@ -23,7 +23,7 @@ from mlcycle.training.recipes import recipe_file
 from mlcycle.training.recipes.recipe import Recipe
 from mlcycle.training.run import run_summary
 from mlcycle.training.run.run_folder import RECIPE, RunFolder
-from mlcycle.training.run.run_summary import Story
+from mlcycle.training.run.run_summary import RunSummary
 from mlcycle.training.studies.sweep_grid import Setting
 
 PLAN, CSV, PAGE = "sweep.json", "sweep.csv", "sweep.html"
@@ -66,7 +66,7 @@ class Run:
     name: str
     entry: Entry
     state: str
-    story: Story | None
+    summary: RunSummary | None
 
 
 class SweepFolder:
@@ -183,7 +183,7 @@ class SweepFolder:
         return [self.look(name) for name in self.plan.runs]
 
 
-def _state(entry: Entry, told: Story | None) -> str:
+def _state(entry: Entry, told: RunSummary | None) -> str:
     if entry.code is not None and entry.code > 0 and entry.code not in STOPPED:
         return FAILED
     if told is None:

@@ -39,7 +39,7 @@ def render(name: str, runs: Sequence[Run], keys: Sequence[str]) -> str:
         _by_value(rows, runs, keys),
         _curves(rows),
         _not_finished(runs),
-        """<footer><p>This page holds no photographs. It loads nothing, and nothing was sent anywhere. Single runs side
+        """<footer><p>This page holds no images. It loads nothing, and nothing was sent anywhere. Single runs side
 by side: <code>mlcycle train compare RUN RUN --html FILE</code>.</p></footer>""",
     ]
     return sections.page(f"Sweep: {name}", parts)
@@ -49,7 +49,7 @@ def _opening(name: str, runs: Sequence[Run], keys: Sequence[str]) -> str:
     finished = sum(each.state == FINISHED for each in runs)
     over = ", ".join(f"<code>{escape(key)}</code>" for key in keys)
     state = "all finished" if finished == len(runs) else f"{finished} finished"
-    stories = [each.story for each in runs if each.story]
+    stories = [each.summary for each in runs if each.summary]
     warning = ""
     if len(stories) > 1 and not (compared := comparison.compare(stories)).is_same_data:
         warning = f"<p class=warning>{escape(comparison.said_of_data(compared))}</p>"
@@ -78,7 +78,7 @@ def _table(runs: Sequence[Run], keys: Sequence[str]) -> str:
     ]
     seeds = " “±”: standard deviation over seeds; the other figures are means, minutes the sum." if SEED in keys else ""
     return f"""<h2>Settings, best first</h2>
-<p>AP50 and AP are the best on held-out photographs during training, “step” where that was; the loss is the last that
+<p>AP50 and AP are the best on held-out images during training, “step” where that was; the loss is the last that
 was reported.{seeds}</p>
 {sections.table("Settings, best first", sections.heads(*heads), made)}"""
 
@@ -120,7 +120,7 @@ def _lines(key: str, values: Sequence[Any], rows: Sequence[Row], runs: Sequence[
 
 def _scores(key: str, value: Any, runs: Sequence[Run]) -> list[float]:
     mine = [each for each in runs if each.entry.values.get(key) == value and each.state == FINISHED]
-    return [each.story.best.average_precision_50 for each in mine if each.story and each.story.best]
+    return [each.summary.best.average_precision_50 for each in mine if each.summary and each.summary.best]
 
 
 def _curves(rows: Sequence[Row]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from rich.table import Table
 
 from mlcycle.training.reports.comparison import NOTHING
-from mlcycle.training.run.run_summary import Story
+from mlcycle.training.run.run_summary import RunSummary
 from mlcycle.training.studies.sweep_folder import FINISHED, Run
 from mlcycle.training.studies.sweep_grid import SEED, in_words
 
@@ -47,7 +47,7 @@ class Row:
 
     values: dict[str, Any]
     runs: tuple[Run, ...]
-    counted: tuple[Story, ...]
+    counted: tuple[RunSummary, ...]
 
     @property
     def finished(self) -> int:
@@ -86,7 +86,7 @@ class Row:
         """In words, how far its runs are; nothing where all have finished."""
         states = [each.state for each in self.runs if each.state != FINISHED]
         if states and len(self.runs) == 1:
-            told = self.runs[0].story
+            told = self.runs[0].summary
             return f"{states[0]} at step {told.steps:,}" if told else states[0]
         return ", ".join(f"{states.count(each)} {each}" for each in dict.fromkeys(states))
 
@@ -105,9 +105,9 @@ def rows(runs: Sequence[Run]) -> list[Row]:
     return sorted(made, key=rank, reverse=True)
 
 
-def _counted(runs: Sequence[Run]) -> tuple[Story, ...]:
-    finished = tuple(each.story for each in runs if each.state == FINISHED and each.story)
-    return finished or tuple(each.story for each in runs if each.story)
+def _counted(runs: Sequence[Run]) -> tuple[RunSummary, ...]:
+    finished = tuple(each.summary for each in runs if each.state == FINISHED and each.summary)
+    return finished or tuple(each.summary for each in runs if each.summary)
 
 
 def _without_seed(run: Run) -> dict[str, Any]:
@@ -124,9 +124,9 @@ def _or_least(value: float) -> float:
     return -1.0 if math.isnan(value) else value
 
 
-def last_loss(story: Story) -> float:
+def last_loss(summary: RunSummary) -> float:
     """Returns the last loss that was reported; NaN before the first."""
-    losses = story.curve("loss")
+    losses = summary.curve("loss")
     return losses[-1][1] if losses else math.nan
 
 
@@ -189,7 +189,7 @@ def as_csv(runs: Sequence[Run], keys: Sequence[str]) -> str:
 
 
 def _figures(run: Run) -> list[Any]:
-    told = run.story
+    told = run.summary
     best, loss = (told.best, last_loss(told)) if told else (None, math.nan)
     return [
         run.state,

@@ -26,29 +26,29 @@ def _read(folder, what):
 
 @pytest.mark.parametrize(("key", "ignored"), [({"iscrowd": 1}, True), ({"ignore": 1}, True), ({"iscrowd": 0}, False)])
 def test_crowds_and_ignored_annotations_are_to_be_ignored(tmp_path, key, ignored):
-    (photograph,) = _read(tmp_path, _one(**key))
-    assert photograph.ignore_N.tolist() == [ignored]
-    assert photograph.boxes_N4.tolist() == [[1, 2, 31, 42]]
-    assert photograph.size is None
+    (image,) = _read(tmp_path, _one(**key))
+    assert image.ignore_N.tolist() == [ignored]
+    assert image.boxes_N4.tolist() == [[1, 2, 31, 42]]
+    assert image.size is None
 
 
 def test_a_keypoint_that_is_not_labelled_is_no_landmark(tmp_path):
-    (photograph,) = _read(tmp_path, _one(keypoints=[3, 4, 2, 0, 0, 0, 5, 6, 1, 7, 8, 2, 9, 10, 2]))
-    assert np.isnan(photograph.landmarks_N52[0, 1]).all()
-    assert photograph.landmarks_N52[0, [0, 2]].tolist() == [[3, 4], [5, 6]]
+    (image,) = _read(tmp_path, _one(keypoints=[3, 4, 2, 0, 0, 0, 5, 6, 1, 7, 8, 2, 9, 10, 2]))
+    assert np.isnan(image.landmarks_N52[0, 1]).all()
+    assert image.landmarks_N52[0, [0, 2]].tolist() == [[3, 4], [5, 6]]
 
 
 def test_keypoints_of_another_number_are_left_out(tmp_path):
-    (photograph,) = _read(tmp_path, _one(keypoints=[1, 1, 2] * 17))
-    assert np.isnan(photograph.landmarks_N52).all()
+    (image,) = _read(tmp_path, _one(keypoints=[1, 1, 2] * 17))
+    assert np.isnan(image.landmarks_N52).all()
 
 
 def test_of_several_categories_the_one_called_face_counts(tmp_path):
     what = _one()
     what["annotations"].append({"image_id": 7, "category_id": 2, "bbox": [0, 0, 5, 5]})
     what["categories"].append({"id": 2, "name": "plate"})
-    (photograph,) = _read(tmp_path, what)
-    assert len(photograph.boxes_N4) == 1
+    (image,) = _read(tmp_path, what)
+    assert len(image.boxes_N4) == 1
     what["categories"][0]["name"] = "person"
     with pytest.raises(DataError, match="none is called face: person, plate"):
         _read(tmp_path, what)
@@ -80,19 +80,19 @@ def test_a_single_category_is_a_face_whatever_its_name(tmp_path):
 
 
 @pytest.mark.parametrize("place", ["images", "images/val", "images/val2017", "val2017", "."])
-def test_photographs_are_found_where_people_put_them(tmp_path, place):
+def test_images_are_found_where_people_put_them(tmp_path, place):
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations" / "instances_val2017.json").write_text(json.dumps(_one()))
     save(coffee(), tmp_path / place / "x.jpg")
     assert splits(tmp_path) == ["val"]
-    (photograph,) = read(tmp_path, "val")
-    assert photograph.path.is_file()
+    (image,) = read(tmp_path, "val")
+    assert image.path.is_file()
 
 
 def test_each_json_of_annotations_is_a_split(tmp_path):
     (tmp_path / "annotations").mkdir()
-    for name, photos in (("train", content()[:3]), ("val", content()[3:])):
-        (tmp_path / "annotations" / f"{name}.json").write_text(json.dumps(coco_content(photos)))
+    for name, images in (("train", content()[:3]), ("val", content()[3:])):
+        (tmp_path / "annotations" / f"{name}.json").write_text(json.dumps(coco_content(images)))
     assert [len(read(tmp_path, split)) for split in ("train", "val")] == [3, 2]
     with pytest.raises(DataError, match="no split test") as caught:
         read(tmp_path, "test")

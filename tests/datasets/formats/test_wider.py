@@ -17,18 +17,18 @@ def _labels(folder, text, split="train"):
 
 def test_invalid_faces_and_those_without_a_side_are_to_be_ignored(tmp_path):
     rows = ["1 2 30 40 0 0 0 0 0 0", "5 6 30 40 2 0 0 1 0 0", "7 8 0 40 0 0 0 0 0 0", "7 8 30 0 0 0 0 0 0 0"]
-    (photograph,) = read(_labels(tmp_path, "0--Parade/x.jpg\n4\n" + " \n".join(rows)))
-    assert photograph.ignore_N.tolist() == [False, True, True, True]
-    assert photograph.boxes_N4[0].tolist() == [1, 2, 31, 42]
-    assert photograph.group == "0--Parade"
-    assert photograph.path == tmp_path / "WIDER_train" / "images" / "0--Parade" / "x.jpg"
+    (image,) = read(_labels(tmp_path, "0--Parade/x.jpg\n4\n" + " \n".join(rows)))
+    assert image.ignore_N.tolist() == [False, True, True, True]
+    assert image.boxes_N4[0].tolist() == [1, 2, 31, 42]
+    assert image.group == "0--Parade"
+    assert image.path == tmp_path / "WIDER_train" / "images" / "0--Parade" / "x.jpg"
 
 
 @pytest.mark.parametrize("zeros", ["0 0 0 0 0 0 0 0 0 0 \n", ""])
 def test_no_faces_with_and_without_the_row_of_zeros(tmp_path, zeros):
     text = f"e/a.jpg\n0\n{zeros}e/b.jpg\n1\n1 2 3 4 0 0 0 0 0 0\ne/c.jpg\n0\n{zeros}"
-    photographs = read(_labels(tmp_path, text))
-    assert [(photograph.name, len(photograph.boxes_N4)) for photograph in photographs] == [
+    images = read(_labels(tmp_path, text))
+    assert [(image.name, len(image.boxes_N4)) for image in images] == [
         ("e/a.jpg", 0),
         ("e/b.jpg", 1),
         ("e/c.jpg", 0),
@@ -55,10 +55,10 @@ def test_landmarks_are_matched_by_either_style_of_box(tmp_path, box):
     _labels(tmp_path, "e/a.jpg\n2\n50 60 30 40 0 0 0 0 0 0\n10 20 30 40 0 0 0 0 0 0\n")
     points = "11 21 0.0 31 21 1.0 -1 -1 -1 12 50 0.0 30 50 0.0"
     (tmp_path / "wider_face_split" / "label.txt").write_text(f"# e/a.jpg\n{box} {points} 0.9\n")
-    (photograph,) = read(tmp_path)
-    assert np.isnan(photograph.landmarks_N52[0]).all()
-    assert photograph.landmarks_N52[1, [0, 1, 3]].tolist() == [[11, 21], [31, 21], [12, 50]]
-    assert np.isnan(photograph.landmarks_N52[1, 2]).all()
+    (image,) = read(tmp_path)
+    assert np.isnan(image.landmarks_N52[0]).all()
+    assert image.landmarks_N52[1, [0, 1, 3]].tolist() == [[11, 21], [31, 21], [12, 50]]
+    assert np.isnan(image.landmarks_N52[1, 2]).all()
 
 
 def test_boxes_that_are_there_twice_or_nested_have_points_of_their_own(tmp_path):
@@ -67,8 +67,8 @@ def test_boxes_that_are_there_twice_or_nested_have_points_of_their_own(tmp_path)
     triples = ["11 21 0 " * 5, "-1 -1 -1 " * 5, "12 22 0 " * 5]
     points = "".join(f"{row} {triple}\n" for row, triple in zip(rows, triples, strict=True))
     (tmp_path / "wider_face_split" / "landmarks.txt").write_text(f"# e/a.jpg\n{points}")
-    (photograph,) = read(tmp_path)
-    np.testing.assert_array_equal(photograph.landmarks_N52[:, 0], [[11, 21], [np.nan, np.nan], [12, 22]])
+    (image,) = read(tmp_path)
+    np.testing.assert_array_equal(image.landmarks_N52[:, 0], [[11, 21], [np.nan, np.nan], [12, 22]])
 
 
 def test_a_folder_without_label_files_and_a_mark_at_the_start_of_one(tmp_path, mlcycle):
@@ -84,32 +84,32 @@ def _at(width, height):
 
 
 def test_labels_follow_a_copy_that_is_smaller_than_the_labels_say(tmp_path):
-    photo = Labelled("a/x.jpg", _at(512, 512), ((178, 75, 92, 116),), {0: np.full((5, 2), 100.0)})
-    write_wider(tmp_path, [photo])
-    save(_at(256, 256), tmp_path / "WIDER_train" / "images" / photo.name)
-    (photograph,) = read(tmp_path)
-    assert photograph.boxes_N4[0].tolist() == [89, 37.5, 135, 95.5]
-    assert photograph.landmarks_N52[0].tolist() == [[50, 50]] * 5
+    image = Labelled("a/x.jpg", _at(512, 512), ((178, 75, 92, 116),), {0: np.full((5, 2), 100.0)})
+    write_wider(tmp_path, [image])
+    save(_at(256, 256), tmp_path / "WIDER_train" / "images" / image.name)
+    (labelled,) = read(tmp_path)
+    assert labelled.boxes_N4[0].tolist() == [89, 37.5, 135, 95.5]
+    assert labelled.landmarks_N52[0].tolist() == [[50, 50]] * 5
 
 
 def test_an_official_portrait_shrunk_to_a_height_of_1024_has_its_labels_scaled(tmp_path):
     name = "1--Handshaking/1_Handshaking_Handshaking_1_203.jpg"
     text = f"{name}\n1\n900 1000 100 120 0 0 0 0 0 0\n"
     save(_at(512, 1024), tmp_path / "WIDER_train" / "images" / name)
-    (photograph,) = read(_labels(tmp_path, text))
-    assert photograph.boxes_N4[0].tolist() == [450, 500, 500, 560]
+    (image,) = read(_labels(tmp_path, text))
+    assert image.boxes_N4[0].tolist() == [450, 500, 500, 560]
 
 
 @pytest.mark.parametrize("size", [(1024, 700), (1024, 1500), (512, 512), (800, 600)])
-def test_other_photographs_keep_their_labels(tmp_path, size):
+def test_other_images_keep_their_labels(tmp_path, size):
     name = "1--Handshaking/1_Handshaking_Handshaking_1_203.jpg"
     save(_at(*size), tmp_path / "WIDER_train" / "images" / name)
-    (photograph,) = read(_labels(tmp_path, f"{name}\n1\n90 100 100 120 0 0 0 0 0 0\n"))
-    assert photograph.boxes_N4[0].tolist() == [90, 100, 190, 220]
+    (image,) = read(_labels(tmp_path, f"{name}\n1\n90 100 100 120 0 0 0 0 0 0\n"))
+    assert image.boxes_N4[0].tolist() == [90, 100, 190, 220]
 
 
-def test_another_picture_under_the_name_is_no_copy(tmp_path):
+def test_another_image_under_the_name_is_no_copy(tmp_path):
     write_wider(tmp_path, content()[:1])
     save(chelsea(), tmp_path / "WIDER_train" / "images" / content()[0].name)
-    (photograph,) = read(tmp_path)
-    assert photograph.boxes_N4[0].tolist() == [178, 75, 270, 190]
+    (image,) = read(tmp_path)
+    assert image.boxes_N4[0].tolist() == [178, 75, 270, 190]

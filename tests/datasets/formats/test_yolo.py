@@ -5,7 +5,7 @@ import pytest
 import yaml
 from small_sets import astronaut, coffee, content, save, write_yolo
 
-from mlcycle.datasets.labelled_image import LabelledPhotograph
+from mlcycle.datasets.labelled_image import LabelledImage
 from mlcycle.datasets.reading import read, splits
 from mlcycle.datasets.writing import write_set
 from mlcycle.errors import DataError
@@ -20,14 +20,14 @@ def _set(folder, row, **configuration):
     return folder
 
 
-def test_shares_become_pixels_of_the_upright_photograph(tmp_path):
+def test_shares_become_pixels_of_the_upright_image(tmp_path):
     folder = _set(tmp_path, "0 0.5 0.25 0.1 0.2\n")
     save(coffee(), folder / "images" / "train" / "x.jpg", orientation=6)
-    (photograph,) = read(folder)
+    (image,) = read(folder)
     width, height = coffee().height, coffee().width
-    assert photograph.size == (width, height)
+    assert image.size == (width, height)
     expected = [0.45 * width, 0.15 * height, 0.55 * width, 0.35 * height]
-    np.testing.assert_allclose(photograph.boxes_N4[0], expected, rtol=1e-6)
+    np.testing.assert_allclose(image.boxes_N4[0], expected, rtol=1e-6)
 
 
 def test_of_several_classes_the_one_called_face_counts(tmp_path):
@@ -39,9 +39,9 @@ def test_of_several_classes_the_one_called_face_counts(tmp_path):
 
 def test_points_of_two_numbers(tmp_path):
     row = "0 0.5 0.5 0.1 0.1 0.4 0.4 0.6 0.4 0 0 0.4 0.6 0.6 0.6\n"
-    (photograph,) = read(_set(tmp_path, row, kpt_shape=[5, 2]))
-    np.testing.assert_allclose(photograph.landmarks_N52[0, 0], [0.4 * 600, 0.4 * 400], rtol=1e-6)
-    assert np.isnan(photograph.landmarks_N52[0, 2]).all()
+    (image,) = read(_set(tmp_path, row, kpt_shape=[5, 2]))
+    np.testing.assert_allclose(image.landmarks_N52[0, 0], [0.4 * 600, 0.4 * 400], rtol=1e-6)
+    assert np.isnan(image.landmarks_N52[0, 2]).all()
 
 
 @pytest.mark.parametrize("row", ["0 0.5 0.5 0.1\n", "0 0.5 0.5 0.1 0.1 0.9\n", "0 0.5 x 0.1 0.1\n", "0 " + "0.1 " * 14])
@@ -50,12 +50,12 @@ def test_a_wrong_row_names_its_file_and_line(tmp_path, row):
         read(_set(tmp_path, "0 0.5 0.5 0.1 0.1\n" + row))
 
 
-def test_a_list_of_photographs(tmp_path):
+def test_a_list_of_images(tmp_path):
     folder = _set(tmp_path, "0 0.5 0.5 0.1 0.1\n", train="train.txt")
     save(astronaut(), folder / "images" / "train" / "not_listed.jpg")
     (folder / "train.txt").write_text("./images/train/x.jpg\n")
-    (photograph,) = read(folder)
-    assert (photograph.name, len(photograph.boxes_N4)) == ("images/train/x.jpg", 1)
+    (image,) = read(folder)
+    assert (image.name, len(image.boxes_N4)) == ("images/train/x.jpg", 1)
 
 
 def test_several_folders_and_a_path_that_lies_elsewhere(tmp_path):
@@ -66,7 +66,7 @@ def test_several_folders_and_a_path_that_lies_elsewhere(tmp_path):
             {"path": str(folder), "train": ["images/one", "images/two"], "names": ["face"], "kpt_shape": [5, 3]}
         )
     )
-    assert [photograph.name for photograph in read(tmp_path / "face.yaml")] == [
+    assert [image.name for image in read(tmp_path / "face.yaml")] == [
         "a/astronaut.jpg",
         "b/grace.jpg",
         "b/rocket.jpg",
@@ -87,20 +87,20 @@ def test_a_folder_that_is_not_there_and_an_unknown_split(tmp_path):
         read(folder, "test")
 
 
-def test_a_labelled_photograph_that_is_no_picture_is_named(tmp_path):
+def test_a_labelled_image_that_is_no_image_is_named(tmp_path):
     folder = _set(tmp_path, "0 0.5 0.5 0.1 0.1\n")
-    (folder / "images" / "train" / "x.jpg").write_text("not a picture")
+    (folder / "images" / "train" / "x.jpg").write_text("not an image")
     with pytest.raises(DataError, match=r"x\.jpg"):
         read(folder)
 
 
-def test_who_looks_for_broken_photographs_finds_one_that_is_no_picture(tmp_path, mlcycle):
+def test_who_looks_for_broken_images_finds_one_that_is_no_image(tmp_path, mlcycle):
     folder = _set(tmp_path / "set", "0 0.5 0.5 0.1 0.1\n")
-    (folder / "images" / "train" / "x.jpg").write_text("not a picture")
+    (folder / "images" / "train" / "x.jpg").write_text("not an image")
     save(astronaut(), folder / "images" / "train" / "y.jpg")
     checked = mlcycle("train", "data", "check", folder)
     assert checked.code == 3
-    assert "x.jpg: this is no photograph" in checked.out
+    assert "x.jpg: this is no image" in checked.out
     assert "1  of them cannot be read" in mlcycle("train", "data", "stats", folder).out
     packed = ("train", "data", "pack", folder, "--out", tmp_path / "packed")
     assert mlcycle(*packed).code == 3
@@ -116,7 +116,7 @@ def test_whole_pixels_come_back_from_shares_exactly(tmp_path, size):
     )
     sides_N2 = np.random.default_rng(2).integers(1, 60, (200, 2))
     boxes_N4 = np.concatenate([corners_N2, np.where(np.arange(200)[:, None] % 7, corners_N2 + sides_N2, end)], axis=1)
-    before = LabelledPhotograph(
+    before = LabelledImage(
         tmp_path / "x.jpg", "x.jpg", boxes_N4.astype(np.float32), np.zeros(200, bool), np.full((200, 5, 2), np.nan)
     )
     write_set({"train": [before]}, "yolo", tmp_path / "yolo")

@@ -18,12 +18,12 @@ def folder(tmp_path):
 
 
 def _kinds(report):
-    return {kind: [finding.photograph for finding in found] for kind, found in report.by_kind().items()}
+    return {kind: [finding.image for finding in found] for kind, found in report.by_kind().items()}
 
 
-def _with_box(photographs, index, box):
-    """The same photographs, one of them with one more box."""
-    before = photographs[index]
+def _with_box(images, index, box):
+    """The same images, one of them with one more box."""
+    before = images[index]
     boxes_N4 = np.concatenate([before.boxes_N4, np.array([box], np.float32)])
     changed = replace(
         before,
@@ -31,20 +31,20 @@ def _with_box(photographs, index, box):
         ignore_N=np.append(before.ignore_N, False),
         landmarks_N52=np.full((len(boxes_N4), 5, 2), np.nan, np.float32),
     )
-    return [*photographs[:index], changed, *photographs[index + 1 :]]
+    return [*images[:index], changed, *images[index + 1 :]]
 
 
 def test_a_good_set_is_counted_and_nothing_is_found(folder):
     report = check(read(folder))
     assert report.findings == []
-    assert (report.photographs, report.faces, report.ignored) == (5, 3, 0)
+    assert (report.images, report.faces, report.ignored) == (5, 3, 0)
     assert (report.with_landmarks, report.without_faces) == (1, 3)
     counts = dict(zip(report.height_edges, report.height_counts, strict=True))
     # The faces are 115, 50 and 240 pixels high.
     assert {edge: count for edge, count in counts.items() if count} == {96: 1, 48: 1, 192: 1}
 
 
-def test_missing_truncated_empty_and_false_photographs_are_errors(folder):
+def test_missing_truncated_empty_and_false_images_are_errors(folder):
     images = folder / "images"
     (images / "a/astronaut.jpg").unlink()
     whole = (images / "a/chelsea.jpg").read_bytes()
@@ -58,7 +58,7 @@ def test_missing_truncated_empty_and_false_photographs_are_errors(folder):
     }
     reasons = [finding.detail for finding in report.by_kind()["corrupt"]]
     assert "truncated" in reasons[0]
-    assert reasons[1:] == ["the file is empty", "this is no photograph"]
+    assert reasons[1:] == ["the file is empty", "this is no image"]
     assert report.errors == 4
 
 
@@ -93,16 +93,16 @@ def test_a_box_that_touches_the_edge_or_ends_a_pixel_beyond_is_fine(folder, box)
 
 
 def test_boxes_to_be_ignored_may_be_anything(folder):
-    photographs = _with_box(read(folder), 1, [900, 900, 900, 950])
-    photographs[1].ignore_N[0] = True
-    report = check(photographs)
+    images = _with_box(read(folder), 1, [900, 900, 900, 950])
+    images[1].ignore_N[0] = True
+    report = check(images)
     assert (report.findings, report.ignored, report.without_faces) == ([], 1, 3)
 
 
 def test_boxes_are_numbered_as_in_the_labels_and_numbers_are_missed_in_ignored_ones_too(folder):
-    photographs = _with_box(_with_box(read(folder), 1, [np.nan, 9, 9, 9]), 1, [900, 900, 950, 950])
-    photographs[1].ignore_N[0] = True
-    details = {finding.kind: finding.detail for finding in check(photographs).findings}
+    images = _with_box(_with_box(read(folder), 1, [np.nan, 9, 9, 9]), 1, [900, 900, 950, 950])
+    images[1].ignore_N[0] = True
+    details = {finding.kind: finding.detail for finding in check(images).findings}
     assert details["not finite"].startswith("box 1: nan 9")
     assert details["outside"].startswith("box 2: 900 900")
 
@@ -125,7 +125,7 @@ def test_labels_for_another_size_are_an_error(folder):
     assert "600 x 400" in report.findings[0].detail
 
 
-def test_a_turned_photograph_is_a_warning_and_its_labels_are_upright(folder):
+def test_a_turned_image_is_a_warning_and_its_labels_are_upright(folder):
     # Stored lying on its side, and said to be so: upright it is what the labels are for.
     path = folder / "images/a/chelsea.jpg"
     save(chelsea().transpose(Image.Transpose.ROTATE_90), path, orientation=6)
@@ -134,7 +134,7 @@ def test_a_turned_photograph_is_a_warning_and_its_labels_are_upright(folder):
     assert report.errors == 0
 
 
-def test_labels_made_for_the_stored_frame_of_a_turned_photograph_are_told(folder):
+def test_labels_made_for_the_stored_frame_of_a_turned_image_are_told(folder):
     save(chelsea(), folder / "images/a/chelsea.jpg", orientation=6)
     report = check(read(folder))
     assert _kinds(report) == {"size": ["a/chelsea.jpg"], "turned": ["a/chelsea.jpg"]}
@@ -142,13 +142,13 @@ def test_labels_made_for_the_stored_frame_of_a_turned_photograph_are_told(folder
 
 
 def test_duplicates_are_warnings_and_named_once(tmp_path):
-    photos = [
+    images = [
         Labelled("1.jpg", astronaut()),
         Labelled("2.jpg", astronaut()),
         Labelled("3.jpg", coffee()),
         Labelled("4.jpg", astronaut().resize((300, 300))),
     ]
-    report = check(read(write_coco(tmp_path, photos)))
+    report = check(read(write_coco(tmp_path, images)))
     assert _kinds(report) == {"duplicate": ["2.jpg"], "near duplicate": ["4.jpg"]}
     assert [finding.other for finding in report.findings] == ["1.jpg", "1.jpg"]
     assert report.errors == 0
@@ -160,7 +160,7 @@ def test_a_turned_copy_looks_the_same_when_upright(tmp_path):
     assert _kinds(check(read(folder))) == {"turned": ["2.jpg"], "near duplicate": ["2.jpg"]}
 
 
-def test_photographs_shared_with_another_set_are_leakage(folder, tmp_path):
+def test_images_shared_with_another_set_are_leakage(folder, tmp_path):
     other = [
         Labelled("x.jpg", astronaut()),
         Labelled("y.jpg", coffee().resize((300, 200))),
@@ -172,7 +172,7 @@ def test_photographs_shared_with_another_set_are_leakage(folder, tmp_path):
     assert _kinds(report) == {"leakage": ["a/astronaut.jpg", "b/coffee.jpg"]}
     assert [finding.other for finding in report.findings] == ["x.jpg", "y.jpg"]
     assert report.errors == 2
-    assert (report.photographs, report.faces) == (5, 3)
+    assert (report.images, report.faces) == (5, 3)
 
 
 def test_faults_of_the_other_set_are_not_reported(folder, tmp_path):
@@ -182,8 +182,8 @@ def test_faults_of_the_other_set_are_not_reported(folder, tmp_path):
 
 
 def test_processes_find_the_same_and_the_bar_moves(tmp_path):
-    photos = [Labelled(f"{index:02}.jpg", astronaut().crop((index, 0, index + 60, 60))) for index in range(70)]
-    folder = write_coco(tmp_path, photos)
+    images = [Labelled(f"{index:02}.jpg", astronaut().crop((index, 0, index + 60, 60))) for index in range(70)]
+    folder = write_coco(tmp_path, images)
     (folder / "images/07.jpg").unlink()
     (folder / "images/08.jpg").write_bytes(b"\xff\xd8\xff")
     seen = []

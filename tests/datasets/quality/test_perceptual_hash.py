@@ -13,49 +13,49 @@ from mlcycle.datasets.quality.perceptual_hash import hash_thumbnails, near_dupli
 REAL = [astronaut, chelsea, coffee, grace_hopper, rocket]
 
 
-def _thumbnails(*pictures: Image.Image) -> np.ndarray:
-    return np.array([np.asarray(each.convert("L").resize((32, 32), Image.Resampling.BOX)) for each in pictures])
+def _thumbnails(*images: Image.Image) -> np.ndarray:
+    return np.array([np.asarray(each.convert("L").resize((32, 32), Image.Resampling.BOX)) for each in images])
 
 
-def _recompressed(picture: Image.Image, quality: int) -> Image.Image:
+def _recompressed(image: Image.Image, quality: int) -> Image.Image:
     file = BytesIO()
-    picture.save(file, "JPEG", quality=quality)
+    image.save(file, "JPEG", quality=quality)
     return Image.open(file)
 
 
-def _changes(picture: Image.Image) -> dict[str, Image.Image]:
-    width, height = picture.size
+def _changes(image: Image.Image) -> dict[str, Image.Image]:
+    width, height = image.size
     return {
-        "recompressed": _recompressed(picture, 30),
-        "halved": picture.resize((width // 2, height // 2)),
-        "made a thumbnail": picture.resize((100, 100 * height // width)),
-        "grey": picture.convert("L"),
-        "brighter": ImageEnhance.Brightness(picture).enhance(1.2),
+        "recompressed": _recompressed(image, 30),
+        "halved": image.resize((width // 2, height // 2)),
+        "made a thumbnail": image.resize((100, 100 * height // width)),
+        "grey": image.convert("L"),
+        "brighter": ImageEnhance.Brightness(image).enhance(1.2),
     }
 
 
 @pytest.mark.parametrize("change", _changes(astronaut()))
-@pytest.mark.parametrize("photograph", REAL)
-def test_a_changed_copy_is_a_near_duplicate(photograph, change):
-    picture = photograph()
-    assert near_duplicates(_thumbnails(picture, _changes(picture)[change])).tolist() == [[0, 1]]
+@pytest.mark.parametrize("original", REAL)
+def test_a_changed_copy_is_a_near_duplicate(original, change):
+    image = original()
+    assert near_duplicates(_thumbnails(image, _changes(image)[change])).tolist() == [[0, 1]]
 
 
-def test_different_photographs_are_not():
+def test_different_images_are_not():
     others = [Image.fromarray(getattr(skimage.data, name)()) for name in ("brick", "grass", "gravel", "camera", "moon")]
     crops = [astronaut().crop(box) for box in ((0, 0, 256, 256), (256, 0, 512, 256), (128, 128, 384, 384))]
     mirrored = chelsea().transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    assert len(near_duplicates(_thumbnails(*(photograph() for photograph in REAL), *others, *crops, mirrored))) == 0
+    assert len(near_duplicates(_thumbnails(*(image() for image in REAL), *others, *crops, mirrored))) == 0
 
 
-def test_hundreds_of_faces_in_the_same_place_are_different_photographs():
+def test_hundreds_of_faces_in_the_same_place_are_different_images():
     faces_N32 = _thumbnails(
         *(Image.fromarray((face * 255).astype(np.uint8)) for face in skimage.data.lfw_subset()[:100])
     )
     assert len(near_duplicates(faces_N32)) == 0
 
 
-def test_pictures_of_one_flat_colour_are_not_called_alike():
+def test_images_of_one_flat_colour_are_not_called_alike():
     flat = [Image.new("L", (64, 64), level) for level in (0, 0, 90, 255)]
     assert len(near_duplicates(_thumbnails(*flat))) == 0
 
@@ -77,6 +77,6 @@ def test_pairs_are_those_of_a_comparison_of_all_with_all(distance):
     np.testing.assert_array_equal(near_pairs(hashes_N, distance), expected)
 
 
-def test_no_photographs_have_no_pairs():
+def test_no_images_have_no_pairs():
     assert near_duplicates(np.zeros((0, 32, 32), np.uint8)).shape == (0, 2)
     assert hash_thumbnails(np.zeros((0, 32, 32), np.uint8)).shape == (0,)

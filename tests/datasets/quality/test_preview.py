@@ -26,14 +26,14 @@ def _near(pixels, colour, tolerance=12):
 
 
 def _cell(sheet):
-    """The picture part of the first cell."""
+    """The image part of the first cell."""
     return sheet.crop((GAP, CAPTION + GAP, GAP + CELL_WIDTH, CAPTION + GAP + CELL_HEIGHT))
 
 
 def test_faces_and_ignored_boxes_are_drawn_where_they_are(tmp_path):
-    photographs = read(write_coco(tmp_path, content()))[:1]
-    photographs[0].ignore_N[1] = True
-    cell = _cell(draw_sheet(photographs, "title"))
+    images = read(write_coco(tmp_path, content()))[:1]
+    images[0].ignore_N[1] = True
+    cell = _cell(draw_sheet(images, "title"))
     scale, left = 300 / 512, 50
     rows, columns = np.nonzero(_near(cell, FACE))
     expected = np.array([178, 75, 270, 190]) * scale + [left, 0, left, 0]
@@ -44,11 +44,11 @@ def test_faces_and_ignored_boxes_are_drawn_where_they_are(tmp_path):
     assert abs(rows.max() - 70 * scale) <= 2
     # The ignored box is dashed: a part of its outline is not drawn.
     assert len(rows) < 1.5 * (40 + 50) * 2 * scale
-    x, y = photographs[0].landmarks_N52[0, 2] * scale + [left, 0]
+    x, y = images[0].landmarks_N52[0, 2] * scale + [left, 0]
     assert _near(cell.getpixel((round(x), round(y))), POINTS[2])
 
 
-def test_photographs_are_upright(tmp_path):
+def test_images_are_upright(tmp_path):
     folder = write_coco(tmp_path, [Labelled("x.jpg", astronaut().crop((0, 0, 300, 512)))])
     upright = np.asarray(_cell(draw_sheet(read(folder), "")), int)
     save(
@@ -60,19 +60,19 @@ def test_photographs_are_upright(tmp_path):
 
 def test_what_cannot_be_read_gets_a_cell_and_no_crash(tmp_path):
     folder = write_coco(tmp_path, content())
-    photographs = read(folder)
-    photographs[0].path.unlink()
-    photographs[1].path.write_text("no picture")
-    photographs[3].boxes_N4[0, 0] = np.nan
-    sheet = draw_sheet(photographs, "a title that is longer than the sheet is wide " * 9)
+    images = read(folder)
+    images[0].path.unlink()
+    images[1].path.write_text("no image")
+    images[3].boxes_N4[0, 0] = np.nan
+    sheet = draw_sheet(images, "a title that is longer than the sheet is wide " * 9)
     assert _near(_cell(sheet), IGNORED, 60).any()
 
 
 def test_the_same_seed_chooses_the_same(tmp_path):
-    photographs = read(write_coco(tmp_path, content()))
-    assert choose(photographs, 3, 1) == choose(photographs, 3, 1)
-    assert choose(photographs, 9, 1) == photographs
-    chosen = {tuple(photograph.name for photograph in choose(photographs, 2, seed)) for seed in range(20)}
+    images = read(write_coco(tmp_path, content()))
+    assert choose(images, 3, 1) == choose(images, 3, 1)
+    assert choose(images, 9, 1) == images
+    chosen = {tuple(image.name for image in choose(images, 2, seed)) for seed in range(20)}
     assert len(chosen) > 3
     assert all(list(names) == sorted(names) for names in chosen)
 

@@ -51,8 +51,8 @@ def nano() -> Session:
     return open_session(read_sealed(Path("face-nano")), provider="cpu")
 
 
-def pictures() -> list[np.ndarray]:
-    """Pictures [B, H, W, 3]: with and without faces, of many sizes, one and several."""
+def images() -> list[np.ndarray]:
+    """Images [B, H, W, 3]: with and without faces, of many sizes, one and several."""
     from skimage import data
 
     astronaut, black = data.astronaut(), np.zeros((64, 96, 3), np.uint8)
@@ -73,13 +73,13 @@ def test_a_graph_that_is_never_empty_gives_the_same_faces_and_else_a_row_that_co
     changed = never_empty(model)
     assert model == onnx.load_model_from_string(sealed.data)
     other = open_session(SealedBytes(changed.SerializeToString(), "", sealed.path), provider="cpu")
-    for picture_BHW3 in pictures():
-        mine, theirs = nano.run(picture_BHW3), other.run(picture_BHW3)
+    for image_BHW3 in images():
+        mine, theirs = nano.run(image_BHW3), other.run(image_BHW3)
         if mine[1].shape[1]:
             for one, two in zip(mine, theirs, strict=True):
                 np.testing.assert_array_equal(one, two)
         else:
-            assert theirs[1].shape == (len(picture_BHW3), 1)
+            assert theirs[1].shape == (len(image_BHW3), 1)
             assert not theirs[1].any()
 
 
@@ -110,12 +110,12 @@ def test_a_graph_that_suppresses_nothing_is_left_as_it_is_and_one_that_does_it_i
 
 
 @installed
-def test_the_same_faces_are_found_also_after_a_picture_without_any(tmp_path: Path, nano: Session) -> None:
+def test_the_same_faces_are_found_also_after_an_image_without_any(tmp_path: Path, nano: Session) -> None:
     openvino.write(tmp_path, read_sealed(Path("face-nano")), nano.contract)
     run = openvino.runner(tmp_path)
-    for picture_BHW3 in pictures():
-        boxes_BN4, scores_BN, landmarks_BN52 = run(picture_BHW3)
-        expected_BN4, expected_BN, _ = nano.run(picture_BHW3)
+    for image_BHW3 in images():
+        boxes_BN4, scores_BN, landmarks_BN52 = run(image_BHW3)
+        expected_BN4, expected_BN, _ = nano.run(image_BHW3)
         assert boxes_BN4.shape[:2] == scores_BN.shape == landmarks_BN52.shape[:2]
         assert faces(scores_BN, 0.58) == faces(expected_BN, 0.58)
         for row, count in enumerate(faces(expected_BN, 0.58)):
@@ -128,9 +128,9 @@ def test_a_model_of_another_form_and_without_landmarks(tmp_path: Path) -> None:
     sealed = read_sealed(write_tiny_model(tmp_path / "tiny.onnx", landmarks=False))
     (tmp_path / "folder").mkdir()
     openvino.write(tmp_path / "folder", sealed, open_session(sealed, provider="cpu").contract)
-    picture_BHW3 = np.zeros((1, 60, 80, 3), np.uint8)
-    picture_BHW3[0, 10:30, 20:50, 1] = 255
-    boxes_BN4, _, landmarks = openvino.runner(tmp_path / "folder")(picture_BHW3)
+    image_BHW3 = np.zeros((1, 60, 80, 3), np.uint8)
+    image_BHW3[0, 10:30, 20:50, 1] = 255
+    boxes_BN4, _, landmarks = openvino.runner(tmp_path / "folder")(image_BHW3)
     assert boxes_BN4.tolist() == [[[20, 10, 50, 30]]]
     assert landmarks is None
 

@@ -60,7 +60,7 @@ def test_tritons_configuration_says_what_the_graph_takes_and_gives(
 
     sealed = read_sealed(write_tiny_model(tmp_path / "tiny.onnx", landmarks=landmarks))
     session = open_session(sealed, provider="cpu")
-    assert triton.write(folder, sealed, session.contract, most_pictures=4) == "tiny"
+    assert triton.write(folder, sealed, session.contract, most_images=4) == "tiny"
     config = text_format.Parse((folder / "tiny" / "config.pbtxt").read_text(), definition.ModelConfig())
     assert (config.name, config.backend, config.max_batch_size) == ("tiny", "onnxruntime", 4)
     assert config.HasField("dynamic_batching")
@@ -74,7 +74,7 @@ def test_tritons_configuration_says_what_the_graph_takes_and_gives(
     assert config.parameters["mlcycle.sha256"].string_value == sealed.sha256
 
 
-def test_a_model_of_one_input_size_takes_one_picture_of_it_at_a_time(tmp_path: Path, folder: Path) -> None:
+def test_a_model_of_one_input_size_takes_one_image_of_it_at_a_time(tmp_path: Path, folder: Path) -> None:
     definition = model_config()
     from google.protobuf import text_format
 
@@ -121,11 +121,11 @@ def test_kserve_is_told_where_the_repository_lies(sealed: SealedBytes, folder: P
 def test_the_example_request_is_one_that_the_graph_answers(sealed: SealedBytes, folder: Path) -> None:
     kserve.write(folder, sealed, CONTRACT, "pvc://models/tiny")
     request = json.loads((folder / "request.json").read_text())
-    (picture,) = request["inputs"]
-    assert picture["datatype"] == "UINT8"
-    picture_BHW3 = np.array(picture["data"], np.uint8).reshape(picture["shape"])
+    (image,) = request["inputs"]
+    assert image["datatype"] == "UINT8"
+    image_BHW3 = np.array(image["data"], np.uint8).reshape(image["shape"])
     session = onnxruntime.InferenceSession(str(folder / "tiny" / "1" / "model.onnx"))
-    answers = session.run([each["name"] for each in request["outputs"]], {picture["name"]: picture_BHW3})
+    answers = session.run([each["name"] for each in request["outputs"]], {image["name"]: image_BHW3})
     assert [answer.shape for answer in answers] == [(1, 0, 4), (1, 0), (1, 0, 5, 2)]
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from mlcycle.artifact.contract import InputSize
 from mlcycle.artifact.seal import SealedBytes, read_sealed, write_sealed
-from mlcycle.artifact.self_test import HEIGHT, WIDTH, known_answer, picture
+from mlcycle.artifact.self_test import HEIGHT, WIDTH, image, known_answer
 from mlcycle.errors import InputError
 from mlcycle.exporting.formats import web
 from mlcycle.inference.detect import Detector, load_detector
@@ -101,8 +101,8 @@ def knowing(folder: Path, wrong_by: float) -> Path:
     detector = load_detector(Path("face-nano"), provider="cpu")
     resize = replace(detector.contract.resize, rule="fit-inside")
     contract = replace(detector.contract, resize=resize, input_size=InputSize(640, 320))
-    picture_HW3 = padded(picture(HEIGHT, WIDTH, 0), 640, 320)
-    boxes_1N4, scores_1N, landmarks_1N52 = detector.session.run(picture_HW3[None])
+    image_HW3 = padded(image(HEIGHT, WIDTH, 0), 640, 320)
+    boxes_1N4, scores_1N, landmarks_1N52 = detector.session.run(image_HW3[None])
     answer = known_answer(boxes_1N4[0], scores_1N[0] - wrong_by, landmarks_1N52[0])
     model = to_fixed_shape(onnx.load_from_string(read_sealed(Path("face-nano")).data), 640, 320)
     write_sealed(pack(model, contract, answer), folder / "knowing.onnx")
@@ -135,19 +135,19 @@ def page(window: Browser, site: Site) -> Browser:
     return window
 
 
-def photographs(astronaut: Path, folder: Path) -> list[Path]:
-    """Saves a photograph with faces in several ways; the first as a camera writes it."""
+def images(astronaut: Path, folder: Path) -> list[Path]:
+    """Saves an image with faces in several ways; the first as a camera writes it."""
     import matplotlib
     from skimage import data
 
     hopper = folder / "hopper.jpg"
     shutil.copyfile(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg", hopper)
-    picture, exif = Image.fromarray(data.astronaut()), Image.Exif()
+    image, exif = Image.fromarray(data.astronaut()), Image.Exif()
     exif[0x0112] = 6
-    turned = picture.transpose(Image.Transpose.ROTATE_90)
+    turned = image.transpose(Image.Transpose.ROTATE_90)
     turned.save(folder / "turned.jpg", exif=exif, quality=90)
     turned.save(folder / "turned.webp", exif=exif, quality=90)
-    cut_out = picture.resize((1200, 1200))
+    cut_out = image.resize((1200, 1200))
     cut_out.putalpha(Image.radial_gradient("L").resize(cut_out.size).point(lambda value: 255 - value))
     cut_out.save(folder / "cut out.png")
     Image.fromarray(data.coffee()).save(folder / "coffee.jpg")
@@ -156,7 +156,7 @@ def photographs(astronaut: Path, folder: Path) -> list[Path]:
 
 
 def shown(page: Browser, names: tuple[str, ...]) -> dict[str, Record]:
-    """Returns the records that the page shows, by the photographs' names."""
+    """Returns the records that the page shows, by the images' names."""
     page.wait_for(DONE)
     texts = page.run("return [...document.querySelectorAll('#results pre')].map((each) => each.textContent)")
     records = (Record.from_dict(json.loads(text), names) for text in texts)
@@ -176,12 +176,12 @@ def assert_same(mine: Record, expected: Record) -> None:
 def test_the_page_finds_what_mlcycle_finds_and_asks_nobody_but_its_own_server(
     page: Browser, site: Site, nano: Detector, astronaut: Path, tmp_path: Path
 ) -> None:
-    photos = photographs(astronaut, tmp_path)
-    page.drop(photos[:1])
-    page.choose("#choose", photos[1:])
-    page.wait_for(f"document.querySelectorAll('#results pre').length === {len(photos)}")
+    paths = images(astronaut, tmp_path)
+    page.drop(paths[:1])
+    page.choose("#choose", paths[1:])
+    page.wait_for(f"document.querySelectorAll('#results pre').length === {len(paths)}")
     records = shown(page, nano.contract.landmarks)
-    expected = {photo.name: nano.detect_file(photo) for photo in photos}
+    expected = {image.name: nano.detect_file(image) for image in paths}
     assert records.keys() == expected.keys()
     for name, record in records.items():
         assert_same(record, expected[name])
@@ -233,9 +233,9 @@ def test_once_loaded_it_needs_no_server_and_cannot_reach_one(
 def test_the_slider_and_the_operating_points_say_what_counts(page: Browser, nano: Detector, tmp_path: Path) -> None:
     from skimage import data
 
-    photo = tmp_path / "far away.png"
-    Image.fromarray(data.astronaut()).resize((28, 28)).resize((512, 512)).save(photo)
-    page.choose("#choose", [photo])
+    image = tmp_path / "far away.png"
+    Image.fromarray(data.astronaut()).resize((28, 28)).resize((512, 512)).save(image)
+    page.choose("#choose", [image])
     page.wait_for(DONE)
     set_to = """
         const slider = document.getElementById("least");
@@ -243,18 +243,18 @@ def test_the_slider_and_the_operating_points_say_what_counts(page: Browser, nano
         slider.dispatchEvent(new Event("input"));"""
     for threshold in (0.05, 0.3, 0.9):
         page.run(set_to, threshold)
-        assert_same(shown(page, nano.contract.landmarks)[photo.name], nano.detect_file(photo, threshold=threshold))
+        assert_same(shown(page, nano.contract.landmarks)[image.name], nano.detect_file(image, threshold=threshold))
     assert page.run("return document.querySelector('#points input').checked") is False
     page.run("document.querySelector('#points input').click()")
     assert page.run("return Number(document.getElementById('least').value)") == nano.contract.thresholds["balanced"]
-    assert_same(shown(page, nano.contract.landmarks)[photo.name], nano.detect_file(photo))
+    assert_same(shown(page, nano.contract.landmarks)[image.name], nano.detect_file(image))
 
 
 @in_a_browser
-def test_what_cannot_be_read_is_said_and_the_next_photograph_is_looked_at(
+def test_what_cannot_be_read_is_said_and_the_next_image_is_looked_at(
     page: Browser, astronaut: Path, tmp_path: Path
 ) -> None:
-    files = {"notes.jpg": b"no picture", "nothing.png": b"", "phone.heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1"}
+    files = {"notes.jpg": b"no image", "nothing.png": b"", "phone.heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1"}
     files["half.jpg"] = astronaut.read_bytes()[:20000]
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
@@ -264,14 +264,14 @@ def test_what_cannot_be_read_is_said_and_the_next_photograph_is_looked_at(
     page.wait_for("document.querySelector('#results pre')")
     said = page.run("return [...document.querySelectorAll('#results .photo')].map((each) => each.innerText)")[::-1]
     for text, words in zip(
-        said, ("not a picture", "empty", "HEIC", "JPEG file is damaged", "That's a face"), strict=True
+        said, ("not an image", "empty", "HEIC", "JPEG file is damaged", "That's a face"), strict=True
     ):
         assert words in text
 
 
 @in_a_browser
 def test_the_seal_is_checked_also_where_the_browser_lends_no_sha256(window: Browser, folder: Path, site: Site) -> None:
-    window.open(site.url.replace("127.0.0.1", "photographs.test"))
+    window.open(site.url.replace("127.0.0.1", "images.test"))
     assert window.wait_for("document.body.dataset.state") == "ready"
     assert window.run("return isSecureContext || !!crypto.subtle") is False
     assert read_sealed(folder / "model.onnx").sha256 in window.text()
@@ -298,7 +298,7 @@ def test_what_is_damaged_or_missing_is_refused(window: Browser, folder: Path, tm
     assert window.wait_for("document.body.dataset.state") == "failed"
     site.stop()
     assert words in window.text()
-    assert "Choose photographs" not in window.text()
+    assert "Choose images" not in window.text()
 
 
 @in_a_browser
@@ -328,7 +328,7 @@ def test_a_model_that_does_not_know_its_answer_in_this_browser_is_refused(
     assert re.search(
         "self-test of the model fails in this browser: it is [0-9.e-]+ px and 0.01 in score", window.text()
     )
-    assert "Choose photographs" not in window.text()
+    assert "Choose images" not in window.text()
 
 
 @in_a_browser
@@ -339,7 +339,7 @@ def test_opened_as_a_file_it_says_how_to_serve_it(window: Browser, folder: Path)
 
 
 @in_a_browser
-def test_faces_and_the_photograph_with_boxes_are_saved(
+def test_faces_and_the_image_with_boxes_are_saved(
     page: Browser, tmp_path: Path, nano: Detector, astronaut: Path
 ) -> None:
     page.save_to(tmp_path)
@@ -350,10 +350,10 @@ def test_faces_and_the_photograph_with_boxes_are_saved(
         until_there(page, tmp_path / name)
     saved = Record.from_dict(json.loads((tmp_path / "astronaut.json").read_text()), nano.contract.landmarks)
     assert_same(saved, record)
-    drawn, photo = (np.asarray(Image.open(path)).astype(int) for path in (tmp_path / "astronaut-faces.jpg", astronaut))
-    assert drawn.shape == photo.shape
+    drawn, image = (np.asarray(Image.open(path)).astype(int) for path in (tmp_path / "astronaut-faces.jpg", astronaut))
+    assert drawn.shape == image.shape
     x1, y1, _, y2 = record.boxes_N4[0].round().astype(int)
-    apart = np.abs(drawn - photo).mean(axis=2)
+    apart = np.abs(drawn - image).mean(axis=2)
     assert apart[y1 + 20 : y2 - 20, x1 + 1].mean() > 50  # the left edge of the box
     assert apart[:, : x1 - 30].mean() < 5
 

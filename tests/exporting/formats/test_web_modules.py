@@ -16,7 +16,7 @@ from browser import CHROMIUM, DRIVER, Browser, Site, browser
 from PIL import Image
 
 from mlcycle.artifact.admission import OPERATORS
-from mlcycle.artifact.self_test import EXACT, LOOSE, SelfTest, known_answer, picture
+from mlcycle.artifact.self_test import EXACT, LOOSE, SelfTest, image, known_answer
 from mlcycle.inference import letterbox
 from mlcycle.inference.decoding import images
 
@@ -46,7 +46,7 @@ def compute(page: Browser, script: str, data: bytes, *arguments: object) -> byte
 
 
 def noise(width: int, height: int, hard: bool = False) -> tuple[bytes, Image.Image]:
-    """Returns random bytes, and the picture that they make as RGBA when they are repeated until it is full."""
+    """Returns random bytes, and the image that they make as RGBA when they are repeated until it is full."""
     values = np.random.default_rng(width + height).integers(0, 256, 10007, dtype=np.uint8)
     values = np.where(values > 127, 255, 0).astype(np.uint8) if hard else values
     return values.tobytes(), Image.fromarray(np.resize(values, (height, width, 4))[..., :3])
@@ -75,12 +75,12 @@ def resized(page: Browser, data: bytes, before: tuple[int, int], after: tuple[in
         ((400, 800), (200, 400)),
     ],
 )
-def test_pictures_become_smaller_as_pillow_makes_them(
+def test_images_become_smaller_as_pillow_makes_them(
     page: Browser, before: tuple[int, int], after: tuple[int, int]
 ) -> None:
     for hard in (False, True):
-        data, photo = noise(*before, hard)
-        expected = photo.resize(after, Image.Resampling.BILINEAR)
+        data, image = noise(*before, hard)
+        expected = image.resize(after, Image.Resampling.BILINEAR)
         assert np.array_equal(resized(page, data, before, after), np.asarray(expected))
 
 
@@ -88,8 +88,8 @@ def test_pictures_become_smaller_as_pillow_makes_them(
 def test_what_is_more_than_twice_as_high_as_wide_becomes_smaller_as_pillow_13_makes_it(
     page: Browser, before: tuple[int, int], after: tuple[int, int]
 ) -> None:
-    data, photo = noise(*before)
-    expected = np.asarray(photo.resize(after, Image.Resampling.BILINEAR))
+    data, image = noise(*before)
+    expected = np.asarray(image.resize(after, Image.Resampling.BILINEAR))
     apart = np.abs(resized(page, data, before, after).astype(int) - expected).max()
     assert apart <= (0 if int(PIL.__version__.split(".")[0]) >= 13 else 1)
 
@@ -111,22 +111,22 @@ def decoded(page: Browser, data: bytes) -> np.ndarray:
     script = """
         const { decode } = await import("/picture.js");
         const { resize } = await import("/resize.js");
-        const picture = await decode(new Blob([bytes]));
-        const rgb = resize(picture, [picture.width, picture.height]);
+        const image = await decode(new Blob([bytes]));
+        const rgb = resize(image, [image.width, image.height]);
         const result = new Uint8Array(8 + rgb.length);
-        new DataView(result.buffer).setUint32(0, picture.width);
-        new DataView(result.buffer).setUint32(4, picture.height);
+        new DataView(result.buffer).setUint32(0, image.width);
+        new DataView(result.buffer).setUint32(4, image.height);
         result.set(rgb, 8);
-        picture.close();"""
+        image.close();"""
     answer = compute(page, script, data)
     width, height = np.frombuffer(answer[:8], ">u4")
     return np.frombuffer(answer[8:], np.uint8).reshape(height, width, 3)
 
 
-def saved(picture: Image.Image, kind: str, orientation: int = 1, **options: object) -> bytes:
+def saved(image: Image.Image, kind: str, orientation: int = 1, **options: object) -> bytes:
     exif, file = Image.Exif(), io.BytesIO()
     exif[0x0112] = orientation
-    picture.save(file, kind, exif=exif, **options)
+    image.save(file, kind, exif=exif, **options)
     return file.getvalue()
 
 
@@ -145,7 +145,7 @@ def test_all_eight_orientations_stand_upright(page: Browser, small: Image.Image,
         assert same(page, saved(small, kind, orientation)), orientation
 
 
-def test_photographs_of_many_kinds_have_the_pixels_that_mlcycle_sees(page: Browser, small: Image.Image) -> None:
+def test_images_of_many_kinds_have_the_pixels_that_mlcycle_sees(page: Browser, small: Image.Image) -> None:
     clear = small.copy()
     clear.putalpha(Image.linear_gradient("L").resize(small.size))
     kinds = {
@@ -185,12 +185,12 @@ def test_the_sha256_is_right_without_the_browsers_help(page: Browser) -> None:
 
 
 @pytest.mark.parametrize(("height", "width", "seed"), [(192, 192, 0), (100, 230, 7), (47, 20, 3), (50, 300, 2**31)])
-def test_the_picture_of_the_self_test_is_drawn_alike(page: Browser, height: int, width: int, seed: int) -> None:
+def test_the_image_of_the_self_test_is_drawn_alike(page: Browser, height: int, width: int, seed: int) -> None:
     script = """
         const { drawnFaces } = await import("/self_test.js");
         const result = drawnFaces(arguments[1]);"""
     answer = compute(page, script, b"", {"height": height, "width": width, "seed": seed})
-    assert np.array_equal(np.frombuffer(answer, np.uint8).reshape(height, width, 3), picture(height, width, seed))
+    assert np.array_equal(np.frombuffer(answer, np.uint8).reshape(height, width, 3), image(height, width, seed))
 
 
 def test_the_distance_from_the_known_answer_is_the_same(page: Browser) -> None:

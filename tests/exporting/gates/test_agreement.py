@@ -1,4 +1,4 @@
-"""Parent and variant over photographs: which differences pass, and which do not."""
+"""Parent and variant over images: which differences pass, and which do not."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCORES = [0.9, 0.8, 0.7, 0.6]
 
 @dataclass
 class Answering:
-    """A detector that gives the same answer about every photograph, from the threshold on that it is asked for."""
+    """A detector that gives the same answer about every image, from the threshold on that it is asked for."""
 
     boxes: Any
     scores: Any
@@ -38,12 +38,12 @@ class Answering:
 def compare(monkeypatch: pytest.MonkeyPatch, parent: Answering, variant: Answering) -> agreement.Agreement:
     detectors = {"parent": parent, "variant": variant}
     monkeypatch.setattr(agreement, "load_detector", lambda path, provider: detectors[path.name])
-    return agreement.agree(Path("parent"), Path("variant"), [Path("photo")])
+    return agreement.agree(Path("parent"), Path("variant"), [Path("image")])
 
 
 def test_the_same_faces_agree_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
     found = compare(monkeypatch, Answering(FACES, SCORES), Answering(FACES[::-1], SCORES[::-1]))
-    assert (found.photographs, found.faces, found.shared, found.score, found.overlap) == (1, 8, 1.0, 0.0, 1.0)
+    assert (found.images, found.faces, found.shared, found.score, found.overlap) == (1, 8, 1.0, 0.0, 1.0)
 
 
 def test_a_face_that_slips_below_the_threshold_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,20 +70,20 @@ def test_what_parts_does_not_pass_on_either_side(monkeypatch: pytest.MonkeyPatch
         assert caught.value.exit_code == 5
 
 
-def test_no_face_or_no_photograph_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_face_or_no_image_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
     for answer in (Answering([], []), Answering(FACES, [0.4] * 4)):
         with pytest.raises(GateError, match="nothing could be compared"):
             compare(monkeypatch, answer, answer)
-    with pytest.raises(InputError, match="none of the photographs can be read"):
+    with pytest.raises(InputError, match="none of the images can be read"):
         compare(monkeypatch, *[Answering(FACES, SCORES, ("truncated", "why"))] * 2)
 
 
-def test_photographs_that_cannot_be_read_are_counted() -> None:
+def test_images_that_cannot_be_read_are_counted() -> None:
     whole, broken = Answering(FACES, SCORES), Answering([], [], ("truncated", "why"))
 
-    def ask(photo: Path) -> Any:
-        return (broken if photo.name == "broken" else whole).detect_file(photo, threshold=0.25)
+    def ask(image: Path) -> Any:
+        return (broken if image.name == "broken" else whole).detect_file(image, threshold=0.25)
 
     found = agreement.compare(ask, ask, 0.5, [Path("a"), Path("broken"), Path("b")])
-    assert (found.photographs, found.unreadable) == (2, 1)
-    assert str(found).startswith("2 photographs (1 more cannot be read), 16 faces: ")
+    assert (found.images, found.unreadable) == (2, 1)
+    assert str(found).startswith("2 images (1 more cannot be read), 16 faces: ")

@@ -15,12 +15,12 @@ from mlcycle.exporting.gates.precision_drop import Labelled, keeps_precision
 SMALLEST, *_, LARGEST = (size.name for size in BY_HEIGHT)
 
 
-def figures(ap50: float, faces: int = 4000, **by_size: tuple[float, int]) -> SimpleNamespace:
+def metrics(ap50: float, faces: int = 4000, **by_size: tuple[float, int]) -> SimpleNamespace:
     """What an evaluation gives; sizes not named have as much precision as all, and 1000 faces."""
     names = {"smallest": SMALLEST, "largest": LARGEST}
     parts = {size.name: SimpleNamespace(ap50=ap50, faces=1000) for size in BY_HEIGHT}
     parts |= {names[name]: SimpleNamespace(ap50=part[0], faces=part[1]) for name, part in by_size.items()}
-    return SimpleNamespace(figures=SimpleNamespace(coco=SimpleNamespace(ap50=ap50, faces=faces, by_size=parts)))
+    return SimpleNamespace(metrics=SimpleNamespace(coco=SimpleNamespace(ap50=ap50, faces=faces, by_size=parts)))
 
 
 def gate(monkeypatch: pytest.MonkeyPatch, parent: SimpleNamespace, variant: SimpleNamespace) -> list[str]:
@@ -37,28 +37,28 @@ def gate(monkeypatch: pytest.MonkeyPatch, parent: SimpleNamespace, variant: Simp
 
 
 def test_little_may_be_lost_and_anything_gained(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(gate(monkeypatch, figures(0.8), figures(0.7951))) == 1
-    assert len(gate(monkeypatch, figures(0.8), figures(0.9))) == 1
+    assert len(gate(monkeypatch, metrics(0.8), metrics(0.7951))) == 1
+    assert len(gate(monkeypatch, metrics(0.8), metrics(0.9))) == 1
 
 
 def test_too_much_lost_over_all_faces_closes_the_gate_and_the_table_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    table, message = gate(monkeypatch, figures(0.8), figures(0.794))
+    table, message = gate(monkeypatch, metrics(0.8), metrics(0.794))
     assert "80.00" in table
     assert "79.40" in table
     assert "0.60 points of AP50 on all faces" in message
 
 
 def test_too_much_lost_at_one_size_closes_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, message = gate(monkeypatch, figures(0.8, smallest=(0.5, 1000)), figures(0.8, smallest=(0.49, 1000)))
+    _, message = gate(monkeypatch, metrics(0.8, smallest=(0.5, 1000)), metrics(0.8, smallest=(0.49, 1000)))
     assert f"1.00 points of AP50 on faces {SMALLEST}" in message
 
 
 def test_a_size_with_few_faces_is_shown_and_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
-    (table,) = gate(monkeypatch, figures(0.8, largest=(0.5, 20)), figures(0.8, largest=(0.3, 20)))
+    (table,) = gate(monkeypatch, metrics(0.8, largest=(0.5, 20)), metrics(0.8, largest=(0.3, 20)))
     assert "too few" in table
 
 
 def test_what_is_no_number_does_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    nothing = figures(float("nan"), faces=0)
+    nothing = metrics(float("nan"), faces=0)
     assert "no face" in gate(monkeypatch, nothing, nothing)[-1]
-    assert "loses" in gate(monkeypatch, figures(0.8), figures(float("nan")))[-1]
+    assert "loses" in gate(monkeypatch, metrics(0.8), metrics(float("nan")))[-1]

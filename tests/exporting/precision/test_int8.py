@@ -10,7 +10,7 @@ import pytest
 
 onnx = pytest.importorskip("onnx")
 
-from small_network import pictures, small_network  # noqa: E402
+from small_network import random_images, small_network  # noqa: E402
 
 from mlcycle.exporting.precision.calibration import ranges_of  # noqa: E402
 from mlcycle.exporting.precision.int8 import scale_and_zero_point, to_int8, whole_weights  # noqa: E402
@@ -20,12 +20,12 @@ from mlcycle.exporting.precision.stem import group_pixels  # noqa: E402
 
 def quantised(model: onnx.ModelProto) -> onnx.ModelProto:
     plan = plan_of(model)
-    return to_int8(model, plan, ranges_of(model, plan.measured, pictures()))
+    return to_int8(model, plan, ranges_of(model, plan.measured, random_images()))
 
 
-def answers(model: onnx.ModelProto, picture_HW3: np.ndarray) -> list[np.ndarray]:
+def answers(model: onnx.ModelProto, image_HW3: np.ndarray) -> list[np.ndarray]:
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, {"images": picture_HW3[None]})
+    return session.run(None, {"images": image_HW3[None]})
 
 
 def test_all_but_the_first_convolution_and_those_that_answer_becomes_bytes() -> None:
@@ -53,8 +53,8 @@ def test_the_answers_stay_what_they_were(form) -> None:
     before = model.SerializeToString()
     whole = quantised(model)
     assert model.SerializeToString() == before
-    for picture_HW3 in pictures():
-        for one, other in zip(answers(model, picture_HW3), answers(whole, picture_HW3), strict=True):
+    for image_HW3 in random_images():
+        for one, other in zip(answers(model, image_HW3), answers(whole, image_HW3), strict=True):
             assert one.shape == other.shape
             assert np.abs(one - other).mean() < 0.05 * one.std()
 
@@ -83,7 +83,7 @@ def test_weights_are_told_once_however_many_convolutions_share_them() -> None:
     assert {"head_fine_bias_int32", "head_coarse_bias_int32"} <= set(names)
 
 
-def test_the_same_pictures_give_the_same_bytes() -> None:
+def test_the_same_images_give_the_same_bytes() -> None:
     model = group_pixels(small_network())
     assert quantised(model).SerializeToString(deterministic=True) == quantised(model).SerializeToString(
         deterministic=True
@@ -107,11 +107,11 @@ def test_a_channel_of_zeros_has_a_scale_too() -> None:
     assert np.abs(whole * scale_O[:, None, None, None] - weights).max() <= scale_O[1] / 2
 
 
-def test_the_limits_are_those_of_all_pictures_together() -> None:
+def test_the_limits_are_those_of_all_images_together() -> None:
     model = small_network()
     plan = plan_of(model)
-    each = [ranges_of(model, plan.measured, [picture]) for picture in pictures()]
-    both = ranges_of(model, plan.measured, pictures())
+    each = [ranges_of(model, plan.measured, [image]) for image in random_images()]
+    both = ranges_of(model, plan.measured, random_images())
     for name in plan.measured:
         assert both[name] == (min(one[name][0] for one in each), max(one[name][1] for one in each))
     assert both["first_relu"][0] == 0

@@ -8,14 +8,14 @@ import pytest
 
 onnx = pytest.importorskip("onnx")
 
-from small_network import pictures, small_network  # noqa: E402
+from small_network import random_images, small_network  # noqa: E402
 
 from mlcycle.exporting.precision.stem import group_pixels  # noqa: E402
 
 
-def run(model: onnx.ModelProto, picture_HW3: np.ndarray) -> list[np.ndarray]:
+def run(model: onnx.ModelProto, image_HW3: np.ndarray) -> list[np.ndarray]:
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, {"images": picture_HW3[None]})
+    return session.run(None, {"images": image_HW3[None]})
 
 
 @pytest.mark.parametrize(("stride", "form"), [(2, [16, 12, 3, 2]), (1, [32, 12, 3, 3])])
@@ -27,8 +27,8 @@ def test_the_results_are_the_same_up_to_the_edges(stride: int, form: list[int]) 
     first = next(node for node in grouped.graph.node if node.op_type == "Conv")
     weights = {each.name: each.dims for each in grouped.graph.initializer}
     assert list(weights[first.input[1]]) == form
-    for picture_HW3 in pictures():
-        for one, other in zip(run(model, picture_HW3), run(grouped, picture_HW3), strict=True):
+    for image_HW3 in random_images():
+        for one, other in zip(run(model, image_HW3), run(grouped, image_HW3), strict=True):
             assert one.shape == other.shape
             assert np.abs(one - other).max() < 1e-4 * np.abs(one).max()
 
@@ -38,7 +38,7 @@ def test_a_bias_may_be_missing() -> None:
     del next(node for node in model.graph.node if node.op_type == "Conv").input[2:]
     grouped = group_pixels(model)
     assert grouped is not model
-    for one, other in zip(run(model, pictures()[0]), run(grouped, pictures()[0]), strict=True):
+    for one, other in zip(run(model, random_images()[0]), run(grouped, random_images()[0]), strict=True):
         assert np.abs(one - other).max() < 1e-4 * np.abs(one).max()
 
 

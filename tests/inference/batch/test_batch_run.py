@@ -34,7 +34,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def enlarge(album: Path, count: int) -> None:
-    """Adds so many photographs to an album: its own again and again, as links."""
+    """Adds so many images to an album: its own again and again, as links."""
     (album / "more").mkdir()
     for number in range(count):
         original = ("one.jpg", "none.jpg", "inside/two.png")[number % 3]
@@ -45,7 +45,7 @@ def test_a_run_has_a_record_each_sorted_and_a_summary(mlcycle: Run, album: Path,
     run = tmp_path / "run"
     outcome = mlcycle("infer", "dir", album, "--model", tiny, "--out", run)
     assert (outcome.code, outcome.out) == (3, "")
-    assert "4 photographs in all, 1 failed" in outcome.err
+    assert "4 images in all, 1 failed" in outcome.err
     assert [(each["input"], each["status"]) for each in lines(run)] == [
         ("broken.jpg", "error"),
         ("inside/two.png", "ok"),
@@ -53,9 +53,9 @@ def test_a_run_has_a_record_each_sorted_and_a_summary(mlcycle: Run, album: Path,
         ("one.jpg", "ok"),
     ]
     summary = json.loads((run / "summary.json").read_text())
-    counts = {name: summary[name] for name in ("photographs", "ok", "empty", "error", "faces", "errors")}
-    assert counts == {"photographs": 4, "ok": 2, "empty": 1, "error": 1, "faces": 3, "errors": {"not-an-image": 1}}
-    assert summary["last_part"]["milliseconds_a_photograph"].keys() == {"read", "decode", "resize", "run", "select"}
+    counts = {name: summary[name] for name in ("images", "ok", "empty", "error", "faces", "errors")}
+    assert counts == {"images": 4, "ok": 2, "empty": 1, "error": 1, "faces": 3, "errors": {"not-an-image": 1}}
+    assert summary["last_part"]["milliseconds_an_image"].keys() == {"read", "decode", "resize", "run", "select"}
 
 
 def test_a_run_is_never_begun_over_another_thing(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
@@ -81,8 +81,8 @@ def test_only_what_is_missing_is_looked_at(mlcycle: Run, album: Path, tiny: Path
     assert mlcycle(*arguments, "--resume").code == 3  # where there is none, one is begun
     (album / "new.png").hardlink_to(album / "inside" / "two.png")
     outcome = mlcycle(*arguments, "--resume")
-    assert "4 photographs of before" in outcome.err
-    assert "1 photograph, 2 faces, 0 failed" in outcome.err
+    assert "4 images of before" in outcome.err
+    assert "1 image, 2 faces, 0 failed" in outcome.err
     assert outcome.code == 3  # the broken one is broken still
     assert [each["input"] for each in lines(run)] == [
         "broken.jpg",
@@ -98,10 +98,10 @@ def test_failed_ones_are_done_again(mlcycle: Run, album: Path, tiny: Path, tmp_p
     arguments = ("infer", "dir", album, "--model", tiny, "--out", run)
     mlcycle(*arguments)
     Image.new("RGB", (20, 20)).save(album / "broken.jpg")
-    assert "0 photographs, 0 faces" in mlcycle(*arguments, "--resume").err
+    assert "0 images, 0 faces" in mlcycle(*arguments, "--resume").err
     outcome = mlcycle(*arguments, "--retry-failed")
     assert outcome.code == 0
-    assert "1 photograph that failed will be done again" in outcome.err
+    assert "1 image that failed will be done again" in outcome.err
     assert [each["status"] for each in lines(run)] == ["empty", "ok", "empty", "ok"]
 
 
@@ -127,8 +127,8 @@ def test_shards_together_are_the_whole(mlcycle: Run, album: Path, tiny: Path, tm
     assert sum(sizes) == 100
     assert min(sizes) > 20
     outcome = mlcycle("infer", "merge", *shards, "--out", tmp_path / "merged")
-    assert outcome.code == 3  # one of the photographs is broken
-    assert "100 photographs of 3 runs" in outcome.err
+    assert outcome.code == 3  # one of the images is broken
+    assert "100 images of 3 runs" in outcome.err
     assert (tmp_path / "merged" / "records.jsonl").read_bytes() == (tmp_path / "whole" / "records.jsonl").read_bytes()
     assert mlcycle("infer", "merge", *shards, "--out", tmp_path / "merged").code == 3
     assert mlcycle("infer", "merge", album, "--out", tmp_path / "other").code == 3

@@ -68,7 +68,7 @@ def orders(detector: Detector, album: Path) -> Orders:
 
 
 def asked(orders: Orders, album: Path, begun_before: int = 0) -> Answer:
-    """Returns what a worker with these orders answers about two photographs, pickled there and back as by Ray."""
+    """Returns what a worker with these orders answers about two images, pickled there and back as by Ray."""
     sources = [Source(album / name, name) for name in ("one.jpg", "broken.jpg")]
     begun = Counter({("all from", sources[0].identity): begun_before})
 
@@ -138,7 +138,7 @@ class Here:
             yield worker(row)["answer"]
 
 
-def test_photographs_go_out_in_rounds_and_each_comes_back_once(
+def test_images_go_out_in_rounds_and_each_comes_back_once(
     detector: Detector, album: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(detect, "ROUND", 10)
@@ -152,7 +152,7 @@ def test_photographs_go_out_in_rounds_and_each_comes_back_once(
 
 @pytest.fixture
 def archive(album: Path) -> Path:
-    """A folder with 480 photographs: three hundred of one face, and some of two, of none, and broken."""
+    """A folder with 480 images: three hundred of one face, and some of two, of none, and broken."""
     for name, count in (("one.jpg", 300), ("inside/two.png", 60), ("none.jpg", 60), ("broken.jpg", 56)):
         for number in range(count):
             stem, dot, suffix = name.partition(".")
@@ -274,7 +274,7 @@ def test_ctrl_c_leaves_a_run_to_go_on_with_and_no_process(
     assert what_is_left(tmp_path / "rayed") == alone
 
 
-# Kills whichever process opens a certain photograph, as a broken decoder might.
+# Kills whichever process opens a certain image, as a broken decoder might.
 DEADLY = """
 import os, signal, sys
 def watch(event, arguments):
@@ -286,7 +286,7 @@ sys.addaudithook(watch)
 
 @real
 @pytest.mark.slow
-def test_a_photograph_that_kills_workers_does_not_do_so_for_ever(
+def test_an_image_that_kills_workers_does_not_do_so_for_ever(
     album: Path, tiny: Path, tmp_path: Path, process: Run
 ) -> None:
     pytest.importorskip("ray.data")
@@ -297,7 +297,7 @@ def test_a_photograph_that_kills_workers_does_not_do_so_for_ever(
     arguments = words(album, tiny, "--engine", "ray", "--threads", "1")
     outcome = process(*arguments, cwd=tmp_path, env=env)
     assert outcome.code == 1
-    assert "3 workers in a row died over the photograph inside/deadly.jpg" in outcome.err
+    assert "3 workers in a row died over the image inside/deadly.jpg" in outcome.err
     (album / "inside" / "deadly.jpg").unlink()
     assert process(*arguments, "--resume", cwd=tmp_path, env=env).code == 3
     assert len((tmp_path / "run" / "records.jsonl").read_text().splitlines()) == 4

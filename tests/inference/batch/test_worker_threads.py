@@ -1,4 +1,4 @@
-"""Many photographs at once: answers in order, no more work ahead than agreed, and the same answers as one by one."""
+"""Many images at once: answers in order, no more work ahead than agreed, and the same answers as one by one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_answers_come_in_order_also_when_the_first_is_the_last_to_be_done() -> N
             first_may_end.set()
         return number * number
 
-    assert list(worker_threads.in_order(work, range(12), 2)) == [number * number for number in range(12)]
+    assert list(worker_threads.ordered_map(work, range(12), 2)) == [number * number for number in range(12)]
 
 
 def test_an_answer_that_is_there_does_not_wait_for_those_behind_it() -> None:
@@ -43,7 +43,7 @@ def test_an_answer_that_is_there_does_not_wait_for_those_behind_it() -> None:
             assert last_may_end.wait(30)
         return number
 
-    answers = worker_threads.in_order(work, range(8), 2)
+    answers = worker_threads.ordered_map(work, range(8), 2)
     for number in range(6):
         assert next(answers) == number
     last_may_end.set()
@@ -60,7 +60,7 @@ def test_things_are_asked_for_only_when_there_is_room(count: int) -> None:
             asked += 1
             yield number
 
-    answers = worker_threads.in_order(lambda number: number, things(), count)
+    answers = worker_threads.ordered_map(lambda number: number, things(), count)
     for number in range(20):
         assert next(answers) == number
         assert asked <= number + 1 + worker_threads.AHEAD * count
@@ -77,7 +77,7 @@ def test_an_error_comes_where_its_answer_would_have_come_and_nothing_is_begun_af
             raise ValueError("three")
         return number
 
-    answers = worker_threads.in_order(work, range(1000), 2)
+    answers = worker_threads.ordered_map(work, range(1000), 2)
     assert [next(answers) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="three"):
         next(answers)
@@ -96,7 +96,7 @@ def test_lanes_and_batches_change_no_answer(
     sources = list(from_folder(album)) * 3
     alone, together = (
         [record.as_dict() | {"milliseconds": 0} for record in detector.detect_all(sources, options)]
-        for options in (Options(threshold=threshold), Options(threshold=threshold, lanes=count, batch=batch))
+        for options in (Options(threshold=threshold), Options(threshold=threshold, workers=count, batch=batch))
     )
     assert together == alone
     assert {record["status"] for record in together} == {"ok", "empty", "error"}

@@ -69,8 +69,8 @@ def test_stripes_that_are_too_fine_for_the_crop_leave_no_others(scale: float, de
     along_HW = np.cos(np.radians(degrees)) * x_HW + np.sin(np.radians(degrees)) * y_HW
 
     def contrast(stripes_a_pixel: float) -> float:
-        picture = grey(127.5 + 100 * np.sin(2 * np.pi * stripes_a_pixel / scale * along_HW))
-        crop_HW = np.asarray(aligned(picture, turned(TEMPLATE_52 + 0.5, scale, degrees, side / 2)))[8:-8, 8:-8, 0]
+        image = grey(127.5 + 100 * np.sin(2 * np.pi * stripes_a_pixel / scale * along_HW))
+        crop_HW = np.asarray(aligned(image, turned(TEMPLATE_52 + 0.5, scale, degrees, side / 2)))[8:-8, 8:-8, 0]
         return float(crop_HW.astype(float).std() * 2**0.5 / 100)
 
     assert contrast(0.25) > 0.95
@@ -91,14 +91,14 @@ def test_a_real_face_is_aligned_by_its_landmarks(mlcycle: Run, astronaut: Path, 
     forth_33 = similarity(points_52, TEMPLATE_52)
     missed_5 = np.hypot(*(points_52 @ forth_33[:2, :2].T + forth_33[:2, 2] - TEMPLATE_52).T)
     assert missed_5.max() < 5  # no face is the template; this one is broader than high
-    with Image.open(path) as crop, Image.open(astronaut) as photograph:
-        crop_HW3, photograph_HW3 = np.asarray(crop).astype(float), np.asarray(photograph).astype(float)
+    with Image.open(path) as crop, Image.open(astronaut) as image:
+        crop_HW3, image_HW3 = np.asarray(crop).astype(float), np.asarray(image).astype(float)
     assert crop_HW3.shape == (SIDE, SIDE, 3)
-    # Each pixel of the crop against the one of the photograph in which its middle lies: the scale is nearly 1 here.
+    # Each pixel of the crop against the one of the image in which its middle lies: the scale is nearly 1 here.
     rows_HW, columns_HW = np.mgrid[:SIDE, :SIDE]
     places_3P = np.stack([columns_HW.ravel(), rows_HW.ravel(), np.ones(SIDE * SIDE)])
     x_P, y_P = np.floor(np.linalg.inv(forth_33) @ places_3P)[:2].astype(int)
-    assert np.abs(crop_HW3.reshape(-1, 3) - photograph_HW3[y_P, x_P]).mean() < 8
+    assert np.abs(crop_HW3.reshape(-1, 3) - image_HW3[y_P, x_P]).mean() < 8
 
 
 def test_what_cannot_be_aligned_is_said_before_anything_is_written(mlcycle: Run, album: Path, tmp_path: Path) -> None:

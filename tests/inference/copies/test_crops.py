@@ -1,4 +1,4 @@
-"""Faces that are cut out of their photographs, whole or not at all, and never over another file."""
+"""Faces that are cut out of their images, whole or not at all, and never over another file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Run = Callable[..., Outcome]
 BOX_14 = np.array([[20, 30, 60, 90]], np.float32)
 
 
-def test_a_square_is_the_photographs_own_pixels_and_black_beyond_it() -> None:
+def test_a_square_is_the_images_own_pixels_and_black_beyond_it() -> None:
     noise_HW3 = np.random.default_rng(0).integers(1, 256, (100, 300, 3), dtype=np.uint8)
     crop_HW3 = np.asarray(square(Image.fromarray(noise_HW3), BOX_14[0]))
     # 60 high and a fifth of that at each end: 84, around the middle 40, 60.
@@ -37,7 +37,7 @@ def test_a_square_is_the_photographs_own_pixels_and_black_beyond_it() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 2000), (2000, 3)])
 @pytest.mark.parametrize("box", [(0, 0, 0, 0), (0, 0, 1, 1), (1990, 1990, 2000, 2000), (0, 0, 1000, 1000)])
-def test_odd_boxes_and_pictures_give_a_square(size: tuple[int, int], box: tuple[int, ...]) -> None:
+def test_odd_boxes_and_images_give_a_square(size: tuple[int, int], box: tuple[int, ...]) -> None:
     crop = square(Image.new("RGB", size), np.array(box, np.float32))
     assert crop.width == crop.height >= 1
 
@@ -57,7 +57,7 @@ def test_crops_carry_no_metadata(tmp_path: Path) -> None:
             assert (crop.size, crop.info) == ((side, side), {})
 
 
-def test_crops_of_a_photograph_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_crops_of_an_image_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
     image = Image.new("RGB", (100, 100), "red")
     folder = tmp_path / "in" / "a.jpg"
     boxes_24 = np.concatenate([BOX_14, BOX_14 + 5])
@@ -122,7 +122,7 @@ def test_crops_keep_the_tree_and_the_record_names_them(mlcycle: Run, album: Path
     out = tmp_path / "out"
     arguments = ("infer", "dir", album, "--model", tiny, "--crops", out, "--format", "jsonl")
     outcome = mlcycle(*arguments)
-    assert outcome.code == 3  # one photograph is broken
+    assert outcome.code == 3  # one image is broken
     assert f"cut out in {out}" in outcome.err
     named = {each["input"]: each["crops"] for each in map(json.loads, outcome.out.splitlines())}
     assert named == {
@@ -133,10 +133,10 @@ def test_crops_keep_the_tree_and_the_record_names_them(mlcycle: Run, album: Path
     }
     files = sorted(str(path) for path in out.rglob("*") if path.is_file())
     assert files == sorted(name for names in named.values() for name in names or ())
-    with Image.open(album / "one.jpg") as photograph, Image.open(out / "one.jpg" / "1.png") as crop:
+    with Image.open(album / "one.jpg") as image, Image.open(out / "one.jpg" / "1.png") as crop:
         left, top = (300 + 380 - crop.width) // 2, (40 + 150 - crop.height) // 2
         assert crop.size == (154, 154)
-        assert (np.asarray(crop) == np.asarray(photograph)[top : top + 154, left : left + 154]).all()
+        assert (np.asarray(crop) == np.asarray(image)[top : top + 154, left : left + 154]).all()
     refused = mlcycle(*arguments)
     assert (refused.code, refused.out) == (3, "")
     assert "copies 2 exist already" in refused.err
@@ -152,14 +152,14 @@ def test_crops_of_a_run_are_in_its_records(mlcycle: Run, album: Path, tiny: Path
     assert records[1].crops() == [f"{out}/inside/two.png/1.png", f"{out}/inside/two.png/2.png"]
     with closing(sqlite3.connect(run / "ledger.sqlite")) as ledger, ledger:
         ledger.execute("delete from records where status = 'ok'")  # killed when crops were written and records were not
-    assert "2 photographs, 3 faces, 0 failed" in mlcycle(*arguments, "--resume").err
+    assert "2 images, 3 faces, 0 failed" in mlcycle(*arguments, "--resume").err
     assert (run / "records.jsonl").read_bytes() == before
     refused = mlcycle(*arguments, "--resume", "--align")
     assert (refused.code, (run / "records.jsonl").read_bytes()) == (2, before)
     assert "align" in refused.err
 
 
-def test_crops_never_take_the_place_of_the_photograph(mlcycle: Run, album: Path, tiny: Path) -> None:
+def test_crops_never_take_the_place_of_the_image(mlcycle: Run, album: Path, tiny: Path) -> None:
     before = (album / "one.jpg").read_bytes()
     outcome = mlcycle("infer", album / "one.jpg", "--model", tiny, "--crops", album, "--overwrite")
     assert outcome.code == 3

@@ -1,4 +1,4 @@
-"""Copies of photographs: where they go, and what is not carried along."""
+"""Copies of images: where they go, and what is not carried along."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_no_two_copies_share_a_name(tmp_path: Path) -> None:
     ]
 
 
-def test_a_copy_that_is_a_folder_is_called_as_the_photograph(tmp_path: Path) -> None:
+def test_a_copy_that_is_a_folder_is_called_as_the_image(tmp_path: Path) -> None:
     keys = ["a.jpg", "A.JPG", "a.tif", "in/a.jpg", "noend", "noend", "../../up.jpg"]
     given = [*(Source(Path(key), key) for key in keys), Source(Path("a.tif"), "a.tif", part=Part("page", 2))]
     sources = placed(given, {"cropped": tmp_path}, keep_tree=True)

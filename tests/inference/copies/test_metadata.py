@@ -1,4 +1,4 @@
-"""A redacted copy tells nothing of where, when and by what it was taken, and holds no small picture of the original."""
+"""A redacted copy tells nothing of where, when and by what it was taken, and holds no small image of the original."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def exif_with_thumbnail(pixels_HW3: np.ndarray) -> bytes:
 
 
 def told(path: Path) -> set[str]:
-    """Returns what a reader of metadata finds; of a TIFF-like header and its small picture as well."""
+    """Returns what a reader of metadata finds; of a TIFF-like header and its small image as well."""
     with path.open("rb") as file:
         return set(exifread.process_file(file))
 
@@ -68,7 +68,7 @@ def chunks(data: bytes) -> list[bytes]:
 
 @pytest.fixture
 def telling(tmp_path: Path, pixels: np.ndarray) -> Path:
-    """A folder of photographs with all that metadata can hold."""
+    """A folder of images with all that metadata can hold."""
     folder = tmp_path / "telling"
     folder.mkdir()
     exif = exif_with_thumbnail(pixels)

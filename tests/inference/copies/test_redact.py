@@ -18,7 +18,7 @@ pytest_plugins = ("tiny_album",)
 Run = Callable[..., Outcome]
 WAYS = ("blur", "pixelate", "fill")
 SIDE = 120
-# The ellipse through its corners is as high as the picture.
+# The ellipse through its corners is as high as the image.
 BOX_14 = np.array([[60 - SIDE / 2**1.5, 60 - SIDE / 2**1.5, 60 + SIDE / 2**1.5, 60 + SIDE / 2**1.5]], np.float32)
 
 
@@ -53,7 +53,7 @@ def test_two_faces_that_differ_within_the_fields_become_the_same(way: str) -> No
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("size", [(1, 1), (3, 2000), (2000, 3)])
-def test_odd_boxes_and_pictures_can_be_redacted(way: str, size: tuple[int, int]) -> None:
+def test_odd_boxes_and_images_can_be_redacted(way: str, size: tuple[int, int]) -> None:
     boxes_N4 = np.array([[0, 0, *size], [0, 0, 0, 0], [*size, *size], [0, 0, 1, 1]], np.float32)
     assert redact(Image.new("RGB", size), boxes_N4, way).size == size
 
@@ -74,7 +74,7 @@ def test_copies_keep_the_tree_and_carry_no_metadata(mlcycle: Run, album: Path, t
         image.save(album / "one.jpg", exif=exif, comment=b"secret", icc_profile=b"profile", xmp=b"<x>secret</x>")
     out = tmp_path / "out"
     outcome = mlcycle("infer", "dir", album, "--model", tiny, "--redact", "fill", out, "--format", "jsonl")
-    assert outcome.code == 3  # one photograph is broken, so that it has no copy
+    assert outcome.code == 3  # one image is broken, so that it has no copy
     assert f"redacted in {out}" in outcome.err
     records = {each["input"]: each["redacted"] for each in map(json.loads, outcome.out.splitlines())}
     assert records == {
@@ -96,17 +96,17 @@ def test_copies_keep_the_tree_and_carry_no_metadata(mlcycle: Run, album: Path, t
 
 def test_both_kinds_of_copies_in_one_folder_are_refused(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    photo = album / "one.jpg"
-    outcome = mlcycle("infer", photo, "--model", tiny, "--redact", "blur", out, "--annotate", out)
+    image = album / "one.jpg"
+    outcome = mlcycle("infer", image, "--model", tiny, "--redact", "blur", out, "--annotate", out)
     assert outcome.code == 3
     assert "two kinds of copies" in outcome.err
     assert not out.exists()
-    outcome = mlcycle("infer", photo, "--model", tiny, "--redact", "blur", out, "--annotate", tmp_path / "drawn")
+    outcome = mlcycle("infer", image, "--model", tiny, "--redact", "blur", out, "--annotate", tmp_path / "drawn")
     assert outcome.code == 0
     assert f"drawn in {tmp_path / 'drawn'}; redacted in {out}" in outcome.err
 
 
-def test_a_redacted_copy_never_takes_the_place_of_the_photograph(mlcycle: Run, album: Path, tiny: Path) -> None:
+def test_a_redacted_copy_never_takes_the_place_of_the_image(mlcycle: Run, album: Path, tiny: Path) -> None:
     before = (album / "one.jpg").read_bytes()
     outcome = mlcycle("infer", album / "one.jpg", "--model", tiny, "--redact", "blur", album, "--overwrite")
     assert outcome.code == 3

@@ -1,4 +1,4 @@
-"""HEIC photographs: upright exactly once, refused by their headers, and named where their package is missing."""
+"""HEIC images: upright exactly once, refused by their headers, and named where their package is missing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def saved(image: Image.Image, **options: object) -> bytes:
 
 
 @pytest.mark.parametrize("orientation", LAID_DOWN)
-def test_all_orientations_give_the_box_of_the_upright_photograph(
+def test_all_orientations_give_the_box_of_the_upright_image(
     orientation: int, tmp_path: Path, pixels: np.ndarray, detector: Detector
 ) -> None:
     exif = Image.Exif()
@@ -41,8 +41,8 @@ def test_all_orientations_give_the_box_of_the_upright_photograph(
     # Given as bytes, the orientation is also written as the container's own marks, as phones do.
     data = saved(laid, exif=exif.tobytes(), quality=90)
     assert (b"irot" in data or b"imir" in data) == (orientation != 1)
-    (tmp_path / "photo.HEIC").write_bytes(data)
-    record = detector.detect_file(tmp_path / "photo.HEIC")
+    (tmp_path / "image.HEIC").write_bytes(data)
+    record = detector.detect_file(tmp_path / "image.HEIC")
     assert (record.width, record.height) == (512, 400)
     assert record.boxes_N4 == pytest.approx(np.array([FACE], np.float32), abs=2.01)
 
@@ -65,10 +65,10 @@ def test_modes_that_the_format_has_are_read(pixels: np.ndarray) -> None:
     assert np.asarray(decode(saved(clear)).upright()).min() > 250
 
 
-def test_the_primary_of_several_pictures_counts_and_is_said() -> None:
+def test_the_primary_of_several_images_counts_and_is_said() -> None:
     first, rest = Image.new("RGB", (64, 48), "red"), [Image.new("RGB", (48, 64), "blue")]
     decoded = decode(saved(first, save_all=True, append_images=rest, primary_index=1))
-    assert (decoded.image.size, decoded.note) == ((48, 64), "primary of 2 pictures")
+    assert (decoded.image.size, decoded.note) == ((48, 64), "primary of 2 images")
 
 
 def test_what_is_broken_has_its_code(pixels: np.ndarray) -> None:
@@ -109,7 +109,7 @@ def test_avif_stays_with_pillow(pixels: np.ndarray, monkeypatch: pytest.MonkeyPa
         assert decode(data[:8] + brand + data[12:]).image.size == (512, 400)
 
 
-def test_a_folder_s_heic_files_are_photographs(tmp_path: Path) -> None:
+def test_a_folder_s_heic_files_are_images(tmp_path: Path) -> None:
     for name in ("a.heic", "b.HEIF", "c.hif", "d.txt"):
         (tmp_path / name).write_bytes(io.BytesIO().getvalue())
     assert [source.key for source in from_folder(tmp_path)] == ["a.heic", "b.HEIF", "c.hif"]

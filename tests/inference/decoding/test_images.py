@@ -1,4 +1,4 @@
-"""Odd photographs: each kind gives the picture that a person would see, or a stable code."""
+"""Odd images: each kind gives the image that a person would see, or a stable code."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_palette_and_colour_key_transparency_lie_on_white() -> None:
         ("TIFF", "first of 3 pages"),
     ],
 )
-def test_the_first_of_several_pictures_counts_and_is_said(format: str, note: str, pixels: np.ndarray) -> None:
+def test_the_first_of_several_images_counts_and_is_said(format: str, note: str, pixels: np.ndarray) -> None:
     first = Image.fromarray(pixels)
     rest = [Image.new("RGB", first.size, colour) for colour in ("red", "white")]
     options = {"lossless": True} if format == "WEBP" else {}
@@ -122,17 +122,17 @@ def test_the_first_of_several_pictures_counts_and_is_said(format: str, note: str
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "JPEG2000"])
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
-def test_never_half_a_picture(format: str, share: float, pixels: np.ndarray) -> None:
+def test_never_half_an_image(format: str, share: float, pixels: np.ndarray) -> None:
     data = encoded(Image.fromarray(pixels), format)
     assert code_of(data[: int(len(data) * share)]) in {"truncated", "damaged", "not-an-image"}
 
 
-def test_truncated_photographs_say_so(pixels: np.ndarray) -> None:
+def test_truncated_images_say_so(pixels: np.ndarray) -> None:
     for format in ("JPEG", "PNG"):
         assert code_of(encoded(Image.fromarray(pixels), format)[:-2000]) == "truncated"
 
 
-def test_what_is_no_photograph() -> None:
+def test_what_is_no_image() -> None:
     assert code_of(b"just words, named .jpg") == "not-an-image"
     assert code_of(b"\x00\x00\x00\x18ftypisom" + bytes(200)) == "unsupported"
     assert code_of(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n") == "unsupported"
@@ -163,14 +163,14 @@ def test_a_real_bomb_costs_no_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Image was not the expected size")
-def test_a_picture_within_an_icon_is_measured_too(pixels: np.ndarray) -> None:
+def test_an_image_within_an_icon_is_measured_too(pixels: np.ndarray) -> None:
     inside = encoded(Image.fromarray(pixels), "PNG")
     icon = struct.pack("<HHHBBBBHHII", 0, 1, 1, 32, 32, 0, 0, 1, 32, len(inside), 22) + inside
     assert upright(icon).shape == pixels.shape
     assert code_of(icon, max_pixels=10_000) == "too-large"
 
 
-def test_texts_that_unfold_to_megabytes_do_not_cost_the_photograph_or_its_orientation(pixels: np.ndarray) -> None:
+def test_texts_that_unfold_to_megabytes_do_not_cost_the_image_or_its_orientation(pixels: np.ndarray) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     text = PngInfo()

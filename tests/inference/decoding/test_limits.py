@@ -1,4 +1,4 @@
-"""Limits on what a file may ask for: far above photographs, and the same for a file that is not in memory."""
+"""Limits on what a file may ask for: far above images, and the same for a file that is not in memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from odd_files import encoded, photographs, tiff
+from odd_files import encoded, encoded_images, tiff
 from PIL import Image
 
 from mlcycle.errors import UnreadableError
@@ -16,18 +16,18 @@ from mlcycle.inference.decoding import images, layout, limits
 pytest_plugins = ("tiny_album",)
 
 
-def test_no_kind_of_photograph_comes_near_a_limit(pixels: np.ndarray) -> None:
-    for data in photographs(pixels[::2, ::2]).values():
+def test_no_kind_of_image_comes_near_a_limit(pixels: np.ndarray) -> None:
+    for data in encoded_images(pixels[::2, ::2]).values():
         limits.check_file(data)
     assert 6 <= layout.jpeg_scans(encoded(Image.fromarray(pixels), "JPEG", progressive=True)) <= 12
 
 
-def test_what_looks_like_scans_behind_a_photograph_or_in_its_thumbnail_is_none(pixels: np.ndarray) -> None:
+def test_what_looks_like_scans_behind_an_image_or_in_its_thumbnail_is_none(pixels: np.ndarray) -> None:
     thumbnail = b"\xff\xe1" + (2 + 6 + 400).to_bytes(2) + b"thumb\0" + b"\xff\xda" * 200
-    photograph = encoded(Image.fromarray(pixels), "JPEG", progressive=True)
-    film = b"\xff\xda" * 500  # phones put one behind
-    data = photograph[:2] + thumbnail + photograph[2:] + film
-    assert np.array_equal(np.asarray(images.decode(data).image), np.asarray(images.decode(photograph).image))
+    image = encoded(Image.fromarray(pixels), "JPEG", progressive=True)
+    video = b"\xff\xda" * 500  # phones put one behind
+    data = image[:2] + thumbnail + image[2:] + video
+    assert np.array_equal(np.asarray(images.decode(data).image), np.asarray(images.decode(image).image))
 
 
 def test_tags_are_looked_at_without_reading_the_file(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_tags_are_looked_at_without_reading_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_pages_are_counted_as_far_as_their_chain_goes(pixels: np.ndarray) -> None:
-    files = photographs(pixels)
+    files = encoded_images(pixels)
     for name, count in {"pages.tif": 3, "big.tif": 1, "tiles.tif": 1}.items():
         assert len(list(layout.tiff_directories(files[name]))) == count
         assert len(list(layout.tiff_directories(files[name][:100]))) <= 1

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import environment
 from lying_files import READ, lies
-from odd_files import mutants, photographs
+from odd_files import encoded_images, mutants
 from PIL import Image
 
 from mlcycle.errors import UnreadableError
@@ -21,9 +21,9 @@ from mlcycle.inference.decoding import images
 
 pytest_plugins = ("tiny_album",)
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "odd-photographs.md"
-LANES = 2
-# A hundred are Python, Pillow and onnxruntime with the model. A picture takes up to 25 bytes a pixel, two are decoded
+DOCUMENT = Path(__file__).parents[3] / "docs" / "odd-images.md"
+WORKERS = 2
+# A hundred are Python, Pillow and onnxruntime with the model. An image takes up to 25 bytes a pixel, two are decoded
 # at once, and no header of these files is believed that promises more than a few megapixels.
 MOST_MEGABYTES = 400
 # As `mlcycle` is run, with the memory that it had at most said in the end; where that fails a test, not the machine.
@@ -52,7 +52,7 @@ def scene(pixels: np.ndarray) -> np.ndarray:
 
 
 def look(folder: Path, tiny: Path, out: Path, seconds: int) -> Look:
-    words = ["infer", "dir", folder, "--model", tiny, "--threads", str(LANES), "--format", "jsonl", "--out", out]
+    words = ["infer", "dir", folder, "--model", tiny, "--threads", str(WORKERS), "--format", "jsonl", "--out", out]
     command = [sys.executable, "-c", PROGRAM, *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds, env=environment())
     assert done.stdout.strip().isdecimal(), done.stderr
@@ -75,7 +75,7 @@ def check(seen: Look, files: dict[str, bytes]) -> None:
     codes = {each["error"]["code"] for each in seen.records if each["error"]}
     assert codes <= documented_codes()
     assert [re.sub(r"\d[\d,.]*", "#", line) for line in seen.said[1:]] == [
-        "# photographs, # faces, # failed, # photographs a second"
+        "# images, # faces, # failed, # images a second"
     ]
     assert seen.said[0].startswith("model tiny ")
     assert seen.megabytes < MOST_MEGABYTES
@@ -89,7 +89,7 @@ def documented_codes() -> set[str]:
 
 
 def test_broken_files_give_one_record_each(scene: np.ndarray, tiny: Path, tmp_path: Path) -> None:
-    files = fill(tmp_path / "corpus", dict(mutants(photographs(scene), 60, "quick")))
+    files = fill(tmp_path / "corpus", dict(mutants(encoded_images(scene), 60, "quick")))
     seen = look(tmp_path / "corpus", tiny, tmp_path / "records.jsonl", seconds=60)
     check(seen, files)
 
@@ -106,13 +106,13 @@ def test_files_that_lie_are_read_or_refused_with_a_known_code(scene: np.ndarray,
 
 
 def test_every_kind_is_read_where_nothing_is_broken(scene: np.ndarray) -> None:
-    for name, data in photographs(scene).items():
+    for name, data in encoded_images(scene).items():
         seen_HW3 = np.asarray(images.decode(data).upright())
         assert 32 in seen_HW3.shape or sorted(seen_HW3.shape) == [3, 72, 96], name
 
 
 def test_the_same_seed_gives_the_same_files(scene: np.ndarray) -> None:
-    files = photographs(scene)
+    files = encoded_images(scene)
     assert list(mutants(files, 50, "a")) == list(mutants(files, 50, "a"))
     assert list(mutants(files, 50, "a")) != list(mutants(files, 50, "b"))
     assert sum(data not in files.values() for _, data in mutants(files, 500, "a")) > 480
@@ -122,7 +122,7 @@ def test_the_same_seed_gives_the_same_files(scene: np.ndarray) -> None:
 def test_three_thousand_broken_files_give_one_record_each_and_the_same_ones_again(
     scene: np.ndarray, tiny: Path, tmp_path: Path
 ) -> None:
-    broken = dict(mutants(photographs(scene), 3000, "slow"))
+    broken = dict(mutants(encoded_images(scene), 3000, "slow"))
     files = fill(tmp_path / "corpus", broken | {name: data for name, data, _ in lies(scene)})
     first, second = (look(tmp_path / "corpus", tiny, tmp_path / f"{number}.jsonl", seconds=120) for number in range(2))
     check(first, files)

@@ -1,4 +1,4 @@
-"""The pages of a TIFF: each is a photograph of its own, and a broken one spoils none of the others."""
+"""The pages of a TIFF: each is an image of its own, and a broken one spoils none of the others."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def written(path: Path, images: list[Image.Image], **options: object) -> Path:
 
 
 def three(pixels: np.ndarray) -> list[Image.Image]:
-    """The photograph with a face on its second page only; each page is smaller than the one before."""
+    """The image with a face on its second page only; each page is smaller than the one before."""
     plain_HW3 = pixels.copy()
     x1, y1, x2, y2 = FACE
     plain_HW3[y1:y2, x1:x2] = pixels[200 : 200 + y2 - y1, :80]
@@ -76,7 +76,7 @@ def test_a_page_has_the_pixels_that_pillow_gives_it(
             assert np.array_equal(np.asarray(decode_page(file, offset).image), np.asarray(whole))
 
 
-def test_one_page_is_a_plain_photograph(tmp_path: Path, pixels: np.ndarray, detector: Detector) -> None:
+def test_one_page_is_a_plain_image(tmp_path: Path, pixels: np.ndarray, detector: Detector) -> None:
     path = written(tmp_path / "one.tif", three(pixels)[1:2])
     assert answers(detector, path) == [("ok", None)]
 
@@ -180,7 +180,7 @@ def test_copies_and_rows_tell_pages_apart(mlcycle: Run, tmp_path: Path, pixels: 
         assert copy.size == (512, 390)
     table = mlcycle("infer", "dir", tmp_path / "in", "--model", tiny)
     assert [line.split("  ")[0] for line in table.out.splitlines()] == [f"scan.tif page {each}" for each in (1, 2, 3)]
-    assert "3 photographs, 1 face" in table.err
+    assert "3 images, 1 face" in table.err
     coco = json.loads(mlcycle("infer", path, *arguments[:2], "--format", "coco").out)
     assert [image["part"] for image in coco["images"]] == [1, 2, 3]
 

@@ -27,7 +27,7 @@ def record(name: str, faces: int, **more: object) -> Record:
 RECORDS = [
     record("none.jpg", 0),
     record(ODD, 2),
-    record("broken.jpg", 0, width=0, height=0, error=("truncated", "the file ends before the picture does")),
+    record("broken.jpg", 0, width=0, height=0, error=("truncated", "the file ends before the image does")),
     record("in/one.jpg", 1),
 ]
 
@@ -41,7 +41,7 @@ def written(format: str, records: list[Record]) -> str:
     return stream.getvalue()
 
 
-def test_rows_are_one_a_face_and_at_least_one_a_photograph() -> None:
+def test_rows_are_one_a_face_and_at_least_one_an_image() -> None:
     rows = list(csv.DictReader(io.StringIO(written("csv", RECORDS))))
     assert [(row["input"], row["status"], row["error"], row["face"]) for row in rows] == [
         ("none.jpg", "empty", "", ""),
@@ -65,7 +65,7 @@ def test_pages_of_a_file_are_told_apart(faces: int) -> None:
     assert [(each["file_name"], each["part"]) for each in images] == [("a.tif", 1), ("a.tif", 2)]
 
 
-def test_coco_has_every_photograph_and_faces_with_scores() -> None:
+def test_coco_has_every_image_and_faces_with_scores() -> None:
     document = json.loads(written("coco", RECORDS))
     assert [(each["id"], each["status"]) for each in document["images"]] == [
         (1, "empty"),

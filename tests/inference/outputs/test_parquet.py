@@ -27,7 +27,7 @@ def record(name: str, faces: int, **more: object) -> Record:
     return Record(name, boxes_N4, scores_N, points_N52, LANDMARKS, **{"width": 64, "height": 80, **more})  # type: ignore[arg-type]
 
 
-def test_a_photograph_is_a_row_and_its_faces_are_a_list(tmp_path: Path) -> None:
+def test_an_image_is_a_row_and_its_faces_are_a_list(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     from mlcycle.inference.outputs.parquet import Parquet
 
@@ -61,14 +61,12 @@ def test_a_photograph_is_a_row_and_its_faces_are_a_list(tmp_path: Path) -> None:
     assert (rows[1]["milliseconds"], rows[3]["part"], rows[3]["seconds"]) == (3.5, 7, 0.25)
 
 
-@pytest.mark.parametrize(("photographs", "faces"), [(2, 1000), (1000, 2)])
-def test_rows_are_written_in_groups(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photographs: int, faces: int
-) -> None:
+@pytest.mark.parametrize(("images", "faces"), [(2, 1000), (1000, 2)])
+def test_rows_are_written_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: int, faces: int) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     from mlcycle.inference.outputs import parquet as module
 
-    monkeypatch.setattr(module, "PHOTOGRAPHS", photographs)
+    monkeypatch.setattr(module, "IMAGES", images)
     monkeypatch.setattr(module, "FACES", faces)
     with output.opened(tmp_path / "faces.parquet") as stream:
         writer = module.Parquet(stream)

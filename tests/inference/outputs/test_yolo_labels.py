@@ -50,27 +50,25 @@ def test_the_own_reader_reads_what_was_found(mlcycle: Run, album: Path, tiny: Pa
         ("one.png", "ok", "", "2", "labels/one-2.txt"),
     ]
     for row in table(out):
-        if row["photograph"]:
-            (out / row["photograph"]).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(album / row["input"], out / row["photograph"])
+        if row["image"]:
+            (out / row["image"]).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(album / row["input"], out / row["image"])
     lines = mlcycle("infer", "dir", album, "--model", tiny, "--format", "jsonl").out.splitlines()
     known = {each["input"]: each["faces"] for each in map(json.loads, lines)}
     read = {each.name: each for each in reading.read(out, "train")}
     assert len(read) == 4
     for row in table(out)[1:]:
-        photograph, faces = read[row["photograph"]], known[row["input"]]
+        image, faces = read[row["image"]], known[row["input"]]
         boxes_N4 = np.array([face["box"] for face in faces]).reshape(-1, 4)
         points_N52 = np.array([list(face["landmarks"].values()) for face in faces]).reshape(-1, 5, 2)
-        assert photograph.boxes_N4 == pytest.approx(boxes_N4, abs=0.01)
-        assert photograph.landmarks_N52 == pytest.approx(points_N52, abs=0.01)
+        assert image.boxes_N4 == pytest.approx(boxes_N4, abs=0.01)
+        assert image.landmarks_N52 == pytest.approx(points_N52, abs=0.01)
         scored = (out / row["labels"].replace("labels/", "predictions/")).read_text().splitlines()
         assert [float(line.split()[-1]) for line in scored] == [face["score"] for face in faces]
         assert [line.rsplit(" ", 1)[0] for line in scored] == (out / row["labels"]).read_text().splitlines()
 
 
-def test_labels_of_a_run_are_those_of_all_its_photographs(
-    mlcycle: Run, album: Path, tiny: Path, tmp_path: Path
-) -> None:
+def test_labels_of_a_run_are_those_of_all_its_images(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
     whole, merged = tmp_path / "whole", tmp_path / "merged"
     arguments = ("infer", "dir", album, "--model", tiny, "--out")
     assert mlcycle(*arguments, whole, "--format", "yolo").code == 3
@@ -81,7 +79,7 @@ def test_labels_of_a_run_are_those_of_all_its_photographs(
     for number in ("1/2", "2/2"):
         mlcycle(*arguments, tmp_path / number[0], "--shard", number)
     assert mlcycle("infer", "merge", tmp_path / "1", tmp_path / "2", "--out", merged, "--format", "yolo").code == 3
-    for name in ("labels.csv", "photographs.txt", "labels/inside/two.txt", "predictions/one.txt", "data.yaml"):
+    for name in ("labels.csv", "images.txt", "labels/inside/two.txt", "predictions/one.txt", "data.yaml"):
         assert (merged / name).read_bytes() == (whole / name).read_bytes()
     assert len(table(whole)) == 4
 
@@ -92,10 +90,10 @@ def test_without_landmarks_a_row_has_five_columns(mlcycle: Run, album: Path, tmp
     assert mlcycle(*arguments).code == 0
     assert len((tmp_path / "out" / "labels" / "one.txt").read_text().split()) == 5
     content = yaml.safe_load((tmp_path / "out" / "data.yaml").read_text())
-    assert content == {"train": "photographs.txt", "val": "photographs.txt", "names": {0: "face"}}
+    assert content == {"train": "images.txt", "val": "images.txt", "names": {0: "face"}}
 
 
-def test_shares_are_within_the_photograph() -> None:
+def test_shares_are_within_the_image() -> None:
     points_152 = np.array([[[15, 30], [25, 30], [-1, 40], [15, 50], [25, 201]]], np.float32)
     (row,) = rows(record("a.jpg", landmarks_N52=points_152, landmark_names=LANDMARKS))
     assert row.split()[:5] == ["0", "0.200000", "0.200000", "0.200000", "0.200000"]
@@ -111,7 +109,7 @@ def test_what_is_left_becomes_right_in_a_mirror() -> None:
     assert content["flip_idx"] == [1, 0, 2, 4, 3]
 
 
-def test_no_two_photographs_share_labels(tmp_path: Path) -> None:
+def test_no_two_images_share_labels(tmp_path: Path) -> None:
     names = ["a.jpg", "a.png", "A.JPG", "images/a.jpg", "in/images/b.jpg", "../../up.jpg", "noend", "-"]
     names.append(os.fsdecode(b"f\xff\n.jpg"))
     with opened(tmp_path / "out", tree=True) as labels:
@@ -120,7 +118,7 @@ def test_no_two_photographs_share_labels(tmp_path: Path) -> None:
         for number in (1, 2):
             labels.write(record("a.tif", part=Part("page", number)))
     rows = table(tmp_path / "out")
-    assert [row["photograph"].removeprefix("images/") for row in rows] == [
+    assert [row["image"].removeprefix("images/") for row in rows] == [
         "a.jpg",
         "a-2.png",
         "A-3.JPG",
@@ -133,26 +131,26 @@ def test_no_two_photographs_share_labels(tmp_path: Path) -> None:
         "a.tif.1.png",
         "a.tif.2.png",
     ]
-    listed = (tmp_path / "out" / "photographs.txt").read_text("utf-8").splitlines()
-    assert listed == [f"./{row['photograph']}" for row in rows]
+    listed = (tmp_path / "out" / "images.txt").read_text("utf-8").splitlines()
+    assert listed == [f"./{row['image']}" for row in rows]
     for row in rows:
         assert (tmp_path / "out" / row["labels"]).read_text().count("\n") == 1
-        expected = Path(row["photograph"].replace("images/", "labels/", 1)).with_suffix(".txt")
+        expected = Path(row["image"].replace("images/", "labels/", 1)).with_suffix(".txt")
         assert Path(row["labels"]) == expected
     assert [row["part"] for row in rows[-2:]] == ["1", "2"]
 
 
-def test_of_photographs_that_are_named_the_folders_are_left_out(tmp_path: Path) -> None:
+def test_of_images_that_are_named_the_folders_are_left_out(tmp_path: Path) -> None:
     with opened(tmp_path / "out", tree=False) as labels:
         labels.write(record("/home/me/a.jpg"))
         labels.write(record("b/a.jpg"))
     assert [row["labels"] for row in table(tmp_path / "out")] == ["labels/a.txt", "labels/a-2.txt"]
 
 
-def test_labels_come_beside_photographs_and_replace_only_labels(tmp_path: Path) -> None:
-    photograph = tmp_path / "images" / "a.jpg"
-    photograph.parent.mkdir()
-    photograph.write_bytes(b"mine")
+def test_labels_come_beside_images_and_replace_only_labels(tmp_path: Path) -> None:
+    image = tmp_path / "images" / "a.jpg"
+    image.parent.mkdir()
+    image.write_bytes(b"mine")
     with opened(tmp_path, tree=True) as labels:
         labels.write(record("a.jpg"))
     with pytest.raises(InputError, match="exists already"), opened(tmp_path, tree=True):
@@ -160,7 +158,7 @@ def test_labels_come_beside_photographs_and_replace_only_labels(tmp_path: Path) 
     with opened(tmp_path, tree=True, overwrite=True) as labels:
         labels.write(record("b.jpg"))
     assert [path.name for path in (tmp_path / "labels").iterdir()] == ["b.txt"]
-    assert photograph.read_bytes() == b"mine"
+    assert image.read_bytes() == b"mine"
     assert {path.name for path in tmp_path.iterdir()} == {*CONTENTS, "images"}
 
 

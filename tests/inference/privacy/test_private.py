@@ -23,7 +23,7 @@ pytest_plugins = ("tiny_album",)
 
 Run = Callable[..., Outcome]
 HASHED = re.compile(r"[0-9a-f]{32}\.(jpg|png)")
-# Stands in for a package that does more than it says: while a photograph is resized, something else is tried.
+# Stands in for a package that does more than it says: while an image is resized, something else is tried.
 MEDDLER = """
 import socket, sys
 from mlcycle.inference import letterbox
@@ -57,10 +57,10 @@ def holiday(tmp_path_factory: pytest.TempPathFactory, pixels: np.ndarray, tiny: 
     (folder / "Withwhom").mkdir(parents=True)
     exif = Image.Exif()
     exif[0x010E] = "Whereabouts"
-    photo = Image.fromarray(pixels)
-    photo.save(folder / "Whoitis.JPEG", exif=exif, comment=b"Whereabouts", quality=95)
-    photo.save(folder / "Withwhom" / "Whoitis-two.png")
-    (folder / "Whoitis-broken.jpg").write_text("this is no picture\n")
+    image = Image.fromarray(pixels)
+    image.save(folder / "Whoitis.JPEG", exif=exif, comment=b"Whereabouts", quality=95)
+    image.save(folder / "Withwhom" / "Whoitis-two.png")
+    (folder / "Whoitis-broken.jpg").write_text("this is no image\n")
     arguments = ("infer", "dir", folder, "--model", tiny, "--private", "--out", run)
     arguments += ("--redact", "blur", run / "redacted", "--annotate", run / "deep" / "er")
     before = times(folder)
@@ -95,7 +95,7 @@ def records(run: Path) -> list[dict]:
 
 def test_no_name_gets_out(holiday: Holiday) -> None:
     assert (holiday.outcome.code, holiday.outcome.out) == (3, "")
-    assert "3 photographs, 2 faces, 1 failed" in holiday.outcome.err
+    assert "3 images, 2 faces, 1 failed" in holiday.outcome.err
     assert "redacted in RUN/redacted" in holiday.outcome.err
     left = everything(holiday.run) + holiday.outcome.err.encode()
     for name in ("Secretplace", "Withwhom", "Whoitis", "two", "Whereabouts", "Somewhere", "Exif"):
@@ -119,8 +119,8 @@ def test_who_has_the_key_goes_on_and_says_which_is_which(holiday: Holiday, mlcyc
     arguments = [moved.get(each, each) for each in holiday.arguments[:8]]
     arguments += ["--redact", "blur", run / "redacted", "--annotate", run / "deep" / "er", "--resume"]
     on = command(*arguments)
-    assert "3 photographs of before in RUN" in on.err
-    assert "1 photograph, 1 face, 0 failed" in on.err
+    assert "3 images of before in RUN" in on.err
+    assert "1 image, 1 face, 0 failed" in on.err
     lines = mlcycle("infer", "names", run, folder).out.splitlines()
     names = {each["input"]: each["name"] for each in map(json.loads, lines)}
     assert {names[each["input"]]: each["status"] for each in records(run)} == {

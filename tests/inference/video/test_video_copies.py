@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Outcome
-from small_films import RATE, SECRETS, SIDE, pictures, place, write_film
+from small_videos import RATE, SECRETS, SIDE, images, place, write_video
 
 from mlcycle.inference import detect
 from mlcycle.inference.record import VIDEO_SUFFIXES
@@ -23,42 +23,42 @@ Run = Callable[..., Outcome]
 
 
 def shown(path: Path) -> list[tuple[float, np.ndarray]]:
-    """Returns the time and the upright picture of each frame."""
-    with video_file.opened(path, 10**6) as film:
-        unit = film.stream.time_base
-        frames = [each for each in film.walk() if isinstance(each, Frame)]
+    """Returns the time and the upright image of each frame."""
+    with video_file.opened(path, 10**6) as video:
+        unit = video.stream.time_base
+        frames = [each for each in video.walk() if isinstance(each, Frame)]
     return [(float(each.decoded.pts * unit), np.asarray(each.upright())) for each in frames]
 
 
 def heard(path: Path) -> list[tuple[float, bytes]]:
     """Returns the time and the bytes of each packet of sound."""
-    with av.open(str(path)) as film:
-        packets = film.demux(film.streams.audio[0])
+    with av.open(str(path)) as video:
+        packets = video.demux(video.streams.audio[0])
         return [(round(float(each.pts * each.time_base), 3), bytes(each)) for each in packets if each.dts is not None]
 
 
-def is_green(picture_HW3: np.ndarray) -> bool:
-    red, green, blue = np.moveaxis(picture_HW3.astype(int), -1, 0)
+def is_green(image_HW3: np.ndarray) -> bool:
+    red, green, blue = np.moveaxis(image_HW3.astype(int), -1, 0)
     return bool((green - np.maximum(red, blue) > 100).any())
 
 
 @pytest.mark.parametrize("suffix", sorted(VIDEO_SUFFIXES))
 def test_a_redacted_copy_differs_in_its_faces_alone(suffix: str, mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
-    film = write_film(tmp_path / f"film{suffix}", pictures(30, without=(7, 8, 9)), sound=True, metadata=SECRETS)
-    assert b"secret title" in film.read_bytes()
+    video = write_video(tmp_path / f"film{suffix}", images(30, without=(7, 8, 9)), sound=True, metadata=SECRETS)
+    assert b"secret title" in video.read_bytes()
     out = tmp_path / "out"
-    outcome = mlcycle("infer", film, "--model", tiny, "--redact", "fill", out, "--format", "jsonl")
+    outcome = mlcycle("infer", video, "--model", tiny, "--redact", "fill", out, "--format", "jsonl")
     records = [json.loads(line) for line in outcome.out.splitlines()]
-    copy = out / film.name
+    copy = out / video.name
     assert outcome.code == 0
-    assert [path.name for path in out.iterdir()] == [film.name]
+    assert [path.name for path in out.iterdir()] == [video.name]
     assert [record["redacted"] for record in records] == [None] * 29 + [copy.as_posix()]
     assert records[-1]["redacted_quality"] == ("VP9, crf 24" if suffix == ".webm" else "MPEG-4, quantiser 3")
     assert "with their sound as it was" in outcome.err
-    before, after = shown(film), shown(copy)
+    before, after = shown(video), shown(copy)
     assert [time for time, _ in after] == pytest.approx([time for time, _ in before], abs=1e-3)
-    assert heard(copy) == heard(film)
-    assert not any(is_green(picture) for _, picture in after)
+    assert heard(copy) == heard(video)
+    assert not any(is_green(image) for _, image in after)
     for number, ((_, old_HW3), (_, new_HW3)) in enumerate(zip(before, after, strict=True)):
         assert new_HW3.shape == old_HW3.shape
         far_HW = (
@@ -76,51 +76,51 @@ def test_a_face_that_the_model_misses_in_some_frames_shows_in_none(mlcycle: Run,
     pattern_HW3 = (noise_HW3 * 200).repeat(4, axis=0).repeat(4, axis=1)
 
     def flickering() -> Iterator[np.ndarray]:
-        for number, picture_HW3 in enumerate(pictures(30, without=missed)):
+        for number, image_HW3 in enumerate(images(30, without=missed)):
             if number in missed:  # something that is to be covered, and that the model does not take for a face
                 x, y = place(number)
-                picture_HW3[y : y + SIDE, x : x + SIDE] = pattern_HW3
-            yield picture_HW3
+                image_HW3[y : y + SIDE, x : x + SIDE] = pattern_HW3
+            yield image_HW3
 
-    film = write_film(tmp_path / "film.mp4", flickering())
-    assert mlcycle("infer", film, "--model", tiny, "--redact", "fill", tmp_path / "out").code == 0
+    video = write_video(tmp_path / "film.mp4", flickering())
+    assert mlcycle("infer", video, "--model", tiny, "--redact", "fill", tmp_path / "out").code == 0
     copied = list(shown(tmp_path / "out" / "film.mp4"))
     assert len(copied) == 30
-    for number, (_, picture_HW3) in enumerate(copied):
+    for number, (_, image_HW3) in enumerate(copied):
         x, y = place(number)
-        assert picture_HW3[y + 2 : y + SIDE - 2, x + 2 : x + SIDE - 2].std() < 12, number
+        assert image_HW3[y + 2 : y + SIDE - 2, x + 2 : x + SIDE - 2].std() < 12, number
 
 
 def test_a_turned_video_has_an_upright_copy(mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
-    film = write_film(tmp_path / "film.mp4", pictures(3), turned=(90, False, False))
-    assert mlcycle("infer", film, "--model", tiny, "--annotate", tmp_path / "out").code == 0
+    video = write_video(tmp_path / "film.mp4", images(3), turned=(90, False, False))
+    assert mlcycle("infer", video, "--model", tiny, "--annotate", tmp_path / "out").code == 0
     with av.open(str(tmp_path / "out" / "film.mp4")) as copy:
         frames = list(copy.decode(video=0))
     assert {(each.width, each.height, each.rotation) for each in frames} == {(120, 160, 0)}
-    (_, before), *_ = shown(film)
+    (_, before), *_ = shown(video)
     (_, after), *_ = shown(tmp_path / "out" / "film.mp4")
     differs_HW = np.abs(before.astype(int) - after).max(axis=2) > 60
     assert 50 < differs_HW.sum() < 2000  # the box that was drawn
 
 
 def test_other_tracks_and_attachments_stay_behind(mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
-    film = tmp_path / "film.mkv"
-    with av.open(str(film), "w") as made:
+    video = tmp_path / "film.mkv"
+    with av.open(str(video), "w") as made:
         made.add_attachment("notes.txt", "text/plain", b"secret notes")
         stream = made.add_stream("mpeg4", rate=RATE)
         stream.width, stream.height = 160, 120
-        for picture_HW3 in pictures(3):
-            made.mux(stream.encode(av.VideoFrame.from_ndarray(picture_HW3, format="rgb24")))
+        for image_HW3 in images(3):
+            made.mux(stream.encode(av.VideoFrame.from_ndarray(image_HW3, format="rgb24")))
         made.mux(stream.encode(None))
-    assert b"secret" in film.read_bytes()
-    assert mlcycle("infer", film, "--model", tiny, "--redact", "blur", tmp_path / "out").code == 0
+    assert b"secret" in video.read_bytes()
+    assert mlcycle("infer", video, "--model", tiny, "--redact", "blur", tmp_path / "out").code == 0
     assert b"secret" not in (tmp_path / "out" / "film.mkv").read_bytes()
 
 
 def test_a_damaged_video_has_no_copy(mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
-    film = write_film(tmp_path / "film.mkv", pictures(75))
-    film.write_bytes(film.read_bytes()[: film.stat().st_size // 2])
-    outcome = mlcycle("infer", film, "--model", tiny, "--redact", "blur", tmp_path / "out", "--format", "jsonl")
+    video = write_video(tmp_path / "film.mkv", images(75))
+    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    outcome = mlcycle("infer", video, "--model", tiny, "--redact", "blur", tmp_path / "out", "--format", "jsonl")
     last = json.loads(outcome.out.splitlines()[-1])
     assert (outcome.code, last["error"]["code"]) == (3, "truncated")
     assert "no copy of it is written" in last["error"]["message"]
@@ -130,7 +130,7 @@ def test_a_damaged_video_has_no_copy(mlcycle: Run, tiny: Path, tmp_path: Path) -
 def test_a_frame_that_could_not_be_looked_at_prevents_the_copy(
     mlcycle: Run, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    film = write_film(tmp_path / "film.mp4", pictures(5))
+    video = write_video(tmp_path / "film.mp4", images(5))
     honest, calls = detect.letterbox.shrink, []
 
     def once_too_large(*arguments: object) -> object:
@@ -141,19 +141,19 @@ def test_a_frame_that_could_not_be_looked_at_prevents_the_copy(
 
     monkeypatch.setattr(detect.letterbox, "shrink", once_too_large)
     arguments = ("--model", tiny, "--threads", "1", "--redact", "blur", tmp_path / "out", "--format", "jsonl")
-    outcome = mlcycle("infer", film, *arguments)
+    outcome = mlcycle("infer", video, *arguments)
     errors = [json.loads(line)["error"] for line in outcome.out.splitlines()]
     assert [error and error["code"] for error in errors] == [None, None, "too-large", None, "not-written"]
     assert not (tmp_path / "out").exists()
 
 
 def test_nothing_is_written_over(mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
-    film = write_film(tmp_path / "film.mp4", pictures(3))
-    before = film.read_bytes()
-    arguments = ("infer", film, "--model", tiny, "--redact", "blur")
+    video = write_video(tmp_path / "film.mp4", images(3))
+    before = video.read_bytes()
+    arguments = ("infer", video, "--model", tiny, "--redact", "blur")
     assert mlcycle(*arguments, tmp_path).code == 3
     assert mlcycle(*arguments, tmp_path, "--overwrite").code == 3
-    assert film.read_bytes() == before
+    assert video.read_bytes() == before
     assert mlcycle(*arguments, tmp_path / "out").code == 0
     assert "1 exist already" in mlcycle(*arguments, tmp_path / "out").err
     assert mlcycle(*arguments, tmp_path / "out", "--overwrite").code == 0
@@ -165,7 +165,7 @@ def test_a_copy_is_the_same_when_its_run_was_broken_off(
     mlcycle: Run, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "in").mkdir()
-    write_film(tmp_path / "in" / "film.mp4", pictures(40, without=(20,)), sound=True)
+    write_video(tmp_path / "in" / "film.mp4", images(40, without=(20,)), sound=True)
     arguments = ("infer", "dir", tmp_path / "in", "--videos", "--model", tiny)
 
     def places(name: str) -> tuple[object, ...]:
@@ -187,12 +187,12 @@ def test_a_copy_is_the_same_when_its_run_was_broken_off(
     copies = [(tmp_path / f"out-{name}" / "film.mp4").read_bytes() for name in ("whole", "broken")]
     assert copies[0] == copies[1]
     again = mlcycle(*arguments, *places("broken"), "--resume")
-    assert (again.code, "0 photographs, 0 faces" in again.err) == (0, True)
+    assert (again.code, "0 images, 0 faces" in again.err) == (0, True)
 
 
 def test_a_private_run_writes_copies_under_hashed_names(process: Run, tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    write_film(tmp_path / "in" / "Whoitis.mp4", pictures(5))
+    write_video(tmp_path / "in" / "Whoitis.mp4", images(5))
     run = tmp_path / "run"
     arguments = ("infer", "dir", tmp_path / "in", "--videos", "--private", "--model", tiny, "--out", run)
     outcome = process(*arguments, "--redact", "blur", run / "red", "--crops", run / "crops")

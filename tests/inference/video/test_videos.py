@@ -1,4 +1,4 @@
-"""Videos: each frame is a photograph of its own, up to where a file is damaged; nothing but the file is opened."""
+"""Videos: each frame is an image of its own, up to where a file is damaged; nothing but the file is opened."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from conftest import Outcome
 from PIL import Image
-from small_films import RATE, SIDE, SIZE, pictures, place, write_film
+from small_videos import RATE, SIDE, SIZE, images, place, write_video
 
 from mlcycle.inference import parts
-from mlcycle.inference.batch.worker_threads import AT_HAND, in_order
+from mlcycle.inference.batch.worker_threads import AT_HAND, ordered_map
 from mlcycle.inference.detect import Detector, Options
 from mlcycle.inference.record import VIDEO_SUFFIXES, Part, Record, Source
 from mlcycle.inference.video import detect_video, video_file
@@ -41,8 +41,8 @@ def lines(run: Path) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize("suffix", sorted(VIDEO_SUFFIXES))
 def test_each_frame_has_a_record(suffix: str, tmp_path: Path, detector: Detector) -> None:
-    path = write_film(tmp_path / f"film{suffix}", pictures(12, without=(5,)), sound=True)
-    found = records(detector, path, lanes=2)
+    path = write_video(tmp_path / f"film{suffix}", images(12, without=(5,)), sound=True)
+    found = records(detector, path, workers=2)
     assert answers(found) == ["ok"] * 5 + ["empty"] + ["ok"] * 6
     assert [record.part.number for record in found if record.part] == list(range(1, 13))
     assert {record.part.count for record in found if record.part} == (
@@ -66,9 +66,9 @@ TURNED = [(degrees, mirrored, False) for degrees in (0, 90, 180, 270) for mirror
 def test_frames_are_turned_as_the_telephone_noted(
     turned: tuple[float, bool, bool], tmp_path: Path, detector: Detector
 ) -> None:
-    path = write_film(tmp_path / "film.mp4", pictures(2), turned=turned)
+    path = write_video(tmp_path / "film.mp4", images(2), turned=turned)
     degrees, mirrored, upside_down = turned
-    expected = Image.fromarray(next(iter(pictures(1))))
+    expected = Image.fromarray(next(iter(images(1))))
     # av_display_matrix_flip changes what is turned already.
     expected = expected.rotate(degrees, expand=True)
     if mirrored:
@@ -77,12 +77,12 @@ def test_frames_are_turned_as_the_telephone_noted(
         expected = expected.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
     record = records(detector, path)[0]
     assert (record.width, record.height) == expected.size
-    (wanted,) = [each.boxes_N4 for each in detector.look([Source(Path("x"), "x", picture=lambda: expected)])]
+    (wanted,) = [each.boxes_N4 for each in detector.look([Source(Path("x"), "x", image=lambda: expected)])]
     assert record.boxes_N4 == pytest.approx(wanted, abs=2.01)
 
 
 def test_fewer_frames_are_looked_at_where_that_is_asked(tmp_path: Path, detector: Detector) -> None:
-    path = write_film(tmp_path / "film.mkv", pictures(26))
+    path = write_video(tmp_path / "film.mkv", images(26))
     found = records(detector, path, every=0.2)
     assert [record.part.number for record in found if record.part] == [1, 6, 11, 16, 21, 26]
     assert len(records(detector, path, every=60)) == 1
@@ -90,7 +90,7 @@ def test_fewer_frames_are_looked_at_where_that_is_asked(tmp_path: Path, detector
 
 def test_variable_rates_keep_their_times(tmp_path: Path, detector: Detector) -> None:
     times = [0, 40, 1000, 1033, 5000]
-    found = records(detector, write_film(tmp_path / "film.mp4", pictures(5), times=times))
+    found = records(detector, write_video(tmp_path / "film.mp4", images(5), times=times))
     assert [record.part.seconds for record in found if record.part] == [each / 1000 for each in times]
 
 
@@ -107,9 +107,9 @@ def test_no_frame_is_left_out_for_its_time() -> None:
 def test_what_is_cut_short_gives_the_frames_before_the_cut(
     suffix: str, options: dict[str, str], tmp_path: Path, detector: Detector
 ) -> None:
-    path = write_film(tmp_path / f"film{suffix}", pictures(75), sound=True, options=options)
+    path = write_video(tmp_path / f"film{suffix}", images(75), sound=True, options=options)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
-    found = records(detector, path, lanes=2)
+    found = records(detector, path, workers=2)
     assert len(found) > 15
     assert answers(found) == ["ok"] * (len(found) - 1) + ["truncated"]
     assert found[-1].part == Part("frame", len(found))
@@ -118,40 +118,40 @@ def test_what_is_cut_short_gives_the_frames_before_the_cut(
 
 
 def test_damage_in_the_middle_gives_all_frames_before_it(tmp_path: Path, detector: Detector) -> None:
-    path = write_film(tmp_path / "film.mp4", pictures(40), reordered=True)
+    path = write_video(tmp_path / "film.mp4", images(40), reordered=True)
     data = bytearray(path.read_bytes())
-    with av.open(str(path)) as film:  # frames lie in the file in another order, so that some wait for others
-        places = [(packet.pts, packet.pos) for packet in film.demux(video=0) if packet.pts is not None]
+    with av.open(str(path)) as video:  # frames lie in the file in another order, so that some wait for others
+        places = [(packet.pts, packet.pos) for packet in video.demux(video=0) if packet.pts is not None]
     packet = len(places) // 2
     begin = places[packet][1]
-    data[begin : begin + 4] = bytes(4)  # no picture begins so
+    data[begin : begin + 4] = bytes(4)  # no image begins so
     path.write_bytes(data)
     found = records(detector, path)
     assert answers(found) == ["ok"] * (len(found) - 1) + ["damaged"]
     assert packet - 3 <= len(found) - 1 <= packet
 
 
-def not_films(folder: Path) -> dict[str, str]:
+def not_videos(folder: Path) -> dict[str, str]:
     """Writes files that are no videos, or none that can be read, and returns the code of each."""
-    write_film(folder / "other.mp4", pictures(3))
+    write_video(folder / "other.mp4", images(3))
     (folder / "words.mp4").write_text("this is no film\n")
     (folder / "empty.mp4").touch()
     # These name another file, or one on another machine, and must not lead there.
     (folder / "list.mp4").write_text("#EXTM3U\n#EXTINF:1,\nother.mp4\n#EXT-X-ENDLIST\n")
     (folder / "joined.mkv").write_text("ffconcat version 1.0\nfile other.mp4\n")
-    Image.new("RGB", (8, 8)).save(folder / "picture.gif")
-    (folder / "picture.gif").rename(folder / "picture.mov")
+    Image.new("RGB", (8, 8)).save(folder / "image.gif")
+    (folder / "image.gif").rename(folder / "image.mov")
     whole = (folder / "other.mp4").read_bytes()
     (folder / "head.mp4").write_bytes(whole[: len(whole) // 2])  # the list of frames stands at the end
     keys = {"encryption_key": "76a6c65c5ea762046bd749a2e632ccbb", "encryption_kid": "a7e61c373e219033c21091fa607bf3b8"}
-    write_film(folder / "locked.mp4", pictures(3), options={"encryption_scheme": "cenc-aes-ctr", **keys})
-    with av.open(str(folder / "sound.mp4"), "w") as film:
-        voice = film.add_stream("aac", rate=48_000, layout="mono")
+    write_video(folder / "locked.mp4", images(3), options={"encryption_scheme": "cenc-aes-ctr", **keys})
+    with av.open(str(folder / "sound.mp4"), "w") as video:
+        voice = video.add_stream("aac", rate=48_000, layout="mono")
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.int16), format="s16", layout="mono")
         frame.sample_rate = 48_000
-        film.mux(voice.encode(frame))
-        film.mux(voice.encode(None))
-    codes = dict.fromkeys(("words.mp4", "list.mp4", "joined.mkv", "picture.mov", "sound.mp4"), "not-an-image")
+        video.mux(voice.encode(frame))
+        video.mux(voice.encode(None))
+    codes = dict.fromkeys(("words.mp4", "list.mp4", "joined.mkv", "image.mov", "sound.mp4"), "not-an-image")
     return codes | {
         "empty.mp4": "empty",
         "head.mp4": "damaged",
@@ -161,7 +161,7 @@ def not_films(folder: Path) -> dict[str, str]:
 
 
 def test_what_is_no_video_has_one_record_with_its_code(tmp_path: Path, detector: Detector) -> None:
-    for name, code in not_films(tmp_path).items():
+    for name, code in not_videos(tmp_path).items():
         (record,) = records(detector, tmp_path / name)
         assert (name, record.error and record.error[0], record.part) == (name, code, None)
     (record,) = records(detector, tmp_path / "other.mp4", max_pixels=1000)
@@ -171,7 +171,7 @@ def test_what_is_no_video_has_one_record_with_its_code(tmp_path: Path, detector:
 def test_without_the_package_the_sentence_says_what_to_install(
     tmp_path: Path, detector: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write_film(tmp_path / "film.mp4", pictures(2))
+    path = write_video(tmp_path / "film.mp4", images(2))
     monkeypatch.setitem(sys.modules, "av", None)
     (record,) = records(detector, path)
     assert record.error is not None
@@ -179,24 +179,24 @@ def test_without_the_package_the_sentence_says_what_to_install(
     assert "pip install 'mlcycle[video]'" in record.error[1]
 
 
-def test_videos_and_photographs_keep_their_order(mlcycle: Run, album: Path, tiny: Path) -> None:
-    film = write_film(album / "inside" / "film.mp4", pictures(3))
-    outcome = mlcycle("infer", album / "one.jpg", film, album / "none.jpg", "--model", tiny, "--format", "csv")
+def test_videos_and_images_keep_their_order(mlcycle: Run, album: Path, tiny: Path) -> None:
+    video = write_video(album / "inside" / "film.mp4", images(3))
+    outcome = mlcycle("infer", album / "one.jpg", video, album / "none.jpg", "--model", tiny, "--format", "csv")
     rows = [row.split(",")[:3] for row in outcome.out.splitlines()[1:]]
     assert [(Path(name).name, part, status) for name, part, status in rows] == [
         ("one.jpg", "", "ok"), ("film.mp4", "1", "ok"), ("film.mp4", "2", "ok"), ("film.mp4", "3", "ok"),
         ("none.jpg", "", "empty"),
     ]  # fmt: skip
-    table = mlcycle("infer", film, "--model", tiny).out
+    table = mlcycle("infer", video, "--model", tiny).out
     assert "film.mp4 frame 3, 0.08 s" in table
 
 
 def test_a_folder_s_videos_are_looked_at_when_that_is_asked(mlcycle: Run, album: Path, tiny: Path) -> None:
-    write_film(album / "film.mp4", pictures(3))
+    write_video(album / "film.mp4", images(3))
     arguments = ("infer", "dir", album, "--model", tiny, "--format", "jsonl")
     outcome = mlcycle(*arguments)
     assert "2 other files were passed over, 1 of them with the suffix of a video; --videos" in outcome.err
-    assert "film" not in outcome.out
+    assert "video" not in outcome.out
     assert mlcycle(*arguments, "--videos").out.count('"film.mp4"') == 3
     assert mlcycle(*arguments, "--videos", "--every", "60").out.count('"film.mp4"') == 1
 
@@ -205,7 +205,7 @@ def test_a_run_does_not_look_again_at_frames_that_are_done(
     mlcycle: Run, tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "in").mkdir()
-    write_film(tmp_path / "in" / "film.mkv", pictures(75))
+    write_video(tmp_path / "in" / "film.mkv", images(75))
     whole = (tmp_path / "in" / "film.mkv").read_bytes()
     (tmp_path / "in" / "film.mkv").write_bytes(whole[: len(whole) // 2])
     arguments = ("infer", "dir", tmp_path / "in", "--videos", "--model", tiny, "--out", tmp_path / "run")
@@ -230,16 +230,16 @@ def test_a_run_does_not_look_again_at_frames_that_are_done(
 
 
 def test_each_frame_has_a_folder_for_its_crops(mlcycle: Run, tmp_path: Path, tiny: Path) -> None:
-    film = write_film(tmp_path / "film.mp4", pictures(3, without=(1,)))
-    outcome = mlcycle("infer", film, "--model", tiny, "--crops", tmp_path / "crops")
+    video = write_video(tmp_path / "film.mp4", images(3, without=(1,)))
+    outcome = mlcycle("infer", video, "--model", tiny, "--crops", tmp_path / "crops")
     assert outcome.code == 0
     names = sorted(path.relative_to(tmp_path / "crops").as_posix() for path in (tmp_path / "crops").rglob("*.png"))
     assert names == ["film.mp4/1/1.png", "film.mp4/3/1.png"]
-    assert mlcycle("infer", film, "--model", tiny, "--crops", tmp_path / "crops").code == 3
+    assert mlcycle("infer", video, "--model", tiny, "--crops", tmp_path / "crops").code == 3
 
 
 def test_few_things_are_held_that_nobody_is_done_with() -> None:
-    lanes, taken, most, gate = 2, [], [], threading.Event()
+    workers, taken, most, gate = 2, [], [], threading.Event()
 
     def things() -> Iterator[int]:
         for number in range(100):
@@ -251,12 +251,12 @@ def test_few_things_are_held_that_nobody_is_done_with() -> None:
         return number
 
     threading.Timer(0.3, lambda: (most.append(len(taken)), gate.set())).start()
-    assert list(in_order(work, things(), lanes)) == list(range(100))
-    assert most[0] <= AT_HAND * lanes
+    assert list(ordered_map(work, things(), workers)) == list(range(100))
+    assert most[0] <= AT_HAND * workers
 
 
 def test_frames_do_not_pile_up_in_memory(tmp_path: Path) -> None:
-    path = write_film(tmp_path / "film.mp4", pictures(60), turned=(90, False, False))
+    path = write_video(tmp_path / "film.mp4", images(60), turned=(90, False, False))
     gc.collect()
     gc.disable()  # what only the collector of garbage can free would pile up between two of its rounds
     try:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import Outcome, environment
-from small_films import pictures, write_film
+from small_videos import images, write_video
 
 from mlcycle.inference.video import camera
 from mlcycle.inference.video.frames import Frame, Video
@@ -24,9 +24,9 @@ Run = Callable[..., Outcome]
 
 
 @pytest.fixture
-def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A video that stands in for the camera: it is opened in the same way, under another name."""
-    path = write_film(tmp_path / "film.mkv", pictures(26, without=(5,)))
+    path = write_video(tmp_path / "film.mkv", images(26, without=(5,)))
     monkeypatch.setitem(camera.CAMERAS, sys.platform, ("matroska", str(path)))
     return path
 
@@ -39,19 +39,19 @@ def test_a_camera_that_is_not_there_exits_6(mlcycle: Run, tiny: Path) -> None:
     assert "hint: see that it is plugged in" in outcome.err
 
 
-def test_each_frame_is_a_line(mlcycle: Run, tiny: Path, film: Path) -> None:
+def test_each_frame_is_a_line(mlcycle: Run, tiny: Path, video: Path) -> None:
     outcome = mlcycle("infer", "webcam", "--model", tiny)
     records = [json.loads(line) for line in outcome.out.splitlines()]
     assert outcome.code == 0
     assert [record["status"] for record in records] == ["ok"] * 5 + ["empty"] + ["ok"] * 20
     assert {record["input"] for record in records} == {"webcam:0"}
     assert records[25]["part"] == {"kind": "frame", "number": 26, "seconds": 1.0}
-    assert "26 photographs, 25 faces, 0 failed" in outcome.err
+    assert "26 images, 25 faces, 0 failed" in outcome.err
     assert len(mlcycle("infer", "webcam", "--model", tiny, "--every", "0.5").out.splitlines()) == 3
 
 
-def test_a_camera_that_stops_is_said(mlcycle: Run, tiny: Path, film: Path) -> None:
-    film.write_bytes(film.read_bytes()[: film.stat().st_size // 2])
+def test_a_camera_that_stops_is_said(mlcycle: Run, tiny: Path, video: Path) -> None:
+    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
     outcome = mlcycle("infer", "webcam", "--model", tiny)
     assert outcome.code == 6
     assert "the camera 0 has stopped" in outcome.err
@@ -59,10 +59,10 @@ def test_a_camera_that_stops_is_said(mlcycle: Run, tiny: Path, film: Path) -> No
 
 
 def test_lines_come_at_once(tiny: Path, tmp_path: Path) -> None:
-    film = write_film(tmp_path / "long.mkv", pictures(300))  # their lines are more than a pipe holds
+    video = write_video(tmp_path / "long.mkv", images(300))  # their lines are more than a pipe holds
     program = (
         "import sys; from mlcycle.cli import run; from mlcycle.inference.video import camera\n"
-        f"camera.CAMERAS[sys.platform] = ('matroska', {str(film)!r})\n"
+        f"camera.CAMERAS[sys.platform] = ('matroska', {str(video)!r})\n"
         f"sys.exit(run(['infer', 'webcam', '--model', {str(tiny)!r}]))"
     )
     read, write = os.pipe()
@@ -78,7 +78,7 @@ def test_lines_come_at_once(tiny: Path, tmp_path: Path) -> None:
     assert one.returncode == 141  # whoever read has gone
 
 
-def test_a_camera_that_has_no_frame_yet_is_waited_for(film: Path) -> None:
+def test_a_camera_that_has_no_frame_yet_is_waited_for(video: Path) -> None:
     class Slow:
         """A container that has nothing the first two times."""
 
@@ -92,7 +92,7 @@ def test_a_camera_that_has_no_frame_yet_is_waited_for(film: Path) -> None:
                 raise BlockingIOError
             yield from self.container.demux(*streams)
 
-    with av.open(str(film)) as container:
+    with av.open(str(video)) as container:
         found = list(Video(Slow(container), container.streams.video[0]).walk())
     assert len(found) == 26
     assert all(isinstance(each, Frame) for each in found)

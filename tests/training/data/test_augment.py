@@ -1,4 +1,4 @@
-"""Light and colour: nothing moves, and the same state gives the same pictures."""
+"""Light and colour: nothing moves, and the same state gives the same images."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ def pixels() -> torch.Tensor:
 
 
 def test_a_rule_that_asks_for_nothing_changes_nothing() -> None:
-    pictures = looked(pixels(), Augment(crop=96, **STILL), 0)
-    assert torch.allclose(pictures, pixels().permute(0, 3, 1, 2).float(), atol=1e-3)
+    images = looked(pixels(), Augment(crop=96, **STILL), 0)
+    assert torch.allclose(images, pixels().permute(0, 3, 1, 2).float(), atol=1e-3)
 
 
-def test_grey_pictures_have_no_colour_and_keep_their_brightness() -> None:
-    pictures = looked(pixels(), Augment(crop=96, **STILL | {"grey": 1.0}), 0)
-    assert (pictures.amax(1) - pictures.amin(1)).max() < 1e-2
+def test_grey_images_have_no_colour_and_keep_their_brightness() -> None:
+    images = looked(pixels(), Augment(crop=96, **STILL | {"grey": 1.0}), 0)
+    assert (images.amax(1) - images.amin(1)).max() < 1e-2
     luma = (pixels().float() * torch.tensor(LUMA)).sum(-1)
-    assert torch.allclose(pictures[:, 0], luma, atol=1e-2)
+    assert torch.allclose(images[:, 0], luma, atol=1e-2)
 
 
 def test_contrast_keeps_the_mean_brightness() -> None:
     soft = torch.full((2, 32, 32, 3), 100, dtype=torch.uint8)
     soft[:, 16:] = 140
-    pictures = looked(soft, Augment(crop=96, **STILL | {"contrast": 0.5}), 1)
-    assert pictures.mean((1, 2, 3)).tolist() == pytest.approx([120.0, 120.0], abs=0.1)
-    assert (pictures.amax((1, 2, 3)) - pictures.amin((1, 2, 3))).tolist() != pytest.approx([40.0, 40.0], abs=1.0)
+    images = looked(soft, Augment(crop=96, **STILL | {"contrast": 0.5}), 1)
+    assert images.mean((1, 2, 3)).tolist() == pytest.approx([120.0, 120.0], abs=0.1)
+    assert (images.amax((1, 2, 3)) - images.amin((1, 2, 3))).tolist() != pytest.approx([40.0, 40.0], abs=1.0)
 
 
-def test_the_same_state_gives_the_same_pictures_within_the_range_of_pixels() -> None:
+def test_the_same_state_gives_the_same_images_within_the_range_of_pixels() -> None:
     rule = Augment(crop=96, brightness=1.0, contrast=1.0, saturation=1.0, noise=0.2, blur=0.5)
     one, other = (looked(pixels(), rule, 7) for _ in range(2))
     assert torch.equal(one, other)

@@ -9,35 +9,35 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from mlcycle.datasets.labelled_image import LabelledPhotograph  # noqa: E402
+from mlcycle.datasets.labelled_image import LabelledImage  # noqa: E402
 from mlcycle.errors import DataError  # noqa: E402
-from mlcycle.training.data.crop import PhotoFile, Sample, cut  # noqa: E402
+from mlcycle.training.data.crop import ImageFile, Sample, cut  # noqa: E402
 from mlcycle.training.data.decoded_cache import decode_all  # noqa: E402
 from mlcycle.training.recipes.recipe import Augment  # noqa: E402
 
 pytestmark = pytest.mark.training
-pytest_plugins = ("marked_photograph",)
+pytest_plugins = ("marked_image",)
 
 NOTHING = np.zeros((0, 5, 2), np.float32)
 
 
-def cut_file(photograph: LabelledPhotograph, rule: Augment, number: int) -> Sample:
-    return cut(photograph, PhotoFile(photograph.path), rule, rule.crop, np.random.default_rng(number))
+def cut_file(image: LabelledImage, rule: Augment, number: int) -> Sample:
+    return cut(image, ImageFile(image.path), rule, rule.crop, np.random.default_rng(number))
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
 @pytest.mark.parametrize("zoom", [(0.15, 0.45), (0.5, 1.5)])
 @pytest.mark.parametrize("is_decoded", [False, True])
 def test_the_box_stays_on_its_pixels(
-    marked: dict[int, LabelledPhotograph], orientation: int, zoom: tuple[float, float], is_decoded: bool, tmp_path: Path
+    marked: dict[int, LabelledImage], orientation: int, zoom: tuple[float, float], is_decoded: bool, tmp_path: Path
 ) -> None:
-    photograph = marked[orientation]
-    decoded = decode_all(tmp_path, [photograph.path], lambda done, photographs: None)
-    source = decoded[photograph.path] if is_decoded else PhotoFile(photograph.path)
+    image = marked[orientation]
+    decoded = decode_all(tmp_path, [image.path], lambda done, images: None)
+    source = decoded[image.path] if is_decoded else ImageFile(image.path)
     rule = Augment(crop=160, zoom=zoom, on_face=1.0, face_size=(20.0, 100.0))
     checked = 0
     for number in range(40):
-        sample = cut(photograph, source, rule, rule.crop, np.random.default_rng(number))
+        sample = cut(image, source, rule, rule.crop, np.random.default_rng(number))
         red = (sample.pixels_SS3[..., 0] > 170) & (sample.pixels_SS3[..., 1] < 90)
         for x1, y1, x2, y2 in sample.faces_N4:
             rows, columns = np.where(red)
@@ -48,7 +48,7 @@ def test_the_box_stays_on_its_pixels(
     assert checked >= 20
 
 
-def test_mirroring_swaps_left_and_right_points(marked: dict[int, LabelledPhotograph]) -> None:
+def test_mirroring_swaps_left_and_right_points(marked: dict[int, LabelledImage]) -> None:
     always = Augment(crop=160, zoom=(0.4, 0.4), on_face=1.0, flip=1.0)
     whole = 0
     for number in range(20):
@@ -62,35 +62,33 @@ def test_mirroring_swaps_left_and_right_points(marked: dict[int, LabelledPhotogr
     assert whole > 5
 
 
-def test_half_of_the_crops_around_a_face_bring_it_to_a_drawn_size(marked: dict[int, LabelledPhotograph]) -> None:
+def test_half_of_the_crops_around_a_face_bring_it_to_a_drawn_size(marked: dict[int, LabelledImage]) -> None:
     rule = Augment(crop=160, zoom=(0.2, 1.5), on_face=1.0, face_size=(40.0, 41.0))
-    photograph = marked[1]
-    side = np.sqrt((photograph.boxes_N4[0, 2:] - photograph.boxes_N4[0, :2]).prod())
+    image = marked[1]
+    side = np.sqrt((image.boxes_N4[0, 2:] - image.boxes_N4[0, :2]).prod())
     assert 40 / side > 0.2
-    sizes = [
-        np.sqrt((face[2:] - face[:2]).prod()) for n in range(200) for face in cut_file(photograph, rule, n).faces_N4
-    ]
+    sizes = [np.sqrt((face[2:] - face[:2]).prod()) for n in range(200) for face in cut_file(image, rule, n).faces_N4]
     drawn = sum(39.5 <= size <= 41.5 for size in sizes)
     assert 70 <= drawn <= 130
     assert max(sizes) > 60
 
 
-def test_small_and_cut_off_faces_are_ignored_not_background(marked: dict[int, LabelledPhotograph]) -> None:
+def test_small_and_cut_off_faces_are_ignored_not_background(marked: dict[int, LabelledImage]) -> None:
     tiny = Augment(crop=160, zoom=(0.1, 0.1), on_face=0.0, smallest_face=60.0)
     sample = cut_file(marked[1], tiny, 0)
     assert len(sample.faces_N4) == 0
     assert len(sample.ignored_I4) == 1
 
 
-def test_a_broken_photograph_is_named(tmp_path: Path) -> None:
+def test_a_broken_image_is_named(tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
-    broken.write_bytes(b"\xff\xd8\xff\xe0 this is no picture")
-    photograph = LabelledPhotograph(broken, "broken.jpg", np.zeros((0, 4), np.float32), np.zeros(0, bool), NOTHING)
+    broken.write_bytes(b"\xff\xd8\xff\xe0 this is no image")
+    image = LabelledImage(broken, "broken.jpg", np.zeros((0, 4), np.float32), np.zeros(0, bool), NOTHING)
     with pytest.raises(DataError, match=r"broken\.jpg"):
-        cut_file(photograph, Augment(crop=96), 0)
+        cut_file(image, Augment(crop=96), 0)
 
 
-def test_a_turned_face_stays_within_its_box(marked: dict[int, LabelledPhotograph]) -> None:
+def test_a_turned_face_stays_within_its_box(marked: dict[int, LabelledImage]) -> None:
     rule = Augment(crop=160, zoom=(0.4, 0.4), on_face=1.0, rotate=1.0, angle=40.0, flip=0.0)
     checked = 0
     for number in range(20):
@@ -114,7 +112,7 @@ def test_a_turned_face_stays_within_its_box(marked: dict[int, LabelledPhotograph
     assert checked >= 5
 
 
-def test_compressing_once_more_changes_pixels_and_no_label(marked: dict[int, LabelledPhotograph]) -> None:
+def test_compressing_once_more_changes_pixels_and_no_label(marked: dict[int, LabelledImage]) -> None:
     plain, packed = (cut_file(marked[1], Augment(crop=160, jpeg=share), 4) for share in (0.0, 1.0))
     assert np.array_equal(plain.faces_N4, packed.faces_N4)
     difference = np.abs(plain.pixels_SS3.astype(int) - packed.pixels_SS3)

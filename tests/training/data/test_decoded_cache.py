@@ -1,4 +1,4 @@
-"""Decoded photographs: the same crops as from the files, kept whole, made again when the file changes."""
+"""Decoded images: the same crops as from the files, kept whole, made again when the file changes."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ torch = pytest.importorskip("torch")
 from PIL import Image  # noqa: E402
 
 from mlcycle import files  # noqa: E402
-from mlcycle.datasets.labelled_image import LabelledPhotograph  # noqa: E402
+from mlcycle.datasets.labelled_image import LabelledImage  # noqa: E402
 from mlcycle.errors import DataError  # noqa: E402
 from mlcycle.training.data import decoded_cache  # noqa: E402
-from mlcycle.training.data.crop import PhotoFile  # noqa: E402
+from mlcycle.training.data.crop import ImageFile  # noqa: E402
 from mlcycle.training.data.decoded_cache import Decoded, decode_all  # noqa: E402
 
 pytestmark = pytest.mark.training
-pytest_plugins = ("marked_photograph",)
+pytest_plugins = ("marked_image",)
 
 
 def decode(folder: Path, *paths: Path) -> tuple[list[Decoded], list[tuple[int, int]]]:
     told: list[tuple[int, int]] = []
-    there = decode_all(folder, paths, lambda done, photographs: told.append((done, photographs)))
+    there = decode_all(folder, paths, lambda done, images: told.append((done, images)))
     return [there[path] for path in paths], told
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
 @pytest.mark.parametrize("zoom", [1.5, 1.0, 0.6, 0.3, 0.12])
 def test_a_part_is_what_the_file_gives(
-    marked: dict[int, LabelledPhotograph], orientation: int, zoom: float, tmp_path: Path
+    marked: dict[int, LabelledImage], orientation: int, zoom: float, tmp_path: Path
 ) -> None:
     path = marked[orientation].path
     (there,), _ = decode(tmp_path, path)
-    file = PhotoFile(path)
+    file = ImageFile(path)
     assert there.size == file.size == (400, 512)
     window = (33.3, 101.0, 353.0, 500.5)
     size = round(zoom * (window[2] - window[0])), round(zoom * (window[3] - window[1]))
@@ -52,7 +52,7 @@ def test_a_part_is_what_the_file_gives(
     assert one_window == other_window
 
 
-def test_what_is_there_is_not_decoded_again(marked: dict[int, LabelledPhotograph], tmp_path: Path) -> None:
+def test_what_is_there_is_not_decoded_again(marked: dict[int, LabelledImage], tmp_path: Path) -> None:
     paths = [marked[1].path, marked[6].path]
     (first, _), told = decode(tmp_path, *paths)
     assert told == [(1, 2), (2, 2)]
@@ -61,7 +61,7 @@ def test_what_is_there_is_not_decoded_again(marked: dict[int, LabelledPhotograph
     assert first.file.stat().st_mtime_ns == before
 
 
-def test_a_file_cut_short_is_decoded_again(marked: dict[int, LabelledPhotograph], tmp_path: Path) -> None:
+def test_a_file_cut_short_is_decoded_again(marked: dict[int, LabelledImage], tmp_path: Path) -> None:
     (there,), _ = decode(tmp_path, marked[1].path)
     whole = there.file.read_bytes()
     there.file.write_bytes(whole[:1000])
@@ -69,7 +69,7 @@ def test_a_file_cut_short_is_decoded_again(marked: dict[int, LabelledPhotograph]
     assert there.file.read_bytes() == whole
 
 
-def test_a_changed_photograph_is_decoded_again(marked: dict[int, LabelledPhotograph], tmp_path: Path) -> None:
+def test_a_changed_image_is_decoded_again(marked: dict[int, LabelledImage], tmp_path: Path) -> None:
     path = tmp_path / "photo.jpg"
     shutil.copy(marked[1].path, path)
     (before,), _ = decode(tmp_path / "decoded", path)
@@ -79,7 +79,7 @@ def test_a_changed_photograph_is_decoded_again(marked: dict[int, LabelledPhotogr
     assert after.part(1.0, (0, 0, 10, 10), (10, 10))[0][5, 5].tolist() == pytest.approx([0, 0, 254], abs=2)
 
 
-def test_a_damaged_photograph_is_named(tmp_path: Path) -> None:
+def test_a_damaged_image_is_named(tmp_path: Path) -> None:
     path = tmp_path / "torn.jpg"
     Image.effect_noise((300, 200), 80).convert("RGB").save(path)
     path.write_bytes(path.read_bytes()[:2000])
@@ -89,7 +89,7 @@ def test_a_damaged_photograph_is_named(tmp_path: Path) -> None:
 
 
 def test_a_disk_without_room_is_told_before_anything_is_written(
-    marked: dict[int, LabelledPhotograph], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    marked: dict[int, LabelledImage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoded_cache, "SPARE", 2**62)
     with pytest.raises(DataError, match="GB are free"):
@@ -97,8 +97,8 @@ def test_a_disk_without_room_is_told_before_anything_is_written(
     assert [each for each in (tmp_path / "decoded").rglob("*") if each.is_file()] == []
 
 
-def test_one_photograph_under_two_names_is_decoded_once(
-    marked: dict[int, LabelledPhotograph], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_one_image_under_two_names_is_decoded_once(
+    marked: dict[int, LabelledImage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = marked[1].path
     monkeypatch.chdir(path.parent)
@@ -108,7 +108,7 @@ def test_one_photograph_under_two_names_is_decoded_once(
 
 
 def test_a_request_to_stop_leaves_the_rest_undone(
-    marked: dict[int, LabelledPhotograph], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    marked: dict[int, LabelledImage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = []
     for number in range(40):
@@ -122,17 +122,17 @@ def test_a_request_to_stop_leaves_the_rest_undone(
         honest(path, place)
 
     monkeypatch.setattr(decoded_cache, "_write", wait_and_write)
-    decode_all(tmp_path / "decoded", paths, lambda done, photographs: None, lambda: is_asked.set() or True)
+    decode_all(tmp_path / "decoded", paths, lambda done, images: None, lambda: is_asked.set() or True)
     assert 1 <= len([each for each in (tmp_path / "decoded").rglob("*") if each.is_file()]) < 40
 
 
-def test_a_folder_that_is_a_file_is_said(marked: dict[int, LabelledPhotograph], tmp_path: Path) -> None:
+def test_a_folder_that_is_a_file_is_said(marked: dict[int, LabelledImage], tmp_path: Path) -> None:
     (tmp_path / "decoded").touch()
     with pytest.raises(DataError, match="cannot be decoded into"):
         decode(tmp_path / "decoded", marked[1].path)
 
 
-def test_a_decoded_photograph_that_is_gone_is_said(marked: dict[int, LabelledPhotograph], tmp_path: Path) -> None:
+def test_a_decoded_image_that_is_gone_is_said(marked: dict[int, LabelledImage], tmp_path: Path) -> None:
     (there,), _ = decode(tmp_path, marked[1].path)
     there.file.unlink()
     with pytest.raises(DataError, match="is gone or cut short"):
@@ -140,7 +140,7 @@ def test_a_decoded_photograph_that_is_gone_is_said(marked: dict[int, LabelledPho
 
 
 def test_what_a_killed_process_had_half_written_goes_when_it_is_old(
-    marked: dict[int, LabelledPhotograph], tmp_path: Path
+    marked: dict[int, LabelledImage], tmp_path: Path
 ) -> None:
     (there,), _ = decode(tmp_path, marked[1].path)
     there.file.unlink()

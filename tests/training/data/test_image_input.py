@@ -1,4 +1,4 @@
-"""How training reads a photograph: the same pixels as inference, of every kind, and the right size from the header."""
+"""How training reads an image: the same pixels as inference, of every kind, and the right size from the header."""
 
 from __future__ import annotations
 
@@ -13,55 +13,55 @@ pytest.importorskip("torch")
 from mlcycle.datasets.image_header import upright_size as size_by_labels
 from mlcycle.errors import DataError
 from mlcycle.inference.decoding import images
-from mlcycle.training.data.image_input import open_photo, upright_rgb, upright_size
+from mlcycle.training.data.image_input import open_image, upright_rgb, upright_size
 
 pytestmark = pytest.mark.training
 
 
 def kinds(astronaut: Path) -> dict[str, Image.Image]:
-    picture = Image.open(astronaut).convert("RGB").resize((96, 64))
-    grey = np.asarray(picture.convert("L"))
-    clear = picture.copy()
+    image = Image.open(astronaut).convert("RGB").resize((96, 64))
+    grey = np.asarray(image.convert("L"))
+    clear = image.copy()
     clear.putalpha(Image.fromarray(np.linspace(0, 255, 64 * 96).reshape(64, 96).astype(np.uint8)))
     return {
-        "grey.png": picture.convert("L"),
-        "one-bit.png": picture.convert("1"),
-        "cmyk.jpg": picture.convert("CMYK"),
+        "grey.png": image.convert("L"),
+        "one-bit.png": image.convert("1"),
+        "cmyk.jpg": image.convert("CMYK"),
         "sixteen.png": Image.fromarray(grey.astype(np.uint16) * 257),
         "wide.tiff": Image.fromarray(grey.astype(np.int32) * 200),
         "fractions.tiff": Image.fromarray(grey.astype(np.float32) / 255),
         "clear.png": clear,
         "clear-grey.png": clear.convert("LA"),
         "palette.png": clear.convert("RGBA").quantize(32),
-        "lab.tiff": picture.convert("LAB"),
+        "lab.tiff": image.convert("LAB"),
     }
 
 
 def test_every_kind_of_pixels_is_read_as_inference_reads_it(tmp_path: Path, astronaut: Path) -> None:
-    for name, picture in kinds(astronaut).items():
-        picture.save(tmp_path / name)
-        one = np.asarray(upright_rgb(open_photo(tmp_path / name)))
+    for name, image in kinds(astronaut).items():
+        image.save(tmp_path / name)
+        one = np.asarray(upright_rgb(open_image(tmp_path / name)))
         other = np.asarray(images.decode(images.read(tmp_path / name)).upright())
         assert np.array_equal(one, other), name
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff"])
 @pytest.mark.parametrize("orientation", range(1, 10))
-def test_the_header_tells_the_size_that_the_upright_picture_has(
+def test_the_header_tells_the_size_that_the_upright_image_has(
     tmp_path: Path, astronaut: Path, suffix: str, orientation: int
 ) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = tmp_path / f"photo.{suffix}"
+    path = tmp_path / f"image.{suffix}"
     Image.open(astronaut).convert("RGB").resize((96, 64)).save(path, exif=exif)
-    expected = upright_rgb(open_photo(path)).size
+    expected = upright_rgb(open_image(path)).size
     assert expected == ((64, 96) if orientation in (5, 6, 7, 8) else (96, 64))
-    assert upright_size(open_photo(path)) == size_by_labels(path) == expected
+    assert upright_size(open_image(path)) == size_by_labels(path) == expected
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"])
-def test_what_is_no_photograph_is_named(tmp_path: Path, content: bytes) -> None:
+def test_what_is_no_image_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "photo.jpg"
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"photo\.jpg"):
-        upright_rgb(open_photo(path))
+        upright_rgb(open_image(path))

@@ -7,21 +7,21 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from mlcycle.datasets.labelled_image import LabelledPhotograph  # noqa: E402
-from mlcycle.training.data.crop import PhotoFile, Sample, cut  # noqa: E402
+from mlcycle.datasets.labelled_image import LabelledImage  # noqa: E402
+from mlcycle.training.data.crop import ImageFile, Sample, cut  # noqa: E402
 from mlcycle.training.data.samples import Key, Samples, Share, Steps, collate  # noqa: E402
 from mlcycle.training.data.sampling_order import Drawn  # noqa: E402
 from mlcycle.training.recipes.recipe import Augment  # noqa: E402
 
 pytestmark = pytest.mark.training
-pytest_plugins = ("marked_photograph",)
+pytest_plugins = ("marked_image",)
 
 
-def cut_file(photograph: LabelledPhotograph, rule: Augment, number: int) -> Sample:
-    return cut(photograph, PhotoFile(photograph.path), rule, rule.crop, np.random.default_rng(number))
+def cut_file(image: LabelledImage, rule: Augment, number: int) -> Sample:
+    return cut(image, ImageFile(image.path), rule, rule.crop, np.random.default_rng(number))
 
 
-def test_a_number_gives_the_same_sample_in_any_order(marked: dict[int, LabelledPhotograph]) -> None:
+def test_a_number_gives_the_same_sample_in_any_order(marked: dict[int, LabelledImage]) -> None:
     samples = Samples([marked[1], marked[6]], Drawn([1.0, 2.0]), Augment(crop=96), seed=5)
     forwards = [samples[Key(number, 96, number)].pixels_SS3.tobytes() for number in range(8)]
     backwards = [samples[Key(number, 96, number)].pixels_SS3.tobytes() for number in reversed(range(8))]
@@ -31,19 +31,19 @@ def test_a_number_gives_the_same_sample_in_any_order(marked: dict[int, LabelledP
     assert other_seed[Key(0, 96, 0)].pixels_SS3.tobytes() != forwards[0]
 
 
-def test_weights_say_how_often_a_photograph_is_drawn(marked: dict[int, LabelledPhotograph]) -> None:
+def test_weights_say_how_often_an_image_is_drawn(marked: dict[int, LabelledImage]) -> None:
     samples = Samples([marked[1], marked[6]], Drawn([3.0, 1.0]), Augment(crop=96), seed=0)
     names = [samples[Key(number, 96, number)].name for number in range(200)]
     assert 0.65 < names.count("1.jpg") / 200 < 0.85
 
 
-def test_a_batch_keeps_whose_face_is_whose(marked: dict[int, LabelledPhotograph]) -> None:
+def test_a_batch_keeps_whose_face_is_whose(marked: dict[int, LabelledImage]) -> None:
     rule = Augment(crop=96, on_face=1.0)
     samples = [cut_file(marked[1], rule, number) for number in range(6)]
     batch = collate(samples)
     for index, sample in enumerate(samples):
-        assert np.array_equal(batch.faces_M4[batch.picture_M == index].numpy(), sample.faces_N4)
-        assert np.array_equal(batch.ignored_I4[batch.ignored_picture_I == index].numpy(), sample.ignored_I4)
+        assert np.array_equal(batch.faces_M4[batch.image_M == index].numpy(), sample.faces_N4)
+        assert np.array_equal(batch.ignored_I4[batch.ignored_image_I == index].numpy(), sample.ignored_I4)
 
 
 def test_steps_go_on_where_a_run_stopped() -> None:
@@ -68,7 +68,7 @@ def test_a_step_of_large_crops_has_a_quarter_as_many() -> None:
     assert places == list(range(len(places)))
 
 
-def test_a_mosaic_keeps_the_labels_of_its_four_tiles_on_their_pixels(marked: dict[int, LabelledPhotograph]) -> None:
+def test_a_mosaic_keeps_the_labels_of_its_four_tiles_on_their_pixels(marked: dict[int, LabelledImage]) -> None:
     rule = Augment(crop=192, mosaic=1.0, on_face=1.0, zoom=(0.3, 0.6), face_size=(30.0, 60.0), flip=0.0)
     samples = Samples([marked[1]], Drawn([1.0]), rule, seed=2)
     quarters = set()
@@ -84,7 +84,7 @@ def test_a_mosaic_keeps_the_labels_of_its_four_tiles_on_their_pixels(marked: dic
     assert len(quarters) == 4
 
 
-def test_threads_read_the_same_samples(marked: dict[int, LabelledPhotograph]) -> None:
+def test_threads_read_the_same_samples(marked: dict[int, LabelledImage]) -> None:
     keys = [Key(number, 96, number) for number in range(12)]
     alone, together = (
         Samples([marked[1], marked[6]], Drawn([1.0, 2.0]), Augment(crop=96), 5, None, readers) for readers in (1, 3)
@@ -95,7 +95,7 @@ def test_threads_read_the_same_samples(marked: dict[int, LabelledPhotograph]) ->
         assert np.array_equal(one.pixels_SS3, other.pixels_SS3)
 
 
-def test_a_narrow_range_of_sizes_goes_with_tiles_of_half_a_crop(marked: dict[int, LabelledPhotograph]) -> None:
+def test_a_narrow_range_of_sizes_goes_with_tiles_of_half_a_crop(marked: dict[int, LabelledImage]) -> None:
     rule = Augment(crop=192, mosaic=1.0, on_face=1.0, face_size=(100.0, 150.0))
     assert isinstance(Samples([marked[1]], Drawn([1.0]), rule, seed=2)[Key(0, 192, 0)], Sample)
 

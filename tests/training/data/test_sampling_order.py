@@ -1,4 +1,4 @@
-"""Which photograph a sample is cut from: a streamed order opens few shards, and passes over nothing."""
+"""Which image a sample is cut from: a streamed order opens few shards, and passes over nothing."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from mlcycle.datasets.labelled_image import LabelledPhotograph  # noqa: E402
+from mlcycle.datasets.labelled_image import LabelledImage  # noqa: E402
 from mlcycle.datasets.member import Member  # noqa: E402
 from mlcycle.training.data.sampling_order import Streamed, make_order  # noqa: E402
 
 pytestmark = pytest.mark.training
 
 NOTHING = np.random.default_rng(0)
-# Twenty-one shards of 3 to 9 photographs.
+# Twenty-one shards of 3 to 9 images.
 SIZES = [3 + index % 7 for index in range(21)]
 EDGES = np.cumsum([0, *SIZES])
 SHARDS = [range(first, last) for first, last in pairwise(EDGES)]
@@ -29,7 +29,7 @@ def epoch(order: Streamed, number: int) -> list[int]:
     return [order.choose(place, 0, NOTHING) for place in range(number * LENGTH, (number + 1) * LENGTH)]
 
 
-def test_each_photograph_comes_once_in_an_epoch_in_another_order_each_time():
+def test_each_image_comes_once_in_an_epoch_in_another_order_each_time():
     order = Streamed(SHARDS, seed=4, open_shards=4)
     epochs = [epoch(order, number) for number in range(3)]
     assert all(sorted(each) == list(range(LENGTH)) for each in epochs)
@@ -42,7 +42,7 @@ def test_few_shards_are_open_at_a_time_and_each_is_opened_once():
     spans = {shard: (np.flatnonzero(shards == shard)[0], np.flatnonzero(shards == shard)[-1]) for shard in range(21)}
     open_at = [sum(first <= at <= last for first, last in spans.values()) for at in range(LENGTH)]
     assert max(open_at) <= 4
-    # The photographs of those that are open are mixed, not one shard after the other.
+    # The images of those that are open are mixed, not one shard after the other.
     assert np.mean(shards[1:] != shards[:-1]) > 0.5
 
 
@@ -65,14 +65,14 @@ def test_other_tiles_of_a_mosaic_come_from_the_shards_that_are_open():
     assert sorted(epoch(order, 0)) == list(range(LENGTH))
 
 
-def photographs(*shards: str) -> list[LabelledPhotograph]:
+def images(*shards: str) -> list[LabelledImage]:
     nothing = np.zeros((0, 4), np.float32), np.zeros(0, bool), np.zeros((0, 5, 2), np.float32)
     return [
-        LabelledPhotograph(Member(Path(shard), f"{number}.jpg", 0, 1), f"{number}", *nothing)
+        LabelledImage(Member(Path(shard), f"{number}.jpg", 0, 1), f"{number}", *nothing)
         for number, shard in enumerate(shards)
     ]
 
 
-def test_a_weight_says_how_often_a_photograph_comes_in_an_epoch():
-    order = make_order("streamed", photographs("a", "a", "b", "c"), (1.0, 1.0, 3.0, 2.0), seed=0)
+def test_a_weight_says_how_often_an_image_comes_in_an_epoch():
+    order = make_order("streamed", images("a", "a", "b", "c"), (1.0, 1.0, 3.0, 2.0), seed=0)
     assert sorted(order.choose(place, 0, NOTHING) for place in range(7)) == [0, 1, 2, 2, 2, 3, 3]

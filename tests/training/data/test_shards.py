@@ -19,7 +19,7 @@ from mlcycle.errors import DataError, Interrupted, RecipeError  # noqa: E402
 from mlcycle.library.gate import compare_pipelines, images_for  # noqa: E402
 from mlcycle.training.data import samples  # noqa: E402
 from mlcycle.training.data.decoded_cache import decode_all  # noqa: E402
-from mlcycle.training.data.image_input import open_photo, stored_rgb  # noqa: E402
+from mlcycle.training.data.image_input import open_image, stored_rgb  # noqa: E402
 from mlcycle.training.data.training_data import gather  # noqa: E402
 from mlcycle.training.fit import fit  # noqa: E402
 from mlcycle.training.freeze import freeze  # noqa: E402
@@ -97,18 +97,18 @@ def test_a_streamed_run_that_goes_on_with_a_set_packed_otherwise_says_so(
     assert "packing" not in gather(load(recipe_path, from_shards(packed)).data).figures()
 
 
-def test_a_streamed_epoch_looks_at_each_photograph_once(
+def test_a_streamed_epoch_looks_at_each_image_once(
     recipe_path: Path, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked_at: list[str] = []
     cut = samples.cut
 
-    def note(photograph, *more):
-        looked_at.append(photograph.name)
-        return cut(photograph, *more)
+    def note(image, *more):
+        looked_at.append(image.name)
+        return cut(image, *more)
 
     monkeypatch.setattr(samples, "cut", note)
-    # Six steps of four are twelve photographs twice.
+    # Six steps of four are twelve images twice.
     fit(load(recipe_path, from_shards(packed, "data.order=streamed")), tmp_path / "run", device="cpu", quiet=True)
     names = sorted(each.name for each in read(packed, "train"))
     assert sorted(looked_at[:12]) == sorted(looked_at[12:24]) == names
@@ -126,32 +126,32 @@ def test_streaming_what_is_not_packed_and_weights_that_are_no_whole_numbers_are_
             load(recipe_path, from_shards(packed, "data.order=streamed", f"data.train.0.weight={weight}"))
 
 
-def test_photographs_of_shards_are_decoded_once_too(packed: Path, tmp_path: Path) -> None:
+def test_images_of_shards_are_decoded_once_too(packed: Path, tmp_path: Path) -> None:
     paths = [each.path for each in read(packed, "val")]
     found = decode_all(tmp_path, paths, lambda done, whole: None)
     assert len({each.file for each in found.values()}) == len(paths)
     for path in paths:
         whole, window = found[path].part(1.0, (0, 0, *found[path].size), found[path].size)
-        assert whole.tobytes() == stored_rgb(open_photo(path)).tobytes()
+        assert whole.tobytes() == stored_rgb(open_image(path)).tobytes()
         assert window == (0, 0, *found[path].size)
 
 
 def test_a_member_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.tar").write_bytes(bytes(600))
     with pytest.raises(DataError, match=r"x\.tar/000000001\.jpg cannot be read"):
-        open_photo(Member(tmp_path / "x.tar", "000000001.jpg", 512, 80))
+        open_image(Member(tmp_path / "x.tar", "000000001.jpg", 512, 80))
 
 
 @pytest.mark.slow
-def test_a_run_of_shards_is_frozen_with_both_ways_compared_on_its_held_out_photographs(
+def test_a_run_of_shards_is_frozen_with_both_ways_compared_on_its_held_out_images(
     recipe_path: Path, packed: Path, tmp_path: Path
 ) -> None:
     fit(load(recipe_path, from_shards(packed)), tmp_path / "run", device="cpu", quiet=True)
-    photos = images_for(tmp_path / "run", [], 2)
-    assert all(isinstance(each, Member) for each in photos)
+    images = images_for(tmp_path / "run", [], 2)
+    assert all(isinstance(each, Member) for each in images)
 
     def gate(still: Path, candidate: Path) -> None:
-        compare_pipelines(still, candidate, photos)
+        compare_pipelines(still, candidate, images)
 
     freeze(tmp_path / "run", tmp_path / "model.onnx", gate, lambda many: lambda done: None)
     assert (tmp_path / "model.onnx").is_file()

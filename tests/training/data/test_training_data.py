@@ -9,25 +9,25 @@ import pytest
 pytest.importorskip("torch")
 
 from mlcycle.errors import DataError
-from mlcycle.training.data.training_data import gather, is_held_out
+from mlcycle.training.data.training_data import gather, is_val
 from mlcycle.training.recipes.recipe_file import load
 
 pytestmark = pytest.mark.training
 pytest_plugins = ("small_run",)
 
 
-def test_held_out_photographs_are_not_studied_and_stay_held_out(recipe_path: Path) -> None:
-    half = gather(load(recipe_path, ["data.hold_out=0.5", "data.validation=[]"]).data)
-    more = gather(load(recipe_path, ["data.hold_out=0.7", "data.validation=[]"]).data)
-    studied, kept = ({each.name for each in part} for part in (half.train, half.held_out))
+def test_held_out_images_are_not_studied_and_stay_held_out(recipe_path: Path) -> None:
+    half = gather(load(recipe_path, ["data.val_fraction=0.5", "data.validation=[]"]).data)
+    more = gather(load(recipe_path, ["data.val_fraction=0.7", "data.validation=[]"]).data)
+    studied, kept = ({each.name for each in part} for part in (half.train, half.val))
     assert studied.isdisjoint(kept)
     assert len(studied) + len(kept) == 12
     assert 0 < len(kept) < 12
-    assert kept <= {each.name for each in more.held_out}
+    assert kept <= {each.name for each in more.val}
 
 
 def test_the_share_held_out_is_about_what_was_asked_for() -> None:
-    held = sum(is_held_out(f"{number}.jpg", 0.1) for number in range(5000))
+    held = sum(is_val(f"{number}.jpg", 0.1) for number in range(5000))
     assert 430 < held < 570
 
 
@@ -39,11 +39,11 @@ def test_the_fingerprint_is_of_the_data_not_of_its_place(recipe_path: Path, labe
     there = [f"data.train.0.path={moved}", f"data.validation.0.path={moved}"]
     first = gather(load(recipe_path).data)
     assert gather(load(recipe_path, there).data).fingerprint == first.fingerprint
-    (moved / "images" / "train" / "0.jpg").write_bytes(b"another photograph")
+    (moved / "images" / "train" / "0.jpg").write_bytes(b"another image")
     assert gather(load(recipe_path, there).data).fingerprint != first.fingerprint
 
 
-def test_a_photograph_is_left_out_by_name_and_a_wrong_name_is_an_error(recipe_path: Path) -> None:
+def test_an_image_is_left_out_by_name_and_a_wrong_name_is_an_error(recipe_path: Path) -> None:
     left = gather(load(recipe_path, ["data.train.0.leave_out=[train/3.jpg]"]).data)
     assert "train/3.jpg" not in {each.name for each in left.train}
     assert len(left.train) == 11
@@ -59,6 +59,6 @@ def test_a_recipe_without_faces_to_study_or_to_hold_out_is_an_error(recipe_path:
 
 def test_weights_come_from_the_sources(recipe_path: Path, labelled_set: Path) -> None:
     sources = f"[{{path: {labelled_set}, split: train, weight: 2}}, {{path: {labelled_set}, split: val}}]"
-    material = gather(load(recipe_path, [f"data.train={sources}"]).data)
-    assert sorted(set(material.weights)) == [1.0, 2.0]
-    assert material.weights.count(2.0) == 12
+    training_data = gather(load(recipe_path, [f"data.train={sources}"]).data)
+    assert sorted(set(training_data.weights)) == [1.0, 2.0]
+    assert training_data.weights.count(2.0) == 12

@@ -18,16 +18,16 @@ pytestmark = pytest.mark.training
 def test_a_resize_gives_what_pillow_gives(size: tuple[int, int]) -> None:
     import skimage
 
-    picture = skimage.data.astronaut()[20:170, 130:330]
-    expected = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR), int)
-    assert np.abs(resize(picture, size).astype(int) - expected).max() <= 1
+    image = skimage.data.astronaut()[20:170, 130:330]
+    expected = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR), int)
+    assert np.abs(resize(image, size).astype(int) - expected).max() <= 1
 
 
 def test_a_resize_gives_rows_of_pixels() -> None:
     # Three planes would have to be put into rows later, which takes longer than the resize.
     whole = np.zeros((20, 30, 3), np.uint8)
-    for picture in (whole, whole[5:, 3:20], whole[:1, :1]):
-        assert resize(picture, (12, 10)).flags["C_CONTIGUOUS"]
+    for image in (whole, whole[5:, 3:20], whole[:1, :1]):
+        assert resize(image, (12, 10)).flags["C_CONTIGUOUS"]
 
 
 def test_a_window_lies_on_borders_of_stored_pixels() -> None:

@@ -28,7 +28,7 @@ from mlcycle.cli.train import device  # noqa: E402
 from mlcycle.errors import DataError, Interrupted, UsageError  # noqa: E402
 from mlcycle.training import fit, memory, stopping  # noqa: E402
 from mlcycle.training.distributed import failure, launch, process_group  # noqa: E402
-from mlcycle.training.distributed.process_group import Team  # noqa: E402
+from mlcycle.training.distributed.process_group import ProcessGroup  # noqa: E402
 from mlcycle.training.progress.display import Display  # noqa: E402
 from mlcycle.training.progress.meter import Meter  # noqa: E402
 from mlcycle.training.recipes.recipe_file import load  # noqa: E402
@@ -90,14 +90,14 @@ def test_gradients_of_two_are_those_of_one(recipe_path: Path, finished_run: Path
 
 
 @pytest.mark.parametrize("seen", [(3, 1), (2, 3), (0, 1), (5, 4)])
-def test_a_stop_may_come_to_each_at_another_photograph_of_an_evaluation(
+def test_a_stop_may_come_to_each_at_another_image_of_an_evaluation(
     seen: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together = SimpleNamespace(
         rank=0, size=2, gather=lambda own: [[(rank, each) for each in range(seen[rank])] for rank in (0, 1)]
     )
-    nothing = SimpleNamespace(average=None, inference=None, held_out=[None] * 9)
-    run = SimpleNamespace(team=together, learner=nothing, recipe=nothing, material=nothing)
+    nothing = SimpleNamespace(ema=None, inference=None, val=[None] * 9)
+    run = SimpleNamespace(group=together, trainer=nothing, recipe=nothing, training_data=nothing)
     monkeypatch.setattr(fit, "look", lambda *which: iter(()))
     found = fit._Run._find_faces(run, StopRequest())
     assert found == ([(index % 2, index // 2) for index in range(9)] if sum(seen) == 9 else [])
@@ -209,31 +209,31 @@ def test_a_folder_that_is_not_the_training_s_own_outlives_its_failure(
     ("other", "sentence"),
     [
         (("else", "random", "data"), "process 1 of the training was given another recipe"),
-        (("recipe", "random", "else"), "process 1 of the training sees other photographs"),
+        (("recipe", "random", "else"), "process 1 of the training sees other images"),
     ],
 )
 def test_who_would_train_something_else_is_refused(
     recipe_path: Path, other: tuple[str, str, str], sentence: str
 ) -> None:
-    recipe, material = load(recipe_path), SimpleNamespace(fingerprint="data", packing="")
+    recipe, training_data = load(recipe_path), SimpleNamespace(fingerprint="data", packing="")
 
     def gather(own: tuple) -> list[tuple]:
         return [own, tuple(each if each == "else" else mine for mine, each in zip(own, other, strict=True))]
 
     with pytest.raises(UsageError, match=sentence):
-        fit._must_be_alike(recipe, material, SimpleNamespace(gather=gather))
-    fit._must_be_alike(recipe, material, Team())
+        fit._must_be_alike(recipe, training_data, SimpleNamespace(gather=gather))
+    fit._must_be_alike(recipe, training_data, ProcessGroup())
 
 
 def test_all_leave_after_the_report(
     recipe_path: Path, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     happened: list[str] = []
-    monkeypatch.setattr(Team, "any", lambda team, claim: happened.append("meet") or claim)
+    monkeypatch.setattr(ProcessGroup, "any", lambda group, claim: happened.append("barrier") or claim)
     monkeypatch.setattr(fit._Run, "_write_report", lambda *arguments: happened.append("report"))
     run = Path(shutil.copytree(finished_run, tmp_path / "run"))
     fit.fit(load(recipe_path), run, device="cpu", resume=True, quiet=True)
-    assert happened == ["report", "meet"]
+    assert happened == ["report", "barrier"]
 
 
 def test_none_leaves_before_the_run_is_saved(
@@ -242,24 +242,24 @@ def test_none_leaves_before_the_run_is_saved(
     happened: list[str] = []
     stop = lambda display, done: os.kill(os.getpid(), signal.SIGTERM) if done == 2 else None  # noqa: E731
     monkeypatch.setattr(Display, "step", stop)
-    monkeypatch.setattr(Team, "any", lambda team, claim: happened.append("meet") or claim)
+    monkeypatch.setattr(ProcessGroup, "any", lambda group, claim: happened.append("barrier") or claim)
     monkeypatch.setattr(fit._Run, "_save_step", lambda run: happened.append("save"))
     with pytest.raises(Interrupted):
         fit.fit(load(recipe_path, ["schedule.workers=0"]), tmp_path / "run", device="cpu", quiet=True)
-    assert happened[-2:] == ["save", "meet"]
+    assert happened[-2:] == ["save", "barrier"]
 
 
 def test_a_cluster_s_own_variables_are_not_torchrun_s(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
-    assert process_group.told() == Team()
-    assert device.is_first()
+    assert process_group.told() == ProcessGroup()
+    assert device.is_main()
     monkeypatch.setenv("LOCAL_RANK", "3")
     with pytest.raises(UsageError, match="LOCAL_WORLD_SIZE does not say"):
         process_group.told()
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert process_group.told() == Team(1, 2, 3, 4)
-    assert not device.is_first()
+    assert process_group.told() == ProcessGroup(1, 2, 3, 4)
+    assert not device.is_main()
 
 
 class Watched:
@@ -450,7 +450,7 @@ def test_a_step_too_large_for_the_memory_is_made_in_parts(recipe_path: Path, tmp
         "memory._try(recipe, device, [(2, 96)])\n"
         "limit = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize() + 512 * 2**20\n"
         "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
-        "print(memory.can_run_out(device), memory.find_accumulation(recipe, device, process_group.Team(), 1))\n"
+        "print(memory.can_run_out(device), memory.find_accumulation(recipe, device, process_group.ProcessGroup(), 1))\n"
     )
     line = [sys.executable, "-c", code, str(recipe_path)]
     alone = environment() | {"OMP_NUM_THREADS": "1"}
@@ -471,7 +471,7 @@ def test_the_smallest_part_that_does_not_fit_is_an_error(recipe_path: Path, monk
     monkeypatch.setattr(memory, "_try", full)
     recipe = load(recipe_path, ["schedule.batch=16", "augment.large=0.1"])
     with pytest.raises(memory.DeviceError, match="not even in 2 parts"):
-        memory.find_accumulation(recipe, torch.device("meta"), Team(), 1)
+        memory.find_accumulation(recipe, torch.device("meta"), ProcessGroup(), 1)
     assert tried == [[(16, 96), (4, 192)], [(8, 96), (2, 192)]]
 
 
@@ -513,7 +513,7 @@ def test_a_step_that_is_killed_where_memory_ends_is_made_in_parts(
 
     monkeypatch.setattr(memory, "_try", be_killed)
     recipe = load(recipe_path, ["schedule.batch=16"])
-    assert memory.find_accumulation(recipe, torch.device("cpu"), Team(), 1) == 4
+    assert memory.find_accumulation(recipe, torch.device("cpu"), ProcessGroup(), 1) == 4
 
 
 def test_what_a_copy_of_the_process_fails_at_is_told(recipe_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -522,7 +522,7 @@ def test_what_a_copy_of_the_process_fails_at_is_told(recipe_path: Path, monkeypa
 
     monkeypatch.setattr(memory, "_try", fail)
     with pytest.raises(RuntimeError, match="no such operator"):
-        memory.find_accumulation(load(recipe_path), torch.device("cpu"), Team(), 1)
+        memory.find_accumulation(load(recipe_path), torch.device("cpu"), ProcessGroup(), 1)
 
 
 def test_a_backward_pass_that_ran_out_of_memory_lets_go_of_what_it_held(
@@ -563,10 +563,10 @@ def test_a_run_in_parts_goes_on_in_as_many(recipe_path: Path, tmp_path: Path, ml
     assert [name for name, value in whole.items() if not torch.equal(value, again[name])] == []
 
 
-def test_a_run_in_more_parts_than_its_pictures_make_is_refused(
+def test_a_run_in_more_parts_than_its_images_make_is_refused(
     finished_run: Path, tmp_path: Path, mlcycle: Callable
 ) -> None:
-    """A run that one device made in four parts may go on with two of them, which have no picture left for each part."""
+    """A run that one device made in four parts may go on with two of them, which have no image left for each part."""
     run = Path(shutil.copytree(finished_run, tmp_path / "run"))
     (run / "checkpoints" / "step-00000006.safetensors").unlink()
     told = json.loads((run / "environment.json").read_text())

@@ -1,4 +1,4 @@
-"""The frozen graph: equal bytes from equal networks, and a picture's answer that does not depend on its neighbours."""
+"""The frozen graph: equal bytes from equal networks, and an image's answer that does not depend on its neighbours."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def session() -> onnxruntime.InferenceSession:
     return session_of(8)
 
 
-def pictures(*shape: int) -> np.ndarray:
+def random_images(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
 
 
@@ -83,7 +83,7 @@ def assert_same_faces(found: list[np.ndarray], wanted: list[np.ndarray]) -> None
 @pytest.mark.parametrize("size", [(1, 1), (33, 65), (64, 64), (97, 40)])
 @pytest.mark.parametrize("stride", [8, pytest.param(4, marks=pytest.mark.slow)])
 def test_any_size_gives_what_torch_gives(stride: int, size: tuple[int, int]) -> None:
-    images = pictures(1, *size)
+    images = random_images(1, *size)
     boxes, scores, landmarks = session_of(stride).run(["boxes", "scores", "landmarks"], {"images": images})
     height, width = size
     pixels = functional.pad(torch.from_numpy(images).permute(0, 3, 1, 2).float(), (0, -width % 32, 0, -height % 32))
@@ -107,7 +107,7 @@ def test_every_cell_of_every_grid_is_decoded_as_torch_decodes_it(stride: int, la
     all_cells = Selection(score_floor=1e-6, iou_threshold=1.0, max_faces=5000)
     told = Contract("test", Resize(640), all_cells, {"balanced": 0.5}, LANDMARKS if landmarks else ())
     data = build_model(network, told)
-    images = pictures(1, 64, 96)
+    images = random_images(1, 64, 96)
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     assert [each.name for each in session.get_outputs()] == ["boxes", "scores", "landmarks"][: 3 if landmarks else 2]
     found = session.run(None, {"images": images})
@@ -120,9 +120,9 @@ def test_every_cell_of_every_grid_is_decoded_as_torch_decodes_it(stride: int, la
     assert boxes[0, :, 3].max() > 64 * 10
 
 
-def test_a_picture_answers_the_same_alone_and_in_a_batch(session: onnxruntime.InferenceSession) -> None:
-    images = pictures(3, 64, 96)
-    images[1] = 0  # a picture with another number of faces
+def test_an_image_answers_the_same_alone_and_in_a_batch(session: onnxruntime.InferenceSession) -> None:
+    images = random_images(3, 64, 96)
+    images[1] = 0  # an image with another number of faces
     boxes, scores, landmarks = session.run(None, {"images": images})
     for index in range(3):
         alone = session.run(None, {"images": images[index : index + 1]})
@@ -138,7 +138,7 @@ def test_no_face_gives_no_rows() -> None:
     bias = next(each for each in model.graph.initializer if each.name.endswith("answer.bias"))
     bias.CopyFrom(onnx.numpy_helper.from_array(np.full(bias.dims, -90, np.float32), bias.name))
     silent = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    shapes = [each.shape for each in silent.run(["boxes", "scores", "landmarks"], {"images": pictures(2, 64, 64)})]
+    shapes = [each.shape for each in silent.run(["boxes", "scores", "landmarks"], {"images": random_images(2, 64, 64)})]
     assert shapes == [(2, 0, 4), (2, 0), (2, 0, 5, 2)]
 
 
@@ -164,7 +164,7 @@ def test_the_bytes_name_no_path_and_no_program_lines() -> None:
 
 
 def test_rows_of_pixels_are_read_as_torch_reads_colours(session: onnxruntime.InferenceSession) -> None:
-    """Each colour alone, at the picture's edges: taken for another colour or another column, it would show."""
+    """Each colour alone, at the image's edges: taken for another colour or another column, it would show."""
     for colour in range(3):
         images = np.zeros((1, 64, 64, 3), np.uint8)
         images[0, [0, -1], :, colour] = images[0, :, [0, -1], colour] = 255
@@ -191,7 +191,7 @@ def test_eight_bits_compute_the_whole_network_between_pixels_and_answers(tmp_pat
     model = group_pixels(parent)
     assert model is not parent
     plan = plan_of(model)
-    child = to_int8(model, plan, ranges_of(model, plan.measured, [pictures(64, 96)]))
+    child = to_int8(model, plan, ranges_of(model, plan.measured, [random_images(64, 96)]))
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     options.log_severity_level = 4
@@ -200,7 +200,7 @@ def test_eight_bits_compute_the_whole_network_between_pixels_and_answers(tmp_pat
     assert optimised.count("Conv") == len(excited.strides)  # the answers on each grid
     convolutions = [node.op_type for node in parent.graph.node].count("Conv")
     assert optimised.count("QLinearConv") == convolutions - len(excited.strides)
-    for images in (pictures(1, 64, 96), pictures(2, 33, 40)):
+    for images in (random_images(1, 64, 96), random_images(2, 33, 40)):
         boxes, scores, landmarks = eight.run(["boxes", "scores", "landmarks"], {"images": images})
         assert boxes.shape[:2] == scores.shape == landmarks.shape[:2]
         assert len(boxes) == len(images)

@@ -20,7 +20,7 @@ NOWHERE = [200, 200, 240, 240]
 
 
 def chosen(*found_on_each, rule: Inference | None = None, rates: Rates | None = None):
-    """Chooses on photographs with a face each, on which (box, score) were found."""
+    """Chooses on images with a face each, on which (box, score) were found."""
     truths = [(np.array([FACE], float), np.zeros(1, bool)) for _ in found_on_each]
     found = [
         (np.array([box for box, _ in each], float).reshape(-1, 4), np.array([score for _, score in each]))
@@ -32,7 +32,7 @@ def chosen(*found_on_each, rule: Inference | None = None, rates: Rates | None = 
 def test_three_thresholds_and_what_they_do() -> None:
     clear, unsure = [(FACE, 0.9), (NOWHERE, 0.1)], [(NOWHERE, 0.95), (FACE, 0.6), (NOWHERE, 0.3)]
     points = chosen(*[clear] * 9, unsure)
-    # Ten alarms in ten photographs are one each; two alarms in ten are more than one in twenty.
+    # Ten alarms in ten images are one each; two alarms in ten are more than one in twenty.
     assert points.thresholds == {"sensitive": 0.101, "balanced": 0.45, "precise": 0.951}
     told = points.told["points"]
     assert told["balanced"]["rule"] == "the best F1"
@@ -70,7 +70,7 @@ def test_a_rule_that_balanced_breaks_is_not_claimed() -> None:
     assert points.thresholds["sensitive"] == 0.5
     told = points.told["points"]["sensitive"]
     assert told["false_alarms_a_photograph"] == 2.0
-    assert told["rule"] == "that of balanced, which costs more than 1 false alarms a photograph"
+    assert told["rule"] == "that of balanced, which costs more than 1 false alarms an image"
 
 
 @pytest.mark.parametrize("rates", [(2.0, 1.0), (float("nan"), 1.0), (0.0, float("inf")), (-1.0, 1.0)])
@@ -84,5 +84,5 @@ def test_where_nothing_is_found_the_recipe_must_say() -> None:
         chosen([(NOWHERE, 0.9)])
     assert chosen([(NOWHERE, 0.9)], rule=Inference(threshold=0.5)).thresholds["balanced"] == 0.5
     with pytest.raises(DataError, match="gone"):
-        given(Inference(), "the photographs are gone")
+        given(Inference(), "the images are gone")
     assert given(Inference(threshold=0.5), "gone").thresholds == {"balanced": 0.5}

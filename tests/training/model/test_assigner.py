@@ -23,11 +23,11 @@ def middles() -> torch.Tensor:
     return torch.tensor(rows)
 
 
-def answers(side: float, pictures: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+def answers(side: float, images: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     """Every cell guesses a square of this side around itself, and is undecided whether it is a face."""
     centre = middles()
     boxes = torch.cat((centre - side / 2, centre + side / 2), dim=1)
-    return torch.zeros(pictures, CELLS), boxes.expand(pictures, CELLS, 4)
+    return torch.zeros(images, CELLS), boxes.expand(images, CELLS, 4)
 
 
 def test_cells_lie_inside_their_face_where_it_holds_any() -> None:
@@ -51,19 +51,19 @@ def test_a_face_smaller_than_a_cell_still_has_one() -> None:
 
 
 def test_a_face_that_is_fitted_well_takes_more_cells() -> None:
-    face, picture = torch.tensor([[32.0, 32.0, 96.0, 96.0]]), torch.tensor([0])
-    good = assign(*answers(64), GRIDS, face, picture)
-    bad = assign(*answers(6), GRIDS, face, picture)
+    face, image = torch.tensor([[32.0, 32.0, 96.0, 96.0]]), torch.tensor([0])
+    good = assign(*answers(64), GRIDS, face, image)
+    bad = assign(*answers(6), GRIDS, face, image)
     assert len(good.cell_P) > len(bad.cell_P) == 1
 
 
-def test_pictures_of_a_batch_do_not_mix() -> None:
-    logits, boxes = answers(40, pictures=3)
+def test_images_of_a_batch_do_not_mix() -> None:
+    logits, boxes = answers(40, images=3)
     pairs = assign(logits, boxes, GRIDS, torch.tensor([[20.0, 30.0, 60.0, 80.0]]), torch.tensor([2]))
-    assert set(pairs.picture_P.tolist()) == {2}
+    assert set(pairs.image_P.tolist()) == {2}
 
 
-def test_a_face_at_the_edge_takes_cells_inside_the_picture() -> None:
+def test_a_face_at_the_edge_takes_cells_inside_the_image() -> None:
     pairs = assign(*answers(30), GRIDS, torch.tensor([[100.0, 0.0, 128.0, 20.0]]), torch.tensor([0]))
     x, y = middles()[pairs.cell_P].T
     assert len(pairs.cell_P)

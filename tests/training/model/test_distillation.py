@@ -15,16 +15,16 @@ torch = pytest.importorskip("torch")
 
 from mlcycle.errors import DataError, Interrupted  # noqa: E402
 from mlcycle.training.data.synthetic_batch import trial_batch  # noqa: E402
-from mlcycle.training.distributed.process_group import Team  # noqa: E402
+from mlcycle.training.distributed.process_group import ProcessGroup  # noqa: E402
 from mlcycle.training.fit import fit  # noqa: E402
-from mlcycle.training.model.distillation import Lesson, differences, lesson  # noqa: E402
+from mlcycle.training.model.distillation import Lesson, distillation_loss, lesson  # noqa: E402
 from mlcycle.training.model.grid import grids  # noqa: E402
 from mlcycle.training.model.network import FaceNetwork, dials  # noqa: E402
 from mlcycle.training.model.teacher import Teacher  # noqa: E402
 from mlcycle.training.progress.display import Display  # noqa: E402
 from mlcycle.training.recipes.recipe_file import load  # noqa: E402
 from mlcycle.training.run import checkpoint  # noqa: E402
-from mlcycle.training.trainer import Learner  # noqa: E402
+from mlcycle.training.trainer import Trainer  # noqa: E402
 
 pytestmark = pytest.mark.training
 pytest_plugins = ("small_run",)
@@ -34,7 +34,7 @@ SIDE = 96
 
 
 def answers(finest: int, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits (some high, most low) and boxes for all cells of two pictures."""
+    """Logits (some high, most low) and boxes for all cells of two images."""
     random = torch.Generator().manual_seed(seed)
     last = grids(SIDE, SIDE, finest)[-1]
     cells = last.start + last.rows * last.columns
@@ -47,7 +47,7 @@ def test_a_student_that_says_what_its_teacher_says_is_told_nothing() -> None:
     logits, boxes = answers(8)
     told = lesson(logits, boxes, grids(SIDE, SIDE, 8), 8)
     mine = logits.clone().requires_grad_(), boxes.clone().requires_grad_()
-    apart = differences(*mine, told)
+    apart = distillation_loss(*mine, told)
     score, box = apart.over(apart.count)
     (score + box).backward()
     assert apart.count > 1
@@ -55,7 +55,7 @@ def test_a_student_that_says_what_its_teacher_says_is_told_nothing() -> None:
     assert box.item() < 1e-5
     assert mine[0].grad is not None
     assert mine[0].grad.abs().max() < 1e-6
-    other = differences(*answers(8, seed=2), told)
+    other = distillation_loss(*answers(8, seed=2), told)
     assert min(each.item() for each in other.over(other.count)) > 0.05
 
 
@@ -63,7 +63,7 @@ def test_a_student_is_drawn_towards_its_teacher() -> None:
     (logits, boxes), (mine, my_boxes) = answers(8), answers(8, seed=2)
     told = lesson(logits, boxes, grids(SIDE, SIDE, 8), 8)
     mine.requires_grad_()
-    score, _ = (apart := differences(mine, my_boxes, told)).over(apart.count)
+    score, _ = (apart := distillation_loss(mine, my_boxes, told)).over(apart.count)
     (gradient,) = torch.autograd.grad(score, mine)
     far = (mine.sigmoid() - logits.sigmoid()).abs() > 0.1
     assert far.sum() > 10
@@ -93,7 +93,7 @@ def test_cells_where_a_finer_grid_answers_are_no_lesson() -> None:
     silent = (~told.counts_BA).nonzero().tolist()
     assert silent == [[1, row // 2 * all_grids[1].columns + column // 2]]
     mine = torch.zeros_like(told.scores_BA, requires_grad=True)
-    differences(mine, told.boxes_BA4, told).score.backward()
+    distillation_loss(mine, told.boxes_BA4, told).score.backward()
     assert mine.grad is not None
     assert (mine.grad == 0).nonzero().tolist() == silent
 
@@ -102,7 +102,7 @@ def test_a_student_with_a_finer_grid_is_told_nothing_about_it() -> None:
     told = lesson(*answers(8), grids(SIDE, SIDE, 8), 4)
     logits, boxes = answers(4, seed=2)
     logits.requires_grad_()
-    apart = differences(logits, boxes, told)
+    apart = distillation_loss(logits, boxes, told)
     apart.score.backward()
     finest = grids(SIDE, SIDE, 4)[0]
     assert logits.grad is not None
@@ -114,7 +114,7 @@ def test_a_teacher_that_sees_no_face_gives_no_boxes_and_finite_gradients() -> No
     logits, boxes = answers(8)
     told = Lesson(torch.full_like(logits, 0.01), boxes, torch.ones_like(logits, dtype=torch.bool))
     mine = logits.requires_grad_(), boxes.clone().requires_grad_()
-    apart = differences(*mine, told)
+    apart = distillation_loss(*mine, told)
     score, box = apart.over(apart.count)
     (score + box).backward()
     assert (apart.count.item(), box.item()) == (0, 0)
@@ -134,13 +134,13 @@ def test_a_teacher_answers_as_its_run_does_and_stays_as_it_is(finished_run: Path
     assert teacher.sha256 == hashlib.sha256(best.read_bytes()).hexdigest()
     network = FaceNetwork(width=4, depth=1, landmarks=True)
     checkpoint.load_weights(checkpoint.load(best)[0], network, "average")
-    pictures = torch.rand(2, 3, SIDE, SIDE) * 255
-    told = teacher.look(pictures, 8)
+    images = torch.rand(2, 3, SIDE, SIDE) * 255
+    told = teacher.look(images, 8)
     with torch.no_grad():
-        logits, boxes, _ = network.eval()(pictures)
+        logits, boxes, _ = network.eval()(images)
     assert torch.allclose(told.scores_BA, logits.sigmoid(), atol=1e-5)
     assert torch.allclose(told.boxes_BA4, boxes, atol=1e-2)
-    again = teacher.look(pictures, 8)
+    again = teacher.look(images, 8)
     assert torch.equal(told.scores_BA, again.scores_BA)
     assert not told.scores_BA.requires_grad
 
@@ -159,14 +159,14 @@ def test_a_step_beside_a_teacher_is_another_one_and_weight_0_the_same(recipe_pat
     taught = [f"teacher.weights={finished_run}", "teacher.weight="]
     got = {}
     for name, overrides in {"alone": [], "nothing": [taught[0], taught[1] + "0"], "taught": [taught[0]]}.items():
-        learner = Learner(load(recipe_path, overrides), CPU, Team())
-        before = [each.clone() for each in learner.teacher.network.parameters()] if learner.teacher else []
-        losses = learner.step([trial_batch(2, SIDE, 5)], 0, 1e-3)
-        got[name] = learner.model.stem.convolution.weight.detach().clone()
+        trainer = Trainer(load(recipe_path, overrides), CPU, ProcessGroup())
+        before = [each.clone() for each in trainer.teacher.network.parameters()] if trainer.teacher else []
+        losses = trainer.step([trial_batch(2, SIDE, 5)], 0, 1e-3)
+        got[name] = trainer.model.stem.convolution.weight.detach().clone()
         assert ("teacher_loss" in losses) == (name != "alone")
-        if learner.teacher:
+        if trainer.teacher:
             assert losses["teacher_loss"] > 0
-            assert all(map(torch.equal, before, learner.teacher.network.parameters()))
+            assert all(map(torch.equal, before, trainer.teacher.network.parameters()))
     assert torch.equal(got["alone"], got["nothing"])
     assert not torch.equal(got["alone"], got["taught"])
 

@@ -19,8 +19,8 @@ def test_cells_in_ignored_boxes_are_told_nothing() -> None:
     levels = grids(96, 128, 8)
     corner = torch.rand(12, 2) * 90
     ignored = torch.cat((corner, corner + torch.rand(12, 2) * 60), dim=1)
-    picture = torch.arange(12) % 3
-    counts = losses.outside_ignored(ignored, picture, levels, batch=3)
+    image = torch.arange(12) % 3
+    counts = losses.outside_ignored(ignored, image, levels, batch=3)
     for index in range(3):
         expected = []
         for grid in levels:
@@ -28,7 +28,7 @@ def test_cells_in_ignored_boxes_are_told_nothing() -> None:
                 for column in range(grid.columns):
                     x, y = (column + 0.5) * grid.stride, (row + 0.5) * grid.stride
                     expected.append(not any(
-                        x1 <= x < x2 and y1 <= y < y2 for x1, y1, x2, y2 in ignored[picture == index].tolist()
+                        x1 <= x < x2 and y1 <= y < y2 for x1, y1, x2, y2 in ignored[image == index].tolist()
                     ))  # fmt: skip
         assert counts[index].tolist() == expected
 
@@ -89,7 +89,7 @@ def test_the_box_loss_is_torchvisions() -> None:
 
 def test_a_face_counts_the_same_however_many_cells_answer_for_it() -> None:
     face_P = torch.tensor([4, 0, 4, 4, 4, 2])
-    weights = losses.share_alike(face_P, 5)
+    weights = losses.per_face_weights(face_P, 5)
     totals = torch.zeros(5).index_add_(0, face_P, weights)
     assert totals.tolist() == pytest.approx([1, 0, 1, 0, 1])
     # Two boxes that miss for one face weigh as one that misses for another.
@@ -97,11 +97,11 @@ def test_a_face_counts_the_same_however_many_cells_answer_for_it() -> None:
     away = faces + 20
     first_misses = torch.stack((away[0], away[1], faces[2]))
     second_misses = torch.stack((faces[0], faces[1], away[2]))
-    weights = losses.share_alike(torch.tensor([0, 0, 1]), 2)
+    weights = losses.per_face_weights(torch.tensor([0, 0, 1]), 2)
     one, other = (losses.box_loss(boxes, faces, weights) for boxes in (first_misses, second_misses))
     assert one.item() == pytest.approx(other.item())
     assert one.item() > 0.5
 
 
 def test_no_face_at_all_has_no_weights() -> None:
-    assert losses.share_alike(torch.zeros(0, dtype=torch.long), 0).shape == (0,)
+    assert losses.per_face_weights(torch.zeros(0, dtype=torch.long), 0).shape == (0,)

@@ -10,7 +10,7 @@ from torch import nn  # noqa: E402
 
 from mlcycle.training.model.muon import Muon, is_inner, orthogonal  # noqa: E402
 from mlcycle.training.model.network import FaceNetwork  # noqa: E402
-from mlcycle.training.model.optimisation import follow, learning_rate, make_optimizer  # noqa: E402
+from mlcycle.training.model.optimisation import learning_rate, make_optimizer, update_ema  # noqa: E402
 from mlcycle.training.recipes.recipe import Schedule  # noqa: E402
 
 pytestmark = pytest.mark.training
@@ -112,12 +112,12 @@ def test_the_rate_warms_up_and_falls_to_a_hundredth() -> None:
 
 
 def test_the_average_follows_quickly_at_first_and_counts_along() -> None:
-    model, average = nn.BatchNorm2d(2), nn.BatchNorm2d(2)
+    model, ema = nn.BatchNorm2d(2), nn.BatchNorm2d(2)
     with torch.no_grad():
         model.weight.fill_(3.0)
         model.num_batches_tracked.fill_(5)
-    follow(average, model, 0, 0.9)
-    assert average.weight.tolist() == pytest.approx([2.8, 2.8])
-    assert average.num_batches_tracked == 5
-    follow(average, model, 10_000, 0.9)
-    assert average.weight.tolist() == pytest.approx([2.82, 2.82])
+    update_ema(ema, model, 0, 0.9)
+    assert ema.weight.tolist() == pytest.approx([2.8, 2.8])
+    assert ema.num_batches_tracked == 5
+    update_ema(ema, model, 10_000, 0.9)
+    assert ema.weight.tolist() == pytest.approx([2.82, 2.82])

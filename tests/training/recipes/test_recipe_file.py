@@ -19,7 +19,7 @@ data:
     - path: faces
       split: train
     - path: more
-  hold_out: 0.1
+  val_fraction: 0.1
 model:
   landmarks: true
 schedule:
@@ -59,8 +59,8 @@ def test_words_that_look_like_numbers_survive_a_dump(write):
 
 
 def test_numbers_keep_all_their_digits(write):
-    recipe = recipe_file.load(write(GOOD), ["schedule.learning_rate=0.1234567890123456789", "data.hold_out=1e-7"])
-    assert recipe.data.hold_out == 1e-7
+    recipe = recipe_file.load(write(GOOD), ["schedule.learning_rate=0.1234567890123456789", "data.val_fraction=1e-7"])
+    assert recipe.data.val_fraction == 1e-7
     assert recipe_file.load(write(recipe_file.dump(recipe))) == recipe
 
 
@@ -109,8 +109,8 @@ def test_an_empty_value_is_an_empty_word_and_the_last_override_counts(write):
         ("name: small", "name: small\nsede: 3", "r.yaml:3: unknown key 'sede'", "did you mean seed?"),
         ("      split: train", "      spilt: train", "r.yaml:6: unknown key 'spilt' in data.train.0",
          "did you mean split?"),
-        ("  hold_out", "  xyzzy: 1\n  hold_out", "r.yaml:8: unknown key 'xyzzy' in data",
-         "valid keys in data: train, validation, hold_out, validation_limit"),
+        ("  val_fraction", "  xyzzy: 1\n  val_fraction", "r.yaml:8: unknown key 'xyzzy' in data",
+         "valid keys in data: train, validation, val_fraction, validation_limit"),
         ("  steps: 10", "  steps: 0", "r.yaml:12: schedule.steps must be more than 0, not 0", ""),
         ("  steps: 10", "  steps: 1.5", "r.yaml:12: schedule.steps must be a whole number, not 1.5", ""),
         ("  steps: 10", "  steps: ten", 'r.yaml:12: schedule.steps must be a whole number, not "ten"', ""),
@@ -122,10 +122,10 @@ def test_an_empty_value_is_an_empty_word_and_the_last_override_counts(write):
          "write false"),
         ("landmarks: true", "landmarks: 1", "r.yaml:10: model.landmarks must be true or false, not 1", ""),
         ("landmarks: true", "width: 10", "r.yaml:10: model.width must be a multiple of 4, not 10", ""),
-        ("hold_out: 0.1", "hold_out: 1.5", "r.yaml:8: data.hold_out must be at most 1, not 1.5", ""),
-        ("hold_out: 0.1", "hold_out: .inf", 'r.yaml:8: data.hold_out must be a number, not ".inf"', ""),
-        ("hold_out: 0.1", "hold_out: 1e999", "r.yaml:8: '1e999' is no number that can be used", ""),
-        ("  hold_out: 0.1\n", "", "r.yaml:3: data: name photographs in validation, or give hold_out", ""),
+        ("val_fraction: 0.1", "val_fraction: 1.5", "r.yaml:8: data.val_fraction must be at most 1, not 1.5", ""),
+        ("val_fraction: 0.1", "val_fraction: .inf", 'r.yaml:8: data.val_fraction must be a number, not ".inf"', ""),
+        ("val_fraction: 0.1", "val_fraction: 1e999", "r.yaml:8: '1e999' is no number that can be used", ""),
+        ("  val_fraction: 0.1\n", "", "r.yaml:3: data: name images in validation, or give val_fraction", ""),
         ("  steps: 10", "  steps: 10\n  steps: 11", "r.yaml:13: the key 'steps' stands twice in schedule", "keep one"),
         ("  steps: 10", "  steps: 10\n  precision: int8",
          "r.yaml:13: schedule.precision must be 'float32' or 'bfloat16', not \"int8\"", ""),

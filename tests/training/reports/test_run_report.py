@@ -95,7 +95,7 @@ def test_it_tells_what_the_issue_asks_of_a_run(page: Page) -> None:
     assert "schedule:\n  steps: 6" in page.words
 
 
-def test_drawings_have_names_and_pictures_have_words(page: Page) -> None:
+def test_drawings_have_names_and_images_have_words(page: Page) -> None:
     drawings = [each for each in page.all("svg") if each.get("aria-hidden") != "true" and each.get("class") != "sample"]
     assert len(drawings) >= 9
     assert all(each["role"] == "img" and each["aria-label"] for each in drawings)
@@ -109,18 +109,18 @@ def test_the_score_is_that_of_the_run_and_of_its_best_checkpoint(page: Page, fin
     best = run_summary.read(finished_run).best
     assert best
     assert f"AP50 of {best.average_precision_50:.3f}, at step {best.step}" in page.said
-    assert "On the 6 held-out photographs, with 4 labelled faces" in page.said
+    assert "On the 6 held-out images, with 4 labelled faces" in page.said
 
 
-def test_the_worst_mistakes_are_pictures_and_can_be_left_out(page: Page, run: Path) -> None:
+def test_the_worst_mistakes_are_images_and_can_be_left_out(page: Page, run: Path) -> None:
     shown = [each["src"].partition(",")[2] for each in page.all("img")]
     assert shown
     assert all(Image.open(io.BytesIO(base64.b64decode(each))).size == (208, 208) for each in shown)
-    assert f"holds {len(shown)} cut-outs of the held-out photographs" in page.said
-    write_report(run, Asked(pictures=False))
+    assert f"holds {len(shown)} cut-outs of the held-out images" in page.said
+    write_report(run, Asked(images=False))
     without = Page((run / "report.html").read_text("utf-8"))
     assert without.all("img") == []
-    assert "This page holds no photographs" in without.words
+    assert "This page holds no images" in without.words
 
 
 def test_names_are_written_as_text(run: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_run_that_goes_on_or_was_broken_off_has_a_report_too(run: Path) -> Non
         (lambda run: swap(run / "recipe.yaml", "seed: 3", "sead: 3"), "unknown key 'sead'"),
     ],
 )
-def test_where_the_photographs_cannot_be_asked_the_curves_are_there_and_the_reason(run: Path, spoil, reason) -> None:
+def test_where_the_images_cannot_be_asked_the_curves_are_there_and_the_reason(run: Path, spoil, reason) -> None:
     spoil(run)
     written = write_report(run, Asked())
     assert reason in written.why_not
@@ -179,7 +179,7 @@ def test_a_stop_leaves_the_curves_and_says_how_to_go_on(run: Path) -> None:
     (run / "report.html").unlink()
     looked: list[int] = []
     with pytest.raises(Interrupted) as stop:
-        write_report(run, Asked(started=lambda photographs: looked.append, stop=lambda: 15 if len(looked) == 2 else 0))
+        write_report(run, Asked(started=lambda images: looked.append, stop=lambda: 15 if len(looked) == 2 else 0))
     assert stop.value.exit_code == 143
     assert f"mlcycle train report {run}" in stop.value.hint
     assert "were not looked at" in Page((run / "report.html").read_text("utf-8")).words
@@ -205,9 +205,9 @@ def test_parts_that_were_resumed_are_told_with_what_changed(run: Path) -> None:
 
 def test_the_command_writes_it_anywhere_and_over_nothing(mlcycle, run: Path, tmp_path: Path) -> None:
     target = tmp_path / "page.html"
-    done = mlcycle("train", "report", run, "--no-pictures", "--out", target)
+    done = mlcycle("train", "report", run, "--no-images", "--out", target)
     assert (done.code, done.out) == (0, f"{target}\n")
-    assert "looking at 6 held-out photographs" in done.err
+    assert "looking at 6 held-out images" in done.err
     assert mlcycle("train", "report", run, "--out", target).code == 3
     assert mlcycle("train", "report", run).out == f"{run / 'report.html'}\n"
     assert mlcycle("train", "report", tmp_path).code == 3

@@ -37,10 +37,10 @@ def step(model: FaceNetwork, optimizer: torch.optim.Optimizer) -> None:
 
 
 def test_everything_comes_back(tmp_path: Path) -> None:
-    model, average, optimizer = parts(0)
+    model, ema, optimizer = parts(0)
     step(model, optimizer)
     path = tmp_path / "step.safetensors"
-    checkpoint.save(path, checkpoint.collect(model, average, optimizer), Progress(7, 1.5, 0.25, 4))
+    checkpoint.save(path, checkpoint.collect(model, ema, optimizer), Progress(7, 1.5, 0.25, 4))
     twin = parts(1)
     loaded, progress = checkpoint.load(path)
     checkpoint.restore(loaded, *twin)
@@ -61,9 +61,9 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> Non
 
 
 def test_another_network_is_refused(tmp_path: Path) -> None:
-    model, average, optimizer = parts(0)
+    model, ema, optimizer = parts(0)
     path = tmp_path / "step.safetensors"
-    checkpoint.save(path, checkpoint.collect(model, average, optimizer), Progress())
+    checkpoint.save(path, checkpoint.collect(model, ema, optimizer), Progress())
     tensors, _ = checkpoint.load(path)
     with pytest.raises(DataError, match="does not fit"):
         checkpoint.load_weights(tensors, FaceNetwork(8, 1, True), "average")

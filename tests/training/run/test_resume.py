@@ -237,12 +237,12 @@ def test_whoever_read_the_log_may_go_first(recipe_path: Path, tmp_path: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_photograph_that_cannot_be_read_ends_the_trainer_with_its_readers(
+def test_an_image_that_cannot_be_read_ends_the_trainer_with_its_readers(
     labelled_set: Path, recipe_path: Path, tmp_path: Path, workers: int
 ) -> None:
     shutil.copytree(labelled_set, tmp_path / "set")
-    photo = tmp_path / "set" / "images" / "train" / "1.jpg"
-    photo.write_bytes(photo.read_bytes()[:3000])
+    image = tmp_path / "set" / "images" / "train" / "1.jpg"
+    image.write_bytes(image.read_bytes()[:3000])
     words = [recipe_path, f"data.train.0.path={tmp_path / 'set'}", f"schedule.workers={workers}", "schedule.steps=30"]
     line = [sys.executable, "-m", "mlcycle", "train", *map(str, words), "--device", "cpu", "--out", tmp_path / "run"]
     done = subprocess.run(line, env=environment(), capture_output=True, text=True, check=False, timeout=60)

@@ -20,7 +20,7 @@ pytest_plugins = ("small_run",)
 
 PARTS = [
     "waiting for data", "copying to the device", "augmentation", "forward", "assignment and losses", "backward",
-    "clipping", "optimizer", "average",
+    "clipping", "optimizer", "ema",
 ]  # fmt: skip
 
 
@@ -105,9 +105,9 @@ def test_what_is_decoded_is_read_and_a_reader_beside_is_one_round(
     assert {path.name for path in tmp_path.iterdir()} == {"decoded", "trace.json"}
 
 
-def test_a_photograph_that_cannot_be_read_is_named(recipe_path: Path, tmp_path: Path, monkeypatch) -> None:
+def test_an_image_that_cannot_be_read_is_named(recipe_path: Path, tmp_path: Path, monkeypatch) -> None:
     def broken(*arguments, **named):
-        raise DataError("the photograph a.jpg cannot be read")
+        raise DataError("the image a.jpg cannot be read")
 
     monkeypatch.setattr("mlcycle.training.data.samples.cut", broken)
     with pytest.raises(DataError, match=r"a\.jpg"):

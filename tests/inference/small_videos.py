@@ -23,19 +23,19 @@ def place(number: int) -> tuple[int, int]:
     return 10 + 2 * (number % 30), 10 + number % 30
 
 
-def pictures(count: int, without: Sequence[int] = ()) -> Iterable[np.ndarray]:
+def images(count: int, without: Sequence[int] = ()) -> Iterable[np.ndarray]:
     """Yields frames with the patch, some of them without."""
     width, height = SIZE
     rows_HW, columns_HW = np.indices((height, width))
     for number in range(count):
-        picture_HW3 = np.stack([rows_HW + 40, (rows_HW + columns_HW) // 2 + 30, columns_HW], axis=-1).astype(np.uint8)
+        image_HW3 = np.stack([rows_HW + 40, (rows_HW + columns_HW) // 2 + 30, columns_HW], axis=-1).astype(np.uint8)
         if number not in without:
             x, y = place(number)
-            picture_HW3[y : y + SIDE, x : x + SIDE] = GREEN
-        yield picture_HW3
+            image_HW3[y : y + SIDE, x : x + SIDE] = GREEN
+        yield image_HW3
 
 
-def write_film(
+def write_video(
     path: Path,
     frames: Iterable[np.ndarray],
     *,
@@ -59,9 +59,9 @@ def write_film(
 
     frames = iter(frames)
     first_HW3 = next(frames)
-    with av.open(str(path), "w", options=options or {}) as film:
-        film.metadata.update(metadata or {})
-        stream = film.add_stream(CODECS.get(path.suffix, "mpeg4"), rate=RATE)
+    with av.open(str(path), "w", options=options or {}) as video:
+        video.metadata.update(metadata or {})
+        stream = video.add_stream(CODECS.get(path.suffix, "mpeg4"), rate=RATE)
         stream.height, stream.width = first_HW3.shape[:2]
         stream.pix_fmt, stream.bit_rate = "yuv420p", 8_000_000
         unit = Fraction(1, 1000 if times else RATE)
@@ -69,30 +69,30 @@ def write_film(
         stream.codec_context.max_b_frames = 2 if reordered else 0
         if turned:
             stream.set_display_rotation(*turned)
-        voice = _voice(film, path) if sound else None
+        voice = _voice(video, path) if sound else None
         count = 0
-        for picture_HW3 in (first_HW3, *frames):
-            frame = av.VideoFrame.from_ndarray(picture_HW3, format="rgb24")
+        for image_HW3 in (first_HW3, *frames):
+            frame = av.VideoFrame.from_ndarray(image_HW3, format="rgb24")
             frame.pts, frame.time_base = times[count] if times else count, unit
             count += 1
-            film.mux(stream.encode(frame))
-        film.mux(stream.encode(None))
+            video.mux(stream.encode(frame))
+        video.mux(stream.encode(None))
         if voice:
-            _speak(film, voice, count / RATE)
+            _speak(video, voice, count / RATE)
     return path
 
 
-def _voice(film: Any, path: Path) -> Any:
+def _voice(video: Any, path: Path) -> Any:
     codec = {".webm": "libopus", ".avi": "pcm_s16le"}.get(path.suffix, "aac")
-    return film.add_stream(codec, rate=48_000, layout="mono")
+    return video.add_stream(codec, rate=48_000, layout="mono")
 
 
-def _speak(film: Any, voice: Any, seconds: float) -> None:
+def _speak(video: Any, voice: Any, seconds: float) -> None:
     import av
 
     tone_N = (np.sin(np.arange(int(seconds * 48_000)) / 20) * 8000).astype(np.int16)
     for begin in range(0, len(tone_N), 960):
         frame = av.AudioFrame.from_ndarray(tone_N[None, begin : begin + 960], format="s16", layout="mono")
         frame.sample_rate, frame.pts, frame.time_base = 48_000, begin, Fraction(1, 48_000)
-        film.mux(voice.encode(frame))
-    film.mux(voice.encode(None))
+        video.mux(voice.encode(frame))
+    video.mux(voice.encode(None))
