@@ -36,6 +36,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "tensorboard": ("TensorBoard's event files", ("tensorboardx",)),
     "mlflow": ("mlcycle train log-mlflow", ("mlflow-skinny",)),
+    "supervision": ("faces as supervision.Detections", ("supervision",)),
     "demo": ("sample images of mlcycle demo", ("scikit-image", "matplotlib")),
 }
 
