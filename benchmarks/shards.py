@@ -3,7 +3,7 @@
 All are read in turn in one process, by as many threads as a training on this machine has. With --cold the system is
 asked before each to forget what it has read of these files, so that the disk has a part in it.
 
-    mlcycle train data pack data/wider --split train --out data/wider-packed
+    mlcycle data pack data/wider --split train --out data/wider-packed
     python benchmarks/shards.py data/wider data/wider-packed --split train [--cold]
 """
 
@@ -61,7 +61,7 @@ def crops_a_second(
     begin = clock()
     for keys in Steps(range(count // BATCH), BATCH, rule, seed):
         if not all(isinstance(each, Sample) for each in samples.__getitems__(keys)):
-            raise SystemExit("an image cannot be read: mlcycle train data check names it")
+            raise SystemExit("an image cannot be read: mlcycle data check names it")
     return count // BATCH * BATCH / (clock() - begin)
 
 

@@ -1,4 +1,4 @@
-"""Of boxes that were spoilt on purpose, how many are in the first tenth of what `mlcycle train data suspects` lists?
+"""Of boxes that were spoilt on purpose, how many are in the first tenth of what `mlcycle data suspects` lists?
 
     python benchmarks/suspects.py MODEL --data PATH[,SPLIT] ... [--studied PATH[,SPLIT] ...] [--images 1000]
 

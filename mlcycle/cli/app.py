@@ -11,8 +11,9 @@ import mlcycle
 from mlcycle.cli import console
 from mlcycle.cli.group import Group
 
-# Each command and its file, in the order of the story: a model is trained, frozen, exported, signed, asked.
+# Each command and its file, in the order of the work: data, training, model files, inference.
 COMMANDS = {
+    "data": "data.data",
     "train": "train.train",
     "freeze": "freeze",
     "reproduce": "model.reproduce",
@@ -32,7 +33,7 @@ COMMANDS = {
 
 
 class Root(Group):
-    """All commands, in the order of the story; a command's file is imported when the command is asked for."""
+    """All commands, in the order of the work; a command's file is imported when the command is needed."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)

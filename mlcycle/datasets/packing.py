@@ -1,4 +1,4 @@
-"""Conductor of `mlcycle train data pack`: labelled images → tar shards. Read it top to bottom.
+"""Conductor of `mlcycle data pack`: labelled images → tar shards. Read it top to bottom.
 
 The shards are made in a folder beside the target, which becomes the target at the end and which one process at a time
 may hold. What a stopped packing left there is gone on with, shard by shard, if it was to become the very same set, and
@@ -97,9 +97,7 @@ def _must_be_numbers(parts: Parts) -> None:
     for images in parts.values():
         for each in images:
             if not np.isfinite(each.boxes_N4).all():
-                raise DataError(
-                    f"{each.name} has a box that is no number", "mlcycle train data check names all of them"
-                )
+                raise DataError(f"{each.name} has a box that is no number", "mlcycle data check names all of them")
 
 
 def _differing(parts: Parts, named: Parts) -> int:
@@ -171,7 +169,7 @@ def _pack_part(
     if writer is not None:
         shards.append(writer.finish())
     if not shards:
-        raise DataError("none of the images can be read", "run: mlcycle train data check")
+        raise DataError("none of the images can be read", "run: mlcycle data check")
     return shards
 
 

@@ -83,9 +83,7 @@ def _must_be_numbers(parts: Mapping[str, Sequence[LabelledImage]]) -> None:
     for images in parts.values():
         for each in images:
             if not np.isfinite(each.boxes_N4).all():
-                raise DataError(
-                    f"{each.name} has a box that is no number", "mlcycle train data check names all of them"
-                )
+                raise DataError(f"{each.name} has a box that is no number", "mlcycle data check names all of them")
 
 
 def _put(source: ImagePath, place: Path, images: str) -> None:

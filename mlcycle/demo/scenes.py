@@ -42,7 +42,7 @@ Backdrops:
 Never used here, so that they can serve as images never seen: astronaut, coffee and camera of scikit-image,
 grace_hopper of matplotlib.
 
-Layout: COCO (annotations/train.json, annotations/val.json, images/). Seed {seed}. Made with: mlcycle train data demo
+Layout: COCO (annotations/train.json, annotations/val.json, images/). Seed {seed}. Made with: mlcycle data demo
 """
 
 

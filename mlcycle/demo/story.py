@@ -56,7 +56,7 @@ def tell(folder: Path, *, overwrite: bool, say: Say, quiet: bool = False) -> Tol
     _prepare(folder, overwrite)
     log = _Log(folder, quiet, say)
     say("First life: training. The model changes, the images stay the same.")
-    log.step("data", ["train", "data", "demo"], DATA)
+    log.step("data", ["data", "demo"], DATA)
     log.step("train", _training(folder), f"{RUN}/report.html")
     say("Between the lives: freezing. From now on the model is one file, and nothing in it changes any more.")
     log.step("freeze", ["freeze", RUN, "-o", MODEL], MODEL, anew=(MODEL, f"{MODEL}.sha256"))

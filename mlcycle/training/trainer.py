@@ -164,7 +164,7 @@ class Trainer:
         raise TrainingDivergedError(
             f"the loss or its gradient is not finite at step {step + 1} ({values}), in the batch of "
             f"samples {first} to {first + len(names) - 1}: {', '.join(names)}",
-            "check these labels (mlcycle train data check), or lower schedule.learning_rate; the run is kept",
+            "check these labels (mlcycle data check), or lower schedule.learning_rate; the run is kept",
         )
 
 

@@ -1,4 +1,4 @@
-"""The conductor of `mlcycle train data label`: a frozen file and images without labels → a labelled set.
+"""The conductor of `mlcycle data label`: a frozen file and images without labels → a labelled set.
 
 Faces that the model is sure of become labels. Those that it may have seen become boxes to be ignored, neither face nor
 background, so that a student learns nothing from its teacher's doubts (as between the two thresholds of self-training

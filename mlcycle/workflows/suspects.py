@@ -1,4 +1,4 @@
-"""The conductor of `mlcycle train data suspects`: a frozen file and a labelled set → the labels it contradicts most."""
+"""The conductor of `mlcycle data suspects`: a frozen file and a labelled set → the labels it contradicts most."""
 
 from __future__ import annotations
 

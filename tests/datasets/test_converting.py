@@ -28,7 +28,7 @@ from mlcycle.errors import DataError, InputError
 
 
 def _convert(mlcycle, source, to, out, *more):
-    outcome = mlcycle("train", "data", "convert", source, "--to", to, "--out", out, *more)
+    outcome = mlcycle("data", "convert", source, "--to", to, "--out", out, *more)
     assert (outcome.code, outcome.out) == (0, f"{out}\n"), outcome.err
     return outcome.err
 
@@ -144,10 +144,10 @@ def test_names_with_odd_characters_come_back(tmp_path, mlcycle, to):
 
 def test_a_name_that_a_layout_cannot_have_is_refused_and_leaves_nothing(tmp_path, mlcycle):
     source = write_coco(tmp_path / "set", [Labelled("a\u2028b.jpg", coffee()), Labelled("c.gif", coffee().quantize())])
-    outcome = mlcycle("train", "data", "convert", source, "--to", "wider", "--out", tmp_path / "out")
+    outcome = mlcycle("data", "convert", source, "--to", "wider", "--out", tmp_path / "out")
     assert outcome.code == 3
     assert "lines of UTF-8" in outcome.err
-    assert "c.gif" in mlcycle("train", "data", "convert", source, "--to", "yolo", "--out", tmp_path / "out").err
+    assert "c.gif" in mlcycle("data", "convert", source, "--to", "yolo", "--out", tmp_path / "out").err
     assert names_in(tmp_path) == ["set"]
     _convert(mlcycle, source, "coco", tmp_path / "out")
 
@@ -188,12 +188,12 @@ def test_nothing_is_written_over_and_a_failure_leaves_nothing(tmp_path, mlcycle)
     source = write_coco(tmp_path / "set", content())
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "kept").write_text("kept")
-    outcome = mlcycle("train", "data", "convert", source, "--to", "yolo", "--out", tmp_path / "there")
+    outcome = mlcycle("data", "convert", source, "--to", "yolo", "--out", tmp_path / "there")
     assert outcome.code == 3
     assert "is there already" in outcome.err
     assert (tmp_path / "there" / "kept").read_text() == "kept"
     (source / "images" / "b" / "rocket.jpg").unlink()
-    assert mlcycle("train", "data", "convert", source, "--to", "coco", "--out", tmp_path / "out").code == 3
+    assert mlcycle("data", "convert", source, "--to", "coco", "--out", tmp_path / "out").code == 3
     assert names_in(tmp_path) == ["set", "there"]
     # Copying breaks off when half is there.
     images = [

@@ -1,4 +1,4 @@
-"""`mlcycle train data …` as it is typed."""
+"""`mlcycle data …` as it is typed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMES = ("wider_face_split.zip", "eval_tools.zip", "WIDER_val.zip", "WIDER_train
 
 def test_check_of_a_good_set_exits_0_and_shows_the_sizes(tmp_path, mlcycle):
     folder = write_coco(tmp_path, content())
-    outcome = mlcycle("train", "data", "check", folder)
+    outcome = mlcycle("data", "check", folder)
     assert outcome.code == 0
     assert "5  images" in outcome.out
     assert "192–256        1  █" in outcome.out
@@ -28,7 +28,7 @@ def test_check_of_a_bad_set_exits_3_and_names_the_first_few(tmp_path, mlcycle):
     folder = write_coco(tmp_path, [Labelled(f"{index}.jpg", coffee()) for index in range(8)])
     for path in (folder / "images").iterdir():
         path.unlink()
-    outcome = mlcycle("train", "data", "check", folder)
+    outcome = mlcycle("data", "check", folder)
     assert outcome.code == 3
     assert "8  missing" in outcome.out
     assert outcome.out.count(".jpg:") == 5
@@ -38,7 +38,7 @@ def test_check_of_a_bad_set_exits_3_and_names_the_first_few(tmp_path, mlcycle):
 
 def test_warnings_exit_0_and_json_lists_everything(tmp_path, mlcycle):
     folder = write_coco(tmp_path, [Labelled(f"{index}.jpg", coffee()) for index in range(9)])
-    outcome = mlcycle("train", "data", "check", folder, "--format", "json")
+    outcome = mlcycle("data", "check", folder, "--format", "json")
     assert outcome.code == 0
     (found,) = json.loads(outcome.out)["sets"]
     assert (found["images"], found["errors"], found["warnings"]) == (9, 0, 8)
@@ -54,28 +54,28 @@ def test_warnings_exit_0_and_json_lists_everything(tmp_path, mlcycle):
 def test_leakage_between_the_parts_of_a_set_is_found_without_asking(tmp_path, mlcycle):
     write_wider(tmp_path, content(), "train")
     write_wider(tmp_path, [Labelled("e/again.jpg", astronaut().resize((300, 300)))], "val")
-    outcome = mlcycle("train", "data", "check", tmp_path)
+    outcome = mlcycle("data", "check", tmp_path)
     assert outcome.code == 3
     assert "a/astronaut.jpg: looks the same as e/again.jpg" in outcome.out
-    assert mlcycle("train", "data", "check", tmp_path, "--split", "train").code == 0
+    assert mlcycle("data", "check", tmp_path, "--split", "train").code == 0
     both = ("--split", "train", "--against", tmp_path, "--against-split", "val")
-    assert mlcycle("train", "data", "check", tmp_path, *both).code == 3
+    assert mlcycle("data", "check", tmp_path, *both).code == 3
 
 
 def test_check_is_refused_where_it_makes_no_sense(tmp_path, mlcycle):
-    assert mlcycle("train", "data", "check", tmp_path).code == 3
+    assert mlcycle("data", "check", tmp_path).code == 3
     folder = write_coco(tmp_path, content()[:1])
-    assert mlcycle("train", "data", "check", folder, "--against-split", "val").code == 2
+    assert mlcycle("data", "check", folder, "--against-split", "val").code == 2
 
 
 def test_preview_writes_a_sheet_and_not_over_another(tmp_path, mlcycle):
     folder = write_coco(tmp_path, content())
     sheet = tmp_path / "sheet.jpg"
-    outcome = mlcycle("train", "data", "preview", folder, "-o", sheet, "--count", 2)
+    outcome = mlcycle("data", "preview", folder, "-o", sheet, "--count", 2)
     assert (outcome.code, outcome.out) == (0, f"{sheet}\n")
     assert Image.open(sheet).format == "JPEG"
-    assert mlcycle("train", "data", "preview", folder, "-o", sheet).code == 3
-    assert mlcycle("train", "data", "preview", folder, "-o", sheet, "--overwrite").code == 0
+    assert mlcycle("data", "preview", folder, "-o", sheet).code == 3
+    assert mlcycle("data", "preview", folder, "-o", sheet, "--overwrite").code == 0
 
 
 def _archives():
@@ -92,7 +92,7 @@ def _archives():
 
 def test_fetch_shows_the_terms_and_without_consent_fetches_nothing(tmp_path, process):
     with serve(_archives()) as server:
-        outcome = process("train", "data", "fetch", "wider-face", tmp_path / "wider", "--mirror", server.url)
+        outcome = process("data", "fetch", "wider-face", tmp_path / "wider", "--mirror", server.url)
         assert server.requests == []
     assert outcome.code == 2
     assert "CC BY-NC-ND 4.0" in outcome.err
@@ -108,13 +108,13 @@ def test_fetch_from_a_mirror_with_its_own_checksums(tmp_path, mlcycle):
     entries = {name: {"size": len(data), "sha256": digests[name]} for name, data in files.items()}
     (tmp_path / "mirror.yaml").write_text(yaml.safe_dump({"files": entries}))
     with serve(files) as server:
-        command = ("train", "data", "fetch", "wider-face", tmp_path / "wider", "--yes", "--mirror", server.url)
+        command = ("data", "fetch", "wider-face", tmp_path / "wider", "--yes", "--mirror", server.url)
         outcome = mlcycle(*command, "--manifest", tmp_path / "mirror.yaml")
         assert outcome.code == 0
         assert outcome.out == "".join(f"{digests[name]}  {name}\n" for name in NAMES)
         assert (tmp_path / "wider/WIDER_val/x").is_file()
         # What was published has another size, and what --sha256 says wins over the manifest.
-        assert mlcycle(*command[:4], tmp_path / "other", *command[5:]).code == 3
+        assert mlcycle(*command[:3], tmp_path / "other", *command[4:]).code == 3
         wrong = f"WIDER_val.zip={'0' * 64}"
         outcome = mlcycle(*command, "--manifest", tmp_path / "mirror.yaml", "--sha256", wrong)
     assert outcome.code == 3
@@ -123,10 +123,10 @@ def test_fetch_from_a_mirror_with_its_own_checksums(tmp_path, mlcycle):
 
 
 def test_fetch_of_something_unknown_and_with_a_checksum_that_is_none(tmp_path, mlcycle):
-    assert mlcycle("train", "data", "fetch", "everything", tmp_path, "--yes").code == 2
+    assert mlcycle("data", "fetch", "everything", tmp_path, "--yes").code == 2
     for checksum in ("x", "WIDER_val.zip=12", f"nothing.zip={'0' * 64}"):
-        assert mlcycle("train", "data", "fetch", "wider-face", tmp_path, "--yes", "--sha256", checksum).code == 2
+        assert mlcycle("data", "fetch", "wider-face", tmp_path, "--yes", "--sha256", checksum).code == 2
     (tmp_path / "bad.yaml").write_text("files: {WIDER_val.zip: {colour: red}}")
-    outcome = mlcycle("train", "data", "fetch", "wider-face", tmp_path, "--yes", "--manifest", tmp_path / "bad.yaml")
+    outcome = mlcycle("data", "fetch", "wider-face", tmp_path, "--yes", "--manifest", tmp_path / "bad.yaml")
     assert outcome.code == 2
     assert "no key colour" in outcome.err

@@ -99,7 +99,7 @@ def test_the_seed_decides_the_order_and_nothing_else_does(source, tmp_path):
 def test_parts_have_shards_of_their_own_and_keys_that_no_other_part_has(tmp_path, mlcycle):
     source = write_wider(tmp_path / "set", content()[:3], "train")
     write_wider(source, content()[3:], "val")
-    outcome = mlcycle("train", "data", "pack", source, "--out", tmp_path / "packed")
+    outcome = mlcycle("data", "pack", source, "--out", tmp_path / "packed")
     assert (outcome.code, outcome.out) == (0, f"{tmp_path / 'packed'}\n")
     assert "train: 3 images in 1 shard" in outcome.err
     assert names_in(tmp_path / "packed") == [
@@ -116,7 +116,7 @@ def test_parts_have_shards_of_their_own_and_keys_that_no_other_part_has(tmp_path
 def test_several_sets_become_one_and_a_name_that_is_taken_is_changed(tmp_path, mlcycle):
     one = write_coco(tmp_path / "one", content()[:2])
     other = write_coco(tmp_path / "other", content()[1:3])
-    outcome = mlcycle("train", "data", "pack", one, other, "--out", tmp_path / "packed")
+    outcome = mlcycle("data", "pack", one, other, "--out", tmp_path / "packed")
     assert "1 images were given another name" in outcome.err
     names = [each.name for each in read(tmp_path / "packed")]
     assert names == ["a/astronaut.jpg", "a/chelsea-2.jpg", "a/chelsea.jpg", "b/coffee.jpg"]
@@ -126,11 +126,11 @@ def test_an_image_that_cannot_be_read_stops_it_or_is_left_out_by_name(source, tm
     broken, missing = source / "images" / "a" / "chelsea.jpg", source / "images" / "b" / "coffee.jpg"
     broken.write_bytes(broken.read_bytes()[:20_000])
     missing.unlink()
-    refused = mlcycle("train", "data", "pack", source, "--out", tmp_path / "packed")
+    refused = mlcycle("data", "pack", source, "--out", tmp_path / "packed")
     assert refused.code == 3
     assert "chelsea.jpg cannot be read" in refused.err or "coffee.jpg cannot be read" in refused.err
     assert not (tmp_path / "packed").exists()
-    done = mlcycle("train", "data", "pack", source, "--out", tmp_path / "packed", "--skip-unreadable")
+    done = mlcycle("data", "pack", source, "--out", tmp_path / "packed", "--skip-unreadable")
     assert done.code == 0
     assert "left out a/chelsea.jpg: " in done.err
     assert "left out b/coffee.jpg: missing" in done.err
@@ -235,7 +235,7 @@ def test_damage_to_shards_is_named(source, tmp_path, mlcycle):
         shutil.rmtree(tmp_path / "copy", ignore_errors=True)
         shutil.copytree(tmp_path / "packed", tmp_path / "copy")
         change(tmp_path / "copy")
-        outcome = mlcycle("train", "data", "check", tmp_path / "copy")
+        outcome = mlcycle("data", "check", tmp_path / "copy")
         assert outcome.code == 3
         return outcome.err
 
@@ -244,7 +244,7 @@ def test_damage_to_shards_is_named(source, tmp_path, mlcycle):
         data[place] ^= 1
         path.write_bytes(data)
 
-    assert mlcycle("train", "data", "check", tmp_path / "packed").code == 0
+    assert mlcycle("data", "check", tmp_path / "packed").code == 0
     assert "packed-000001.tar: No such file" in damaged(lambda folder: (folder / "packed-000001.tar").unlink())
     cut = damaged(lambda folder: (folder / "packed-000001.tar").write_bytes(b"short"))
     assert "packed-000001.tar: it has 5 bytes" in cut
@@ -262,12 +262,12 @@ def test_whatever_reads_a_set_reads_shards(source, tmp_path, mlcycle):
         first, second = check(read(one), processes=1), check(read(other), processes=1)
         assert first == second
         assert np.array_equal(draw_sheet(read(one), "t"), draw_sheet(read(other), "t"))
-        outcomes = [mlcycle("train", "data", "stats", each).out.split("\n", 1)[1] for each in (one, other)]
+        outcomes = [mlcycle("data", "stats", each).out.split("\n", 1)[1] for each in (one, other)]
         assert outcomes[0] == outcomes[1]
     for to in ("coco", "wider", "yolo"):
         for name, whence in (("before", source), ("after", tmp_path / "packed")):
             words = ("--to", to, "--images", "copy", "--out", tmp_path / to / name)
-            assert mlcycle("train", "data", "convert", whence, *words).code == 0
+            assert mlcycle("data", "convert", whence, *words).code == 0
         part = splits(tmp_path / to / "before")[0]
         before, after = (read(tmp_path / to / name, part) for name in ("before", "after"))
         assert fingerprint(before) == fingerprint(after)
@@ -276,10 +276,10 @@ def test_whatever_reads_a_set_reads_shards(source, tmp_path, mlcycle):
 
 def test_shards_are_not_linked_to_and_not_written_by_other_commands(source, tmp_path, mlcycle):
     pack(read_parts(source), tmp_path / "packed", SMALL)
-    linked = mlcycle("train", "data", "convert", tmp_path / "packed", "--to", "coco", "--out", tmp_path / "out")
+    linked = mlcycle("data", "convert", tmp_path / "packed", "--to", "coco", "--out", tmp_path / "out")
     assert linked.code == 2
     assert "--images copy" in linked.err
-    divided = mlcycle("train", "data", "split", tmp_path / "packed", "--out", tmp_path / "out")
+    divided = mlcycle("data", "split", tmp_path / "packed", "--out", tmp_path / "out")
     assert divided.code == 2
     assert "--to" in divided.err
     assert names_in(tmp_path) == ["packed", "set"]

@@ -53,14 +53,14 @@ def _with_copies(many):
 def test_shares_are_met_and_what_looks_the_same_is_on_one_side(tmp_path, mlcycle):
     paths, copy_of = _with_copies(24)
     source = write_coco(tmp_path / "set", paths)
-    outcome = mlcycle("train", "data", "split", source, "--shares", "train=0.75,val=0.25", "--out", tmp_path / "out")
+    outcome = mlcycle("data", "split", source, "--shares", "train=0.75,val=0.25", "--out", tmp_path / "out")
     assert outcome.code == 0, outcome.err
     parts = {part: {each.name for each in images} for part, images in read_parts(tmp_path / "out").items()}
     assert {part: len(names) for part, names in parts.items()} == {"train": 36, "val": 12}
     for name, copy in copy_of.items():
         assert {name, copy} <= parts["train"] or {name, copy} <= parts["val"]
-    assert mlcycle("train", "data", "check", tmp_path / "out").code == 0
-    both = ("train", "data", "split", source, "--shares", "train=0.75,val=0.25", "--out")
+    assert mlcycle("data", "check", tmp_path / "out").code == 0
+    both = ("data", "split", source, "--shares", "train=0.75,val=0.25", "--out")
     mlcycle(*both, tmp_path / "again")
     mlcycle(*both, tmp_path / "other", "--seed", 1)
     assert {each.name for each in read(tmp_path / "again", "val")} == parts["val"]
@@ -70,7 +70,6 @@ def test_shares_are_met_and_what_looks_the_same_is_on_one_side(tmp_path, mlcycle
 def test_by_group_no_group_is_on_both_sides(tmp_path, mlcycle):
     source = write_wider(tmp_path / "set", _pieces(16))
     command = (
-        "train",
         "data",
         "split",
         source,
@@ -109,22 +108,22 @@ def test_few_change_sides_where_images_are_added(monkeypatch, by_group):
 
 def test_a_set_that_cannot_be_divided_so_is_refused(tmp_path, mlcycle):
     source = write_coco(tmp_path / "set", [Labelled(f"{number}.jpg", coffee()) for number in range(4)])
-    outcome = mlcycle("train", "data", "split", source, "--out", tmp_path / "out")
+    outcome = mlcycle("data", "split", source, "--out", tmp_path / "out")
     assert outcome.code == 3
     assert "too many belong together" in outcome.err
-    assert mlcycle("train", "data", "split", source, "--by", "group", "--out", tmp_path / "out").code == 3
+    assert mlcycle("data", "split", source, "--by", "group", "--out", tmp_path / "out").code == 3
     assert names_in(tmp_path) == ["set"]
 
 
 def test_what_would_end_it_is_said_before_any_image_is_decoded(tmp_path, mlcycle, monkeypatch):
     monkeypatch.setattr(splitting.duplicates, "look_at", lambda *more: pytest.fail("decoded"))
-    source, split = write_coco(tmp_path / "set", content()), ("train", "data", "split", tmp_path / "set", "--out")
+    source, split = write_coco(tmp_path / "set", content()), ("data", "split", tmp_path / "set", "--out")
     assert "YOLO has no part a" in mlcycle(*split, tmp_path / "out", "--shares", "a=0.5,b=0.5", "--to", "yolo").err
     inside_of_a_file = mlcycle(*split, source / "annotations.json" / "out")
     assert inside_of_a_file.code == 3
     assert "cannot be written" in inside_of_a_file.err
-    assert mlcycle("train", "data", "dedupe", source, "--to", "coco").code == 2
-    assert mlcycle("train", "data", "preview", source, "-o", tmp_path / "sheet.gif").code == 3
+    assert mlcycle("data", "dedupe", source, "--to", "coco").code == 2
+    assert mlcycle("data", "preview", source, "-o", tmp_path / "sheet.gif").code == 3
 
 
 @pytest.mark.parametrize(
@@ -152,7 +151,7 @@ def _with_duplicates(folder):
 
 def test_of_duplicates_the_one_with_most_labels_is_kept_and_no_file_goes(tmp_path, mlcycle):
     source = _with_duplicates(tmp_path / "set")
-    outcome = mlcycle("train", "data", "dedupe", source, "--out", tmp_path / "out")
+    outcome = mlcycle("data", "dedupe", source, "--out", tmp_path / "out")
     assert outcome.code == 0
     assert outcome.out.splitlines() == [
         "b.jpg",
@@ -162,12 +161,12 @@ def test_of_duplicates_the_one_with_most_labels_is_kept_and_no_file_goes(tmp_pat
     ]
     assert [(each.name, len(each.boxes_N4)) for each in read(tmp_path / "out")] == [("b.jpg", 2), ("d.jpg", 0)]
     assert names_in(source / "images") == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
-    listed = json.loads(mlcycle("train", "data", "dedupe", source, "--json").out)
+    listed = json.loads(mlcycle("data", "dedupe", source, "--json").out)
     assert [(each["image"], each["kept"]) for each in listed["left_out"]] == [
         ("a.jpg", "b.jpg"),
         ("c.jpg", "b.jpg"),
     ]
-    assert mlcycle("train", "data", "dedupe", tmp_path / "out").out == "0 of 2 images are there already\n"
+    assert mlcycle("data", "dedupe", tmp_path / "out").out == "0 of 2 images are there already\n"
 
 
 def test_bytes_count_before_looks_and_pixels_where_labels_are_equal(tmp_path, mlcycle):
@@ -176,24 +175,24 @@ def test_bytes_count_before_looks_and_pixels_where_labels_are_equal(tmp_path, ml
         Labelled("x.jpg", astronaut()),
         Labelled("y.jpg", astronaut()),
     ]
-    outcome = mlcycle("train", "data", "dedupe", write_coco(tmp_path / "set", images))
+    outcome = mlcycle("data", "dedupe", write_coco(tmp_path / "set", images))
     assert outcome.out.splitlines()[:-1] == ["x.jpg", "  small.jpg looks the same", "  y.jpg has the same bytes"]
 
 
 def test_what_is_in_another_set_is_left_out_however_many_labels_it_has(tmp_path, mlcycle):
     source = _with_duplicates(tmp_path / "set")
     other = write_coco(tmp_path / "other", [Labelled("held out.jpg", astronaut().resize((300, 300)))])
-    outcome = mlcycle("train", "data", "dedupe", source, "--against", other, "--out", tmp_path / "out")
+    outcome = mlcycle("data", "dedupe", source, "--against", other, "--out", tmp_path / "out")
     assert outcome.out.splitlines()[0] == "held out.jpg of the other set"
     assert [each.name for each in read(tmp_path / "out")] == ["d.jpg"]
-    assert mlcycle("train", "data", "dedupe", source, "--against-split", "val").code == 2
+    assert mlcycle("data", "dedupe", source, "--against-split", "val").code == 2
 
 
 def test_sets_of_two_layouts_become_one(tmp_path, mlcycle):
     one = write_wider(tmp_path / "one", content()[:2], "train")
     write_wider(one, content()[2:3], "val")
     other = write_coco(tmp_path / "other", [Labelled("a/astronaut.jpg", coffee(), ((1, 2, 30, 40),)), *content()[3:]])
-    outcome = mlcycle("train", "data", "merge", one, other, "--out", tmp_path / "out")
+    outcome = mlcycle("data", "merge", one, other, "--out", tmp_path / "out")
     assert outcome.code == 0
     assert "1 images were given another name" in outcome.err
     parts = read_parts(tmp_path / "out")
@@ -202,14 +201,14 @@ def test_sets_of_two_layouts_become_one(tmp_path, mlcycle):
     ]  # fmt: skip
     assert [each.name for each in parts["val"]] == ["b/coffee.jpg"]
     np.testing.assert_array_equal(parts["train"][0].boxes_N4, [[1, 2, 31, 42]])
-    assert mlcycle("train", "data", "merge", one, "--out", tmp_path / "more").code == 2
+    assert mlcycle("data", "merge", one, "--out", tmp_path / "more").code == 2
 
 
 def test_statistics_count_what_is_there(tmp_path, mlcycle):
     source = write_wider(tmp_path / "set", content())
     save(rocket().resize((1280, 640)), source / "WIDER_train" / "images" / "b/rocket.jpg")
     (source / "WIDER_train" / "images" / "a/chelsea.jpg").write_bytes(b"none")
-    found = json.loads(mlcycle("train", "data", "stats", source, "--json").out)["sets"][0]
+    found = json.loads(mlcycle("data", "stats", source, "--json").out)["sets"][0]
     assert (found["images"], found["without_faces"], found["unreadable"], found["faces"]) == (5, 3, 1, 3)
     assert (found["with_landmarks"], found["ignored"], found["split"]) == (1, 0, "train")
     assert found["heights"] == {"<16 px": 0, "16-32 px": 0, "32-96 px": 1, ">=96 px": 2}
@@ -217,7 +216,7 @@ def test_statistics_count_what_is_there(tmp_path, mlcycle):
     assert found["long_side"]["most"] == 1280
     assert found["aspects"]["0.67–0.8"] == 1
     assert found["groups"]["a"] == {"images": 2, "faces": 2}
-    text = mlcycle("train", "data", "stats", source).out
+    text = mlcycle("data", "stats", source).out
     assert "1  of them cannot be read" in text
     assert "32-96 px         1  ██" in text
 
@@ -227,6 +226,6 @@ def test_heights_at_640_are_those_of_the_image_made_smaller(tmp_path, mlcycle):
         Labelled("x.jpg", coffee().resize((1280, 854)), ((100, 100, 60, 100),)),
         Labelled("y.jpg", coffee(), ((0, 0, 60, 100),)),
     ]
-    found = json.loads(mlcycle("train", "data", "stats", write_coco(tmp_path, images), "--json").out)["sets"][0]
+    found = json.loads(mlcycle("data", "stats", write_coco(tmp_path, images), "--json").out)["sets"][0]
     assert found["heights"][">=96 px"] == 2
     assert found["heights_at_640"] == {"<16 px": 0, "16-32 px": 0, "32-96 px": 1, ">=96 px": 1}

@@ -48,10 +48,10 @@ def test_a_step_that_is_done_is_not_repeated_and_one_whose_work_is_gone_is(
     story._prepare(tmp_path, overwrite=False)
 
     for expected in (1, 1):
-        story._Log(tmp_path, False, lambda _: None).step("data", ["train", "data", "demo"], "made")
+        story._Log(tmp_path, False, lambda _: None).step("data", ["data", "demo"], "made")
         assert len(typed) == expected
     (tmp_path / "made").unlink()
-    story._Log(tmp_path, False, lambda _: None).step("data", ["train", "data", "demo"], "made")
+    story._Log(tmp_path, False, lambda _: None).step("data", ["data", "demo"], "made")
     assert len(typed) == 2
 
 

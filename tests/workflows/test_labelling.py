@@ -1,4 +1,4 @@
-"""`mlcycle train data label`: what a model sees becomes labels, what it doubts is to be ignored."""
+"""`mlcycle data label`: what a model sees becomes labels, what it doubts is to be ignored."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def images(tmp_path: Path) -> Path:
 
 
 def label(mlcycle, images: Path, model: Path, out: Path, *more: str):
-    return mlcycle("train", "data", "label", images, "--model", model, "--out", out, "--workers", "1", *more)
+    return mlcycle("data", "label", images, "--model", model, "--out", out, "--workers", "1", *more)
 
 
 def test_scores_above_the_thresholds_become_labels_and_boxes_to_be_ignored(tmp_path, mlcycle, images, model):
@@ -69,8 +69,8 @@ def test_scores_above_the_thresholds_become_labels_and_boxes_to_be_ignored(tmp_p
     assert says["model"] == "tiny"
     assert says["model_sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
     assert (says["threshold"], says["ignore_from"], says["long_side"]) == (0.6, 0.2, 640)
-    assert mlcycle("train", "data", "preview", out, "-o", tmp_path / "sheet.jpg").code == 0
-    assert mlcycle("train", "data", "check", out).code in (0, 3)  # images look alike, labels are in order
+    assert mlcycle("data", "preview", out, "-o", tmp_path / "sheet.jpg").code == 0
+    assert mlcycle("data", "check", out).code in (0, 3)  # images look alike, labels are in order
 
 
 def test_images_without_any_box_can_be_left_out(tmp_path, mlcycle, images, model):
@@ -108,7 +108,7 @@ def test_images_that_cannot_be_used_are_said_and_left_out(tmp_path, mlcycle, ima
 def test_single_images_may_be_named_and_scores_outlive_a_conversion(tmp_path, mlcycle, images, model):
     outcome = label(mlcycle, images / "a/sure.png", model, tmp_path / "set")
     assert outcome.code == 0, outcome.err
-    assert mlcycle("train", "data", "convert", tmp_path / "set", "--to", "coco", "-o", tmp_path / "again").code == 0
+    assert mlcycle("data", "convert", tmp_path / "set", "--to", "coco", "-o", tmp_path / "again").code == 0
     (one,), (other,) = read(tmp_path / "set"), read(tmp_path / "again")
     assert (one.scores_N == other.scores_N).all()
 

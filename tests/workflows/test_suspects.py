@@ -1,4 +1,4 @@
-"""`mlcycle train data suspects` on a set whose wrong labels are known."""
+"""`mlcycle data suspects` on a set whose wrong labels are known."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def spoilt(tmp_path_factory):
 def test_the_wrong_labels_come_first_in_list_sheet_and_table(tmp_path, mlcycle, model, spoilt):
     out = tmp_path / "new" / "suspects"
     labels = (spoilt / "annotations.json").read_bytes()
-    outcome = mlcycle("train", "data", "suspects", spoilt, "--model", model, "--out", out, "--workers", 1)
+    outcome = mlcycle("data", "suspects", spoilt, "--model", model, "--out", out, "--workers", 1)
     assert outcome.code == 0, outcome.err
     assert f"{2 * MANY} labels on {MANY} images, held against tiny; 3 suspects" in outcome.out
     rows = list(csv.DictReader((out / "suspects.csv").open()))
@@ -67,7 +67,7 @@ def test_the_wrong_labels_come_first_in_list_sheet_and_table(tmp_path, mlcycle, 
 
 def test_a_set_whose_labels_are_right_has_no_suspects(tmp_path, mlcycle, model):
     source = write_painted(tmp_path / "set", MANY)
-    outcome = mlcycle("train", "data", "suspects", source, "--model", model, "--out", tmp_path / "out", "--workers", 1)
+    outcome = mlcycle("data", "suspects", source, "--model", model, "--out", tmp_path / "out", "--workers", 1)
     assert (outcome.code, outcome.out) == (0, "24 labels on 12 images, held against tiny; 0 suspects\n")
     assert len((tmp_path / "out" / "suspects.csv").read_text().splitlines()) == 1
 
@@ -75,7 +75,7 @@ def test_a_set_whose_labels_are_right_has_no_suspects(tmp_path, mlcycle, model):
 def test_an_image_that_cannot_be_read_is_named_and_the_others_are_judged(tmp_path, mlcycle, model):
     source = write_painted(tmp_path / "set", MANY, WRONG)
     (source / "images" / "00.png").write_bytes(b"no image")
-    outcome = mlcycle("train", "data", "suspects", source, "--model", model, "--workers", 1)
+    outcome = mlcycle("data", "suspects", source, "--model", model, "--workers", 1)
     assert outcome.code == 3
     assert "00.png" in outcome.err
     assert "22 labels on 12 images, held against tiny; 3 suspects" in outcome.out
@@ -83,14 +83,14 @@ def test_an_image_that_cannot_be_read_is_named_and_the_others_are_judged(tmp_pat
 
 def test_what_cannot_be_used_is_said_before_the_work(tmp_path, mlcycle, model, spoilt):
     (tmp_path / "runs" / "face").mkdir(parents=True)
-    run = mlcycle("train", "data", "suspects", spoilt, "--model", tmp_path / "runs" / "face")
+    run = mlcycle("data", "suspects", spoilt, "--model", tmp_path / "runs" / "face")
     assert run.code == 4
     assert f"mlcycle freeze {tmp_path / 'runs' / 'face'}" in run.err
-    assert mlcycle("train", "data", "suspects", spoilt, "--model", model, "--out", tmp_path / "runs").code == 3
-    assert mlcycle("train", "data", "suspects", tmp_path, "--model", model).code == 3
-    assert mlcycle("train", "data", "suspects", spoilt, "--model", model, "--long-side", "big").code == 2
+    assert mlcycle("data", "suspects", spoilt, "--model", model, "--out", tmp_path / "runs").code == 3
+    assert mlcycle("data", "suspects", tmp_path, "--model", model).code == 3
+    assert mlcycle("data", "suspects", spoilt, "--model", model, "--long-side", "big").code == 2
     empty = write_painted(tmp_path / "empty", 2, {0: [], 1: []})
-    assert "no label to judge" in mlcycle("train", "data", "suspects", empty, "--model", model, "--workers", 1).err
+    assert "no label to judge" in mlcycle("data", "suspects", empty, "--model", model, "--workers", 1).err
 
 
 def test_an_image_that_only_inference_reads_has_the_size_of_its_labels(tmp_path, model, spoilt):

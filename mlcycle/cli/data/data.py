@@ -1,4 +1,4 @@
-"""`mlcycle train data`: labelled sets: check them, look at them, fetch them, build the demo's."""
+"""`mlcycle data`: labelled sets: check them, look at them, fetch them, build the demo's."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Format(StrEnum):
 def data() -> None:
     """Check, look at and fetch labelled images.
 
-    Example:  mlcycle train data check data/demo
+    Example:  mlcycle data check data/demo
     """
 
 
@@ -56,7 +56,7 @@ def check(
     outside, images that are also in the set named by --against. Warnings: EXIF-turned files, images or boxes
     that are there twice. Without --split all parts are checked, and each is held against those after it.
 
-    Example:  mlcycle train data check data/wider --split train --against data/wider --against-split val
+    Example:  mlcycle data check data/wider --split train --against data/wider --against-split val
     """
     import json
 
@@ -98,7 +98,7 @@ def preview(
 ) -> None:
     """Write a contact sheet: some images with their boxes and landmarks drawn in.
 
-    Example:  mlcycle train data preview data/wider --split train -o sheet.jpg
+    Example:  mlcycle data preview data/wider --split train -o sheet.jpg
     """
     from mlcycle.datasets.quality.preview import choose, draw_sheet, must_be_free, write_sheet
     from mlcycle.datasets.reading import read
@@ -133,7 +133,7 @@ def fetch(
     The terms are shown first. A download that was broken off goes on; checksums are compared; the archives stay in
     DIR/downloads. This is the only command of mlcycle that uses the network.
 
-    Example:  mlcycle train data fetch wider-face data/wider
+    Example:  mlcycle data fetch wider-face data/wider
     """
     from mlcycle.datasets.fetch.fetching import fetch as fetch_set
 
@@ -141,7 +141,7 @@ def fetch(
     _agree(chosen.terms, yes)
     for file, digest in fetch_set(chosen, folder, progress=console.progress, say=console.say):
         console.data(f"{digest}  {file}")
-    console.say(f"next: mlcycle train data check {folder}")
+    console.say(f"next: mlcycle data check {folder}")
 
 
 @app.command()
@@ -150,9 +150,9 @@ def demo(
 ) -> None:
     """Build the demo's labelled scenes from images that installed packages bring; takes seconds.
 
-    Example:  mlcycle train data demo data/demo
+    Example:  mlcycle data demo data/demo
     """
-    with extra("demo", "mlcycle train data demo"):
+    with extra("demo", "mlcycle data demo"):
         from mlcycle.demo.scenes import build_scenes
 
         summary = build_scenes(folder)

@@ -1,4 +1,4 @@
-"""`mlcycle train data label`: images without labels → a set whose labels a model made."""
+"""`mlcycle data label`: images without labels → a set whose labels a model made."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def label(  # noqa: PLR0913
     sha256, and how. Images that cannot be read are named and left out; the exit code is then 3. A run is frozen
     first.
 
-    Example:  mlcycle train data label images/ --model face-base --out data/labelled
+    Example:  mlcycle data label images/ --model face-base --out data/labelled
     """
     from mlcycle.cli.evaluate import pixels
     from mlcycle.datasets.new_folder import must_be_free
@@ -70,7 +70,7 @@ def label(  # noqa: PLR0913
         f"{out}: {len(found.images):,} images with {found.faces():,} faces and {found.ignored():,} boxes to "
         f"be ignored; {empty}"
     )
-    console.say(f"look at it: mlcycle train data preview {out}")
+    console.say(f"look at it: mlcycle data preview {out}")
     if found.unusable:
         console.warn(f"{len(found.unusable):,} images could not be read and are not in the set")
         raise typer.Exit(InputError.exit_code)

@@ -1,4 +1,4 @@
-"""`mlcycle train data pack`: labelled sets as tar shards, for data that is larger than memory."""
+"""`mlcycle data pack`: labelled sets as tar shards, for data that is larger than memory."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def pack(
     decoded once, and what is broken stops the packing. FOLDER appears whole; a packing that was stopped is gone on with
     by the same command. The same sets give the same bytes.
 
-    Example:  mlcycle train data pack data/wider --out data/wider-packed
+    Example:  mlcycle data pack data/wider --out data/wider-packed
     """
     from mlcycle.datasets.new_folder import must_be_free
     from mlcycle.datasets.packing import Rule

@@ -1,4 +1,4 @@
-"""`mlcycle train data stats, convert, merge, split, dedupe`: what is in a set, and sets made of sets."""
+"""`mlcycle data stats, convert, merge, split, dedupe`: what is in a set, and sets made of sets."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def stats(paths: SetPaths, split: Split = "", as_json: Json = False) -> None:
 
     The ranges of heights are those of `mlcycle evaluate`. Of the images only the headers are read.
 
-    Example:  mlcycle train data stats data/wider --split train
+    Example:  mlcycle data stats data/wider --split train
     """
     import json
     from shutil import get_terminal_size
@@ -84,7 +84,7 @@ def convert(path: SetPath, out: Out, to: To, split: Split = "", images: Put = Im
 
     Boxes and landmarks stay in pixels of the upright image. FOLDER appears whole or not at all.
 
-    Example:  mlcycle train data convert data/wider --to yolo --out data/wider-yolo
+    Example:  mlcycle data convert data/wider --to yolo --out data/wider-yolo
     """
     from mlcycle.datasets.reading import layout_of, read_parts
 
@@ -96,7 +96,7 @@ def merge(paths: SetPaths, out: Out, to: SameTo = None, split: Split = "", image
 
     A set that is not divided counts as train where another one is. A name that is taken gets a number behind it.
 
-    Example:  mlcycle train data merge data/mine data/theirs --to coco --out data/both
+    Example:  mlcycle data merge data/mine data/theirs --to coco --out data/both
     """
     from mlcycle.datasets.reading import layout_of
 
@@ -105,7 +105,7 @@ def merge(paths: SetPaths, out: Out, to: SameTo = None, split: Split = "", image
     layouts = [layout_of(path) for path in paths]
     wanted = _layout_to_write(to, layouts[0])
     _write(together(paths, split), wanted, out, images, layouts)
-    console.say(f"images that are in several of them are there several times: mlcycle train data dedupe {out}")
+    console.say(f"images that are in several of them are there several times: mlcycle data dedupe {out}")
 
 
 def together(paths: list[Path], split: str, *, strict: bool = True) -> Parts:
@@ -141,7 +141,7 @@ def split(
 
     Every image is decoded, to find those that were recompressed or resized.
 
-    Example:  mlcycle train data split data/mine --shares train=0.8,val=0.1,test=0.1 --out data/divided
+    Example:  mlcycle data split data/mine --shares train=0.8,val=0.1,test=0.1 --out data/divided
     """
     from mlcycle.datasets import splitting
     from mlcycle.datasets.reading import layout_of, read_parts
@@ -175,7 +175,7 @@ def dedupe(
 
     The one with the most labelled faces is kept, of these the one with the most pixels. No image is deleted.
 
-    Example:  mlcycle train data dedupe data/both --against data/wider --against-split val --out data/clean
+    Example:  mlcycle data dedupe data/both --against data/wider --against-split val --out data/clean
     """
     from mlcycle.datasets.quality.deduplication import find_duplicates
     from mlcycle.datasets.reading import layout_of, read_parts

@@ -1,4 +1,4 @@
-"""`mlcycle train data suspects`: the labels that a model contradicts most."""
+"""`mlcycle data suspects`: the labels that a model contradicts most."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def suspects(
     this set, in bits; the size of a face counts. What each file in FOLDER holds: data/README.md. Nothing is changed in
     the set. A run is frozen first.
 
-    Example:  mlcycle train data suspects data/mine --model models/face.onnx --split train --out suspects
+    Example:  mlcycle data suspects data/mine --model models/face.onnx --split train --out suspects
     """
     from mlcycle.cli.evaluate import pixels
     from mlcycle.datasets.new_folder import must_be_free

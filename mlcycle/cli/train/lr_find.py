@@ -62,7 +62,7 @@ def find_rate(
     with console.progress("trying rates", steps) as advance:
         found = lr_finder.find_rate(chosen, wanted, device.value, advance)
     if not found.losses:
-        raise MlcycleError("the loss was not finite at the first rate", "lower --low; mlcycle train data check")
+        raise MlcycleError("the loss was not finite at the first rate", "lower --low; mlcycle data check")
     words = [each for each in overrides or [] if each.partition("=")[0].strip() != "schedule.learning_rate"]
     if found.suggestion:
         words.append(f"schedule.learning_rate={lr_page.told(found.suggestion.rate)}")

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from mlcycle.cli import console
-from mlcycle.cli.data import data
 from mlcycle.cli.group import default_group
 from mlcycle.cli.train import lr_find, profile, recipes, report, sweep
 from mlcycle.cli.train.device import Device, Devices, is_main, is_one_of_several, launch, must_not_be_lost
@@ -20,7 +19,6 @@ DEFAULT_RECIPE = "face-nano"
 
 app = typer.Typer(cls=default_group("fit"))
 app.add_typer(recipes.app, name="recipes")
-app.add_typer(data.app, name="data")
 app.command("report")(report.report)
 app.command("compare")(report.compare)
 app.command("log-mlflow")(report.log_mlflow)

@@ -1,4 +1,4 @@
-"""Conductor of `mlcycle train data fetch`: download, compare, unpack, one archive after the other."""
+"""Conductor of `mlcycle data fetch`: download, compare, unpack, one archive after the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `mlcycle train data fetch` fetches: files, where they are published, their sizes and checksums, and the terms.
+"""What `mlcycle data fetch` fetches: files, where they are published, their sizes and checksums, and the terms.
 
 WIDER FACE's sizes and sha256 are those that the Hugging Face repository of its authors' group states for its files, and
 for eval_tools.zip those that several independent users of it have published.

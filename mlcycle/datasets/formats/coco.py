@@ -2,7 +2,7 @@
 
 An annotation with `iscrowd` or `ignore` is to be ignored. `keypoints` of five points (x, y, v each) are read as
 landmarks; v = 0 says that a point is not labelled. If the file has several categories, the one called face counts. An
-image may have a `group`, which is no part of the format: what `mlcycle train data convert` keeps a WIDER event in. An
+image may have a `group`, which is no part of the format: what `mlcycle data convert` keeps a WIDER event in. An
 annotation may have a `score`: what the model that made it gave it.
 """
 

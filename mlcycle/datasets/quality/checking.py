@@ -1,4 +1,4 @@
-"""Conductor of `mlcycle train data check`: is a labelled set fit to train or measure on?"""
+"""Conductor of `mlcycle data check`: is a labelled set fit to train or measure on?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading packed shards, as `mlcycle train data pack` writes them: index.json, and NAME-000000.tar and .jsonl for each.
+"""Reading packed shards, as `mlcycle data pack` writes them: index.json, and NAME-000000.tar and .jsonl for each.
 
 index.json names the shards of each part, with their sizes and sha256. A .jsonl has the labels of a shard and where each
 image's bytes lie in its tar, so nothing is unpacked, and no tar is opened before an image is asked for.

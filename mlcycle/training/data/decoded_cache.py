@@ -143,7 +143,7 @@ def _must_have_room(folder: Path, missing: Iterable[Decoded]) -> None:
 def _write(path: ImagePath, decoded: Decoded) -> None:
     image = upright_rgb(open_image(path))
     if image.size != decoded.size:
-        raise DataError(f"{path} decodes to another size than its header says", "run: mlcycle train data check")
+        raise DataError(f"{path} decodes to another size than its header says", "run: mlcycle data check")
     _remove_drafts(decoded.file.parent)
     with files.atomic(decoded.file, overwrite=True, durable=False) as file:
         for size in _sizes(decoded.size):

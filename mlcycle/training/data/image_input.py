@@ -86,7 +86,7 @@ def _unreadable(path: object, problem: Exception) -> DataError:
     # Pillow names what it was given, which for a member of a shard is a stream without a name.
     is_none = isinstance(problem, UnidentifiedImageError)
     said = "this is no image" if is_none else " ".join(str(problem).split())[:120] or type(problem).__name__
-    return DataError(f"the image {path} cannot be read: {said}", "run: mlcycle train data check")
+    return DataError(f"the image {path} cannot be read: {said}", "run: mlcycle data check")
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:

@@ -77,7 +77,7 @@ def gather(data: Data) -> TrainingData:
     # Another draw than the one that holds images out, or those would always come first.
     val = sorted(val, key=lambda each: _draw(f"limit {each.name}"))[: data.validation_limit]
     if not any((~each.ignore_N).any() for each in train):
-        raise DataError("no face is left to study in the recipe's training sets", "run: mlcycle train data check")
+        raise DataError("no face is left to study in the recipe's training sets", "run: mlcycle data check")
     if not any((~each.ignore_N).any() for each in val):
         raise DataError("no face is left in the held-out images", "raise data.val_fraction, or name data.validation")
     packing = _packing_of(train) if data.order == "streamed" else ""
@@ -102,7 +102,7 @@ def _read(source: Source, must_be_packed: bool = False) -> list[LabelledImage]:
     if must_be_packed and not isinstance(images[0].path, Member):
         raise DataError(
             f"{source.path} is no packed set, and data.order is streamed",
-            f"pack it: mlcycle train data pack {source.path} --out FOLDER; or say data.order=random",
+            f"pack it: mlcycle data pack {source.path} --out FOLDER; or say data.order=random",
         )
     left_out = set(source.leave_out)
     unknown = left_out - {each.name for each in images}

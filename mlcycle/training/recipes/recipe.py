@@ -33,7 +33,7 @@ class Source(_Section):
     """One labelled set: a folder or file in a layout that mlcycle.datasets reads.
 
     `weight` is how often an image of this set is drawn, compared with one of another. `leave_out` names images
-    that are not to be used, for instance since `mlcycle train data check` found them among those to be measured on.
+    that are not to be used, for instance since `mlcycle data check` found them among those to be measured on.
     """
 
     path: str

@@ -75,7 +75,7 @@ def test_a_folder_without_label_files_and_a_mark_at_the_start_of_one(tmp_path, m
     _labels(tmp_path, "\ufeffe/a.jpg\n0\n")
     assert read(tmp_path)[0].name == "e/a.jpg"
     (tmp_path / "wider_face_split" / "wider_face_train_bbx_gt.txt").unlink()
-    assert mlcycle("train", "data", "check", tmp_path).code == 3
+    assert mlcycle("data", "check", tmp_path).code == 3
 
 
 def _at(width, height):

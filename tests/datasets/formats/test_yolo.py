@@ -98,11 +98,11 @@ def test_who_looks_for_broken_images_finds_one_that_is_no_image(tmp_path, mlcycl
     folder = _set(tmp_path / "set", "0 0.5 0.5 0.1 0.1\n")
     (folder / "images" / "train" / "x.jpg").write_text("not an image")
     save(astronaut(), folder / "images" / "train" / "y.jpg")
-    checked = mlcycle("train", "data", "check", folder)
+    checked = mlcycle("data", "check", folder)
     assert checked.code == 3
     assert "x.jpg: this is no image" in checked.out
-    assert "1  of them cannot be read" in mlcycle("train", "data", "stats", folder).out
-    packed = ("train", "data", "pack", folder, "--out", tmp_path / "packed")
+    assert "1  of them cannot be read" in mlcycle("data", "stats", folder).out
+    packed = ("data", "pack", folder, "--out", tmp_path / "packed")
     assert mlcycle(*packed).code == 3
     assert "left out x.jpg" in mlcycle(*packed, "--skip-unreadable").err
 

@@ -120,7 +120,7 @@ def test_streaming_what_is_not_packed_and_weights_that_are_no_whole_numbers_are_
 ) -> None:
     with pytest.raises(DataError, match=r"is no packed set, and data\.order is streamed") as problem:
         gather(load(recipe_path, ["data.order=streamed"]).data)
-    assert "mlcycle train data pack" in problem.value.hint
+    assert "mlcycle data pack" in problem.value.hint
     for weight in ("1.5", "3.0e+9"):
         with pytest.raises(RecipeError, match="takes whole numbers up to 1000 for weight, not"):
             load(recipe_path, from_shards(packed, "data.order=streamed", f"data.train.0.weight={weight}"))
