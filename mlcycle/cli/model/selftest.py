@@ -67,16 +67,13 @@ def selftest(
 
 
 def _draw(known: SelfTest, path: Path, *, overwrite: bool) -> None:
+    from mlcycle import files
     from mlcycle.errors import InputError
     from mlcycle.inference.copies import image_copies
     from mlcycle.inspecting import known_answer
 
     if path.suffix.lower() != ".png":
         raise InputError(f"{path} is no name for a drawing, whose pixels must stay as they are", "name it NAME.png")
-    try:
+    with files.attributed(path, "choose another name, or say --overwrite"):
         image_copies.save(known_answer.drawing(known), path, overwrite=overwrite)
-    except FileExistsError:
-        raise InputError(f"{path} exists already", "choose another name, or say --overwrite") from None
-    except OSError as problem:
-        raise InputError(f"{path} cannot be written: {problem.strerror or problem}", "choose another place") from None
     console.say(f"drawn: {path}")
