@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from mlcycle.cli import console
 from mlcycle.errors import InputError, Interrupted, MlcycleError, UsageError
+from mlcycle.machine import own_process
 
 GLOBAL_OPTIONS = ("-q", "--quiet", "-v", "--verbose", "--debug", "--version")
 BROKEN_PIPE = 128 + 13
@@ -40,6 +41,7 @@ def main() -> NoReturn:
 def run(arguments: Sequence[str]) -> int:
     """Runs one command line and returns its exit code; whatever goes wrong is said on stderr."""
     _prepare_streams()
+    own_process.claim()
     try:
         code = _run(globals_first(arguments))
         sys.stdout.flush()

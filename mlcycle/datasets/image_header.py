@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 from PIL import Image, UnidentifiedImageError
 
 from mlcycle.datasets.member import ImagePath, for_pillow
 from mlcycle.errors import DataError
-
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # large is no fault of an image
 
 ORIENTATION = 0x0112
 SIDEWAYS = (5, 6, 7, 8)

@@ -14,6 +14,7 @@ from mlcycle.artifact.admission import admit
 from mlcycle.artifact.contract import CONTRACT_KEY, INPUT, RULES, Contract, Padding, Resize, from_json
 from mlcycle.artifact.seal import SealedBytes
 from mlcycle.errors import DeviceError, ModelFileError
+from mlcycle.machine import own_process
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -144,7 +145,8 @@ def _candidates(provider: str) -> tuple[str, ...]:
 
 
 def _options(threads: int | None) -> onnxruntime.SessionOptions:
-    onnxruntime.set_default_logger_severity(4)
+    if own_process.is_claimed():
+        onnxruntime.set_default_logger_severity(4)
     onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4

@@ -19,6 +19,7 @@ from PIL import Image
 from mlcycle.errors import MlcycleError
 from mlcycle.inference import detect, letterbox
 from mlcycle.inference.decoding import images
+from mlcycle.machine import own_process
 
 
 def trace(model_path: Path, list_path: Path, folder: Path) -> None:
@@ -81,6 +82,7 @@ def main() -> int:
     if len(sys.argv) != 4:
         sys.stderr.write("usage: python -m mlcycle.inference.trace MODEL LIST OUT_DIR\n")
         return 2
+    own_process.claim()
     try:
         trace(*map(Path, sys.argv[1:]))
     except MlcycleError as problem:

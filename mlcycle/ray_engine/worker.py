@@ -14,6 +14,7 @@ from mlcycle.artifact.seal import read_sealed
 from mlcycle.errors import InputError, MlcycleError, ModelFileError, UsageError
 from mlcycle.inference.detect import Detector, Options, load_sealed
 from mlcycle.inference.record import Record, Source
+from mlcycle.machine import own_process
 
 Answer = list[Record] | MlcycleError | OSError
 # Counts how often something was begun, by all workers, and returns that with this time.
@@ -53,6 +54,7 @@ class Worker:
     """
 
     def __init__(self, orders: Orders, begun: Begun) -> None:
+        own_process.claim()  # Ray started it for this alone
         self._options = replace(orders.options, workers=1)
         self._begun = begun
         self._detector: Detector | None = None

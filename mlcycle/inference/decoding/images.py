@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import io
 import logging
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from mlcycle.errors import UnreadableError
 from mlcycle.inference.decoding import heif, limits, tiff_pages
 from mlcycle.inference.decoding.memory import Room, give_back
 from mlcycle.inference.decoding.reading import opened
+from mlcycle.machine import own_process
 
 # Twice Pillow's own mark for a suspicious image, which is where Pillow itself refuses: about 179 megapixels.
 MAX_PIXELS = 178_956_970
@@ -53,13 +54,6 @@ _UPRIGHT = {
 }
 _ORIENTATION = 0x0112
 _PIECES = {"TIFF": "pages", "MPO": "images", "HEIF": "images"}
-
-# Pillow warns of odd files on stderr, where the words would stand between the records. What matters becomes an error.
-warnings.filterwarnings("ignore", module=r"PIL\.")
-logging.getLogger("PIL").addHandler(logging.NullHandler())
-# And libtiff writes there by itself, which Pillow leaves be. Where it is built in otherwise, it goes on doing so.
-with contextlib.suppress(OSError, AttributeError):
-    ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +161,10 @@ def _decoded(
     least_side: float | None,
     note: Callable[[ImageFile.ImageFile], str],
 ) -> Decoded:
-    # Pillow asks it of images within images too, as of those in an icon; it means twice the figure.
-    Image.MAX_IMAGE_PIXELS = (max_pixels + 1) // 2
+    if own_process.is_claimed():
+        _silence_libraries()
+        # Pillow asks it of images within images too, as of those in an icon; it means twice the figure.
+        Image.MAX_IMAGE_PIXELS = (max_pixels + 1) // 2
     try:
         with opened() as image:
             limits.check_image(image, data, max_pixels)
@@ -181,6 +177,14 @@ def _decoded(
     if decoded.size[0] * decoded.size[1] > _HUGE:
         give_back()
     return decoded
+
+
+@functools.cache
+def _silence_libraries() -> None:
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    # libtiff writes on stderr by itself, which Pillow leaves be. Where it is built in otherwise, it goes on doing so.
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
 
 
 def _loaded(
@@ -286,7 +290,7 @@ def _unreadable(problem: Exception, data: bytes) -> UnreadableError:
     said = " ".join(str(problem).split())[:120]
     if isinstance(problem, UnidentifiedImageError):
         return _unidentified(data)
-    if isinstance(problem, (Image.DecompressionBombError, MemoryError)):
+    if isinstance(problem, (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError)):
         return UnreadableError("too-large", "it has too many pixels", "raise --max-pixels if you trust it")
     if isinstance(problem, EOFError) or any(words in said.lower() for words in ("truncated", "end of file")):
         return UnreadableError("truncated", "the file ends before the image does")

@@ -102,14 +102,17 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def left_as_before() -> Iterator[None]:
-    """Gives torch its threads and random state back when its block ends: for a process that has other work, too."""
-    threads = torch.get_num_threads()
-    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    with torch.random.fork_rng(gpus):
+    """Gives torch its threads, its present GPU and its random state back when its block ends: for a process that has
+    other work, too."""
+    threads, is_on_gpu = torch.get_num_threads(), torch.cuda.is_initialized()
+    gpu = torch.cuda.current_device() if is_on_gpu else 0
+    with torch.random.fork_rng(range(torch.cuda.device_count()) if is_on_gpu else ()):
         try:
             yield
         finally:
             torch.set_num_threads(threads)
+            if is_on_gpu:
+                torch.cuda.set_device(gpu)
 
 
 def keep_memory() -> None:
