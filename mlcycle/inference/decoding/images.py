@@ -56,6 +56,18 @@ _ORIENTATION = 0x0112
 _PIECES = {"TIFF": "pages", "MPO": "images", "HEIF": "images"}
 
 
+@functools.cache
+def _silence_libraries() -> None:
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    # libtiff writes on stderr by itself, which Pillow leaves be. Where it is built in otherwise, it goes on doing so.
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
+
+
+if own_process.is_claimed():  # at once, since --private lets nothing be loaded later
+    _silence_libraries()
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """A decoded image, not yet upright.
@@ -177,14 +189,6 @@ def _decoded(
     if decoded.size[0] * decoded.size[1] > _HUGE:
         give_back()
     return decoded
-
-
-@functools.cache
-def _silence_libraries() -> None:
-    logging.getLogger("PIL").addHandler(logging.NullHandler())
-    # libtiff writes on stderr by itself, which Pillow leaves be. Where it is built in otherwise, it goes on doing so.
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
 
 
 def _loaded(
