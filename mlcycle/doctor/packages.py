@@ -16,7 +16,6 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "video": ("videos", ("av",)),
     "parquet": ("results as Parquet", ("pyarrow",)),
     "ray": ("many machines", ("ray",)),
-    "supervision": ("conversion to supervision.Detections", ("supervision",)),
     "sign": ("signatures of model files", ("cryptography",)),
     "export": ("mlcycle export", ("onnx",)),
     "openvino": ("OpenVINO's own format", ("openvino", "onnx")),
