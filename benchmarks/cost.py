@@ -155,7 +155,7 @@ def compare(chosen: argparse.Namespace) -> None:
     clock = CLOCKS[chosen.clock]
     costs = [cost for side in runs for cost in costs_at(side, runs[side], chosen.rounds, clock)]
     text = as_json(costs, chosen) if chosen.format == "json" else as_table(costs)
-    with output.opened(chosen.out, overwrite=chosen.overwrite) as stream:
+    with output.open_output(chosen.out, overwrite=chosen.overwrite) as stream:
         stream.write(f"{text}\n")
 
 

@@ -22,7 +22,7 @@ from mlcycle.inference.copies.redact import AROUND
 from mlcycle.inference.detect import Detector, load_detector
 from mlcycle.inference.models import find_model
 from mlcycle.inference.record import Source
-from mlcycle.inference.video.temporal_smoothing import steadied
+from mlcycle.inference.video.temporal_smoothing import smooth_boxes
 
 SIZE = (640, 360)
 # x1 y1 x2 y2 of the face in scikit-image's image of the astronaut.
@@ -70,14 +70,14 @@ def is_covered(boxes_N4: np.ndarray, true_4: np.ndarray) -> bool:
 def measure(detector: Detector, sway: float, noise: float, scale: float, count: int) -> str:
     found, true = [], []
     for image, true_4 in video(sway, noise, scale, count):
-        (record,) = detector.look([Source(Path("frame"), "frame", image=lambda image=image: image)])
+        (record,) = detector.detect_batch([Source(Path("frame"), "frame", image=lambda image=image: image)])
         found.append(record.boxes_N4)
         true.append(true_4)
     middles_N2 = np.array(true).reshape(-1, 2, 2).mean(axis=1)
     step = np.linalg.norm(np.diff(middles_N2, axis=0), axis=1).mean()
     shares = [
         sum(is_covered(boxes_N4, true_4) for boxes_N4, true_4 in zip(boxes, true, strict=True)) / count
-        for boxes in (found, steadied(found))
+        for boxes in (found, smooth_boxes(found))
     ]
     hits = sum(len(boxes_N4) > 0 for boxes_N4 in found)
     return f"{step:10.1f} {noise:6.0f} {scale:6.2f} {hits:8d} {100 * shares[0]:8.1f} % {100 * shares[1]:8.1f} %"

@@ -67,7 +67,7 @@ def compare(chosen: argparse.Namespace) -> int:
         ],
     )
     text = comparison_report.as_json(report) if chosen.format == "json" else comparison_report.as_table(report)
-    with output.opened(chosen.out, overwrite=chosen.overwrite) as stream:
+    with output.open_output(chosen.out, overwrite=chosen.overwrite) as stream:
         stream.write(f"{text}\n")
     return InputError.exit_code if unreadable else 0
 

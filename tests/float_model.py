@@ -14,7 +14,7 @@ from mlcycle.artifact import bundled
 from mlcycle.artifact.contract import CONTRACT_KEY, Contract, from_json
 from mlcycle.artifact.packing import pack
 from mlcycle.artifact.seal import SealedBytes, write_sealed
-from mlcycle.artifact.self_test import HEIGHT, WIDTH, SelfTest, image, known_answer
+from mlcycle.artifact.self_test import HEIGHT, WIDTH, SelfTest, image, make_self_test
 from mlcycle.inference.session import open_session
 
 
@@ -43,7 +43,7 @@ def answer_of(model: onnx.ModelProto) -> SelfTest:
     )
     boxes_1N4, scores_1N, landmarks_1N52 = session.run(image(HEIGHT, WIDTH, 0)[None])
     assert landmarks_1N52 is not None
-    return known_answer(boxes_1N4[0], scores_1N[0], landmarks_1N52[0])
+    return make_self_test(boxes_1N4[0], scores_1N[0], landmarks_1N52[0])
 
 
 @cache

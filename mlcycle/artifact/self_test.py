@@ -116,7 +116,7 @@ class SelfTest:
         return Distance(pixels, score)
 
 
-def known_answer(boxes_N4: np.ndarray, scores_N: np.ndarray, landmarks_N52: np.ndarray | None) -> SelfTest:
+def make_self_test(boxes_N4: np.ndarray, scores_N: np.ndarray, landmarks_N52: np.ndarray | None) -> SelfTest:
     """Makes a known answer of what was said about `picture(HEIGHT, WIDTH, 0)`, best first, in 32 bits."""
     count = int((scores_N[:MOST_ROWS] > LEAST_SHARE * scores_N[:1]).sum())
     points = () if landmarks_N52 is None else _rounded(landmarks_N52[:count])

@@ -135,12 +135,12 @@ def _tell(document: dict[str, Any], as_json: bool, out: Path | None, overwrite: 
     import json
 
     from mlcycle.benching.table import as_table
-    from mlcycle.inference.outputs.output import opened
+    from mlcycle.inference.outputs.output import open_output
 
     text = json.dumps(document, indent=2, ensure_ascii=True, allow_nan=False)
     console.data(text if as_json else as_table(document))
     if out is not None:
-        with opened(out, overwrite=overwrite) as stream:
+        with open_output(out, overwrite=overwrite) as stream:
             stream.write(f"{text}\n")
         console.say(f"the figures are in {out}")
     if failed := document["requests"]["failed"]:

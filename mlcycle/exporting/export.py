@@ -192,7 +192,7 @@ def _known(
         whole = padded(known.image(), size.width, size.height)
         boxes_1N4, scores_1N, landmarks_1N52 = open_session(parent.sealed, provider="cpu").run(whole[None])
         points = None if landmarks_1N52 is None else landmarks_1N52[0]
-        answer = self_test.known_answer(boxes_1N4[0], scores_1N[0], points)
+        answer = self_test.make_self_test(boxes_1N4[0], scores_1N[0], points)
         known = replace(answer, tolerance=known.tolerance, loose_tolerance=known.loose_tolerance)
     distance = _farthest(known, model, contract)
     if distance.within(known.tolerance):

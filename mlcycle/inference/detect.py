@@ -29,13 +29,13 @@ from mlcycle.inference.session import Session, open_session, padded
 
 if TYPE_CHECKING:
     from mlcycle.artifact.signing.keys import PublicKey
-    from mlcycle.inference.copies.redact import Way
+    from mlcycle.inference.copies.redact import RedactionMethod
 
 Faces = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class DetectOptions:
     """How to look at images.
 
     Attributes:
@@ -55,7 +55,7 @@ class Options:
     long_side: int | None = None
     max_pixels: int = images.MAX_PIXELS
     overwrite: bool = False
-    redaction: Way = "blur"
+    redaction: RedactionMethod = "blur"
     reduced_jpeg: bool = True
     align: bool = False
     token: str = ""
@@ -63,7 +63,7 @@ class Options:
     batch: int = 1
 
 
-DEFAULT = Options()
+DEFAULT = DetectOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,25 +91,25 @@ class Detector:
     def detect_file(self, path: str | Path, *, long_side: int | None = None, threshold: float | None = None) -> Record:
         """Returns the record of one image; one that cannot be read gives a record with an error, no exception.
 
-        `long_side` and `threshold` as in Options.
+        `long_side` and `threshold` as in DetectOptions.
         """
-        options = Options(threshold=threshold, long_side=long_side)
-        return self.look([Source(Path(path), Path(path).as_posix())], options)[0]
+        options = DetectOptions(threshold=threshold, long_side=long_side)
+        return self.detect_batch([Source(Path(path), Path(path).as_posix())], options)[0]
 
-    def detect_all(self, sources: Iterable[Source], options: Options = DEFAULT) -> Iterator[Record]:
+    def detect_all(self, sources: Iterable[Source], options: DetectOptions = DEFAULT) -> Iterator[Record]:
         """Yields one record per source, in their order, while the next ones are being looked at."""
         if options.workers == 1 and options.batch == 1:  # one image should not wait for threads to be brought in
             for source in sources:
-                yield from self.look([source], options)
+                yield from self.detect_batch([source], options)
             return
         from mlcycle.inference.batch.worker_threads import ordered_map
 
         for records in ordered_map(
-            lambda some: self.look(some, options), several(sources, options.batch), options.workers
+            lambda some: self.detect_batch(some, options), several(sources, options.batch), options.workers
         ):
             yield from records
 
-    def look(self, sources: Sequence[Source], options: Options = DEFAULT) -> list[Record]:
+    def detect_batch(self, sources: Sequence[Source], options: DetectOptions = DEFAULT) -> list[Record]:
         """Takes a few images from the file to their records and copies; may be called by several threads at once.
 
         Images behind each other that have the same input size go through the graph together.
@@ -120,7 +120,7 @@ class Detector:
             records += self._answer(list(alike), options)
         return records
 
-    def _prepare(self, source: Source, options: Options) -> _Prepared:
+    def _prepare(self, source: Source, options: DetectOptions) -> _Prepared:
         """Read, decode, turn upright, resize: what needs no session, so that it may run beside one."""
         prepared = _Prepared(source)
         long_side = self.contract.resize.long_side if options.long_side is None else options.long_side
@@ -151,12 +151,12 @@ class Detector:
         size = self.contract.input_size
         return (size.width, size.height) if size else None
 
-    def _least_side(self, long_side: int, options: Options) -> float | None:
+    def _least_side(self, long_side: int, options: DetectOptions) -> float | None:
         """Returns how long a JPEG must stay that is decoded at a reduced scale, or None where it must not be."""
         times = self.contract.reduced_jpeg
         return times * long_side if times and long_side and options.reduced_jpeg else None
 
-    def _answer(self, alike: list[_Prepared], options: Options) -> list[Record]:
+    def _answer(self, alike: list[_Prepared], options: DetectOptions) -> list[Record]:
         """Runs the graph on images of one size; those that could not be read have no image and need no graph."""
         inputs = [each.input_HW3 for each in alike if each.input_HW3 is not None]
         if not inputs:
@@ -176,7 +176,9 @@ class Detector:
         milliseconds = (time.perf_counter() - begin) * 1000 / len(alike)
         return [self._finish(each, row, outputs, milliseconds, options) for row, each in enumerate(alike)]
 
-    def _finish(self, prepared: _Prepared, row: int, outputs: Faces, milliseconds: float, options: Options) -> Record:
+    def _finish(
+        self, prepared: _Prepared, row: int, outputs: Faces, milliseconds: float, options: DetectOptions
+    ) -> Record:
         assert prepared.frame is not None
         prepared.clock.milliseconds["run"] = milliseconds
         prepared.clock.start()
@@ -244,11 +246,11 @@ def read_model(path: Path, signed_by: PublicKey | None = None) -> SealedBytes:
 def load_sealed(sealed: SealedBytes, *, provider: str = "auto", threads: int | None = None) -> Detector:
     """Loads the bytes of a model file that were read and verified already; arguments and errors as load_detector's."""
     session = open_session(sealed, provider=provider, threads=threads)
-    must_know_its_answer(session, sealed.path)
+    run_self_test(session, sealed.path)
     return Detector(session, sealed.sha256, sealed.path)
 
 
-def must_know_its_answer(session: Session, path: Path) -> None:
+def run_self_test(session: Session, path: Path) -> None:
     """Runs the self-test of a file, if it has one.
 
     Raises:
@@ -322,7 +324,7 @@ def _input_size(prepared: _Prepared) -> tuple[int, ...]:
     return () if prepared.input_HW3 is None else prepared.input_HW3.shape
 
 
-def _with_copies(record: Record, prepared: _Prepared, options: Options) -> Record:
+def _with_copies(record: Record, prepared: _Prepared, options: DetectOptions) -> Record:
     """Writes the copies that are wanted of the image; what goes wrong is said in the record, beside the faces."""
     from mlcycle.inference.copies import image_copies
 
@@ -347,7 +349,7 @@ def _with_copies(record: Record, prepared: _Prepared, options: Options) -> Recor
     return replace(record, copies=written)
 
 
-def _copy(kind: str, record: Record, prepared: _Prepared, options: Options) -> Image.Image:
+def _copy(kind: str, record: Record, prepared: _Prepared, options: DetectOptions) -> Image.Image:
     assert prepared.image is not None
     if kind == "redacted":
         from mlcycle.inference.copies import redact
@@ -358,7 +360,7 @@ def _copy(kind: str, record: Record, prepared: _Prepared, options: Options) -> I
     return annotate.draw(prepared.image, record.boxes_N4, record.scores_N, record.landmarks_N52)
 
 
-def _crops(record: Record, prepared: _Prepared, folder: Path, options: Options) -> dict[str, str]:
+def _crops(record: Record, prepared: _Prepared, folder: Path, options: DetectOptions) -> dict[str, str]:
     assert prepared.image is not None
     from mlcycle.inference.copies import crops
 

@@ -13,7 +13,7 @@ from mlcycle.inference.decoding import reading, tiff_pages
 from mlcycle.inference.record import VIDEO_SUFFIXES, Part, Record, Source, failing
 
 if TYPE_CHECKING:
-    from mlcycle.inference.detect import Detector, Options
+    from mlcycle.inference.detect import DetectOptions, Detector
 
 _TIFF = (".tif", ".tiff")
 
@@ -45,12 +45,12 @@ def is_video(source: Source) -> bool:
 def detect_all(
     detector: Detector,
     sources: Iterable[Source],
-    options: Options,
+    options: DetectOptions,
     *,
     every: float = 0.0,
     known: Callable[[Source], bool] = lambda source: False,
     recall: Callable[[tuple[bytes, int]], Record] | None = None,
-    look: Callable[[Iterable[Source], Options], Iterator[Record]] | None = None,
+    look: Callable[[Iterable[Source], DetectOptions], Iterator[Record]] | None = None,
 ) -> Iterator[Record]:
     """Yields a record for each image, in order: those of a video are its frames, one after the other.
 

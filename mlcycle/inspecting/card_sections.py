@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mlcycle.artifact.dotted import dotted
+from mlcycle.artifact.dotted_names import flatten
 from mlcycle.errors import ModelFileError
 from mlcycle.inspecting.known_answer import distance_text, tolerance_text
 from mlcycle.inspecting.section import MISSING, Section, Table, counted, shown
@@ -57,7 +57,7 @@ def _sections(document: dict[str, Any], file: str, *, whole: bool) -> Iterator[S
     yield from (_self_test(document["self_test"]), _trust(document, file))
     recipe = document["contract"]["training"].get("recipe")
     if whole and isinstance(recipe, Mapping):
-        yield Section("Recipe", tuple((name, shown(value)) for name, value in dotted(recipe)))
+        yield Section("Recipe", tuple((name, shown(value)) for name, value in flatten(recipe)))
 
 
 def _what(document: dict[str, Any]) -> Section:
@@ -78,7 +78,7 @@ def _what(document: dict[str, Any]) -> Section:
 def _purpose(document: dict[str, Any]) -> Section:
     about = document["contract"]["about"]
     asked = [(title, _sentences(about[key]) if about.get(key) else MISSING) for key, title in ABOUT.items()]
-    more = [(name, shown(value)) for name, value in dotted({key: about[key] for key in about if key not in ABOUT})]
+    more = [(name, shown(value)) for name, value in flatten({key: about[key] for key in about if key not in ABOUT})]
     return Section("What it is for", (*asked, *more))
 
 
@@ -150,14 +150,14 @@ def _origin(document: dict[str, Any], *, whole: bool) -> Section:
     training.pop("operating_points", None)
     recipe = training.pop("recipe", None)
     rows = [("recipe", _recipe(recipe, whole=whole))]
-    rows += [(_called(name), shown(value)) for name, value in dotted(training)]
+    rows += [(_called(name), shown(value)) for name, value in flatten(training)]
     return Section("Where it comes from", tuple(rows))
 
 
 def _recipe(recipe: Any, *, whole: bool) -> str:
     if not isinstance(recipe, Mapping):
         return MISSING if recipe is None else shown(recipe)
-    settings = sum(1 for _ in dotted(recipe))
+    settings = sum(1 for _ in flatten(recipe))
     where = "below" if whole else "listed with -v"
     return f"{recipe.get('name', 'without a name')}, {counted(settings, 'setting')}, {where}"
 

@@ -183,7 +183,7 @@ class Faces:
         """Returns a copy of the image with boxes, scores and landmarks drawn on it."""
         return annotate.draw(self.image, self.boxes, self.scores, self.landmarks)
 
-    def redact(self, way: redact.Way = "blur") -> Image.Image:
+    def redact(self, way: redact.RedactionMethod = "blur") -> Image.Image:
         """Returns a copy of the image whose faces cannot be recognised; it carries no metadata.
 
         Each face is covered by the ellipse through the corners of its box. `blur` and `pixelate` leave the means of

@@ -72,8 +72,8 @@ def reduced_and_whole_agree(candidate: Path, images: Sequence[Path], folder: Pat
     options = replace(DEFAULT, threshold=threshold / 2)
     whole = replace(options, reduced_jpeg=False)
     agreement = compare(
-        lambda image: detector.look([Source(image, image.name)], options)[0],
-        lambda image: detector.look([Source(image, image.name)], whole)[0],
+        lambda image: detector.detect_batch([Source(image, image.name)], options)[0],
+        lambda image: detector.detect_batch([Source(image, image.name)], whole)[0],
         threshold,
         _large(images, side, folder),
     )

@@ -16,7 +16,7 @@ from mlcycle.errors import MlcycleError, UnreadableError
 from mlcycle.extras import extra
 from mlcycle.inference.batch.worker_threads import cores, ordered_map
 from mlcycle.inference.decoding import images
-from mlcycle.inference.detect import Detector, Options, load_sealed, read_model, upright_image
+from mlcycle.inference.detect import DetectOptions, Detector, load_sealed, read_model, upright_image
 from mlcycle.inference.record import Record
 from mlcycle.library.faces import Faces, error_of
 from mlcycle.library.inputs import ImageInput, source_of
@@ -205,7 +205,7 @@ class Model:
         again = partial(Model, provider=provider, threads=self._threads, threshold=self._threshold)
         return again, (self._sealed,)
 
-    def _find(self, detector: Detector, options: Options, image: ImageInput) -> Faces:
+    def _find(self, detector: Detector, options: DetectOptions, image: ImageInput) -> Faces:
         """Returns the faces in an image, or none and the error; never raises for what is wrong with the image."""
         try:
             source = source_of(image, options.max_pixels)
@@ -214,12 +214,12 @@ class Model:
             model = (detector.contract.name, detector.sha256)
             empty = Record(_name(image), error=(code, problem.message), model=model, provider=detector.provider)
             return Faces(empty, partial(_fail, problem), problem)
-        (record,) = detector.look([source], options)
+        (record,) = detector.detect_batch([source], options)
         return Faces(record, partial(upright_image, source, options.max_pixels), error_of(record))
 
-    def _options(self, threshold: float | None, at: str | None, max_pixels: int) -> Options:
+    def _options(self, threshold: float | None, at: str | None, max_pixels: int) -> DetectOptions:
         wanted = self._threshold if threshold is None and at is None else self.contract.choose_threshold(threshold, at)
-        return Options(threshold=wanted, max_pixels=max_pixels)
+        return DetectOptions(threshold=wanted, max_pixels=max_pixels)
 
     def detector_for(self, workers: int) -> Detector:
         """Returns the detector that so many workers share: on a CPU with one thread each, unless `threads` is set."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 
-from mlcycle.inference.detect import Detector, Options, several
+from mlcycle.inference.detect import DetectOptions, Detector, several
 from mlcycle.inference.record import Record, Source
 from mlcycle.ray_engine.cluster import Cluster
 from mlcycle.ray_engine.worker import Answer, Orders
@@ -26,13 +26,15 @@ ROUND, MOST = 20_000, 200_000
 TOGETHER, TIMES = 32, 8
 
 
-def detect_all(sources: Iterable[Source], detector: Detector, options: Options, cluster: Cluster) -> Iterator[Record]:
+def detect_all(
+    sources: Iterable[Source], detector: Detector, options: DetectOptions, cluster: Cluster
+) -> Iterator[Record]:
     """Yields one record per source, in the order in which workers are done.
 
     Args:
         sources: images in files that all nodes of the cluster can read under the same paths.
         detector: the model that workers load from its file too.
-        options: see Options; a worker looks at one image, or one batch, at a time.
+        options: see DetectOptions; a worker looks at one image, or one batch, at a time.
         cluster: its workers.
 
     Raises:
@@ -52,7 +54,7 @@ def detect_all(sources: Iterable[Source], detector: Detector, options: Options, 
             yield from answer
 
 
-def _orders(some: list[Source], detector: Detector, options: Options) -> Orders:
+def _orders(some: list[Source], detector: Detector, options: DetectOptions) -> Orders:
     paths = (some[0].path, *some[0].copies.values())
     return Orders(
         model=detector.path.absolute(),

@@ -12,7 +12,7 @@ from pathlib import Path
 import mlcycle
 from mlcycle.artifact.seal import read_sealed
 from mlcycle.errors import InputError, MlcycleError, ModelFileError, UsageError
-from mlcycle.inference.detect import Detector, Options, load_sealed
+from mlcycle.inference.detect import DetectOptions, Detector, load_sealed
 from mlcycle.inference.record import Record, Source
 from mlcycle.machine import own_process
 
@@ -40,7 +40,7 @@ class Orders:
     model: Path
     sha256: str
     provider: str
-    options: Options
+    options: DetectOptions
     folder: Path | None
     witness: Path | None
     version: str = mlcycle.__version__
@@ -86,7 +86,7 @@ class Worker:
                 f"{TRIES} workers in a row died over the image {source.key}",
                 "is memory short? else take it out of the folder; then go on with --resume",
             )
-        return detector.look([source], self._options)
+        return detector.detect_batch([source], self._options)
 
 
 def _begin(orders: Orders) -> Detector:

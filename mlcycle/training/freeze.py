@@ -12,7 +12,7 @@ from typing import Any
 from mlcycle import __version__
 from mlcycle.artifact.contract import LANDMARKS, Contract, Resize, Selection
 from mlcycle.artifact.seal import must_be_free, must_be_writable, write_sealed
-from mlcycle.artifact.self_test import HEIGHT, WIDTH, SelfTest, image, known_answer
+from mlcycle.artifact.self_test import HEIGHT, WIDTH, SelfTest, image, make_self_test
 from mlcycle.errors import DataError, InputError
 from mlcycle.results import Frozen
 from mlcycle.training.data.training_data import gather
@@ -166,7 +166,7 @@ def what_it_knows(recipe: Recipe, network: FaceNetwork) -> SelfTest:
     """Returns the self-test: what training's own arithmetic finds in a drawing of faces."""
     with one_thread():
         boxes, scores, landmarks = answer(network, recipe.inference, image(HEIGHT, WIDTH, 0))
-    return known_answer(boxes.numpy(), scores.numpy(), landmarks.numpy() if recipe.model.landmarks else None)
+    return make_self_test(boxes.numpy(), scores.numpy(), landmarks.numpy() if recipe.model.landmarks else None)
 
 
 def _without_places(recipe: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from mlcycle.artifact import contract as contracts
 from mlcycle.artifact import self_test
 from mlcycle.artifact.admission import admit
 from mlcycle.artifact.contract import CONTRACT_KEY, Contract
-from mlcycle.artifact.dotted import names_that_differ
+from mlcycle.artifact.dotted_names import differing_names
 from mlcycle.artifact.seal import SealedBytes, read_sealed
 from mlcycle.artifact.self_test import EXACT, SELF_TEST_KEY, SelfTest, Tolerance
 from mlcycle.artifact.structure import section_digests
@@ -115,7 +115,7 @@ def _said(sealed: SealedBytes) -> tuple[Contract, SelfTest | None]:
 def _other_origin(theirs: Contract, made_from: _Run) -> list[str]:
     here = made_from.contract(Points({})).training
     there = theirs.training
-    others = names_that_differ({"recipe": there.get("recipe")}, {"recipe": here["recipe"]})
+    others = differing_names({"recipe": there.get("recipe")}, {"recipe": here["recipe"]})
     if _fingerprint(there) != _fingerprint(here):
         others.append("data.fingerprint")
     return others + (["step"] if there.get("step") != here["step"] else [])

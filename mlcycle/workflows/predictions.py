@@ -12,7 +12,7 @@ from mlcycle.datasets.member import ImagePath, Member
 from mlcycle.errors import ModelFileError, UnreadableError, UsageError
 from mlcycle.inference.batch.worker_threads import ordered_map
 from mlcycle.inference.decoding import images
-from mlcycle.inference.detect import Detector, Options, load_detector
+from mlcycle.inference.detect import DetectOptions, Detector, load_detector
 from mlcycle.inference.record import Source
 
 
@@ -74,11 +74,11 @@ def bytes_of(path: ImagePath) -> bytes:
 
 
 def _answer(detector: Detector, path: ImagePath, long_side: int | None) -> Answer:
-    options = Options(threshold=detector.contract.selection.score_floor, long_side=long_side)
+    options = DetectOptions(threshold=detector.contract.selection.score_floor, long_side=long_side)
     try:
         source = Source(Path(str(path)), str(path), data=bytes_of(path) if isinstance(path, Member) else None)
     except UnreadableError as problem:
         nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
         return Answer(*nothing, {}, (problem.code, problem.message))
-    record = detector.look([source], options)[0]
+    record = detector.detect_batch([source], options)[0]
     return Answer(record.boxes_N4, record.scores_N, record.milliseconds, record.error, record.landmarks_N52)

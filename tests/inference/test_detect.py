@@ -12,7 +12,7 @@ from tiny_model import BLUE, GREEN, write_tiny_model
 
 from mlcycle.inference import letterbox
 from mlcycle.inference.decoding import images
-from mlcycle.inference.detect import Detector, Options, load_detector
+from mlcycle.inference.detect import DetectOptions, Detector, load_detector
 from mlcycle.inference.sources import Source, from_folder
 
 pytest_plugins = ("tiny_album",)
@@ -72,7 +72,7 @@ def test_large_jpegs_are_decoded_at_a_reduced_scale_where_the_contract_allows_it
     shrink = letterbox.shrink
     monkeypatch.setattr(letterbox, "shrink", lambda image, *rest: seen.append(image.size) or shrink(image, *rest))
     source = Source(tmp_path / "photo.jpg", "photo.jpg", copies={"redacted": tmp_path / "copy.jpg"})
-    (record,) = load_detector(model, provider="cpu").look([source])
+    (record,) = load_detector(model, provider="cpu").detect_batch([source])
     assert seen == [(decoded, decoded * 400 // 512)]
     assert (record.width, record.height) == (512, 400)
     assert record.boxes_N4 == pytest.approx(np.array([FACE], np.float32), abs=4.01)
@@ -146,7 +146,7 @@ def test_a_batch_is_safe_for_its_smaller_images(detector: Detector, pixels: np.n
 
 
 def test_the_limit_on_pixels_is_an_option(album: Path, detector: Detector) -> None:
-    (record,) = detector.detect_all([Source(album / "one.jpg", "one.jpg")], Options(max_pixels=1000))
+    (record,) = detector.detect_all([Source(album / "one.jpg", "one.jpg")], DetectOptions(max_pixels=1000))
     assert record.error is not None
     assert record.error[0] == "too-large"
 

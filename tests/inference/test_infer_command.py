@@ -264,7 +264,7 @@ def test_memory_that_runs_out_over_one_image_does_not_stop_the_others(
     detector: object, album: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlcycle.inference import letterbox
-    from mlcycle.inference.detect import Options
+    from mlcycle.inference.detect import DetectOptions
     from mlcycle.inference.sources import Source
 
     honest, calls = letterbox.shrink, []
@@ -277,7 +277,7 @@ def test_memory_that_runs_out_over_one_image_does_not_stop_the_others(
 
     monkeypatch.setattr(letterbox, "shrink", once_too_large)
     image = album / "one.jpg"
-    records = list(detector.detect_all([Source(image, "one"), Source(image, "two")], Options()))
+    records = list(detector.detect_all([Source(image, "one"), Source(image, "two")], DetectOptions()))
     assert [record.status for record in records] != ["error", "error"]
     assert records[0].error == ("too-large", "there is not enough memory for it")
 

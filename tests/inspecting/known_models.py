@@ -58,7 +58,7 @@ def _known(name: str, precision: str) -> tuple[bytes, known.SelfTest]:
     floats = in_floats(model)
     session = _session(floats, contract, None)
     arrays = session.run(known.image(known.HEIGHT, known.WIDTH, 0)[None])
-    answer = known.known_answer(*(array[0] for array in arrays))
+    answer = known.make_self_test(*(array[0] for array in arrays))
     if precision == "float32":
         return floats.SerializeToString(), answer
     distance = _session(model, contract, answer).distance()

@@ -16,7 +16,7 @@ from tiny_model import BLUE, CONTRACT, GREEN, tiny_bytes, unsealed_model  # noqa
 
 from mlcycle.artifact.packing import pack  # noqa: E402
 from mlcycle.artifact.seal import seal_bytes, write_sealed  # noqa: E402
-from mlcycle.artifact.self_test import known_answer  # noqa: E402
+from mlcycle.artifact.self_test import make_self_test  # noqa: E402
 from mlcycle.artifact.structure import structure_of  # noqa: E402
 from mlcycle.inspecting.diff import weights  # noqa: E402
 
@@ -60,7 +60,7 @@ def test_fields_of_contracts_are_told_by_their_dotted_names(told, mlcycle, tmp_p
 def test_known_answers_are_compared_by_how_far_they_are_apart(told, mlcycle, tmp_path):
     boxes_34, scores_3 = np.array([[1, 2, 30, 40]] * 3, np.float32), np.array([0.5] * 3, np.float32)
     for name, shift in (("a", 0), ("b", [[0, 0.5, 0, 0]])):
-        data = pack(unsealed_model(), CONTRACT, known_answer(boxes_34 + shift, scores_3, None))
+        data = pack(unsealed_model(), CONTRACT, make_self_test(boxes_34 + shift, scores_3, None))
         write_sealed(data, tmp_path / f"{name}.onnx")
     found = told(tmp_path / "a.onnx", tmp_path / "b.onnx")
     assert [each["field"] for each in found["self_test"]] == ["boxes"]

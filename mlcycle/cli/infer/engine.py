@@ -14,10 +14,10 @@ from mlcycle.cli.infer.tally import number
 from mlcycle.errors import UsageError
 
 if TYPE_CHECKING:
-    from mlcycle.inference.detect import Detector, Options
+    from mlcycle.inference.detect import DetectOptions, Detector
     from mlcycle.inference.record import Record, Source
 
-    Look = Callable[[Iterable[Source], Options], Iterator[Record]]
+    Look = Callable[[Iterable[Source], DetectOptions], Iterator[Record]]
 
 
 def fitting(wishes: InferOptions, *, videos: bool) -> InferOptions:

@@ -13,7 +13,7 @@ from mlcycle.cli.model.keys import public_key
 if TYPE_CHECKING:
     from mlcycle.cli.infer.engine import Look
     from mlcycle.inference.batch.ledger import Ledger
-    from mlcycle.inference.detect import Detector, Options
+    from mlcycle.inference.detect import DetectOptions, Detector
     from mlcycle.inference.record import Record, Source
 
 # Of a video, which has to be decoded to count them: enough to be looked at side by side.
@@ -70,7 +70,7 @@ def detector_for(wishes: InferOptions, count: int) -> Detector:
     return detector
 
 
-def options_for(wishes: InferOptions, detector: Detector, count: int) -> Options:
+def options_for(wishes: InferOptions, detector: Detector, count: int) -> DetectOptions:
     """Returns how to look at `count` images; warns of a threshold that the model cannot go down to.
 
     Raises:
@@ -122,7 +122,7 @@ def _points(thresholds: dict[str, float]) -> str:
 def records_of(
     detector: Detector,
     sources: Iterable[Source],
-    options: Options,
+    options: DetectOptions,
     wishes: InferOptions,
     book: Ledger | None = None,
     is_done: Callable[[Source], bool] = lambda source: False,

@@ -41,7 +41,7 @@ def results(
         writers["parquet"] = Parquet
     if in_memory:
         writers["coco"] = lambda text: formats.Coco(text, io.StringIO())
-    with output.opened(out, overwrite=overwrite) as text:
+    with output.open_output(out, overwrite=overwrite) as text:
         writer = writers[format.value](text)
         try:
             yield writer

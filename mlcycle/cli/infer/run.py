@@ -22,7 +22,7 @@ from mlcycle.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from mlcycle.inference.batch.ledger import Ledger
-    from mlcycle.inference.detect import Detector, Options
+    from mlcycle.inference.detect import DetectOptions, Detector
     from mlcycle.inference.record import Record, Source
 
 Shard = tuple[int, int]
@@ -153,7 +153,7 @@ def _existing(folder: Path) -> Ledger:
     return book
 
 
-def _settings(wishes: InferOptions, detector: Detector, options: Options, shard: Shard | None) -> dict[str, Any]:
+def _settings(wishes: InferOptions, detector: Detector, options: DetectOptions, shard: Shard | None) -> dict[str, Any]:
     """Returns what decides the answers, and so must not change while a run goes on."""
     threshold = options.threshold
     return {
@@ -219,7 +219,7 @@ def _write_results(book: Ledger, out: Path, format: Format | None, tally: Tally 
         from mlcycle.inference.privacy import guard
 
         summary["private"] = guard.report()
-    with output.opened(out / "summary.json", overwrite=True) as text:
+    with output.open_output(out / "summary.json", overwrite=True) as text:
         text.write(json.dumps(summary, indent=2) + "\n")
     return summary
 

@@ -58,5 +58,5 @@ def _writer(wishes: InferOptions, sources: Callable[[], Iterator[Source]], faces
     from mlcycle.inference.outputs import formats, output
     from mlcycle.inference.record import title
 
-    with output.opened(wishes.out, overwrite=wishes.overwrite) as text:
+    with output.open_output(wishes.out, overwrite=wishes.overwrite) as text:
         yield formats.Table(text, (title(source.key, source.part) for source in sources()), faces=faces)

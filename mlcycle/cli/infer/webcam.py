@@ -33,7 +33,7 @@ def webcam(number: int, wishes: InferOptions) -> None:
                 if not is_due(frame.seconds):
                     continue
                 part = Part("frame", frame.number, None, round(frame.seconds, 6))
-                (record,) = detector.look([Source(Path(name), name, part=part, image=frame.upright)], options)
+                (record,) = detector.detect_batch([Source(Path(name), name, part=part, image=frame.upright)], options)
                 console.data(line(record))
                 sys.stdout.flush()  # somebody waits for each line
                 tally.count(record)

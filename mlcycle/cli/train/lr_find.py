@@ -13,7 +13,7 @@ from mlcycle.cli.evaluate import check_free
 from mlcycle.cli.train.device import Device
 from mlcycle.errors import MlcycleError, UsageError
 from mlcycle.extras import extra
-from mlcycle.inference.outputs.output import opened
+from mlcycle.inference.outputs.output import open_output
 
 if TYPE_CHECKING:
     from mlcycle.training.studies.lr_curve import Found
@@ -67,7 +67,7 @@ def find_rate(
     if found.suggestion:
         words.append(f"schedule.learning_rate={lr_page.told(found.suggestion.rate)}")
     command = shlex.join(["mlcycle", "train", recipe, *words])
-    with opened(out, overwrite=overwrite) as file:
+    with open_output(out, overwrite=overwrite) as file:
         file.write(lr_page.render(chosen.name, found, chosen.schedule.learning_rate, command))
     _tell(found, out, command)
 

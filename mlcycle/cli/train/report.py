@@ -15,7 +15,7 @@ from mlcycle.cli import console
 from mlcycle.cli.evaluate import check_free
 from mlcycle.errors import UsageError
 from mlcycle.extras import extra
-from mlcycle.inference.outputs.output import opened
+from mlcycle.inference.outputs.output import open_output
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
@@ -85,7 +85,7 @@ def compare(
     if not compared.is_same_data:
         console.warn(comparison.said_of_data(compared))
     if html is not None:
-        with opened(html, overwrite=overwrite) as file:
+        with open_output(html, overwrite=overwrite) as file:
             file.write(comparison_page.render(compared))
         console.say(f"the page is {html}")
 

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageDraw
 
-Way = Literal["blur", "pixelate", "fill"]
+RedactionMethod = Literal["blur", "pixelate", "fill"]
 
 # The ellipse through the corners of a box is this much longer than its sides: hair, chin and ears are within.
 AROUND = 2**0.5
@@ -18,7 +18,7 @@ FIELDS = 3
 FILLING = (96, 96, 96)
 
 
-def redact(image: Image.Image, boxes_N4: np.ndarray, way: Way) -> Image.Image:
+def redact(image: Image.Image, boxes_N4: np.ndarray, way: RedactionMethod) -> Image.Image:
     """Returns a copy of an upright RGB image whose faces cannot be recognised.
 
     Each is covered by the ellipse through the corners of its box. Of `blur` and `pixelate` nothing is left but the
@@ -51,7 +51,7 @@ def _ellipse(box_4: list[float]) -> tuple[float, float, float, float]:
     return x - across, y - down, x + across, y + down
 
 
-def _covered(region: Image.Image, way: Way) -> Image.Image:
+def _covered(region: Image.Image, way: RedactionMethod) -> Image.Image:
     if way == "fill":
         return Image.new("RGB", region.size, FILLING)
     shorter = min(region.size)

@@ -14,7 +14,7 @@ from mlcycle.errors import InputError
 
 
 @contextmanager
-def opened(path: Path | None, *, overwrite: bool = False) -> Iterator[TextIO]:
+def open_output(path: Path | None, *, overwrite: bool = False) -> Iterator[TextIO]:
     """Opens stdout (None) or a file beside `path`, which takes its name only when the block has ended well.
 
     If the block is broken off, what was written so far stays in `path` with .part behind its name.

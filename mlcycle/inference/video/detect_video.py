@@ -14,18 +14,18 @@ from PIL import Image
 
 from mlcycle import files
 from mlcycle.errors import UnreadableError
-from mlcycle.inference.detect import Detector, Faces, Options
+from mlcycle.inference.detect import DetectOptions, Detector, Faces
 from mlcycle.inference.record import Part, Record, Source, failing
 from mlcycle.inference.video import video_file as videos
 
 if TYPE_CHECKING:
-    from mlcycle.inference.copies.redact import Way
+    from mlcycle.inference.copies.redact import RedactionMethod
 
 
 def watch(
     detector: Detector,
     video: Source,
-    options: Options,
+    options: DetectOptions,
     *,
     every: float,
     known: Callable[[Source], bool],
@@ -89,7 +89,9 @@ def _rounded(values_N: np.ndarray | None, digits: int) -> np.ndarray:
     return np.array(rounded, np.float64).reshape(values_N.shape)
 
 
-def _with_copies(record: Record, video: Source, wanted: Mapping[str, Path], seen: _Seen, options: Options) -> Record:
+def _with_copies(
+    record: Record, video: Source, wanted: Mapping[str, Path], seen: _Seen, options: DetectOptions
+) -> Record:
     if not seen.count():
         code, why = record.error or ("not-written", f"not all of its frames could be looked at; {seen.error}")
         return replace(record, error=(code, f"{why}; no copy of it is written"))
@@ -109,7 +111,7 @@ def _with_copies(record: Record, video: Source, wanted: Mapping[str, Path], seen
     return replace(record, copies=written)
 
 
-def _write(kind: str, path: Path, source: Source, seen: _Seen, options: Options) -> None:
+def _write(kind: str, path: Path, source: Source, seen: _Seen, options: DetectOptions) -> None:
     from mlcycle.inference.batch.worker_threads import AT_HAND, ordered_map
     from mlcycle.inference.video import video_writer
 
@@ -119,11 +121,11 @@ def _write(kind: str, path: Path, source: Source, seen: _Seen, options: Options)
         video_writer.write(video, path, paint, side_by_side, overwrite=options.overwrite, token=options.token)
 
 
-def _redacting(seen: _Seen, way: Way) -> Callable[[int, Image.Image], Image.Image]:
+def _redacting(seen: _Seen, way: RedactionMethod) -> Callable[[int, Image.Image], Image.Image]:
     from mlcycle.inference.copies import redact
     from mlcycle.inference.video import temporal_smoothing
 
-    boxes = temporal_smoothing.steadied([seen.faces[number][0] for number in range(1, seen.count() + 1)])
+    boxes = temporal_smoothing.smooth_boxes([seen.faces[number][0] for number in range(1, seen.count() + 1)])
 
     def paint(number: int, image: Image.Image) -> Image.Image:
         if number > len(boxes):

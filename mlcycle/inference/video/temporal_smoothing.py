@@ -22,7 +22,7 @@ class _Seen:
     box_4: np.ndarray
 
 
-def steadied(boxes_by_frame: Sequence[np.ndarray], reach: int = REACH) -> list[np.ndarray]:
+def smooth_boxes(boxes_by_frame: Sequence[np.ndarray], reach: int = REACH) -> list[np.ndarray]:
     """Returns the boxes to cover in each frame: those found in it, and those of faces found before and behind it.
 
     Where a face was missed in up to 2 * `reach` frames and then found again, its box goes evenly from the one place to

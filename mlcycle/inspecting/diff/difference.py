@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlcycle.artifact.contract import CONTRACT_KEY, SEAL_KEY, SECTIONS_KEY
-from mlcycle.artifact.dotted import dotted, names_that_differ
+from mlcycle.artifact.dotted_names import differing_names, flatten
 from mlcycle.artifact.self_test import SELF_TEST_KEY
 from mlcycle.artifact.structure import Structure, section_digests
 from mlcycle.inspecting.diff import weights
@@ -70,8 +70,8 @@ def _sections(one: Opened, other: Opened) -> dict[str, bool | None]:
 
 def _fields(one: dict[str, Any], other: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yields the fields that differ, by their dotted names; one that only one has says which."""
-    a, b = dict(dotted(one)), dict(dotted(other))
-    for name in names_that_differ(one, other):
+    a, b = dict(flatten(one)), dict(flatten(other))
+    for name in differing_names(one, other):
         only_in = None if name in a and name in b else "a" if name in a else "b"
         yield {"field": name, "a": a.get(name), "b": b.get(name), "only_in": only_in}
 
@@ -82,7 +82,7 @@ def _known(opened: Opened) -> dict[str, Any]:
 
 def _other_entries(one: Structure, other: Structure) -> list[str]:
     """Names the entries of the metadata that differ and are no sections; nothing reads them."""
-    return [name for name in names_that_differ(one.metadata, other.metadata) if name not in _OWN]
+    return [name for name in differing_names(one.metadata, other.metadata) if name not in _OWN]
 
 
 def _operators(one: Structure, other: Structure) -> Iterator[dict[str, Any]]:

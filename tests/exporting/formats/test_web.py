@@ -18,7 +18,7 @@ from PIL import Image
 
 from mlcycle.artifact.contract import InputSize
 from mlcycle.artifact.seal import SealedBytes, read_sealed, write_sealed
-from mlcycle.artifact.self_test import HEIGHT, WIDTH, image, known_answer
+from mlcycle.artifact.self_test import HEIGHT, WIDTH, image, make_self_test
 from mlcycle.errors import InputError
 from mlcycle.exporting.formats import web
 from mlcycle.inference.detect import Detector, load_detector
@@ -103,7 +103,7 @@ def knowing(folder: Path, wrong_by: float) -> Path:
     contract = replace(detector.contract, resize=resize, input_size=InputSize(640, 320))
     image_HW3 = padded(image(HEIGHT, WIDTH, 0), 640, 320)
     boxes_1N4, scores_1N, landmarks_1N52 = detector.session.run(image_HW3[None])
-    answer = known_answer(boxes_1N4[0], scores_1N[0] - wrong_by, landmarks_1N52[0])
+    answer = make_self_test(boxes_1N4[0], scores_1N[0] - wrong_by, landmarks_1N52[0])
     model = to_fixed_shape(onnx.load_from_string(read_sealed(Path("face-nano")).data), 640, 320)
     write_sealed(pack(model, contract, answer), folder / "knowing.onnx")
     return folder / "knowing.onnx"

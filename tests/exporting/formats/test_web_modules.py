@@ -16,7 +16,7 @@ from browser import CHROMIUM, DRIVER, Browser, Site, browser
 from PIL import Image
 
 from mlcycle.artifact.admission import OPERATORS
-from mlcycle.artifact.self_test import EXACT, LOOSE, SelfTest, image, known_answer
+from mlcycle.artifact.self_test import EXACT, LOOSE, SelfTest, image, make_self_test
 from mlcycle.inference import letterbox
 from mlcycle.inference.decoding import images
 
@@ -198,7 +198,7 @@ def test_the_distance_from_the_known_answer_is_the_same(page: Browser) -> None:
     corners_N2, sizes_N2 = random.uniform(0, 140, (9, 2)), random.uniform(10, 50, (9, 2))
     boxes_N4 = np.concatenate([corners_N2, corners_N2 + sizes_N2], axis=1)
     scores_N, points_N52 = np.linspace(0.9, 0.3, 9), random.uniform(0, 190, (9, 5, 2))
-    test = known_answer(boxes_N4, scores_N, points_N52)
+    test = make_self_test(boxes_N4, scores_N, points_N52)
     nudged_N4, nudged_N52 = boxes_N4 + random.normal(0, 0.1, (9, 4)), points_N52 + 0.4
     answers = [
         (boxes_N4, scores_N, points_N52),

@@ -14,7 +14,7 @@ from conftest import Outcome
 from PIL import Image
 
 from mlcycle.inference.batch import worker_threads
-from mlcycle.inference.detect import Detector, Options
+from mlcycle.inference.detect import DetectOptions, Detector
 from mlcycle.inference.sources import from_folder
 
 pytest_plugins = ("tiny_album",)
@@ -96,7 +96,10 @@ def test_lanes_and_batches_change_no_answer(
     sources = list(from_folder(album)) * 3
     alone, together = (
         [record.as_dict() | {"milliseconds": 0} for record in detector.detect_all(sources, options)]
-        for options in (Options(threshold=threshold), Options(threshold=threshold, workers=count, batch=batch))
+        for options in (
+            DetectOptions(threshold=threshold),
+            DetectOptions(threshold=threshold, workers=count, batch=batch),
+        )
     )
     assert together == alone
     assert {record["status"] for record in together} == {"ok", "empty", "error"}
@@ -130,7 +133,7 @@ def test_a_batch_that_the_model_fails_on_is_looked_at_one_by_one(
 
     monkeypatch.setattr(type(detector.session), "run", fail_on_many)
     sources = [source for source in from_folder(album) if source.key == "one.jpg"] * 3
-    records = list(detector.detect_all(sources, Options(batch=3)))
+    records = list(detector.detect_all(sources, DetectOptions(batch=3)))
     assert sizes == [3, 1, 1, 1]
     assert [record.status for record in records] == ["ok"] * 3
 

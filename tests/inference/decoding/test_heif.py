@@ -14,7 +14,7 @@ from test_images import code_of, encoded
 
 from mlcycle.errors import UnreadableError
 from mlcycle.inference.decoding.images import decode
-from mlcycle.inference.detect import Detector, Options
+from mlcycle.inference.detect import DetectOptions, Detector
 from mlcycle.inference.record import Source
 from mlcycle.inference.sources import from_folder
 
@@ -98,7 +98,7 @@ def test_without_the_package_the_sentence_says_what_to_install(
         decode(data)
     assert caught.value.code == "unsupported"
     assert "pip install 'mlcycle[heif]'" in caught.value.message
-    (record,) = detector.detect_all([Source(Path("a.heic"), "a.heic", data=data)], Options())
+    (record,) = detector.detect_all([Source(Path("a.heic"), "a.heic", data=data)], DetectOptions())
     assert record.error == ("unsupported", caught.value.message)
 
 

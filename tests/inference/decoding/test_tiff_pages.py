@@ -18,7 +18,7 @@ from test_detect import FACE, LAID_DOWN, ORIENTATION
 from mlcycle.errors import UnreadableError
 from mlcycle.inference.decoding import tiff_pages
 from mlcycle.inference.decoding.images import decode, decode_page
-from mlcycle.inference.detect import Detector, Options
+from mlcycle.inference.detect import DetectOptions, Detector
 from mlcycle.inference.parts import split
 from mlcycle.inference.record import Part, Source
 
@@ -46,7 +46,7 @@ def directories(data: bytes) -> list[int]:
 
 
 def answers(detector: Detector, path: Path) -> list[tuple[str, Part | None]]:
-    records = detector.detect_all(split([Source(path, path.name)]), Options())
+    records = detector.detect_all(split([Source(path, path.name)]), DetectOptions())
     return [(record.error[0] if record.error else record.status, record.part) for record in records]
 
 
@@ -60,7 +60,7 @@ def test_each_page_has_a_record(
 ) -> None:
     path = written(tmp_path / "scan.TIF", three(pixels), compression=compression)
     assert answers(detector, path) == [("empty", part(1, 3)), ("ok", part(2, 3)), ("empty", part(3, 3))]
-    records = list(detector.detect_all(split([Source(Path("-"), "-", data=path.read_bytes())]), Options()))
+    records = list(detector.detect_all(split([Source(Path("-"), "-", data=path.read_bytes())]), DetectOptions()))
     assert [record.height for record in records] == [400, 390, 380]
     assert {record.note for record in records} == {""}
 
@@ -89,7 +89,7 @@ def test_pages_lie_each_its_own_way(tmp_path: Path, pixels: np.ndarray, detector
         image.encoderinfo = {"tiffinfo": {ORIENTATION: orientation}}
     with Image.new("RGB", (1, 1)) as book:
         book.save(path, save_all=True, append_images=laid)
-    records = list(detector.detect_all(split([Source(path, "scan.tif")]), Options(max_pixels=512 * 400)))
+    records = list(detector.detect_all(split([Source(path, "scan.tif")]), DetectOptions(max_pixels=512 * 400)))
     assert [record.boxes_N4.tolist() for record in records[1:]] == [[list(FACE)]] * 8
 
 
@@ -195,16 +195,16 @@ def test_a_run_goes_on_with_the_pages_that_are_missing(
     arguments = ("infer", "dir", path.parent, "--model", tiny, "--out", tmp_path / "run")
     assert mlcycle(*arguments).code == 3
     path.write_bytes(whole)
-    looked_at: list[Part | None] = []
-    honest = Detector.look
+    detected: list[Part | None] = []
+    original = Detector.detect_batch
 
-    def look(self: Detector, sources: list[Source], options: Options) -> object:
-        looked_at.extend(source.part for source in sources)
-        return honest(self, sources, options)
+    def detect_batch(self: Detector, sources: list[Source], options: DetectOptions) -> object:
+        detected.extend(source.part for source in sources)
+        return original(self, sources, options)
 
-    monkeypatch.setattr(Detector, "look", look)
+    monkeypatch.setattr(Detector, "detect_batch", detect_batch)
     assert mlcycle(*arguments, "--resume", "--retry-failed").code == 0
-    assert looked_at == [part(3, 3)]
+    assert detected == [part(3, 3)]
     records = [json.loads(line) for line in (tmp_path / "run" / "records.jsonl").read_text().splitlines()]
     assert [(record["part"]["number"], record["status"]) for record in records] == [
         (1, "empty"),

@@ -38,7 +38,7 @@ def test_an_image_is_a_row_and_its_faces_are_a_list(tmp_path: Path) -> None:
         Record("broken.jpg", error=("truncated", "the file ends early"), landmark_names=LANDMARKS),
         record("a.mp4", 1, part=Part("frame", 7, None, 0.25), error=("not-written", "the disk is full")),
     ]
-    with output.opened(tmp_path / "faces.parquet") as stream:
+    with output.open_output(tmp_path / "faces.parquet") as stream:
         writer = Parquet(stream)
         for each in records:
             writer.write(each)
@@ -68,7 +68,7 @@ def test_rows_are_written_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(module, "IMAGES", images)
     monkeypatch.setattr(module, "FACES", faces)
-    with output.opened(tmp_path / "faces.parquet") as stream:
+    with output.open_output(tmp_path / "faces.parquet") as stream:
         writer = module.Parquet(stream)
         for number in range(5):
             writer.write(record(f"{number}.jpg", 1))
@@ -82,7 +82,7 @@ def test_no_record_at_all_is_a_whole_file(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     from mlcycle.inference.outputs.parquet import Parquet
 
-    with output.opened(tmp_path / "faces.parquet") as stream:
+    with output.open_output(tmp_path / "faces.parquet") as stream:
         Parquet(stream).close()
     table = parquet.read_table(tmp_path / "faces.parquet")
     assert table.num_rows == 0

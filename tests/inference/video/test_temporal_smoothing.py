@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlcycle.inference.video.temporal_smoothing import REACH, steadied
+from mlcycle.inference.video.temporal_smoothing import REACH, smooth_boxes
 
 NONE_04 = np.zeros((0, 4), np.float32)
 
@@ -18,25 +18,25 @@ def moving(count: int, step: float = 20, missed: tuple[int, ...] = (), x: float 
 
 def test_what_was_found_stays_as_it_is() -> None:
     found = moving(20)
-    assert [each.tolist() for each in steadied(found)] == [each.tolist() for each in found]
+    assert [each.tolist() for each in smooth_boxes(found)] == [each.tolist() for each in found]
 
 
 @pytest.mark.parametrize("missed", [(5,), (5, 6, 7), (4, 5, 6, 7, 8, 9), (2, 8, 14)])
 def test_a_face_that_is_missed_and_found_again_is_covered_between(missed: tuple[int, ...]) -> None:
-    for covered, true in zip(steadied(moving(20, missed=missed)), moving(20), strict=True):
+    for covered, true in zip(smooth_boxes(moving(20, missed=missed)), moving(20), strict=True):
         assert covered == pytest.approx(true, abs=1e-3)
 
 
 def test_a_face_that_comes_and_goes_is_covered_a_little_longer() -> None:
     found = [*[NONE_04] * 10, *moving(10), *[NONE_04] * 10]
-    covered = [len(each) for each in steadied(found)]
+    covered = [len(each) for each in smooth_boxes(found)]
     assert covered == [0] * (10 - REACH) + [1] * (10 + 2 * REACH) + [0] * (10 - REACH)
 
 
 def test_faces_beside_each_other_are_not_mixed_up() -> None:
     one, other = moving(12, step=2, missed=(5,), x=100), moving(12, step=-2, missed=(6,), x=160)
     both = [np.concatenate(pair) for pair in zip(one, other, strict=True)]
-    covered = steadied(both)
+    covered = smooth_boxes(both)
     assert [len(each) for each in covered] == [2] * 12
     assert sorted(covered[5][:, 0].tolist()) == pytest.approx([110, 150])
     assert sorted(covered[6][:, 0].tolist()) == pytest.approx([112, 148])
@@ -44,13 +44,13 @@ def test_faces_beside_each_other_are_not_mixed_up() -> None:
 
 def test_a_face_elsewhere_or_of_another_size_is_another_face() -> None:
     far = [moving(1)[0], NONE_04, moving(1)[0] + 300]
-    assert [len(each) for each in steadied(far)] == [2, 2, 2]
+    assert [len(each) for each in smooth_boxes(far)] == [2, 2, 2]
     large = [moving(1)[0], NONE_04, np.array([[60, 0, 180, 150]], np.float32)]
-    assert [len(each) for each in steadied(large)] == [2, 2, 2]
+    assert [len(each) for each in smooth_boxes(large)] == [2, 2, 2]
 
 
 def test_boxes_without_area_and_films_without_faces_do_no_harm() -> None:
-    assert [len(each) for each in steadied([NONE_04] * 3)] == [0, 0, 0]
-    assert steadied([]) == []
+    assert [len(each) for each in smooth_boxes([NONE_04] * 3)] == [0, 0, 0]
+    assert smooth_boxes([]) == []
     point = np.array([[5, 5, 5, 5]], np.float32)
-    assert all(np.isfinite(each).all() for each in steadied([point, NONE_04, point]))
+    assert all(np.isfinite(each).all() for each in smooth_boxes([point, NONE_04, point]))

@@ -174,7 +174,7 @@ def test_a_copy_is_the_same_when_its_run_was_broken_off(
     assert mlcycle(*arguments, *places("whole")).code == 0
     honest = detect.Detector.look
 
-    def stop(self: detect.Detector, sources: list[detect.Source], options: detect.Options) -> object:
+    def stop(self: detect.Detector, sources: list[detect.Source], options: detect.DetectOptions) -> object:
         if sources[0].part and sources[0].part.number == 33:
             raise KeyboardInterrupt
         return honest(self, sources, options)

@@ -17,7 +17,7 @@ from small_videos import RATE, SIDE, SIZE, images, place, write_video
 
 from mlcycle.inference import parts
 from mlcycle.inference.batch.worker_threads import AT_HAND, ordered_map
-from mlcycle.inference.detect import Detector, Options
+from mlcycle.inference.detect import DetectOptions, Detector
 from mlcycle.inference.record import VIDEO_SUFFIXES, Part, Record, Source
 from mlcycle.inference.video import detect_video, video_file
 
@@ -28,7 +28,7 @@ Run = Callable[..., Outcome]
 
 
 def records(detector: Detector, path: Path, *, every: float = 0.0, **options: int) -> list[Record]:
-    return list(parts.detect_all(detector, [Source(path, path.name)], Options(**options), every=every))
+    return list(parts.detect_all(detector, [Source(path, path.name)], DetectOptions(**options), every=every))
 
 
 def answers(found: list[Record]) -> list[str]:
@@ -77,7 +77,7 @@ def test_frames_are_turned_as_the_telephone_noted(
         expected = expected.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
     record = records(detector, path)[0]
     assert (record.width, record.height) == expected.size
-    (wanted,) = [each.boxes_N4 for each in detector.look([Source(Path("x"), "x", image=lambda: expected)])]
+    (wanted,) = [each.boxes_N4 for each in detector.detect_batch([Source(Path("x"), "x", image=lambda: expected)])]
     assert record.boxes_N4 == pytest.approx(wanted, abs=2.01)
 
 
@@ -214,16 +214,16 @@ def test_a_run_does_not_look_again_at_frames_that_are_done(
     assert mlcycle(*arguments, "--resume").code == 3
     assert len(lines(tmp_path / "run")) == before
     (tmp_path / "in" / "film.mkv").write_bytes(whole)
-    looked_at: list[int] = []
-    honest = Detector.look
+    detected: list[int] = []
+    original = Detector.detect_batch
 
-    def look(self: Detector, sources: list[Source], options: Options) -> object:
-        looked_at.extend(source.part.number for source in sources if source.part)
-        return honest(self, sources, options)
+    def detect_batch(self: Detector, sources: list[Source], options: DetectOptions) -> object:
+        detected.extend(source.part.number for source in sources if source.part)
+        return original(self, sources, options)
 
-    monkeypatch.setattr(Detector, "look", look)
+    monkeypatch.setattr(Detector, "detect_batch", detect_batch)
     assert mlcycle(*arguments, "--resume", "--retry-failed").code == 0
-    assert sorted(looked_at) == list(range(before, 76))
+    assert sorted(detected) == list(range(before, 76))
     assert [each["part"]["number"] for each in lines(tmp_path / "run")] == list(range(1, 76))  # type: ignore[index]
     changed = mlcycle(*arguments, "--resume", "--every", "1")
     assert (changed.code, "was begun with every 0.0, not 1.0" in changed.err) == (2, True)
