@@ -11,7 +11,7 @@ from mlcycle.machine import machine
 
 def describe() -> dict[str, Any]:
     """Returns cpu, cores, system and load_average (how many processes wanted to run in the last minute)."""
-    found = machine.look()
+    found = machine.inspect()
     return {
         "cpu": found.processor or platform.machine(),
         "cores": found.cores.usable,

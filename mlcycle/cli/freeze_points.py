@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 def tell(points: Points) -> None:
     """Shows the thresholds and what they do on the images that they were chosen on; warns of what is missing."""
-    if not points.told:
+    if not points.measured:
         console.warn(f"the file has the recipe's threshold alone, and none could be chosen: {points.why_not}")
         return
-    told = points.told
+    told = points.measured
     console.say(f"thresholds on {told['photographs']:,} held-out images with {told['faces']:,} faces:")
     console.say(f"  {'':<10}{'threshold':>10}{'recall':>10}{'precision':>11}   false alarms an image")
     for name, figures in told["points"].items():

@@ -52,7 +52,7 @@ def examine(named: Path | None, wanted: str) -> Examination:
     answers, tried, trials = _try(models.answering(named), bundled, wanted)
     return Examination(
         wanted=wanted,
-        machine=machine.look(),
+        machine=machine.inspect(),
         packages=packages.look(),
         image_formats=image_formats.look(),
         driver=nvidia.look(),

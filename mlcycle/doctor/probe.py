@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlcycle.machine.child_process import say
+from mlcycle.machine.child_process import report_stage
 
 if TYPE_CHECKING:
     from mlcycle.artifact.seal import SealedBytes
@@ -32,7 +32,7 @@ def main() -> int:
         sealed = read_sealed(Path(model))
         _load_and_run(sealed, provider)
     except Exception as problem:
-        say(
+        report_stage(
             "failed",
             kind=type(problem).__name__,
             message=getattr(problem, "message", None) or " ".join(str(problem).split())[:300],
@@ -52,7 +52,7 @@ def _imported() -> None:
     from mlcycle.inference.session import PROVIDERS
 
     there = onnxruntime.get_available_providers()
-    say(
+    report_stage(
         "imported",
         version=onnxruntime.__version__,
         available=[name for name, long in PROVIDERS.items() if long in there],
@@ -78,7 +78,7 @@ def _load_and_run(sealed: SealedBytes, provider: str) -> None:
     before = _threads()
     session = open_session(sealed, provider=provider)
     after = _threads()
-    say(
+    report_stage(
         "loaded",
         took=session.provider,
         name=session.contract.name,
@@ -90,7 +90,7 @@ def _load_and_run(sealed: SealedBytes, provider: str) -> None:
     width, height = (size.width, size.height) if size else (SIDE, SIDE)
     session.run(padded(np.zeros((SIDE, SIDE, 3), np.uint8), width, height)[None])
     run_self_test(session, sealed.path)
-    say("ran")
+    report_stage("ran")
 
 
 def _threads() -> int:

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlcycle.machine.child_process import Ended, run_in_subprocess
+from mlcycle.machine.child_process import ProcessResult, run_in_subprocess
 
 # The providers that mlcycle knows, and the package that brings each; mlcycle.inference.session has the same names.
 BRINGS = {
@@ -115,7 +115,7 @@ def attempt(provider: str, model: Path, seconds: float = PATIENCE_ELSE) -> Trial
     return _trial(provider, ended, f"mlcycle doctor --provider {provider} waits longer" if waits else "")
 
 
-def _trial(provider: str, ended: Ended, hint: str) -> Trial:
+def _trial(provider: str, ended: ProcessResult, hint: str) -> Trial:
     imported, loaded = ended.stages.get("imported"), ended.stages.get("loaded", {})
     runtime = None
     if imported:
@@ -128,7 +128,7 @@ def _trial(provider: str, ended: Ended, hint: str) -> Trial:
     return Trial(provider, runtime, failure=failure, **facts)
 
 
-def _told(ended: Ended) -> Failure:
+def _told(ended: ProcessResult) -> Failure:
     """Makes a failure of what the process said of it."""
     told = ended.stages["failed"]
     kind, message = told["kind"], told["message"]
@@ -138,10 +138,10 @@ def _told(ended: Ended) -> Failure:
         return Failure("model", message, told["hint"])
     if kind != "DeviceError":
         message = f"the model failed on a blank image: {message}"
-    return Failure("provider", message, told["hint"], ended.own_words())
+    return Failure("provider", message, told["hint"], ended.library_error())
 
 
-def _died(provider: str, ended: Ended, hint: str) -> Failure:
+def _died(provider: str, ended: ProcessResult, hint: str) -> Failure:
     last = ended.last("imported", "loaded", "ran")
     doing = _DOING[last].format(ended.stages.get("loaded", {}).get("took") or provider)
     return Failure("provider" if last else "packages", f"the process {ended.end} while {doing}", hint)

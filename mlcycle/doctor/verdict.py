@@ -223,7 +223,7 @@ def _machine(found: Examination) -> Iterator[Row]:
 
 
 def _bytes(found: Examination) -> Row:
-    instructions = found.machine.byte_instructions
+    instructions = found.machine.int8_instructions
     if instructions is None:
         return Row(Level.fact, "bytes", "whether the processor multiplies bytes is not known")
     if instructions:

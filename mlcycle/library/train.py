@@ -44,15 +44,15 @@ def train(
     name, given = os.fspath(recipe), [f"{key}={_as_yaml(value)}" for key, value in (overrides or {}).items()]
     target = None if out is None else Path(out)
     with extra("train", "mlcycle.train"):
-        from mlcycle.training import beginning
+        from mlcycle.training import run_setup
 
-        choose = beginning.resumed_run if resume else beginning.new_run
+        choose = run_setup.resumed_run if resume else run_setup.new_run
         chosen, folder = choose(name, given, target)
         # torch takes seconds to import: a recipe that is wrong has been refused before.
-        from mlcycle.training.distributed.device import left_as_before
+        from mlcycle.training.distributed.device import preserved_torch_state
         from mlcycle.training.fit import fit
         from mlcycle.training.run.run_folder import Beside
-    with left_as_before():
+    with preserved_torch_state():
         return fit(chosen, folder, device=device, resume=resume, quiet=quiet, beside=Beside(own_process=False))
 
 

@@ -26,7 +26,7 @@ _ORIGIN = re.compile(r"^.*\[ONNXRuntimeError\] : \d+ : \w+ : ")
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class ProcessResult:
     """What became of a process.
 
     Attributes:
@@ -45,7 +45,7 @@ class Ended:
         """Returns the last of these stages, named in their order, that was reached, or ""."""
         return next((stage for stage in reversed(stages) if stage in self.stages), "")
 
-    def own_words(self) -> str:
+    def library_error(self) -> str:
         """Returns the first thing that onnxruntime logged as an error, without its own source's places."""
         plain = re.sub(r"\x1b\[[\d;]*m", "", self.stderr)
         if library := _LIBRARY.search(plain):
@@ -54,7 +54,7 @@ class Ended:
         return _ORIGIN.sub("", logged[1]).strip()[:300] if logged else ""
 
 
-def run_in_subprocess(module: str, arguments: Sequence[str], seconds: float) -> Ended:
+def run_in_subprocess(module: str, arguments: Sequence[str], seconds: float) -> ProcessResult:
     """Runs the function `main` of a module in a process of its own, for at most so many seconds.
 
     Args:
@@ -66,12 +66,12 @@ def run_in_subprocess(module: str, arguments: Sequence[str], seconds: float) -> 
         done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=seconds, check=False)
     except subprocess.TimeoutExpired as late:
         end = f"had not ended after {seconds:g} seconds"
-        return Ended(_stages(late.stdout), end, _text(late.stderr), late=True)
+        return ProcessResult(_stages(late.stdout), end, _text(late.stderr), late=True)
     stderr = _text(done.stderr)
-    return Ended(_stages(done.stdout), _end(done.returncode, stderr), stderr)
+    return ProcessResult(_stages(done.stdout), _end(done.returncode, stderr), stderr)
 
 
-def say(stage: str, **facts: Any) -> None:
+def report_stage(stage: str, **facts: Any) -> None:
     """Says, in the process of its own, that a stage is reached."""
     sys.stdout.write(f"{json.dumps({'stage': stage, **facts})}\n")
     sys.stdout.flush()

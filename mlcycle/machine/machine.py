@@ -43,23 +43,23 @@ class Machine:
     Attributes:
         system: e.g. "Linux 6.8.0 x86_64".
         processor: its model, "" where that is not known.
-        byte_instructions: those that multiply bytes, by the names of /proc/cpuinfo; None where that is not known.
+        int8_instructions: those that multiply bytes, by the names of /proc/cpuinfo; None where that is not known.
     """
 
     system: str
     processor: str
-    byte_instructions: tuple[str, ...] | None
+    int8_instructions: tuple[str, ...] | None
     cores: Cores
     memory: Memory
 
 
-def look(root: Path = Path("/")) -> Machine:
+def inspect(root: Path = Path("/")) -> Machine:
     """Looks at the machine; `root` is where /proc and /sys lie."""
     rows = _rows(root / "proc/cpuinfo")
     return Machine(
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         processor=_processor(rows),
-        byte_instructions=_byte_instructions(rows),
+        int8_instructions=_int8_instructions(rows),
         cores=cores(root),
         memory=_memory(root),
     )
@@ -83,7 +83,7 @@ def _of_macos() -> str:
         return platform.processor()
 
 
-def _byte_instructions(rows: dict[str, str]) -> tuple[str, ...] | None:
+def _int8_instructions(rows: dict[str, str]) -> tuple[str, ...] | None:
     for key, names in (("flags", _X86), ("Features", _ARM)):
         if key in rows:
             words = rows[key].split()

@@ -218,7 +218,7 @@ class _Run:
             range(self.progress.step, schedule.steps), schedule.batch, self.recipe.augment, self.recipe.seed,
             Share(self.group.rank, self.group.size, self.accumulation),
         )  # fmt: skip
-        flops_of = cache(partial(flops.for_an_image, self.trainer.ema))
+        flops_of = cache(partial(flops.per_image, self.trainer.ema))
         samples = samples_of(self.recipe, self.training_data, self.readers, self.decoded)
         before = child_handler()
         batches = iter(loader(samples, steps, self.readers, self.device))

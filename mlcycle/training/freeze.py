@@ -59,12 +59,12 @@ def freeze(
     must_be_writable(target.parent if target else Path("models"))
     with tempfile.TemporaryDirectory(prefix="mlcycle-freeze-") as scratch:
         # The run may still be training: what is frozen and what it is compared with must be the same weights.
-        still = copy_of(run, Path(scratch) / "run")
+        still = snapshot_run(run, Path(scratch) / "run")
         recipe, network, progress = load_trained(still)
         environment = RunFolder(still).environment()
         chosen = choose_points(recipe, network, environment, rates or Rates(), started)
         contract = make_contract(recipe, progress, environment, chosen)
-        data = build_model(network, contract, what_it_knows(recipe, network))
+        data = build_model(network, contract, make_self_test(recipe, network))
         candidate = Path(scratch) / "candidate.onnx"
         digest = write_sealed(data, candidate)
         path = target or Path("models") / f"{recipe.name}-{digest[:12]}.onnx"
@@ -75,7 +75,7 @@ def freeze(
     return Frozen(path, digest, len(data), chosen, str(verdict))
 
 
-def copy_of(run: Path, still: Path) -> Path:
+def snapshot_run(run: Path, still: Path) -> Path:
     """Copies what a file is made from out of a run folder.
 
     Raises:
@@ -144,7 +144,7 @@ def make_contract(recipe: Recipe, progress: Progress, environment: dict[str, Any
             "recipe": _without_places(recipe.model_dump(mode="json", exclude={"about"})),
             "step": progress.best_step,
             "held_out_average_precision_50": round(progress.best_score, 6),
-            "operating_points": chosen.told or None,
+            "operating_points": chosen.measured or None,
             "started_from": environment.get("started_from"),
             "teacher": environment.get("teacher"),
             "data": environment.get("data", {}),
@@ -162,7 +162,7 @@ def versions_here() -> dict[str, str]:
     return {"mlcycle": __version__} | {name: metadata.version(name).partition("+")[0] for name in EXPORTERS}
 
 
-def what_it_knows(recipe: Recipe, network: FaceNetwork) -> SelfTest:
+def make_self_test(recipe: Recipe, network: FaceNetwork) -> SelfTest:
     """Returns the self-test: what training's own arithmetic finds in a drawing of faces."""
     with one_thread():
         boxes, scores, landmarks = answer(network, recipe.inference, image(HEIGHT, WIDTH, 0))

@@ -11,7 +11,7 @@ import torch
 
 from mlcycle.errors import DeviceError
 from mlcycle.training.data.samples import fewest
-from mlcycle.training.data.synthetic_batch import trial_batch
+from mlcycle.training.data.synthetic_batch import synthetic_batch
 from mlcycle.training.distributed.process_group import ProcessGroup
 from mlcycle.training.recipes.recipe import Recipe
 from mlcycle.training.trainer import Trainer
@@ -145,7 +145,7 @@ def _try(recipe: Recipe, device: torch.device, sizes: list[tuple[int, int]]) -> 
     alone = Trainer(recipe, device, ProcessGroup())
     for step in range(STEPS):
         for count, side in sizes:
-            alone.step([trial_batch(count, side, FACES)], step, recipe.schedule.learning_rate)
+            alone.step([synthetic_batch(count, side, FACES)], step, recipe.schedule.learning_rate)
 
 
 def is_out_of_memory(problem: BaseException) -> bool:

@@ -49,7 +49,7 @@ class Records:
             self.folder.must_exist()
         else:
             self.folder.create()
-        return self.folder.held()
+        return self.folder.locked()
 
     def begin(self) -> None:
         """Writes the recipe of a new run."""
@@ -59,7 +59,7 @@ class Records:
     def give_up(self) -> None:
         """Removes a new run in which nothing was learnt, so that it can be begun again."""
         if self.group.is_main:
-            self.folder.remove_if_nothing_was_learnt()
+            self.folder.remove_if_untrained()
 
     def restore(self, trainer: Trainer) -> Progress:
         """Brings a learner to where the run is: to its newest checkpoint or, at the beginning, to the weights that the

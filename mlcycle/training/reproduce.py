@@ -23,7 +23,7 @@ from mlcycle.artifact.structure import section_digests
 from mlcycle.errors import DataError, ModelFileError, UsageError
 from mlcycle.training.export.graph import build_model
 from mlcycle.training.export.operating_points import Points, Rates, given
-from mlcycle.training.freeze import Started, choose_points, copy_of, make_contract, what_it_knows
+from mlcycle.training.freeze import Started, choose_points, make_contract, make_self_test, snapshot_run
 from mlcycle.training.model.network import FaceNetwork
 from mlcycle.training.model.predict import answer
 from mlcycle.training.recipes.recipe import Recipe
@@ -82,7 +82,7 @@ def reproduce(file: Path, run: Path, started: Started) -> Reproduction:
     sealed = read_sealed(file)
     theirs, known = _said(sealed)
     with tempfile.TemporaryDirectory(prefix="mlcycle-reproduce-") as scratch:
-        still = copy_of(run, Path(scratch) / "run")
+        still = snapshot_run(run, Path(scratch) / "run")
         made_from = _Run(*load_trained(still), RunFolder(still).environment())
     done = Reproduction(sealed)
     done.another_run = _other_origin(theirs, made_from)
@@ -141,7 +141,7 @@ def _points(theirs: Contract, made_from: _Run, started: Started, done: Reproduct
             "put the images back where the run's recipe.yaml says",
         )
     own = Points(theirs.thresholds, told)
-    if chosen == own or not _near((chosen.thresholds, chosen.told), (theirs.thresholds, told)):
+    if chosen == own or not _near((chosen.thresholds, chosen.measured), (theirs.thresholds, told)):
         return chosen
     done.taken_over.append("its thresholds and their figures, which are in their last digits off those of here")
     return own
@@ -169,7 +169,7 @@ def _within(one: Any, other: Any, most: float) -> bool:
 
 def _known_answer(theirs: SelfTest | None, made_from: _Run, done: Reproduction) -> SelfTest:
     """Returns the known answer of the run, or the file's own where what is computed here is near enough to it."""
-    mine = what_it_knows(made_from.recipe, made_from.network)
+    mine = make_self_test(made_from.recipe, made_from.network)
     if theirs is None or theirs == mine:
         return mine
     taken = replace(mine, boxes=theirs.boxes, scores=theirs.scores, landmarks=theirs.landmarks)

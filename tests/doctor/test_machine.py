@@ -31,7 +31,7 @@ def written(root: Path, files: dict[str, str]) -> Path:
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="affinity is Linux's")
 def test_a_process_that_may_use_one_core_says_so():
     code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); \
-from mlcycle.machine import machine; found = machine.look(); print(found.cores.allowed, found.cores.machine)"
+from mlcycle.machine import machine; found = machine.inspect(); print(found.cores.allowed, found.cores.machine)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=True, timeout=60
     )
@@ -48,9 +48,9 @@ from mlcycle.machine import machine; found = machine.look(); print(found.cores.a
     ],
 )
 def test_whether_the_processor_multiplies_bytes(tmp_path, text, processor, instructions):
-    found = machine.look(written(tmp_path, {"proc/cpuinfo": text}))
+    found = machine.inspect(written(tmp_path, {"proc/cpuinfo": text}))
     assert processor in found.processor
-    assert found.byte_instructions == instructions
+    assert found.int8_instructions == instructions
 
 
 def test_the_least_limit_on_the_way_up_counts_in_version_2(tmp_path):
@@ -108,7 +108,7 @@ def test_a_limit_beyond_the_memory_there_is_limits_nothing(tmp_path):
             "sys/fs/cgroup/memory.max": str(2 * 2**30),
         },
     )
-    assert machine.look(root).memory == machine.Memory(2**30, 2**29, None)
+    assert machine.inspect(root).memory == machine.Memory(2**30, 2**29, None)
 
 
 @pytest.mark.parametrize(

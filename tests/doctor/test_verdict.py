@@ -22,7 +22,7 @@ def healthy() -> examine.Examination:
 
 
 def with_cores(found: examine.Examination, cores: Cores) -> examine.Examination:
-    return replace(found, machine=replace(found.machine, cores=cores, byte_instructions=("avx_vnni",)))
+    return replace(found, machine=replace(found.machine, cores=cores, int8_instructions=("avx_vnni",)))
 
 
 def row(found: examine.Examination, section: str, name: str) -> Row:
@@ -43,11 +43,11 @@ def test_more_threads_than_the_quota_pays_for_are_a_warning(healthy):
 
 
 def test_a_processor_without_byte_products_is_a_warning_for_a_model_of_bytes_only(healthy):
-    old = replace(healthy, machine=replace(healthy.machine, byte_instructions=()))
+    old = replace(healthy, machine=replace(healthy.machine, int8_instructions=()))
     assert row(old, "Machine", "bytes").level is Level.warning
     floats = old.trials | {"cpu": replace(old.trials["cpu"], precision="float32")}
     assert row(replace(old, trials=floats), "Machine", "bytes").level is Level.fact
-    unknown = replace(healthy, machine=replace(healthy.machine, byte_instructions=None))
+    unknown = replace(healthy, machine=replace(healthy.machine, int8_instructions=None))
     assert "not known" in row(unknown, "Machine", "bytes").text
 
 

@@ -137,11 +137,11 @@ def main(recipe: str, run: str, *overrides: str) -> None:
 
 
 def waits_of_a_step(recipe: Any) -> list[str]:
-    from mlcycle.training.data.synthetic_batch import trial_batch
+    from mlcycle.training.data.synthetic_batch import synthetic_batch
     from mlcycle.training.distributed.process_group import ProcessGroup
     from mlcycle.training.trainer import Trainer
 
-    trainer, batch = Trainer(recipe, DEVICE, ProcessGroup()), trial_batch(4, recipe.augment.crop, 5)
+    trainer, batch = Trainer(recipe, DEVICE, ProcessGroup()), synthetic_batch(4, recipe.augment.crop, 5)
     for step in range(2):  # the first makes the optimizer's memory
         waits.clear()
         trainer.step([batch], step, 1e-3)

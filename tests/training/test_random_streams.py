@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 from mlcycle.training.data.augment import noise_field, noise_window  # noqa: E402
 from mlcycle.training.data.samples import Key, Samples, Steps  # noqa: E402
-from mlcycle.training.data.sampling_order import Streamed  # noqa: E402
+from mlcycle.training.data.sampling_order import StreamedOrder  # noqa: E402
 from mlcycle.training.random_streams import Stream, generator  # noqa: E402
 from mlcycle.training.recipes.recipe import Augment  # noqa: E402
 
@@ -27,7 +27,7 @@ def test_no_two_draws_of_one_number_share_a_generator(monkeypatch: pytest.Monkey
     default_rng = np.random.default_rng
     monkeypatch.setattr(np.random, "default_rng", lambda seed: seeds.append(tuple(map(int, seed))) or default_rng(seed))
     number, seed = 2, 5
-    shards = Streamed([[0, 1], [2, 3]], seed, open_shards=1)
+    shards = StreamedOrder([[0, 1], [2, 3]], seed, open_shards=1)
     drawn: dict[str, Any] = {
         "noise": noise_window(torch.zeros(300, 300, 3), 32, seed, number),
         "size": Steps(range(4), 4, Augment(large=0.5), seed).size(number),

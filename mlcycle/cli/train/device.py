@@ -61,21 +61,21 @@ def launch(words: Sequence[str], run: Path, wanted: Devices) -> None:
             f"--nodes {wanted.nodes} and --rendezvous {wanted.rendezvous or '(none)'} do not fit each other",
             "several machines meet at one of them: --nodes 2 --rendezvous HOST:29400, the same on each",
         )
-    from mlcycle.training.distributed.launch import Meeting, ProcessFailedError, launch
+    from mlcycle.training.distributed.launch import ProcessFailedError, Rendezvous, launch
     from mlcycle.training.run.run_folder import RunFolder
 
     quiet = ["--quiet"] if console.is_quiet() else []
-    is_ours = "--resume" not in words and RunFolder(run).is_unbegun()
+    is_ours = "--resume" not in words and RunFolder(run).is_new()
     try:
         code = launch(
             [*quiet, "train", *words, "--device", wanted.device.value],
-            wanted.count, wanted.device.value, Meeting((least, most), wanted.rendezvous, wanted.restarts),
+            wanted.count, wanted.device.value, Rendezvous((least, most), wanted.rendezvous, wanted.restarts),
             f"if it has saved anything, mlcycle train --resume {run} --devices {wanted.count} goes on",
         )  # fmt: skip
     except ProcessFailedError as problem:
         console.trace(problem.trace)
         if is_ours and problem.exit_code == DataError.exit_code:
-            RunFolder(run).remove_if_nothing_was_learnt()  # which process met the bad image makes no difference
+            RunFolder(run).remove_if_untrained()  # which process met the bad image makes no difference
         raise
     if code:
         raise typer.Exit(code)

@@ -80,7 +80,7 @@ def _lines(found: Profile) -> Iterator[str]:
     yield from _table(f"reading a sample, on one thread{beside}", found.reading)
     yield ""
     yield (
-        f"{found.rate('images'):.1f} images/s, {flops.told(found.rate('flops'))}, "
+        f"{found.rate('images'):.1f} images/s, {flops.format_rate(found.rate('flops'))}, "
         f"waiting for data {found.waiting:.1%} of the time"
     )
     shares = [each.share for each in found.rounds]

@@ -176,7 +176,7 @@ def _show(folder: SweepFolder) -> None:
 
     folder.read()
     try:
-        with folder.own.held():
+        with folder.own.locked():
             write(folder)
     except InputError:
         console.say("a sweep is being trained here: sweep.csv and sweep.html are as of its last run")

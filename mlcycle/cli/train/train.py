@@ -93,17 +93,17 @@ def fit(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
         stop_with_the_parent()  # before torch comes, which takes seconds
     named, values = _sort([*filter(None, [recipe]), *(overrides or [])])
     with extra("train", "mlcycle train"):
-        from mlcycle.training import beginning
+        from mlcycle.training import run_setup
         from mlcycle.training.recipes import recipe_file
 
         if resume:
-            chosen, run = beginning.resumed_run(named or str(out or beginning.RUNS / DEFAULT_RECIPE), values, out)
+            chosen, run = run_setup.resumed_run(named or str(out or run_setup.RUNS / DEFAULT_RECIPE), values, out)
             _say_once(f"going on with {run}")
         else:
             if named is None:
                 _say_once(f"no recipe given: training with {recipe_file.find(DEFAULT_RECIPE)}")
             is_shared = bool(rendezvous) or is_one_of_several()
-            chosen, run = beginning.new_run(named or DEFAULT_RECIPE, values, out, is_shared=is_shared)
+            chosen, run = run_setup.new_run(named or DEFAULT_RECIPE, values, out, is_shared=is_shared)
         # torch takes seconds to come: a recipe that is wrong has been refused before.
         from mlcycle.training.distributed import failure
         from mlcycle.training.fit import fit as train_detector
@@ -116,7 +116,7 @@ def fit(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
         more = [*(["--tensorboard"] if tensorboard else []), *([] if images else ["--no-images"])]
         launch([*what, *more], run, Devices(devices, device, nodes, rendezvous, restarts))
         return
-    with failure.told():
+    with failure.recorded():
         beside = Beside(tensorboard, images)
         train_detector(chosen, run, device=device.value, resume=resume, quiet=console.is_quiet(), beside=beside)
     if is_main():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from mlcycle.machine.child_process import say
+from mlcycle.machine.child_process import report_stage
 
 OPTIMISED, AS_WRITTEN = "optimised", "as written"
 
@@ -19,7 +19,7 @@ def main() -> int:
     try:
         _answer(Path(sys.argv[1]), *sys.argv[2:5])
     except Exception as problem:
-        say(
+        report_stage(
             "failed",
             kind=type(problem).__name__,
             message=getattr(problem, "message", None) or " ".join(str(problem).split())[:300],
@@ -38,15 +38,15 @@ def _answer(model: Path, sha256: str, provider: str, graph: str) -> None:
 
     there = onnxruntime.get_available_providers()
     names = [name for name, long in PROVIDERS.items() if long in there]
-    say("imported", version=onnxruntime.__version__, available=names)
+    report_stage("imported", version=onnxruntime.__version__, available=names)
     sealed = read_sealed(model)
     if sealed.sha256 != sha256:
         raise ModelFileError(f"{model} was replaced while it was being tested", "test it again")
     session = open_session(sealed, provider=provider, optimised=graph == OPTIMISED)
-    say("loaded")
+    report_stage("loaded")
     distance, tolerance = session.distance(), session.tolerance
     assert distance is not None and tolerance is not None  # whoever started this has seen it  # noqa: PT018
-    say(
+    report_stage(
         "answered",
         distance=(distance.pixels, distance.score),
         tolerance=(tolerance.pixels, tolerance.score),

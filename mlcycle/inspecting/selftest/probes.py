@@ -11,7 +11,7 @@ from mlcycle.errors import DeviceError, MlcycleError, ModelFileError
 from mlcycle.inspecting import known_answer
 from mlcycle.inspecting.opened import Opened
 from mlcycle.inspecting.selftest.probe import AS_WRITTEN, OPTIMISED
-from mlcycle.machine.child_process import Ended, run_in_subprocess
+from mlcycle.machine.child_process import ProcessResult, run_in_subprocess
 
 SCHEMA_VERSION = 1
 CPU = "cpu"
@@ -98,7 +98,7 @@ def _attempt(opened: Opened, provider: str, graph: str, *, named: bool) -> tuple
     return which | came, imported.get("available", [])
 
 
-def _answer(ended: Ended) -> dict[str, Any]:
+def _answer(ended: ProcessResult) -> dict[str, Any]:
     answered = ended.stages["answered"]
     distance, tolerance = Distance(*answered["distance"]), Tolerance(*answered["tolerance"])
     return {
@@ -111,7 +111,7 @@ def _answer(ended: Ended) -> dict[str, Any]:
     }
 
 
-def _failure(ended: Ended, provider: str) -> dict[str, Any]:
+def _failure(ended: ProcessResult, provider: str) -> dict[str, Any]:
     """Says why there is no answer, and what is to blame: the packages, else on a CPU the model, since CPUs run all."""
     told = ended.stages.get("failed", {})
     last = ended.last("imported", "loaded", "answered")

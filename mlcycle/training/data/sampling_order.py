@@ -1,8 +1,8 @@
 """Which image a sample is cut from, as a pure function of the seed and of how many samples came before it.
 
-Drawn at random, images lie anywhere on the disk, which is fine for what fits into memory. Streamed, they come
-shard by shard: a few are open at a time, and each image comes once in an epoch. Nothing is buffered, so there is
-nothing that a checkpoint would have to hold.
+Images drawn at random lie anywhere on the disk, which is fine for data that fits into memory. Streamed images come
+shard by shard: a few shards are open at a time, and each image comes once per epoch. Nothing is buffered, so a
+checkpoint has nothing to store.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Order(Protocol):
         """
 
 
-class Drawn:
+class RandomOrder:
     """Each image at random, as often as its weight says."""
 
     def __init__(self, weights: Sequence[float]) -> None:
@@ -47,7 +47,7 @@ class Drawn:
         return min(int(found), len(self.cumulative) - 1)
 
 
-class Streamed:
+class StreamedOrder:
     """Shards in an order drawn for each epoch, a few of them open at a time, their images shuffled among them.
 
     Each image is a sample's first, or only, tile once in an epoch. A mosaic's other tiles are drawn from what is
@@ -98,19 +98,21 @@ class Streamed:
         return found
 
 
-def make_order(kind: str, images: Sequence[LabelledImage], weights: Sequence[float], seed: int) -> Drawn | Streamed:
+def make_order(
+    kind: str, images: Sequence[LabelledImage], weights: Sequence[float], seed: int
+) -> RandomOrder | StreamedOrder:
     """Returns the order that a recipe asks for: random, or streamed, where a weight says how often in an epoch.
 
     For streamed, images must be members of shards, and weights whole numbers.
     """
     if kind == "random":
-        return Drawn(weights)
+        return RandomOrder(weights)
     shards: dict[tuple[Path, int], list[int]] = defaultdict(list)
     for number, (image, weight) in enumerate(zip(images, weights, strict=True)):
         assert isinstance(image.path, Member)
         for again in range(int(weight)):
             shards[image.path.shard, again].append(number)
-    return Streamed(list(shards.values()), seed)
+    return StreamedOrder(list(shards.values()), seed)
 
 
 def _last_of(some: dict[Any, np.ndarray]) -> dict[Any, np.ndarray]:

@@ -8,7 +8,7 @@ from mlcycle.training.data.samples import Batch
 from mlcycle.training.recipes.recipe import LOOKS
 
 
-def trial_batch(count: int, side: int, faces: int) -> Batch:
+def synthetic_batch(count: int, side: int, faces: int) -> Batch:
     """Returns `count` images of noise of `side` pixels, with so many faces of many sizes in each; always the same."""
     random = torch.Generator().manual_seed(0)
     corners = torch.rand((faces * count, 2), generator=random) * side * 0.7

@@ -101,7 +101,7 @@ def one_thread() -> Iterator[None]:
 
 
 @contextmanager
-def left_as_before() -> Iterator[None]:
+def preserved_torch_state() -> Iterator[None]:
     """Gives torch its threads, its present GPU and its random state back when its block ends: for a process that has
     other work, too."""
     threads, is_on_gpu = torch.get_num_threads(), torch.cuda.is_initialized()

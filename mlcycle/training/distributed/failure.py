@@ -18,7 +18,7 @@ from mlcycle.errors import InputError, Interrupted, MlcycleError
 # torchrun names the file here.
 FILE_VARIABLE = "TORCHELASTIC_ERROR_FILE"
 # Set where `mlcycle train --devices` reads the file and says what is in it, so that it is not said twice.
-SAID_ELSEWHERE = "MLCYCLE_FAILURE_IS_SAID_ELSEWHERE"
+REPORTED_BY_LAUNCHER = "MLCYCLE_FAILURE_REPORTED_BY_LAUNCHER"
 # What the exchange between processes says, by gloo or NCCL, when another one has gone.
 LOST = ("onnection closed by peer", "onnection reset by peer", "roken pipe", "remote process exited", "NCCL error")
 
@@ -45,7 +45,7 @@ class Failure:
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def recorded() -> Iterator[None]:
     """Notes what its block raises, if torchrun has named a file for it; where somebody else says what it was, the
     process is over then."""
     try:
@@ -57,7 +57,7 @@ def told() -> Iterator[None]:
         if FILE_VARIABLE not in os.environ:
             raise
         _note(problem)
-        if SAID_ELSEWHERE not in os.environ:
+        if REPORTED_BY_LAUNCHER not in os.environ:
             raise
         # At once: NCCL, as Python ends, may wait for processes that wait for this one.
         os._exit(problem.exit_code if isinstance(problem, MlcycleError) else 1)
@@ -89,7 +89,7 @@ def _note(problem: BaseException) -> None:
         files.write(Path(path), json.dumps(content))
 
 
-def noted_below(folder: Path) -> list[tuple[int, Failure]]:
+def recorded_failures(folder: Path) -> list[tuple[int, Failure]]:
     """Returns the number on this machine of each process that has noted something in torchrun's folder, and what."""
     noted = sorted(_last_attempt(folder).glob("*/error.json"))
     read_back = [(int(each.parent.name), read(_content(each))) for each in noted]
@@ -104,7 +104,7 @@ def _content(file: Path) -> Any:
         return None
 
 
-def said_last(folder: Path, process: int) -> str:
+def last_output(folder: Path, process: int) -> str:
     """Returns the end of what a process has said, by its number on this machine; nothing where people have heard it
     themselves. One that C++ ends has noted nothing, but has mostly said why."""
     try:

@@ -38,7 +38,7 @@ class ProcessFailedError(MlcycleError):
 
 
 @dataclass(frozen=True, slots=True)
-class Meeting:
+class Rendezvous:
     """Where the machines that train together meet; by default this one is alone.
 
     Attributes:
@@ -52,7 +52,7 @@ class Meeting:
     restarts: int = 0
 
 
-def launch(words: Sequence[str], devices: int, device: str, meeting: Meeting, hint: str) -> int:
+def launch(words: Sequence[str], devices: int, device: str, meeting: Rendezvous, hint: str) -> int:
     """Runs `mlcycle` with these words once for each device, and returns when all have ended.
 
     Args:
@@ -71,7 +71,7 @@ def launch(words: Sequence[str], devices: int, device: str, meeting: Meeting, hi
     must_be_there(device, devices)
     # Threads for all processes, where torchrun would give each of them a single one.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_processors() // devices)))
-    os.environ[failure.SAID_ELSEWHERE] = "1"
+    os.environ[failure.REPORTED_BY_LAUNCHER] = "1"
     os.environ[stopping.PARENT] = str(os.getpid())
     # Else who is started again meets at the store of before, and finds there the addresses of those who have died.
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
@@ -82,7 +82,7 @@ def launch(words: Sequence[str], devices: int, device: str, meeting: Meeting, hi
         try:
             elastic_launch(_config(devices, meeting, folder), sys.executable)("-m", "mlcycle", *words)
         except SignalException as stop:
-            for rank, noted in failure.noted_below(Path(folder)):
+            for rank, noted in failure.recorded_failures(Path(folder)):
                 if noted.exit_code < 128 and not noted.is_loss:  # it failed, on its way to the end
                     raise _explained(rank, noted, hint) from None
             return 128 + int(stop.sigval)
@@ -112,7 +112,7 @@ def _heard() -> str:
     return ",".join(name for name in names if signal.getsignal(getattr(signal, name)) != signal.SIG_IGN)
 
 
-def _config(devices: int, meeting: Meeting, folder: str) -> LaunchConfig:
+def _config(devices: int, meeting: Rendezvous, folder: str) -> LaunchConfig:
     least, most = meeting.machines
     # torch 2.10 does not know it: there they have 30 seconds to save.
     is_known = "shutdown_timeout" in {each.name for each in fields(LaunchConfig)}
@@ -135,7 +135,7 @@ def _config(devices: int, meeting: Meeting, folder: str) -> LaunchConfig:
 def _first(problem: ChildFailedError, folder: Path) -> tuple[int, Failure]:
     """Returns which process failed first, and why; one that only lost another counts where no other says why."""
     rank, first = min(problem.failures.items(), key=lambda item: (_weight(item[1]), item[1].timestamp, item[0]))
-    return rank, failure.read(first.error_file_data) or _unnoted(first, failure.said_last(folder, first.local_rank))
+    return rank, failure.read(first.error_file_data) or _unnoted(first, failure.last_output(folder, first.local_rank))
 
 
 def _explained(rank: int, noted: Failure, hint: str) -> ProcessFailedError:

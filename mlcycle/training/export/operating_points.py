@@ -41,12 +41,12 @@ class Points:
 
     Attributes:
         thresholds: operating point → least score of a face there.
-        told: what the file says of where they come from, for people; empty where nothing was measured.
+        measured: what the file says of where they come from, for people; empty where nothing was measured.
         why_not: why nothing was measured; empty where it was.
     """
 
     thresholds: dict[str, float]
-    told: dict[str, Any] = field(default_factory=dict)
+    measured: dict[str, Any] = field(default_factory=dict)
     why_not: str = ""
 
 
@@ -79,7 +79,7 @@ def choose(truths: Sequence[Truth], found: Sequence[Prediction], rule: Inference
     thresholds = {SENSITIVE: min(loud.threshold, balanced) if loud else balanced, BALANCED: balanced}
     if quiet:
         thresholds[PRECISE] = max(quiet.threshold, balanced)
-    return Points(thresholds, _told(matches, thresholds, rule, rates))
+    return Points(thresholds, _measured(matches, thresholds, rule, rates))
 
 
 def given(rule: Inference, why_not: str) -> Points:
@@ -96,7 +96,7 @@ def given(rule: Inference, why_not: str) -> Points:
     return Points({BALANCED: rule.threshold}, why_not=why_not)
 
 
-def _told(matches: Matches, thresholds: dict[str, float], rule: Inference, rates: Rates) -> dict[str, Any]:
+def _measured(matches: Matches, thresholds: dict[str, float], rule: Inference, rates: Rates) -> dict[str, Any]:
     rules = {
         SENSITIVE: f"at most {rates.sensitive:g} false alarms per image, and not above balanced",
         BALANCED: "the best F1" if rule.threshold is None else "the recipe's number",

@@ -171,7 +171,7 @@ def _parts(entry: dict[str, Any]) -> str:
 
 def _machine(entry: dict[str, Any]) -> str:
     memory = f"memory {entry['memory_bytes'] / 2**20:.0f} MiB"
-    return f"{flops.told(entry['flops_per_second'])}  waiting for data {entry['data_wait_share']:.0%}  {memory}"
+    return f"{flops.format_rate(entry['flops_per_second'])}  waiting for data {entry['data_wait_share']:.0%}  {memory}"
 
 
 def _line(entry: dict[str, Any], steps: int) -> str:

@@ -11,7 +11,7 @@ PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"))
 
 
 @torch.no_grad()
-def for_an_image(network: nn.Module, side: int) -> int:
+def per_image(network: nn.Module, side: int) -> int:
     """Counts an image's floating-point operations in a step: those of the convolutions, forward and backward.
 
     A multiplication and an addition are two. Backward is as much again for the weights and once more for the values
@@ -38,7 +38,7 @@ def for_an_image(network: nn.Module, side: int) -> int:
     return 3 * sum(counts) - counts[0]
 
 
-def told(operations_per_second: float) -> str:
+def format_rate(operations_per_second: float) -> str:
     """Returns a rate in words: 12.3 GFLOP/s."""
     size, prefix = next((pair for pair in PREFIXES if operations_per_second >= pair[0]), PREFIXES[-1])
     return f"{operations_per_second / size:.3g} {prefix}FLOP/s"

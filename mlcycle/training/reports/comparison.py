@@ -80,7 +80,7 @@ def _steps(summary: RunSummary) -> str:
 
 
 def _flops(value: float) -> str | None:
-    return None if math.isnan(value) else flops.told(value)
+    return None if math.isnan(value) else flops.format_rate(value)
 
 
 def _number(value: float, form: str) -> str | None:

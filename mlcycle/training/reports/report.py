@@ -134,7 +134,7 @@ def _metrics(
         whole=coco.summarise(matches),
         intervals=(bootstrap.interval(ap50_B), bootstrap.interval(ap_B)),
         threshold=threshold,
-        points=chosen.told.get("points", {}),
+        points=chosen.measured.get("points", {}),
         thresholds=chosen.thresholds,
         calibration=calibrate(matches),
         groups=groups.by_group(matches, [each.group or NO_GROUP for each in images], threshold),

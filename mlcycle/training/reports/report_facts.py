@@ -84,7 +84,7 @@ def speed(summary: RunSummary) -> str:
     most = max((value for _, value in summary.curve("memory_bytes")), default=0)
     memory = f", at most {most / MEBIBYTE:,.0f} MiB of memory" if most else ""
     rate = summary.mean_rate("flops_per_second")
-    arithmetic = "" if math.isnan(rate) else f" ({flops.told(rate)} of the network's convolutions)"
+    arithmetic = "" if math.isnan(rate) else f" ({flops.format_rate(rate)} of the network's convolutions)"
     return f"""<h2>Speed</h2>
 <p>{summary.mean_rate("images_per_second"):,.1f} images a second over all steps{arithmetic}, {duration(whole)} in all,
 {sections.percent(summary.mean_rate("data_wait_share"))} of the time of a step waiting for data{memory}.</p>

@@ -64,14 +64,14 @@ class RunFolder:
         self.path = path
         self.checkpoints = path / CHECKPOINTS
 
-    def remove_if_nothing_was_learnt(self) -> None:
+    def remove_if_untrained(self) -> None:
         """Removes the folder of a run that failed before its first report and checkpoint, so that it can be begun."""
         metrics = self.path / METRICS
         if not self.checkpoint_paths() and not (metrics.exists() and metrics.stat().st_size):
             shutil.rmtree(self.path, ignore_errors=True)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Holds the folder against other processes; the lock goes with the process, however that ends.
 
         Raises:
@@ -89,7 +89,7 @@ class RunFolder:
         finally:
             lock.release()
 
-    def is_unbegun(self) -> bool:
+    def is_new(self) -> bool:
         """Tells whether there is nothing here, or only what a process left that was killed before it wrote a recipe."""
         if not self.path.is_dir():
             return not self.path.exists()
@@ -110,7 +110,7 @@ class RunFolder:
             InputError: it exists and is not empty, or cannot be made.
         """
         try:
-            if not self.is_unbegun():
+            if not self.is_new():
                 raise InputError(
                     f"the run folder {self.path} exists already",
                     "go on with it by --resume, or choose another with --out",

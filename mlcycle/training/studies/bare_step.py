@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from mlcycle.training.data.synthetic_batch import trial_batch
+from mlcycle.training.data.synthetic_batch import synthetic_batch
 from mlcycle.training.model.network import FaceNetwork
 from mlcycle.training.recipes.recipe import Recipe
 from mlcycle.training.trainer import losses_of
@@ -24,7 +24,7 @@ class Bare:
         self.is_half = recipe.schedule.precision == "bfloat16"
         network = FaceNetwork(**recipe.model.model_dump()).to(device)
         self.network = network.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-        self.batch = trial_batch(count, recipe.augment.crop, FACES).to(device)
+        self.batch = synthetic_batch(count, recipe.augment.crop, FACES).to(device)
         images = self.batch.pixels_BSS3.permute(0, 3, 1, 2)
         self.images = images.to(torch.bfloat16 if self.is_half else torch.float32)
 

@@ -154,7 +154,7 @@ class Rehearsal:
         decoded = _decode(recipe, training_data, tell)
         self.trainer = Trainer(recipe, device, ProcessGroup())
         take_weights(recipe, self.trainer)
-        self.flops_of = cache(partial(flops.for_an_image, self.trainer.ema))
+        self.flops_of = cache(partial(flops.per_image, self.trainer.ema))
         self.bare = Bare(recipe, device, max(2, schedule.batch // accumulation))
         self.steps = Steps(range(steps), schedule.batch, recipe.augment, recipe.seed, Share(accumulation=accumulation))
         self.samples = samples_of(recipe, training_data, readers, decoded)

@@ -96,7 +96,7 @@ def sweep(settings: Sequence[Setting], folder: SweepFolder, way: Way) -> None:
         Interrupted: SIGINT, SIGTERM or SIGHUP came; the run under way was saved.
     """
     folder.path.mkdir(parents=True, exist_ok=True)
-    with folder.own.held(), StopRequest() as stop:
+    with folder.own.locked(), StopRequest() as stop:
         folder.check(settings)
         folder.take(settings)
         todo = still_to_do([folder.look(each.name) for each in settings], retry_failed=way.retry_failed)

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 from mlcycle.datasets.labelled_image import LabelledImage  # noqa: E402
 from mlcycle.training.data.crop import ImageFile, Sample, cut  # noqa: E402
 from mlcycle.training.data.samples import Key, Samples, Share, Steps, collate  # noqa: E402
-from mlcycle.training.data.sampling_order import Drawn  # noqa: E402
+from mlcycle.training.data.sampling_order import RandomOrder  # noqa: E402
 from mlcycle.training.recipes.recipe import Augment  # noqa: E402
 
 pytestmark = pytest.mark.training
@@ -22,17 +22,17 @@ def cut_file(image: LabelledImage, rule: Augment, number: int) -> Sample:
 
 
 def test_a_number_gives_the_same_sample_in_any_order(marked: dict[int, LabelledImage]) -> None:
-    samples = Samples([marked[1], marked[6]], Drawn([1.0, 2.0]), Augment(crop=96), seed=5)
+    samples = Samples([marked[1], marked[6]], RandomOrder([1.0, 2.0]), Augment(crop=96), seed=5)
     forwards = [samples[Key(number, 96, number)].pixels_SS3.tobytes() for number in range(8)]
     backwards = [samples[Key(number, 96, number)].pixels_SS3.tobytes() for number in reversed(range(8))]
     assert forwards == backwards[::-1]
     assert len(set(forwards)) > 1
-    other_seed = Samples([marked[1], marked[6]], Drawn([1.0, 2.0]), Augment(crop=96), seed=6)
+    other_seed = Samples([marked[1], marked[6]], RandomOrder([1.0, 2.0]), Augment(crop=96), seed=6)
     assert other_seed[Key(0, 96, 0)].pixels_SS3.tobytes() != forwards[0]
 
 
 def test_weights_say_how_often_an_image_is_drawn(marked: dict[int, LabelledImage]) -> None:
-    samples = Samples([marked[1], marked[6]], Drawn([3.0, 1.0]), Augment(crop=96), seed=0)
+    samples = Samples([marked[1], marked[6]], RandomOrder([3.0, 1.0]), Augment(crop=96), seed=0)
     names = [samples[Key(number, 96, number)].name for number in range(200)]
     assert 0.65 < names.count("1.jpg") / 200 < 0.85
 
@@ -70,7 +70,7 @@ def test_a_step_of_large_crops_has_a_quarter_as_many() -> None:
 
 def test_a_mosaic_keeps_the_labels_of_its_four_tiles_on_their_pixels(marked: dict[int, LabelledImage]) -> None:
     rule = Augment(crop=192, mosaic=1.0, on_face=1.0, zoom=(0.3, 0.6), face_size=(30.0, 60.0), flip=0.0)
-    samples = Samples([marked[1]], Drawn([1.0]), rule, seed=2)
+    samples = Samples([marked[1]], RandomOrder([1.0]), rule, seed=2)
     quarters = set()
     for number in range(6):
         sample = samples[Key(number, 192, number)]
@@ -87,7 +87,8 @@ def test_a_mosaic_keeps_the_labels_of_its_four_tiles_on_their_pixels(marked: dic
 def test_threads_read_the_same_samples(marked: dict[int, LabelledImage]) -> None:
     keys = [Key(number, 96, number) for number in range(12)]
     alone, together = (
-        Samples([marked[1], marked[6]], Drawn([1.0, 2.0]), Augment(crop=96), 5, None, readers) for readers in (1, 3)
+        Samples([marked[1], marked[6]], RandomOrder([1.0, 2.0]), Augment(crop=96), 5, None, readers)
+        for readers in (1, 3)
     )
     for one, other in zip(alone.__getitems__(keys), together.__getitems__(keys), strict=True):
         assert isinstance(one, Sample)
@@ -97,7 +98,7 @@ def test_threads_read_the_same_samples(marked: dict[int, LabelledImage]) -> None
 
 def test_a_narrow_range_of_sizes_goes_with_tiles_of_half_a_crop(marked: dict[int, LabelledImage]) -> None:
     rule = Augment(crop=192, mosaic=1.0, on_face=1.0, face_size=(100.0, 150.0))
-    assert isinstance(Samples([marked[1]], Drawn([1.0]), rule, seed=2)[Key(0, 192, 0)], Sample)
+    assert isinstance(Samples([marked[1]], RandomOrder([1.0]), rule, seed=2)[Key(0, 192, 0)], Sample)
 
 
 @pytest.mark.parametrize("accumulation", [1, 2, 3])

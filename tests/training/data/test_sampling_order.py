@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 
 from mlcycle.datasets.labelled_image import LabelledImage  # noqa: E402
 from mlcycle.datasets.member import Member  # noqa: E402
-from mlcycle.training.data.sampling_order import Streamed, make_order  # noqa: E402
+from mlcycle.training.data.sampling_order import StreamedOrder, make_order  # noqa: E402
 
 pytestmark = pytest.mark.training
 
@@ -25,20 +25,20 @@ SHARDS = [range(first, last) for first, last in pairwise(EDGES)]
 LENGTH = int(EDGES[-1])
 
 
-def epoch(order: Streamed, number: int) -> list[int]:
+def epoch(order: StreamedOrder, number: int) -> list[int]:
     return [order.choose(place, 0, NOTHING) for place in range(number * LENGTH, (number + 1) * LENGTH)]
 
 
 def test_each_image_comes_once_in_an_epoch_in_another_order_each_time():
-    order = Streamed(SHARDS, seed=4, open_shards=4)
+    order = StreamedOrder(SHARDS, seed=4, open_shards=4)
     epochs = [epoch(order, number) for number in range(3)]
     assert all(sorted(each) == list(range(LENGTH)) for each in epochs)
     assert len({tuple(each) for each in epochs}) == 3
-    assert epoch(Streamed(SHARDS, seed=5, open_shards=4), 0) != epochs[0]
+    assert epoch(StreamedOrder(SHARDS, seed=5, open_shards=4), 0) != epochs[0]
 
 
 def test_few_shards_are_open_at_a_time_and_each_is_opened_once():
-    shards = np.searchsorted(EDGES, epoch(Streamed(SHARDS, seed=4, open_shards=4), 0), side="right") - 1
+    shards = np.searchsorted(EDGES, epoch(StreamedOrder(SHARDS, seed=4, open_shards=4), 0), side="right") - 1
     spans = {shard: (np.flatnonzero(shards == shard)[0], np.flatnonzero(shards == shard)[-1]) for shard in range(21)}
     open_at = [sum(first <= at <= last for first, last in spans.values()) for at in range(LENGTH)]
     assert max(open_at) <= 4
@@ -47,8 +47,8 @@ def test_few_shards_are_open_at_a_time_and_each_is_opened_once():
 
 
 def test_an_order_has_no_memory():
-    whole = epoch(Streamed(SHARDS, seed=4), 1)
-    backwards = Streamed(SHARDS, seed=4)
+    whole = epoch(StreamedOrder(SHARDS, seed=4), 1)
+    backwards = StreamedOrder(SHARDS, seed=4)
     again = [backwards.choose(place, 0, NOTHING) for place in reversed(range(LENGTH, 2 * LENGTH))]
     assert again[::-1] == whole
     sent = pickle.loads(pickle.dumps(backwards))
@@ -56,7 +56,7 @@ def test_an_order_has_no_memory():
 
 
 def test_other_tiles_of_a_mosaic_come_from_the_shards_that_are_open():
-    order = Streamed(SHARDS, seed=4, open_shards=3)
+    order = StreamedOrder(SHARDS, seed=4, open_shards=3)
     shard_of = lambda number: int(np.searchsorted(EDGES, number, side="right") - 1)  # noqa: E731
     group = {shard_of(each) for each in epoch(order, 0)[: sum(sorted(SIZES)[:3])]}
     tiles = {order.choose(0, tile, np.random.default_rng(seed)) for seed in range(50) for tile in (1, 2, 3)}

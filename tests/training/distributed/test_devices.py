@@ -138,8 +138,8 @@ def test_a_failure_that_was_made_up_for_is_not_told_later(tmp_path: Path) -> Non
             folder = tmp_path / "mlcycle_abc" / attempt / str(process)
             folder.mkdir(parents=True)
             (folder / "error.json").write_text(json.dumps(noted(sentence)))
-    assert [(process, each.sentence) for process, each in failure.noted_below(tmp_path)] == [(0, "well")]
-    assert failure.noted_below(tmp_path / "mlcycle_abc") == []
+    assert [(process, each.sentence) for process, each in failure.recorded_failures(tmp_path)] == [(0, "well")]
+    assert failure.recorded_failures(tmp_path / "mlcycle_abc") == []
 
 
 @pytest.mark.parametrize("content", [b"", b'{"message": {"mess', b"\xff", b"3", b'{"message": "of another program"}'])
@@ -149,7 +149,7 @@ def test_a_failure_that_is_half_written_is_no_failure_of_the_reader(content: byt
         (tmp_path / process / "error.json").write_bytes(
             content if process == "0" else json.dumps(noted("ill")).encode()
         )
-    assert [(process, each.sentence) for process, each in failure.noted_below(tmp_path)] == [(1, "ill")]
+    assert [(process, each.sentence) for process, each in failure.recorded_failures(tmp_path)] == [(1, "ill")]
 
 
 def test_a_process_that_cannot_write_its_failure_whole_leaves_none(
@@ -159,7 +159,7 @@ def test_a_process_that_cannot_write_its_failure_whole_leaves_none(
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
     try:
-        with pytest.raises(ValueError, match="xxx"), failure.told():
+        with pytest.raises(ValueError, match="xxx"), failure.recorded():
             raise ValueError("x" * 100)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -167,11 +167,11 @@ def test_a_process_that_cannot_write_its_failure_whole_leaves_none(
 
 
 def test_an_older_torchrun_is_not_told_what_it_does_not_know(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    whole = launch._config(2, launch.Meeting(), str(tmp_path))
+    whole = launch._config(2, launch.Rendezvous(), str(tmp_path))
     older = [each for each in fields(whole) if each.name != "shutdown_timeout"]
     config = make_dataclass("Older", [(each.name, Any, field(default=None)) for each in older])
     monkeypatch.setattr(launch, "LaunchConfig", config)
-    assert launch._config(2, launch.Meeting(), str(tmp_path)).nproc_per_node == 2
+    assert launch._config(2, launch.Rendezvous(), str(tmp_path)).nproc_per_node == 2
 
 
 def test_machines_that_do_not_meet_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,10 +179,10 @@ def test_machines_that_do_not_meet_are_an_error(monkeypatch: pytest.MonkeyPatch)
         raise launch.RendezvousError("The connection to the C10d store has failed.")
 
     monkeypatch.setattr(launch, "elastic_launch", lambda config, program: fail)
-    set_there = ("OMP_NUM_THREADS", failure.SAID_ELSEWHERE, stopping.PARENT, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE")
+    set_there = ("OMP_NUM_THREADS", failure.REPORTED_BY_LAUNCHER, stopping.PARENT, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE")
     for name in set_there:
         monkeypatch.setenv(name, "1")
-    meeting = launch.Meeting((2, 2), "gpu-1:29400")
+    meeting = launch.Rendezvous((2, 2), "gpu-1:29400")
     with pytest.raises(launch.DeviceError, match=r"do not meet at gpu-1:29400: The connection"):
         launch.launch([], 1, "cpu", meeting, "resume")
 

@@ -34,13 +34,13 @@ def test_three_thresholds_and_what_they_do() -> None:
     points = chosen(*[clear] * 9, unsure)
     # Ten alarms in ten images are one each; two alarms in ten are more than one in twenty.
     assert points.thresholds == {"sensitive": 0.101, "balanced": 0.45, "precise": 0.951}
-    told = points.told["points"]
+    told = points.measured["points"]
     assert told["balanced"]["rule"] == "the best F1"
     assert (told["balanced"]["recall"], told["balanced"]["precision"]) == (1.0, 0.9091)
     assert told["precise"]["precision"] is None
     assert told["sensitive"]["false_alarms_a_photograph"] == 0.2
-    assert (points.told["photographs"], points.told["faces"]) == (10, 10)
-    assert json.loads(json.dumps(points.told, allow_nan=False)) == points.told
+    assert (points.measured["photographs"], points.measured["faces"]) == (10, 10)
+    assert json.loads(json.dumps(points.measured, allow_nan=False)) == points.measured
 
 
 @pytest.mark.parametrize("number", [0.05, 0.5, 0.99])
@@ -49,7 +49,7 @@ def test_the_order_holds_whatever_the_recipe_says(number: float) -> None:
     thresholds = points.thresholds
     assert thresholds["balanced"] == number
     assert 0.02 <= thresholds["sensitive"] <= number <= thresholds["precise"]
-    assert points.told["points"]["balanced"]["rule"] == "the recipe's number"
+    assert points.measured["points"]["balanced"]["rule"] == "the recipe's number"
 
 
 def test_a_network_without_false_alarms_goes_down_to_its_floor() -> None:
@@ -61,16 +61,16 @@ def test_a_rate_that_no_threshold_keeps_to_gives_no_point() -> None:
     points = chosen([(FACE, 0.9), (NOWHERE, 1.0)])
     assert list(points.thresholds) == ["sensitive", "balanced"]
     asked = chosen([(FACE, 0.9), (NOWHERE, 1.0)], rates=Rates(precise=1.0))
-    assert asked.told["false_alarms_allowed"] == {"sensitive": 1.0, "precise": 1.0}
+    assert asked.measured["false_alarms_allowed"] == {"sensitive": 1.0, "precise": 1.0}
     assert asked.thresholds["precise"] == asked.thresholds["balanced"]
 
 
 def test_a_rule_that_balanced_breaks_is_not_claimed() -> None:
     points = chosen(*[[(FACE, 0.9), (NOWHERE, 0.8), ([100, 100, 140, 140], 0.7)]] * 2, rule=Inference(threshold=0.5))
     assert points.thresholds["sensitive"] == 0.5
-    told = points.told["points"]["sensitive"]
+    told = points.measured["points"]["sensitive"]
     assert told["false_alarms_a_photograph"] == 2.0
-    assert told["rule"] == "that of balanced, which costs more than 1 false alarms an image"
+    assert told["rule"] == "that of balanced, which costs more than 1 false alarms per image"
 
 
 @pytest.mark.parametrize("rates", [(2.0, 1.0), (float("nan"), 1.0), (0.0, float("inf")), (-1.0, 1.0)])

@@ -14,7 +14,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from mlcycle.errors import DataError, Interrupted  # noqa: E402
-from mlcycle.training.data.synthetic_batch import trial_batch  # noqa: E402
+from mlcycle.training.data.synthetic_batch import synthetic_batch  # noqa: E402
 from mlcycle.training.distributed.process_group import ProcessGroup  # noqa: E402
 from mlcycle.training.fit import fit  # noqa: E402
 from mlcycle.training.model.distillation import Lesson, distillation_loss, lesson  # noqa: E402
@@ -161,7 +161,7 @@ def test_a_step_beside_a_teacher_is_another_one_and_weight_0_the_same(recipe_pat
     for name, overrides in {"alone": [], "nothing": [taught[0], taught[1] + "0"], "taught": [taught[0]]}.items():
         trainer = Trainer(load(recipe_path, overrides), CPU, ProcessGroup())
         before = [each.clone() for each in trainer.teacher.network.parameters()] if trainer.teacher else []
-        losses = trainer.step([trial_batch(2, SIDE, 5)], 0, 1e-3)
+        losses = trainer.step([synthetic_batch(2, SIDE, 5)], 0, 1e-3)
         got[name] = trainer.model.stem.convolution.weight.detach().clone()
         assert ("teacher_loss" in losses) == (name != "alone")
         if trainer.teacher:

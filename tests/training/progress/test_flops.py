@@ -24,20 +24,20 @@ def test_they_are_those_that_torch_counts_forward_and_backward(landmarks: bool, 
     network = FaceNetwork(8, 1, landmarks, stride)
     with FlopCounterMode(display=False) as counter:
         sum(answer.sum() for answer in network(torch.zeros(2, 3, side, side))).backward()
-    assert 2 * flops.for_an_image(network.eval(), side) == counter.get_total_flops()
+    assert 2 * flops.per_image(network.eval(), side) == counter.get_total_flops()
 
 
 def test_counting_leaves_the_network_as_it_was() -> None:
     network = FaceNetwork(4, 1, False).eval()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    flops.for_an_image(network, 96)
+    flops.per_image(network, 96)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert not any(module._forward_hooks for module in network.modules())
 
 
 def test_a_run_reports_them(finished_run: Path, recipe_path: Path) -> None:
     recipe = load(recipe_path)
-    each = flops.for_an_image(FaceNetwork(**recipe.model.model_dump()).eval(), recipe.augment.crop)
+    each = flops.per_image(FaceNetwork(**recipe.model.model_dump()).eval(), recipe.augment.crop)
     lines = [json.loads(line) for line in (finished_run / "metrics.jsonl").read_text().splitlines()]
     reports = [line for line in lines if "flops_per_second" in line]
     assert reports
@@ -47,6 +47,6 @@ def test_a_run_reports_them(finished_run: Path, recipe_path: Path) -> None:
 
 
 def test_rates_are_told_in_three_digits() -> None:
-    assert flops.told(218_456_000_000) == "218 GFLOP/s"
-    assert flops.told(1.5e12) == "1.5 TFLOP/s"
-    assert flops.told(12_000) == "0.012 MFLOP/s"
+    assert flops.format_rate(218_456_000_000) == "218 GFLOP/s"
+    assert flops.format_rate(1.5e12) == "1.5 TFLOP/s"
+    assert flops.format_rate(12_000) == "0.012 MFLOP/s"

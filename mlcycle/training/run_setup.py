@@ -31,7 +31,7 @@ def new_run(
     """
     recipe = recipe_file.load(recipe_file.find(named), overrides)
     run = out or RUNS / recipe.name
-    if not is_shared and not RunFolder(run).is_unbegun():
+    if not is_shared and not RunFolder(run).is_new():
         if (run / RECIPE).is_file():
             hint = f"go on with it: mlcycle train --resume {run}; or begin another: --out {run}-2"
             raise InputError(f"{run} is there already", hint)
