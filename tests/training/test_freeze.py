@@ -136,7 +136,7 @@ def test_a_threshold_that_the_recipe_leaves_open_passes_the_gate(
 ) -> None:
     from mlcycle.training import freeze
 
-    honest = freeze.points.choose
+    honest = freeze.operating_points.choose
 
     def with_faces(truths: list, found: list, rule: object, rates: object) -> freeze.Points:
         """Six steps find nothing: so each image's best box is made a face, whatever it is."""
@@ -149,7 +149,7 @@ def test_a_threshold_that_the_recipe_leaves_open_passes_the_gate(
     about = "about:\n  licence: CC0-1.0\n  limits: [It has seen two faces., It is a test.]\n"
     text = recipe.read_text().replace("threshold: 0.01", "threshold: null")
     recipe.write_text(text[: text.index("about:")] + about)
-    monkeypatch.setattr(freeze.points, "choose", with_faces)
+    monkeypatch.setattr(freeze.operating_points, "choose", with_faces)
     outcome = mlcycle("freeze", tmp_path / "run", "-o", tmp_path / "open.onnx", "--sensitive-false-alarms", "3")
     assert outcome.code == 0, outcome.err
     contract = load_detector(tmp_path / "open.onnx").contract
