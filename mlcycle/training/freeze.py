@@ -64,7 +64,7 @@ def freeze(
         environment = RunFolder(still).environment()
         chosen = choose_points(recipe, network, environment, rates or Rates(), started)
         contract = make_contract(recipe, progress, environment, chosen)
-        data = build_model(network, contract, make_self_test(recipe, network))
+        data = build_model(network, contract, compute_self_test(recipe, network))
         candidate = Path(scratch) / "candidate.onnx"
         digest = write_sealed(data, candidate)
         path = target or Path("models") / f"{recipe.name}-{digest[:12]}.onnx"
@@ -162,7 +162,7 @@ def versions_here() -> dict[str, str]:
     return {"mlcycle": __version__} | {name: metadata.version(name).partition("+")[0] for name in EXPORTERS}
 
 
-def make_self_test(recipe: Recipe, network: FaceNetwork) -> SelfTest:
+def compute_self_test(recipe: Recipe, network: FaceNetwork) -> SelfTest:
     """Returns the self-test: what training's own arithmetic finds in a drawing of faces."""
     with one_thread():
         boxes, scores, landmarks = answer(network, recipe.inference, image(HEIGHT, WIDTH, 0))

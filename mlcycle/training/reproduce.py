@@ -23,7 +23,7 @@ from mlcycle.artifact.structure import section_digests
 from mlcycle.errors import DataError, ModelFileError, UsageError
 from mlcycle.training.export.graph import build_model
 from mlcycle.training.export.operating_points import Points, Rates, given
-from mlcycle.training.freeze import Started, choose_points, make_contract, make_self_test, snapshot_run
+from mlcycle.training.freeze import Started, choose_points, compute_self_test, make_contract, snapshot_run
 from mlcycle.training.model.network import FaceNetwork
 from mlcycle.training.model.predict import answer
 from mlcycle.training.recipes.recipe import Recipe
@@ -169,7 +169,7 @@ def _within(one: Any, other: Any, most: float) -> bool:
 
 def _known_answer(theirs: SelfTest | None, made_from: _Run, done: Reproduction) -> SelfTest:
     """Returns the known answer of the run, or the file's own where what is computed here is near enough to it."""
-    mine = make_self_test(made_from.recipe, made_from.network)
+    mine = compute_self_test(made_from.recipe, made_from.network)
     if theirs is None or theirs == mine:
         return mine
     taken = replace(mine, boxes=theirs.boxes, scores=theirs.scores, landmarks=theirs.landmarks)

@@ -121,7 +121,7 @@ def test_what_is_measured_does_not_depend_on_the_number_of_cores(
     torch.set_num_threads(2)
     try:
         recipe, network, _ = freeze.load_trained(finished_run)
-        freeze.make_self_test(recipe, network)
+        freeze.compute_self_test(recipe, network)
         environment = RunFolder(finished_run).environment()
         freeze.choose_points(recipe, network, environment, freeze.Rates(), lambda images: threads.append)
         assert threads == [1] * (1 + 2 * 6)  # the drawing, and six images, each of which is counted too
