@@ -10,9 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
 import torch
 
 from mlcycle.datasets.member import ImagePath
@@ -27,13 +26,16 @@ from mlcycle.training.data.training_data import TrainingData, gather
 from mlcycle.training.distributed import process_group
 from mlcycle.training.distributed.device import choose_device, describe, instructions, keep_memory, share_processors
 from mlcycle.training.distributed.process_group import ProcessGroup
+from mlcycle.training.model.network import FaceNetwork
 from mlcycle.training.model.optimisation import learning_rate
 from mlcycle.training.model.predict import look
+from mlcycle.training.model.score_boxes import boxes_of_all
+from mlcycle.training.model.score_layer import fit_score_layer
 from mlcycle.training.progress import flops
-from mlcycle.training.progress.display import DECODING, EVALUATING, STUDYING, Display
+from mlcycle.training.progress.display import DECODING, EVALUATING, FITTING, STUDYING, Display
 from mlcycle.training.progress.event_files import event_file
 from mlcycle.training.progress.meter import Meter
-from mlcycle.training.recipes.recipe import Recipe
+from mlcycle.training.recipes.recipe import Recipe, ScoreLayer
 from mlcycle.training.recipes.recipe_file import dump
 from mlcycle.training.records import Records
 from mlcycle.training.reports.report import Asked, write_report
@@ -43,6 +45,8 @@ from mlcycle.training.stopping import SIGNALS, StopRequest, child_handler, set_c
 from mlcycle.training.trainer import Trainer
 
 REPORT_EVERY = 20
+
+Thing = TypeVar("Thing")
 
 
 def fit(
@@ -164,7 +168,11 @@ class _Run:
         return Run(self.records.folder.path, done.step, done.seconds, done.best_score, done.best_step)
 
     def _is_finished(self) -> bool:
-        return self.progress.step == self.progress.evaluated_step == self.recipe.schedule.steps
+        return self.progress.step == self.recipe.schedule.steps and self._is_evaluated()
+
+    def _is_evaluated(self) -> bool:
+        # A run that starts from other weights may have no step, and step 0 is not evaluated before it has a score.
+        return self.progress.step == self.progress.evaluated_step and self.progress.best_score >= 0
 
     def _display(self, quiet: bool) -> Display:
         figures, parameters = (
@@ -274,51 +282,80 @@ class _Run:
 
     def _evaluation_is_due(self) -> bool:
         step, schedule = self.progress.step, self.recipe.schedule
-        return 0 < step != self.progress.evaluated_step and (
-            step % schedule.evaluate_every == 0 or step == schedule.steps
-        )
+        is_time = step == schedule.steps or (step > 0 and step % schedule.evaluate_every == 0)
+        return is_time and not self._is_evaluated()
 
     def _evaluate_if_due(self, stop: StopRequest, display: Display) -> Iterator[dict[str, Any]]:
         if not self._evaluation_is_due() or self.group.any(bool(stop)):
             return
         display.doing(EVALUATING)
-        scores = self._evaluate(stop)
-        display.doing(STUDYING)
+        scores = self._evaluate(self.trainer.ema, stop)
         if scores:
             yield {"step": self.progress.step, **scores}
-            self.progress = replace(self.progress, evaluated_step=self.progress.step)
-            self._save_step()
+            self._keep_if_best(scores["average_precision_50"])
+            rule = self.recipe.finish.score_layer
+            if rule and self.progress.step == self.recipe.schedule.steps:
+                display.doing(FITTING)
+                yield from self._fit_score_layer(rule, stop)
+            else:
+                self._end_evaluation()
+        display.doing(STUDYING)
 
-    def _evaluate(self, stop: StopRequest) -> dict[str, float]:
-        """Scores the average on the held-out images and keeps it if it is the best so far."""
+    def _keep_if_best(self, score: float) -> None:
+        if score > self.progress.best_score:
+            self.progress = replace(self.progress, best_score=score, best_step=self.progress.step)
+            self.records.save_best(self.trainer, self._with_unreported())
+
+    def _end_evaluation(self) -> None:
+        self.progress = replace(self.progress, evaluated_step=self.progress.step)
+        self._save_step()
+
+    def _fit_score_layer(self, rule: ScoreLayer, stop: StopRequest) -> Iterator[dict[str, Any]]:
+        """Fits the score layer of the best weights anew; they take the place of the best, whatever they score.
+
+        What a stop cut short is done again as a whole, with the evaluation before it.
+        """
+        network = self.records.best(self.trainer)
+        images = self.training_data.some_of(rule.sets, rule.images)
+        count = len(images) * len(rule.long_sides)
+        iou_threshold, place = self.recipe.inference.iou_threshold, (self.group.rank, self.group.size)
+        parts = self._in_turn(boxes_of_all(network, images, rule, iou_threshold, place), count, stop)
+        if not parts:
+            return
+        before, after = fit_score_layer(network, parts)
+        scores = self._evaluate(network, stop)
+        if scores:
+            yield {"step": self.progress.step, "score_layer_loss_before": before, "score_layer_loss": after, **scores}
+            done = replace(self.progress, evaluated_step=self.progress.step, best_score=scores["average_precision_50"])
+            self.progress = done
+            self.records.improve_best(network, self._with_unreported())
+            self._end_evaluation()
+
+    def _evaluate(self, network: FaceNetwork, stop: StopRequest) -> dict[str, float]:
+        """Scores a network on the held-out images; gives nothing if it was stopped."""
         images, rule = self.training_data.val, self.recipe.inference
-        found = self._find_faces(stop)
-        if len(found) < len(images):
+        mine = look(network, rule, images[self.group.rank :: self.group.size])
+        found = self._in_turn(mine, len(images), stop)
+        if not found:
             return {}
         truths = [(each.boxes_N4, each.ignore_N) for each in images]
         result = average_precision(truths, found, max_detections=rule.max_faces, ranges=())
-        if result.ap50 > self.progress.best_score:
-            self.progress = replace(self.progress, best_score=result.ap50, best_step=self.progress.step)
-            self.records.save_best(self.trainer, self._with_unreported())
         return {"average_precision": result.ap, "average_precision_50": result.ap50}
 
-    def _find_faces(self, stop: StopRequest) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Returns boxes_N4 (image pixels) and scores_N for each held-out image, none when stopped.
+    def _in_turn(self, mine: Iterator[Thing], count: int, stop: StopRequest) -> list[Thing]:
+        """Returns the `count` things that all processes found, one by one in turn, in all of them; none when stopped.
 
         Each process looks at some of the images, one by one, so that who looked at one makes no difference.
         """
-        mine: list[tuple[np.ndarray, np.ndarray]] = []
-        share = self.training_data.val[self.group.rank :: self.group.size]
-        for boxes_and_scores in look(self.trainer.ema, self.recipe.inference, share):
+        found = []
+        for each in mine:
             if stop:
                 break
-            mine.append(boxes_and_scores)
-        of_all = self.group.gather(mine)
-        if sum(map(len, of_all)) < len(self.training_data.val):
+            found.append(each)
+        of_all = self.group.gather(found)
+        if sum(map(len, of_all)) < count:
             return []  # a stop came to each of them at another image
-        return [
-            of_all[index % self.group.size][index // self.group.size] for index in range(len(self.training_data.val))
-        ]
+        return [of_all[index % self.group.size][index // self.group.size] for index in range(count)]
 
     def _save_step(self) -> None:
         self.records.save_step(self.trainer, self._with_unreported())

@@ -5,6 +5,7 @@ Of several processes the first one alone reads and writes; the others are told.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -19,7 +20,10 @@ from mlcycle.training.run.checkpoint import Progress
 from mlcycle.training.run.run_folder import BEST, CHECKPOINTS, RECIPE, RunFolder, describe_environment
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from mlcycle.training.distributed.process_group import ProcessGroup
+    from mlcycle.training.model.network import FaceNetwork
     from mlcycle.training.trainer import Trainer
 
 
@@ -146,6 +150,25 @@ class Records:
         """Saves it as the best so far."""
         if self.group.is_main:
             checkpoint.save(self.folder.checkpoints / BEST, self._collect(trainer), progress)
+
+    def improve_best(self, ema: nn.Module, progress: Progress) -> None:
+        """Saves another EMA in the place of that of the best so far."""
+        if self.group.is_main:
+            tensors = checkpoint.load(self.folder.checkpoints / BEST)[0]
+            improved = {f"average.{name}": value.cpu().contiguous() for name, value in ema.state_dict().items()}
+            checkpoint.save(self.folder.checkpoints / BEST, tensors | improved, progress)
+
+    def best(self, trainer: Trainer) -> FaceNetwork:
+        """Returns a copy of the EMA with the weights that were the best so far, in all processes.
+
+        Raises:
+            DataError: they cannot be read.
+        """
+        network = copy.deepcopy(trainer.ema)
+        if self.group.is_main:
+            checkpoint.load_weights(checkpoint.load(self.folder.checkpoints / BEST)[0], network, "average")
+        network.load_state_dict(self.group.broadcast(network.state_dict()))
+        return network
 
     def _collect(self, trainer: Trainer) -> dict[str, Any]:
         return checkpoint.collect(trainer.model, trainer.ema, trainer.optimizer)

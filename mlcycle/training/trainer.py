@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 from torch.profiler import record_function
@@ -93,6 +94,8 @@ class Trainer:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        schedule = self.recipe.schedule
+        normalise_by(self.model, is_running=step >= schedule.steps * (1 - schedule.frozen_normalisation))
         self.optimizer.zero_grad(set_to_none=True)
         images = [1.0] if len(batches) == 1 else self._images(batches)
         total = torch.zeros(len(self.losses), device=self.device)
@@ -129,12 +132,11 @@ class Trainer:
         with self.mark("augmentation"):
             noise_3SS = noise_window(self.noise_TT3, here.pixels_BSS3.shape[1], recipe.seed, step)
             images = augment(here.pixels_BSS3, batch.looks_BL, recipe.augment, noise_3SS)
-        self.model.train()
         half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16)
         with self.mark("forward"), half:
             answers = self.shared(images)
         with self.mark("assignment and losses"):
-            sums = losses_of(answers, here, recipe.model)
+            sums = losses_of(answers, here, recipe.model, recipe.losses.focus)
             parts = sums.over(self.group.sum(sums.counts_3.clone()))
             each = [parts.score, parts.box, parts.landmarks]
             loss = _weighed(parts.score, parts.box, parts.landmarks, recipe)
@@ -180,8 +182,20 @@ def _weighed(score: Tensor, box: Tensor, landmarks: Tensor, recipe: Recipe) -> T
     return weights.score * score + weights.box * box + weights.landmarks * landmarks
 
 
-def losses_of(answers: tuple[Tensor, ...], batch: Batch, rule: Model) -> LossSums:
-    """Decides which cell answers for which face, and compares the answers with the labels."""
+def normalise_by(model: torch.nn.Module, is_running: bool) -> None:
+    """Lets a network train, and its normalisations use and keep their running statistics, or the batch's."""
+    model.train()
+    for module in model.modules():
+        if is_running and isinstance(module, _BatchNorm):
+            module.eval()
+
+
+def losses_of(answers: tuple[Tensor, ...], batch: Batch, rule: Model, focus: float = losses.FOCUS) -> LossSums:
+    """Decides which cell answers for which face, and compares the answers with the labels.
+
+    Args:
+        focus: of the score's loss.
+    """
     logits, boxes, landmarks = answers
     height, width = batch.pixels_BSS3.shape[1:3]
     cells = grids(height, width, rule.stride)
@@ -193,8 +207,8 @@ def losses_of(answers: tuple[Tensor, ...], batch: Batch, rule: Model) -> LossSum
     faces, points = batch.faces_M4[pairs.face_P], batch.landmarks_M52[pairs.face_P]
     labelled = points.isfinite().sum() if rule.landmarks else share_P.new_zeros(())
     return LossSums(
-        face_score=losses.score_loss(logits[at], losses.quality(pairs.iou_P), share_P),
-        empty_score=losses.score_loss(logits, torch.zeros_like(logits, dtype=torch.float32), empty_BA),
+        face_score=losses.score_loss(logits[at], losses.quality(pairs.iou_P), share_P, focus),
+        empty_score=losses.score_loss(logits, torch.zeros_like(logits, dtype=torch.float32), empty_BA, focus),
         box=losses.box_loss(boxes[at], faces, share_P),
         landmarks=losses.landmark_loss(landmarks[at], points, faces) if rule.landmarks else logits.new_zeros(()),
         counts_3=torch.stack((share_P.new_full((), len(share_P)), share_P.sum().round(), labelled.float())),

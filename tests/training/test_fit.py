@@ -299,6 +299,21 @@ def test_weights_with_landmarks_start_a_network_without(recipe_path: Path, finis
     assert torch.allclose(before["average.answer.weight"][:5], after["model.answer.weight"], atol=1e-9)
 
 
+def test_normalisation_is_frozen_in_the_last_share_of_the_steps(
+    recipe_path: Path, finished_run: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    fit(load(recipe_path, ["schedule.frozen_normalisation=0.5"]), run, device="cpu", quiet=True)
+    half, end = (tensors(run, f"step-0000000{step}.safetensors") for step in (3, 6))
+    assert_equal(half, tensors(finished_run, "step-00000003.safetensors"))
+    running = [name for name in half if name.startswith("model.") and "running" in name]
+    assert running
+    for name in running:
+        assert torch.equal(half[name], end[name])
+    moving = ("model.stem.normalisation.weight", "model.stem.convolution.weight", "average.stem.normalisation.weight")
+    assert not any(torch.equal(half[name], end[name]) for name in moving)
+
+
 def test_crops_of_both_sizes_resume_bit_by_bit(recipe_path: Path, tmp_path: Path) -> None:
     changes = ["augment.large=0.5", "augment.mosaic=0.3", "augment.rotate=0.5", "augment.jpeg=0.5",
                "schedule.workers=0", f"data.decoded={tmp_path / 'decoded'}"]  # fmt: skip

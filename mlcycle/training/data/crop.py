@@ -102,6 +102,8 @@ def cut(labelled: LabelledImage, source: Source, rule: Augment, side: int, rando
         image, boxes, landmarks = turn(image, boxes, landmarks, math.radians(random.uniform(-1, 1) * rule.angle))
     if random.random() < rule.flip:
         image, boxes, landmarks = _mirror(image, boxes, landmarks)
+    if rule.exposure:
+        image = expose(image, 2 ** random.uniform(-rule.exposure, rule.exposure))
     if random.random() < rule.jpeg:
         image = through_jpeg(image, int(random.integers(*JPEG_QUALITY)))
     faces, points, ignored = _sort_out(boxes, landmarks, labelled.ignore_N, rule, side)
@@ -189,6 +191,12 @@ def turn(
     centres = ((boxes[:, :2] + boxes[:, 2:]) / 2 - middle) @ matrix + middle
     half = np.sqrt(((boxes[:, 2:] - boxes[:, :2]) / 2) ** 2 @ matrix**2)
     return turned, np.concatenate((centres - half, centres + half), axis=1), (landmarks - middle) @ matrix + middle
+
+
+def expose(image: np.ndarray, gamma: float) -> np.ndarray:
+    """Returns an image whose values, from 0 to 1, are raised to `gamma`: darker above 1, brighter below."""
+    table_256 = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
+    return table_256[image]
 
 
 def through_jpeg(image: np.ndarray, quality: int) -> np.ndarray:

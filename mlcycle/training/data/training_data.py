@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ class TrainingData:
         train: the images to study, with weights (how often each is drawn).
         val: those that choose between checkpoints; never studied.
         fingerprint: sha256 over both; equal data has an equal fingerprint wherever it lies.
+        sets: the path of the set that each image to study is of, as the recipe has it.
         packing: where images are streamed, a digest of which lie in a shard together, which decides their order;
             else "".
     """
@@ -31,7 +33,15 @@ class TrainingData:
     weights: tuple[float, ...]
     val: tuple[LabelledImage, ...]
     fingerprint: str
+    sets: tuple[str, ...]
     packing: str = ""
+
+    def some_of(self, paths: Sequence[str], most: int) -> list[LabelledImage]:
+        """Returns images to study of these sets, or of all if none is named; at most so many, spread evenly."""
+        named = zip(self.train, self.sets, strict=True)
+        found = [each for each, path in named if path in paths or not paths]
+        count = min(most, len(found))
+        return [found[place * len(found) // count] for place in range(count)]
 
     def has_landmarks(self) -> bool:
         """Tells whether any face to study has a labelled point."""
@@ -65,6 +75,7 @@ def gather(data: Data) -> TrainingData:
     train: list[LabelledImage] = []
     weights: list[float] = []
     val: list[LabelledImage] = []
+    sets: list[str] = []
     for source in data.train:
         for image in _read(source, data.order == "streamed"):
             if is_val(image.name, data.val_fraction):
@@ -72,6 +83,7 @@ def gather(data: Data) -> TrainingData:
             else:
                 train.append(image)
                 weights.append(source.weight)
+                sets.append(source.path)
     for source in data.validation:
         val += _read(source)
     # Another draw than the one that holds images out, or those would always come first.
@@ -81,7 +93,8 @@ def gather(data: Data) -> TrainingData:
     if not any((~each.ignore_N).any() for each in val):
         raise DataError("no face is left in the held-out images", "raise data.val_fraction, or name data.validation")
     packing = _packing_of(train) if data.order == "streamed" else ""
-    return TrainingData(tuple(train), tuple(weights), tuple(val), _fingerprint_of(train, val), packing)
+    fingerprint = _fingerprint_of(train, val)
+    return TrainingData(tuple(train), tuple(weights), tuple(val), fingerprint, tuple(sets), packing)
 
 
 def is_val(name: str, share: float) -> bool:

@@ -33,13 +33,16 @@ class Frame:
 def images(images: Sequence[LabelledImage], long_side: int) -> Iterator[tuple[np.ndarray, Frame]]:
     """Yields each image as inference will see it, image_HW3 uint8 RGB, and its frame.
 
+    Args:
+        long_side: in pixels; 0 takes an image's own size.
+
     Raises:
         DataError: one cannot be read.
     """
 
     def read(labelled: LabelledImage) -> tuple[np.ndarray, Frame]:
         upright = upright_rgb(open_image(labelled.path))
-        image = fit_long_side(upright, long_side)
+        image = fit_long_side(upright, long_side or max(upright.size))
         height, width = image.shape[:2]
         return image, Frame((width, height), (upright.width / width, upright.height / height))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -131,6 +131,10 @@ class FaceNetwork(nn.Module):
 
     def answers(self, scaled_B3HW: Tensor) -> list[Tensor]:
         """Returns the head's raw maps for the grids, finest first, for pixels from 0 to 1."""
+        return [self.answer(each) for each in self.features(scaled_B3HW)]
+
+    def features(self, scaled_B3HW: Tensor) -> list[Tensor]:
+        """Returns what the last layer answers from, a map for each grid, finest first, for pixels from 0 to 1."""
         features, x = [], self.stages[0](self.stem(scaled_B3HW))
         for stage in list(self.stages)[1:]:
             x = stage(x)
@@ -150,7 +154,7 @@ class FaceNetwork(nn.Module):
     def _through_head(self, x: Tensor, grid: int) -> Tensor:
         for block in self.head:
             x = block(x, grid)
-        return cast("Tensor", self.answer(x))
+        return x
 
     def decode(self, answers: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Turns the head's raw maps into logits_BA, boxes_BA4 and landmarks_BAP2 in input pixels.

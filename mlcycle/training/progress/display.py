@@ -19,7 +19,7 @@ from mlcycle.training.progress import flops
 SPARKS = "▁▂▃▄▅▆▇█"
 # Without a terminal (a log file, CI) a line this often, in seconds, says that all is well.
 LINE_EVERY = 10.0
-STUDYING, DECODING, EVALUATING = "studying", "decoding", "evaluating"
+STUDYING, DECODING, EVALUATING, FITTING = "studying", "decoding", "evaluating", "fitting the score layer"
 
 
 @dataclass(slots=True)

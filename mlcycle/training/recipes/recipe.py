@@ -96,6 +96,8 @@ class Augment(_Section):
     of the image. `on_face` is how often a crop is cut around a face; half of these faces are brought to a size
     within `face_size`, the others are cut at any scale within `zoom`.
     `large` is the share of steps that look at crops of twice the side (and at a quarter as many), for larger faces;
+    `exposure` is the most by which the gamma of a crop is halved or doubled: 1 makes mid-tones as dark as their square,
+    or as bright as their root.
     `mosaic` the share of crops put together of four; `rotate` that of crops turned by up to `angle` degrees; `jpeg`
     that of crops compressed once more.
     """
@@ -118,11 +120,14 @@ class Augment(_Section):
     grey: Fraction = 0.1
     noise: Fraction = 0.02
     blur: Fraction = 0.1
+    exposure: Annotated[float, Field(ge=0, le=2)] = 0.0
 
 
 class Schedule(_Section):
-    """How long and how fast: steps are optimizer steps, one batch each.
+    """How long and how fast: steps are optimizer steps, one batch each; with 0, only what `finish` says is done.
 
+    `frozen_normalisation` is the share of the steps,
+    at the end, in which normalisations divide by their running statistics, as inference does, and keep them.
     `workers` are the processes that read images beside the training, for each device; null leaves it to the
     machine: none where a CPU trains, else all of its processors but one, at most 8. `accumulation` is in how many parts
     a step's batch is looked at, one after the other, so that it needs less memory; null means as few as the device has
@@ -130,13 +135,14 @@ class Schedule(_Section):
     half the steps.
     """
 
-    steps: PositiveInt
+    steps: Annotated[int, Field(ge=0)]
     batch: Annotated[int, Field(ge=2)] = 32  # on a coarse grid one crop may be one cell, which has no spread
     optimizer: Literal["adamw", "muon"] = "muon"
     learning_rate: PositiveFloat = 2e-3
     warmup_steps: Annotated[int, Field(ge=0)] = 200
     weight_decay: NonNegative = 0.02
     ema_decay: Fraction = 0.999
+    frozen_normalisation: Fraction = 0.0
     clip_norm: PositiveFloat = 10.0
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     workers: Annotated[int, Field(ge=0)] | None = None
@@ -146,12 +152,23 @@ class Schedule(_Section):
     keep_checkpoints: PositiveInt = 2
 
 
+def _steep_or_flat(focus: float) -> float:
+    if 0 < focus < 1:
+        raise ValueError("between 0 and 1 its gradient has no bound where nothing is missed")
+    return focus
+
+
 class Losses(_Section):
-    """Weights of the three losses."""
+    """Weights of the three losses.
+
+    `focus` is the exponent of the quality focal loss, which makes little of cells that score nearly as they are to: 0
+    is plain binary cross-entropy, where each cell counts, and other values are 1 at least.
+    """
 
     score: NonNegative = 1.0
     box: NonNegative = 2.0
     landmarks: NonNegative = 0.5
+    focus: Annotated[NonNegative, AfterValidator(_steep_or_flat)] = 2.0
 
 
 class Teacher(_Section):
@@ -163,6 +180,28 @@ class Teacher(_Section):
 
     weights: str
     weight: NonNegative = 1.0
+
+
+class ScoreLayer(_Section):
+    """The score layer, fitted anew to whole images as inference sees them.
+
+    `sets` are the paths of those of `data.train` whose images it is fitted on, `images` at most; none of them named
+    means all. `long_sides` are the scales in pixels; 0 is an image's own size. A face whose sides have a geometric mean
+    of 20 input pixels counts as much as `face_weight` boxes of background, others by the root of their size; those
+    smaller than `smallest_face` are left out.
+    """
+
+    sets: tuple[str, ...] = ()
+    long_sides: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 640)
+    images: PositiveInt = 1000
+    smallest_face: NonNegative = 6.0
+    face_weight: PositiveFloat = 0.5
+
+
+class Finish(_Section):
+    """What follows the last step, on the weights that scored best on the validation set; null leaves a part out."""
+
+    score_layer: ScoreLayer | None = None
 
 
 class Inference(_Section):
@@ -214,5 +253,16 @@ class Recipe(_Section):
     schedule: Schedule
     losses: Losses = Losses()
     teacher: Teacher | None = None
+    finish: Finish = Finish()
     inference: Inference = Inference()
     about: About = About()
+
+    @model_validator(mode="after")
+    def _finishes_on_what_it_has(self) -> Recipe:
+        there = [each.path for each in self.data.train]
+        unknown = set(self.finish.score_layer.sets) - set(there) if self.finish.score_layer else set()
+        if unknown:
+            raise ValueError(
+                f"finish.score_layer.sets names {min(unknown)}, which data.train does not have: {', '.join(there)}"
+            )
+        return self

@@ -83,7 +83,7 @@ def believe_best(done: Progress, best: Path) -> tuple[Progress, list[str]]:
         the progress, and what is to be said where the best checkpoint is lost; then what is evaluated from now on is
         the best, the step that was done last included.
     """
-    if not done.best_step and not best.exists():
+    if done.best_score < 0 and not best.exists():
         return done, []
     try:
         there = load(best)[1]
@@ -91,7 +91,10 @@ def believe_best(done: Progress, best: Path) -> tuple[Progress, list[str]]:
         before = max(0, min(done.evaluated_step, done.step - 1))
         lost = replace(done, best_score=-1.0, best_step=0, evaluated_step=before)
         return lost, [f"{problem.message}; the best from now on takes its place"]
-    return replace(done, best_score=there.best_score, best_step=there.best_step), []
+    # What is saved last as the best says that the evaluation is over; a kill may have come before the step said so.
+    evaluated = there.evaluated_step if there.step == done.step else 0
+    found = replace(done, best_score=there.best_score, best_step=there.best_step)
+    return replace(found, evaluated_step=max(done.evaluated_step, evaluated)), []
 
 
 def restore(tensors: dict[str, Tensor], model: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer) -> None:

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 
 from mlcycle.datasets.labelled_image import LabelledImage  # noqa: E402
 from mlcycle.errors import DataError  # noqa: E402
-from mlcycle.training.data.crop import ImageFile, Sample, cut  # noqa: E402
+from mlcycle.training.data.crop import ImageFile, Sample, cut, expose  # noqa: E402
 from mlcycle.training.data.decoded_cache import decode_all  # noqa: E402
 from mlcycle.training.recipes.recipe import Augment  # noqa: E402
 
@@ -110,6 +110,21 @@ def test_a_turned_face_stays_within_its_box(marked: dict[int, LabelledImage]) ->
             if (outside >= 0).all() and (outside < 160).all():
                 assert not red[int(outside[1]), int(outside[0])]
     assert checked >= 5
+
+
+def test_exposure_makes_a_crop_darker_or_brighter_and_leaves_black_and_white(
+    marked: dict[int, LabelledImage],
+) -> None:
+    plain = Augment(crop=160, zoom=(0.4, 0.4), on_face=1.0)
+    means = []
+    for number in range(20):
+        one, other = (cut_file(marked[1], rule, number) for rule in (plain, plain.model_copy(update={"exposure": 1.0})))
+        assert np.array_equal(one.faces_N4, other.faces_N4)
+        means.append(float(other.pixels_SS3.mean()) - float(one.pixels_SS3.mean()))
+    assert min(means) < -10 < 10 < max(means)
+    ramp = np.arange(256, dtype=np.uint8)
+    assert expose(ramp, 1.0).tolist() == ramp.tolist()
+    assert expose(ramp, 2.0)[[0, 128, 255]].tolist() == [0, 64, 255]
 
 
 def test_compressing_once_more_changes_pixels_and_no_label(marked: dict[int, LabelledImage]) -> None:

@@ -90,16 +90,11 @@ def test_gradients_of_two_are_those_of_one(recipe_path: Path, finished_run: Path
 
 
 @pytest.mark.parametrize("seen", [(3, 1), (2, 3), (0, 1), (5, 4)])
-def test_a_stop_may_come_to_each_at_another_image_of_an_evaluation(
-    seen: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stop_may_come_to_each_at_another_image_of_an_evaluation(seen: tuple[int, int]) -> None:
     together = SimpleNamespace(
         rank=0, size=2, gather=lambda own: [[(rank, each) for each in range(seen[rank])] for rank in (0, 1)]
     )
-    nothing = SimpleNamespace(ema=None, inference=None, val=[None] * 9)
-    run = SimpleNamespace(group=together, trainer=nothing, recipe=nothing, training_data=nothing)
-    monkeypatch.setattr(fit, "look", lambda *which: iter(()))
-    found = fit._Run._find_faces(run, StopRequest())
+    found = fit._Run._in_turn(SimpleNamespace(group=together), iter(()), 9, StopRequest())
     assert found == ([(index % 2, index // 2) for index in range(9)] if sum(seen) == 9 else [])
 
 

@@ -53,6 +53,17 @@ def test_a_score_that_equals_the_overlap_costs_nothing() -> None:
     assert losses.score_loss(torch.logit(target), target, torch.ones(1, 2)) < 1e-6
 
 
+def test_without_focus_the_score_is_taught_by_plain_cross_entropy() -> None:
+    logits, target, weights = torch.tensor([[1.0, -2.0]]), torch.tensor([[0.8, 0.0]]), torch.tensor([[2.0, 0.5]])
+    plain = torch.nn.functional.binary_cross_entropy_with_logits(logits, target, weights, reduction="sum")
+    assert losses.score_loss(logits, target, weights, 0.0).item() == pytest.approx(plain.item())
+    assert losses.score_loss(logits, target, weights, 1.0) < plain
+    logits = torch.tensor([[-200.0]], requires_grad=True)  # nothing is missed: the power has no gradient of its own
+    losses.score_loss(logits, torch.zeros(1, 1), torch.ones(1, 1), 0.0).backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+
+
 def test_points_without_a_label_are_left_out() -> None:
     faces = torch.tensor([[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 10.0]])
     labels = torch.full((2, 5, 2), float("nan"))

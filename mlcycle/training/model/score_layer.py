@@ -1,0 +1,66 @@
+"""Fits a trained network's score layer anew: a logistic regression on the features that inference computes.
+
+Training teaches the score on crops, by the batch's statistics and with a loss that makes little of what is easy.
+Inference sees whole images, with a hundred times as much background, by the running statistics. The layer has one
+number for each feature; with all else as it was, its best values are found in minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from mlcycle.training.model.network import FaceNetwork
+from mlcycle.training.model.score_boxes import Boxes
+
+# The loss is convex and the layer small; L-BFGS needs some tens of its evaluations.
+MOST_ITERATIONS = 200
+LEAST_SPREAD = 1e-6
+
+
+def fit_score_layer(network: FaceNetwork, parts: Sequence[Boxes]) -> tuple[float, float]:
+    """Writes those weights of the score into the network that make the mean binary cross-entropy least.
+
+    Args:
+        network: the one that computed the features; nothing but its score's weights and bias changes.
+        parts: the boxes of all images.
+
+    Returns:
+        the mean loss before and after.
+    """
+    features_NC = torch.cat([each.features_NC for each in parts])
+    target_N, weight_N = (torch.cat([getattr(each, name) for each in parts]) for name in ("target_N", "weight_N"))
+    weight_N = weight_N / weight_N.sum()
+    mean_C = features_NC.mean(0)
+    spread_C = features_NC.std(0).clamp(min=LEAST_SPREAD)
+    features_NC = (features_NC - mean_C) / spread_C
+    answer = network.answer
+    assert answer.bias is not None
+    weight_C, bias = answer.weight.detach()[0].flatten().cpu(), answer.bias.detach()[0].cpu()
+    start = torch.cat((weight_C * spread_C, (bias + weight_C @ mean_C).view(1)))
+    before, layer, after = _minimise(start, features_NC, target_N, weight_N)
+    weight_C = layer[:-1] / spread_C
+    with torch.no_grad():
+        answer.weight[0] = weight_C.view_as(answer.weight[0])
+        answer.bias[0] = layer[-1] - weight_C @ mean_C
+    return before, after
+
+
+def _minimise(start: Tensor, features_NC: Tensor, target_N: Tensor, weight_N: Tensor) -> tuple[float, Tensor, float]:
+    """Returns the first loss, the layer (weights, then the bias) that has the least, and that loss."""
+    layer = start.clone().requires_grad_()
+    losses: list[float] = []
+
+    def loss() -> Tensor:
+        layer.grad = None
+        logits_N = features_NC @ layer[:-1] + layer[-1]
+        value = binary_cross_entropy_with_logits(logits_N, target_N, weight_N, reduction="sum")
+        value.backward()
+        losses.append(value.item())
+        return value
+
+    torch.optim.LBFGS([layer], max_iter=MOST_ITERATIONS, line_search_fn="strong_wolfe").step(loss)
+    return losses[0], layer.detach(), loss().item()
