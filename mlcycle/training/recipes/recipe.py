@@ -258,6 +258,14 @@ class Recipe(_Section):
     about: About = About()
 
     @model_validator(mode="after")
+    def _has_something_to_do(self) -> Recipe:
+        if not self.schedule.steps and not (self.start_from and self.finish.score_layer):
+            raise ValueError(
+                "schedule.steps=0 trains nothing, unless start_from names weights and finish.score_layer fits them"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _finishes_on_what_it_has(self) -> Recipe:
         there = [each.path for each in self.data.train]
         unknown = set(self.finish.score_layer.sets) - set(there) if self.finish.score_layer else set()

@@ -95,6 +95,12 @@ def test_sets_that_the_recipe_does_not_train_on_are_refused(recipe_path: Path) -
         load(recipe_path, ["finish.score_layer.sets=[elsewhere]"])
 
 
+def test_no_steps_are_refused_where_nothing_would_be_done(recipe_path: Path) -> None:
+    for overrides in ([FINISH], ["start_from=face-nano"], []):
+        with pytest.raises(RecipeError, match="trains nothing"):
+            load(recipe_path, ["schedule.steps=0", *overrides])
+
+
 def test_boxes_are_labelled_by_the_faces_that_they_find() -> None:
     torch.manual_seed(1)
     network = FaceNetwork(width=4, depth=1, landmarks=False).eval()

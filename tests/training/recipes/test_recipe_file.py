@@ -111,7 +111,7 @@ def test_an_empty_value_is_an_empty_word_and_the_last_override_counts(write):
          "did you mean split?"),
         ("  val_fraction", "  xyzzy: 1\n  val_fraction", "r.yaml:8: unknown key 'xyzzy' in data",
          "valid keys in data: train, validation, val_fraction, validation_limit"),
-        ("  steps: 10", "  steps: 0", "r.yaml:12: schedule.steps must be more than 0, not 0", ""),
+        ("  steps: 10", "  steps: -1", "r.yaml:12: schedule.steps must be at least 0, not -1", ""),
         ("  steps: 10", "  steps: 1.5", "r.yaml:12: schedule.steps must be a whole number, not 1.5", ""),
         ("  steps: 10", "  steps: ten", 'r.yaml:12: schedule.steps must be a whole number, not "ten"', ""),
         ("  steps: 10", "  steps:", "r.yaml:12: schedule.steps must be a whole number, not null", ""),
@@ -180,7 +180,7 @@ def test_a_byte_order_mark_is_no_mistake(write):
     [
         ("schedule.stps=3", "override 'schedule.stps=3': unknown key 'stps' in schedule", "did you mean steps?"),
         ("shedule.steps=3", "override 'shedule.steps=3': unknown key 'shedule'", "did you mean schedule?"),
-        ("schedule.steps=-1", "override 'schedule.steps=-1': schedule.steps must be more than 0, not -1", ""),
+        ("schedule.steps=-1", "override 'schedule.steps=-1': schedule.steps must be at least 0, not -1", ""),
         ("name.first=x", "override 'name.first=x': name is a value and has no 'first' in it", ""),
         ("data.train.2.path=x", "data.train is a list of 2, and '2' names none of them", "count from 0"),
         ("data.train.first.path=x", "data.train is a list of 2, and 'first' names none of them", "count from 0"),
@@ -197,7 +197,7 @@ def test_a_wrong_override_is_named_itself(write, override, message, hint):
 
 
 def test_all_mistakes_are_found_at_once_and_the_first_counts_the_others(write):
-    path = write(GOOD.replace("  steps: 10", "  steps: 0\n  batch: 0\n  momentum: 1"))
+    path = write(GOOD.replace("  steps: 10", "  steps: -1\n  batch: 0\n  momentum: 1"))
     recipe, problems = recipe_file.read(path)
     assert recipe is None
     assert sorted(each.message.split(" ")[0] for each in problems) == ["r.yaml:12:", "r.yaml:13:", "r.yaml:14:"]
