@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 FOLDER = Path(__file__).parent.parent / "models"
@@ -12,6 +13,12 @@ DEFAULT = "face-nano"
 def names() -> list[str]:
     """Returns the names of the bundled models."""
     return sorted(path.stem for path in FOLDER.glob("*.onnx"))
+
+
+def of_name(name: str | os.PathLike[str]) -> Path:
+    """Returns the file of a bundled model if this is its bare name, whatever lies in the working directory; else the
+    path that it is."""
+    return FOLDER / f"{name}.onnx" if name in names() else Path(name)
 
 
 def locate(path: Path) -> Path:

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
+from mlcycle.artifact import bundled
 from mlcycle.extras import extra
 from mlcycle.inference.batch.worker_threads import cores
 from mlcycle.library.model import Model
@@ -45,7 +46,7 @@ def evaluate(
         MissingExtraError: the official evaluation of WIDER FACE needs the extra `evaluate`.
     """
     shown = progress or Silent()
-    subject, file = (model.detector_for(2), model.path) if isinstance(model, Model) else (Path(model), model)
+    subject, file = (model.detector_for(2), model.path) if isinstance(model, Model) else (bundled.of_name(model), model)
     options = Options(split, 0 if long_side == "original" else long_side, workers or cores(), limit)
     with ExitStack() as bar, extra("evaluate", "the official evaluation of WIDER FACE"):
 

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from mlcycle.artifact import bundled
 from mlcycle.errors import UsageError
 from mlcycle.extras import extra
 from mlcycle.progress import Advance, Progress, Silent
@@ -78,9 +79,9 @@ def export(  # noqa: PLR0913 (options for people, each with a default)
         labelled = None if data is None else _labelled(Path(data), split, max_drop, progress or Silent(), bar)
         evidence = variants.Evidence(files, labelled)
         if format == "onnx":
-            return variants.export(Path(model), variants.Change(*change), target, evidence)
+            return variants.export(bundled.of_name(model), variants.Change(*change), target, evidence)
         settings = package.Settings(None if onnxruntime_web is None else Path(onnxruntime_web), storage_uri)
-        return package.package(Path(model), format, target, evidence, settings)
+        return package.package(bundled.of_name(model), format, target, evidence, settings)
 
 
 def _labelled(data: Path, split: str, max_drop: float, progress: Progress, bar: ExitStack) -> Labelled:

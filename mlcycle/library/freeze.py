@@ -70,7 +70,7 @@ def choosing(progress: Progress) -> Iterator[Started]:
     with ExitStack() as bar:
 
         def started(images: int) -> Advance:
-            progress.say(f"choosing thresholds on {images:,} held-out images …")
+            progress.say(f"choosing thresholds on {images:,} validation images …")
             advance, left = bar.enter_context(progress.bar("choosing", images)), images
 
             def step(count: int) -> None:

@@ -21,7 +21,7 @@ ORIENTATION_TAG = 0x0112
 
 
 def images_for(run: Path, named: Sequence[Path], count: int) -> list[ImagePath]:
-    """Returns the image files to compare on: those named, or held-out ones of the run.
+    """Returns the image files to compare on: those named, or some of the validation set of the run.
 
     Raises:
         InputError: there are none.

@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Literal, cast
 
+from mlcycle.artifact import bundled
 from mlcycle.artifact.contract import Contract
 from mlcycle.artifact.seal import SealedBytes
 from mlcycle.artifact.signing.keys import PublicKey, read_public
@@ -51,7 +52,7 @@ def load(
         MissingExtraError: `signed_by`, and the package cryptography is not installed.
     """
     key = _key(signed_by)
-    sealed = read_model(Path(name_or_path), signed_by=key)
+    sealed = read_model(bundled.of_name(name_or_path), signed_by=key)
     return Model(sealed, provider=provider, threads=threads, threshold=threshold, at=at)
 
 

@@ -191,6 +191,14 @@ def test_the_model_says_what_it_is(model):
     assert model.thresholds["balanced"] > 0
 
 
+def test_a_file_of_a_bundled_name_in_the_working_directory_is_not_taken_for_it(tmp_path, monkeypatch, model):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "face-nano").write_bytes(b"somebody else's")
+    assert mlcycle.load("face-nano").sha256 == model.sha256
+    with pytest.raises(mlcycle.ModelFileError):
+        mlcycle.load("./face-nano")
+
+
 def test_a_model_file_that_cannot_be_used_is_refused(tmp_path):
     with pytest.raises(mlcycle.ModelFileError, match="no-such-model"):
         mlcycle.load("no-such-model")

@@ -79,9 +79,10 @@ def strict(program: str, folder: Path) -> list[str]:
         "[mypy-torch.*,torchvision.*,onnx.*,pydantic.*]\nfollow_imports = skip\n"
     )
     package = str(Path(mlcycle.__file__).parent.parent)
+    found = {} if "site-packages" in package else {"MYPYPATH": package}  # installed, mypy finds it by itself
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "program.py"],
-        cwd=folder, env=environment({"MYPYPATH": package}), capture_output=True, text=True, check=False, timeout=600,
+        cwd=folder, env=environment(found), capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     assert not done.stderr
     return done.stdout.splitlines()

@@ -87,7 +87,7 @@ def options_for(wishes: InferOptions, detector: Detector, count: int) -> DetectO
         console.warn(f"the model gives no scores below {floor}, so that a lower threshold finds no more")
     options = replace(
         DEFAULT,
-        threshold=_threshold(wishes, detector),
+        threshold=detector.contract.choose_threshold(wishes.threshold, wishes.at),
         max_pixels=wishes.max_pixels or DEFAULT.max_pixels,
         overwrite=wishes.overwrite,
         redaction=wishes.redact[0].value if wishes.redact else DEFAULT.redaction,
@@ -98,21 +98,6 @@ def options_for(wishes: InferOptions, detector: Detector, count: int) -> DetectO
     from mlcycle.inference.batch.worker_threads import cores
 
     return replace(options, batch=wishes.batch, workers=min(wishes.threads or cores(), count))
-
-
-def _threshold(wishes: InferOptions, detector: Detector) -> float | None:
-    """Returns the least score of a face as it is asked for, by number or by the name of an operating point."""
-    from mlcycle.errors import UsageError
-
-    thresholds = detector.contract.thresholds
-    if wishes.at is None:
-        return wishes.threshold
-    if wishes.at not in thresholds:
-        raise UsageError(
-            f"the model {detector.contract.name} has no operating point {wishes.at}; it has {_points(thresholds)}",
-            "take one of these, or a score: --threshold",
-        )
-    return thresholds[wishes.at]
 
 
 def _points(thresholds: dict[str, float]) -> str:
