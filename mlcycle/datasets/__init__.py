@@ -1,1 +1,1 @@
-"""Labelled images as people have them: reading the layouts, checking them, looking at them. Knows no torch."""
+"""Labelled image sets: reading, checking, converting and packing them. Does not import torch."""

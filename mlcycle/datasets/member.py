@@ -1,4 +1,4 @@
-"""Where an image's bytes lie: a file of its own, or a member of a tar shard, read where it lies."""
+"""Where the bytes of an image are: in a file of its own, or in a member of a tar shard, read in place."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import BinaryIO
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An image within a shard; it is read as a file is, by `open` and `read_bytes`, and raises what files raise.
+    """An image within a shard; `open` and `read_bytes` work as for a file and raise the same errors.
 
     Attributes:
-        shard: the tar.
-        name: the member's name in it, as 000000123.jpg.
-        offset: where its bytes begin, from the start of the tar.
-        size: how many bytes.
+        shard: the tar file.
+        name: the member's name in it, such as 000000123.jpg.
+        offset: of its first byte from the start of the tar.
+        size: in bytes.
     """
 
     shard: Path
@@ -29,11 +29,11 @@ class Member:
         return f"{self.shard}/{self.name}"
 
     def open(self) -> BinaryIO:
-        """Opens the member alone, for reading."""
-        return io.BufferedReader(_Stretch(self.shard, self.offset, self.size))
+        """Opens the member for reading; its first byte is at position 0."""
+        return io.BufferedReader(_ByteRange(self.shard, self.offset, self.size))
 
     def read_bytes(self) -> bytes:
-        """Returns all of it."""
+        """Returns all bytes of the member."""
         with self.open() as file:
             return file.read()
 
@@ -42,12 +42,12 @@ ImagePath = Path | Member
 
 
 def for_pillow(path: ImagePath) -> Path | BinaryIO:
-    """Returns what Pillow opens an image by."""
+    """Returns the argument with which Pillow opens an image."""
     return path.open() if isinstance(path, Member) else path
 
 
-class _Stretch(io.RawIOBase):
-    """A stretch of a file as a file. Each has a descriptor of its own, so threads and forks share no position."""
+class _ByteRange(io.RawIOBase):
+    """A byte range of a file as a file. Each has a descriptor of its own, so threads and forks share no position."""
 
     def __init__(self, path: Path, start: int, size: int) -> None:
         self._descriptor = -1
@@ -55,8 +55,8 @@ class _Stretch(io.RawIOBase):
         self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        wanted = max(0, min(len(buffer), self._size - self._at))
-        data = os.pread(self._descriptor, wanted, self._start + self._at)
+        count = max(0, min(len(buffer), self._size - self._at))
+        data = os.pread(self._descriptor, count, self._start + self._at)
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)

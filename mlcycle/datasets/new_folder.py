@@ -1,4 +1,4 @@
-"""A folder that appears whole or not at all, and never in the place of another."""
+"""Creates a folder that appears complete or not at all, and never replaces another."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from mlcycle.errors import InputError
 
 
 def must_be_free(target: Path) -> None:
-    """Finds out before the work that a folder can be made.
+    """Checks before the work starts that a folder can be created.
 
     Raises:
-        InputError: something is there already, or nothing can be written there.
+        InputError: it exists already, or cannot be created there.
     """
     if os.path.lexists(target):
-        raise InputError(f"{target} is there already", "name a new folder with --out; nothing is written over")
-    around = next((each for each in target.absolute().parents if os.path.lexists(each)), target)
-    if not os.access(around, os.W_OK | os.X_OK):
+        raise InputError(f"{target} exists already", "name a new folder with --out; nothing is overwritten")
+    parent = next((each for each in target.absolute().parents if os.path.lexists(each)), target)
+    if not os.access(parent, os.W_OK | os.X_OK):
         raise InputError(
-            f"{target} cannot be written: nothing can be made in {around}", "choose another place with --out"
+            f"{target} cannot be written: no write permission in {parent}", "choose another place with --out"
         )
 
 
 @contextmanager
-def filled(target: Path) -> Iterator[Path]:
-    """Yields an empty folder beside the target to be filled, which becomes the target at the end.
+def staged(target: Path) -> Iterator[Path]:
+    """Yields an empty sibling folder to write to, which is renamed to the target at the end.
 
-    Where anything is raised, nothing is left of it.
+    If an error is raised, nothing is left of it.
 
     Raises:
-        InputError: the target is there already or cannot be written, or what goes into it cannot be read.
+        InputError: the target exists already or cannot be written, or a file copied into it cannot be read.
     """
     must_be_free(target)
     with files.attributed(target, "choose another place with --out"), files.atomic_folder(target) as folder:
@@ -42,19 +42,19 @@ def filled(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def held(draft: Path, lock: str, target: Path) -> Iterator[None]:
-    """Makes a folder, if it is not there, and holds it against other processes by a locked file in it.
+def locked(draft: Path, lock: str, target: Path) -> Iterator[None]:
+    """Creates a draft folder, if it does not exist, and locks a file in it against other processes.
 
-    For a folder that is gone on with until it becomes the target. The lock goes with the process, however that ends.
+    For a folder whose writing can be resumed until it becomes the target. The lock ends with the process.
 
     Raises:
-        InputError: another process holds it, or has finished it meanwhile.
-        OSError: it cannot be made.
+        InputError: another process has locked it, or has finished it meanwhile.
+        OSError: it cannot be created.
     """
     draft.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(draft / lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        if not _is_locked(descriptor, draft / lock):
+        if not _lock(descriptor, draft / lock):
             raise InputError(
                 f"{target} is being written by another process", "wait for it, or name another folder with --out"
             )
@@ -64,8 +64,8 @@ def held(draft: Path, lock: str, target: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _is_locked(descriptor: int, file: Path) -> bool:
-    """Locks an open file and tells whether it is still in its place: who held it may have moved the folder away."""
+def _lock(descriptor: int, file: Path) -> bool:
+    """Locks an open file; False if another process has locked it, or has moved its folder away meanwhile."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return os.path.samestat(os.fstat(descriptor), file.stat())

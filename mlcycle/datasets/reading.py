@@ -1,4 +1,4 @@
-"""Reading a labelled set, whatever layout it has: WIDER FACE, COCO, YOLO or packed shards."""
+"""Reads a labelled set in any layout: WIDER FACE, COCO, YOLO or packed shards."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from mlcycle.errors import DataError
 @dataclass(frozen=True, slots=True)
 class _Layout:
     name: str
-    is_it: Callable[[Path], bool]
+    matches: Callable[[Path], bool]
     splits: Callable[[Path], list[str]]
     read: Callable[[Path, str, yolo.SizeOf], list[LabelledImage]]
 
 
 def _read_wider(place: Path, split: str, size_of: yolo.SizeOf) -> list[LabelledImage]:
     images, sizes = wider.read_wider(place, split)
-    return resized_copies.follow_copies(images, sizes, image_header.upright_size)
+    return resized_copies.scale_labels_of_copies(images, sizes, image_header.upright_size)
 
 
 _LAYOUTS = (
@@ -39,22 +39,22 @@ _LAYOUTS = (
 
 
 def read(path: str | Path, split: str = "", *, strict: bool = True) -> list[LabelledImage]:
-    """Reads the labels of a set, sorted by name; the images themselves are not opened, except for YOLO's sizes.
+    """Reads the labels of a set, sorted by name; images are not opened, except for their sizes in YOLO's layout.
 
     Args:
         path: a folder with wider_face_split/ (WIDER FACE); a .json, or a folder with annotations.json or
-            annotations/*.json (COCO); a data.yaml, or a folder that holds one (YOLO); a folder of packed shards.
-        split: e.g. "train" or "val"; may be left empty where the set has only one.
-        strict: False is for who looks for broken images: in YOLO's layout, whose labels are shares of a
-            image's sides, one that cannot be opened then has no boxes, instead of an error.
+            annotations/*.json (COCO); a data.yaml, or a folder with one (YOLO); a folder of packed shards.
+        split: e.g. "train" or "val"; can be "" if the set has only one.
+        strict: what to do in YOLO's layout, whose labels are relative to the image size, with an image that cannot
+            be opened: True raises an error; False, for checks, returns it without boxes.
 
     Raises:
-        DataError: there is no such set or split, or its labels are wrong.
+        DataError: the set or split does not exist, or its labels are invalid.
     """
     place = Path(path).expanduser()
     layout = _layout(place)
     chosen = _choose(place, split, _splits(layout, place))
-    with np.errstate(over="ignore", invalid="ignore"):  # numbers that are none stay what they are, for `check` to find
+    with np.errstate(over="ignore", invalid="ignore"):  # `check` reports non-finite numbers
         images = layout.read(place, chosen, image_header.upright_size if strict else _size_or_none)
     if not images:
         raise DataError(f"{place} lists no images", "is this the right folder, and the right split?")
@@ -62,10 +62,10 @@ def read(path: str | Path, split: str = "", *, strict: bool = True) -> list[Labe
 
 
 def splits(path: str | Path) -> list[str]:
-    """Returns the names of a set's splits; [""] for one that is not divided.
+    """Returns the names of a set's splits; [""] for a set without splits.
 
     Raises:
-        DataError: nothing that can be read lies there.
+        DataError: the path is not a labelled set.
     """
     place = Path(path).expanduser()
     return _splits(_layout(place), place)
@@ -75,13 +75,13 @@ def layout_of(path: str | Path) -> str:
     """Returns "wider", "coco", "yolo" or "shards".
 
     Raises:
-        DataError: nothing that can be read lies there.
+        DataError: the path is not a labelled set.
     """
     return _layout(Path(path).expanduser()).name
 
 
 def read_parts(path: str | Path, split: str = "", *, strict: bool = True) -> dict[str, list[LabelledImage]]:
-    """Reads one split of a set, or each of its splits, by their names; {"": …} for a set that is not divided.
+    """Reads one split of a set, or all of them, by name; {"": …} for a set without splits.
 
     Raises:
         DataError: as `read`.
@@ -90,9 +90,9 @@ def read_parts(path: str | Path, split: str = "", *, strict: bool = True) -> dic
 
 
 def fingerprint(images: list[LabelledImage]) -> str:
-    """Returns the sha256 of a set: its names, the sizes of its files in bytes (-1: missing), and its labels.
+    """Returns the sha256 of a set: image names, file sizes in bytes (-1: missing), and labels.
 
-    Paths do not count, nor does the order, so that equal data has an equal fingerprint wherever it lies.
+    Paths and order do not count, so equal data has an equal fingerprint wherever it is stored.
     """
     digest = hashlib.sha256()
     for image in sorted(images, key=lambda image: image.name):
@@ -107,23 +107,25 @@ def fingerprint(images: list[LabelledImage]) -> str:
 def _layout(place: Path) -> _Layout:
     try:
         if not place.exists():
-            raise DataError(f"there is no data set at {place}", "a relative path starts from the current folder")
+            raise DataError(f"no such data set: {place}", "a relative path starts from the current folder")
         for layout in _LAYOUTS:
-            if layout.is_it(place):
+            if layout.matches(place):
                 return layout
     except OSError as problem:
-        raise DataError(f"{place} cannot be read: {problem.strerror or problem}", "may you read all of it?") from None
+        raise DataError(
+            f"{place} cannot be read: {problem.strerror or problem}", "check the permissions of its files"
+        ) from None
     raise DataError(
-        f"{place} holds no labelled set",
+        f"{place} is not a labelled set",
         "WIDER FACE has wider_face_split/, COCO annotations.json or annotations/*.json, YOLO data.yaml,"
-        " and what was packed index.json",
+        " packed shards index.json",
     )
 
 
 def _splits(layout: _Layout, place: Path) -> list[str]:
     found = layout.splits(place)
     if not found:
-        raise DataError(f"{place} has the layout {layout.name}, and no labels", "is this the right folder?")
+        raise DataError(f"{place} has the layout {layout.name} but no labels", "is this the right folder?")
     return found
 
 
@@ -134,15 +136,15 @@ def _size_or_none(path: ImagePath) -> tuple[int, int] | None:
         return None
 
 
-def _choose(place: Path, split: str, there: list[str]) -> str:
-    if split in there:
+def _choose(place: Path, split: str, available: list[str]) -> str:
+    if split in available:
         return split
-    named = [name for name in there if name]
-    if not split and len(there) == 1:
-        return there[0]
+    named = [name for name in available if name]
+    if not split and len(available) == 1:
+        return available[0]
     if not split and named:
-        raise DataError(f"{place} has several splits: {', '.join(named)}", f"say which one, for example {named[0]}")
-    hint = f"it has: {', '.join(named)}" if named else "the set is not divided: leave the split out"
+        raise DataError(f"{place} has several splits: {', '.join(named)}", f"name one of them, for example {named[0]}")
+    hint = f"it has: {', '.join(named)}" if named else "the set has no splits: leave the split out"
     raise DataError(f"{place} has no split {split}", hint)
 
 

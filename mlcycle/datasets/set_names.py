@@ -1,4 +1,4 @@
-"""What parts and images are called in a set that is written: names that its layout can have, each once."""
+"""Names of the parts and images of a set that is written: valid in its layout, and unique."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ Parts = dict[str, list[LabelledImage]]
 
 
 def fit(parts: Mapping[str, Sequence[LabelledImage]], layout: str) -> tuple[Parts, list[str]]:
-    """Returns the parts and their images under names that the layout can have, and sentences of what was changed.
+    """Returns the parts and their images under names that are valid in the layout, and sentences about changed names.
 
     Raises:
-        DataError: the layout cannot have a name, or the set would be empty.
+        DataError: a name is not possible in the layout, or the set would be empty.
     """
     named: Parts = {}
     for split, images in parts.items():
         if images:
             named.setdefault(part_name(split, layout, len(parts) == 1), []).extend(images)
     if not named:
-        raise DataError("no image is left to write", "is this the right set, and the right split?")
+        raise DataError("no images to write", "is this the right set, and the right split?")
     changed = 0
     for split, images in named.items():
-        inside = _inside(images)
-        for each in inside:
+        local = _named_from_common_folder(images)
+        for each in local:
             _must_be_possible(each.name, layout)
-        named[split] = unique(inside, _without_suffix if layout == "yolo" else str)
-        changed += sum(before.name != after.name for before, after in zip(inside, named[split], strict=True))
-    return named, [f"{changed:,} images were given another name, for theirs was taken"] if changed else []
+        named[split] = unique(local, _without_suffix if layout == "yolo" else str)
+        changed += sum(before.name != after.name for before, after in zip(local, named[split], strict=True))
+    return named, [f"{changed:,} images got another name because theirs was taken"] if changed else []
 
 
 def part_name(split: str, layout: str, alone: bool) -> str:
-    """Returns what a part, which may be `alone`, is called in a layout.
+    """Returns the name of a part in a layout; `alone` says that the set has only this part.
 
     Raises:
-        DataError: it has no such part.
+        DataError: the layout has no such part.
     """
     if layout == "coco":
         return split or ("" if alone else "train")
@@ -49,21 +49,21 @@ def part_name(split: str, layout: str, alone: bool) -> str:
         return split or "train"
     name = {"": "train", "valid": "val", "validation": "val"}.get(split)
     if name is None:
-        raise DataError(f"YOLO has no part {split}", "its parts are train, val and test; choose one with --split")
+        raise DataError(f"YOLO has no part {split}", "its parts are train, val and test; select one with --split")
     return name
 
 
-def _inside(images: Sequence[LabelledImage]) -> list[LabelledImage]:
-    """Lists of images may name them by paths from elsewhere; then they are named from the folder that has all."""
+def _named_from_common_folder(images: Sequence[LabelledImage]) -> list[LabelledImage]:
+    """Names images whose names lead out of their set by their path below the folder that contains all of them."""
     if not any(_leads_out(each.name) for each in images):
         return list(images)
-    # Links stay what they are, and a shard says nothing of where its images came from.
+    # Links are not resolved, and a shard does not record where its images came from.
     paths = [
         Path(os.path.abspath(each.name if isinstance(each.path, Member) else each.path))  # noqa: PTH100
         for each in images
     ]
-    home = Path(os.path.commonpath([path.parent for path in paths]))
-    return [replace(each, name=path.relative_to(home).as_posix()) for each, path in zip(images, paths, strict=True)]
+    common = Path(os.path.commonpath([path.parent for path in paths]))
+    return [replace(each, name=path.relative_to(common).as_posix()) for each, path in zip(images, paths, strict=True)]
 
 
 def _leads_out(name: str) -> bool:
@@ -75,14 +75,14 @@ def _must_be_possible(name: str, layout: str) -> None:
     if "\\" in name or "\0" in name or not name:
         why = "a backslash is read as a slash"
     elif layout == "wider" and (name.splitlines() != [name] or name != name.strip() or not _is_unicode(name)):
-        why = "its labels are lines of UTF-8, which a name must fit into"
+        why = "a name must be one line of UTF-8"
     elif layout == "yolo" and PurePosixPath(name).suffix.lower() not in yolo.IMAGES:
         why = f"its images end in {' '.join(sorted(yolo.IMAGES))}"
     elif layout == "yolo" and PurePosixPath(name).name.startswith("."):
         why = "hidden files are not read"
     if why:
         written = name.encode("utf-8", "backslashreplace").decode()
-        raise DataError(f"the layout {layout} cannot have an image called {written!r}: {why}", "rename it first")
+        raise DataError(f"the layout {layout} cannot contain an image called {written!r}: {why}", "rename it first")
 
 
 def _is_unicode(name: str) -> bool:
@@ -94,7 +94,7 @@ def _is_unicode(name: str) -> bool:
 
 
 def unique(images: Sequence[LabelledImage], key: Callable[[str], str] = str) -> list[LabelledImage]:
-    """Puts -2, -3 … behind names that are taken; `key` is what must not be there twice."""
+    """Appends -2, -3 … to names that are taken; `key` maps a name to what must be unique."""
     taken = {key(each.name) for each in images}
     seen: set[str] = set()
     result = []

@@ -1,4 +1,4 @@
-"""Conductor: writes labelled images as a set of any layout, in a folder that appears whole or not at all."""
+"""Conductor: writes labelled images as a set in any layout, to a folder that appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -29,30 +29,29 @@ def write_set(
     info: Mapping[str, Any] | None = None,
     advance: Callable[[int], None] = lambda n: None,
 ) -> list[str]:
-    """Writes a set and returns sentences that say what it does not keep.
+    """Writes a set and returns sentences about what the layout cannot hold.
 
-    Boxes and points stay in pixels of the upright image; the files are not changed, so what EXIF turns is turned
-    by whoever reads it.
+    Boxes and points stay in pixels of the upright image. Image files are not changed: readers apply EXIF orientation.
 
     Args:
-        parts: the images of each part; "" is called train by layouts whose parts have names.
+        parts: the images of each part; "" becomes train in layouts whose parts have names.
         layout: "wider", "coco" or "yolo".
-        target: a folder that is not there yet.
+        target: a folder that does not exist yet.
         images: "link" makes symbolic links, "copy" copies, "none" leaves them out.
-        info: what the set is to say of itself, for "coco" alone.
+        info: the "info" object of the file, for "coco" only.
         advance: called with 1 after each image.
 
     Raises:
-        InputError: the folder is there already, or cannot be written.
-        UsageError: images in shards were to be linked to.
-        DataError: an image is missing, a box is no number, or the layout cannot have such a name.
+        InputError: the folder exists already, or cannot be written.
+        UsageError: links to images in shards were requested.
+        DataError: an image is missing, a box is not finite, or a name is not possible in the layout.
     """
     must_be_possible(parts, layout, target, images)
     named, lost = set_names.fit(parts, layout)
     _must_be_numbers(named)
     sizes = {split: {each.name: _size(each, images) for each in some} for split, some in named.items()}
     writer = WRITERS[layout]
-    with new_folder.filled(target) as folder:
+    with new_folder.staged(target) as folder:
         writer.write_labels(folder, named, sizes, **({"info": info} if info else {}))
         for split, labelled in named.items():
             for image in labelled:
@@ -62,12 +61,12 @@ def write_set(
 
 
 def must_be_possible(parts: Mapping[str, Sequence[LabelledImage]], layout: str, target: Path, images: str) -> None:
-    """Finds out before the images are looked at what would end `write_set`; arguments and errors are its own."""
+    """Raises the errors of `write_set` that can be found without opening an image; it takes the same arguments."""
     new_folder.must_be_free(target)
     for part in parts:
         set_names.part_name(part, layout, len(parts) == 1)
     if images == "link" and any(isinstance(each.path, Member) for some in parts.values() for each in some):
-        raise UsageError("nothing can link to an image in a shard", "say --images copy, which takes them out")
+        raise UsageError("a link to an image in a shard is not possible", "extract the images with --images copy")
 
 
 def _size(image: LabelledImage, images: str) -> tuple[int, int]:
@@ -83,7 +82,7 @@ def _must_be_numbers(parts: Mapping[str, Sequence[LabelledImage]]) -> None:
     for images in parts.values():
         for each in images:
             if not np.isfinite(each.boxes_N4).all():
-                raise DataError(f"{each.name} has a box that is no number", "mlcycle data check names all of them")
+                raise DataError(f"{each.name} has a box that is not finite", "mlcycle data check lists all of them")
 
 
 def _put(source: ImagePath, place: Path, images: str) -> None:
@@ -95,7 +94,7 @@ def _put(source: ImagePath, place: Path, images: str) -> None:
     elif images == "copy":
         shutil.copy2(source, place)
     else:
-        place.symlink_to(os.path.realpath(source))  # an absolute path that goes through no other link
+        place.symlink_to(os.path.realpath(source))  # an absolute path without other links
 
 
 def _not_kept(parts: Mapping[str, Sequence[LabelledImage]], layout: str) -> list[str]:
@@ -103,20 +102,20 @@ def _not_kept(parts: Mapping[str, Sequence[LabelledImage]], layout: str) -> list
     ignored = sum(int(each.ignore_N.sum()) for each in everything)
     sentences = []
     if layout == "yolo" and ignored:
-        sentences.append(f"{ignored:,} boxes to be ignored are left out: YOLO has no word for them")
+        sentences.append(f"{ignored:,} boxes to be ignored are left out: YOLO cannot mark them")
     elsewhere = sum(bool(each.group) and each.group != each.name.rpartition("/")[0] for each in everything)
     if layout == "wider" and elsewhere:
-        sentences.append(f"the groups of {elsewhere:,} images are left out: WIDER FACE's are folders")
+        sentences.append(f"the groups of {elsewhere:,} images are left out: WIDER FACE's groups are folders")
     scores = sum(int(np.isfinite(each.scores_N).sum()) for each in everything if each.scores_N is not None)
     if layout != "coco" and scores:
         sentences.append(
-            f"the scores of {scores:,} labels that a model made are left out: only COCO and shards have them"
+            f"the scores of {scores:,} labels made by a model are left out: only COCO and shards store them"
         )
     flat = sum(
         int(((each.boxes_N4[:, 2:] <= each.boxes_N4[:, :2]).any(axis=1) & ~each.ignore_N).sum()) for each in everything
     )
     if layout == "wider" and flat:
-        sentences.append(f"{flat:,} boxes without width or height are to be ignored from now on: so WIDER FACE has it")
+        sentences.append(f"{flat:,} boxes without width or height become boxes to be ignored, as in WIDER FACE")
     if layout == "yolo" and any(each.group for each in everything):
-        sentences.append("groups are left out, but for what the images' folders say")
+        sentences.append("groups are left out, except where they are the images' folders")
     return sentences

@@ -190,7 +190,7 @@ class Model:
             the document that docs/bench.md describes: latency percentiles in milliseconds, images per second, memory.
 
         Raises:
-            InputError: the folder has no image that can be read.
+            InputError: the folder has not a readable image.
         """
         from mlcycle.benching.bench import Plan, bench
         from mlcycle.benching.load import Load

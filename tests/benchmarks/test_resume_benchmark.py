@@ -88,10 +88,10 @@ def test_a_training_that_fails_is_told_in_its_own_words_and_exit_code(tmp_path: 
     training.log.write_text("error: of the one before\nhint: of the one before\n")
     training.said_before = training.log.stat().st_size
     with training.log.open("a") as log:
-        log.write("some talk\nerror: there is no data set at x\nhint: a relative path\n")
+        log.write("some talk\nerror: no such data set: x\nhint: a relative path\n")
     with pytest.raises(MlcycleError, match=r"^a training ended with 3: ") as problem:
         training.must_be(3, 0)
-    assert problem.value.message == "a training ended with 3: there is no data set at x"
+    assert problem.value.message == "a training ended with 3: no such data set: x"
     assert (problem.value.exit_code, problem.value.hint) == (3, "a relative path")
     with pytest.raises(MlcycleError, match="killed by SIGKILL") as problem:
         training.must_be(-9, 0)

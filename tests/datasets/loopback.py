@@ -1,4 +1,4 @@
-"""A small file server on this machine that misbehaves as it is told; it serves a bounded number of requests."""
+"""A small file server on the loopback address with configurable faults; it serves a limited number of requests."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-MOST_REQUESTS = 60
+MAX_REQUESTS = 60
 
 
 @dataclass
 class Server:
-    """What it serves and how.
+    """The files to serve, and the faults.
 
-    `break_after` is how many bytes of an answer are sent before the connection breaks off, for the first `breaks`
-    requests; `busy` is how many requests are first answered with 503; `ranges` says whether ranges are known.
+    The first `breaks` responses end after `break_after` bytes; the first `busy` requests get status 503; `ranges` says
+    whether range requests are supported. `requests` records name, Range and If-Range of each request.
     """
 
     files: dict[str, bytes]
@@ -39,7 +39,7 @@ def serve(files: dict[str, bytes], **behaviour: int | bool) -> Iterator[Server]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            _answer(server, self)
+            _respond(server, self)
 
         def log_message(self, *arguments: object) -> None:
             pass
@@ -57,11 +57,11 @@ def serve(files: dict[str, bytes], **behaviour: int | bool) -> Iterator[Server]:
         thread.join(5)
 
 
-def _answer(server: Server, handler: BaseHTTPRequestHandler) -> None:
+def _respond(server: Server, handler: BaseHTTPRequestHandler) -> None:
     name = handler.path.lstrip("/")
-    asked, condition = handler.headers.get("Range"), handler.headers.get("If-Range")
-    server.requests.append((name, asked, condition))
-    if len(server.requests) > MOST_REQUESTS or name not in server.files:
+    requested_range, condition = handler.headers.get("Range"), handler.headers.get("If-Range")
+    server.requests.append((name, requested_range, condition))
+    if len(server.requests) > MAX_REQUESTS or name not in server.files:
         handler.send_error(404)
         return
     if server.busy:
@@ -69,8 +69,8 @@ def _answer(server: Server, handler: BaseHTTPRequestHandler) -> None:
         handler.send_error(503)
         return
     data, start = server.files[name], 0
-    if server.ranges and asked and condition in (None, server.tag(name)):
-        start = int(asked.removeprefix("bytes=").rstrip("-"))
+    if server.ranges and requested_range and condition in (None, server.tag(name)):
+        start = int(requested_range.removeprefix("bytes=").rstrip("-"))
         if start >= len(data):
             handler.send_error(416)
             return

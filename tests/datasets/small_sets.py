@@ -16,7 +16,7 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class Labelled:
-    """An image to be written: name, pixels, faces as (x, y, width, height), and points of some faces."""
+    """An image to write: name, pixels, faces as (x, y, width, height), and landmarks of some faces by their index."""
 
     name: str
     image: Image.Image
@@ -64,7 +64,7 @@ def content() -> list[Labelled]:
 
 
 def write_wider(folder: Path, images: list[Labelled], split: str = "train") -> Path:
-    """Writes the official layout, with the row of zeros after a count of 0, and landmarks beside the labels."""
+    """Writes the official layout, with the row of zeros after a count of 0, and landmarks next to the labels."""
     rows, points = [], []
     for image in images:
         save(image.image, folder / f"WIDER_{split}" / "images" / image.name)
@@ -132,14 +132,19 @@ def save(image: Image.Image, path: Path, quality: int = 92, orientation: int = 0
 
 
 def names_in(folder: Path) -> list[str]:
-    """Returns what lies in a folder, by name."""
+    """Returns the names of a folder's files and folders, sorted."""
     return sorted(path.name for path in folder.iterdir())
 
 
 def _yolo_row(image: Labelled, index: int) -> str:
     x, y, width, height = image.faces[index]
-    across, down = image.image.size
-    values = [(x + width / 2) / across, (y + height / 2) / down, width / across, height / down]
+    image_width, image_height = image.image.size
+    values = [
+        (x + width / 2) / image_width,
+        (y + height / 2) / image_height,
+        width / image_width,
+        height / image_height,
+    ]
     for px, py in image.points.get(index, np.zeros((5, 2))):
-        values += [px / across, py / down, 2 if index in image.points else 0]
+        values += [px / image_width, py / image_height, 2 if index in image.points else 0]
     return "0 " + " ".join(f"{value:.8f}" for value in values) + "\n"

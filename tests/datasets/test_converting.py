@@ -1,4 +1,4 @@
-"""Sets written in another layout: what comes back is what was labelled."""
+"""`mlcycle data convert` and write_set: labels survive the conversion to another layout."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _convert(mlcycle, source, to, out, *more):
     return outcome.err
 
 
-def _same(before, after, *, groups=True):
+def _assert_same(before, after, *, groups=True):
     assert [each.name for each in before] == [each.name for each in after]
     for one, other in zip(before, after, strict=True):
         np.testing.assert_array_equal(one.boxes_N4, other.boxes_N4)
@@ -43,24 +43,24 @@ def _same(before, after, *, groups=True):
         assert other.path.read_bytes() == one.path.read_bytes()
 
 
-def test_once_around_all_layouts_gives_the_same_labels_again(tmp_path, mlcycle):
+def test_conversion_through_all_layouts_keeps_the_labels(tmp_path, mlcycle):
     source = write_wider(tmp_path / "set", content()[:3], "train")
     write_wider(source, content()[3:], "val")
-    said = _convert(mlcycle, source, "coco", tmp_path / "coco")
-    assert "blur, expression, illumination, occlusion and pose" in said
+    messages = _convert(mlcycle, source, "coco", tmp_path / "coco")
+    assert "blur, expression, illumination, occlusion and pose" in messages
     _convert(mlcycle, tmp_path / "coco", "yolo", tmp_path / "yolo")
     _convert(mlcycle, tmp_path / "yolo", "wider", tmp_path / "again")
     for part in ("train", "val"):
         before = read(source, part)
-        _same(before, read(tmp_path / "coco", part))
-        _same(before, read(tmp_path / "yolo", part), groups=False)
-        _same(before, read(tmp_path / "again", part))
+        _assert_same(before, read(tmp_path / "coco", part))
+        _assert_same(before, read(tmp_path / "yolo", part), groups=False)
+        _assert_same(before, read(tmp_path / "again", part))
     assert splits(tmp_path / "yolo") == ["train", "val"]
     assert sum(each.boxes_N4.size for each in read(tmp_path / "again", "train")) == 8
 
 
 def _with_odd_labels(folder):
-    """A set in COCO's layout with a box to be ignored, fractions of pixels, a group, and one point of five."""
+    """Writes a COCO set with a box to be ignored, fractions of pixels, a group, a score and one point of five."""
     write_coco(folder, content())
     labels = coco_content(content())
     labels["images"][0]["group"] = "space"
@@ -71,31 +71,31 @@ def _with_odd_labels(folder):
     return folder
 
 
-def test_coco_keeps_what_is_ignored_fractions_and_groups(tmp_path, mlcycle):
+def test_coco_keeps_ignored_boxes_fractions_and_groups(tmp_path, mlcycle):
     source = _with_odd_labels(tmp_path / "set")
     _convert(mlcycle, source, "coco", tmp_path / "again")
-    _same(read(source), read(tmp_path / "again"))
+    _assert_same(read(source), read(tmp_path / "again"))
     written = json.loads((tmp_path / "again" / "annotations.json").read_text())
     assert written["annotations"][0]["bbox"] == pytest.approx([178.3, 75.1, 92.77, 115.9], rel=1e-6)
     assert (written["images"][0]["group"], written["images"][0]["width"]) == ("space", 512)
     assert [each["iscrowd"] for each in written["annotations"]] == [0, 1, 0]
 
 
-def test_wider_face_keeps_all_but_a_group_that_is_no_folder(tmp_path, mlcycle):
+def test_wider_face_keeps_all_but_groups_that_are_not_folders_and_scores(tmp_path, mlcycle):
     source = _with_odd_labels(tmp_path / "set")
-    said = _convert(mlcycle, source, "wider", tmp_path / "wider")
-    assert "the groups of 1 images are left out" in said
-    assert "the scores of 1 labels that a model made are left out" in said
-    assert "1 boxes without width or height are to be ignored from now on" in said
+    messages = _convert(mlcycle, source, "wider", tmp_path / "wider")
+    assert "the groups of 1 images are left out" in messages
+    assert "the scores of 1 labels made by a model are left out" in messages
+    assert "1 boxes without width or height become boxes to be ignored" in messages
     before = read(source)
     before[3].ignore_N[0] = True
-    _same(before, read(tmp_path / "wider"), groups=False)
+    _assert_same(before, read(tmp_path / "wider"), groups=False)
 
 
-def test_what_yolo_cannot_hold_is_said_and_left_out(tmp_path, mlcycle):
+def test_what_yolo_cannot_hold_is_reported_and_left_out(tmp_path, mlcycle):
     source = _with_odd_labels(tmp_path / "set")
-    said = _convert(mlcycle, source, "yolo", tmp_path / "yolo")
-    assert "1 boxes to be ignored are left out" in said
+    messages = _convert(mlcycle, source, "yolo", tmp_path / "yolo")
+    assert "1 boxes to be ignored are left out" in messages
     (before, *_), (after, *_) = read(source), read(tmp_path / "yolo", "train")
     np.testing.assert_array_equal(after.boxes_N4, before.boxes_N4[:1])
     np.testing.assert_array_equal(after.landmarks_N52, before.landmarks_N52[:1])
@@ -106,11 +106,11 @@ def test_what_yolo_cannot_hold_is_said_and_left_out(tmp_path, mlcycle):
         "kpt_shape": [5, 3],
         "flip_idx": [1, 0, 2, 4, 3],
     }
-    # An image that was looked at and has no face is told from one without labels.
+    # An empty label file distinguishes an image without faces from an unlabelled one.
     assert (tmp_path / "yolo" / "labels" / "train" / "b" / "coffee.txt").read_text() == ""
 
 
-def test_an_image_that_exif_turns_is_not_changed_and_its_boxes_stay_upright(tmp_path, mlcycle):
+def test_an_exif_rotated_image_is_unchanged_and_its_boxes_stay_upright(tmp_path, mlcycle):
     source = write_coco(tmp_path / "set", [Labelled("x.jpg", coffee(), ((10, 20, 30, 40),))])
     save(coffee(), source / "images" / "x.jpg", orientation=6)
     for to in ("yolo", "wider", "coco"):
@@ -122,7 +122,7 @@ def test_an_image_that_exif_turns_is_not_changed_and_its_boxes_stay_upright(tmp_
     assert float(row[1]) == pytest.approx(25 / coffee().height)
 
 
-def test_labels_of_a_smaller_copy_of_an_official_image_are_not_scaled_twice(tmp_path, mlcycle):
+def test_labels_of_a_resized_official_image_are_not_scaled_twice(tmp_path, mlcycle):
     name = "1--Handshaking/1_Handshaking_Handshaking_1_203.jpg"
     source = write_wider(tmp_path / "set", [Labelled(name, astronaut(), ((900, 1000, 100, 120),))])
     (source / "wider_face_split" / "landmarks_train.txt").unlink()
@@ -132,27 +132,27 @@ def test_labels_of_a_smaller_copy_of_an_official_image_are_not_scaled_twice(tmp_
 
 
 @pytest.mark.parametrize("to", ["wider", "coco", "yolo"])
-def test_names_with_odd_characters_come_back(tmp_path, mlcycle, to):
+def test_names_with_unusual_characters_survive(tmp_path, mlcycle, to):
     names = ["a b/c  d.jpg", "é/ü #1 'x'.jpg", "x%20&y.jpg", "笑 12 13.jpg"]
     source = write_coco(
         tmp_path / "set", [Labelled(name, coffee(), ((10, 20, 30, 40),), {0: np.full((5, 2), 20.0)}) for name in names]
     )
     _convert(mlcycle, source, to, tmp_path / "out")
     (after,) = read_parts(tmp_path / "out").values()
-    _same(read(source), after, groups=False)
+    _assert_same(read(source), after, groups=False)
 
 
-def test_a_name_that_a_layout_cannot_have_is_refused_and_leaves_nothing(tmp_path, mlcycle):
+def test_a_name_that_is_impossible_in_a_layout_is_refused_and_leaves_no_files(tmp_path, mlcycle):
     source = write_coco(tmp_path / "set", [Labelled("a\u2028b.jpg", coffee()), Labelled("c.gif", coffee().quantize())])
     outcome = mlcycle("data", "convert", source, "--to", "wider", "--out", tmp_path / "out")
     assert outcome.code == 3
-    assert "lines of UTF-8" in outcome.err
+    assert "one line of UTF-8" in outcome.err
     assert "c.gif" in mlcycle("data", "convert", source, "--to", "yolo", "--out", tmp_path / "out").err
     assert names_in(tmp_path) == ["set"]
     _convert(mlcycle, source, "coco", tmp_path / "out")
 
 
-def test_a_name_that_leads_out_of_the_set_stays_inside_of_the_new_one(tmp_path, mlcycle):
+def test_a_name_that_leads_out_of_the_set_is_written_inside_the_new_one(tmp_path, mlcycle):
     save(coffee(), tmp_path / "elsewhere" / "x.jpg")
     source = write_coco(tmp_path / "set", [Labelled("a/y.jpg", coffee())])
     labels = coco_content([Labelled("a/y.jpg", coffee()), Labelled("../../elsewhere/x.jpg", coffee())])
@@ -162,11 +162,11 @@ def test_a_name_that_leads_out_of_the_set_stays_inside_of_the_new_one(tmp_path, 
     assert names_in(tmp_path / "new") == ["out"]
 
 
-def test_two_images_with_one_label_file_get_two(tmp_path, mlcycle):
+def test_images_that_would_share_a_label_file_are_renamed(tmp_path, mlcycle):
     images = [Labelled("x.jpg", coffee(), ((1, 2, 3, 4),)), Labelled("x.png", astronaut(), ((5, 6, 7, 8),))]
     source = write_coco(tmp_path / "set", images)
-    said = _convert(mlcycle, source, "yolo", tmp_path / "yolo")
-    assert "1 images were given another name" in said
+    messages = _convert(mlcycle, source, "yolo", tmp_path / "yolo")
+    assert "1 images got another name" in messages
     assert [(each.name, round(float(each.boxes_N4[0, 0]))) for each in read(tmp_path / "yolo")] == [
         ("x-2.png", 5),
         ("x.jpg", 1),
@@ -184,18 +184,18 @@ def test_images_are_linked_copied_or_left_out(tmp_path, mlcycle):
     assert names_in(tmp_path / "none") == ["annotations"]
 
 
-def test_nothing_is_written_over_and_a_failure_leaves_nothing(tmp_path, mlcycle):
+def test_nothing_is_overwritten_and_a_failure_leaves_no_files(tmp_path, mlcycle):
     source = write_coco(tmp_path / "set", content())
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "kept").write_text("kept")
     outcome = mlcycle("data", "convert", source, "--to", "yolo", "--out", tmp_path / "there")
     assert outcome.code == 3
-    assert "is there already" in outcome.err
+    assert "exists already" in outcome.err
     assert (tmp_path / "there" / "kept").read_text() == "kept"
     (source / "images" / "b" / "rocket.jpg").unlink()
     assert mlcycle("data", "convert", source, "--to", "coco", "--out", tmp_path / "out").code == 3
     assert names_in(tmp_path) == ["set", "there"]
-    # Copying breaks off when half is there.
+    # Copying fails half way.
     images = [
         replace(each, path=source / "images") if each.name == "b/grace.jpg" else each for each in read(source)[:4]
     ]
@@ -204,13 +204,13 @@ def test_nothing_is_written_over_and_a_failure_leaves_nothing(tmp_path, mlcycle)
     assert names_in(tmp_path) == ["set", "there"]
 
 
-def test_a_box_that_is_no_number_and_a_part_that_yolo_does_not_know_are_refused(tmp_path):
+def test_a_box_that_is_not_finite_and_an_unknown_yolo_part_are_refused(tmp_path):
     source = write_coco(tmp_path / "set", content()[:1])
     (image,) = read(source)
     with pytest.raises(DataError, match="YOLO has no part extra"):
         write_set({"extra": [image]}, "yolo", tmp_path / "out")
     broken = replace(image, boxes_N4=np.full_like(image.boxes_N4, np.nan))
-    with pytest.raises(DataError, match="is no number"):
+    with pytest.raises(DataError, match="is not finite"):
         write_set({"": [broken]}, "coco", tmp_path / "out")
     assert write_set({"valid": [image]}, "yolo", tmp_path / "out") == []
     assert splits(tmp_path / "out") == ["val"]

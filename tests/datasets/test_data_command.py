@@ -1,4 +1,4 @@
-"""`mlcycle data …` as it is typed."""
+"""`mlcycle data check, preview, fetch` on the command line."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from small_sets import Labelled, astronaut, coffee, content, write_coco, write_w
 NAMES = ("wider_face_split.zip", "eval_tools.zip", "WIDER_val.zip", "WIDER_train.zip")
 
 
-def test_check_of_a_good_set_exits_0_and_shows_the_sizes(tmp_path, mlcycle):
+def test_check_of_a_good_set_exits_0_and_prints_a_histogram(tmp_path, mlcycle):
     folder = write_coco(tmp_path, content())
     outcome = mlcycle("data", "check", folder)
     assert outcome.code == 0
     assert "5  images" in outcome.out
     assert "192–256        1  █" in outcome.out
-    assert "nothing wrong was found" in outcome.out
+    assert "no errors and no warnings" in outcome.out
     assert outcome.err == ""
 
 
-def test_check_of_a_bad_set_exits_3_and_names_the_first_few(tmp_path, mlcycle):
+def test_check_of_a_bad_set_exits_3_and_lists_the_first_findings(tmp_path, mlcycle):
     folder = write_coco(tmp_path, [Labelled(f"{index}.jpg", coffee()) for index in range(8)])
     for path in (folder / "images").iterdir():
         path.unlink()
@@ -36,10 +36,11 @@ def test_check_of_a_bad_set_exits_3_and_names_the_first_few(tmp_path, mlcycle):
     assert "error: the check found 8 errors" in outcome.err
 
 
-def test_warnings_exit_0_and_json_lists_everything(tmp_path, mlcycle):
+def test_warnings_exit_0_and_json_lists_all_findings(tmp_path, mlcycle):
     folder = write_coco(tmp_path, [Labelled(f"{index}.jpg", coffee()) for index in range(9)])
     outcome = mlcycle("data", "check", folder, "--format", "json")
     assert outcome.code == 0
+    assert json.loads(outcome.out)["schema_version"] == 2
     (found,) = json.loads(outcome.out)["sets"]
     assert (found["images"], found["errors"], found["warnings"]) == (9, 0, 8)
     assert found["findings"][0] == {
@@ -51,24 +52,24 @@ def test_warnings_exit_0_and_json_lists_everything(tmp_path, mlcycle):
     }
 
 
-def test_leakage_between_the_parts_of_a_set_is_found_without_asking(tmp_path, mlcycle):
+def test_check_finds_leakage_between_the_splits_of_a_set(tmp_path, mlcycle):
     write_wider(tmp_path, content(), "train")
     write_wider(tmp_path, [Labelled("e/again.jpg", astronaut().resize((300, 300)))], "val")
     outcome = mlcycle("data", "check", tmp_path)
     assert outcome.code == 3
-    assert "a/astronaut.jpg: looks the same as e/again.jpg" in outcome.out
+    assert "a/astronaut.jpg: is a near duplicate of e/again.jpg" in outcome.out
     assert mlcycle("data", "check", tmp_path, "--split", "train").code == 0
     both = ("--split", "train", "--against", tmp_path, "--against-split", "val")
     assert mlcycle("data", "check", tmp_path, *both).code == 3
 
 
-def test_check_is_refused_where_it_makes_no_sense(tmp_path, mlcycle):
+def test_check_refuses_a_folder_without_a_set_and_against_split_alone(tmp_path, mlcycle):
     assert mlcycle("data", "check", tmp_path).code == 3
     folder = write_coco(tmp_path, content()[:1])
     assert mlcycle("data", "check", folder, "--against-split", "val").code == 2
 
 
-def test_preview_writes_a_sheet_and_not_over_another(tmp_path, mlcycle):
+def test_preview_writes_a_sheet_and_overwrites_only_with_the_option(tmp_path, mlcycle):
     folder = write_coco(tmp_path, content())
     sheet = tmp_path / "sheet.jpg"
     outcome = mlcycle("data", "preview", folder, "-o", sheet, "--count", 2)
@@ -90,7 +91,7 @@ def _archives():
     return files
 
 
-def test_fetch_shows_the_terms_and_without_consent_fetches_nothing(tmp_path, process):
+def test_fetch_shows_the_license_terms_and_needs_consent(tmp_path, process):
     with serve(_archives()) as server:
         outcome = process("data", "fetch", "wider-face", tmp_path / "wider", "--mirror", server.url)
         assert server.requests == []
@@ -100,7 +101,7 @@ def test_fetch_shows_the_terms_and_without_consent_fetches_nothing(tmp_path, pro
     assert not (tmp_path / "wider").exists()
 
 
-def test_fetch_from_a_mirror_with_its_own_checksums(tmp_path, mlcycle):
+def test_fetch_from_a_mirror_with_other_checksums(tmp_path, mlcycle):
     import hashlib
 
     files = _archives()
@@ -113,20 +114,20 @@ def test_fetch_from_a_mirror_with_its_own_checksums(tmp_path, mlcycle):
         assert outcome.code == 0
         assert outcome.out == "".join(f"{digests[name]}  {name}\n" for name in NAMES)
         assert (tmp_path / "wider/WIDER_val/x").is_file()
-        # What was published has another size, and what --sha256 says wins over the manifest.
+        # The published size differs, and --sha256 wins over the manifest.
         assert mlcycle(*command[:3], tmp_path / "other", *command[4:]).code == 3
         wrong = f"WIDER_val.zip={'0' * 64}"
         outcome = mlcycle(*command, "--manifest", tmp_path / "mirror.yaml", "--sha256", wrong)
     assert outcome.code == 3
-    assert "set aside" in outcome.err
+    assert "was renamed" in outcome.err
     assert (tmp_path / "wider/downloads/WIDER_val.zip.wrong").is_file()
 
 
-def test_fetch_of_something_unknown_and_with_a_checksum_that_is_none(tmp_path, mlcycle):
+def test_fetch_refuses_unknown_sets_invalid_checksums_and_unknown_keys(tmp_path, mlcycle):
     assert mlcycle("data", "fetch", "everything", tmp_path, "--yes").code == 2
     for checksum in ("x", "WIDER_val.zip=12", f"nothing.zip={'0' * 64}"):
         assert mlcycle("data", "fetch", "wider-face", tmp_path, "--yes", "--sha256", checksum).code == 2
     (tmp_path / "bad.yaml").write_text("files: {WIDER_val.zip: {colour: red}}")
     outcome = mlcycle("data", "fetch", "wider-face", tmp_path, "--yes", "--manifest", tmp_path / "bad.yaml")
     assert outcome.code == 2
-    assert "no key colour" in outcome.err
+    assert "no such key: colour" in outcome.err

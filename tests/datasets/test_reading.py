@@ -20,7 +20,7 @@ def sets(tmp_path_factory):
 
 
 @pytest.mark.parametrize("layout", WRITERS)
-def test_the_same_content_reads_the_same_from_every_layout(sets, layout):
+def test_every_layout_reads_the_same_content(sets, layout):
     images = read(sets[layout])
     assert [labelled.name for labelled in images] == [image.name for image in content()]
     for labelled, image in zip(images, content(), strict=True):
@@ -36,17 +36,17 @@ def test_the_same_content_reads_the_same_from_every_layout(sets, layout):
     assert np.isnan(images[3].landmarks_N52).all()
 
 
-def test_a_label_file_can_be_named_instead_of_its_folder(sets):
+def test_the_path_of_a_label_file_works_like_its_folder(sets):
     assert len(read(sets["coco"] / "annotations.json")) == 5
     assert len(read(str(sets["yolo"] / "data.yaml"))) == 5
 
 
-def test_a_fingerprint_does_not_depend_on_the_place_or_the_order(sets, tmp_path):
+def test_a_fingerprint_does_not_depend_on_path_or_order(sets, tmp_path):
     moved = write_coco(tmp_path, content()[::-1])
     assert fingerprint(read(moved)) == fingerprint(read(sets["coco"])[::-1])
 
 
-def test_a_fingerprint_changes_with_a_label_a_name_and_a_file(tmp_path):
+def test_a_fingerprint_depends_on_labels_names_and_file_sizes(tmp_path):
     folder = write_coco(tmp_path, content())
     images = read(folder)
     before = fingerprint(images)
@@ -59,7 +59,7 @@ def test_a_fingerprint_changes_with_a_label_a_name_and_a_file(tmp_path):
     assert len({before, other_file, other_label, fingerprint(images), fingerprint(images[1:])}) == 5
 
 
-def test_a_split_that_is_not_there_names_those_that_are(tmp_path):
+def test_the_error_of_an_unknown_split_names_the_available_ones(tmp_path):
     write_wider(tmp_path, content()[:1], "train")
     write_wider(tmp_path, content()[1:2], "val")
     assert splits(tmp_path) == ["train", "val"]
@@ -71,10 +71,10 @@ def test_a_split_that_is_not_there_names_those_that_are(tmp_path):
     assert [image.name for image in read(tmp_path, "val")] == ["a/chelsea.jpg"]
 
 
-def test_what_is_no_set_is_refused(tmp_path, sets):
-    with pytest.raises(DataError, match="holds no labelled set"):
+def test_a_path_that_is_not_a_set_is_refused(tmp_path, sets):
+    with pytest.raises(DataError, match="is not a labelled set"):
         read(tmp_path)
-    with pytest.raises(DataError, match="there is no data set"):
+    with pytest.raises(DataError, match="no such data set"):
         read(tmp_path / "nowhere")
     with pytest.raises(DataError, match="no split val"):
         read(sets["coco"], "val")

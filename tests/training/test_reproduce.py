@@ -193,7 +193,7 @@ def test_without_its_images_thresholds_cannot_be_reproduced(
     try:
         outcome = mlcycle("reproduce", frozen, "--run", clone)
         assert outcome.code == 3
-        assert "thresholds cannot be chosen as they were for the file: there is no data set at" in outcome.err
+        assert "thresholds cannot be chosen as they were for the file: no such data set:" in outcome.err
         images = ["--images", hidden / "images" / "val"]
         alone = mlcycle("freeze", clone, "-o", tmp_path / "alone.onnx", *images)
         assert alone.code == 0, alone.err

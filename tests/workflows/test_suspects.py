@@ -103,5 +103,5 @@ def test_an_image_that_only_inference_reads_has_the_size_of_its_labels(tmp_path,
     unopened = [replace(each, path=tmp_path / "02.heic") if each.name == "02.png" else each for each in images]
     ranked = suspects.rank(unopened, answers, detector, None)
     assert [(each.kind, each.bits) for each in ranked.listed] == [(each.kind, each.bits) for each in expected.listed]
-    with pytest.raises(DataError, match="no image that can be read"):
+    with pytest.raises(DataError, match="not a readable image"):
         suspects.rank([replace(each, size=None) for each in unopened], answers, detector, None)

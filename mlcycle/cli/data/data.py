@@ -1,4 +1,4 @@
-"""`mlcycle data`: labelled sets: check them, look at them, fetch them, build the demo's."""
+"""`mlcycle data`: the group of commands for labelled image sets; check, preview, fetch and demo."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 
 from mlcycle.cli import console
 from mlcycle.cli.data import label, pack, sets, suspects
-from mlcycle.cli.data.sets import SetPath, SetPaths
+from mlcycle.cli.data.options import AgainstSplit, OneSplit, SetPath, SetPaths, Split
 from mlcycle.cli.group import Group
 from mlcycle.errors import DataError, UsageError
 from mlcycle.extras import extra
@@ -20,7 +20,7 @@ from mlcycle.extras import extra
 if TYPE_CHECKING:
     from mlcycle.datasets.fetch.manifest import Manifest
     from mlcycle.datasets.labelled_image import LabelledImage
-    from mlcycle.datasets.quality.findings import Report
+    from mlcycle.datasets.quality.findings import CheckReport
 
 app = typer.Typer(cls=Group)
 
@@ -32,7 +32,7 @@ class Format(StrEnum):
 
 @app.callback()
 def data() -> None:
-    """Check, look at and fetch labelled images.
+    """Fetch, check, view, convert, split, pack and label sets of images.
 
     Example:  mlcycle data check data/demo
     """
@@ -41,20 +41,21 @@ def data() -> None:
 @app.command()
 def check(
     paths: SetPaths,
-    split: Annotated[str, typer.Option("--split", help="Which part, as train or val; all parts if left out.")] = "",
+    split: Split = "",
     against: Annotated[
-        Path | None, typer.Option("--against", metavar="PATH", help="A set that must share no image with it.")
+        Path | None, typer.Option("--against", metavar="PATH", help="Report images that are also in this set.")
     ] = None,
-    against_split: Annotated[str, typer.Option("--against-split", help="Which part of that set.")] = "",
-    output: Annotated[Format, typer.Option("--format", help="A table for people, or JSON with all findings.")] = (
+    against_split: AgainstSplit = "",
+    output: Annotated[Format, typer.Option("--format", help="Print a table, or JSON with all findings.")] = (
         Format.table
     ),
 ) -> None:
-    """Decode every image and hold it against its labels and the others; exit 3 on errors.
+    """Check the images and labels of a set; exit 3 on errors.
 
-    Errors: images that are missing, broken or of another size than labelled, boxes that are empty, no numbers or
-    outside, images that are also in the set named by --against. Warnings: EXIF-turned files, images or boxes
-    that are there twice. Without --split all parts are checked, and each is held against those after it.
+    Every image is decoded. Errors are images that are missing, broken or of another size than labelled, boxes that
+    are empty, not finite or outside of the image, and images that are also in the set of --against. Warnings are
+    images that EXIF rotates, duplicate and near-duplicate images, and duplicate boxes. Without --split all splits
+    are checked, and each is compared with those after it.
 
     Example:  mlcycle data check data/wider --split train --against data/wider --against-split val
     """
@@ -64,12 +65,12 @@ def check(
     from mlcycle.datasets.reading import read
 
     if against_split and against is None:
-        raise UsageError("--against-split needs --against", "name the other set: --against PATH")
-    held_against = read(against, against_split, strict=False) if against else []
+        raise UsageError("--against-split needs --against", "name the other set with --against PATH")
+    reference = read(against, against_split, strict=False) if against else []
     sets, errors = [], 0
     for path in paths:
-        _must_be_whole(path, split)
-        for part, images, others in _parts(path, split, held_against):
+        _check_shards(path, split)
+        for part, images, others in _parts(path, split, reference):
             report = _checked(images, others, f"checking {_title(path, part)}")
             sets.append({"path": str(path), "split": part, **report.to_dict()})
             errors += report.errors
@@ -81,22 +82,22 @@ def check(
         )
     if errors:
         raise DataError(
-            f"the check found {errors:,} error{'s' * (errors != 1)}", "correct them, or take these images out"
+            f"the check found {errors:,} error{'s' * (errors != 1)}", "correct them, or remove these images"
         )
 
 
 @app.command()
 def preview(
     path: SetPath,
-    split: Annotated[str, typer.Option("--split", help="Which part of the set, as train or val.")] = "",
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="Where to: .jpg, .png or .webp.")] = Path(
-        "sheet.jpg"
-    ),
-    count: Annotated[int, typer.Option("--count", min=1, max=400, help="How many images.")] = 24,
-    seed: Annotated[int, typer.Option("--seed", help="Another number chooses other images.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it is there.")] = False,
+    split: OneSplit = "",
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="FILE", help="Write this .jpg, .png or .webp file.")
+    ] = Path("sheet.jpg"),
+    count: Annotated[int, typer.Option("--count", min=1, max=400, help="Draw this many images.")] = 24,
+    seed: Annotated[int, typer.Option("--seed", help="Select other images with another number.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it exists.")] = False,
 ) -> None:
-    """Write a contact sheet: some images with their boxes and landmarks drawn in.
+    """Write a contact sheet of random images with their labels drawn.
 
     Example:  mlcycle data preview data/wider --split train -o sheet.jpg
     """
@@ -105,50 +106,52 @@ def preview(
 
     must_be_free(out, overwrite=overwrite)
     images = read(path, split, strict=False)
-    chosen = choose(images, count, seed)
-    title = f"{_title(path, split)}: {len(chosen):,} of {len(images):,} images"
-    with console.progress("drawing", len(chosen)) as advance:
-        sheet = draw_sheet(chosen, title, advance)
+    selected = choose(images, count, seed)
+    title = f"{_title(path, split)}: {len(selected):,} of {len(images):,} images"
+    with console.progress("drawing", len(selected)) as advance:
+        sheet = draw_sheet(selected, title, advance)
     write_sheet(sheet, out, overwrite=overwrite)
     console.data(str(out))
 
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The set: wider-face.")],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Accept the terms without being asked.")] = False,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The data set: wider-face.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write to.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Accept the license terms without a prompt.")] = False,
     mirror: Annotated[
-        str, typer.Option("--mirror", metavar="URL", help="Fetch all files from below this address.")
+        str, typer.Option("--mirror", metavar="URL", help="Download all files from below this address.")
     ] = "",
     sha256: Annotated[
-        list[str] | None, typer.Option("--sha256", metavar="NAME=HEX", help="The checksum that a file must have.")
+        list[str] | None,
+        typer.Option("--sha256", metavar="NAME=HEX", help="Require this checksum of a file; repeat for more."),
     ] = None,
     manifest: Annotated[
-        Path | None, typer.Option("--manifest", metavar="FILE", help="YAML with other urls, sizes, checksums.")
+        Path | None,
+        typer.Option("--manifest", metavar="FILE", help="Read other urls, sizes and checksums from this YAML file."),
     ] = None,
 ) -> None:
-    """Fetch a data set from where its authors publish it: 1.8 GB for wider-face.
+    """Download a published data set: 1.8 GB for wider-face.
 
-    The terms are shown first. A download that was broken off goes on; checksums are compared; the archives stay in
-    DIR/downloads. This is the only command of mlcycle that uses the network.
+    The license terms are shown first. An interrupted download is resumed, checksums are verified, and the archives
+    stay in DIR/downloads. No other `mlcycle data` command uses the network.
 
     Example:  mlcycle data fetch wider-face data/wider
     """
     from mlcycle.datasets.fetch.fetching import fetch as fetch_set
 
-    chosen = _manifest(name, mirror, sha256 or [], manifest)
-    _agree(chosen.terms, yes)
-    for file, digest in fetch_set(chosen, folder, progress=console.progress, say=console.say):
+    published = _manifest(name, mirror, sha256 or [], manifest)
+    _accept(published.terms, yes)
+    for file, digest in fetch_set(published, folder, progress=console.progress, say=console.say):
         console.data(f"{digest}  {file}")
     console.say(f"next: mlcycle data check {folder}")
 
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to.")] = Path("data/demo"),
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The folder to write to.")] = Path("data/demo"),
 ) -> None:
-    """Build the demo's labelled scenes from images that installed packages bring; takes seconds.
+    """Build the demo set from images of installed packages.
 
     Example:  mlcycle data demo data/demo
     """
@@ -166,8 +169,8 @@ app.command("suspects")(suspects.suspects)
 app.command("label")(label.label)
 
 
-def _must_be_whole(path: Path, split: str) -> None:
-    """Packed shards have a sha256 each, which finds what no decoder notices."""
+def _check_shards(path: Path, split: str) -> None:
+    """Verifies the sha256 of packed shards, which finds damage that decoders do not notice."""
     from mlcycle.datasets.reading import layout_of
     from mlcycle.datasets.shards import packed
 
@@ -183,7 +186,7 @@ def _title(path: Path, split: str) -> str:
 def _parts(
     path: Path, split: str, against: list[LabelledImage]
 ) -> Iterator[tuple[str, list[LabelledImage], list[LabelledImage]]]:
-    """The parts to check, each with the images that it is held against."""
+    """Yields the splits to check, each with the images that it is compared with."""
     from mlcycle.datasets.reading import read, splits
 
     parts = [split] if split else splits(path)
@@ -193,14 +196,14 @@ def _parts(
         yield part, sets[index], against or after
 
 
-def _checked(images: list[LabelledImage], others: list[LabelledImage], description: str) -> Report:
+def _checked(images: list[LabelledImage], others: list[LabelledImage], description: str) -> CheckReport:
     from mlcycle.datasets.quality.checking import check as check_set
 
     with console.progress(description, len(images) + len(others)) as advance:
         return check_set(images, others, advance=advance)
 
 
-def _print_report(report: Report, title: str) -> None:
+def _print_report(report: CheckReport, title: str) -> None:
     from shutil import get_terminal_size
 
     from mlcycle.datasets.quality.report_text import report_text
@@ -212,7 +215,7 @@ def _manifest(name: str, mirror: str, checksums: list[str], file: Path | None) -
     from mlcycle.datasets.fetch import manifest
 
     if name not in manifest.KNOWN:
-        raise UsageError(f"there is no data set {name} to fetch", f"there is: {', '.join(manifest.KNOWN)}")
+        raise UsageError(f"no such data set: {name}", f"known: {', '.join(manifest.KNOWN)}")
     chosen = manifest.KNOWN[name]
     if mirror:
         chosen = manifest.at_mirror(chosen, mirror)
@@ -222,12 +225,12 @@ def _manifest(name: str, mirror: str, checksums: list[str], file: Path | None) -
     return manifest.change(chosen, changes)
 
 
-def _agree(terms: str, yes: bool) -> None:
-    # Shown also with -q: whoever accepts terms must have had them before the eyes.
+def _accept(terms: str, yes: bool) -> None:
+    # Shown with -q too: terms are accepted only after they were shown.
     sys.stderr.write(f"{terms}\n\n")
     if yes:
         return
     if not (sys.stdin.isatty() and console.is_terminal()):
-        raise UsageError("the terms must be accepted first", "read them above; --yes accepts them")
+        raise UsageError("the license terms must be accepted first", "read them above and add --yes")
     if not typer.confirm("Do you accept these terms?", err=True):
-        raise UsageError("the terms were not accepted, so nothing was fetched")
+        raise UsageError("the license terms were not accepted; nothing was downloaded")

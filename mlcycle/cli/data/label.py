@@ -1,4 +1,4 @@
-"""`mlcycle data label`: images without labels → a set whose labels a model made."""
+"""`mlcycle data label`: images without labels → a set labelled by a model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlcycle.cli import console
-from mlcycle.cli.data.sets import Images, Out, Put
+from mlcycle.cli.data.options import ImageFiles, Images, LongSide, ModelFile, Out, Workers
 from mlcycle.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,32 +17,36 @@ if TYPE_CHECKING:
 
 
 def label(  # noqa: PLR0913
-    named: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Images, and folders that hold some.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Images, and folders of images.")],
     *,
-    model: Annotated[Path, typer.Option("--model", metavar="FILE", help="The frozen model file, or a bundled name.")],
+    model: ModelFile,
     out: Out,
     threshold: Annotated[
-        float | None, typer.Option(help="The least score of a label; the model's balanced.", show_default=False)
+        float | None,
+        typer.Option(
+            help="Label faces from this score, 0 to 1; by default the model's balanced threshold.", show_default=False
+        ),
     ] = None,
     ignore_from: Annotated[
         float | None,
-        typer.Option(help="The least score of a box to be ignored; the model's sensitive.", show_default=False),
+        typer.Option(
+            help="Ignore boxes from this score, 0 to 1; by default the model's sensitive threshold.",
+            show_default=False,
+        ),
     ] = None,
     keep_empty: Annotated[
-        bool, typer.Option("--keep-empty/--leave-out-empty", help="What to do with images without any box.")
+        bool, typer.Option("--keep-empty/--leave-out-empty", help="Keep or leave out images without any box.")
     ] = True,
-    images: Put = Images.link,
-    long_side: Annotated[
-        str, typer.Option(metavar="N|original", help="Pixels; without it the model's own.", show_default=False)
-    ] = "",
-    workers: Annotated[int, typer.Option(min=0, help="Threads; 0: one for each core.")] = 0,
+    images: ImageFiles = Images.link,
+    long_side: LongSide = "",
+    workers: Workers = 0,
 ) -> None:
-    """Label images with a model: a COCO set that a recipe can name, its labels by a model and not by people.
+    """Label images with a model, and write them as a COCO set.
 
-    Faces that score --threshold and more become labels; below that, down to --ignore-from, boxes to be ignored, which
-    are learnt neither as faces nor as background. Each has its score, and the set says which model made it, by its
-    sha256, and how. Images that cannot be read are named and left out; the exit code is then 3. A run is frozen
-    first.
+    Detections with at least the score --threshold become labelled faces. Those below it, down to --ignore-from, become
+    boxes to be ignored, which training counts neither as faces nor as background. Each box keeps its score, and the
+    set's info names the sha256 of the model and the options. A recipe can train on the set as it is. Unreadable images
+    are listed and left out; the exit code is then 3. FILE is a model file: freeze a run first.
 
     Example:  mlcycle data label images/ --model face-base --out data/labelled
     """
@@ -56,21 +60,21 @@ def label(  # noqa: PLR0913
     with ExitStack() as bar:
 
         def started(images: int) -> Advance:
-            console.say(f"asking {model} about {images:,} images")
-            return bar.enter_context(console.progress("asking", images))
+            console.say(f"labelling {images:,} images with {model}")
+            return bar.enter_context(console.progress("labelling", images))
 
-        found = labelling.label(model, named, options, started)
-    for name, sentence in found.unusable:
-        console.warn(f"{name}: {sentence}")
-    lost = write_set({"": found.images}, "coco", out, images=images.value, info=found.origin)
-    for sentence in lost:
-        console.warn(sentence)
+        found = labelling.label(model, paths, options, started)
+    for name, problem in found.unusable:
+        console.warn(f"{name}: {problem}")
+    notes = write_set({"": found.images}, "coco", out, images=images.value, info=found.origin)
+    for note in notes:
+        console.warn(note)
     empty = f"{found.empty:,} without any box {'kept' if keep_empty else 'left out'}"
     console.data(
         f"{out}: {len(found.images):,} images with {found.faces():,} faces and {found.ignored():,} boxes to "
         f"be ignored; {empty}"
     )
-    console.say(f"look at it: mlcycle data preview {out}")
+    console.say(f"next: mlcycle data preview {out}")
     if found.unusable:
         console.warn(f"{len(found.unusable):,} images could not be read and are not in the set")
         raise typer.Exit(InputError.exit_code)

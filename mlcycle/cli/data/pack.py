@@ -8,54 +8,57 @@ from typing import Annotated
 import typer
 
 from mlcycle.cli import console
-from mlcycle.cli.data.sets import SetPaths, together
+from mlcycle.cli.data.options import SetPaths, Split
+from mlcycle.cli.data.sets import merge_parts
 
-# So many images that were left out are named on the terminal; the index has all of them.
-NAMED = 20
+# The number of left-out images that are listed on the terminal; the index lists all of them.
+LISTED = 20
 
 
 def pack(
     paths: SetPaths,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="A new folder for the shards.")],
-    split: Annotated[str, typer.Option("--split", help="Which part, as train or val; all parts if left out.")] = "",
-    shard_size: Annotated[int, typer.Option("--shard-size", metavar="MB", min=1, help="Of each tar, about.")] = 256,
-    seed: Annotated[int, typer.Option("--seed", help="Another number packs in another order.")] = 0,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Write the shards to this new folder.")],
+    split: Split = "",
+    shard_size: Annotated[
+        int, typer.Option("--shard-size", metavar="MB", min=1, help="Start a new tar at about this size in MB.")
+    ] = 256,
+    seed: Annotated[int, typer.Option("--seed", help="Pack in another order with another number.")] = 0,
     skip_unreadable: Annotated[
-        bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read, and name them.")
+        bool, typer.Option("--skip-unreadable", help="Leave out unreadable images, and list them.")
     ] = False,
 ) -> None:
-    """Write sets as tar shards with their labels, to train from data that is larger than memory.
+    """Pack sets as tar shards, for training data larger than memory.
 
-    FOLDER holds PART-000000.tar …, plain tars that WebDataset reads: KEY.jpg with the image's own bytes and
-    KEY.json with its labels, in an order drawn at random, so that each shard is a fair sample. A recipe, and every
-    command that takes a labelled set, reads FOLDER as it is. Several sets become one, as by merge. Every image is
-    decoded once, and what is broken stops the packing. FOLDER appears whole; a packing that was stopped is gone on with
-    by the same command. The same sets give the same bytes.
+    FOLDER gets PART-000000.tar …, plain tars that WebDataset reads: KEY.jpg with the unchanged bytes of an image and
+    KEY.json with its labels, in random order, so that each shard is a random sample. Recipes and all commands that
+    read labelled sets read FOLDER as it is. Several sets become one, as with merge. Every image is decoded once; an
+    unreadable one ends the command. FOLDER appears complete or not at all, and the same command resumes after an
+    interruption. The same sets give the same bytes.
 
     Example:  mlcycle data pack data/wider --out data/wider-packed
     """
     from mlcycle.datasets.new_folder import must_be_free
-    from mlcycle.datasets.packing import Rule
+    from mlcycle.datasets.packing import PackOptions
     from mlcycle.datasets.packing import pack as pack_parts
 
     must_be_free(out)
-    parts = together(paths, split, strict=not skip_unreadable)
-    rule = Rule(shard_size * 10**6, seed, skip_unreadable)
-    many = sum(map(len, parts.values()))
+    parts = merge_parts(paths, split, strict=not skip_unreadable)
+    options = PackOptions(shard_size * 10**6, seed, skip_unreadable)
+    total = sum(map(len, parts.values()))
     try:
-        with console.progress(f"packing {out}", many) as advance:
-            done = pack_parts(parts, out, rule, advance)
+        with console.progress(f"packing {out}", total) as advance:
+            done = pack_parts(parts, out, options, advance)
     except KeyboardInterrupt:
-        console.say("the same command goes on with the shards that are finished")
+        console.say("run the same command again: it keeps the finished shards")
         raise
     if done.renamed:
-        console.say(f"{done.renamed:,} images were given another name, for theirs was taken")
-    if done.found:
-        console.say(f"{_shards(done.found)} of a packing that was stopped could be kept")
-    for name, why in done.left_out[:NAMED]:
+        console.say(f"{done.renamed:,} images got another name because theirs was taken")
+    if done.resumed:
+        console.say(f"kept {_shards(done.resumed)} of an interrupted run")
+    for name, why in done.left_out[:LISTED]:
         console.warn(f"left out {name}: {why}")
     if done.left_out:
-        console.warn(f"{len(done.left_out):,} images were left out; {out / 'index.json'} names them")
+        console.warn(f"{len(done.left_out):,} images were left out; {out / 'index.json'} lists them")
     for part, shards in done.shards.items():
         images, size = sum(each.images for each in shards), sum(each.bytes for each in shards)
         title = f"{part}: " if part else ""

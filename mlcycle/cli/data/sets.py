@@ -1,4 +1,4 @@
-"""`mlcycle data stats, convert, merge, split, dedupe`: what is in a set, and sets made of sets."""
+"""`mlcycle data stats, convert, merge, split, dedupe`: statistics of a set, and new sets made from sets."""
 
 from __future__ import annotations
 
@@ -9,6 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlcycle.cli import console
+from mlcycle.cli.data.options import (
+    AgainstSplit,
+    ImageFiles,
+    Images,
+    Json,
+    Layout,
+    Out,
+    SameTo,
+    SetPath,
+    SetPaths,
+    Split,
+    To,
+)
 from mlcycle.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,16 +31,7 @@ if TYPE_CHECKING:
     Parts = dict[str, list[LabelledImage]]
 
 
-class Layout(StrEnum):
-    wider = "wider"
-    coco = "coco"
-    yolo = "yolo"
-
-
-class Images(StrEnum):
-    link = "link"
-    copy = "copy"
-    none = "none"
+DEDUPE_SCHEMA_VERSION = 2
 
 
 class By(StrEnum):
@@ -35,25 +39,11 @@ class By(StrEnum):
     group = "group"
 
 
-SET_HELP = "A WIDER FACE folder, a COCO json, a YOLO data.yaml, a folder of packed shards."
-SetPath = Annotated[Path, typer.Argument(metavar="PATH", help=SET_HELP)]
-SetPaths = Annotated[list[Path], typer.Argument(metavar="PATH", help=SET_HELP)]
-Split = Annotated[str, typer.Option("--split", help="Which part, as train or val; all parts if left out.")]
-Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="A new folder to write to.")]
-To = Annotated[Layout, typer.Option("--to", help="The layout to write.")]
-SameTo = Annotated[
-    Layout | None, typer.Option("--to", help="The layout to write; that of the (first) set if left out.")
-]
-Put = Annotated[
-    Images, typer.Option("--images", help="Symbolic links to the images, copies of them, or the labels alone.")
-]
-Json = Annotated[bool, typer.Option("--json", help="JSON instead of text for people.")]
-
-
 def stats(paths: SetPaths, split: Split = "", as_json: Json = False) -> None:
-    """Show what is in a set: images, faces, their sizes at the image's own size and at 640, groups.
+    """Show the numbers and sizes of images, faces and groups of a set.
 
-    The ranges of heights are those of `mlcycle evaluate`. Of the images only the headers are read.
+    The heights of faces are counted in pixels of the image, and of the image resized to a long side of 640 pixels, in
+    the ranges of `mlcycle evaluate`. Only the headers of the images are read.
 
     Example:  mlcycle data stats data/wider --split train
     """
@@ -79,10 +69,11 @@ def stats(paths: SetPaths, split: Split = "", as_json: Json = False) -> None:
         console.data(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
 
 
-def convert(path: SetPath, out: Out, to: To, split: Split = "", images: Put = Images.link) -> None:
-    """Write a set in another layout, with all that the layout can hold; what it cannot is said.
+def convert(path: SetPath, out: Out, to: To, split: Split = "", images: ImageFiles = Images.link) -> None:
+    """Convert a set to another layout.
 
-    Boxes and landmarks stay in pixels of the upright image. FOLDER appears whole or not at all.
+    Boxes and landmarks still refer to the upright image. Messages list what the layout cannot hold. FOLDER appears
+    complete or not at all.
 
     Example:  mlcycle data convert data/wider --to yolo --out data/wider-yolo
     """
@@ -91,69 +82,74 @@ def convert(path: SetPath, out: Out, to: To, split: Split = "", images: Put = Im
     _write(read_parts(path, split), to, out, images, [layout_of(path)])
 
 
-def merge(paths: SetPaths, out: Out, to: SameTo = None, split: Split = "", images: Put = Images.link) -> None:
-    """Write several sets as one; their parts of the same name become one.
+def merge(paths: SetPaths, out: Out, to: SameTo = None, split: Split = "", images: ImageFiles = Images.link) -> None:
+    """Merge several sets into one; splits of the same name become one.
 
-    A set that is not divided counts as train where another one is. A name that is taken gets a number behind it.
+    If one set has splits, a set without splits becomes part of train. An image name that is taken gets a number
+    appended.
 
     Example:  mlcycle data merge data/mine data/theirs --to coco --out data/both
     """
     from mlcycle.datasets.reading import layout_of
 
     if len(paths) < 2:
-        raise UsageError("there is nothing to merge with", "name two sets or more")
+        raise UsageError("merge needs two sets or more", "name another set")
     layouts = [layout_of(path) for path in paths]
-    wanted = _layout_to_write(to, layouts[0])
-    _write(together(paths, split), wanted, out, images, layouts)
-    console.say(f"images that are in several of them are there several times: mlcycle data dedupe {out}")
+    target = _layout_to_write(to, layouts[0])
+    _write(merge_parts(paths, split), target, out, images, layouts)
+    console.say(f"to remove images that are in several sets: mlcycle data dedupe {out}")
 
 
-def together(paths: list[Path], split: str, *, strict: bool = True) -> Parts:
-    """Returns the parts of several sets, those of the same name as one; `strict` as for `read`."""
+def merge_parts(paths: list[Path], split: str, *, strict: bool = True) -> Parts:
+    """Returns the splits of several sets, merged by name; `strict` as for `read`."""
     from mlcycle.datasets.reading import read_parts
 
-    read = [read_parts(path, split, strict=strict) for path in paths]
-    divided = any(part for parts in read for part in parts)
-    whole: Parts = {}
-    for parts in read:
+    sets = [read_parts(path, split, strict=strict) for path in paths]
+    have_splits = any(part for parts in sets for part in parts)
+    merged: Parts = {}
+    for parts in sets:
         for name, images in parts.items():
-            whole.setdefault(name or ("train" if divided else ""), []).extend(images)
-    return whole
+            merged.setdefault(name or ("train" if have_splits else ""), []).extend(images)
+    return merged
 
 
-def _layout_to_write(to: Layout | None, own: str) -> Layout:
-    if to is None and own == "shards":
-        raise UsageError("the layout to write must be named, for shards are written by pack alone", "say --to coco")
-    return to or Layout(own)
+def _layout_to_write(to: Layout | None, source: str) -> Layout:
+    if to is None and source == "shards":
+        raise UsageError("shards are written by mlcycle data pack only", "choose another layout, for example --to coco")
+    return to or Layout(source)
 
 
 def split(
     path: SetPath,
     out: Out,
-    shares: Annotated[str, typer.Option("--shares", metavar="NAME=SHARE,…", help="The parts.")] = "train=0.9,val=0.1",
-    by: Annotated[By, typer.Option("--by", help="group keeps all images of a group in one part.")] = By.name,
-    seed: Annotated[int, typer.Option("--seed", help="Another number divides otherwise.")] = 0,
-    of: Annotated[str, typer.Option("--split", help="Divide this part alone; all parts if left out.")] = "",
+    shares: Annotated[
+        str, typer.Option("--shares", metavar="NAME=SHARE,…", help="Make these splits; the shares add up to 1.")
+    ] = "train=0.9,val=0.1",
+    by: Annotated[
+        By, typer.Option("--by", help="Split single images, or keep the images of a group in one split.")
+    ] = By.name,
+    seed: Annotated[int, typer.Option("--seed", help="Split differently with another number.")] = 0,
+    source_split: Split = "",
     to: SameTo = None,
-    images: Put = Images.link,
+    images: ImageFiles = Images.link,
 ) -> None:
-    """Divide a set by shares; images that are the same, or look the same, are in the same part.
+    """Split a set by shares, with duplicates in the same split.
 
-    Every image is decoded, to find those that were recompressed or resized.
+    Every image is decoded, so that near duplicates, such as recompressed or resized images, share a split too.
 
-    Example:  mlcycle data split data/mine --shares train=0.8,val=0.1,test=0.1 --out data/divided
+    Example:  mlcycle data split data/mine --shares train=0.8,val=0.1,test=0.1 --out data/split
     """
     from mlcycle.datasets import splitting
     from mlcycle.datasets.reading import layout_of, read_parts
     from mlcycle.datasets.writing import must_be_possible
 
-    wanted = splitting.parse_shares(shares)
+    parsed = splitting.parse_shares(shares)
     layout = layout_of(path)
     target = _layout_to_write(to, layout)
-    labelled = [each for part in read_parts(path, of).values() for each in part]
-    must_be_possible(dict.fromkeys(wanted, labelled), target.value, out, images.value)
-    with console.progress(f"looking at {path}", len(labelled)) as advance:
-        parts = splitting.divide(labelled, wanted, by_group=by is By.group, seed=seed, advance=advance)
+    labelled = [each for part in read_parts(path, source_split).values() for each in part]
+    must_be_possible(dict.fromkeys(parsed, labelled), target.value, out, images.value)
+    with console.progress(f"comparing images of {path}", len(labelled)) as advance:
+        parts = splitting.split_set(labelled, parsed, by_group=by is By.group, seed=seed, advance=advance)
     _write(parts, target, out, images, [layout])
 
 
@@ -161,19 +157,21 @@ def dedupe(
     path: SetPath,
     split: Split = "",
     against: Annotated[
-        Path | None, typer.Option("--against", metavar="PATH", help="Leave out what is in this set, too.")
+        Path | None, typer.Option("--against", metavar="PATH", help="Leave out duplicates of images of this set too.")
     ] = None,
-    against_split: Annotated[str, typer.Option("--against-split", help="Which part of that set.")] = "",
+    against_split: AgainstSplit = "",
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="Write the set without them: a new folder.")
+        Path | None,
+        typer.Option("--out", "-o", metavar="FOLDER", help="Write the set without duplicates to this new folder."),
     ] = None,
     to: SameTo = None,
-    images: Put = Images.link,
+    images: ImageFiles = Images.link,
     as_json: Json = False,
 ) -> None:
-    """List images that are in a set more than once, recompressed and resized ones too, and write it without them.
+    """List duplicate images of a set, and write it without them.
 
-    The one with the most labelled faces is kept, of these the one with the most pixels. No image is deleted.
+    Near duplicates, such as recompressed and resized images, count as well. Of several duplicates the one with the
+    most labelled faces is kept, of these the one with the most pixels. No image is deleted.
 
     Example:  mlcycle data dedupe data/both --against data/wider --against-split val --out data/clean
     """
@@ -182,9 +180,9 @@ def dedupe(
     from mlcycle.datasets.writing import must_be_possible
 
     if against_split and against is None:
-        raise UsageError("--against-split needs --against", "name the other set: --against PATH")
+        raise UsageError("--against-split needs --against", "name the other set with --against PATH")
     if to is not None and out is None:
-        raise UsageError("--to needs --out", "without it nothing is written")
+        raise UsageError("--to needs --out", "name the folder to write to with --out")
     layout = layout_of(path)
     parts = read_parts(path, split)
     if out is not None:
@@ -192,12 +190,12 @@ def dedupe(
         must_be_possible(parts, target.value, out, images.value)
     own = [each for part in parts.values() for each in part]
     others = [each for part in read_parts(against, against_split).values() for each in part] if against else []
-    with console.progress(f"looking at {path}", len(own) + len(others)) as advance:
+    with console.progress(f"comparing images of {path}", len(own) + len(others)) as advance:
         left_out = find_duplicates(own, others, advance=advance)
     _list_duplicates(left_out, [*own, *others], len(own), as_json)
     if out is not None:
-        gone = {id(own[each.image]) for each in left_out}
-        rest = {name: [each for each in part if id(each) not in gone] for name, part in parts.items()}
+        duplicates = {id(own[each.image]) for each in left_out}
+        rest = {name: [each for each in part if id(each) not in duplicates] for name, part in parts.items()}
         _write(rest, target, out, images, [layout], to_stdout=False)
 
 
@@ -211,33 +209,35 @@ def _list_duplicates(left_out: list[LeftOut], both: list[LabelledImage], own: in
     if as_json:
         import json
 
-        console.data(json.dumps({"schema_version": 1, "images": own, "left_out": records}, indent=2))
+        console.data(
+            json.dumps({"schema_version": DEDUPE_SCHEMA_VERSION, "images": own, "left_out": records}, indent=2)
+        )
         return
     for kept in dict.fromkeys((each["kept_path"], each["kept"], each["kept_in_other_set"]) for each in records):
         console.data(f"{kept[1]}{' of the other set' if kept[2] else ''}")
         for each in records:
             if each["kept_path"] == kept[0]:
                 console.data(f"  {each['image']} {each['why']}")
-    console.data(f"{len(left_out):,} of {own:,} images are there already")
+    console.data(f"{len(left_out):,} of {own:,} images are duplicates")
 
 
 def _write(parts: Parts, to: Layout, out: Path, images: Images, layouts: list[str], *, to_stdout: bool = True) -> None:
     from mlcycle.datasets.writing import write_set
 
-    many = sum(map(len, parts.values()))
-    with console.progress(f"writing {out}", many) as advance:
-        lost = write_set(parts, to.value, out, images=images.value, advance=advance)
+    total = sum(map(len, parts.values()))
+    with console.progress(f"writing {out}", total) as advance:
+        notes = write_set(parts, to.value, out, images=images.value, advance=advance)
     if "wider" in layouts:
-        lost.append("blur, expression, illumination, occlusion and pose of WIDER FACE are left out")
+        notes.append("blur, expression, illumination, occlusion and pose of WIDER FACE are left out")
     if "coco" in layouts:
-        lost.append("ids and info of the COCO file, and whatever is no face, are left out")
-    for sentence in lost:
-        console.say(sentence)
+        notes.append("ids and info of the COCO file, and other categories than faces, are left out")
+    for note in notes:
+        console.say(note)
     counts = ", ".join(f"{len(part):,} in {name}" if name else f"{len(part):,}" for name, part in parts.items())
     console.say(f"{to.value}, images: {counts}")
     if images is Images.link:
-        console.say("the images are links; with --images copy the folder stands alone")
+        console.say("the images are links; --images copy makes the folder self-contained")
     if to_stdout:
         console.data(str(out))
     else:
-        console.say(f"the set without them is {out}")
+        console.say(f"the set without duplicates is {out}")

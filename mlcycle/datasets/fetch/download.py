@@ -1,4 +1,4 @@
-"""One file over HTTP: goes on where it was broken off, tries again, and is only ever seen whole."""
+"""Downloads one file over HTTP: resumes, retries, and puts the file in place only when it is complete."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from mlcycle.errors import InputError
 
 CHUNK = 1 << 20
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-# Worth another try: the server is busy or broken for a while.
-PASSING = (408, 425, 429, 500, 502, 503, 504)
+# Worth a retry: the server is busy or broken for a while.
+RETRIED = (408, 425, 429, 500, 502, 503, 504)
 
 Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How often a download that makes no headway is tried again, and how long to wait, in seconds.
+class Retries:
+    """How often a download without progress is retried, and how long to wait, in seconds.
 
-    The wait doubles from `first_wait` with every try; a try that brought any bytes starts the count anew.
+    The wait doubles from `first_wait` with every try; a try that receives any bytes resets the count.
     """
 
     tries: int = 6
@@ -35,8 +35,8 @@ class Patience:
     timeout: float = 60.0
 
 
-class _BrokenOffError(Exception):
-    """The connection ended, or the server asked to come back; what has come so far stays."""
+class _InterruptedError(Exception):
+    """The connection ended, or the server is busy; the bytes received so far are kept."""
 
 
 def download(
@@ -46,22 +46,22 @@ def download(
     size: int | None = None,
     trusted: bool = False,
     advance: Progress = lambda n: None,
-    patience: Patience | None = None,
+    retries: Retries | None = None,
 ) -> None:
-    """Fetches a file to `path`, by way of `path` + ".part", which a later call goes on with.
+    """Downloads a file to `path` via `path` + ".part", which a later call resumes.
 
     Args:
         url: https, or http if the file's checksum is known or the server is this machine.
-        path: where the whole file will be.
+        path: of the complete file.
         size: in bytes, if known; a file of another size is refused.
-        trusted: the caller compares the file with a checksum.
-        advance: called with the number of bytes that came; negative when the server made us start again.
-        patience: how often and how long to try.
+        trusted: the caller compares the file with a checksum afterwards.
+        advance: called with the number of bytes received; negative if the download starts again.
+        retries: how often to retry, and how long to wait.
 
     Raises:
-        InputError: the address is not to be had, or the connection keeps breaking off.
+        InputError: the address cannot be fetched, or the connection keeps failing.
     """
-    patience = patience or Patience()
+    retries = retries or Retries()
     _check_address(url, trusted)
     part = path.with_name(path.name + ".part")
     advance(_length(part))
@@ -69,14 +69,14 @@ def download(
     while True:
         before = _length(part)
         try:
-            _fetch_rest(url, part, size, advance, patience.timeout)
+            _fetch_rest(url, part, size, advance, retries.timeout)
             break
-        except _BrokenOffError as problem:
+        except _InterruptedError as problem:
             tried = 1 if _length(part) > before else tried + 1
-            if tried >= patience.tries:
-                hint = "run the same command again: it goes on where it stopped"
+            if tried >= retries.tries:
+                hint = "run the same command again: it resumes where it stopped"
                 raise InputError(f"{url} cannot be fetched: {problem}", hint) from None
-            time.sleep(min(60.0, patience.first_wait * 2 ** (tried - 1)))
+            time.sleep(min(60.0, retries.first_wait * 2 ** (tried - 1)))
     part.replace(path)
     _tag_file(part).unlink(missing_ok=True)
 
@@ -92,7 +92,7 @@ def _check_address(url: str, trusted: bool) -> None:
     if parts.scheme == "https" or (parts.scheme == "http" and (trusted or parts.hostname in LOOPBACK)):
         return
     raise InputError(
-        f"{url} is not https, and without a checksum nothing shows what came",
+        f"{url} is not https, and without a checksum the file cannot be verified",
         "give its checksum with --sha256 NAME=HEX",
     )
 
@@ -106,24 +106,22 @@ def _fetch_rest(url: str, part: Path, size: int | None, advance: Progress, timeo
     try:
         with urlopen(_request(url, part, have), timeout=timeout) as response:
             if have and response.status != 206:
-                # The server knows no ranges, or the file has changed since: what came is the whole file.
+                # The server does not support ranges, or the file has changed since: the response is the whole file.
                 have = _start_again(part, have, advance)
             whole = _whole_length(response, have)
             _check_size(url, whole, size)
             whole = size if whole is None else whole
             if not have:
                 _remember_tag(part, response)
-            _store(response, part, advance)
+            _append(response, part, advance)
     except HTTPError as problem:
-        _judge(problem, url, part, have, advance)
+        _raise_for_status(problem, url, part, have, advance)
     except (URLError, OSError, HTTPException) as problem:
         if isinstance(getattr(problem, "reason", None), SSLCertVerificationError):
-            raise InputError(
-                f"{url} does not show a valid certificate", "is there a proxy between? see --mirror"
-            ) from None
-        raise _BrokenOffError(str(getattr(problem, "reason", "")) or str(problem) or type(problem).__name__) from None
+            raise InputError(f"{url} has no valid certificate", "is a proxy in between? see --mirror") from None
+        raise _InterruptedError(str(getattr(problem, "reason", "")) or str(problem) or type(problem).__name__) from None
     if whole is not None and _length(part) < whole:
-        raise _BrokenOffError("the connection ended too early")
+        raise _InterruptedError("the connection ended too early")
 
 
 def _request(url: str, part: Path, have: int) -> Request:
@@ -148,11 +146,11 @@ def _check_size(url: str, whole: int | None, size: int | None) -> None:
     if size is not None and whole is not None and whole != size:
         raise InputError(
             f"{url} has {whole:,} bytes, where {size:,} are expected",
-            "the file was published anew, or the mirror has another; see --manifest",
+            "the published file has changed, or the mirror has another one; see --manifest",
         )
 
 
-def _store(response: HTTPResponse, part: Path, advance: Progress) -> None:
+def _append(response: HTTPResponse, part: Path, advance: Progress) -> None:
     with part.open("ab") as file:
         while chunk := response.read(CHUNK):
             try:
@@ -162,14 +160,14 @@ def _store(response: HTTPResponse, part: Path, advance: Progress) -> None:
             advance(len(chunk))
 
 
-def _judge(problem: HTTPError, url: str, part: Path, have: int, advance: Progress) -> None:
+def _raise_for_status(problem: HTTPError, url: str, part: Path, have: int, advance: Progress) -> None:
     if problem.code == 416 and have:
         _start_again(part, have, advance)
-        raise _BrokenOffError("what had come is not part of the file any more") from None
-    if problem.code in PASSING:
-        raise _BrokenOffError(f"the server answers {problem.code} {problem.reason}") from None
+        raise _InterruptedError("the bytes received before are not part of the file any more") from None
+    if problem.code in RETRIED:
+        raise _InterruptedError(f"the server returned {problem.code} {problem.reason}") from None
     hint = "is the address right? --mirror takes another"
-    raise InputError(f"{url} cannot be fetched: the server answers {problem.code} {problem.reason}", hint) from None
+    raise InputError(f"{url} cannot be fetched: the server returned {problem.code} {problem.reason}", hint) from None
 
 
 def _start_again(part: Path, have: int, advance: Progress) -> int:
@@ -180,7 +178,7 @@ def _start_again(part: Path, have: int, advance: Progress) -> int:
 
 
 def _remember_tag(part: Path, response: HTTPResponse) -> None:
-    """Keeps what names this version of the file, so that a later range is of the same one; weak tags do not."""
+    """Stores the strong ETag or date of this version of the file, so that a later range request gets the same one."""
     tag = response.headers.get("ETag") or ""
     if tag.startswith('"'):
         _tag_file(part).write_text(tag, "utf-8")

@@ -1,4 +1,4 @@
-"""Conductor of `mlcycle data fetch`: download, compare, unpack, one archive after the other."""
+"""Conductor of `mlcycle data fetch`: downloads, verifies and unpacks one archive after the other."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from mlcycle import files
-from mlcycle.datasets.fetch.download import Patience, digest_file, download
+from mlcycle.datasets.fetch.download import Retries, digest_file, download
 from mlcycle.datasets.fetch.manifest import Archive, Manifest, is_safe_name
 from mlcycle.datasets.fetch.unpacking import unpack
 from mlcycle.errors import InputError
@@ -24,39 +24,39 @@ def fetch(
     *,
     progress: Progress,
     say: Say = lambda text: None,
-    patience: Patience | None = None,
+    retries: Retries | None = None,
 ) -> list[tuple[str, str]]:
-    """Fetches a data set into a folder; archives stay in its downloads/, each with its sha256 beside it.
+    """Fetches a data set into a folder; the archives stay in its downloads/, each with a .sha256 file.
 
-    An archive that is whole is not fetched again, and one that has been unpacked is not unpacked again.
+    Archives that are complete are not downloaded again, and archives that are unpacked are not unpacked again.
 
     Args:
         manifest: what to fetch.
         folder: where to.
-        progress: given a description and a total, opens a bar and gives the function that moves it on.
-        say: tells people what is done.
-        patience: how often and how long a download is tried.
+        progress: opens a progress bar for a description and a total, and yields the function that advances it.
+        say: prints a message.
+        retries: how often a download is retried, and how long to wait.
 
     Returns the name and the sha256 of each archive.
 
     Raises:
-        InputError: something cannot be fetched, written or unpacked, or is not the file that was published; such a file
-            is set aside under another name.
+        InputError: an archive cannot be fetched, written or unpacked, or has another checksum; such a file is renamed
+            to NAME.wrong.
     """
     fetched = []
     for archive in manifest.archives:
-        digest = _fetch_archive(archive, folder / DOWNLOADS, progress, say, patience)
+        digest = _fetch_archive(archive, folder / DOWNLOADS, progress, say, retries)
         _unpack_once(archive, folder, digest, progress, say)
         fetched.append((archive.name, digest))
     return fetched
 
 
-def _fetch_archive(archive: Archive, downloads: Path, progress: Progress, say: Say, patience: Patience | None) -> str:
+def _fetch_archive(archive: Archive, downloads: Path, progress: Progress, say: Say, retries: Retries | None) -> str:
     path = downloads / archive.name
-    with files.attributed(path, "make room or choose another folder, and fetch again"):
+    with files.attributed(path, "free disk space or choose another folder, and fetch again"):
         downloads.mkdir(parents=True, exist_ok=True)
         if path.is_file():
-            say(f"{archive.name} is there already")
+            say(f"{archive.name} is downloaded already")
         else:
             say(f"fetching {archive.url}")
             with progress(archive.name, archive.size) as advance:
@@ -66,7 +66,7 @@ def _fetch_archive(archive: Archive, downloads: Path, progress: Progress, say: S
                     size=archive.size,
                     trusted=bool(archive.sha256),
                     advance=advance,
-                    patience=patience,
+                    retries=retries,
                 )
         digest = digest_file(path)
         _compare(archive, path, digest)
@@ -81,7 +81,7 @@ def _compare(archive: Archive, path: Path, digest: str) -> None:
     path.replace(aside)
     raise InputError(
         f"{archive.name} has the sha256 {digest}, where {archive.sha256} is expected",
-        f"it was set aside as {aside}; run the command again to fetch it anew, or see --manifest",
+        f"it was renamed to {aside}; run the command again to download it again, or see --manifest",
     )
 
 

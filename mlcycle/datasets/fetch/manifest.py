@@ -1,7 +1,7 @@
-"""What `mlcycle data fetch` fetches: files, where they are published, their sizes and checksums, and the terms.
+"""The data sets of `mlcycle data fetch`: files, their addresses, sizes and checksums, and the license terms.
 
-WIDER FACE's sizes and sha256 are those that the Hugging Face repository of its authors' group states for its files, and
-for eval_tools.zip those that several independent users of it have published.
+Sizes and sha256 of WIDER FACE are those in the Hugging Face repository of its authors' group; those of eval_tools.zip
+are what several independent users of it have published.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Archive:
         name: the file's name.
         url: where it is published.
         size: in bytes; None if not known.
-        sha256: hex digest; "" if not known, then it is computed and written down, but nothing is compared.
-        within: only what lies below this folder of the archive is unpacked; "" unpacks everything.
-        into: the folder of the set that takes its place.
-        makes: a path that is there once the archive is unpacked.
+        sha256: hex digest; "" if not known, then it is computed and written, but not compared.
+        within: only files below this folder of the archive are unpacked; "" unpacks everything.
+        into: the folder of the set to unpack to.
+        makes: a path that exists once the archive is unpacked.
     """
 
     name: str
@@ -101,7 +101,7 @@ KNOWN = {WIDER_FACE.name: WIDER_FACE}
 
 
 def read_manifest(file: Path, base: Manifest) -> Manifest:
-    """Changes a manifest by a YAML file: `files:` maps names to url, size and sha256; what it leaves out stays.
+    """Changes a manifest by a YAML file: `files:` maps names to url, size and sha256; anything else is unchanged.
 
     Raises:
         UsageError: the file cannot be read, or names a file or key that does not exist.
@@ -113,7 +113,7 @@ def read_manifest(file: Path, base: Manifest) -> Manifest:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
         raise UsageError(f"the manifest {file} cannot be read: {problem}") from None
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise UsageError(f"the manifest {file} is not as it should be", _FORM) from None
+        raise UsageError(f"the manifest {file} has another form", _FORM) from None
     return change(base, changes)
 
 
@@ -124,7 +124,7 @@ def change(base: Manifest, changes: Mapping[str, Mapping[str, Any]]) -> Manifest
     """Returns a manifest with other urls, sizes or checksums for some of its archives.
 
     Raises:
-        UsageError: there is no such archive or key, or a value makes no sense.
+        UsageError: an archive or key does not exist, or a value is invalid.
     """
     names = [archive.name for archive in base.archives]
     for name, values in changes.items():
@@ -150,7 +150,7 @@ def parse_checksums(texts: Sequence[str]) -> dict[str, dict[str, str]]:
     pairs = [text.partition("=") for text in texts]
     for text, (name, _, value) in zip(texts, pairs, strict=True):
         if not name or not SHA256.fullmatch(value.lower()):
-            raise UsageError(f"--sha256 {text} is no checksum", "write NAME=HEX, with 64 hexadecimal digits")
+            raise UsageError(f"--sha256 {text} is not a checksum", "write NAME=HEX, with 64 hexadecimal digits")
     return {name: {"sha256": value.lower()} for name, _, value in pairs}
 
 
@@ -162,13 +162,13 @@ def _check_values(name: str, values: Mapping[str, Any]) -> None:
     }
     for key, value in values.items():
         if key not in good:
-            raise UsageError(f"{name}: there is no key {key}", "the keys are url, size and sha256")
+            raise UsageError(f"{name}: no such key: {key}", "the keys are url, size and sha256")
         if not good[key](value):
             raise UsageError(f"{name}: {key} cannot be {value}", _FORM)
 
 
 def is_safe_name(name: str) -> bool:
-    """Returns whether a path of an archive stays below the folder it is unpacked into, on every system."""
+    """Returns whether a path in an archive stays below the folder it is unpacked to, on every system."""
     path = PurePosixPath(name)
     parts = name.rstrip("/").split("/")
     strange = any(part in ("", ".", "..") or set(part) & set('\\:*?"<>|\0') for part in parts)

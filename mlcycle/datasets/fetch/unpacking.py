@@ -1,4 +1,4 @@
-"""A zip archive into a folder: no file of it lands outside, and none is seen half written."""
+"""Unpacks a zip archive into a folder: no file is written outside of it, and none appears half written."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pathlib import Path
 from mlcycle import files
 from mlcycle.errors import InputError
 
-MOST_FILES = 500_000
-# Images do not shrink in a zip; one that grows a hundredfold is made to fill the disk.
-MOST_GROWTH = 100
+MAX_FILES = 500_000
+# Images hardly shrink in a zip; an archive that grows a hundredfold is a zip bomb.
+MAX_GROWTH = 100
 SMALL = 64 << 20
 
 
@@ -27,17 +27,17 @@ def unpack(
     is_safe: Callable[[str], bool],
     advance: Callable[[int], None] = lambda n: None,
 ) -> int:
-    """Unpacks into a temporary folder beside and moves the files to their places; returns how many there were.
+    """Unpacks to a temporary sibling folder, moves the files to their places and returns their number.
 
     Args:
         archive: a zip file.
-        folder: where to; files of the same names are replaced.
-        within: only what lies below this folder of the archive, without it; "" takes everything.
-        is_safe: says whether a name in the archive stays below `folder`.
+        folder: to unpack to; files of the same names are replaced.
+        within: unpack only files below this folder of the archive, without its name; "" unpacks everything.
+        is_safe: returns whether a name in the archive stays below `folder`.
         advance: called with 1 after each file.
 
     Raises:
-        InputError: it is no zip file, is damaged, or has a name or a size that is not to be trusted.
+        InputError: the archive is not a zip file, is damaged, or has an unsafe name or size.
     """
     folder.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=folder))
@@ -52,7 +52,7 @@ def unpack(
                 (temporary / name).replace(folder / name)
         return len(chosen)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as problem:
-        # The last two are what zipfile raises on a compression that it does not know, and on an encrypted file.
+        # zipfile raises the last two for an unknown compression and for an encrypted file.
         raise InputError(f"{archive} cannot be unpacked: {problem}", f"remove {archive} and fetch it again") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -63,15 +63,17 @@ def _choose(
 ) -> list[tuple[zipfile.ZipInfo, str]]:
     entries = [entry for entry in file.infolist() if not entry.is_dir() and not entry.filename.startswith("__MACOSX/")]
     size = sum(entry.file_size for entry in entries)
-    if len(entries) > MOST_FILES or size > max(SMALL, MOST_GROWTH * archive.stat().st_size):
+    if len(entries) > MAX_FILES or size > max(SMALL, MAX_GROWTH * archive.stat().st_size):
         raise InputError(f"{archive} would unpack to {len(entries):,} files of {size:,} bytes", "do not trust it")
     for entry in entries:
         if not is_safe(entry.filename) or stat.S_ISLNK(entry.external_attr >> 16):
-            raise InputError(f"{archive} holds a file that would land elsewhere: {entry.filename!r}", "do not trust it")
+            raise InputError(
+                f"{archive} has a file that would be written elsewhere: {entry.filename!r}", "do not trust it"
+            )
     prefix = f"{within}/" if within else ""
     chosen = [(entry, entry.filename.removeprefix(prefix)) for entry in entries if entry.filename.startswith(prefix)]
     if not chosen:
-        raise InputError(f"{archive} holds no folder {within}", "the file was published anew; see --manifest")
+        raise InputError(f"{archive} has no folder {within}", "the published file has changed; see --manifest")
     return chosen
 
 

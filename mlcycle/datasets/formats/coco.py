@@ -1,9 +1,9 @@
 """COCO's object detection json: `images`, `annotations` with bbox [x, y, width, height], `categories`.
 
 An annotation with `iscrowd` or `ignore` is to be ignored. `keypoints` of five points (x, y, v each) are read as
-landmarks; v = 0 says that a point is not labelled. If the file has several categories, the one called face counts. An
-image may have a `group`, which is no part of the format: what `mlcycle data convert` keeps a WIDER event in. An
-annotation may have a `score`: what the model that made it gave it.
+landmarks; v = 0 marks a point that is not labelled. If the file has several categories, only the one called face is
+read. Two keys extend the format: an image can have a `group` (a WIDER event, after `mlcycle data convert`), and an
+annotation a `score`, if a model made it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import numpy as np
 from mlcycle.datasets.labelled_image import LabelledImage
 from mlcycle.errors import DataError
 
-BESIDE = ("annotations.json", "_annotations.coco.json")
+ANNOTATION_FILES = ("annotations.json", "_annotations.coco.json")
 
 
 def is_coco(path: Path) -> bool:
-    """Returns whether a path is a json file, or a folder that holds COCO annotations."""
+    """Returns whether a path is a json file, or a folder with COCO annotations."""
     return path.suffix.lower() == ".json" or bool(_files(path))
 
 
@@ -37,7 +37,7 @@ def read_coco(path: Path, split: str) -> list[LabelledImage]:
     """Reads one split of a folder, or one json file.
 
     Raises:
-        DataError: the file is no COCO json; the message says what is missing.
+        DataError: the file is not a COCO json; the message names what is missing.
     """
     file = path if path.suffix.lower() == ".json" else _files(path)[split]
     content = _load(file)
@@ -50,29 +50,29 @@ def read_coco(path: Path, split: str) -> list[LabelledImage]:
             if category is None or annotation["category_id"] == category:
                 annotations[annotation["image_id"]].append(annotation)
         where = "an image"
-        _must_be_told_apart([image["id"] for image in content["images"]], annotations)
+        _must_be_unambiguous([image["id"] for image in content["images"]], annotations)
         root = _image_root(file, split, [image["file_name"] for image in content["images"]])
-        face_id = _category_told(content) if category is None else category
+        face_id = _only_category(content) if category is None else category
         for image in content["images"]:
             where = f"the image {image['id']!r} or one of its annotations"
             images.append(_image(root, image, annotations.get(image["id"], []), face_id))
         return images
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError) as problem:
-        what = f"lacks {problem}" if isinstance(problem, KeyError) else f"is not as it should be: {problem}"
+        what = f"lacks {problem}" if isinstance(problem, KeyError) else f"is invalid: {problem}"
         raise DataError(f"{file}: {where} {what}", "see the COCO format: bbox is [x, y, width, height]") from None
 
 
-def _must_be_told_apart(ids: list[Any], annotations: dict[Any, list[dict[str, Any]]]) -> None:
+def _must_be_unambiguous(ids: list[Any], annotations: dict[Any, list[dict[str, Any]]]) -> None:
     again = next((each for each, many in Counter(ids).items() if many > 1 and each in annotations), None)
     if again is not None:
-        raise ValueError(f"another image has the id {again!r} too, and either could be meant")
+        raise ValueError(f"another image has the id {again!r} too, so its annotations are ambiguous")
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """The json file of each split: annotations.json alone, annotations/*.json, or one in the split's own folder."""
+    """Returns the json file of each split: annotations.json, annotations/*.json, or one in the split's own folder."""
     if not folder.is_dir():
         return {}
-    for name in BESIDE:
+    for name in ANNOTATION_FILES:
         if (folder / name).is_file():
             return {"": folder / name}
     inside = sorted((folder / "annotations").glob("*.json"))
@@ -80,27 +80,27 @@ def _files(folder: Path) -> dict[str, Path]:
     if inside:
         unique = len(set(names)) == len(names)
         return {name if unique else file.stem: file for name, file in zip(names, inside, strict=True)}
-    return {file.parent.name: file for name in BESIDE for file in sorted(folder.glob(f"*/{name}"))}
+    return {file.parent.name: file for name in ANNOTATION_FILES for file in sorted(folder.glob(f"*/{name}"))}
 
 
-def _split_name(stem: str) -> str:
-    """instances_train2017 → train; val → val; anything else stays what it is."""
-    match = re.fullmatch(r"(?:.*[_\-.])?(train|val|valid|validation|test)\d*", stem)
-    return match[1] if match else stem
+def _split_name(base_name: str) -> str:
+    """instances_train2017 → train; val → val; any other name is unchanged."""
+    match = re.fullmatch(r"(?:.*[_\-.])?(train|val|valid|validation|test)\d*", base_name)
+    return match[1] if match else base_name
 
 
 def _load(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_bytes())
     except FileNotFoundError:
-        raise DataError(f"there is no file {file}", "name a COCO json or a folder that holds one") from None
+        raise DataError(f"no such file: {file}", "name a COCO json or a folder with one") from None
     except (OSError, ValueError, RecursionError) as problem:
         raise DataError(f"{file} cannot be read as json: {problem}") from None
     if not isinstance(content, dict) or not all(
         isinstance(content.get(key), list) for key in ("images", "annotations")
     ):
         raise DataError(
-            f"{file} is no COCO json: it lacks the lists images and annotations", "is it a file of results?"
+            f"{file} is not a COCO json: it lacks the lists images and annotations", "is it a file of results?"
         )
     return content
 
@@ -108,7 +108,7 @@ def _load(file: Path) -> dict[str, Any]:
 def _face_category(content: dict[str, Any], file: Path) -> Any:
     categories = content.get("categories") or []
     if not isinstance(categories, list) or not all(isinstance(each, dict) for each in categories):
-        raise DataError(f"{file}: its categories are not as they should be", 'write [{"id": 1, "name": "face"}]')
+        raise DataError(f"{file}: its categories are invalid", 'write [{"id": 1, "name": "face"}]')
     names = {str(each.get("name", "")).lower(): each.get("id") for each in categories}
     if len(names) <= 1:
         return None
@@ -116,23 +116,21 @@ def _face_category(content: dict[str, Any], file: Path) -> Any:
         if name in names:
             return names[name]
     listed = ", ".join(sorted(names))
-    raise DataError(
-        f"{file} has several categories and none is called face: {listed}", "rename the one that means a face"
-    )
+    raise DataError(f"{file} has several categories and none is called face: {listed}", "rename the category of faces")
 
 
-def _category_told(content: dict[str, Any]) -> Any:
-    """Returns the category of a file that has one at most: what its annotations say, else its list, else 1."""
+def _only_category(content: dict[str, Any]) -> Any:
+    """Returns the category of a file with at most one: from its annotations, else from its list, else 1."""
     listed = next((each["id"] for each in content.get("categories") or [] if "id" in each), 1)
     return next((each["category_id"] for each in content["annotations"] if "category_id" in each), listed)
 
 
 def _image_root(file: Path, split: str, names: list[str]) -> Path:
-    """Looks for a few of the images instead of all: a large set on a slow disk is then read in a second."""
-    stem = _split_name(file.stem)
+    """Finds the folder of the images by a few of them, so that a large set on a slow disk opens in a second."""
+    base_name = _split_name(file.stem)
     year = re.sub(r"^.*?(?=(train|val|test)\d*$)", "", file.stem)
     home = file.parent.parent if file.parent.name == "annotations" else file.parent
-    inside = dict.fromkeys((file.stem, year, stem, split, ""))
+    inside = dict.fromkeys((file.stem, year, base_name, split, ""))
     bases = [home / "images", home, file.parent / "images", file.parent]
     roots = list(dict.fromkeys(base / part for base in bases for part in inside if (base / part).is_dir()))
     sample = names[:: max(1, len(names) // 16)]

@@ -1,7 +1,7 @@
-"""Writes COCO's object detection json: annotations.json for a set in one part, else annotations/ with a json for each.
+"""Writes COCO's object detection json: annotations.json for a set without parts, else annotations/ with one per part.
 
 Boxes, boxes to be ignored (`iscrowd` and `ignore`), landmarks (`keypoints`), groups (`group`) and the scores of labels
-that a model made (`score`) are all kept.
+that a model made (`score`) are kept.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from mlcycle.datasets.labelled_image import LabelledImage
 
 POINTS = ("left_eye", "right_eye", "nose", "left_mouth_corner", "right_mouth_corner")
 CATEGORY = {"id": 1, "name": "face", "supercategory": "person", "keypoints": list(POINTS), "skeleton": []}
-USUAL = ("train", "val", "test")
+USUAL_SPLITS = ("train", "val", "test")
 
 Parts = Mapping[str, Sequence[LabelledImage]]
 Sizes = Mapping[str, Mapping[str, tuple[int, int]]]
 
 
 def place(split: str, name: str) -> Path:
-    """Returns where an image belongs in the folder."""
+    """Returns the path of an image within the folder."""
     return Path("images", split, name)
 
 
 def write_labels(folder: Path, parts: Parts, sizes: Sizes, info: Mapping[str, Any] | None = None) -> None:
-    """Writes the json of each part; `sizes` are width, height in pixels by part and name, `info` what each says."""
+    """Writes the json of each part; `sizes` are width, height in pixels by part and name, `info` its info object."""
     for split, images in parts.items():
         file = folder / "annotations.json"
         if split:
-            stem = f"instances_{split}" if split in USUAL else split
-            file = folder / "annotations" / f"{stem}.json"
+            base_name = f"instances_{split}" if split in USUAL_SPLITS else split
+            file = folder / "annotations" / f"{base_name}.json"
         file.parent.mkdir(exist_ok=True)
-        says = {"info": dict(info)} if info else {}
-        file.write_text(json.dumps(says | _content(images, sizes[split])), "utf-8")
+        content = {"info": dict(info)} if info else {}
+        file.write_text(json.dumps(content | _content(images, sizes[split])), "utf-8")
 
 
 def _content(labelled_images: Sequence[LabelledImage], sizes: Mapping[str, tuple[int, int]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Numbers as labels write them: short, and such that reading them gives the very same 32-bit floats again."""
+"""Numbers in label files: short, and exact when they are read back as 32-bit floats."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def plain(value: float | np.floating) -> int | float:
-    """Returns a whole number as an int, and any other as the shortest decimal of its 32-bit float."""
+    """Returns a whole number as an int, and any other as the shortest decimal that gives the same 32-bit float."""
     short = float(str(np.float32(value)))
     return int(short) if short.is_integer() else short
 
@@ -14,7 +14,7 @@ def plain(value: float | np.floating) -> int | float:
 def corner_and_sides(box_4: np.ndarray) -> list[int | float]:
     """Returns x y width height of a box x1 y1 x2 y2.
 
-    A reader adds x and width in 32 bits; of the widths nearest to the true one that one is taken which gives x2 again.
+    A reader adds x and width in 32 bits; the width is chosen so that this sum is exactly x2, where possible.
     """
     x1, y1, x2, y2 = (np.float32(value) for value in box_4)
     return [plain(x1), plain(y1), plain(_side(x1, x2)), plain(_side(y1, y2))]

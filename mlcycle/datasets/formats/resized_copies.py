@@ -1,8 +1,8 @@
-"""Copies of WIDER FACE that were made smaller, with the official labels left as they were.
+"""Scales the official labels of WIDER FACE to copies of its images that were made smaller.
 
-WIDER FACE's images are all 1024 pixels wide, and its labels are in those pixels. Who shrinks every image to
-a long side of 1024 leaves the landscapes as they are and makes the portraits narrower: a face labelled at x = 900 then
-lies outside of an image 683 pixels wide, and most others are silently in the wrong place. Here the labels follow.
+WIDER FACE's images are all 1024 pixels wide, and its labels are in those pixels. Resizing every image to a long side
+of 1024 keeps the landscapes and makes the portraits narrower: a face labelled at x = 900 then lies outside of an image
+683 pixels wide, and most others are silently in the wrong place. This module scales the labels with the images.
 """
 
 from __future__ import annotations
@@ -25,23 +25,25 @@ Size = tuple[int, int]
 SizeOf = Callable[[ImagePath], Size]
 
 
-def follow_copies(images: list[LabelledImage], stated: dict[str, Size], size_of: SizeOf) -> list[LabelledImage]:
+def scale_labels_of_copies(
+    images: list[LabelledImage], stated: dict[str, Size], size_of: SizeOf
+) -> list[LabelledImage]:
     """Scales boxes and landmarks of the images that are smaller copies of those that were labelled.
 
     Args:
         images: as labelled.
-        stated: width, height in pixels of the images that were labelled, as far as the labels state them.
-        size_of: gives the upright width, height in pixels of a file, or raises DataError.
+        stated: width, height in pixels of the images that were labelled, where the labels state them.
+        size_of: returns the upright width, height in pixels of a file, or raises DataError.
 
-    Only a sample is opened at first: in a set as published none is a copy, and the rest need not be opened.
+    A sample of the images is opened first: if none is a resized copy, the rest is not opened.
     """
-    some = images[:: max(1, len(images) // SAMPLE)]
-    if not any(_scale(image, stated, size_of) for image in some):
+    sample = images[:: max(1, len(images) // SAMPLE)]
+    if not any(_scale(image, stated, size_of) for image in sample):
         return images
-    return [_follow(image, stated, size_of) for image in images]
+    return [_scaled(image, stated, size_of) for image in images]
 
 
-def _follow(image: LabelledImage, stated: dict[str, Size], size_of: SizeOf) -> LabelledImage:
+def _scaled(image: LabelledImage, stated: dict[str, Size], size_of: SizeOf) -> LabelledImage:
     scale = _scale(image, stated, size_of)
     if scale is None:
         return image
@@ -55,7 +57,7 @@ def _follow(image: LabelledImage, stated: dict[str, Size], size_of: SizeOf) -> L
 
 
 def _scale(image: LabelledImage, stated: dict[str, Size], size_of: SizeOf) -> tuple[float, float] | None:
-    """How much smaller the copy is in x and in y; None for no copy, and for a file that cannot be opened."""
+    """Returns the scale of a resized copy in x and in y; None for any other image, and if the file cannot be opened."""
     known = stated.get(image.name)
     if not known and not OFFICIAL_NAME.fullmatch(image.name):
         return None

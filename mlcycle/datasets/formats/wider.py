@@ -1,10 +1,10 @@
 """WIDER FACE as published: WIDER_<split>/images/EVENT/*.jpg and wider_face_split/wider_face_<split>_bbx_gt.txt.
 
-Each image is a line with its name, a line with its number of faces, and a row "x y w h blur expression
-illumination invalid occlusion pose" for each face; after the number 0 stands one row of zeros. Landmarks are not part
-of WIDER FACE; if a file with them lies beside the labels, in the style of RetinaFace ("# name", then "x y w h" or
-"x1 y1 x2 y2" and five times "x y flag"), they are matched to the faces by their boxes, and by their order where each
-face has its row: a box may be there twice.
+Each image has a line with its name, a line with its number of faces, and a row "x y w h blur expression illumination
+invalid occlusion pose" for each face; the number 0 is followed by one row of zeros. Landmarks are not part of WIDER
+FACE. They are read from a file next to the labels in the style of RetinaFace ("# name", then "x y w h" or "x1 y1 x2 y2"
+and five times "x y flag") and matched to the faces by their boxes; if every face has a row, by order, because two faces
+can have the same box.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ def splits(folder: Path) -> list[str]:
 
 
 def read_wider(folder: Path, split: str) -> tuple[list[LabelledImage], Sizes]:
-    """Reads one split; faces marked invalid, and those without width or height, are to be ignored.
+    """Reads one split; faces marked invalid, and those without width or height, become boxes to be ignored.
 
-    Returns the images as labelled, and by name the width, height in pixels that the labels are in, where a file
-    with landmarks states them.
+    Returns the images as labelled, and by name the width, height in pixels of the labelled image, where a file with
+    landmarks states them.
 
     Raises:
         DataError: the label file cannot be read; the message names its line.
@@ -80,7 +80,7 @@ def _read_rows(labels: Path) -> Iterator[tuple[str, list[Row]]]:
         first, last = at + 2, at + 2 + count
         yield name.replace("\\", "/"), [_row(lines, line, labels) for line in range(first, last)]
         at = last
-        # After a count of 0 the official files have one row of zeros; files that others wrote may lack it.
+        # After a count of 0 the official files have one row of zeros; other files may lack it.
         if count == 0 and at < len(lines) and _is_row(lines[at]):
             at += 1
 
@@ -88,7 +88,7 @@ def _read_rows(labels: Path) -> Iterator[tuple[str, list[Row]]]:
 def _count(lines: list[str], at: int, labels: Path) -> int:
     text = lines[at].strip() if at < len(lines) else ""
     if not COUNT.fullmatch(text):
-        raise DataError(f"{labels}, line {at + 1}: a number of faces is expected here", "fetch the label file again")
+        raise DataError(f"{labels}, line {at + 1}: the number of faces is expected here", "fetch the label file again")
     return int(text)
 
 
@@ -97,11 +97,11 @@ def _row(lines: list[str], at: int, labels: Path) -> Row:
         values = [float(value) for value in lines[at].split()]
         if len(values) not in (4, COLUMNS):
             raise ValueError
-        # Files that others wrote may have the boxes alone, without the attributes.
+        # Other files may have boxes without the attributes.
         return values + [0.0] * (COLUMNS - len(values))
     except (ValueError, IndexError):
         hint = 'a row has "x y w h" and six attributes; fetch the label file again'
-        raise DataError(f"{labels}, line {at + 1}: this is no row of a face", hint) from None
+        raise DataError(f"{labels}, line {at + 1}: this is not the row of a face", hint) from None
 
 
 def _is_row(line: str) -> bool:
@@ -135,7 +135,7 @@ def _read_landmarks(folder: Path, split: str) -> tuple[dict[str, Points], Sizes]
 
 
 def _name_and_size(text: str) -> tuple[str, tuple[int, int] | None]:
-    """A name, in which there may be spaces, and behind it perhaps a width and a height."""
+    """Splits a name, which can contain spaces, from an optional width and height after it."""
     name, *size = text.rsplit(maxsplit=2)
     if len(size) == 2 and all(side.isdigit() and int(side) for side in size):
         return name, (int(size[0]), int(size[1]))
@@ -146,7 +146,9 @@ def _floats(values: list[str], file: Path, number: int) -> Row:
     try:
         return [float(value) for value in values]
     except ValueError:
-        raise DataError(f"{file}, line {number}: this is no row of landmarks", "correct it or move the file") from None
+        raise DataError(
+            f"{file}, line {number}: this is not a row of landmarks", "correct it or move the file"
+        ) from None
 
 
 def _landmarks(rows: list[Row], points: Points) -> np.ndarray:
@@ -160,7 +162,7 @@ def _landmarks(rows: list[Row], points: Points) -> np.ndarray:
 
 
 def _matched(rows: list[Row], points: Points) -> list[Row | None]:
-    """Returns the points of each face, None where there are none."""
+    """Returns the landmark row of each face; None for a face without one."""
     boxes = [([x, y, x + width, y + height], [x, y, width, height]) for x, y, width, height, *_ in rows]
     if len(points) == len(boxes) and all(row[:4] in box for row, box in zip(points, boxes, strict=True)):
         return list(points)

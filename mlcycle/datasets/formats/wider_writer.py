@@ -1,8 +1,8 @@
-"""Writes WIDER FACE's layout: wider_face_split/ with labels and, beside them, landmarks and the images' sizes.
+"""Writes WIDER FACE's layout: wider_face_split/ with the labels, and files with landmarks and image sizes.
 
 Boxes to be ignored are marked invalid. The other attributes (blur, expression, illumination, occlusion, pose) are 0.
-The size of each image says that the labels are in pixels of this very file: those of an official image that
-was made smaller were scaled with it, and must not be scaled again.
+The stated size of each image marks its labels as being in pixels of this file: the labels of an official image that was
+made smaller are scaled already, and must not be scaled again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Sizes = Mapping[str, Mapping[str, tuple[int, int]]]
 
 
 def place(split: str, name: str) -> Path:
-    """Returns where an image belongs in the folder."""
+    """Returns the path of an image within the folder."""
     return Path(f"WIDER_{split}", "images", name)
 
 
@@ -48,7 +48,7 @@ def _points(image: LabelledImage, size: tuple[int, int]) -> Iterator[str]:
     yield f"# {image.name} {size[0]} {size[1]}\n"
     if not np.isfinite(image.landmarks_N52).all(axis=2).any():
         return
-    # A row for each face: two may have the same box, and then their order tells them apart.
+    # A row for each face: two can have the same box, and are then matched by their order.
     for box_4, points_52 in zip(image.boxes_N4, image.landmarks_N52, strict=True):
         known_5 = np.isfinite(points_52).all(axis=1)
         triples = (

@@ -1,6 +1,6 @@
-"""YOLO as Ultralytics users have it: a data.yaml with path, train, val, names; labels/*.txt beside images/*.jpg.
+"""YOLO's layout as in Ultralytics: a data.yaml with path, train, val, names; labels/*.txt and images/*.jpg.
 
-A label row is "class cx cy w h" in shares of the upright image's width and height; with `kpt_shape: [5, 2]` or
+A label row is "class cx cy w h", relative to the upright image's width and height; with `kpt_shape: [5, 2]` or
 `[5, 3]` in data.yaml five points follow. An image without a label file has no faces.
 """
 
@@ -18,7 +18,7 @@ import yaml
 from mlcycle.datasets.labelled_image import LabelledImage
 from mlcycle.errors import DataError
 
-# Digits behind the point of a pixel: what shares of a side cannot say more finely, so that 0 is 0 again.
+# Decimals of a pixel to round to: relative coordinates are no finer, and 0 is read as 0 again.
 DECIMALS = 9
 SPLITS = ("train", "val", "test")
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".heic", ".jp2"}
@@ -29,7 +29,7 @@ SizeOf = Callable[[Path], tuple[int, int] | None]
 
 @dataclass(frozen=True, slots=True)
 class _Labels:
-    """How label rows are to be read: which class is a face, and how many numbers a landmark has (0: no landmarks)."""
+    """How to read label rows: the class of faces (None: any), the number of landmarks and of values for each."""
 
     face: int | None
     points: int
@@ -41,7 +41,7 @@ class _Labels:
 
 
 def is_yolo(path: Path) -> bool:
-    """Returns whether a path is a data.yaml or a folder that holds one."""
+    """Returns whether a path is a data.yaml or a folder with one."""
     return _configuration(path) is not None
 
 
@@ -56,18 +56,18 @@ def splits(path: Path) -> list[str]:
 
 
 def read_yolo(path: Path, split: str, size_of: SizeOf) -> list[LabelledImage]:
-    """Reads one split; `size_of` gives the upright width and height of an image in pixels, or None: then its boxes
-    lie nowhere and are left out.
+    """Reads one split; `size_of` returns the upright width and height of an image in pixels, or None: then its boxes
+    are left out, because they are relative to that size.
 
     Raises:
-        DataError: a folder, an image with labels, or a row is not as it should be.
+        DataError: a folder or an image with labels is missing, or a row is invalid.
     """
     content = _load(path)
     labels = _labels(content, path)
     home = _home(content, path)
-    given = content[split] if isinstance(content[split], list) else [content[split]]
+    places = content[split] if isinstance(content[split], list) else [content[split]]
     found: dict[Path, str] = {}
-    for each in given:
+    for each in places:
         found |= {image: name for image, name in _images(home, str(each)) if image not in found}
     return [_image(image, name, labels, size_of) for image, name in found.items()]
 
@@ -83,7 +83,7 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(file.read_text("utf-8"))
     except FileNotFoundError:
-        raise DataError(f"there is no file {file}", "name a data.yaml or a folder that holds one") from None
+        raise DataError(f"no such file: {file}", "name a data.yaml or a folder with one") from None
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as problem:
         raise DataError(f"{file} cannot be read as YAML: {' '.join(str(problem).split())}") from None
     if not isinstance(content, dict) or not any(content.get(split) for split in SPLITS):
@@ -103,21 +103,21 @@ def _labels(content: dict[str, Any], path: Path) -> _Labels:
     faces = [number for number, name in classes.items() if str(name).lower() in ("face", "faces", "human face")]
     if len(classes) > 1 and not faces:
         listed = ", ".join(map(str, classes.values()))
-        raise DataError(f"{path} has several classes and none is called face: {listed}", "call one of them face")
+        raise DataError(f"{path} has several classes and none is called face: {listed}", "rename the class of faces")
     return _Labels(faces[0] if len(classes) > 1 else None, points, numbers)
 
 
 def _home(content: dict[str, Any], path: Path) -> Path:
-    """`path` in a data.yaml is absolute, or meant from the yaml's folder; exports moved elsewhere name a dead one."""
-    beside = (_configuration(path) or path).parent
+    """Returns the folder that `path` names: absolute, or relative to the yaml; else the yaml's own, as after a move."""
+    own = (_configuration(path) or path).parent
     stated = Path(str(content.get("path") or ".")).expanduser()
-    return next((each for each in (beside / stated, stated) if each.is_dir()), beside)
+    return next((each for each in (own / stated, stated) if each.is_dir()), own)
 
 
 def _images(home: Path, stated: str) -> Iterator[tuple[Path, str]]:
     place = home / stated
     if not place.exists() and stated.startswith("../"):
-        # Roboflow's exports say ../train/images and mean train/images.
+        # Roboflow's exports write ../train/images for train/images.
         place = home / stated.removeprefix("../")
     if place.is_dir():
         yield from _walk(place)
@@ -126,7 +126,7 @@ def _images(home: Path, stated: str) -> Iterator[tuple[Path, str]]:
             image = Path(line) if Path(line).is_absolute() else home / line
             yield image, line.removeprefix("./").replace("\\", "/")
     else:
-        raise DataError(f"there is no folder or list {place}", "correct `path`, `train` and `val` in the data.yaml")
+        raise DataError(f"no such folder or list: {place}", "correct `path`, `train` and `val` in the data.yaml")
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, str]]:
@@ -138,7 +138,7 @@ def _walk(root: Path) -> Iterator[tuple[Path, str]]:
 
 
 def label_file(image: Path) -> Path:
-    """Returns where the labels of an image lie: below labels/ in the place of images/, else beside it."""
+    """Returns the label file of an image: below labels/ instead of images/, else next to the image."""
     parts = list(image.parts)
     if "images" in parts:
         last = len(parts) - 1 - parts[::-1].index("images")
@@ -180,11 +180,11 @@ def _row(line: str, where: str, labels: _Labels) -> list[float]:
     try:
         row = [float(value) for value in line.split()]
     except ValueError:
-        raise DataError(f"{where}: this is no row of numbers", 'a row is "class cx cy w h"') from None
+        raise DataError(f"{where}: this is not a row of numbers", 'a row is "class cx cy w h"') from None
     if len(row) == 5:
         return row + [0.0] * (labels.columns - 5)
     if len(row) != labels.columns:
-        hint = 'a row is "class cx cy w h"; landmarks need kpt_shape: [5, 3] in data.yaml; outlines are not read'
+        hint = 'a row is "class cx cy w h"; landmarks need kpt_shape: [5, 3] in data.yaml; polygons are not read'
         raise DataError(f"{where}: {len(row)} columns, where {labels.columns} are expected", hint)
     return row
 

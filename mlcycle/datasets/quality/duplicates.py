@@ -1,4 +1,4 @@
-"""Which images are the same: by their bytes, and by how they look."""
+"""Exact duplicates by sha256, and near duplicates by perceptual hash."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlcycle.datasets.quality.image_file import THUMBNAIL, ImageFile, inspect_fi
 from mlcycle.datasets.quality.perceptual_hash import near_duplicates
 
 
-def look_at(
+def inspect_images(
     images: Sequence[LabelledImage], advance: Callable[[int], None], processes: int | None = None
 ) -> list[ImageFile]:
     """Decodes every image; `advance` is called with 1 after each."""
@@ -23,17 +23,17 @@ def look_at(
     return files
 
 
-def same_bytes(files: Sequence[ImageFile]) -> list[list[int]]:
-    """Returns the numbers of the files, those with the same bytes together; a file that is missing is alone."""
+def group_by_bytes(files: Sequence[ImageFile]) -> list[list[int]]:
+    """Groups the numbers of the files by their bytes; a missing file is a group of its own."""
     groups = defaultdict(list)
     for index, file in enumerate(files):
         groups[file.sha256 or f"missing {index}"].append(index)
     return list(groups.values())
 
 
-def look_alike(files: Sequence[ImageFile], shown: Sequence[int]) -> list[tuple[int, int]]:
-    """Returns pairs of near duplicates, by their numbers, among the files with the numbers `shown`."""
-    whole = [index for index in shown if not files[index].problem]
-    thumbnails = [files[index].thumbnail_SS for index in whole]
-    thumbnails_NSS = np.array(thumbnails, np.uint8).reshape(len(whole), THUMBNAIL, THUMBNAIL)
-    return [(whole[first], whole[second]) for first, second in near_duplicates(thumbnails_NSS).tolist()]
+def near_duplicate_pairs(files: Sequence[ImageFile], candidates: Sequence[int]) -> list[tuple[int, int]]:
+    """Returns pairs of near duplicates, by their numbers, among the files with the numbers `candidates`."""
+    readable = [index for index in candidates if not files[index].problem]
+    thumbnails = [files[index].thumbnail_SS for index in readable]
+    thumbnails_NSS = np.array(thumbnails, np.uint8).reshape(len(readable), THUMBNAIL, THUMBNAIL)
+    return [(readable[first], readable[second]) for first, second in near_duplicates(thumbnails_NSS).tolist()]

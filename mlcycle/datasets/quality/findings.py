@@ -1,4 +1,4 @@
-"""What a check of a labelled set can find, and the report of it."""
+"""The kinds of findings of a data check, and its report."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-# kind: what it means, for people. Errors first: a set that has one is not fit to train or measure on.
+# Kind: what it means. A set with an error is not fit for training or evaluation.
 ERRORS = {
-    "missing": "the image is not there",
-    "corrupt": "the image cannot be decoded to its end",
+    "missing": "the image file does not exist",
+    "corrupt": "the image cannot be decoded completely",
     "size": "the labels were made for another size of the image",
-    "not finite": "a box has a coordinate that is no number",
+    "not finite": "a box has a coordinate that is not finite",
     "empty": "a box has no width or no height",
     "outside": "a box reaches more than a pixel beyond the image",
-    "leakage": "the image is also in the set that this one is held against",
+    "leakage": "the image is also in the set that this one is compared with",
 }
 WARNINGS = {
-    "turned": "EXIF turns the image; its labels are taken to be for the upright one",
+    "rotated": "EXIF rotates the image; its labels are taken to refer to the upright one",
     "duplicate": "another image has the same bytes",
-    "near duplicate": "another image looks the same",
-    "box twice": "a face is labelled twice with the same box",
+    "near duplicate": "another image is nearly identical",
+    "duplicate box": "a face is labelled twice with the same box",
 }
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing found: its kind (a key of ERRORS or WARNINGS), the image's name, and the particulars.
+    """One finding: its kind (a key of ERRORS or WARNINGS), the image's name, and the details.
 
     `other` is the name of the second image of a pair.
     """
@@ -43,7 +43,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class CheckReport:
     """The result of a check.
 
     Attributes:
@@ -70,14 +70,14 @@ class Report:
         return len(self.findings) - self.errors
 
     def by_kind(self) -> dict[str, list[Finding]]:
-        """Returns the findings of each kind that there are of, in the order of `findings`."""
+        """Returns the findings by kind, in the order of `findings`."""
         kinds: dict[str, list[Finding]] = defaultdict(list)
         for finding in self.findings:
             kinds[finding.kind].append(finding)
         return dict(kinds)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns all of it for JSON."""
+        """Returns the report as JSON values."""
         content = asdict(self)
         findings = content.pop("findings")
         named = [{"severity": "error" if finding["kind"] in ERRORS else "warning", **finding} for finding in findings]

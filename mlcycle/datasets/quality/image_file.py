@@ -1,4 +1,4 @@
-"""One image's file, read to its end: is it whole, how large, how turned, and what does it look like."""
+"""Inspects an image file by decoding it: errors, size, orientation, digest and thumbnail."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from mlcycle.datasets.image_header import SIDEWAYS, orientation
 from mlcycle.datasets.member import ImagePath
 
 THUMBNAIL = 32
-# Below this number the processes would take longer to start than they save.
-WORTH_PROCESSES = 64
-MOST_PROCESSES = 16
+# Below this number of files, starting processes takes longer than they save.
+MIN_FILES_FOR_PROCESSES = 64
+MAX_PROCESSES = 16
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """What a file turned out to be.
+    """The result of inspecting a file.
 
     Attributes:
-        problem: "" for a whole image, "missing", or why it cannot be decoded.
+        problem: "" for a complete image, "missing", or why it cannot be decoded.
         size: width, height in pixels, upright.
         orientation: EXIF's, 1 (as stored) to 8.
-        sha256: hex digest of the file's bytes; "" when missing.
+        sha256: hex digest of the file's bytes; "" if missing.
         thumbnail_SS: uint8, grey, upright, 32 x 32.
-        format: as Pillow calls it, "JPEG"; "" where it cannot be decoded.
+        format: Pillow's name of it, such as "JPEG"; "" if it cannot be decoded.
     """
 
     problem: str
@@ -47,21 +47,21 @@ class ImageFile:
 
 
 def inspect_files(paths: Sequence[ImagePath], processes: int | None = None) -> Iterator[ImageFile]:
-    """Inspects many files, in order, in several processes (as many as there are cores, if left out)."""
-    processes = min(processes or os.cpu_count() or 1, MOST_PROCESSES)
-    if processes == 1 or len(paths) < WORTH_PROCESSES:
+    """Inspects many files, in order, in several processes; None takes one for each core."""
+    processes = min(processes or os.cpu_count() or 1, MAX_PROCESSES)
+    if processes == 1 or len(paths) < MIN_FILES_FOR_PROCESSES:
         yield from map(inspect_file, paths)
         return
-    # Spawned, not forked: a fork would copy the threads' locks of whatever else this process does.
-    pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_serve)
+    # Spawned, not forked: a fork would copy locks that other threads of this process hold.
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_start_worker)
     try:
         yield from pool.map(inspect_file, paths, chunksize=8)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _serve() -> None:
-    """In a process of the pool: leaves Ctrl-C to the parent, and ends with it, also where that is killed."""
+def _start_worker() -> None:
+    """Makes a worker process ignore Ctrl-C, which the parent handles, and end with the parent, even a killed one."""
     signal(SIGINT, SIG_IGN)
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
 
@@ -74,12 +74,12 @@ def _end_with_the_parent() -> None:
 
 
 def inspect_file(path: ImagePath) -> ImageFile:
-    """Reads and decodes one file; whatever is wrong with it is a result, never an exception."""
+    """Reads and decodes one file; any fault of it is a result, never an exception."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return ImageFile("missing")
-    except (OSError, ValueError) as problem:  # ValueError: a name that no file can have
+    except (OSError, ValueError) as problem:  # ValueError: an invalid file name
         return ImageFile(getattr(problem, "strerror", None) or str(problem))
     digest = hashlib.sha256(data).hexdigest()
     try:
@@ -92,23 +92,23 @@ def inspect_file(path: ImagePath) -> ImageFile:
 
 def _decode(data: bytes, digest: str) -> ImageFile:
     with Image.open(BytesIO(data)) as image:
-        turned, kind = orientation(image), image.format or ""
+        exif, kind = orientation(image), image.format or ""
         width, height = image.size
-        # A JPEG's draft is decoded from all of its bytes, to a fraction of its pixels: as strict, and much faster.
+        # A JPEG's draft decodes all bytes to a fraction of the pixels: as strict, and much faster.
         image.draft("L", (4 * THUMBNAIL, 4 * THUMBNAIL))
         image.load()
         grey = image.convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
-    to_turn = 1 if kind == "TIFF" else turned  # Pillow turns TIFFs by itself, and says their size as if it had
-    if to_turn != 1:
-        grey.getexif()[0x0112] = to_turn
+    to_apply = 1 if kind == "TIFF" else exif  # Pillow applies the orientation of TIFFs itself
+    if to_apply != 1:
+        grey.getexif()[0x0112] = to_apply
         grey = ImageOps.exif_transpose(grey)
-    size = (height, width) if to_turn in SIDEWAYS else (width, height)
-    return ImageFile("", size, turned, digest, np.asarray(grey), kind)
+    size = (height, width) if to_apply in SIDEWAYS else (width, height)
+    return ImageFile("", size, exif, digest, np.asarray(grey), kind)
 
 
 def _reason(data: bytes, problem: Exception) -> str:
     if not data:
         return "the file is empty"
     if isinstance(problem, Image.UnidentifiedImageError):
-        return "this is no image"
+        return "not an image"
     return str(problem) or type(problem).__name__

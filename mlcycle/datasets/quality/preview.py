@@ -1,4 +1,4 @@
-"""A contact sheet: images with their labels drawn in, to look at a set before it is trusted."""
+"""A contact sheet: images with their labels drawn, for a visual check of a set."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from mlcycle.datasets.member import ImagePath, for_pillow
 from mlcycle.errors import InputError
 
 CELL_WIDTH, CELL_HEIGHT, CAPTION, GAP = 400, 300, 40, 8
-PAPER, SHADE, INK, FAINT = (24, 26, 30), (38, 41, 47), (235, 237, 240), (150, 156, 166)
+BACKGROUND, PLACEHOLDER, TEXT, FAINT = (24, 26, 30), (38, 41, 47), (235, 237, 240), (150, 156, 166)
 FACE, IGNORED, DARK = (64, 224, 120), (255, 150, 40), (0, 0, 0)
 POINTS = ((255, 80, 80), (80, 160, 255), (255, 230, 60), (255, 120, 220), (90, 230, 230))
 POINT_NAMES = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")
-MOST_COLUMNS = 6
+MAX_COLUMNS = 6
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 
 
 def choose(images: Sequence[LabelledImage], count: int, seed: int) -> list[LabelledImage]:
-    """Chooses some images at random, the same ones for the same seed, in the set's order."""
+    """Chooses random images, the same ones for the same seed, in the set's order."""
     chosen = random.Random(seed).sample(range(len(images)), min(count, len(images)))
     return [images[index] for index in sorted(chosen)]
 
@@ -33,14 +33,14 @@ def choose(images: Sequence[LabelledImage], count: int, seed: int) -> list[Label
 def draw_sheet(
     images: Sequence[LabelledImage], title: str, advance: Callable[[int], None] = lambda n: None
 ) -> Image.Image:
-    """Draws a contact sheet: images upright, faces in green, ignored boxes dashed in orange, landmarks as dots.
+    """Draws a contact sheet: upright images, faces in green, ignored boxes dashed in orange, landmarks as dots.
 
-    An image that cannot be read gives a cell that says why. `advance` is called with 1 after each.
+    The cell of an unreadable image has the reason. `advance` is called with 1 after each image.
     """
     columns = _columns(len(images))
     rows = -(-len(images) // columns)
     width, height = CELL_WIDTH + GAP, CELL_HEIGHT + CAPTION + GAP
-    sheet = Image.new("RGB", (columns * width + GAP, rows * height + GAP + CAPTION), PAPER)
+    sheet = Image.new("RGB", (columns * width + GAP, rows * height + GAP + CAPTION), BACKGROUND)
     _draw_title(sheet, title)
     for index, image in enumerate(images):
         at = GAP + index % columns * width, CAPTION + GAP + index // columns * height
@@ -50,22 +50,22 @@ def draw_sheet(
 
 
 def must_be_free(path: Path, *, overwrite: bool = False) -> None:
-    """Finds out before the work that a sheet may be written.
+    """Checks before the work starts that a sheet can be written.
 
     Raises:
-        InputError: the file exists and is not to be overwritten, or its suffix is no image's.
+        InputError: the file exists and `overwrite` is False, or it has another suffix than those of FORMATS.
     """
     if path.exists() and not overwrite:
-        raise InputError(f"{path} exists", "choose another name with -o, or say --overwrite")
+        raise InputError(f"{path} exists already", "choose another name with -o, or add --overwrite")
     if path.suffix.lower() not in FORMATS:
-        raise InputError(f"{path} has a suffix that is no image's", "end it with .jpg, .png or .webp")
+        raise InputError(f"{path} does not have the suffix of an image", "end it with .jpg, .png or .webp")
 
 
 def write_sheet(sheet: Image.Image, path: Path, *, overwrite: bool = False) -> None:
-    """Writes the sheet as its suffix says, atomically.
+    """Writes the sheet atomically, in the format of its suffix.
 
     Raises:
-        InputError: the file exists and is not to be overwritten, or cannot be written.
+        InputError: the file exists and `overwrite` is False, or it cannot be written.
     """
     must_be_free(path, overwrite=overwrite)
     with files.attributed(path, "choose another place"), files.atomic(path, overwrite=overwrite) as file:
@@ -73,8 +73,8 @@ def write_sheet(sheet: Image.Image, path: Path, *, overwrite: bool = False) -> N
 
 
 def _columns(count: int) -> int:
-    """As many columns as make the sheet about 4 to 3, few enough to stay legible."""
-    return max(1, min(MOST_COLUMNS, round((count * 1.15) ** 0.5)))
+    """Returns the number of columns that makes the sheet about 4 to 3, at most MAX_COLUMNS."""
+    return max(1, min(MAX_COLUMNS, round((count * 1.15) ** 0.5)))
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
@@ -90,7 +90,7 @@ def _draw_title(sheet: Image.Image, title: str) -> None:
     # A narrow sheet has no room for the legend of the points.
     while legend and sum(draw.textlength(name, font) + 30 for name, _ in legend) > space:
         legend.pop()
-    draw.text((GAP, 14), title, INK, font)
+    draw.text((GAP, 14), title, TEXT, font)
     for name, colour in reversed(legend):
         right -= int(draw.textlength(name, font))
         draw.text((right, 14), name, FAINT, font)
@@ -100,12 +100,12 @@ def _draw_title(sheet: Image.Image, title: str) -> None:
 
 
 def _cell(labelled: LabelledImage) -> Image.Image:
-    cell = Image.new("RGB", (CELL_WIDTH, CELL_HEIGHT + CAPTION), SHADE)
+    cell = Image.new("RGB", (CELL_WIDTH, CELL_HEIGHT + CAPTION), PLACEHOLDER)
     draw = ImageDraw.Draw(cell)
     try:
         image, scale = _image(labelled.path)
     except Exception as problem:  # Pillow's decoders raise a dozen kinds; the sheet shows the rest all the same.
-        _write_centred(draw, "cannot be read:", CELL_HEIGHT // 2 - 20, INK)
+        _write_centred(draw, "cannot be read:", CELL_HEIGHT // 2 - 20, TEXT)
         _write_centred(draw, str(problem) or type(problem).__name__, CELL_HEIGHT // 2 + 2, IGNORED)
     else:
         _draw_labels(image, labelled, scale)
@@ -113,7 +113,7 @@ def _cell(labelled: LabelledImage) -> Image.Image:
     ignored = int(labelled.ignore_N.sum())
     faces = len(labelled.ignore_N) - ignored
     count = f"{faces} face{'s' * (faces != 1)}" + (f", {ignored} ignored" if ignored else "")
-    draw.text((6, CELL_HEIGHT + 4), _elided(draw, labelled.name, CELL_WIDTH - 12, 13), INK, _font(13))
+    draw.text((6, CELL_HEIGHT + 4), _elided(draw, labelled.name, CELL_WIDTH - 12, 13), TEXT, _font(13))
     draw.text((6, CELL_HEIGHT + 21), count, FAINT, _font(13))
     return cell
 
@@ -140,7 +140,7 @@ def _draw_labels(image: Image.Image, labelled: LabelledImage, scale: float) -> N
         if ignored:
             _dashed(draw, corners)
         else:
-            # A dark line below the bright one keeps it visible on any ground.
+            # A dark line below the bright one keeps it visible on any background.
             thick = 2 if min(x2 - x1, y2 - y1) > 14 else 1
             if thick > 1:
                 draw.line(corners, DARK, thick + 2)
@@ -162,7 +162,7 @@ def _dashed(draw: ImageDraw.ImageDraw, corners: list[tuple[float, float]], dash:
 
 
 def _elided(draw: ImageDraw.ImageDraw, text: str, width: float, size: int) -> str:
-    """Cuts the middle out of a text that is too long; names differ at their ends."""
+    """Replaces the middle of a text that is too long by an ellipsis: names differ at their ends."""
     font = _font(size)
     if draw.textlength(text, font) <= width:
         return text

@@ -1,24 +1,24 @@
-"""The report of a check as people read it."""
+"""The report of a check as text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mlcycle.datasets.quality.findings import ERRORS, WARNINGS, Report
+from mlcycle.datasets.quality.findings import ERRORS, WARNINGS, CheckReport
 
 EIGHTHS = " ▏▎▍▌▋▊▉"
 NAMED = 5
-MOST_BAR = 60
+MAX_BAR = 60
 
 
-def report_text(report: Report, title: str, width: int = 80, named: int = NAMED) -> str:
-    """Returns counts, a histogram of the faces' heights, and what was found, as lines of at most about `width`.
+def report_text(report: CheckReport, title: str, width: int = 80, named: int = NAMED) -> str:
+    """Returns counts, a histogram of the faces' heights, and the findings, as lines of at most about `width`.
 
     Args:
         report: of one set.
         title: the set's name.
         width: of the terminal in characters.
-        named: how many findings of each kind are named.
+        named: number of findings listed for each kind.
     """
     lines = [title, *_counts(report), ""]
     if report.faces:
@@ -29,7 +29,7 @@ def report_text(report: Report, title: str, width: int = 80, named: int = NAMED)
     return "\n".join([*lines, _last_line(report)])
 
 
-def _counts(report: Report) -> Iterator[str]:
+def _counts(report: CheckReport) -> Iterator[str]:
     rows = [
         (report.images, "images"),
         (report.without_faces, "of them without a face"),
@@ -42,25 +42,25 @@ def _counts(report: Report) -> Iterator[str]:
             yield f"{count:>9,}  {what}"
 
 
-def _histogram(report: Report, width: int) -> Iterator[str]:
+def _histogram(report: CheckReport, width: int) -> Iterator[str]:
     edges, counts = report.height_edges, report.height_counts
     shown = [index for index, count in enumerate(counts) if count]
-    if not shown:  # all of them have heights that are no numbers
+    if not shown:  # no height is finite
         return
-    room = max(10, min(MOST_BAR, width - 26))
+    space = max(10, min(MAX_BAR, width - 26))
     for index in range(shown[0], shown[-1] + 1):
         low = edges[index]
         label = f"{low}–{edges[index + 1]}" if index + 1 < len(edges) else f"{low} and more"
-        yield f"{label:>12}  {counts[index]:>7,}  {bar(counts[index] / max(counts), room)}".rstrip()
+        yield f"{label:>12}  {counts[index]:>7,}  {bar(counts[index] / max(counts), space)}".rstrip()
 
 
-def bar(share: float, room: int) -> str:
-    """A bar in eighths of a character; whatever is not nothing gets at least one."""
-    eighths = max(round(share * room * 8), 1 if share else 0)
+def bar(share: float, space: int) -> str:
+    """Returns a bar of `share` of `space` characters, in eighths; any share above 0 has at least one eighth."""
+    eighths = max(round(share * space * 8), 1 if share else 0)
     return "█" * (eighths // 8) + EIGHTHS[eighths % 8].strip()
 
 
-def _findings(report: Report, kinds: dict[str, str], named: int) -> Iterator[str]:
+def _findings(report: CheckReport, kinds: dict[str, str], named: int) -> Iterator[str]:
     for kind, found in report.by_kind().items():
         if kind not in kinds:
             continue
@@ -70,9 +70,9 @@ def _findings(report: Report, kinds: dict[str, str], named: int) -> Iterator[str
             yield f"{'':11}and {len(found) - named:,} more; --format json lists all"
 
 
-def _last_line(report: Report) -> str:
+def _last_line(report: CheckReport) -> str:
     if not report.findings:
-        return "nothing wrong was found"
+        return "no errors and no warnings"
     return f"{_number(report.errors, 'error')}, {_number(report.warnings, 'warning')}"
 
 

@@ -1,4 +1,4 @@
-"""What is in a labelled set: how many images and faces, how large, how many in each."""
+"""Statistics of a labelled set: numbers of images and faces, their sizes, faces per image, groups."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlcycle.datasets import image_header
 from mlcycle.datasets.labelled_image import LabelledImage
 from mlcycle.errors import DataError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 QUANTILES = {"least": 0.0, "5 %": 0.05, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "95 %": 0.95, "most": 1.0}
 ASPECTS = (0.0, 0.5, 0.67, 0.8, 1.0, 1.25)
 LONG_SIDE = 640
@@ -24,16 +24,16 @@ Ranges = Mapping[str, tuple[float, float]]
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What is in a set. Faces leave out the ignored boxes; quantiles are None where there is nothing to count.
+    """Statistics of a set. Faces are boxes that are not ignored; quantiles of nothing are None.
 
     Attributes:
-        images, without_faces, unreadable: how many; of those unreadable no size is known.
-        faces, ignored, with_landmarks: how many boxes; landmarks: all five points.
-        faces_an_image, short_side, long_side, height: quantiles, by the names of QUANTILES; sides are pixels of the
-            images, heights pixels of the faces.
-        heights, heights_at_640: faces by ranges of height, in the image's own pixels and where its long side is
-            made 640 pixels (it is not made larger).
-        aspects: faces by width over height: from each of ASPECTS up to the next.
+        images, without_faces, unreadable: numbers of images; unreadable ones have no known size.
+        faces, ignored, with_landmarks: numbers of boxes; with_landmarks counts faces with all five points.
+        faces_per_image, short_side, long_side, height: quantiles, by the names of QUANTILES; sides of images and
+            heights of faces are in pixels.
+        heights, heights_at_640: numbers of faces by ranges of height, in pixels of the image and of the image resized
+            to a long side of 640 pixels (never enlarged).
+        aspects: numbers of faces by width over height: from each of ASPECTS up to the next.
         groups: images and faces by group, the largest first.
     """
 
@@ -43,7 +43,7 @@ class Statistics:
     faces: int
     ignored: int
     with_landmarks: int
-    faces_an_image: dict[str, float] | None
+    faces_per_image: dict[str, float] | None
     short_side: dict[str, float] | None
     long_side: dict[str, float] | None
     height: dict[str, float] | None
@@ -53,7 +53,7 @@ class Statistics:
     groups: dict[str, tuple[int, int]]
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns all of it for JSON."""
+        """Returns the statistics as JSON values."""
         groups = {name: {"images": some, "faces": faces} for name, (some, faces) in self.groups.items()}
         return asdict(self) | {"groups": groups}
 
@@ -61,7 +61,7 @@ class Statistics:
 def describe(
     images: Sequence[LabelledImage], ranges: Ranges, advance: Callable[[int], None] = lambda n: None
 ) -> Statistics:
-    """Counts what is in a set; of the images only the headers are read.
+    """Computes the statistics of a set; only the headers of the images are read.
 
     Args:
         ranges: least and greatest height in pixels of each range, both included, by its name.
@@ -86,7 +86,7 @@ def describe(
         with_landmarks=sum(
             int(np.isfinite(each.landmarks_N52[~each.ignore_N]).all(axis=(1, 2)).sum()) for each in images
         ),
-        faces_an_image=_quantiles(many_P),
+        faces_per_image=_quantiles(many_P),
         short_side=_quantiles(known_P2.min(axis=1, initial=np.inf)),
         long_side=_quantiles(known_P2.max(axis=1, initial=0)),
         height=_quantiles(sides_L2[:, 1]),

@@ -1,4 +1,4 @@
-"""What is in a labelled set, as people read it."""
+"""The statistics of a labelled set as text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mlcycle.datasets.quality.report_text import bar
 from mlcycle.datasets.quality.statistics import Statistics
 
 GROUPS = 8
-MOST_BAR = 40
+MAX_BAR = 40
 
 
 def statistics_text(found: Statistics, title: str, width: int = 80) -> str:
@@ -16,7 +16,7 @@ def statistics_text(found: Statistics, title: str, width: int = 80) -> str:
     lines = [title, *_counts(found), "", *_quantiles(found)]
     if found.faces:
         lines += ["", "height of faces in pixels", *_histogram(found.heights, width)]
-        lines += ["", "the same, with a long side of 640", *_histogram(found.heights_at_640, width)]
+        lines += ["", "the same, for a long side of 640 pixels", *_histogram(found.heights_at_640, width)]
         lines += ["", "width of faces over height", *_histogram(found.aspects, width)]
     if found.groups:
         lines += ["", *_groups(found)]
@@ -27,7 +27,7 @@ def _counts(found: Statistics) -> Iterator[str]:
     rows = [
         (found.images, "images"),
         (found.without_faces, "of them without a face"),
-        (found.unreadable, "of them cannot be read: their sizes are not counted"),
+        (found.unreadable, "of them cannot be read; their sizes are not counted"),
         (found.faces, "faces"),
         (found.with_landmarks, "of them with all five landmarks"),
         (found.ignored, "boxes to be ignored"),
@@ -37,23 +37,23 @@ def _counts(found: Statistics) -> Iterator[str]:
 
 def _quantiles(found: Statistics) -> Iterator[str]:
     rows = [
-        ("faces an image", found.faces_an_image),
+        ("faces per image", found.faces_per_image),
         ("short side, pixels", found.short_side),
         ("long side, pixels", found.long_side),
         ("height of a face", found.height),
     ]
-    there = [(name, quantiles) for name, quantiles in rows if quantiles]
-    if there:
-        yield f"{'':20}" + "".join(f"{name:>8}" for name in there[0][1])
-    for name, quantiles in there:
+    known = [(name, quantiles) for name, quantiles in rows if quantiles]
+    if known:
+        yield f"{'':20}" + "".join(f"{name:>8}" for name in known[0][1])
+    for name, quantiles in known:
         yield f"{name:20}" + "".join(f"{value:>8,.0f}" for value in quantiles.values())
 
 
 def _histogram(counts: Mapping[str, int], width: int) -> Iterator[str]:
     most = max(counts.values(), default=0) or 1
-    room = max(10, min(MOST_BAR, width - 30))
+    space = max(10, min(MAX_BAR, width - 30))
     for name, count in counts.items():
-        yield f"{name:>14}  {count:>8,}  {bar(count / most, room)}".rstrip()
+        yield f"{name:>14}  {count:>8,}  {bar(count / most, space)}".rstrip()
 
 
 def _groups(found: Statistics) -> Iterator[str]:

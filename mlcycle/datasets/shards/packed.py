@@ -1,7 +1,7 @@
-"""Reading packed shards, as `mlcycle data pack` writes them: index.json, and NAME-000000.tar and .jsonl for each.
+"""Reads packed shards, as `mlcycle data pack` writes them: index.json, and NAME-000000.tar and .jsonl for each shard.
 
-index.json names the shards of each part, with their sizes and sha256. A .jsonl has the labels of a shard and where each
-image's bytes lie in its tar, so nothing is unpacked, and no tar is opened before an image is asked for.
+index.json lists the shards of each part, with their sizes and sha256. A .jsonl has the labels of a shard and the offset
+of each image's bytes in its tar, so nothing is unpacked, and no tar is opened before an image is read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from mlcycle.errors import DataError
 
 INDEX = "index.json"
 FORMAT = "mlcycle packed shards"
-SCHEMA_VERSION = 1
+# Version 1 counted the images of a shard under "photographs"; it is still read.
+SCHEMA_VERSION = 2
 CHUNK = 2**20
 
 
@@ -37,31 +38,31 @@ def splits(place: Path) -> list[str]:
     """Returns the names of the parts.
 
     Raises:
-        DataError: the index is damaged, or of a later version.
+        DataError: the index is damaged, or of an unknown version.
     """
     return list(_parts(place))
 
 
 def read_packed(place: Path, split: str) -> list[LabelledImage]:
-    """Reads the labels of one part; an image's path is a member of its shard.
+    """Reads the labels of one part; the path of each image is a member of its shard.
 
     Raises:
-        DataError: a shard is missing or has another size than the index says, or labels are damaged.
+        DataError: a shard is missing or has another size than in the index, or labels are damaged.
     """
     folder = _index(place).parent
     return [each for shard in _parts(place)[split] for each in _images(folder, shard)]
 
 
 def size_of(place: Path, split: str = "") -> int:
-    """Returns how many bytes the shards of one part have, or of all."""
+    """Returns the size in bytes of the shards of one part, or of all parts."""
     return sum(shard.bytes for shard in _shards(place, split))
 
 
 def must_be_whole(place: Path, split: str = "", advance: Callable[[int], None] = lambda n: None) -> None:
-    """Holds every byte of a part's shards, or of all, against the index; `advance` is called with numbers of bytes.
+    """Compares the sha256 of a part's shards, or of all, with the index; `advance` is called with numbers of bytes.
 
     Raises:
-        DataError: a shard is missing, or its bytes are others.
+        DataError: a shard is missing, or its bytes differ.
     """
     for shard in _shards(place, split):
         tar = _tar(_index(place).parent, shard)
@@ -70,9 +71,9 @@ def must_be_whole(place: Path, split: str = "", advance: Callable[[int], None] =
 
 
 def finished_shard(folder: Path, name: str) -> tuple[Shard, list[str]] | None:
-    """Returns a shard that a packing has finished, and the names of its images; None if it is not there."""
+    """Returns a shard that an interrupted packing has finished, and the names of its images; None if not finished."""
     tar, labels = folder / f"{name}.tar", folder / f"{name}.jsonl"
-    if not labels.is_file():  # it comes after the tar
+    if not labels.is_file():  # it is written after the tar
         return None
     lines = labels.read_bytes()
     names = [json.loads(line)["name"] for line in lines.splitlines()]
@@ -102,37 +103,39 @@ def _parts(place: Path) -> dict[str, list[Shard]]:
     try:
         content: dict[str, Any] = json.loads(file.read_bytes())
         version = content["schema_version"]
-        if version != SCHEMA_VERSION:
-            raise DataError(f"{file} is of version {version}, which this mlcycle does not know", "pack the set anew")
-        return {_part_name(part["name"]): [_shard(each) for each in part["shards"]] for part in content["parts"]}
+        if version not in (1, SCHEMA_VERSION):
+            raise DataError(f"{file} has version {version}, which this mlcycle cannot read", "pack the set again")
+        count = "photographs" if version == 1 else "images"
+        return {_part_name(part["name"]): [_shard(each, count) for each in part["shards"]] for part in content["parts"]}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
-        raise _damaged(file, _said(problem)) from None
+        raise _damaged(file, _reason(problem)) from None
 
 
-def _shard(told: dict[str, Any]) -> Shard:
-    shard = Shard(**told)
+def _shard(entry: dict[str, Any], count: str) -> Shard:
+    """Reads the index's entry of a shard; `count` is the key of its number of images."""
+    shard = Shard(**{"images" if key == count else key: value for key, value in entry.items()})
     _must_be_a_file_name(shard.name)
     _must_be_counts(shard.images, shard.bytes)
     return shard
 
 
 def _part_name(name: Any) -> str:
-    """Parts become folders where the set is written in another layout."""
+    """Returns a part's name; it is a file name, because other layouts have a folder for each part."""
     if name != "":
         _must_be_a_file_name(name)
     return name
 
 
 def _must_be_a_file_name(name: Any) -> None:
-    """Shards may come from strangers: nothing in them leads out of their folder."""
+    """Shards can come from untrusted sources: no name in them leads out of their folder."""
     if not isinstance(name, str) or name in ("", ".", "..") or set(name) & set("/\\:\0"):
-        raise ValueError(f"{name!r} is no file's name")
+        raise ValueError(f"{name!r} is not a file name")
 
 
 def _must_be_counts(*numbers: Any) -> None:
     for each in numbers:
         if type(each) is not int or each < 0:
-            raise ValueError(f"{each!r} is no number of bytes or images")
+            raise ValueError(f"{each!r} is not a number of bytes or images")
 
 
 def _tar(folder: Path, shard: Shard) -> Path:
@@ -159,7 +162,7 @@ def _images(folder: Path, shard: Shard) -> Iterator[LabelledImage]:
             content = json.loads(line)
             yield from_json(content, _member(tar, shard, content))
         except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as problem:
-            raise _damaged(labels, f"line {number}: {_said(problem)}") from None
+            raise _damaged(labels, f"line {number}: {_reason(problem)}") from None
 
 
 def _member(tar: Path, shard: Shard, content: dict[str, Any]) -> Member:
@@ -167,13 +170,13 @@ def _member(tar: Path, shard: Shard, content: dict[str, Any]) -> Member:
     _must_be_a_file_name(name)
     _must_be_counts(offset, size)
     if offset + size > shard.bytes:
-        raise ValueError(f"{name} lies beyond the end of {tar.name}")
+        raise ValueError(f"{name} ends beyond {tar.name}")
     return Member(tar, name, offset, size)
 
 
-def _said(problem: Exception) -> str:
+def _reason(problem: Exception) -> str:
     return f"it has no {problem}" if isinstance(problem, KeyError) else str(problem)
 
 
 def _damaged(file: Path, why: str) -> DataError:
-    return DataError(f"the packed set is not whole: {file}: {why}", "copy it again, or pack the set anew")
+    return DataError(f"the packed set is damaged: {file}: {why}", "copy it again, or pack the set again")

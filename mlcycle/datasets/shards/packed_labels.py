@@ -1,10 +1,10 @@
-"""The labels of one image in a shard: LabelledImage → JSON and back, number by number the same.
+"""The labels of one image in a shard: LabelledImage → JSON and back, without loss.
 
     {"name": "0--Parade/….jpg", "width": 1024, "height": 768,
      "boxes": [[x1, y1, x2, y2], …], "ignore": [false, …], "landmarks": [[[x, y], …], null, …], "group": "0--Parade"}
 
-A face without points has null, and so has a point that is not labelled. Where a model made labels there are `scores`,
-null for a label of people's. Members of shards say their `units` as well.
+A face without points has null, and so has a point that is not labelled. Labels made by a model have `scores`, null for
+labels made by people. Members of shards state their `units` as well.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ UNITS = "pixels of the upright image; boxes x1 y1 x2 y2, landmarks x y"
 
 
 def to_json(image: LabelledImage, size: tuple[int, int]) -> dict[str, Any]:
-    """Returns what is written; `size` is the image's upright width and height in pixels."""
+    """Returns the object to write; `size` is the image's upright width and height in pixels."""
     content: dict[str, Any] = {
         "name": image.name,
         "width": size[0],
@@ -32,7 +32,7 @@ def to_json(image: LabelledImage, size: tuple[int, int]) -> dict[str, Any]:
         "landmarks": [_points(points_52) for points_52 in image.landmarks_N52],
         "group": image.group,
     }
-    if image.size not in (None, size):  # an error that check is to find
+    if image.size not in (None, size):  # kept for mlcycle data check to report
         content["stated_size"] = image.size
     if image.scale != (1.0, 1.0):
         content["scale"] = list(image.scale)
@@ -44,18 +44,18 @@ def to_json(image: LabelledImage, size: tuple[int, int]) -> dict[str, Any]:
 
 
 def from_json(content: dict[str, Any], path: ImagePath) -> LabelledImage:
-    """Returns the image that `to_json` was given, at `path`.
+    """Returns the image whose labels `to_json` has written, with its file at `path`.
 
     Raises:
-        LookupError, TypeError, ValueError, OverflowError: it is not what `to_json` gives.
+        LookupError, TypeError, ValueError, OverflowError: the object does not come from `to_json`.
     """
-    # Arrays that own their numbers: a view keeps a second one, for each of a million images.
+    # Arrays that own their memory: a view keeps another array alive, for each of a million images.
     boxes = np.array(content["boxes"], np.float32) if content["boxes"] else np.zeros((0, 4), np.float32)
     ignore = np.array(content["ignore"], bool)
     if boxes.shape != (len(ignore), 4):
-        raise ValueError("boxes are four numbers each, and ignore has a word for each")
+        raise ValueError("each box needs four numbers and a value in ignore")
     width, height = content.get("stated_size", (content["width"], content["height"]))
-    across, down = content.get("scale", (1.0, 1.0))
+    scale_x, scale_y = content.get("scale", (1.0, 1.0))
     return LabelledImage(
         path=path,
         name=_text(content["name"]),
@@ -65,14 +65,14 @@ def from_json(content: dict[str, Any], path: ImagePath) -> LabelledImage:
         group=sys.intern(_text(content["group"])),
         size=(width, height),
         coco_ids=tuple(content["coco_ids"]) if "coco_ids" in content else None,
-        scale=(across, down),
+        scale=(scale_x, scale_y),
         scores_N=_scores(content["scores"], len(boxes)) if "scores" in content else None,
     )
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no name")
+        raise TypeError(f"{value!r} is not a name")
     return value
 
 
@@ -86,7 +86,7 @@ def _points(points_52: np.ndarray) -> list[list[int | float] | None] | None:
 def _scores(written: list[Any], faces: int) -> np.ndarray:
     scores = np.array([np.nan if score is None else score for score in written], np.float32)
     if scores.shape != (faces,):
-        raise ValueError("scores are a number or null for each box")
+        raise ValueError("each box needs a score or null")
     return scores
 
 

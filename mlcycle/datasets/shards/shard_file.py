@@ -1,7 +1,7 @@
-"""One shard being written: a tar that WebDataset reads, and beside it its labels, a line an image.
+"""Writes one shard: a tar that WebDataset reads, and a .jsonl with its labels, one line per image.
 
-The tar is plain ustar without dates or owners: KEY.jpg and KEY.json for each image, next to each other. NAME.jsonl
-has the same labels once more, with the place of each image in NAME.tar, so that opening a set reads no tar.
+The tar is plain ustar without dates or owners: KEY.jpg and KEY.json for each image, one after the other. NAME.jsonl
+repeats the labels, with the offset of each image in NAME.tar, so that opening a set reads no tar.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from mlcycle.datasets.shards.packed_labels import UNITS
 
 BLOCK = tarfile.BLOCKSIZE
 PART = ".part"
-ELSEWHERE = "make room or choose another place with --out"
+HINT = "free disk space or choose another place with --out"
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A finished shard: its name without suffix, how many images and bytes, and both files' sha256."""
+    """A finished shard: name without suffix, number of images, size of the tar in bytes, sha256 of both files."""
 
     name: str
     images: int
@@ -35,8 +35,8 @@ class Shard:
     labels_sha256: str
 
 
-class _Hashed:
-    """What a tar is written to: a file whose sha256 is known at its end."""
+class _HashingFile:
+    """A file to write a tar to, which computes its sha256."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file, self.digest, self.at = file, hashlib.sha256(), 0
@@ -51,30 +51,30 @@ class _Hashed:
 
 
 class ShardWriter:
-    """Writes one shard into a folder; both files appear in their places when it is finished, the labels last."""
+    """Writes one shard into a folder; both files appear when it is finished, the labels last."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder, self.name = folder, name
         self._end = ExitStack()
-        self._hashed = _Hashed(self._end.enter_context(files.atomic(folder / f"{name}.tar", overwrite=True)))
+        self._hashed = _HashingFile(self._end.enter_context(files.atomic(folder / f"{name}.tar", overwrite=True)))
         self._tar = tarfile.TarFile(fileobj=self._hashed, mode="w", format=tarfile.USTAR_FORMAT)  # type: ignore[arg-type]
         self._lines: list[str] = []
 
     @property
     def size(self) -> int:
-        """How many bytes it has by now."""
+        """Size of the tar so far in bytes."""
         return self._tar.offset
 
     def add(self, key: str, suffix: str, data: bytes, labels: Mapping[str, Any]) -> None:
-        """Adds an image of this file suffix, as ".jpg", with its labels."""
+        """Adds an image with its file suffix, such as ".jpg", and its labels."""
         offset = self.size + BLOCK
         self._add(f"{key}{suffix}", data)
-        self._add(f"{key}.json", f"{written({**labels, 'units': UNITS})}\n".encode())
+        self._add(f"{key}.json", f"{compact_json({**labels, 'units': UNITS})}\n".encode())
         place = {"file": f"{key}{suffix}", "offset": offset, "bytes": len(data)}
-        self._lines.append(f"{written({**place, **labels})}\n")
+        self._lines.append(f"{compact_json({**place, **labels})}\n")
 
     def finish(self) -> Shard:
-        """Puts both files into their places."""
+        """Puts both files in place."""
         self._tar.close()
         self._end.close()
         lines = "".join(self._lines).encode()
@@ -85,7 +85,7 @@ class ShardWriter:
             self._hashed.digest.hexdigest(),
             hashlib.sha256(lines).hexdigest(),
         )
-        files.write(self.folder / f"{self.name}.jsonl", lines, hint=ELSEWHERE)
+        files.write(self.folder / f"{self.name}.jsonl", lines, hint=HINT)
         return shard
 
     def _add(self, name: str, data: bytes) -> None:
@@ -94,6 +94,6 @@ class ShardWriter:
         self._tar.addfile(info, io.BytesIO(data))
 
 
-def written(content: Mapping[str, Any]) -> str:
-    """Returns JSON in one line; names that are no UTF-8 are kept as escapes."""
+def compact_json(content: Mapping[str, Any]) -> str:
+    """Returns JSON in one line; names that are not UTF-8 are escaped."""
     return json.dumps(content, separators=(",", ":"), allow_nan=False)

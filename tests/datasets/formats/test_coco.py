@@ -19,39 +19,39 @@ def _one(**annotation):
     }
 
 
-def _read(folder, what):
-    (folder / "labels.json").write_text(json.dumps(what))
+def _read(folder, labels):
+    (folder / "labels.json").write_text(json.dumps(labels))
     return read(folder / "labels.json")
 
 
 @pytest.mark.parametrize(("key", "ignored"), [({"iscrowd": 1}, True), ({"ignore": 1}, True), ({"iscrowd": 0}, False)])
-def test_crowds_and_ignored_annotations_are_to_be_ignored(tmp_path, key, ignored):
+def test_crowds_and_ignored_annotations_become_boxes_to_be_ignored(tmp_path, key, ignored):
     (image,) = _read(tmp_path, _one(**key))
     assert image.ignore_N.tolist() == [ignored]
     assert image.boxes_N4.tolist() == [[1, 2, 31, 42]]
     assert image.size is None
 
 
-def test_a_keypoint_that_is_not_labelled_is_no_landmark(tmp_path):
+def test_an_unlabelled_keypoint_is_nan(tmp_path):
     (image,) = _read(tmp_path, _one(keypoints=[3, 4, 2, 0, 0, 0, 5, 6, 1, 7, 8, 2, 9, 10, 2]))
     assert np.isnan(image.landmarks_N52[0, 1]).all()
     assert image.landmarks_N52[0, [0, 2]].tolist() == [[3, 4], [5, 6]]
 
 
-def test_keypoints_of_another_number_are_left_out(tmp_path):
+def test_keypoints_other_than_five_are_left_out(tmp_path):
     (image,) = _read(tmp_path, _one(keypoints=[1, 1, 2] * 17))
     assert np.isnan(image.landmarks_N52).all()
 
 
-def test_of_several_categories_the_one_called_face_counts(tmp_path):
-    what = _one()
-    what["annotations"].append({"image_id": 7, "category_id": 2, "bbox": [0, 0, 5, 5]})
-    what["categories"].append({"id": 2, "name": "plate"})
-    (image,) = _read(tmp_path, what)
+def test_only_the_category_called_face_is_read(tmp_path):
+    labels = _one()
+    labels["annotations"].append({"image_id": 7, "category_id": 2, "bbox": [0, 0, 5, 5]})
+    labels["categories"].append({"id": 2, "name": "plate"})
+    (image,) = _read(tmp_path, labels)
     assert len(image.boxes_N4) == 1
-    what["categories"][0]["name"] = "person"
+    labels["categories"][0]["name"] = "person"
     with pytest.raises(DataError, match="none is called face: person, plate"):
-        _read(tmp_path, what)
+        _read(tmp_path, labels)
 
 
 @pytest.mark.parametrize(
@@ -59,28 +59,28 @@ def test_of_several_categories_the_one_called_face_counts(tmp_path):
     [
         ([{"id": 1, "name": "face"}, {"id": 4, "name": "plate"}], 1, 1),
         ([{"id": 0, "name": "head"}], 0, 0),
-        ([{"id": 5, "name": "head"}], 9, 9),  # all annotations count as faces there, whatever they say
+        ([{"id": 5, "name": "head"}], 9, 9),  # of a file with one category, all annotations count as faces
         ([], 0, 0),
         ([{"id": 5, "name": "head"}], None, 5),
         ([], None, 1),
     ],
 )
-def test_ids_are_those_by_which_others_would_match_the_annotations(tmp_path, categories, annotated, expected):
-    what = _one(image_id=0, category_id=annotated) | {"categories": categories}
-    what["images"][0]["id"] = 0
+def test_coco_ids_are_those_of_the_annotations(tmp_path, categories, annotated, expected):
+    labels = _one(image_id=0, category_id=annotated) | {"categories": categories}
+    labels["images"][0]["id"] = 0
     if annotated is None:
-        what["annotations"] = []
-    assert _read(tmp_path, what)[0].coco_ids == (0, expected)
+        labels["annotations"] = []
+    assert _read(tmp_path, labels)[0].coco_ids == (0, expected)
 
 
 def test_a_single_category_is_a_face_whatever_its_name(tmp_path):
-    what = _one()
-    what["categories"][0]["name"] = "head"
-    assert len(_read(tmp_path, what)[0].boxes_N4) == 1
+    labels = _one()
+    labels["categories"][0]["name"] = "head"
+    assert len(_read(tmp_path, labels)[0].boxes_N4) == 1
 
 
 @pytest.mark.parametrize("place", ["images", "images/val", "images/val2017", "val2017", "."])
-def test_images_are_found_where_people_put_them(tmp_path, place):
+def test_images_are_found_in_the_usual_folders(tmp_path, place):
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations" / "instances_val2017.json").write_text(json.dumps(_one()))
     save(coffee(), tmp_path / place / "x.jpg")
@@ -121,14 +121,14 @@ def test_a_folder_with_a_json_in_each_split(tmp_path):
         "[" * 100_000,
     ],
 )
-def test_what_is_no_coco_json_is_a_data_error(tmp_path, text):
+def test_an_invalid_coco_json_is_a_data_error(tmp_path, text):
     (tmp_path / "labels.json").write_text(text)
     with pytest.raises(DataError):
         read(tmp_path / "labels.json")
 
 
 def test_a_missing_key_is_named(tmp_path):
-    what = _one()
-    del what["annotations"][0]["image_id"]
+    labels = _one()
+    del labels["annotations"][0]["image_id"]
     with pytest.raises(DataError, match="lacks 'image_id'"):
-        _read(tmp_path, what)
+        _read(tmp_path, labels)

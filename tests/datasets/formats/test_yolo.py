@@ -20,7 +20,7 @@ def _set(folder, row, **configuration):
     return folder
 
 
-def test_shares_become_pixels_of_the_upright_image(tmp_path):
+def test_relative_coordinates_become_pixels_of_the_upright_image(tmp_path):
     folder = _set(tmp_path, "0 0.5 0.25 0.1 0.2\n")
     save(coffee(), folder / "images" / "train" / "x.jpg", orientation=6)
     (image,) = read(folder)
@@ -30,14 +30,14 @@ def test_shares_become_pixels_of_the_upright_image(tmp_path):
     np.testing.assert_allclose(image.boxes_N4[0], expected, rtol=1e-6)
 
 
-def test_of_several_classes_the_one_called_face_counts(tmp_path):
+def test_only_the_class_called_face_is_read(tmp_path):
     row = "0 0.5 0.5 0.1 0.1\n2 0.2 0.2 0.1 0.1\n"
     assert len(read(_set(tmp_path, row, names={0: "plate", 2: "Face"}))[0].boxes_N4) == 1
     with pytest.raises(DataError, match="none is called face: plate, person"):
         read(_set(tmp_path, row, names=["plate", "person"]))
 
 
-def test_points_of_two_numbers(tmp_path):
+def test_landmarks_of_two_numbers(tmp_path):
     row = "0 0.5 0.5 0.1 0.1 0.4 0.4 0.6 0.4 0 0 0.4 0.6 0.6 0.6\n"
     (image,) = read(_set(tmp_path, row, kpt_shape=[5, 2]))
     np.testing.assert_allclose(image.landmarks_N52[0, 0], [0.4 * 600, 0.4 * 400], rtol=1e-6)
@@ -45,12 +45,12 @@ def test_points_of_two_numbers(tmp_path):
 
 
 @pytest.mark.parametrize("row", ["0 0.5 0.5 0.1\n", "0 0.5 0.5 0.1 0.1 0.9\n", "0 0.5 x 0.1 0.1\n", "0 " + "0.1 " * 14])
-def test_a_wrong_row_names_its_file_and_line(tmp_path, row):
+def test_the_error_names_file_and_line_of_an_invalid_row(tmp_path, row):
     with pytest.raises(DataError, match=r"x\.txt, line 2"):
         read(_set(tmp_path, "0 0.5 0.5 0.1 0.1\n" + row))
 
 
-def test_a_list_of_images(tmp_path):
+def test_a_list_of_images_is_read(tmp_path):
     folder = _set(tmp_path, "0 0.5 0.5 0.1 0.1\n", train="train.txt")
     save(astronaut(), folder / "images" / "train" / "not_listed.jpg")
     (folder / "train.txt").write_text("./images/train/x.jpg\n")
@@ -58,7 +58,7 @@ def test_a_list_of_images(tmp_path):
     assert (image.name, len(image.boxes_N4)) == ("images/train/x.jpg", 1)
 
 
-def test_several_folders_and_a_path_that_lies_elsewhere(tmp_path):
+def test_several_folders_below_an_absolute_path_are_read(tmp_path):
     folder = write_yolo(tmp_path / "set", content()[:1], "one")
     write_yolo(folder, content()[3:], "two")
     (tmp_path / "face.yaml").write_text(
@@ -73,34 +73,34 @@ def test_several_folders_and_a_path_that_lies_elsewhere(tmp_path):
     ]
 
 
-def test_an_export_that_was_moved_is_still_found(tmp_path):
+def test_a_moved_export_is_found(tmp_path):
     _set(tmp_path, "0 0.5 0.5 0.1 0.1\n", path="/somewhere/else", train="../images/train")
     assert len(read(tmp_path)) == 1
 
 
-def test_a_folder_that_is_not_there_and_an_unknown_split(tmp_path):
+def test_a_missing_folder_and_an_unknown_split_are_refused(tmp_path):
     folder = _set(tmp_path, "0 0.5 0.5 0.1 0.1\n", val="images/val")
     assert splits(folder) == ["train", "val"]
-    with pytest.raises(DataError, match="there is no folder or list"):
+    with pytest.raises(DataError, match="no such folder or list"):
         read(folder, "val")
     with pytest.raises(DataError, match="no split test"):
         read(folder, "test")
 
 
-def test_a_labelled_image_that_is_no_image_is_named(tmp_path):
+def test_the_error_names_a_labelled_file_that_is_not_an_image(tmp_path):
     folder = _set(tmp_path, "0 0.5 0.5 0.1 0.1\n")
     (folder / "images" / "train" / "x.jpg").write_text("not an image")
     with pytest.raises(DataError, match=r"x\.jpg"):
         read(folder)
 
 
-def test_who_looks_for_broken_images_finds_one_that_is_no_image(tmp_path, mlcycle):
+def test_check_stats_and_pack_report_a_file_that_is_not_an_image(tmp_path, mlcycle):
     folder = _set(tmp_path / "set", "0 0.5 0.5 0.1 0.1\n")
     (folder / "images" / "train" / "x.jpg").write_text("not an image")
     save(astronaut(), folder / "images" / "train" / "y.jpg")
     checked = mlcycle("data", "check", folder)
     assert checked.code == 3
-    assert "x.jpg: this is no image" in checked.out
+    assert "x.jpg: not an image" in checked.out
     assert "1  of them cannot be read" in mlcycle("data", "stats", folder).out
     packed = ("data", "pack", folder, "--out", tmp_path / "packed")
     assert mlcycle(*packed).code == 3
@@ -108,7 +108,7 @@ def test_who_looks_for_broken_images_finds_one_that_is_no_image(tmp_path, mlcycl
 
 
 @pytest.mark.parametrize("size", [(1023, 777), (400, 267), (4032, 3024)])
-def test_whole_pixels_come_back_from_shares_exactly(tmp_path, size):
+def test_whole_pixels_survive_the_round_trip_exactly(tmp_path, size):
     save(coffee().resize((64, 64)).resize(size), tmp_path / "x.jpg", quality=30)
     end = np.array(size)
     corners_N2 = np.random.default_rng(1).integers(0, end - 60, (200, 2)) * np.array(
@@ -125,7 +125,7 @@ def test_whole_pixels_come_back_from_shares_exactly(tmp_path, size):
 
 
 @pytest.mark.parametrize("text", ["names: [face]", "- 1", "a: b: c", "", "a: [1"])
-def test_a_yaml_that_describes_no_set(tmp_path, text):
+def test_an_invalid_data_yaml_is_refused(tmp_path, text):
     (tmp_path / "data.yaml").write_text(text)
     with pytest.raises(DataError) as problem:
         read(tmp_path)
@@ -133,6 +133,6 @@ def test_a_yaml_that_describes_no_set(tmp_path, text):
 
 
 @pytest.mark.parametrize("wrong", [{"names": "face"}, {"names": {"a": "face"}}, {"kpt_shape": 5}, {"kpt_shape": [5]}])
-def test_names_and_points_that_make_no_sense(tmp_path, wrong):
+def test_invalid_names_and_kpt_shape_are_refused(tmp_path, wrong):
     with pytest.raises(DataError, match="names or kpt_shape"):
         read(_set(tmp_path, "", **wrong))

@@ -22,7 +22,7 @@ def _kinds(report):
 
 
 def _with_box(images, index, box):
-    """The same images, one of them with one more box."""
+    """Returns the same images, with one more box on one of them."""
     before = images[index]
     boxes_N4 = np.concatenate([before.boxes_N4, np.array([box], np.float32)])
     changed = replace(
@@ -34,7 +34,7 @@ def _with_box(images, index, box):
     return [*images[:index], changed, *images[index + 1 :]]
 
 
-def test_a_good_set_is_counted_and_nothing_is_found(folder):
+def test_a_good_set_is_counted_and_has_no_findings(folder):
     report = check(read(folder))
     assert report.findings == []
     assert (report.images, report.faces, report.ignored) == (5, 3, 0)
@@ -44,7 +44,7 @@ def test_a_good_set_is_counted_and_nothing_is_found(folder):
     assert {edge: count for edge, count in counts.items() if count} == {96: 1, 48: 1, 192: 1}
 
 
-def test_missing_truncated_empty_and_false_images_are_errors(folder):
+def test_missing_truncated_empty_and_invalid_images_are_errors(folder):
     images = folder / "images"
     (images / "a/astronaut.jpg").unlink()
     whole = (images / "a/chelsea.jpg").read_bytes()
@@ -58,7 +58,7 @@ def test_missing_truncated_empty_and_false_images_are_errors(folder):
     }
     reasons = [finding.detail for finding in report.by_kind()["corrupt"]]
     assert "truncated" in reasons[0]
-    assert reasons[1:] == ["the file is empty", "this is no image"]
+    assert reasons[1:] == ["the file is empty", "not an image"]
     assert report.errors == 4
 
 
@@ -80,7 +80,7 @@ def test_a_jpeg_without_its_last_hundred_bytes_is_found(folder):
         ([900, 900, 950, 950], "outside"),
     ],
 )
-def test_a_wrong_box_is_an_error_and_named(folder, box, kind):
+def test_an_invalid_box_is_an_error_with_its_number(folder, box, kind):
     report = check(_with_box(read(folder), 1, box))
     assert _kinds(report) == {kind: ["a/chelsea.jpg"]}
     assert report.findings[0].detail.startswith("box 1: ")
@@ -88,18 +88,18 @@ def test_a_wrong_box_is_an_error_and_named(folder, box, kind):
 
 
 @pytest.mark.parametrize("box", [[-1, -0.7, 30, 40], [400, 250, 452, 301]])
-def test_a_box_that_touches_the_edge_or_ends_a_pixel_beyond_is_fine(folder, box):
+def test_a_box_up_to_a_pixel_beyond_the_edge_has_no_finding(folder, box):
     assert check(_with_box(read(folder), 1, box)).findings == []
 
 
-def test_boxes_to_be_ignored_may_be_anything(folder):
+def test_boxes_to_be_ignored_can_be_empty_and_outside(folder):
     images = _with_box(read(folder), 1, [900, 900, 900, 950])
     images[1].ignore_N[0] = True
     report = check(images)
     assert (report.findings, report.ignored, report.without_faces) == ([], 1, 3)
 
 
-def test_boxes_are_numbered_as_in_the_labels_and_numbers_are_missed_in_ignored_ones_too(folder):
+def test_boxes_are_numbered_as_in_the_labels_and_ignored_ones_must_be_finite_too(folder):
     images = _with_box(_with_box(read(folder), 1, [np.nan, 9, 9, 9]), 1, [900, 900, 950, 950])
     images[1].ignore_N[0] = True
     details = {finding.kind: finding.detail for finding in check(images).findings}
@@ -107,41 +107,41 @@ def test_boxes_are_numbered_as_in_the_labels_and_numbers_are_missed_in_ignored_o
     assert details["outside"].startswith("box 2: 900 900")
 
 
-def test_a_set_whose_boxes_are_no_numbers_has_a_report(folder):
+def test_a_set_without_finite_boxes_has_a_report(folder):
     one = replace(read(folder)[3], boxes_N4=np.full((1, 4), np.nan, np.float32))
     assert "1 error" in report_text(check([one]), "title")
 
 
-def test_a_face_labelled_twice_is_a_warning(folder):
+def test_a_duplicate_box_is_a_warning(folder):
     report = check(_with_box(read(folder), 3, [160, 80, 350, 320]))
-    assert _kinds(report) == {"box twice": ["b/grace.jpg"]}
+    assert _kinds(report) == {"duplicate box": ["b/grace.jpg"]}
     assert (report.errors, report.warnings) == (0, 1)
 
 
-def test_labels_for_another_size_are_an_error(folder):
+def test_labels_for_another_image_size_are_an_error(folder):
     save(coffee().resize((300, 200)), folder / "images/b/coffee.jpg")
     report = check(read(folder))
     assert _kinds(report) == {"size": ["b/coffee.jpg"]}
     assert "600 x 400" in report.findings[0].detail
 
 
-def test_a_turned_image_is_a_warning_and_its_labels_are_upright(folder):
-    # Stored lying on its side, and said to be so: upright it is what the labels are for.
+def test_an_exif_rotated_image_is_a_warning_and_its_labels_are_upright(folder):
+    # Stored sideways with the EXIF orientation for it: upright it is the image that was labelled.
     path = folder / "images/a/chelsea.jpg"
     save(chelsea().transpose(Image.Transpose.ROTATE_90), path, orientation=6)
     report = check(read(folder))
-    assert _kinds(report) == {"turned": ["a/chelsea.jpg"]}
+    assert _kinds(report) == {"rotated": ["a/chelsea.jpg"]}
     assert report.errors == 0
 
 
-def test_labels_made_for_the_stored_frame_of_a_turned_image_are_told(folder):
+def test_labels_for_the_stored_orientation_of_a_rotated_image_are_explained(folder):
     save(chelsea(), folder / "images/a/chelsea.jpg", orientation=6)
     report = check(read(folder))
-    assert _kinds(report) == {"size": ["a/chelsea.jpg"], "turned": ["a/chelsea.jpg"]}
+    assert _kinds(report) == {"size": ["a/chelsea.jpg"], "rotated": ["a/chelsea.jpg"]}
     assert "as stored" in report.findings[0].detail
 
 
-def test_duplicates_are_warnings_and_named_once(tmp_path):
+def test_duplicates_are_warnings_and_listed_once(tmp_path):
     images = [
         Labelled("1.jpg", astronaut()),
         Labelled("2.jpg", astronaut()),
@@ -154,10 +154,10 @@ def test_duplicates_are_warnings_and_named_once(tmp_path):
     assert report.errors == 0
 
 
-def test_a_turned_copy_looks_the_same_when_upright(tmp_path):
+def test_a_rotated_copy_is_a_near_duplicate_when_upright(tmp_path):
     folder = write_coco(tmp_path, [Labelled("1.jpg", chelsea()), Labelled("2.jpg", chelsea())])
     save(chelsea().transpose(Image.Transpose.ROTATE_90), folder / "images/2.jpg", orientation=6)
-    assert _kinds(check(read(folder))) == {"turned": ["2.jpg"], "near duplicate": ["2.jpg"]}
+    assert _kinds(check(read(folder))) == {"rotated": ["2.jpg"], "near duplicate": ["2.jpg"]}
 
 
 def test_images_shared_with_another_set_are_leakage(folder, tmp_path):
@@ -181,19 +181,19 @@ def test_faults_of_the_other_set_are_not_reported(folder, tmp_path):
     assert check(read(folder), against).findings == []
 
 
-def test_processes_find_the_same_and_the_bar_moves(tmp_path):
+def test_several_processes_find_the_same_and_report_progress(tmp_path):
     images = [Labelled(f"{index:02}.jpg", astronaut().crop((index, 0, index + 60, 60))) for index in range(70)]
     folder = write_coco(tmp_path, images)
     (folder / "images/07.jpg").unlink()
     (folder / "images/08.jpg").write_bytes(b"\xff\xd8\xff")
-    seen = []
-    reports = [check(read(folder), advance=seen.append, processes=number) for number in (1, 2)]
+    advanced = []
+    reports = [check(read(folder), advance=advanced.append, processes=number) for number in (1, 2)]
     assert reports[0] == reports[1]
-    assert len(seen) == 140
+    assert len(advanced) == 140
     assert {"missing", "corrupt"} <= set(reports[0].by_kind())
 
 
-def test_a_bomb_is_corrupt_not_a_crash(folder):
+def test_a_decompression_bomb_is_reported_as_corrupt(folder):
     import struct
     import zlib
 

@@ -41,7 +41,7 @@ def test_a_changed_copy_is_a_near_duplicate(original, change):
     assert near_duplicates(_thumbnails(image, _changes(image)[change])).tolist() == [[0, 1]]
 
 
-def test_different_images_are_not():
+def test_different_images_are_not_near_duplicates():
     others = [Image.fromarray(getattr(skimage.data, name)()) for name in ("brick", "grass", "gravel", "camera", "moon")]
     crops = [astronaut().crop(box) for box in ((0, 0, 256, 256), (256, 0, 512, 256), (128, 128, 384, 384))]
     mirrored = chelsea().transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -55,13 +55,13 @@ def test_hundreds_of_faces_in_the_same_place_are_different_images():
     assert len(near_duplicates(faces_N32)) == 0
 
 
-def test_images_of_one_flat_colour_are_not_called_alike():
+def test_images_of_one_flat_colour_are_not_near_duplicates():
     flat = [Image.new("L", (64, 64), level) for level in (0, 0, 90, 255)]
     assert len(near_duplicates(_thumbnails(*flat))) == 0
 
 
 @pytest.mark.parametrize("distance", [0, 3, 8])
-def test_pairs_are_those_of_a_comparison_of_all_with_all(distance):
+def test_pairs_equal_those_of_a_brute_force_comparison(distance):
     random = np.random.default_rng(3)
     hashes_N = random.integers(0, 2**63, 300, dtype=np.uint64)
     # Neighbours of some, at 0 to 12 bits.
@@ -71,8 +71,8 @@ def test_pairs_are_those_of_a_comparison_of_all_with_all(distance):
             np.uint64(1) << flipped.astype(np.uint64), initial=0
         )
     bits_NB = np.unpackbits(hashes_N.view(np.uint8).reshape(-1, 8), axis=1).astype(int)
-    apart_NN = (bits_NB[:, None] != bits_NB[None]).sum(axis=2)
-    expected = np.argwhere(np.triu(apart_NN <= distance, 1))
+    distances_NN = (bits_NB[:, None] != bits_NB[None]).sum(axis=2)
+    expected = np.argwhere(np.triu(distances_NN <= distance, 1))
     assert len(expected) >= 7 * (distance + 1)
     np.testing.assert_array_equal(near_pairs(hashes_N, distance), expected)
 

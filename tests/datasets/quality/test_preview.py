@@ -30,7 +30,7 @@ def _cell(sheet):
     return sheet.crop((GAP, CAPTION + GAP, GAP + CELL_WIDTH, CAPTION + GAP + CELL_HEIGHT))
 
 
-def test_faces_and_ignored_boxes_are_drawn_where_they_are(tmp_path):
+def test_faces_and_ignored_boxes_are_drawn_in_place(tmp_path):
     images = read(write_coco(tmp_path, content()))[:1]
     images[0].ignore_N[1] = True
     cell = _cell(draw_sheet(images, "title"))
@@ -48,7 +48,7 @@ def test_faces_and_ignored_boxes_are_drawn_where_they_are(tmp_path):
     assert _near(cell.getpixel((round(x), round(y))), POINTS[2])
 
 
-def test_images_are_upright(tmp_path):
+def test_images_are_drawn_upright(tmp_path):
     folder = write_coco(tmp_path, [Labelled("x.jpg", astronaut().crop((0, 0, 300, 512)))])
     upright = np.asarray(_cell(draw_sheet(read(folder), "")), int)
     save(
@@ -58,7 +58,7 @@ def test_images_are_upright(tmp_path):
     assert np.abs(upright - turned).mean() < 4
 
 
-def test_what_cannot_be_read_gets_a_cell_and_no_crash(tmp_path):
+def test_an_unreadable_image_gets_a_cell_with_the_reason(tmp_path):
     folder = write_coco(tmp_path, content())
     images = read(folder)
     images[0].path.unlink()
@@ -68,7 +68,7 @@ def test_what_cannot_be_read_gets_a_cell_and_no_crash(tmp_path):
     assert _near(_cell(sheet), IGNORED, 60).any()
 
 
-def test_the_same_seed_chooses_the_same(tmp_path):
+def test_the_same_seed_chooses_the_same_images(tmp_path):
     images = read(write_coco(tmp_path, content()))
     assert choose(images, 3, 1) == choose(images, 3, 1)
     assert choose(images, 9, 1) == images
@@ -77,7 +77,7 @@ def test_the_same_seed_chooses_the_same(tmp_path):
     assert all(list(names) == sorted(names) for names in chosen)
 
 
-def test_a_file_is_replaced_only_when_told(tmp_path):
+def test_a_file_is_replaced_only_with_overwrite(tmp_path):
     path = tmp_path / "new" / "sheet.png"
     write_sheet(chelsea(), path)
     with pytest.raises(InputError, match="exists"):

@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 import safetensors.torch  # noqa: E402
 
 from mlcycle.datasets.member import Member  # noqa: E402
-from mlcycle.datasets.packing import Rule, pack  # noqa: E402
+from mlcycle.datasets.packing import PackOptions, pack  # noqa: E402
 from mlcycle.datasets.reading import read, read_parts  # noqa: E402
 from mlcycle.errors import DataError, Interrupted, RecipeError  # noqa: E402
 from mlcycle.library.gate import compare_pipelines, images_for  # noqa: E402
@@ -34,7 +34,7 @@ pytest_plugins = ("small_run",)
 @pytest.fixture(scope="module")
 def packed(labelled_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shards") / "packed"
-    done = pack(read_parts(labelled_set), folder, Rule(shard_bytes=60_000))
+    done = pack(read_parts(labelled_set), folder, PackOptions(shard_bytes=60_000))
     assert len(done.shards["train"]) > 3
     return folder
 
@@ -82,8 +82,8 @@ def test_a_streamed_run_that_is_stopped_ends_as_one_that_is_not(
 def test_a_streamed_run_that_goes_on_with_a_set_packed_otherwise_says_so(
     recipe_path: Path, packed: Path, labelled_set: Path, tmp_path: Path
 ) -> None:
-    pack(read_parts(labelled_set), tmp_path / "again", Rule(shard_bytes=60_000))
-    pack(read_parts(labelled_set), tmp_path / "other", Rule(shard_bytes=60_000, seed=1))
+    pack(read_parts(labelled_set), tmp_path / "again", PackOptions(shard_bytes=60_000))
+    pack(read_parts(labelled_set), tmp_path / "other", PackOptions(shard_bytes=60_000, seed=1))
     first, again, other = (
         gather(load(recipe_path, from_shards(folder, "data.order=streamed")).data).figures()
         for folder in (packed, tmp_path / "again", tmp_path / "other")

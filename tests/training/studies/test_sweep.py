@@ -140,7 +140,7 @@ def test_what_would_end_every_run_ends_the_sweep_before_the_first(
     mlcycle("train", "sweep", "demo", "seed=[1]")
     monkeypatch.setattr(conductor, "gather", training_data.gather)
     lacking = mlcycle("train", "sweep", "demo", "seed=[1,3]", "--dry-run")
-    assert (lacking.code, lacking.err.splitlines()[0]) == (3, "error: there is no data set at data/demo")
+    assert (lacking.code, lacking.err.splitlines()[0]) == (3, "error: no such data set: data/demo")
     assert mlcycle("train", "sweep", "demo", "seed=[1]").code == 0  # which has been trained
 
 
