@@ -1,1 +1,1 @@
-"""The contract of the model file: what is written into it, how it is sealed, how it is verified."""
+"""The model file: its contract, and how it is sealed, verified and signed."""

@@ -1,4 +1,4 @@
-"""The model files that come with the package: a bare name stands for one, wherever a model file is asked for."""
+"""The model files bundled with the package; a bare name such as face-nano selects one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 FOLDER = Path(__file__).parent.parent / "models"
-# What answers where nobody named a model.
+# The model that is used if the user names none.
 DEFAULT = "face-nano"
 
 
@@ -22,7 +22,7 @@ def of_name(name: str | os.PathLike[str]) -> Path:
 
 
 def locate(path: Path) -> Path:
-    """Returns the file that a path means: itself where there is such a file, else the bundled model of that name."""
+    """Returns the path itself if such a file exists, else the bundled model of that name, else the path itself."""
     if str(path) in names() and not path.is_file():
         return FOLDER / f"{path}.onnx"
     return path

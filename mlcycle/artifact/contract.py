@@ -1,4 +1,4 @@
-"""The contract: what a frozen file says of itself, as JSON under one metadata key. docs/model-file.md is its norm."""
+"""The contract: how to use a model file, as JSON under one metadata key. docs/model-file.md specifies it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ FORMAT = 1
 CONTRACT_KEY = "mlcycle.contract"
 SECTIONS_KEY = "mlcycle.sections"
 SEAL_KEY = "mlcycle.seal"
-# The operating point that every file has, and that counts where nobody chooses one.
+# The operating point that every file has; it is the default.
 BALANCED = "balanced"
-# No number in a contract is larger, and no name longer; an image of so many pixels a side is none.
-MOST_NUMBER, MOST_LETTERS = 1 << 20, 200
-# By which rule images are made smaller, and whether the input then has one fixed size.
+# Limits of the numbers and the length of names in a contract.
+MAX_NUMBER, MAX_NAME_LENGTH = 1 << 20, 200
+# Resize rule → whether it requires a fixed input size.
 RULES = {"fit-long-side": False, "fit-inside": True}
 
 INPUT = "images"
@@ -27,13 +27,12 @@ LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth_corner", "right_mouth_
 
 @dataclass(frozen=True, slots=True)
 class Resize:
-    """How an image becomes an input: never enlarged; made smaller so that its long side is `long_side` pixels.
+    """How an image is resized to the input: reduced until its long side has `long_side` pixels, never enlarged.
 
     With w, h the upright image and s = min(1, long_side / max(w, h)), the input has
     max(1, floor(w * s + 0.5)) x max(1, floor(h * s + 0.5)) pixels, resampled with an antialiased triangle filter.
 
-    By the rule "fit-inside", of a file whose input has one fixed size, s = min(1, width / w, height / h), and what is
-    missing is padded.
+    The rule "fit-inside", for files with a fixed input size, has s = min(1, width / w, height / h) and pads the rest.
     """
 
     long_side: int
@@ -43,7 +42,7 @@ class Resize:
 
 @dataclass(frozen=True, slots=True)
 class Padding:
-    """How images of different sizes share a batch: at the right and at the bottom, with this value."""
+    """How images of different sizes are padded to share a batch: at the right and the bottom, with this value."""
 
     value: int = 0
     side: str = "right-bottom"
@@ -51,7 +50,7 @@ class Padding:
 
 @dataclass(frozen=True, slots=True)
 class InputSize:
-    """The one size that a file with fixed shapes takes, in pixels, and how many images at once."""
+    """The fixed input size of a file with fixed shapes, in pixels, and its batch size."""
 
     width: int
     height: int
@@ -60,7 +59,7 @@ class InputSize:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """How the graph chooses final boxes: greedy non-maximum suppression among those scored at least `score_floor`."""
+    """How the graph selects final boxes: greedy NMS over the boxes with a score of at least `score_floor`."""
 
     score_floor: float
     iou_threshold: float
@@ -70,14 +69,17 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """All that a stranger must know to use the file; see docs/model-file.md.
+    """Everything that a program needs to use the file; see docs/model-file.md.
 
-    `landmarks` names the points of the output `landmarks` in order ("left" as seen in the image); empty when the
-    model was trained without them, and then the graph has no such output. `thresholds` maps an operating point to
-    the least score that counts as a face there. `reduced_jpeg` allows a JPEG to be decoded at 1/2, 1/4 or 1/8 of its
-    size, as long as it stays so many times as long as the input; None does not. `input_size` is None but for files with
-    fixed shapes. `about` (licences, intended use, limits) and `training` (where it comes from) are for people; nothing
-    reads them to decide.
+    Attributes:
+        landmarks: names of the points of the output `landmarks`, in order ("left" as seen in the image); empty if the
+            model was trained without landmarks, and then the graph has no such output.
+        thresholds: operating point → minimum score of a face.
+        reduced_jpeg: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size if its long side then is at least this many
+            times the input's; None forbids it.
+        input_size: the fixed input size; None for any size.
+        about: licences, intended use and limits, for people; no program decides by it.
+        training: the model's origin, for people; no program decides by it.
     """
 
     name: str
@@ -109,19 +111,19 @@ class Contract:
         return OUTPUTS if self.landmarks else OUTPUTS[:2]
 
     def choose_threshold(self, threshold: float | None = None, at: str | None = None) -> float:
-        """Returns the least score that counts as a face: the one given, that of an operating point, or "balanced".
+        """Returns the minimum score of a face: `threshold`, or that of the operating point `at`, or "balanced".
 
         Raises:
-            UsageError: there is no such operating point, the threshold is not in 0 to 1, or both are given.
+            UsageError: no such operating point, the threshold is not in 0 to 1, or both are given.
         """
         if threshold is not None and at is not None:
-            raise UsageError("a threshold and an operating point both say what counts as a face", "leave out one")
+            raise UsageError("a threshold and an operating point exclude each other", "leave out one")
         if threshold is None:
             point = BALANCED if at is None else at
             if point not in self.thresholds:
                 points = ", ".join(f"{name} ({value:g})" for name, value in sorted(self.thresholds.items()))
                 what = f"the model {self.name} has no operating point {point}; it has {points}"
-                raise UsageError(what, "take one of these, or give a threshold")
+                raise UsageError(what, "choose one of these, or give a threshold")
             return self.thresholds[point]
         if not 0 <= threshold <= 1:
             raise UsageError(f"the threshold {threshold:g} is not a score", "give a number from 0 to 1")
@@ -129,11 +131,10 @@ class Contract:
 
 
 def from_json(text: str) -> Contract:
-    """Reads a contract.
+    """Parses a contract.
 
     Raises:
-        ModelFileError: the text is no contract, of a format that this version does not know, or holds values of other
-            kinds than a contract has.
+        ModelFileError: the text is not a contract, has an unknown format, or has values of the wrong type.
     """
     try:
         raw = strict_json.loads(text)
@@ -153,32 +154,33 @@ def from_json(text: str) -> Contract:
         values["selection"] = Selection(**raw["selection"])
         if raw.get("input_size") is not None:
             values["input_size"] = InputSize(**raw["input_size"])
-        _must_be_of_its_kinds(Contract(**values))
+        _check_types(Contract(**values))
         texts = {name: tuple(values[name]) for name in ("landmarks", "labels")}
         return Contract(**values | texts)
     except (KeyError, TypeError) as problem:
         sentence = f"the model file's contract is incomplete: {str(problem)[:100]}"
         raise ModelFileError(sentence, "freeze the model again") from None
     except (ValueError, AttributeError):
-        sentence = "the model file's contract holds values of other kinds than it must"
+        sentence = "the model file's contract has values of the wrong type"
         raise ModelFileError(sentence, "freeze the model again") from None
 
 
-def _must_be_of_its_kinds(it: Contract) -> None:
-    """Raises ValueError or AttributeError if a value is of another kind: whoever reads it later does not ask again.
+def _check_types(contract: Contract) -> None:
+    """Raises ValueError or AttributeError if a value has the wrong type, so that no later code has to check it.
 
-    Texts must be printable, since they are said to people. `about` and `training` are theirs alone and may be anything.
+    Texts must be printable because they are shown to people. `about` and `training` may be anything.
     """
-    size, selection = it.input_size, it.selection
-    parent = () if it.parent is None else (it.parent,)
-    texts = (it.name, it.precision, selection.method, *parent, *it.thresholds, *it.labels, *it.landmarks)
-    whole = (it.resize.long_side, selection.max_faces, *((size.width, size.height, size.batch) if size else ()))
-    reduced = () if it.reduced_jpeg is None else (it.reduced_jpeg,)
-    numbers = (selection.score_floor, selection.iou_threshold, *reduced, *it.thresholds.values(), *whole)
+    size, selection, thresholds = contract.input_size, contract.selection, contract.thresholds
+    parent = () if contract.parent is None else (contract.parent,)
+    names = (*parent, *thresholds, *contract.labels, *contract.landmarks)
+    texts = (contract.name, contract.precision, selection.method, *names)
+    whole = (contract.resize.long_side, selection.max_faces, *((size.width, size.height, size.batch) if size else ()))
+    reduced = () if contract.reduced_jpeg is None else (contract.reduced_jpeg,)
+    numbers = (selection.score_floor, selection.iou_threshold, *reduced, *thresholds.values(), *whole)
     if not (
-        all(isinstance(each, list) for each in (it.labels, it.landmarks))
-        and all(isinstance(each, str) and each.isprintable() and len(each) <= MOST_LETTERS for each in texts)
+        all(isinstance(each, list) for each in (contract.labels, contract.landmarks))
+        and all(isinstance(each, str) and each.isprintable() and len(each) <= MAX_NAME_LENGTH for each in texts)
         and all(type(each) is int and each > 0 for each in whole)
-        and all(type(each) in (int, float) and abs(each) <= MOST_NUMBER for each in numbers)
+        and all(type(each) in (int, float) and abs(each) <= MAX_NUMBER for each in numbers)
     ):
         raise ValueError

@@ -1,4 +1,4 @@
-"""Model + contract + known answer → the bytes of a sealed file. It takes an onnx.ModelProto, and needs no onnx."""
+"""Model + contract + self-test → the bytes of a sealed file. It takes an onnx.ModelProto without importing onnx."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from mlcycle.artifact.structure import section_digests
 
 
 def pack(model: Any, contract: Contract, self_test: SelfTest | None = None) -> bytes:
-    """Writes contract, known answer, digests of sections and seal into an onnx.ModelProto; returns the file's bytes.
+    """Writes contract, self-test, section digests and seal into an onnx.ModelProto; returns the file's bytes.
 
-    The seal is the last metadata entry, metadata is the last field that is used, and so the seal is the file's end. The
-    same model, contract and answer give the same bytes: nothing that names a day, a machine or a path is written.
+    The seal is the last metadata entry and metadata is the last field, so the seal ends the file. The same model,
+    contract and self-test give the same bytes: no date, machine name or path is written.
     """
     model.producer_name, model.producer_version = "mlcycle", ""
     model.domain = model.doc_string = ""

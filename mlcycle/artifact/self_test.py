@@ -1,8 +1,8 @@
-"""A known answer that travels in the model file: an image that everybody can draw, and what must be found in it.
+"""The self-test in a model file: a test image that any program can draw, and the expected outputs for it.
 
-The image is a drawing of faces, by a formula of whole numbers alone, so that it has the same pixels on every machine
-and in every language. What must be found was said by the network when it was frozen, in training's own arithmetic; a
-variant is held to the same, within what its precision may lose. docs/model-file.md is the norm of both.
+The image shows drawn faces. Its formula uses integers only, so that it has the same pixels on every machine and in
+every language. The expected outputs are those of the network when it was frozen, computed by torch. A variant must
+give the same within a tolerance for its precision. docs/model-file.md specifies both.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from mlcycle.errors import GateError, ModelFileError
 SELF_TEST_KEY = "mlcycle.self_test"
 FORMULA = "drawn-faces-1"
 HEIGHT, WIDTH = 192, 192
-# Rows that are scored less than half as high as the best one are left out: what becomes of them may be luck.
-LEAST_SHARE, MOST_ROWS = 0.5, 16
-# Each is compared with each row of an answer, which takes memory.
-MOST_KNOWN = 1000
-# A row is the one that is meant if it overlaps so much.
-LEAST_OVERLAP = 0.5
+# Expected rows have at least this share of the best score; the outcome of weaker rows is unreliable.
+MIN_SCORE_SHARE, MAX_ROWS = 0.5, 16
+# Each expected row is compared with each output row, which takes memory.
+MAX_EXPECTED_ROWS = 1000
+# The IoU at which an output row matches an expected row.
+MIN_IOU = 0.5
 CELL = 48
 
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """How far an answer may be from the known one: `pixels` of the image, and `score` between 0 and 1."""
+    """How far outputs may be from the expected ones: in `pixels` of the image, and in `score` from 0 to 1."""
 
     pixels: float
     score: float
@@ -39,36 +39,36 @@ class Tolerance:
 
 @dataclass(frozen=True, slots=True)
 class Distance:
-    """How far an answer is from the known one, at the row that is farthest; infinite pixels where a box is none."""
+    """The largest difference between outputs and expected outputs; infinite pixels if an expected box is missing."""
 
     pixels: float
     score: float
 
     def within(self, tolerance: Tolerance) -> bool:
-        """Tells whether the answer will do; what is not a number will not."""
+        """Returns whether the distance is within a tolerance; NaN is not."""
         return self.pixels <= tolerance.pixels and self.score <= tolerance.score
 
     def __str__(self) -> str:
         return f"{self.pixels:.2g} px and {self.score:.2g} in score"
 
 
-# Of one file on several processors and with all optimisations on and off, answers were at most 0.00003 px and 0.0000002
-# apart. Products that are rounded to 11 bits, as in TF32, are a thousandth apart each.
+# The outputs of one file on several processors, with all optimisations on and off, differed by at most 0.00003 px and
+# 0.0000002. TF32 rounds products to 11 bits, a relative error of 0.001 each.
 EXACT, LOOSE = Tolerance(0.01, 0.0001), Tolerance(0.25, 0.005)
 
 
 @dataclass(frozen=True, slots=True)
 class SelfTest:
-    """A known answer.
+    """A test image and its expected outputs.
 
     Attributes:
         height, width, seed: of the image; see `image`.
         boxes: x1 y1 x2 y2 in pixels of the image, best first.
         scores: of the boxes.
-        landmarks: x y of each point of each box; empty from a model without landmarks.
-        tolerance: how far this file's answer may be from it.
-        loose_tolerance: the same where a provider may compute in fewer bits than the file says, as graphics
-            processors do that round to 19 bits.
+        landmarks: x y of each point of each box; empty for a model without landmarks.
+        tolerance: how far this file's outputs may be from the expected ones.
+        loose_tolerance: the same for a provider that may compute with fewer bits than the file's precision, such as a
+            GPU with TF32.
     """
 
     boxes: tuple[tuple[float, ...], ...]
@@ -86,68 +86,69 @@ class SelfTest:
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
     def image(self) -> np.ndarray:
-        """Returns the image_HW3, uint8 RGB."""
+        """Returns the test image, image_HW3, uint8 RGB."""
         return image(self.height, self.width, self.seed)
 
     def distance(self, boxes_N4: np.ndarray, scores_N: np.ndarray, landmarks_N52: np.ndarray | None) -> Distance:
-        """Compares an answer about the image with the known one.
+        """Compares outputs for the image with the expected ones.
 
-        Each known row is held against the row that overlaps it most; one that overlaps none by a half, and one that is
-        scored higher than the last known row and is none of them, count as wrong by their whole score.
+        Each expected row is compared with the output row of the highest IoU. If that is below MIN_IOU, the distance is
+        infinite in pixels and the row's whole score counts. An unmatched output row counts by how much its score
+        exceeds the lowest expected score.
         """
-        known_K4, known_K = np.array(self.boxes).reshape(-1, 4), np.array(self.scores)
-        rows_KN = _overlaps(known_K4, boxes_N4)
-        pixels, score, meant = 0.0, 0.0, set()
-        for number, row_N in enumerate(rows_KN):
-            place = int(row_N.argmax()) if len(row_N) else -1
-            if place < 0 or not row_N[place] >= LEAST_OVERLAP:
-                pixels, score = float("inf"), _most(score, known_K[number])
+        expected_K4, expected_K = np.array(self.boxes).reshape(-1, 4), np.array(self.scores)
+        ious_KN = _ious(expected_K4, boxes_N4)
+        pixels, score, matched = 0.0, 0.0, set()
+        for number, iou_N in enumerate(ious_KN):
+            row = int(iou_N.argmax()) if len(iou_N) else -1
+            if row < 0 or not iou_N[row] >= MIN_IOU:
+                pixels, score = float("inf"), _larger(score, expected_K[number])
                 continue
-            meant.add(place)
-            score = _most(score, abs(known_K[number] - scores_N[place]))
-            pixels = _most(pixels, np.abs(known_K4[number] - boxes_N4[place]).max())
+            matched.add(row)
+            score = _larger(score, abs(expected_K[number] - scores_N[row]))
+            pixels = _larger(pixels, np.abs(expected_K4[number] - boxes_N4[row]).max())
             if self.landmarks and landmarks_N52 is not None:
-                apart_52 = np.abs(np.array(self.landmarks[number]) - landmarks_N52[place])
-                pixels = _most(pixels, apart_52.max())
-        last = known_K.min() if len(known_K) else 0.0
-        for place, other in enumerate(scores_N):
-            if place not in meant and other > last:
-                score = _most(score, other - last)
+                differences_52 = np.abs(np.array(self.landmarks[number]) - landmarks_N52[row])
+                pixels = _larger(pixels, differences_52.max())
+        lowest = expected_K.min() if len(expected_K) else 0.0
+        for row, other in enumerate(scores_N):
+            if row not in matched and other > lowest:
+                score = _larger(score, other - lowest)
         return Distance(pixels, score)
 
 
 def make_self_test(boxes_N4: np.ndarray, scores_N: np.ndarray, landmarks_N52: np.ndarray | None) -> SelfTest:
-    """Makes a known answer of what was said about `picture(HEIGHT, WIDTH, 0)`, best first, in 32 bits."""
-    count = int((scores_N[:MOST_ROWS] > LEAST_SHARE * scores_N[:1]).sum())
+    """Makes a self-test from the float32 outputs for `image(HEIGHT, WIDTH, 0)`, best first."""
+    count = int((scores_N[:MAX_ROWS] > MIN_SCORE_SHARE * scores_N[:1]).sum())
     points = () if landmarks_N52 is None else _rounded(landmarks_N52[:count])
     return SelfTest(_rounded(boxes_N4[:count]), _rounded(scores_N[:count], 6), points, EXACT, LOOSE)
 
 
 def tolerance_of(distance: Distance, most: Tolerance, least: Tolerance = LOOSE) -> Tolerance:
-    """Returns the tolerance of a variant that was measured at a distance: twice that, and at least `least`.
+    """Returns the tolerance of a variant: twice its measured distance, and at least `least`.
 
     Raises:
-        GateError: the distance is more than `most` allows, so that it is no variant of the same model.
+        GateError: the distance exceeds `most`.
     """
     if not distance.within(most):
         raise GateError(
-            f"the variant gives another answer to the model's self-test: {distance} apart; at most {most.pixels:g} px"
-            f" and {most.score:g} are allowed",
-            "nothing was written; for int8 name images such as the model will see, or try float16",
+            f"the variant fails the model's self-test: its outputs differ by {distance}; the limits are"
+            f" {most.pixels:g} px and {most.score:g}",
+            "nothing was written; for int8 pass images like those the model will be used on, or try float16",
         )
     return Tolerance(_up(max(2 * distance.pixels, least.pixels)), _up(max(2 * distance.score, least.score)))
 
 
 def from_json(text: str) -> SelfTest:
-    """Reads a known answer.
+    """Parses a self-test.
 
     Raises:
-        ModelFileError: the text is none, or asks for an image that this version cannot draw.
+        ModelFileError: the text is not a self-test, or needs an image that this version cannot draw.
     """
     try:
         raw: dict[str, Any] = strict_json.loads(text)
         if raw["formula"] != FORMULA:
-            raise ModelFileError("the model file's self-test asks for an unknown image", "install a newer mlcycle")
+            raise ModelFileError("the model file's self-test needs an unknown image", "install a newer mlcycle")
         test = SelfTest(
             boxes=tuple(tuple(map(_number, box)) for box in raw["boxes"]),
             scores=tuple(map(_number, raw["scores"])),
@@ -162,9 +163,9 @@ def from_json(text: str) -> SelfTest:
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         raise ModelFileError("the model file's self-test cannot be read", "freeze the model again") from None
     count = len(test.scores)
-    fitting = (count, 4) if count else (0,), (count, *shapes[1][1:2], 2) if test.landmarks else (0,)
-    if shapes != fitting or count > MOST_KNOWN or not (0 < test.height <= 1024 and 0 < test.width <= 1024):
-        raise ModelFileError("the model file's self-test does not fit together", "freeze the model again")
+    expected = (count, 4) if count else (0,), (count, *shapes[1][1:2], 2) if test.landmarks else (0,)
+    if shapes != expected or count > MAX_EXPECTED_ROWS or not (0 < test.height <= 1024 and 0 < test.width <= 1024):
+        raise ModelFileError("the model file's self-test is inconsistent", "freeze the model again")
     return test
 
 
@@ -173,7 +174,7 @@ def _tolerance(raw: dict[str, Any]) -> Tolerance:
 
 
 def _number(value: Any) -> float:
-    """Returns a number; a text is none, though it may say "nan"."""
+    """Returns a number; a string such as "nan" is refused."""
     if type(value) not in (int, float):
         raise TypeError
     return float(value)
@@ -186,15 +187,15 @@ def _whole(value: Any) -> int:
 
 
 def _up(value: float) -> float:
-    """Rounds up to two digits, for people, and so that the last bits of a measurement do not reach the file."""
+    """Rounds up to two digits: readable, and the last bits of a measurement do not reach the file."""
     step = 10.0 ** (math.floor(math.log10(value)) - 1)
     return round(math.ceil(value / step - 1e-9) * step, 6)
 
 
 def image(height: int, width: int, seed: int) -> np.ndarray:
-    """Draws faces on a ground of noise: one in each cell of 48 pixels, but in the first four a large one together.
+    """Draws faces on a background of noise: one in each cell of 48 pixels; the first four cells share a large one.
 
-    Whole numbers throughout; divisions of negative numbers round down.
+    Integers throughout; divisions of negative numbers round down.
 
     Returns image_HW3, uint8 RGB.
     """
@@ -217,9 +218,9 @@ def image(height: int, width: int, seed: int) -> np.ndarray:
 
 
 def _draw_face(canvas_HW3: np.ndarray, middle: tuple[int, int], radius: int, tone: int) -> None:
-    """Draws hair, a head that is darker towards its rim and its right, brows, eyes, nose and mouth.
+    """Draws hair, a head that darkens towards its edge and its right, brows, eyes, nose and mouth.
 
-    All are ellipses, with middles and half-axes in sixteenths of the radius.
+    All are ellipses, with centres and half-axes in sixteenths of the radius.
     """
     (x, y), reach = middle, radius * 5 // 4
     top, left = max(0, y - reach), max(0, x - reach)
@@ -244,20 +245,20 @@ def _draw_face(canvas_HW3: np.ndarray, middle: tuple[int, int], radius: int, ton
 
 
 def _hash(x: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
-    """Returns numbers of 32 bits that look like chance, one for each pair; all arithmetic is modulo 2 to the 32."""
+    """Returns a pseudo-random 32-bit number for each x, y pair; all arithmetic is modulo 2 to the 32."""
     start = np.uint32(seed * 2246822519 & 0xFFFFFFFF)
     mixed = x.astype(np.uint32) * np.uint32(374761393) + y.astype(np.uint32) * np.uint32(668265263) + start
     mixed = (mixed ^ mixed >> np.uint32(13)) * np.uint32(1274126177)
     return (mixed ^ mixed >> np.uint32(16)).astype(np.int64)
 
 
-def _most(one: float, other: float) -> float:
-    """The larger of two; what is not a number is larger than all."""
+def _larger(one: float, other: float) -> float:
+    """Returns the larger of two; NaN counts as infinity."""
     return float(one) if one >= other else float("inf") if np.isnan(other) else float(other)
 
 
-def _overlaps(one_K4: np.ndarray, other_N4: np.ndarray) -> np.ndarray:
-    """Intersection over union of each box of one with each of the other."""
+def _ious(one_K4: np.ndarray, other_N4: np.ndarray) -> np.ndarray:
+    """Returns the IoU of each box of one with each box of the other, K x N."""
     both_KN2 = np.minimum(one_K4[:, None, 2:], other_N4[None, :, 2:]) - np.maximum(
         one_K4[:, None, :2], other_N4[None, :, :2]
     )

@@ -1,7 +1,7 @@
-"""What a model file is made of, read from its bytes without onnx and before any runtime sees them.
+"""Reads the structure of a model file from its bytes, without onnx and before any runtime sees them.
 
-An ONNX file is one message of protocol buffers. Its parts here are called sections: the weights, the graph around them,
-and each entry of the metadata. Field numbers are those of onnx.proto (https://github.com/onnx/onnx).
+An ONNX file is one protocol buffers message. Its sections are the weights, the graph around them, and each metadata
+entry. Field numbers are those of onnx.proto (https://github.com/onnx/onnx).
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ _TENSOR_EXTERNAL, _TENSOR_LOCATION = 13, 14
 _OPSET_DOMAIN, _OPSET_VERSION = 1, 2
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 
-# Entries of the metadata that are sections, as they are called in an error; a damaged digest has few wrong letters.
+# Metadata entries that are sections, and their names in errors.
 _NAMES = {CONTRACT_KEY: "contract", "mlcycle.self_test": "self-test"}
-_LETTERS_OF_DAMAGE = 8
-# Of the bundled models, each has some five thousand fields. A file of nothing but fields would take minutes and more
-# memory than there is; and no tensor has more sides than a runtime can index.
-MOST_FIELDS, _MOST_SIDES = 1_000_000, 64
+# A damaged digest differs in at most this many hex digits; the digest of damaged data differs in nearly all.
+_MAX_DAMAGED_DIGITS = 8
+# A bundled model has about five thousand fields. A file of nothing but fields would take minutes and exhaust memory.
+# Runtimes support far fewer dimensions than 64.
+MAX_FIELDS, _MAX_DIMENSIONS = 1_000_000, 64
 
-# What TensorProto calls its types, as numpy calls them; eight and sixteen bits have more forms than numpy.
+# TensorProto's data types by numpy's names; numpy lacks some of the 8-bit and 16-bit types.
 TYPES = {
     1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool",
     10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 16: "bfloat16",
@@ -42,7 +43,7 @@ TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """Weights: the shape, the type as numpy names it ("?" if it has no name for it), and where the raw values lie."""
+    """Weights: the shape, numpy's name of the type ("?" if it has none), and the byte range of the raw values."""
 
     shape: tuple[int, ...]
     type: str
@@ -53,24 +54,23 @@ class Tensor:
     def count(self) -> int:
         """The number of values."""
         count = 1
-        for side in self.shape:
-            count *= side
+        for size in self.shape:
+            count *= size
         return count
 
 
 @dataclass(slots=True)
 class Structure:
-    """What was found in a model file.
+    """The contents of a model file.
 
     Attributes:
-        ir_version: ONNX's own version of the file format.
-        opsets: domain → version of the operators; the default domain is "".
-        operators: (domain, operator) → how often it is used.
+        ir_version: ONNX's version of the file format.
+        opsets: domain → operator set version; the default domain is "".
+        operators: (domain, operator) → number of uses.
         tensors: name → weights, of the initializers.
         metadata: key → text.
-        sections: digest (sha256, hex) of the "weights" and of the "graph", which is all that is neither weights nor
-            metadata.
-        oddities: what a model file must not have, in words; empty if it is as it should be.
+        sections: sha256 (hex) of the "weights" and of the "graph", which is everything except weights and metadata.
+        violations: forbidden contents, in words; empty for a valid model file.
     """
 
     ir_version: int = 0
@@ -79,16 +79,16 @@ class Structure:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
     sections: dict[str, str] = field(default_factory=dict)
-    oddities: list[str] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """How a damaged model file differs from what was sealed.
+    """How a damaged model file differs from the sealed one.
 
     Attributes:
-        sentence: for people, as "what differs is its weights".
-        is_seal_alone: whether every section is as it was sealed, so that the damage is in the seal itself.
+        sentence: for people, e.g. "what differs is its weights".
+        is_seal_alone: whether every section is intact, so that the damage is in the seal itself.
     """
 
     sentence: str
@@ -96,19 +96,19 @@ class Damage:
 
 
 def structure_of(data: bytes) -> Structure:
-    """Reads a model file's bytes; only what is named here is looked at, nothing is computed or allocated for it.
+    """Reads the structure of a model file's bytes in one pass, without computing or allocating tensors.
 
     Raises:
-        BrokenMessageError: they are no message of protocol buffers, or one of other fields than ONNX has.
+        BrokenMessageError: they are not a protocol buffers message, or have other fields than ONNX.
     """
     return _Reader(data).read()
 
 
 def section_digests(data: bytes) -> dict[str, str]:
-    """Returns the digests of the sections of a model file, by their names for people: what pack writes down.
+    """Returns section name → sha256 (hex), as `pack` writes them into the model file.
 
     Raises:
-        BrokenMessageError: the bytes are no model.
+        BrokenMessageError: the bytes are not a model.
     """
     found = structure_of(data)
     texts = {_NAMES[key]: value for key, value in found.metadata.items() if key in _NAMES}
@@ -116,7 +116,7 @@ def section_digests(data: bytes) -> dict[str, str]:
 
 
 def damage_of(data: bytes) -> Damage:
-    """Compares the sections of a damaged model file with the digests that were written down when it was sealed."""
+    """Compares the sections of a damaged model file with the section digests in its metadata."""
     try:
         now = section_digests(data)
         written = strict_json.loads(structure_of(data).metadata[SECTIONS_KEY])
@@ -126,9 +126,8 @@ def damage_of(data: bytes) -> Damage:
         return Damage("its structure cannot be read")
     except (KeyError, ValueError):
         return Damage("its bytes do not match its seal")
-    # A digest that is itself damaged is off by a letter; of something else it is off nearly everywhere.
     differ = {name: sum(a != b for a, b in zip(now[name], str(written[name]), strict=False)) for name in now}
-    if worst := sorted(name for name, letters in differ.items() if letters > _LETTERS_OF_DAMAGE):
+    if worst := sorted(name for name, digits in differ.items() if digits > _MAX_DAMAGED_DIGITS):
         return Damage(f"what differs is its {' and its '.join(worst)}")
     if any(differ.values()):
         return Damage("what differs is its list of digests")
@@ -136,7 +135,7 @@ def damage_of(data: bytes) -> Damage:
 
 
 class _Reader:
-    """Walks once through the bytes and notes what it meets in `found`."""
+    """Reads all fields once and collects them in `found`."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -150,7 +149,7 @@ class _Reader:
             elif each.number == _MODEL_METADATA:
                 self._read_entry(each)
             else:
-                self._read_beside(each)
+                self._read_model_field(each)
                 self.graph.update(self.data[each.begin : each.end])
         self.found.sections = {"weights": self.weights.hexdigest(), "graph": self.graph.hexdigest()}
         return self.found
@@ -158,10 +157,10 @@ class _Reader:
     def _read_entry(self, entry: Field) -> None:
         key, value = self._texts(entry, _ENTRY_KEY, _ENTRY_VALUE)
         if key in self.found.metadata:
-            self.found.oddities.append("two metadata entries of one name")
+            self.found.violations.append("two metadata entries with the same key")
         self.found.metadata[key] = value
 
-    def _read_beside(self, each: Field) -> None:
+    def _read_model_field(self, each: Field) -> None:
         if each.number == _MODEL_IR_VERSION:
             self.found.ir_version = self._number(each)
         elif each.number == _MODEL_OPSET:
@@ -169,7 +168,7 @@ class _Reader:
             versions = [self._number(part) for part in self._inside(each) if part.number == _OPSET_VERSION]
             self.found.opsets[_plain(domain)] = versions[-1] if versions else 0
         elif each.number in (_MODEL_TRAINING, _MODEL_FUNCTION):
-            self.found.oddities.append("functions or training steps of its own")
+            self.found.violations.append("functions or training steps")
 
     def _read_graph(self, graph: Field) -> None:
         for each in self._inside(graph):
@@ -181,7 +180,7 @@ class _Reader:
             if each.number == _GRAPH_NODE:
                 self._read_node(each)
             elif each.number == _GRAPH_SPARSE_WEIGHTS:
-                self.found.oddities.append("sparse weights")
+                self.found.violations.append("sparse weights")
             self.graph.update(self.data[each.begin : each.end])
 
     def _read_node(self, node: Field) -> None:
@@ -200,40 +199,40 @@ class _Reader:
             if each.number in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
                 self._tensor(each)
             elif each.number in _ATTRIBUTE_GRAPHS:
-                self.found.oddities.append("a graph inside the graph")
+                self.found.violations.append("a nested graph")
             elif each.number in _ATTRIBUTE_SPARSE:
-                self.found.oddities.append("sparse weights")
+                self.found.violations.append("sparse weights")
 
     def _tensor(self, tensor: Field) -> tuple[str, Tensor]:
         name, type_name, shape, raw = "", "?", [], (0, 0)
         for each in self._inside(tensor):
             if each.number == _TENSOR_DIMENSION:
-                shape += numbers(self.data, each, _MOST_SIDES)
+                shape += numbers(self.data, each, _MAX_DIMENSIONS)
             elif each.number == _TENSOR_TYPE:
                 type_name = TYPES.get(self._number(each), "?")
             elif each.number == _TENSOR_NAME:
                 name = self._text(each)
             elif each.number == _TENSOR_RAW:
-                raw = self._place(each)
+                raw = self._range(each)
             elif each.number == _TENSOR_EXTERNAL or (each.number == _TENSOR_LOCATION and each.value):
-                self.found.oddities.append("weights in another file (external data)")
-        if len(shape) > _MOST_SIDES or any(side >> 63 for side in shape):
-            raise BrokenMessageError("a tensor of negative or too many sides")
+                self.found.violations.append("weights in another file (external data)")
+        if len(shape) > _MAX_DIMENSIONS or any(size >> 63 for size in shape):
+            raise BrokenMessageError("a tensor with a negative size or too many dimensions")
         return name, Tensor(tuple(shape), type_name, *raw)
 
     def _fields(self, begin: int, end: int) -> Iterator[Field]:
         for each in fields(self.data, begin, end):
             self.count += 1
-            if self.count > MOST_FIELDS:
-                raise BrokenMessageError("more fields than any model has")
+            if self.count > MAX_FIELDS:
+                raise BrokenMessageError("more fields than a model can have")
             yield each
 
     def _inside(self, each: Field) -> Iterator[Field]:
-        return self._fields(*self._place(each))
+        return self._fields(*self._range(each))
 
     def _number(self, each: Field) -> int:
         if each.kind != VARINT:
-            raise BrokenMessageError("something else where a number should be")
+            raise BrokenMessageError("another type in place of a number")
         return each.value
 
     def _texts(self, message: Field, *fields_of_it: int) -> list[str]:
@@ -243,13 +242,13 @@ class _Reader:
                 texts[each.number] = self._text(each)
         return list(texts.values())
 
-    def _place(self, each: Field) -> tuple[int, int]:
+    def _range(self, each: Field) -> tuple[int, int]:
         if each.kind != LENGTH:
-            raise BrokenMessageError("a number where a text or a message should be")
+            raise BrokenMessageError("a number in place of a text or a message")
         return each.value, each.end
 
     def _text(self, each: Field) -> str:
-        begin, end = self._place(each)
+        begin, end = self._range(each)
         try:
             return self.data[begin:end].decode()
         except UnicodeDecodeError:
@@ -257,5 +256,5 @@ class _Reader:
 
 
 def _plain(domain: str) -> str:
-    """The default domain has two names."""
+    """Returns "" for the default domain, which has two names."""
     return "" if domain == "ai.onnx" else domain

@@ -267,7 +267,7 @@ def run_self_test(session: Session, path: Path) -> None:
         if distance is None or session.tolerance is None or distance.within(session.tolerance):
             return
         allowed = f"{session.tolerance.pixels:g} px and {session.tolerance.score:g}"
-        why = f"is {distance} away from the known answer, more than {allowed}"
+        why = f"fails: its outputs differ from the expected ones by {distance}; the limits are {allowed}"
     sentence = f"the self-test of {path} {why}, on the provider {session.provider}"
     if session.provider == "cpu":
         raise ModelFileError(sentence, "fetch the file again, or install another onnxruntime")

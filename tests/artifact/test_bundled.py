@@ -1,4 +1,4 @@
-"""Models that come with the package: found by a bare name, each with its card, small, and whole."""
+"""Bundled models: found by a bare name, each small, sealed, signed and with a card."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mlcycle.artifact.seal import read_sealed
 LARGEST = 2 * 1024**2
 
 
-def test_the_default_is_there() -> None:
+def test_the_default_model_is_bundled() -> None:
     assert bundled.DEFAULT in bundled.names()
 
 
 @pytest.mark.parametrize("name", bundled.names())
-def test_each_is_sealed_small_and_has_a_card_that_names_its_digest(name: str) -> None:
+def test_each_is_sealed_and_small_and_its_card_names_its_digest(name: str) -> None:
     sealed = read_sealed(Path(name))
     assert len(sealed.data) <= LARGEST
     card = (bundled.FOLDER / f"{name}.md").read_text()
@@ -29,7 +29,9 @@ def test_each_is_sealed_small_and_has_a_card_that_names_its_digest(name: str) ->
 
 
 @pytest.mark.parametrize("name", bundled.names())
-def test_each_is_signed_knows_its_answer_and_says_what_it_is_for(name: str, mlcycle: Callable, tmp_path: Path) -> None:
+def test_each_is_signed_passes_its_self_test_and_states_its_intended_use(
+    name: str, mlcycle: Callable, tmp_path: Path
+) -> None:
     pytest.importorskip("cryptography")
     public = bundled.FOLDER / "models.pub"
     outcome = mlcycle("verify", name, "--key", public)
@@ -47,7 +49,7 @@ def test_each_is_signed_knows_its_answer_and_says_what_it_is_for(name: str, mlcy
     assert contract["thresholds"].keys() == {"sensitive", "balanced", "precise"}
 
 
-def test_a_file_of_the_same_name_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_takes_precedence_over_a_bundled_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert bundled.locate(Path(bundled.DEFAULT)).parent == bundled.FOLDER
     Path(bundled.DEFAULT).mkdir()
@@ -57,6 +59,6 @@ def test_a_file_of_the_same_name_goes_first(tmp_path: Path, monkeypatch: pytest.
     assert bundled.locate(Path(bundled.DEFAULT)) == Path(bundled.DEFAULT)
 
 
-def test_other_paths_are_left_alone() -> None:
+def test_other_paths_are_unchanged() -> None:
     for path in (Path("other"), Path("models/face-nano"), Path("face-nano.onnx")):
         assert bundled.locate(path) == path

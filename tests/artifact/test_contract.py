@@ -1,4 +1,4 @@
-"""The contract's text: canonical, read back whole, and refused when it is of another format."""
+"""The contract's text: canonical, parsed without loss, and refused if it has another format."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlcycle.artifact.contract import FORMAT, from_json
 from mlcycle.errors import ModelFileError
 
 
-def test_read_back_whole_and_canonical() -> None:
+def test_the_text_is_canonical_and_parsed_without_loss() -> None:
     text = CONTRACT.to_json()
     assert from_json(text) == CONTRACT
     assert from_json(json.dumps(json.loads(text), indent=3)).to_json() == text
@@ -20,19 +20,19 @@ def test_read_back_whole_and_canonical() -> None:
 @pytest.mark.parametrize(
     ("number", "hint"), [(FORMAT + 1, "install a newer mlcycle"), (0, "freeze the model again"), ("1", "freeze")]
 )
-def test_another_format_is_refused_with_what_to_do(number: object, hint: str) -> None:
+def test_another_format_is_refused_with_a_hint(number: object, hint: str) -> None:
     with pytest.raises(ModelFileError, match="has format") as caught:
         from_json(json.dumps({"format": number}))
     assert hint in caught.value.hint
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "null", '"format"', '{"format": 1}', '{"format": 1, "resize": 3}'])
-def test_what_is_no_contract_is_refused(text: str) -> None:
+def test_other_json_is_refused(text: str) -> None:
     with pytest.raises(ModelFileError):
         from_json(text)
 
 
-def test_what_is_no_number_of_json_is_refused() -> None:
+def test_nan_and_infinity_are_refused() -> None:
     text = CONTRACT.to_json()
     for word in ("NaN", "Infinity", "-Infinity"):
         with pytest.raises(ModelFileError, match="cannot be read"):

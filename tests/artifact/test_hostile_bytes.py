@@ -1,4 +1,4 @@
-"""Bytes made to be read in two ways: whatever is admitted is what onnx, and so the runtime, reads in it."""
+"""Bytes that parsers could read differently: what is admitted is read as onnx, and so the runtime, reads it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ onnx = pytest.importorskip("onnx")
 from google.protobuf.message import DecodeError  # noqa: E402
 from onnx import helper  # noqa: E402
 
-HONEST = unsealed_model().SerializeToString()
+VALID = unsealed_model().SerializeToString()
 RANDOM = helper.make_node("RandomNormal", [], ["unread"], shape=[2]).SerializeToString()
 FOREIGN = helper.make_node("QuickGelu", ["boxes"], ["unread"], domain="com.microsoft").SerializeToString()
-# Fields of messages, and what of them are messages in turn: those that are looked into.
+# Message → its fields that are messages themselves and are parsed.
 INSIDE = {
     "model": {7: "graph", 8: "opset", 14: "entry"},
     "graph": {1: "node", 5: "tensor"},
@@ -39,13 +39,13 @@ def varint(value: int) -> bytes:
 
 
 def message(number: int, content: bytes, more: int = 0) -> bytes:
-    """A field with a length; `more` is added to what its number is written as."""
+    """Returns a field with a length; `more` is added to its encoded field number."""
     return varint((number << 3 | LENGTH) + more) + varint(len(content)) + content
 
 
 def with_node(node: bytes) -> bytes:
-    """The honest model and one more node: a graph that comes twice is read as one."""
-    return HONEST + message(7, message(1, node))
+    """Returns the valid model with one more node: parsers merge repeated graph fields."""
+    return VALID + message(7, message(1, node))
 
 
 def admitted(data: bytes) -> structure.Structure:
@@ -55,26 +55,25 @@ def admitted(data: bytes) -> structure.Structure:
 @pytest.mark.parametrize(
     "data",
     [
-        # Parsers pass over a field whose value is written in another way than it should be, as four bytes, eight, or a
-        # number; whoever read it all the same would see another operator than they.
+        # Parsers skip a field with an unexpected wire type; a reader that accepts it would see another operator.
         with_node(RANDOM + b"\x25Relu"),
         with_node(RANDOM + b"\x21Identity"),
         with_node(FOREIGN + b"\x25Relu\x38\x7f"),
-        # They cut a field's number off at 32 bits, so that this is one of those they look for.
-        HONEST + message(7, message(1, RANDOM, more=1 << 32)),
-        HONEST + message(7, message(1, RANDOM), more=5 << 32),
+        # Parsers truncate a field number to 32 bits, and so read this as a known field.
+        VALID + message(7, message(1, RANDOM, more=1 << 32)),
+        VALID + message(7, message(1, RANDOM), more=5 << 32),
     ],
     ids=["four bytes", "eight bytes", "a number", "a long number", "a long number of a graph"],
 )
-def test_what_a_runtime_would_read_otherwise_is_refused(data: bytes) -> None:
-    admitted(HONEST)
+def test_bytes_that_a_runtime_reads_differently_are_refused(data: bytes) -> None:
+    admitted(VALID)
     with pytest.raises(ModelFileError, match="its structure cannot be read"):
         admitted(data)
 
 
-def test_what_onnxruntime_takes_for_its_own_format_is_refused() -> None:
-    """The runtime goes by the fifth to eighth byte alone; the walk goes by all the others."""
-    data = message(2, b"..ORTM") + HONEST
+def test_a_file_in_onnxruntimes_own_format_is_refused() -> None:
+    """onnxruntime checks bytes 5 to 8 alone, even if the file also parses as ONNX."""
+    data = message(2, b"..ORTM") + VALID
     assert data[4:8] == b"ORTM"
     onnx.load_model_from_string(data)
     with pytest.raises(ModelFileError, match="ORT format"):
@@ -84,25 +83,25 @@ def test_what_onnxruntime_takes_for_its_own_format_is_refused() -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (HONEST + message(14, message(1, b"mlcycle.contract")), "two metadata entries of one name"),
-        (HONEST + message(14, message(1, b"k\xff")), "cannot be read"),
-        (HONEST + message(7, message(5, b"\x08" + varint((1 << 64) - 3))), "cannot be read"),
-        (HONEST + message(7, message(5, message(1, b"\x01" * 10_000))), "cannot be read"),
-        (HONEST + message(7, message(5, message(1, b"\xff"))), "cannot be read"),
+        (VALID + message(14, message(1, b"mlcycle.contract")), "two metadata entries with the same key"),
+        (VALID + message(14, message(1, b"k\xff")), "cannot be read"),
+        (VALID + message(7, message(5, b"\x08" + varint((1 << 64) - 3))), "cannot be read"),
+        (VALID + message(7, message(5, message(1, b"\x01" * 10_000))), "cannot be read"),
+        (VALID + message(7, message(5, message(1, b"\xff"))), "cannot be read"),
     ],
-    ids=["a key twice", "not UTF-8", "a negative side", "many sides", "a side cut short"],
+    ids=["repeated key", "not UTF-8", "negative dimension", "many dimensions", "truncated dimension"],
 )
-def test_what_no_model_needs_is_refused(data: bytes, words: str) -> None:
+def test_invalid_messages_are_refused(data: bytes, words: str) -> None:
     with pytest.raises(ModelFileError, match=words):
         admitted(data)
 
 
-def test_a_file_of_nothing_but_fields_is_not_walked_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(structure, "MOST_FIELDS", 5_000)
-    admitted(HONEST)
+def test_a_file_with_too_many_fields_is_refused_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(structure, "MAX_FIELDS", 5_000)
+    admitted(VALID)
     for many in (message(7, message(1, b"") * 6_000), b"\x98\x06\x00" * 6_000, with_node(b"\x98\x06\x00" * 6_000)):
         with pytest.raises(BrokenMessageError, match="more fields"):
-            structure_of(HONEST + many)
+            structure_of(VALID + many)
 
 
 def parsed(data: bytes, kind: str) -> Tree:
@@ -125,27 +124,27 @@ def written(tree: Tree) -> bytes:
     return b"".join(parts)
 
 
-def spoil(tree: Tree, chance: random.Random) -> None:
-    """Adds, repeats, drops or moves a field somewhere."""
+def mutate(tree: Tree, chance: random.Random) -> None:
+    """Adds, repeats, drops or moves a random field."""
     place = tree
     while chance.random() < 0.8 and (deeper := [value for _, _, value, _ in place if isinstance(value, list)]):
         place = chance.choice(deeper)
-    way = chance.choice(("add", "add", "repeat", "drop", "move"))
-    if way == "add":
+    mutation = chance.choice(("add", "add", "repeat", "drop", "move"))
+    if mutation == "add":
         kind = chance.choice((0, 1, 2, 2, 2, 5))
         texts = [b"Relu", b"", b"ai.onnx", b"com.microsoft", b"Loop", b"\x08\x02", b"\x01\x01"]
         numbers = [0, 1, 10, 1 << 32, (1 << 64) - 1]
         value: bytes | int = {0: chance.choice(numbers), 1: b"Identity", 2: chance.choice(texts), 5: b"Relu"}[kind]
         place.insert(chance.randint(0, len(place)), (chance.randint(1, 26), kind, value, ""))
-    elif way == "repeat" and place:
+    elif mutation == "repeat" and place:
         place.insert(chance.randint(0, len(place)), chance.choice(place))
-    elif way == "drop" and place:
+    elif mutation == "drop" and place:
         place.pop(chance.randrange(len(place)))
     else:
         chance.shuffle(place)
 
 
-def seen_by_onnx(model: onnx.ModelProto) -> tuple[object, ...]:
+def parsed_by_onnx(model: onnx.ModelProto) -> tuple[object, ...]:
     weights = [each for node in model.graph.node for attribute in node.attribute for each in attribute.tensors]
     weights += [attribute.t for node in model.graph.node for attribute in node.attribute]
     weights += model.graph.initializer
@@ -158,14 +157,13 @@ def seen_by_onnx(model: onnx.ModelProto) -> tuple[object, ...]:
     )
 
 
-def test_whatever_is_admitted_is_what_onnx_reads() -> None:
+def test_admitted_bytes_are_read_as_onnx_reads_them() -> None:
     chance, counts = random.Random(0), Counter[str]()
-    honest = parsed(HONEST, "model")
-    assert written(honest) == HONEST
+    assert written(parsed(VALID, "model")) == VALID
     for _ in range(500):
-        tree = parsed(HONEST, "model")
+        tree = parsed(VALID, "model")
         for _ in range(chance.randint(1, 3)):
-            spoil(tree, chance)
+            mutate(tree, chance)
         data = written(tree)
         try:
             found = admitted(data)
@@ -174,7 +172,7 @@ def test_whatever_is_admitted_is_what_onnx_reads() -> None:
             counts[type(problem).__name__] += 1
             continue
         shapes = {name: each.shape for name, each in found.tensors.items()}
-        assert seen_by_onnx(model) == (found.operators, found.metadata, shapes, False, False)
+        assert parsed_by_onnx(model) == (found.operators, found.metadata, shapes, False, False)
         counts["admitted"] += 1
     assert min(counts["admitted"], counts["ModelFileError"]) > 50
 

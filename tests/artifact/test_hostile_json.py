@@ -1,4 +1,4 @@
-"""What a file says of itself is JSON by a stranger: it is read in one way, or refused in a sentence."""
+"""JSON in an untrusted model file: it is parsed unambiguously, or refused with a clear error."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from tiny_model import CONTRACT, tiny_bytes, unsealed_model
 
 from mlcycle.artifact import contract, self_test, strict_json
 from mlcycle.artifact.seal import seal_bytes
-from mlcycle.artifact.self_test import EXACT, LOOSE, MOST_KNOWN, SelfTest
+from mlcycle.artifact.self_test import EXACT, LOOSE, MAX_EXPECTED_ROWS, SelfTest
 from mlcycle.artifact.structure import damage_of
 from mlcycle.errors import ModelFileError
 
 DEEP = "[" * 100_000
-SAID = json.loads(CONTRACT.to_json())
-KNOWN = SelfTest(((1.0, 1.0, 9.0, 9.0),) * 2, (0.9, 0.8), (((1.0, 2.0),) * 5,) * 2, EXACT, LOOSE)
-TESTED = json.loads(KNOWN.to_json())
+CONTRACT_JSON = json.loads(CONTRACT.to_json())
+SELF_TEST = SelfTest(((1.0, 1.0, 9.0, 9.0),) * 2, (0.9, 0.8), (((1.0, 2.0),) * 5,) * 2, EXACT, LOOSE)
+SELF_TEST_JSON = json.loads(SELF_TEST.to_json())
 
 
 @pytest.mark.parametrize(
     "text",
     [DEEP, '{"a":' * 60 + "1" + "}" * 60, '{"a":1,"a":2}', "[NaN]", "[-Infinity]", "[1e999]", f"[{'9' * 5000}]", "{"],
-    ids=["deep", "deeper than any", "twice", "no number", "infinite", "too large", "too long", "cut short"],
+    ids=["deep", "too deep", "repeated key", "NaN", "infinite", "too large", "too long", "truncated"],
 )
-def test_what_could_be_read_in_two_ways_is_no_json(text: str) -> None:
+def test_ambiguous_json_is_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         strict_json.loads(text)
 
 
-def test_the_rest_is_read_as_it_stands() -> None:
+def test_other_json_is_parsed_as_usual() -> None:
     text = '{"a": [1, 2.5, {"b": null}], "c": "\\u00e9", "d": 1e3}'
     assert strict_json.loads(text) == json.loads(text)
 
@@ -84,9 +84,9 @@ def changed(base: dict[str, Any], path: str, value: object) -> str:
         ("format", [[1]]),
     ],
 )
-def test_a_contract_of_other_kinds_of_values_is_refused(path: str, value: object) -> None:
+def test_a_contract_with_values_of_the_wrong_type_is_refused(path: str, value: object) -> None:
     with pytest.raises(ModelFileError) as caught:
-        contract.from_json(changed(SAID, path, value))
+        contract.from_json(changed(CONTRACT_JSON, path, value))
     assert len(caught.value.message) < 200
     assert caught.value.hint
 
@@ -100,7 +100,7 @@ def test_a_contract_of_other_kinds_of_values_is_refused(path: str, value: object
         ("boxes", [["nan", 1, 9, 9]] * 2),
         ("boxes", [1, 2]),
         ("scores", {"0": 1}),
-        ("scores", [0.9] * (MOST_KNOWN + 1)),
+        ("scores", [0.9] * (MAX_EXPECTED_ROWS + 1)),
         ("landmarks", [[[1, 2, 3]]] * 2),
         ("landmarks", [[[1, 2]], []]),
         ("tolerance", {"pixels": "inf", "score": 1}),
@@ -115,30 +115,32 @@ def test_a_contract_of_other_kinds_of_values_is_refused(path: str, value: object
         ("formula", ["drawn-faces-1"]),
     ],
 )
-def test_a_self_test_of_other_kinds_of_values_is_refused(path: str, value: object) -> None:
+def test_a_self_test_with_values_of_the_wrong_type_is_refused(path: str, value: object) -> None:
     with pytest.raises(ModelFileError, match="self-test") as caught:
-        self_test.from_json(changed(TESTED, path, value))
+        self_test.from_json(changed(SELF_TEST_JSON, path, value))
     assert caught.value.hint
 
 
 @pytest.mark.parametrize("text", [DEEP, '{"format":1,"format":2}', '{"format":1e999}', '{"height":Infinity}'])
-def test_neither_is_read_from_what_is_no_json(text: str) -> None:
+def test_neither_is_parsed_from_invalid_json(text: str) -> None:
     for read in (contract.from_json, self_test.from_json):
         with pytest.raises(ModelFileError, match="cannot be read"):
             read(text)
-    assert self_test.from_json(KNOWN.to_json()) == KNOWN
+    assert self_test.from_json(SELF_TEST.to_json()) == SELF_TEST
 
 
 @pytest.mark.parametrize("text", [DEEP, '["weights","graph","contract"]', '{"weights":1}', "3"])
-def test_a_list_of_digests_that_is_none_says_no_more_than_that_there_is_damage(text: str) -> None:
+def test_invalid_section_digests_name_no_section(text: str) -> None:
     model = unsealed_model()
     model.metadata_props.insert(1, type(model.metadata_props[0])(key="mlcycle.sections", value=text))
     assert damage_of(model.SerializeToString()).sentence in ("its metadata differ", "its bytes do not match its seal")
 
 
 @pytest.mark.parametrize("command", ["verify", "inspect", "selftest"])
-@pytest.mark.parametrize("text", [DEEP, changed(SAID, "thresholds", 3), changed(SAID, "resize.long_side", [1])])
-def test_every_command_says_so_in_a_sentence(
+@pytest.mark.parametrize(
+    "text", [DEEP, changed(CONTRACT_JSON, "thresholds", 3), changed(CONTRACT_JSON, "resize.long_side", [1])]
+)
+def test_every_command_reports_an_invalid_contract_in_a_sentence(
     command: str, text: str, mlcycle: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     path = tmp_path / "hostile.onnx"
@@ -148,7 +150,7 @@ def test_every_command_says_so_in_a_sentence(
     assert outcome.err.startswith("error: the model file's contract ")
 
 
-def test_a_known_answer_that_is_none_is_refused_by_verify(mlcycle: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_verify_refuses_an_invalid_self_test(mlcycle: Callable[..., Outcome], tmp_path: Path) -> None:
     model = unsealed_model()
     model.metadata_props.insert(1, type(model.metadata_props[0])(key="mlcycle.self_test", value=DEEP))
     (tmp_path / "hostile.onnx").write_bytes(seal_bytes(model.SerializeToString()))

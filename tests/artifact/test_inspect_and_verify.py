@@ -18,7 +18,7 @@ def model(tmp_path: Path) -> Path:
     return write_tiny_model(tmp_path / "tiny.onnx")
 
 
-def test_inspect_shows_what_the_file_says(mlcycle: Run, model: Path) -> None:
+def test_inspect_prints_the_contract(mlcycle: Run, model: Path) -> None:
     shown = mlcycle("inspect", model)
     assert shown.code == 0
     assert "balanced                 0.5" in shown.out
@@ -28,7 +28,7 @@ def test_inspect_shows_what_the_file_says(mlcycle: Run, model: Path) -> None:
     assert facts["contract"]["resize"]["long_side"] == 640
 
 
-def test_verified_by_seal_digest_and_contract(mlcycle: Run, model: Path) -> None:
+def test_verify_checks_seal_digest_and_contract(mlcycle: Run, model: Path) -> None:
     digest = Path(f"{model}.sha256").read_text().split()[0]
     outcome = mlcycle("verify", model, "--sha256", digest.upper())
     assert outcome.code == 0
@@ -36,7 +36,7 @@ def test_verified_by_seal_digest_and_contract(mlcycle: Run, model: Path) -> None
     assert "seal, tiny.onnx.sha256, --sha256, operators and contract" in outcome.err
 
 
-def test_what_is_not_verified_says_which_check_failed(mlcycle: Run, model: Path, tmp_path: Path) -> None:
+def test_a_failed_verification_names_the_check(mlcycle: Run, model: Path, tmp_path: Path) -> None:
     other = mlcycle("verify", model, "--sha256", "0" * 64)
     assert (other.code, other.out) == (4, "")
     assert "not the file that is meant" in other.err

@@ -1,4 +1,4 @@
-"""The self-test: the same image everywhere, and an answer that is only right if the file, and what runs it, are."""
+"""The self-test: the same image everywhere, and outputs that match only for an intact file on a correct runtime."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from mlcycle.inference.detect import load_detector  # noqa: E402
 from mlcycle.inference.session import open_session  # noqa: E402
 
 
-def answered(model: onnx.ModelProto, pixels_HW3: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
+def outputs_of(model: onnx.ModelProto, pixels_HW3: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
     session = open_session(SealedBytes(pack(model, float_contract()), "", Path("x.onnx")), provider="cpu", threads=1)
     outputs = session.run((image(192, 192, 0) if pixels_HW3 is None else pixels_HW3)[None])
     return tuple(each[0] for each in outputs if each is not None)
 
 
-def test_the_image_has_the_same_pixels_for_ever() -> None:
-    """A change of the formula needs a new name: files that were frozen before hold answers about this very image."""
+def test_the_test_image_never_changes() -> None:
+    """A changed formula needs a new name: existing files have expected outputs for exactly this image."""
     digests = [hashlib.sha256(image(*each).tobytes()).hexdigest()[:16] for each in ((192, 192, 0), (130, 250, 7))]
     assert digests == ["dcda23cd649b2974", "662eb4e69f773151"]
     assert image(40, 40, 0).shape == (40, 40, 3)  # too small for a face
 
 
-def test_it_shows_faces_that_a_detector_of_faces_finds() -> None:
+def test_a_face_detector_finds_the_drawn_faces() -> None:
     known = answer_of(float_model())
     assert len(known.scores) == 13
     assert min(known.scores) > 0.7
@@ -61,7 +61,7 @@ def test_optimisations_and_threads_stay_within_the_tolerance() -> None:
             assert known.distance(*(each[0] for each in outputs)).within(EXACT)
 
 
-def test_wrong_pixels_are_far_outside() -> None:
+def test_wrong_preprocessing_exceeds_the_tolerance() -> None:
     model = float_model()
     known, drawing = answer_of(model), image(192, 192, 0)
     wrong = {
@@ -71,38 +71,38 @@ def test_wrong_pixels_are_far_outside() -> None:
         "dark": drawing // 2,
     }
     for name, pixels in wrong.items():
-        distance = known.distance(*answered(model, np.ascontiguousarray(pixels)))
+        distance = known.distance(*outputs_of(model, np.ascontiguousarray(pixels)))
         assert not distance.within(self_test.LOOSE), name
 
 
-def test_one_wrong_weight_of_each_early_layer_is_outside() -> None:
+def test_one_wrong_weight_in_an_early_layer_exceeds_the_tolerance() -> None:
     model = float_model()
     known = answer_of(model)
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
     for node in convolutions[:8]:
         weights = next(each for each in model.graph.initializer if each.name == node.input[1])
-        honest = weights.raw_data
-        values = np.frombuffer(honest, np.float32).copy()
+        original = weights.raw_data
+        values = np.frombuffer(original, np.float32).copy()
         values[np.abs(values).argmax()] *= -1
         weights.raw_data = values.tobytes()
-        assert not known.distance(*answered(model)).within(EXACT), node.name
-        weights.raw_data = honest
-    assert known.distance(*answered(model)).within(EXACT)
+        assert not known.distance(*outputs_of(model)).within(EXACT), node.name
+        weights.raw_data = original
+    assert known.distance(*outputs_of(model)).within(EXACT)
 
 
-def test_a_file_that_answers_otherwise_is_not_loaded(tmp_path: Path) -> None:
+def test_a_file_that_fails_its_self_test_is_not_loaded(tmp_path: Path) -> None:
     model = float_model()
     known = answer_of(model)
     weights = max(model.graph.initializer, key=lambda each: len(each.raw_data))
     values = np.frombuffer(weights.raw_data, np.float32) * np.float32(1.05)
     weights.raw_data = values.tobytes()
-    write_sealed(pack(model, float_contract(), known), tmp_path / "forged.onnx")  # sealed anew: the seal is right
+    write_sealed(pack(model, float_contract(), known), tmp_path / "forged.onnx")  # sealed again: the seal is valid
     with pytest.raises(ModelFileError, match="self-test"):
         load_detector(tmp_path / "forged.onnx")
-    load_detector(write_float_model(tmp_path / "honest.onnx"))
+    load_detector(write_float_model(tmp_path / "original.onnx"))
 
 
-def test_rows_that_are_missing_added_or_no_numbers_are_seen() -> None:
+def test_missing_added_and_nan_rows_are_detected() -> None:
     known = answer_of(float_model())
     boxes, scores, points = np.array(known.boxes), np.array(known.scores), np.array(known.landmarks)
     assert known.distance(boxes, scores, points) == Distance(0.0, 0.0)
@@ -119,7 +119,7 @@ def test_rows_that_are_missing_added_or_no_numbers_are_seen() -> None:
     assert known.distance(boxes, scores, moved).pixels == pytest.approx(0.5)
 
 
-def test_the_tolerance_of_a_variant_is_what_was_measured_twice_and_has_an_end() -> None:
+def test_the_tolerance_of_a_variant_is_twice_the_measured_distance_and_limited() -> None:
     assert tolerance_of(Distance(0.6, 0.011), Tolerance(2, 0.05)) == Tolerance(1.2, 0.022)
     assert tolerance_of(Distance(0, 0), Tolerance(2, 0.05)) == self_test.LOOSE
     for distance in (Distance(3, 0), Distance(0, 0.06), Distance(float("inf"), 0), Distance(float("nan"), 0)):
@@ -127,7 +127,7 @@ def test_the_tolerance_of_a_variant_is_what_was_measured_twice_and_has_an_end() 
             tolerance_of(distance, Tolerance(2, 0.05))
 
 
-def test_the_text_is_canonical_and_what_is_none_is_refused() -> None:
+def test_the_text_is_canonical_and_invalid_text_is_refused() -> None:
     known = answer_of(float_model())
     assert from_json(known.to_json()) == known
     assert " " not in known.to_json()
@@ -136,7 +136,7 @@ def test_the_text_is_canonical_and_what_is_none_is_refused() -> None:
             from_json(text)
     with pytest.raises(ModelFileError, match="unknown image"):
         from_json(known.to_json().replace("drawn-faces-1", "drawn-cats-1"))
-    with pytest.raises(ModelFileError, match="fit together"):
+    with pytest.raises(ModelFileError, match="inconsistent"):
         from_json(replace(known, scores=known.scores[1:]).to_json())
-    with pytest.raises(ModelFileError, match="fit together"):
+    with pytest.raises(ModelFileError, match="inconsistent"):
         from_json(replace(known, height=5000).to_json())

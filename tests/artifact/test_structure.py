@@ -1,4 +1,4 @@
-"""What is read from a model file's bytes without onnx, and what such a file must not be made of."""
+"""The structure read from a model file's bytes without onnx, and the contents that such a file must not have."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def sealed(model: onnx.ModelProto) -> SealedBytes:
 
 
 @pytest.mark.parametrize("name", bundled.names())
-def test_it_reads_what_onnx_reads(name: str) -> None:
+def test_the_structure_is_the_one_onnx_reads(name: str) -> None:
     data = (bundled.FOLDER / f"{name}.onnx").read_bytes()
     model, found = onnx.load_model_from_string(data), structure_of(data)
     assert found.ir_version == model.ir_version
@@ -41,7 +41,7 @@ def test_it_reads_what_onnx_reads(name: str) -> None:
         if each.raw_data:
             assert data[mine.begin : mine.end] == each.raw_data
     assert found.metadata == {entry.key: entry.value for entry in model.metadata_props}
-    assert found.oddities == []
+    assert found.violations == []
 
 
 def test_a_section_has_its_own_digest() -> None:
@@ -53,7 +53,7 @@ def test_a_section_has_its_own_digest() -> None:
     model.graph.node[5].name = "another"
     graph = structure_of(model.SerializeToString()).sections
     assert (graph["weights"], graph["graph"] != before["graph"]) == (weights["weights"], True)
-    model.metadata_props.add(key="somebody.else", value="what they say")
+    model.metadata_props.add(key="somebody.else", value="anything")
     assert structure_of(model.SerializeToString()).sections == graph
 
 
@@ -101,7 +101,7 @@ def sparse(model: onnx.ModelProto) -> None:
 
 def much_metadata(model: onnx.ModelProto) -> None:
     model.graph.doc_string = ""
-    model.metadata_props.add(key="story", value="x" * (1 << 20))
+    model.metadata_props.add(key="note", value="x" * (1 << 20))
 
 
 def from_the_future(model: onnx.ModelProto) -> None:
@@ -115,7 +115,7 @@ def from_the_future(model: onnx.ModelProto) -> None:
         (external_in_an_attribute, "external data"),
         (custom_operator, "operators of the domain com.example"),
         (custom_domain, "operators of the domain com.microsoft"),
-        (loop, "a graph inside the graph"),
+        (loop, "a nested graph"),
         (unlisted, "the operator RandomNormal"),
         (function, "functions"),
         (sparse, "sparse weights"),
@@ -123,7 +123,7 @@ def from_the_future(model: onnx.ModelProto) -> None:
         (from_the_future, "IR version 99"),
     ],
 )
-def test_what_a_model_file_must_not_have_is_refused_by_name(spoil: object, words: str) -> None:
+def test_forbidden_contents_are_refused_by_name(spoil: object, words: str) -> None:
     model = float_model()
     admit(sealed(model))
     spoil(model)  # type: ignore[operator]
@@ -132,7 +132,7 @@ def test_what_a_model_file_must_not_have_is_refused_by_name(spoil: object, words
     assert caught.value.hint
 
 
-def test_names_from_a_stranger_reach_no_terminal_as_they_are() -> None:
+def test_untrusted_names_are_escaped_in_errors() -> None:
     model = float_model()
     model.graph.node.append(helper.make_node("\x1b[31mRed", ["images"], ["unread"]))
     with pytest.raises(ModelFileError) as caught:
@@ -140,11 +140,11 @@ def test_names_from_a_stranger_reach_no_terminal_as_they_are() -> None:
     assert "\x1b" not in caught.value.message
 
 
-def test_bytes_that_are_no_model_end_in_an_error_and_in_no_crash() -> None:
+def test_invalid_bytes_raise_an_error_and_never_crash() -> None:
     random.seed(0)
-    honest = pack(float_model(), float_contract())
+    valid = pack(float_model(), float_contract())
     for _ in range(300):
-        spoilt = bytearray(honest[: random.choice((200, 5000, len(honest)))])
+        spoilt = bytearray(valid[: random.choice((200, 5000, len(valid)))])
         for _ in range(random.randint(1, 4)):
             spoilt[random.randrange(min(len(spoilt), 4000))] = random.randrange(256)
         try:
@@ -158,14 +158,14 @@ def test_bytes_that_are_no_model_end_in_an_error_and_in_no_crash() -> None:
         structure_of(b"\x0b\x0c")
 
 
-def test_the_operators_of_what_is_frozen_are_on_the_list() -> None:
+def test_the_operators_of_a_frozen_model_are_allowed() -> None:
     used = {operator for _, operator in structure_of(read_sealed(Path("face-base")).data).operators}
     assert used <= admission.OPERATORS
     assert {operator for operator in admission.OPERATORS if not onnx.defs.has(operator)} == set()
 
 
 def places_of(data: bytes) -> dict[str, int]:
-    """Where a byte of each section lies."""
+    """Returns section → the offset of one of its bytes."""
     found = structure_of(data)
     largest = max(found.tensors.values(), key=lambda each: each.end - each.begin)
     return {
@@ -185,7 +185,7 @@ def whole() -> bytes:
 
 
 @pytest.mark.parametrize("section", ["weights", "graph", "contract", "self-test", "list of digests", "seal"])
-def test_a_flipped_bit_is_refused_and_the_section_named(section: str, whole: bytes, tmp_path: Path) -> None:
+def test_a_flipped_bit_is_refused_and_its_section_is_named(section: str, whole: bytes, tmp_path: Path) -> None:
     spoilt = bytearray(whole)
     spoilt[places_of(whole)[section]] ^= 1
     (tmp_path / "model.onnx").write_bytes(spoilt)
@@ -193,7 +193,7 @@ def test_a_flipped_bit_is_refused_and_the_section_named(section: str, whole: byt
         read_sealed(tmp_path / "model.onnx")
 
 
-def test_damage_of_the_skeleton_and_of_older_files_is_said_as_well_as_can_be(whole: bytes, tmp_path: Path) -> None:
+def test_damage_outside_the_sections_and_in_older_files_is_reported(whole: bytes, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     begin = whole.index(b"mlcycle.contract") - 6
     path.write_bytes(whole[:begin] + b"\xff\xff" + whole[begin + 2 :])

@@ -179,7 +179,7 @@ def test_where_all_images_fail_there_is_no_result(warmup, mlcycle, tiny, tmp_pat
         (("--baseline", "old.json"), 3, "old.json is no measurement"),
         (("--out", "old.json"), 3, "old.json exists already"),
         (("--data", "nowhere"), 3, "there is no folder"),
-        (("none.onnx",), 4, "there is no model file"),
+        (("none.onnx",), 4, "no such model file"),
     ],
 )
 def test_what_goes_wrong_has_its_code(arguments, code, words, mlcycle, tmp_path, monkeypatch):

@@ -82,7 +82,7 @@ def test_a_signature_elsewhere_and_a_renamed_model(mlcycle: Run, model: Path, ke
     assert not Path(f"{model}.sig").exists()
     without = mlcycle("verify", model, "--key", public)
     assert (without.code, without.out) == (4, "")
-    assert f"there is no signature {model}.sig" in without.err
+    assert f"no such signature: {model}.sig" in without.err
     shutil.copy(model, tmp_path / "new.onnx")
     renamed = mlcycle("verify", tmp_path / "new.onnx", "--key", public, "--signature", elsewhere)
     assert renamed.code == 4
@@ -120,7 +120,7 @@ def test_a_signature_is_replaced_only_if_it_is_asked_for(mlcycle: Run, signed: P
     before = path.read_bytes()
     refused = mlcycle("sign", signed, "--key", key)
     assert refused.code == 3
-    assert "say --overwrite" in refused.err
+    assert "pass --overwrite" in refused.err
     assert path.read_bytes() == before
     assert mlcycle("sign", signed, "--key", key, "--overwrite").code == 0
     assert path.read_bytes() != before
@@ -184,7 +184,7 @@ def test_infer_in_every_form_refuses_what_is_not_signed(
 def test_a_process_that_infers_exits_4_without_a_signature(process: Run, forged: Path, key: Path, album: Path) -> None:
     outcome = process("infer", album / "one.jpg", "--model", forged, "--require-signature", key.with_suffix(".pub"))
     assert (outcome.code, outcome.out) == (4, "")
-    assert outcome.err.startswith(f"error: {forged} is not what was signed: its sha256 is ")
+    assert outcome.err.startswith(f"error: {forged} is not the signed file: its sha256 is ")
     assert process("infer", album / "one.jpg", "--model", forged).code == 0
 
 
@@ -207,7 +207,7 @@ def test_the_webcam_demands_it_too(
             pytest.fail("what is not signed was loaded")
 
     monkeypatch.setattr(camera, "opened", lambda number: Camera())
-    with pytest.raises(ModelFileError, match="is not what was signed"):
+    with pytest.raises(ModelFileError, match="is not the signed file"):
         webcam.webcam(0, InferOptions(model=forged, require_signature=key.with_suffix(".pub")))
     assert mlcycle("infer", "webcam", "--model", forged, "--require-signature", key.with_suffix(".pub")).code == 4
 
@@ -220,7 +220,7 @@ def test_a_private_run_demands_it_and_names_no_path(process: Run, signed: Path, 
     Path(f"{signed}.sig").unlink()
     refused = process("infer", album / "one.jpg", *options)
     assert refused.code == 4
-    assert refused.err.startswith("error: there is no signature SIGNATURE\n")
+    assert refused.err.startswith("error: no such signature: SIGNATURE\n")
     assert str(signed.parent) not in refused.err
 
 
@@ -273,4 +273,4 @@ def test_an_exported_folder_is_signed_as_a_whole(mlcycle: Run, key: Path, tmp_pa
     (folder / "more.js").write_text("send()")
     refused = mlcycle("verify", folder, "--key", public)
     assert refused.code == 4
-    assert "below/model.onnx has other bytes" in refused.err
+    assert "below/model.onnx was changed" in refused.err

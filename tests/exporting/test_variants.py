@@ -233,4 +233,4 @@ def test_a_place_that_cannot_be_written_is_told_first(
     half = ("--precision", "float16", "--images", images)
     outcome = mlcycle("export", parent, *half, "-o", tmp_path / "file" / "half.onnx")
     assert outcome.code == 3
-    assert "nothing can be written into" in outcome.err
+    assert "is not a writable folder" in outcome.err

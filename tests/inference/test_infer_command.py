@@ -118,7 +118,7 @@ def test_results_go_to_a_file_once(mlcycle: Run, album: Path, tiny: Path, tmp_pa
         (("photo.jpg", "--provider", "abacus"), 2, "abacus"),
         (("photo.jpg", "--format", "xml"), 2, "xml"),
         (("dir", "nowhere"), 3, "there is no folder"),
-        (("photo.jpg", "--model", "nothing.onnx"), 4, "there is no model file"),
+        (("photo.jpg", "--model", "nothing.onnx"), 4, "no such model file"),
     ],
 )
 def test_what_goes_wrong_has_its_code(

@@ -260,7 +260,7 @@ def test_a_model_replaced_meanwhile_changes_nothing(model, wider_face, tmp_path)
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["missing.onnx", "--data", "."], 4, "there is no model file"),
+        (["missing.onnx", "--data", "."], 4, "no such model file"),
         (["MODEL", "--data", "nowhere"], 3, "no such data set"),
         (["MODEL", "--data", "DATA", "--split", "test"], 3, "no split test"),
         (["MODEL", "--data", "DATA", "--long-side", "big"], 2, "--long-side big"),

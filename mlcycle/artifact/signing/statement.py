@@ -1,7 +1,7 @@
-"""What a signature says: an in-toto statement that lists a model's files and their sha256, after OpenSSF Model Signing.
+"""The signed statement: an in-toto statement with a model's files and their sha256, after OpenSSF Model Signing.
 
-A model is one file or a folder of them. A file in a folder is called by its path in it; a file that is the model itself
-is called ".": OMS takes the names of whole models for information only. mlcycle takes the subject's name at its word.
+A model is one file or a folder. A file in a folder is named by its path in the folder; a single model file is named
+".". OMS treats the name of a whole model as information only; mlcycle checks it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mlcycle.errors import InputError, ModelFileError
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://model_signing/signature/v1.0"
 ITSELF = "."
-# What OMS leaves out of a folder.
+# OMS ignores these in a folder.
 IGNORED = (".git", ".gitattributes", ".github", ".gitignore")
 _NEWER = "install a newer mlcycle, or check it with the program model_signing"
 
@@ -31,8 +31,8 @@ class Manifest:
 
     Attributes:
         name: of the file or folder, for people.
-        digests: the sha256, in hex, of each file, by its name.
-        ignored: files and folders of a folder, by their names, that do not belong to the model.
+        digests: file name → sha256 in hex.
+        ignored: names of files and folders in the folder that do not belong to the model.
     """
 
     name: str
@@ -61,10 +61,10 @@ def of_file(sha256: str, path: Path) -> Manifest:
 
 
 def of_folder(folder: Path, ignored: Collection[str] = IGNORED) -> Manifest:
-    """Returns the manifest of all files below a folder but those that are ignored, in the order of their paths' parts.
+    """Returns the manifest of all files below a folder except ignored ones, sorted by the parts of their paths.
 
     Raises:
-        InputError: a file cannot be read, is no file, is a link, or has a name that is not UTF-8; or there is none.
+        InputError: a file cannot be read, is not a regular file, or has a name that is not UTF-8; or no files.
     """
     try:
         paths = {_utf8(path.relative_to(folder).as_posix()): path for path in _files(folder, ignored)}
@@ -72,58 +72,58 @@ def of_folder(folder: Path, ignored: Collection[str] = IGNORED) -> Manifest:
     except OSError as problem:
         raise InputError(f"{problem.filename or folder} cannot be read: {problem.strerror}") from None
     if not digests:
-        raise InputError(f"{folder} holds no files", "name the folder of a model")
+        raise InputError(f"{folder} contains no files", "name the folder of a model")
     return Manifest(_utf8(folder.resolve().name), digests, tuple(sorted(ignored)))
 
 
 def from_json(payload: bytes, source: Path) -> Manifest:
-    """Reads a statement that a signature was verified of; `source` is the signature's file, for errors.
+    """Parses a statement whose signature is verified; `source` is the signature file, for errors.
 
     Raises:
-        ModelFileError: it is of another kind or version, lists files in a way that is not known, or makes no sense.
+        ModelFileError: it is of another type or version, lists files by an unknown method, or is inconsistent.
     """
     try:
         raw = json.loads(payload.decode("utf-8"))
         kinds = raw["_type"], raw["predicateType"]
         if kinds != (STATEMENT_TYPE, PREDICATE_TYPE):
-            raise ModelFileError(f"{source} signs something else than a model's files: {_short(kinds[1])}", _NEWER)
+            raise ModelFileError(f"{source} does not sign a model's files: {_short(kinds[1])}", _NEWER)
         serialization, (subject,) = raw["predicate"]["serialization"], raw["subject"]
-        way = serialization["method"], serialization["hash_type"]
-        if way != ("files", "sha256"):
-            raise ModelFileError(f"{source} lists the model by {_short(way[0])} and {_short(way[1])}", _NEWER)
+        method = serialization["method"], serialization["hash_type"]
+        if method != ("files", "sha256"):
+            raise ModelFileError(f"{source} lists the model by {_short(method[0])} and {_short(method[1])}", _NEWER)
         digests = _digests(raw["predicate"]["resources"])
         ignored = tuple(_name(each) for each in serialization.get("ignore_paths", ()))
         if not digests or subject["digest"]["sha256"] != _root(digests):
             raise ValueError
         return Manifest(str(subject["name"]), digests, ignored)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        what = f"what {source} signs makes no sense as a list of files"
+        what = f"{source} does not sign a valid list of files"
         raise ModelFileError(what, "sign the model again: mlcycle sign") from None
 
 
 def must_be_file(signed: Manifest, sha256: str, path: Path, source: Path) -> None:
-    """Raises ModelFileError if what was signed is not the one file that has this digest and, if it has one, this name.
+    """Raises ModelFileError unless the signed manifest is one file with this digest and this name.
 
-    `source` is the signature's file.
+    `source` is the signature file.
     """
     if len(signed.digests) > 1:
-        raise ModelFileError(f"{source} signs a folder of {len(signed.digests)} files", f"{path} is one; sign it")
+        raise ModelFileError(f"{source} signs a folder of {len(signed.digests)} files", f"{path} is a file; sign it")
     [(name, digest)] = signed.digests.items()
     name = signed.name if name == ITSELF else name
     if name != path.name:
-        # One key may sign several models: the small one must not pass for the large one.
-        raise ModelFileError(f"{path} was signed under another name: {_short(name)}", "give it that name again")
+        # One key may sign several models; one of them must not pass for another.
+        raise ModelFileError(f"{path} was signed under another name: {_short(name)}", "rename it to that name")
     if digest != sha256:
         raise ModelFileError(
-            f"{path} is not what was signed: its sha256 is {sha256}, and {source} is for {digest}",
+            f"{path} is not the signed file: its sha256 is {sha256}, and {source} signs {digest}",
             "do not use it; fetch file and signature again from their source",
         )
 
 
 def must_be_folder(signed: Manifest, folder: Path, source: Path) -> None:
-    """Raises ModelFileError if the folder's files are not those that were signed, or cannot be read.
+    """Raises ModelFileError if the folder's files are not the signed ones, or cannot be read.
 
-    `source` is the signature's file, which may lie in the folder.
+    `source` is the signature file, which may be in the folder.
     """
     ignored = {*(signed.ignored or IGNORED)}
     if source.resolve().is_relative_to(folder.resolve()):
@@ -135,12 +135,12 @@ def must_be_folder(signed: Manifest, folder: Path, source: Path) -> None:
     differences = [
         *(f"{name} is missing" for name in signed.digests if name not in found),
         *(f"{name} was not signed" for name in found if name not in signed.digests),
-        *(f"{name} has other bytes" for name in found if signed.digests.get(name, found[name]) != found[name]),
+        *(f"{name} was changed" for name in found if signed.digests.get(name, found[name]) != found[name]),
     ]
     if differences:
         more = f", and {len(differences) - 3} more" if len(differences) > 3 else ""
         raise ModelFileError(
-            f"{folder} does not hold what was signed: {', '.join(differences[:3])}{more}",
+            f"{folder} is not the signed folder: {', '.join(differences[:3])}{more}",
             "do not use it; fetch folder and signature again from their source",
         )
 
@@ -156,8 +156,8 @@ def _files(folder: Path, ignored: Collection[str]) -> Iterator[Path]:
                 continue
             mode = path.lstat().st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                what = "a link" if stat.S_ISLNK(mode) else "no file"
-                raise InputError(f"{path} is {what}, and only files can be signed", "take it out of the folder")
+                what = "a link" if stat.S_ISLNK(mode) else "not a file"
+                raise InputError(f"{path} is {what}, and only files can be signed", "remove it from the folder")
             if stat.S_ISREG(mode):
                 yield path
 
@@ -189,7 +189,7 @@ def _digests(resources: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def _name(text: str) -> str:
-    """Returns a path that stays below its folder and is written in one way only; raises ValueError for others."""
+    """Returns a canonical path that stays below its folder; raises ValueError for others."""
     path = PurePosixPath(text)
     if path.is_absolute() or ".." in path.parts or str(path) != text or text == ITSELF or "\0" in text:
         raise ValueError
@@ -200,7 +200,7 @@ def _utf8(name: str) -> str:
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
-        raise InputError(f"the name {name!a} is not UTF-8, and cannot be signed", "rename it") from None
+        raise InputError(f"the name {name!a} is not UTF-8 and cannot be signed", "rename it") from None
     return name
 
 

@@ -1,4 +1,4 @@
-"""The keys that sign model files: who may read them, what is never overwritten, and what is no key."""
+"""The keys that sign model files: file permissions, no overwriting, and files that are not keys."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Run = Callable[..., Outcome]
 KINDS: tuple[keys.Kind, ...] = ("p256", "ed25519")
 
 
-def nothing_to_ask() -> bytes:
+def no_passphrase() -> bytes:
     raise AssertionError("no passphrase was set")
 
 
 @pytest.fixture
 def no_mask() -> Iterator[None]:
-    """Lets others do whatever the mode of a new file says."""
+    """Sets the umask to 0, so that new files get exactly the requested mode."""
     before = os.umask(0)
     yield
     os.umask(before)
@@ -35,29 +35,29 @@ def no_mask() -> Iterator[None]:
 
 @pytest.fixture
 def key(tmp_path: Path) -> Path:
-    """A private key, with its public half beside it as release.pub."""
+    """A private key, with its public half in release.pub."""
     return keys.write_pair(keys.generate("p256"), tmp_path / "release")[0]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_was_written_is_read_again(kind: keys.Kind, tmp_path: Path) -> None:
+def test_a_written_pair_is_read_again(kind: keys.Kind, tmp_path: Path) -> None:
     made = keys.generate(kind)
     private, public = keys.write_pair(made, tmp_path / "a.b")
     assert (private.name, public.name) == ("a.b.key", "a.b.pub")
-    again = keys.read_private(private, nothing_to_ask)
+    again = keys.read_private(private, no_passphrase)
     assert keys.read_public(public).fingerprint == again.public.fingerprint == made.public.fingerprint
     assert keys.read_public(public).verifies(again.sign(b"message"), b"message")
     assert not keys.read_public(public).verifies(again.sign(b"message"), b"massage")
 
 
-def test_the_private_key_is_closed_to_others_before_it_holds_anything(
+def test_the_private_key_is_created_readable_only_by_its_owner(
     tmp_path: Path, no_mask: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    honest = os.open
+    original = os.open
 
     def spying(path: Path, flags: int, *arguments: int) -> int:
-        handle = honest(path, flags, *arguments)
+        handle = original(path, flags, *arguments)
         if flags & os.O_CREAT:
             seen.append((stat.S_IMODE(os.fstat(handle).st_mode), os.fstat(handle).st_size))
         return handle
@@ -82,10 +82,10 @@ def test_neither_file_is_ever_overwritten(taken: str, link: bool, tmp_path: Path
     assert link or (tmp_path / taken).read_text() == "mine"
 
 
-def test_where_the_public_half_cannot_be_written_no_private_one_is_left(
+def test_no_private_key_is_left_if_the_public_one_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "release.pub").write_text("came just now")
+    (tmp_path / "release.pub").write_text("created meanwhile")
     monkeypatch.setattr(os.path, "lexists", lambda path: False)
     with pytest.raises(InputError, match="never overwritten"):
         keys.write_pair(keys.generate("p256"), tmp_path / "release")
@@ -98,7 +98,7 @@ def test_a_private_key_that_others_can_read_is_refused(mode: int, key: Path, mlc
     for command in (("keys", "show", key), ("sign", "face-nano", "--out", key.with_name("sig"), "--key", key)):
         outcome = mlcycle(*command)
         assert (outcome.code, outcome.out) == (3, "")
-        assert outcome.err == f"error: the private key {key} is open to others than its owner\nhint: chmod 600 {key}\n"
+        assert outcome.err == f"error: other users can read the private key {key}\nhint: chmod 600 {key}\n"
     key.chmod(0o600)
     assert mlcycle("keys", "show", key).code == 0
 
@@ -118,7 +118,7 @@ def test_the_fingerprint_is_the_digest_of_the_der_key(key: Path, mlcycle: Run, t
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_passphrase_locks_the_key(kind: str, tmp_path: Path, mlcycle: Run) -> None:
+def test_a_passphrase_encrypts_the_key(kind: str, tmp_path: Path, mlcycle: Run) -> None:
     (tmp_path / "word").write_text("correct horse\nsecond line\n")
     (tmp_path / "wrong").write_text("correct house\n")
     (tmp_path / "empty").write_text("\n")
@@ -132,10 +132,10 @@ def test_a_passphrase_locks_the_key(kind: str, tmp_path: Path, mlcycle: Run) -> 
     assert private.public.fingerprint in shown.out
     wrong = mlcycle("keys", "show", f"{name}.key", "--passphrase-file", tmp_path / "wrong")
     assert (wrong.code, wrong.out) == (3, "")
-    assert "the passphrase does not open the key" in wrong.err
+    assert "wrong passphrase for the key" in wrong.err
 
 
-def test_without_a_terminal_nothing_is_asked(tmp_path: Path, process: Run) -> None:
+def test_without_a_terminal_no_passphrase_is_requested(tmp_path: Path, process: Run) -> None:
     outcome = process("keys", "new", tmp_path / "release", "--passphrase")
     assert outcome.code == 2
     assert "there is no terminal to ask at\nhint: name a --passphrase-file" in outcome.err
@@ -143,7 +143,7 @@ def test_without_a_terminal_nothing_is_asked(tmp_path: Path, process: Run) -> No
 
 
 @pytest.mark.parametrize("typed", [("open sesame", "open sesame"), ("open sesame", "open simsim")])
-def test_a_passphrase_is_asked_for_twice_and_not_shown(typed: tuple[str, str], tmp_path: Path) -> None:
+def test_a_passphrase_is_entered_twice_and_not_shown(typed: tuple[str, str], tmp_path: Path) -> None:
     code, shown = at_a_terminal(["keys", "new", str(tmp_path / "release"), "--passphrase"], typed)
     assert "open s" not in shown
     if typed[0] != typed[1]:
@@ -155,18 +155,18 @@ def test_a_passphrase_is_asked_for_twice_and_not_shown(typed: tuple[str, str], t
     assert keys.read_private(tmp_path / "release.key", lambda: b"open sesame").public.kind == "p256"
 
 
-def test_what_is_no_key_of_ours_is_told_apart(key: Path, tmp_path: Path) -> None:
+def test_files_that_are_not_keys_have_different_errors(key: Path, tmp_path: Path) -> None:
     from cryptography.hazmat.primitives import serialization as form
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-    said = set()
+    messages = set()
     public = key.with_suffix(".pub")
-    with pytest.raises(UsageError, match="is a public key, and a private one is needed") as problem:
-        keys.read_private(public, nothing_to_ask)
-    said.add(problem.value.message)
-    with pytest.raises(UsageError, match="is a private key, and to check") as problem:
+    with pytest.raises(UsageError, match="is a public key, and signing needs") as problem:
+        keys.read_private(public, no_passphrase)
+    messages.add(problem.value.message)
+    with pytest.raises(UsageError, match="is a private key, and verifying needs") as problem:
         keys.read_public(key)
-    said.add(problem.value.message)
+    messages.add(problem.value.message)
     pem = (form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo)
     strange = {
         "rsa.pub": rsa.generate_private_key(65537, 1024).public_key().public_bytes(*pem),
@@ -177,23 +177,23 @@ def test_what_is_no_key_of_ours_is_told_apart(key: Path, tmp_path: Path) -> None
     }
     for name, data in strange.items():
         (tmp_path / name).write_bytes(data)
-        expected = "of another kind" if name in ("rsa.pub", "koblitz.pub") else "holds no key as PEM"
+        expected = "is neither an elliptic-curve" if name in ("rsa.pub", "koblitz.pub") else "is not a PEM key"
         with pytest.raises(InputError, match=expected):
             keys.read_public(tmp_path / name)
     cut = tmp_path / "cut.key"
     cut.write_bytes(key.read_bytes()[:-60])
     cut.chmod(0o600)
-    with pytest.raises(InputError, match="holds no key as PEM"):
-        keys.read_private(cut, nothing_to_ask)
+    with pytest.raises(InputError, match="is not a PEM key"):
+        keys.read_private(cut, no_passphrase)
     for place in (tmp_path / "none.pub", tmp_path):
         with pytest.raises(InputError, match="cannot be read") as problem:
             keys.read_public(place)
-        said.add(problem.value.message)
-    assert len(said) == 4
+        messages.add(problem.value.message)
+    assert len(messages) == 4
 
 
 @pytest.mark.parametrize(("curve", "kind"), [("SECP384R1", "p384"), ("SECP521R1", "p521")])
-def test_larger_curves_that_others_made_check_too(curve: str, kind: str, tmp_path: Path) -> None:
+def test_foreign_keys_of_larger_curves_verify_signatures(curve: str, kind: str, tmp_path: Path) -> None:
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives import serialization as form
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -207,13 +207,13 @@ def test_larger_curves_that_others_made_check_too(curve: str, kind: str, tmp_pat
     assert public.verifies(raw.sign(b"message", ec.ECDSA(digest())), b"message")
 
 
-def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
-    with pytest.raises(MlcycleError, match=f"there is no folder {tmp_path / 'none'}"):
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(MlcycleError, match=f"no such folder: {tmp_path / 'none'}"):
         keys.write_pair(keys.generate("p256"), tmp_path / "none" / "release")
 
 
 def at_a_terminal(arguments: list[str], typed: tuple[str, ...]) -> tuple[int, str]:
-    """Runs a command line at a terminal of its own, types a line for each question, and returns code and screen."""
+    """Runs a command in a pseudo-terminal, types a line for each question, and returns exit code and screen."""
     import pty
     import sys
 
@@ -231,6 +231,6 @@ def at_a_terminal(arguments: list[str], typed: tuple[str, ...]) -> tuple[int, st
     try:
         while more := os.read(screen, 4096):
             shown += more
-    except OSError:  # so Linux says that the other end is closed
+    except OSError:  # Linux raises it when the other end is closed
         pass
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), shown.decode()
