@@ -134,7 +134,7 @@ def _in_our_words(problem: Any) -> UsageError:
 
         own = [name for each in problem.ctx.command.params for name in each.opts] if problem.ctx else []
         near = get_close_matches(option, [*GLOBAL_OPTIONS, *own], n=1)
-        return UsageError(f"there is no option {option}", f"did you mean {near[0]}?" if near else see_help)
+        return UsageError(f"no such option: {option}", f"did you mean {near[0]}?" if near else see_help)
     message = " ".join(problem.format_message().split()).rstrip(".").replace("Value error, ", "")
     return UsageError(message[:1].lower() + message[1:], see_help)
 

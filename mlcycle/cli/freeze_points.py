@@ -1,4 +1,4 @@
-"""How `mlcycle freeze` and `mlcycle reproduce` tell of the thresholds that they choose."""
+"""How `mlcycle freeze` and `mlcycle model reproduce` tell of the thresholds that they choose."""
 
 from __future__ import annotations
 

@@ -1,11 +1,13 @@
-"""Groups of commands that know the nearest name, and groups with a default command.
+"""Groups of commands: with suggestions for misspelt names, with a default command, or imported on demand.
 
-`mlcycle infer photo.jpg` is `mlcycle infer image photo.jpg`: where the first word is no command of the group, the
-default one is meant. A file that is called like a command can be given as ./dir.
+`mlcycle infer photo.jpg` means `mlcycle infer image photo.jpg`: if the first word is not a command of the group, its
+default command runs. A file that has the name of a command is given as ./dir.
 """
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,9 +17,11 @@ from typer.core import TyperGroup
 
 from mlcycle.errors import UsageError
 
+Panels = Mapping[str, Mapping[str, str]]
+
 
 class Group(TyperGroup):
-    """A group of commands; a misspelt one names the nearest, and none at all shows the help and exits 2."""
+    """A group of commands. A misspelt command gets a suggestion; no command at all prints the help and exits 2."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not args and not ctx.resilient_parsing:
@@ -28,12 +32,44 @@ class Group(TyperGroup):
         if args and not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None:
             near = get_close_matches(args[0], self.list_commands(ctx), n=1)
             hint = f"did you mean {ctx.command_path} {near[0]}?" if near else f"see {ctx.command_path} --help"
-            raise UsageError(f"there is no command {ctx.command_path} {args[0]}", hint)
+            raise UsageError(f"no such command: {ctx.command_path} {args[0]}", hint)
         return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Writes the whole first paragraph of each command's help; Typer would cut it to one line."""
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for name in self.list_commands(ctx):
+            command: Any = self.get_command(ctx, name)
+            panels.setdefault(self.panel_of(name), []).append((name, first_paragraph(command.help)))
+        for heading, rows in panels.items():
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+
+    def panel_of(self, name: str) -> str:
+        """Returns the heading under which the help lists a command."""
+        return "Commands"
+
+
+class LazyGroup(Group):
+    """A group that imports a command's module when the command is needed; see `lazy_group`."""
+
+    panels: ClassVar[Panels] = {}
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [name for commands in self.panels.values() for name in commands]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        module = self.panels.get(self.panel_of(cmd_name), {}).get(cmd_name)
+        if module is not None and cmd_name not in self.commands:
+            self.commands[cmd_name] = _load(cmd_name, module)
+        return self.commands.get(cmd_name)
+
+    def panel_of(self, name: str) -> str:
+        return next((heading for heading, commands in self.panels.items() if name in commands), "")
 
 
 class DefaultGroup(Group):
-    """A group whose `default` command is run when the first word names no command; see `default_group`."""
+    """A group that runs its `default` command if the first word is not a command; see `default_group`."""
 
     default: ClassVar[str] = ""
 
@@ -50,7 +86,7 @@ class DefaultGroup(Group):
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         path = ctx.command_path
         formatter.write_paragraph()
-        formatter.write_text(f"Without COMMAND, {self.default} is meant: {path} … is {path} {self.default} …")
+        formatter.write_text(f"The default command is {self.default}: {path} ARGS means {path} {self.default} ARGS.")
         formatter.write_text(f"Its options: {path} {self.default} --help")
         super().format_epilog(ctx, formatter)
 
@@ -62,15 +98,53 @@ class DefaultGroup(Group):
         first = args[0] if args else ""
         if first in ctx.help_option_names or self.get_command(ctx, first) is not None:
             return True
-        # A bare word that is nearly a command and no file is a slip, not an image or a recipe.
+        # A word that resembles a command and is not a file is a typing error, not an image or a recipe.
         if first.isalpha() and not Path(first).exists():
             return bool(get_close_matches(first, self.list_commands(ctx), n=1, cutoff=0.7))
         return False
 
 
 def default_group(name: str) -> type[DefaultGroup]:
-    """Returns the class of a group whose default command has this name: `typer.Typer(cls=default_group("fit"))`."""
+    """Returns the class of a group with this default command: `typer.Typer(cls=default_group("fit"))`."""
     return type("DefaultGroup", (DefaultGroup,), {"default": name})
+
+
+def lazy_group(panels: Panels) -> type[LazyGroup]:
+    """Returns the class of a group whose commands are imported on demand.
+
+    Args:
+        panels: heading in the help → command → its module below mlcycle.cli. The module has a Typer object `app`,
+            which makes the command a group, or a function with the command's name.
+    """
+    return type("LazyGroup", (LazyGroup,), {"panels": panels})
+
+
+def first_paragraph(help_text: str | None) -> str:
+    """Returns the first paragraph of a help text, as one line."""
+    return " ".join((help_text or "").split("\n\n")[0].split())
+
+
+def _load(name: str, module_name: str) -> Any:
+    """Builds a command, or a group of commands, from the declarations in its module."""
+    module = importlib.import_module(f"mlcycle.cli.{module_name}")
+    if not hasattr(module, "app"):
+        single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+        single.command(name)(getattr(module, name))
+        return _without_path_checks(typer.main.get_command(single))
+    module.app.rich_markup_mode = None  # otherwise its help imports all of rich
+    group = typer.main.get_group(module.app)
+    group.name = name
+    return _without_path_checks(group)
+
+
+def _without_path_checks(command: Any) -> Any:
+    """Leaves it to the reader of a file to report that it is not readable; the parser would exit with code 2."""
+    for each in getattr(command, "commands", {}).values():
+        _without_path_checks(each)
+    for parameter in command.params:
+        if hasattr(parameter.type, "readable"):
+            parameter.type.readable = False
+    return command
 
 
 def _help_and_exit(ctx: Any) -> None:

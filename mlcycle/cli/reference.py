@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from mlcycle.cli.app import app
+from mlcycle.cli.group import first_paragraph
 
 PAGE = Path("docs/cli.md")
 HEAD = """\
@@ -59,12 +60,11 @@ def _section(words: list[str], command: Any) -> str:
     parts = [f"{'#' * (len(words) + 1)} {' '.join(words)}", *_prose(command.help or "")]
     default = getattr(command, "default", "")
     if default:
-        parts.append(
-            f"Without a command, `{default}` is meant: `{' '.join(words)} …` is `{' '.join([*words, default])} …`."
-        )
+        path = " ".join(words)
+        parts.append(f"The default command is `{default}`: `{path} ARGS` means `{path} {default} ARGS`.")
     members = _members(command)
     rows = [_row(each) for each in command.params if not getattr(each, "hidden", False)]
-    parts += [_table("Command", [(f"`{name}`", _first_sentence(each.help)) for name, each in members])]
+    parts += [_table("Command", [(f"`{name}`", first_paragraph(each.help)) for name, each in members])]
     parts += [_table("Argument or option", rows)]
     return "\n\n".join(filter(None, parts)) + "\n"
 
@@ -76,10 +76,6 @@ def _prose(help_text: str) -> Iterator[str]:
             yield f"```console\n$ {line.removeprefix('Example:').strip()}\n```"
         elif line:
             yield line
-
-
-def _first_sentence(help_text: str | None) -> str:
-    return " ".join((help_text or "").split("\n\n")[0].split())
 
 
 def _table(title: str, rows: list[tuple[str, str]]) -> str:

@@ -271,7 +271,7 @@ def run_self_test(session: Session, path: Path) -> None:
     sentence = f"the self-test of {path} {why}, on the provider {session.provider}"
     if session.provider == "cpu":
         raise ModelFileError(sentence, "fetch the file again, or install another onnxruntime")
-    raise DeviceError(sentence, f"ask for --provider cpu; to compare all: mlcycle selftest {path}")
+    raise DeviceError(sentence, f"ask for --provider cpu; to compare all: mlcycle model selftest {path}")
 
 
 def select(outputs: Faces, threshold: float, frame: letterbox.Frame) -> Faces:

@@ -1,4 +1,4 @@
-"""The conductor of `mlcycle inspect`: a model file → the document behind its card; reads from top to bottom."""
+"""The conductor of `mlcycle model inspect`: a model file → the document behind its card; reads from top to bottom."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The document of `mlcycle inspect` → the sections of a model card, in the order in which people ask."""
+"""The document of `mlcycle model inspect` → the sections of a model card, in the order in which people ask."""
 
 from __future__ import annotations
 
@@ -230,6 +230,6 @@ def _proofs(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _checks(document: dict[str, Any], file: str) -> Iterator[str]:
-    yield f"mlcycle verify {file} --sha256 {document['sha256']}"
+    yield f"mlcycle model verify {file} --sha256 {document['sha256']}"
     if document["signature"]:
-        yield f"mlcycle verify {file} --key PUB"
+        yield f"mlcycle model verify {file} --key PUB"

@@ -1,4 +1,4 @@
-"""The conductor of `mlcycle reproduce`: a run → the bytes that its file must have. Read it top to bottom.
+"""The conductor of `mlcycle model reproduce`: a run → the bytes that its file must have. Read it top to bottom.
 
 What floating point has a hand in may differ in its last bits on another processor: the known answer, and thresholds
 and what is said of them. Where a file's own are as near as that to what is computed here, they are taken over, so that

@@ -34,15 +34,15 @@ def test_each_is_signed_passes_its_self_test_and_states_its_intended_use(
 ) -> None:
     pytest.importorskip("cryptography")
     public = bundled.FOLDER / "models.pub"
-    outcome = mlcycle("verify", name, "--key", public)
+    outcome = mlcycle("model", "verify", name, "--key", public)
     assert outcome.code == 0, outcome.err
     assert "signature" in outcome.err
     assert "self-test" in outcome.err
     card = (bundled.FOLDER / f"{name}.md").read_text()
-    fingerprint = mlcycle("keys", "show", public).out.split("fingerprint")[1].split()[0]
+    fingerprint = mlcycle("model", "keys", "show", public).out.split("fingerprint")[1].split()[0]
     assert len(fingerprint) == 64
     assert fingerprint in card
-    contract = json.loads(mlcycle("inspect", name, "--json").out)["contract"]
+    contract = json.loads(mlcycle("model", "inspect", name, "--json").out)["contract"]
     assert set(contract["about"]) == {"licence", "data_licence", "intended_use", "limits"}
     for point, threshold in contract["thresholds"].items():
         assert f"| {point} | {threshold:g} |" in card

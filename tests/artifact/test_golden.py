@@ -42,13 +42,13 @@ def test_files_of_format_1_give_the_same_outputs(name: str, astronaut: Path, mlc
     assert expected.distance(boxes_1N4[0], scores_1N[0], landmarks_1N52[0]).within(expected.tolerance)
     np.testing.assert_allclose(scores_1N[0, :3], [0.12174, 0.12166, 0.12119], atol=1e-4)
     for command in ("verify", "inspect"):
-        assert mlcycle(command, GOLDEN / name).code == 0
+        assert mlcycle("model", command, GOLDEN / name).code == 0
     assert mlcycle("infer", astronaut, "--model", GOLDEN / name).code == 0
 
 
 @pytest.mark.parametrize("command", ["infer", "verify", "inspect", "selftest"])
 def test_a_file_of_a_newer_format_needs_a_newer_mlcycle(command: str, astronaut: Path, mlcycle: Callable) -> None:
-    words = ["infer", astronaut, "--model"] if command == "infer" else [command]
+    words = ["infer", astronaut, "--model"] if command == "infer" else ["model", command]
     outcome = mlcycle(*words, GOLDEN / "format-2.onnx")
     assert (outcome.code, outcome.out) == (4, "")
     assert "has format 2; this mlcycle reads format 1" in outcome.err

@@ -145,7 +145,7 @@ def test_every_command_reports_an_invalid_contract_in_a_sentence(
 ) -> None:
     path = tmp_path / "hostile.onnx"
     path.write_bytes(tiny_bytes(contract_json=text))
-    outcome = mlcycle(command, path)
+    outcome = mlcycle("model", command, path)
     assert (outcome.code, outcome.out) == (4, "")
     assert outcome.err.startswith("error: the model file's contract ")
 
@@ -154,5 +154,5 @@ def test_verify_refuses_an_invalid_self_test(mlcycle: Callable[..., Outcome], tm
     model = unsealed_model()
     model.metadata_props.insert(1, type(model.metadata_props[0])(key="mlcycle.self_test", value=DEEP))
     (tmp_path / "hostile.onnx").write_bytes(seal_bytes(model.SerializeToString()))
-    outcome = mlcycle("verify", tmp_path / "hostile.onnx")
+    outcome = mlcycle("model", "verify", tmp_path / "hostile.onnx")
     assert (outcome.code, "self-test cannot be read" in outcome.err) == (4, True)

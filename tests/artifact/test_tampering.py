@@ -221,7 +221,7 @@ TAMPERED: dict[str, tuple[Callable[[Published], Path | None], str]] = {
 
 def errors_of(run: Run, model: Path, public: Path) -> tuple[str, str]:
     """Returns the error of verify and that of infer; both must exit 4, print no result and give a hint."""
-    commands = (("verify", model, "--key"), ("infer", "photo.jpg", "--model", model, "--require-signature"))
+    commands = (("model", "verify", model, "--key"), ("infer", "photo.jpg", "--model", model, "--require-signature"))
     outcomes = [run(*each, public) for each in commands]
     assert [(each.code, each.out) for each in outcomes] == [(4, "")] * 2
     messages = [
@@ -232,7 +232,7 @@ def errors_of(run: Run, model: Path, public: Path) -> tuple[str, str]:
 
 
 def test_an_unchanged_file_is_verified(mlcycle: Run, given: Published) -> None:
-    outcome = mlcycle("verify", given.model, "--key", given.public)
+    outcome = mlcycle("model", "verify", given.model, "--key", given.public)
     assert outcome.code == 0
     assert "checked: seal, face.onnx.sha256, signature, operators and contract, self-test" in outcome.err
 

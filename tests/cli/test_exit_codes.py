@@ -87,10 +87,10 @@ def test_3_a_place_that_takes_no_files(mlcycle, monkeypatch):
 
 
 def test_4_missing_or_damaged_model_file(mlcycle, tmp_path):
-    assert mlcycle("verify", tmp_path / "none.onnx").code == 4
+    assert mlcycle("model", "verify", tmp_path / "none.onnx").code == 4
     (tmp_path / "damaged.onnx").write_bytes(b"no model at all" * 10)
-    assert mlcycle("verify", tmp_path / "damaged.onnx").code == 4
-    assert mlcycle("inspect", tmp_path / "damaged.onnx").code == 4
+    assert mlcycle("model", "verify", tmp_path / "damaged.onnx").code == 4
+    assert mlcycle("model", "inspect", tmp_path / "damaged.onnx").code == 4
 
 
 def test_a_file_that_may_not_be_read_is_no_wrong_command_line(mlcycle, tmp_path, monkeypatch):
@@ -98,7 +98,7 @@ def test_a_file_that_may_not_be_read_is_no_wrong_command_line(mlcycle, tmp_path,
     from mlcycle.artifact.bundled import FOLDER
 
     monkeypatch.setattr(os, "access", lambda *arguments, **keywords: False)
-    assert mlcycle("verify", FOLDER / "face-nano.onnx").code == 0
+    assert mlcycle("model", "verify", FOLDER / "face-nano.onnx").code == 0
     (tmp_path / "broken.jpg").touch()
     assert mlcycle("infer", tmp_path / "broken.jpg").code == 3
 
@@ -110,7 +110,7 @@ def test_130_ctrl_c_on_the_way_into_a_module(mlcycle, monkeypatch):
         raise ImportError("initialization failed") from KeyboardInterrupt()
 
     monkeypatch.setattr(card, "examine", stopped)
-    outcome = mlcycle("inspect", "face-nano")
+    outcome = mlcycle("model", "inspect", "face-nano")
     assert (outcome.code, outcome.err) == (130, "error: stopped by Ctrl-C\n")
 
 

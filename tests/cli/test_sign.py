@@ -1,4 +1,4 @@
-"""`mlcycle sign`, `mlcycle verify --key` and `mlcycle infer --require-signature`: what passes, and what exits 4."""
+"""`mlcycle model sign`, `model verify --key` and `infer --require-signature`: what passes, and what exits 4."""
 
 from __future__ import annotations
 
@@ -65,30 +65,30 @@ def forged(signed: Path) -> Path:
 
 def test_a_signature_is_made_and_verified(mlcycle: Run, model: Path, key: Path) -> None:
     public = keys.read_public(key.with_suffix(".pub"))
-    made = mlcycle("sign", model, "--key", key)
+    made = mlcycle("model", "sign", model, "--key", key)
     digest = read_sealed(model).sha256
     assert (made.code, made.out) == (0, f"signed {digest}  {model}\n")
     assert made.err == f"written: {model}.sig, by the p256 key {public.fingerprint}\n"
-    verified = mlcycle("verify", model, "--key", key.with_suffix(".pub"))
+    verified = mlcycle("model", "verify", model, "--key", key.with_suffix(".pub"))
     assert (verified.code, verified.out) == (0, f"verified {digest}  {model}\n")
     assert f"signed by the p256 key {public.fingerprint}\n" in verified.err
     assert ", signature, " in verified.err
-    assert "signature" not in mlcycle("verify", model).err
+    assert "signature" not in mlcycle("model", "verify", model).err
 
 
 def test_a_signature_elsewhere_and_a_renamed_model(mlcycle: Run, model: Path, key: Path, tmp_path: Path) -> None:
     elsewhere, public = tmp_path / "signatures" / "one.sig", key.with_suffix(".pub")
-    assert mlcycle("sign", model, "--key", key, "--out", elsewhere).code == 0
+    assert mlcycle("model", "sign", model, "--key", key, "--out", elsewhere).code == 0
     assert not Path(f"{model}.sig").exists()
-    without = mlcycle("verify", model, "--key", public)
+    without = mlcycle("model", "verify", model, "--key", public)
     assert (without.code, without.out) == (4, "")
     assert f"no such signature: {model}.sig" in without.err
     shutil.copy(model, tmp_path / "new.onnx")
-    renamed = mlcycle("verify", tmp_path / "new.onnx", "--key", public, "--signature", elsewhere)
+    renamed = mlcycle("model", "verify", tmp_path / "new.onnx", "--key", public, "--signature", elsewhere)
     assert renamed.code == 4
     assert "under another name: 'tiny.onnx'" in renamed.err
-    assert mlcycle("verify", model, "--key", public, "--signature", elsewhere).code == 0
-    alone = mlcycle("verify", model, "--signature", elsewhere)
+    assert mlcycle("model", "verify", model, "--key", public, "--signature", elsewhere).code == 0
+    alone = mlcycle("model", "verify", model, "--signature", elsewhere)
     assert alone.code == 2
     assert "--key PUB" in alone.err
 
@@ -96,13 +96,13 @@ def test_a_signature_elsewhere_and_a_renamed_model(mlcycle: Run, model: Path, ke
 def test_what_verify_refuses(mlcycle: Run, forged: Path, key: Path, other: Path) -> None:
     said = set()
     for name in (key.with_suffix(".pub"), other):
-        outcome = mlcycle("verify", forged, "--key", name)
+        outcome = mlcycle("model", "verify", forged, "--key", name)
         assert (outcome.code, outcome.out) == (4, "")
         assert "\nhint: " in outcome.err
         said.add(outcome.err)
     assert len(said) == 2
-    assert mlcycle("verify", forged, "--key", key).code == 2
-    assert mlcycle("verify", forged, "--key", forged).code == 3
+    assert mlcycle("model", "verify", forged, "--key", key).code == 2
+    assert mlcycle("model", "verify", forged, "--key", forged).code == 3
 
 
 def test_a_damaged_model_is_not_signed(mlcycle: Run, model: Path, key: Path) -> None:
@@ -111,43 +111,43 @@ def test_a_damaged_model_is_not_signed(mlcycle: Run, model: Path, key: Path) -> 
     model.chmod(0o644)
     model.write_bytes(data)
     Path(f"{model}.sha256").unlink()
-    assert mlcycle("sign", model, "--key", key).code == 4
+    assert mlcycle("model", "sign", model, "--key", key).code == 4
     assert not Path(f"{model}.sig").exists()
 
 
 def test_a_signature_is_replaced_only_if_it_is_asked_for(mlcycle: Run, signed: Path, key: Path) -> None:
     path = Path(f"{signed}.sig")
     before = path.read_bytes()
-    refused = mlcycle("sign", signed, "--key", key)
+    refused = mlcycle("model", "sign", signed, "--key", key)
     assert refused.code == 3
     assert "pass --overwrite" in refused.err
     assert path.read_bytes() == before
-    assert mlcycle("sign", signed, "--key", key, "--overwrite").code == 0
+    assert mlcycle("model", "sign", signed, "--key", key, "--overwrite").code == 0
     assert path.read_bytes() != before
 
 
 def test_neither_model_nor_key_is_overwritten_by_a_signature(mlcycle: Run, model: Path, key: Path) -> None:
     for place in (model, key):
         before = place.read_bytes()
-        assert mlcycle("sign", model, "--key", key, "--out", place, "--overwrite").code == 2
+        assert mlcycle("model", "sign", model, "--key", key, "--out", place, "--overwrite").code == 2
         assert place.read_bytes() == before
 
 
 def test_a_bundled_model_is_signed_elsewhere(mlcycle: Run, key: Path, tmp_path: Path) -> None:
-    refused = mlcycle("sign", "face-nano", "--key", key)
+    refused = mlcycle("model", "sign", "face-nano", "--key", key)
     assert refused.code == 2
     assert "--out SIG" in refused.err
-    assert mlcycle("sign", "face-nano", "--key", key, "--out", tmp_path / "nano.sig").code == 0
+    assert mlcycle("model", "sign", "face-nano", "--key", key, "--out", tmp_path / "nano.sig").code == 0
     public = key.with_suffix(".pub")
-    assert mlcycle("verify", "face-nano", "--key", public, "--signature", tmp_path / "nano.sig").code == 0
+    assert mlcycle("model", "verify", "face-nano", "--key", public, "--signature", tmp_path / "nano.sig").code == 0
 
 
 def test_a_locked_key_signs_with_its_passphrase(mlcycle: Run, process: Run, model: Path, tmp_path: Path) -> None:
     (tmp_path / "word").write_text("open sesame\n")
     locked, public = keys.write_pair(keys.generate("p256"), tmp_path / "locked", b"open sesame")
-    assert process("sign", model, "--key", locked).code == 2
-    assert mlcycle("sign", model, "--key", locked, "--passphrase-file", tmp_path / "word").code == 0
-    assert mlcycle("verify", model, "--key", public).code == 0
+    assert process("model", "sign", model, "--key", locked).code == 2
+    assert mlcycle("model", "sign", model, "--key", locked, "--passphrase-file", tmp_path / "word").code == 0
+    assert mlcycle("model", "verify", model, "--key", public).code == 0
 
 
 def test_infer_loads_what_is_signed(process: Run, signed: Path, key: Path, album: Path) -> None:
@@ -226,7 +226,8 @@ def test_a_private_run_demands_it_and_names_no_path(process: Run, signed: Path, 
 
 @pytest.mark.parametrize(
     "arguments",
-    [("keys", "new", "b"), ("sign", "tiny.onnx", "--key", "a.key"), ("verify", "tiny.onnx", "--key", "a.pub"),
+    [("model", "keys", "new", "b"), ("model", "sign", "tiny.onnx", "--key", "a.key"),
+     ("model", "verify", "tiny.onnx", "--key", "a.pub"),
      ("infer", "tiny.onnx", "--model", "tiny.onnx", "--require-signature", "a.pub")],
 )  # fmt: skip
 def test_without_the_extra_the_line_that_installs_it_is_said(arguments: tuple[str, ...], tmp_path: Path) -> None:
@@ -265,12 +266,12 @@ def test_an_exported_folder_is_signed_as_a_whole(mlcycle: Run, key: Path, tmp_pa
     (folder / "below").mkdir(parents=True)
     (folder / "below" / "model.onnx").write_bytes(b"model")
     (folder / "index.html").write_text("page")
-    assert mlcycle("sign", folder, "--key", key).code == 0
-    verified = mlcycle("verify", folder, "--key", public)
+    assert mlcycle("model", "sign", folder, "--key", key).code == 0
+    verified = mlcycle("model", "verify", folder, "--key", public)
     assert (verified.code, verified.out) == (0, f"verified 2 files  {folder}\n")
-    assert mlcycle("verify", folder).code == 2
+    assert mlcycle("model", "verify", folder).code == 2
     (folder / "below" / "model.onnx").write_bytes(b"another")
     (folder / "more.js").write_text("send()")
-    refused = mlcycle("verify", folder, "--key", public)
+    refused = mlcycle("model", "verify", folder, "--key", public)
     assert refused.code == 4
     assert "below/model.onnx was changed" in refused.err

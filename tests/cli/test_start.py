@@ -8,6 +8,8 @@ import sys
 import pytest
 from conftest import environment
 
+from mlcycle.cli.app import PANELS
+from mlcycle.cli.group import first_paragraph
 from mlcycle.cli.reference import commands
 
 HEAVY = {"numpy", "PIL", "onnxruntime", "onnx", "torch", "torchvision", "scipy", "rich", "pydantic", "cryptography"}
@@ -40,6 +42,23 @@ def test_every_command_has_help_with_an_example():
     for words, command in found:
         assert command.help, words
         assert f"Example:  {' '.join(words[:1])} " in command.help, words
+
+
+@pytest.mark.parametrize("words", [(), ("model",), ("model", "keys"), ("train",)])
+def test_a_group_s_help_lists_whole_first_paragraphs_within_80_columns(words, mlcycle, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    text = mlcycle(*words, "--help").out
+    assert max(map(len, text.splitlines())) <= 80
+    joined = " ".join(text.split()).replace("- ", "-")
+    members = [command for path, command in commands() if tuple(path[1:-1]) == words and path[1:]]
+    assert len(members) > 1
+    for command in members:
+        assert first_paragraph(command.help).replace("- ", "-") in joined
+
+
+def test_the_main_help_groups_the_commands(mlcycle):
+    text = mlcycle("--help").out
+    assert [line for line in text.splitlines() if line and line[0] != " "][2:] == [f"{heading}:" for heading in PANELS]
 
 
 def test_completion_offers_commands(process):

@@ -28,8 +28,8 @@ def test_a_command_is_run_in_the_folder_and_measured(tmp_path: Path) -> None:
 
 
 def test_a_command_that_fails_hands_on_its_exit_code(tmp_path: Path) -> None:
-    with pytest.raises(commands.CommandFailedError, match=r"mlcycle verify none\.onnx") as failed:
-        commands.run(["verify", "none.onnx"], tmp_path)
+    with pytest.raises(commands.CommandFailedError, match=r"mlcycle model verify none\.onnx") as failed:
+        commands.run(["model", "verify", "none.onnx"], tmp_path)
 
     assert failed.value.exit_code == 4
 

@@ -78,7 +78,7 @@ def test_an_answer_that_breaks_the_contract_is_an_error_of_the_image(
 def test_outputs_of_other_types_are_refused_when_it_is_loaded(
     spoilt: dict[str, np.ndarray], mlcycle: Run, tmp_path: Path
 ) -> None:
-    outcome = mlcycle("verify", answering(tmp_path / "x.onnx", **spoilt))
+    outcome = mlcycle("model", "verify", answering(tmp_path / "x.onnx", **spoilt))
     assert (outcome.code, outcome.out) == (4, "")
     assert "is not what its contract says" in outcome.err
 
@@ -126,7 +126,7 @@ def test_inputs_of_other_kinds_are_refused_when_it_is_loaded(
 ) -> None:
     model = unsealed_model()
     spoil(model)
-    outcome = mlcycle("verify", sealed(model, tmp_path / "x.onnx"))
+    outcome = mlcycle("model", "verify", sealed(model, tmp_path / "x.onnx"))
     assert (outcome.code, outcome.out) == (4, "")
     assert "unexpected" not in outcome.err
 
@@ -143,4 +143,4 @@ def test_names_that_are_no_text_neither_crash_nor_reach_stdout(name: bytes, mlcy
     assert "UnicodeDecodeError" not in outcome.err
     unknown = head.replace(b"Greater", b"Identi\xff")
     (tmp_path / "x.onnx").write_bytes(seal_bytes(unknown + b"mlcycle.contract" + contract))
-    assert mlcycle("verify", tmp_path / "x.onnx")[:2] == (4, "")
+    assert mlcycle("model", "verify", tmp_path / "x.onnx")[:2] == (4, "")

@@ -1,4 +1,4 @@
-"""`mlcycle inspect`: what a card says is so, and nothing in a file commands whoever reads it."""
+"""`mlcycle model inspect`: what a card says is so, and nothing in a file commands whoever reads it."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ HOSTILE = "x\x1b[2J\x9b1m\r\n[bold]<script>alert(1)</script>[a](http://b)![c](d)
 
 @pytest.fixture
 def document(mlcycle):
-    """Returns what `mlcycle inspect FILE --json` prints."""
+    """Returns what `mlcycle model inspect FILE --json` prints."""
 
     def ask(file: Path | str) -> dict:
-        outcome = mlcycle("inspect", file, "--json")
+        outcome = mlcycle("model", "inspect", file, "--json")
         assert outcome.code == 0, outcome.err
         return json.loads(outcome.out)
 
@@ -120,9 +120,9 @@ def test_the_self_test_and_a_signature_are_told(document, mlcycle, tmp_path):
     test = document(file)["self_test"]
     assert test["within"]
     assert 0 < test["distance"]["pixels"] <= test["tolerance"]["pixels"]
-    text = mlcycle("inspect", file).out
+    text = mlcycle("model", "inspect", file).out
     assert "a file.onnx.sig lies beside it, and was not checked here" in text
-    assert f"$ mlcycle verify '{file}' --key PUB" in text
+    assert f"$ mlcycle model verify '{file}' --key PUB" in text
     assert "as it must be" in text
 
 
@@ -131,25 +131,25 @@ def test_operating_points_stand_with_what_was_measured_there(mlcycle, tmp_path):
     told = {"images": 200, "faces": 1234, "points": {"balanced": figures}}
     contract = replace(CONTRACT, thresholds={"balanced": 0.5, "strict": 0.9}, training={"operating_points": told})
     write_sealed(tiny_bytes(contract), tmp_path / "tiny.onnx")
-    lines = [line.split() for line in mlcycle("inspect", tmp_path / "tiny.onnx").out.splitlines()]
+    lines = [line.split() for line in mlcycle("model", "inspect", tmp_path / "tiny.onnx").out.splitlines()]
     assert ["balanced", "0.5", "0.8125", "not", "measured", "0.25"] in lines
     assert ["strict", "0.9", *["not", "measured"] * 3] in lines
     assert ["balanced", "the", "best", "F1"] in lines
-    assert "1,234 faces that were held out; false alarms" in mlcycle("inspect", tmp_path / "tiny.onnx").out
+    assert "1,234 faces that were held out; false alarms" in mlcycle("model", "inspect", tmp_path / "tiny.onnx").out
     write_sealed(tiny_bytes(replace(contract, parent="ab" * 32)), tmp_path / "variant.onnx")
-    assert "held out when it was frozen, before" in mlcycle("inspect", tmp_path / "variant.onnx").out
+    assert "held out when it was frozen, before" in mlcycle("model", "inspect", tmp_path / "variant.onnx").out
 
 
 def test_what_is_not_said_is_said_to_be_missing_and_the_recipe_is_whole_where_asked(mlcycle, tmp_path):
     about, recipe = {"licence": "Apache-2.0", "contact": "nobody"}, {"schedule": {"learning_rate": 0.0015}}
     write_sealed(tiny_bytes(replace(CONTRACT, about=about, training={"recipe": recipe})), tmp_path / "face.onnx")
     file = tmp_path / "face.onnx"
-    text = mlcycle("inspect", file).out
+    text = mlcycle("model", "inspect", file).out
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert {"licence Apache-2.0", "limits not said in the file", "contact nobody"} <= set(lines)
     assert "schedule.learning_rate" not in text
-    assert "schedule.learning_rate" in mlcycle("-v", "inspect", file).out
-    markdown = mlcycle("inspect", file, "--format", "md").out
+    assert "schedule.learning_rate" in mlcycle("-v", "model", "inspect", file).out
+    markdown = mlcycle("model", "inspect", file, "--format", "md").out
     assert "| schedule.learning_rate | 0.0015 |" in markdown
     assert str(tmp_path) not in markdown  # it is to be committed beside the file
 
@@ -161,7 +161,7 @@ def test_a_terminal_and_a_browser_obey_nothing_in_a_file(document, mlcycle, tmp_
     write_sealed(tiny_bytes(contract), tmp_path / "hostile.onnx")
     found = document(tmp_path / "hostile.onnx")
     assert (found["contract"]["name"], found["contract"]["about"]["limits"]) == (shown, HOSTILE)
-    plain = mlcycle("inspect", tmp_path / "hostile.onnx").out
+    plain = mlcycle("model", "inspect", tmp_path / "hostile.onnx").out
     assert set(filter(lambda sign: not sign.isprintable(), plain)) == {"\n"}
 
     from rich.console import Console
@@ -173,8 +173,10 @@ def test_a_terminal_and_a_browser_obey_nothing_in_a_file(document, mlcycle, tmp_
     assert set(filter(lambda sign: not sign.isprintable(), shown)) == {"\n"}
     assert shown.count("[bold]<script>") >= 4
 
-    kinds = Counter(kinds_of(mlcycle("inspect", tmp_path / "hostile.onnx", "--format", "md").out))
-    tame = Counter(kinds_of(mlcycle("inspect", write_tiny_model(tmp_path / "tame.onnx"), "--format", "md").out))
+    kinds = Counter(kinds_of(mlcycle("model", "inspect", tmp_path / "hostile.onnx", "--format", "md").out))
+    tame = Counter(
+        kinds_of(mlcycle("model", "inspect", write_tiny_model(tmp_path / "tame.onnx"), "--format", "md").out)
+    )
     assert set(kinds) == set(tame)
 
 
@@ -183,7 +185,7 @@ def test_markdown_shows_what_stands_in_the_file_letter_by_letter(mlcycle, tmp_pa
     write_sealed(tiny_bytes(contract), tmp_path / "hostile.onnx")
     from markdown_it import MarkdownIt
 
-    markdown = mlcycle("inspect", tmp_path / "hostile.onnx", "--format", "md").out
+    markdown = mlcycle("model", "inspect", tmp_path / "hostile.onnx", "--format", "md").out
     tokens = MarkdownIt("commonmark").enable("table").parse(markdown)
     texts = ["".join(each.content for each in token.children) for token in tokens if token.type == "inline"]
     limits = texts[texts.index("limits") + 1]
@@ -203,20 +205,20 @@ def kinds_of(markdown: str) -> list[str]:
 def test_a_contract_that_tells_people_no_fields_exits_4_but_is_shown_as_it_is(document, mlcycle, tmp_path, change):
     said = json.loads(CONTRACT.to_json())
     write_sealed(tiny_bytes(contract_json=json.dumps(said | change)), tmp_path / "odd.onnx")
-    assert mlcycle("inspect", tmp_path / "odd.onnx").code == 4
+    assert mlcycle("model", "inspect", tmp_path / "odd.onnx").code == 4
     assert document(tmp_path / "odd.onnx")["contract"] == said | change
 
 
 def test_two_forms_at_once_are_refused(mlcycle, tmp_path):
     file = write_tiny_model(tmp_path / "tiny.onnx")
-    assert mlcycle("inspect", file, "--json", "--format", "md").code == 2
-    assert mlcycle("inspect", file, "--json").out == mlcycle("inspect", file, "--format", "json").out
+    assert mlcycle("model", "inspect", file, "--json", "--format", "md").code == 2
+    assert mlcycle("model", "inspect", file, "--json").out == mlcycle("model", "inspect", file, "--format", "json").out
 
 
 def test_nothing_that_trains_or_exports_is_needed(tmp_path):
     """The commands run where packages of no extra can be imported."""
     file = write_known(tmp_path / "known.onnx")
-    lines = [["inspect", str(file), "--format", "md"], ["diff", "face-nano", str(file)]]
+    lines = [["model", "inspect", str(file), "--format", "md"], ["model", "diff", "face-nano", str(file)]]
     code = (
         "import sys\n"
         "for name in ('onnx', 'torch', 'scipy', 'pydantic'): sys.modules[name] = None\n"

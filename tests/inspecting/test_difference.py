@@ -1,4 +1,4 @@
-"""`mlcycle diff`: what was changed is what is told, in contracts, graphs, weights and answers."""
+"""`mlcycle model diff`: what was changed is what is told, in contracts, graphs, weights and answers."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from mlcycle.inspecting.diff import weights  # noqa: E402
 
 @pytest.fixture
 def told(mlcycle):
-    """Returns what `mlcycle diff A B … --json` prints."""
+    """Returns what `mlcycle model diff A B … --json` prints."""
 
     def ask(*arguments: Path | str) -> dict:
-        outcome = mlcycle("diff", *arguments, "--json")
+        outcome = mlcycle("model", "diff", *arguments, "--json")
         assert outcome.code == 0, outcome.err
         return json.loads(outcome.out)
 
@@ -37,7 +37,7 @@ def test_the_same_file_differs_in_nothing(told, mlcycle):
     found = told("face-nano", "face-nano")
     assert found["same_bytes"]
     assert (found["contract"], found["operators"], found["weights"]["differ"]) == ([], [], 0)
-    assert "the same, byte for byte" in mlcycle("diff", "face-nano", "face-nano").out
+    assert "the same, byte for byte" in mlcycle("model", "diff", "face-nano", "face-nano").out
 
 
 def test_fields_of_contracts_are_told_by_their_dotted_names(told, mlcycle, tmp_path):
@@ -54,7 +54,7 @@ def test_fields_of_contracts_are_told_by_their_dotted_names(told, mlcycle, tmp_p
         "added_later": (None, 1, "b"),
     }
     assert found["sections"] == {"weights": True, "graph": True, "contract": False, "self-test": None}
-    assert "thresholds.balanced  0.5" in mlcycle("diff", tmp_path / "a.onnx", tmp_path / "b.onnx").out
+    assert "thresholds.balanced  0.5" in mlcycle("model", "diff", tmp_path / "a.onnx", tmp_path / "b.onnx").out
 
 
 def test_known_answers_are_compared_by_how_far_they_are_apart(told, mlcycle, tmp_path):
@@ -64,7 +64,7 @@ def test_known_answers_are_compared_by_how_far_they_are_apart(told, mlcycle, tmp
         write_sealed(data, tmp_path / f"{name}.onnx")
     found = told(tmp_path / "a.onnx", tmp_path / "b.onnx")
     assert [each["field"] for each in found["self_test"]] == ["boxes"]
-    assert "the same, but for 0.5 at most" in mlcycle("diff", tmp_path / "a.onnx", tmp_path / "b.onnx").out
+    assert "the same, but for 0.5 at most" in mlcycle("model", "diff", tmp_path / "a.onnx", tmp_path / "b.onnx").out
 
 
 def test_what_says_the_same_in_other_bytes_differs(told, mlcycle, tmp_path):
@@ -78,7 +78,8 @@ def test_what_says_the_same_in_other_bytes_differs(told, mlcycle, tmp_path):
     found = told(tmp_path / "a.onnx", tmp_path / "spaced.onnx")
     assert (found["same_bytes"], found["sections"]["contract"], found["contract"]) == (False, False, [])
     assert (
-        "contract   differs in how it is written" in mlcycle("diff", tmp_path / "a.onnx", tmp_path / "spaced.onnx").out
+        "contract   differs in how it is written"
+        in mlcycle("model", "diff", tmp_path / "a.onnx", tmp_path / "spaced.onnx").out
     )
 
 
@@ -108,7 +109,7 @@ def test_of_a_variant_and_its_parent_the_types_are_told_and_no_noise(told, mlcyc
     found = told(parent, variant)
     assert found["weights"]["most"] == []
     assert {each["operator"] for each in found["operators"]} >= {"QuantizeLinear", "DequantizeLinear"}
-    text = mlcycle("diff", parent, variant).out
+    text = mlcycle("model", "diff", parent, variant).out
     assert "A is float32 and B is int8" in text
     assert len(text.splitlines()) < 40
 
@@ -156,18 +157,18 @@ def test_answers_are_compared_at_each_files_own_threshold(told, mlcycle, astrona
     assert (faces["both"], faces["only_a"], faces["only_b"], faces["nearly_a"]) == (2, 1, 0, 1)
     assert (faces["mean_iou"], faces["largest_score_difference"]) == (1.0, 0.0)
     assert [Path(each["image"]).name for each in found["most"]] == ["two.png"]
-    assert "only by A      1 face, of which B scored 1 too low" in mlcycle("diff", *arguments).out
+    assert "only by A      1 face, of which B scored 1 too low" in mlcycle("model", "diff", *arguments).out
 
 
 def test_what_cannot_be_read_exits_4_or_3(mlcycle, tmp_path):
     (tmp_path / "empty").mkdir()
-    assert mlcycle("diff", "face-nano", tmp_path / "missing.onnx").code == 4
-    assert mlcycle("diff", "face-nano", "face-base", "--images", tmp_path / "empty").code == 3
-    assert mlcycle("diff", "face-nano", "face-base", "--images", tmp_path / "missing").code == 3
+    assert mlcycle("model", "diff", "face-nano", tmp_path / "missing.onnx").code == 4
+    assert mlcycle("model", "diff", "face-nano", "face-base", "--images", tmp_path / "empty").code == 3
+    assert mlcycle("model", "diff", "face-nano", "face-base", "--images", tmp_path / "missing").code == 3
 
 
 def test_the_bytes_that_are_compared_are_those_that_answer(mlcycle, astronaut, monkeypatch):
     from mlcycle.inference import detect
 
     monkeypatch.setattr(detect, "read_sealed", lambda _: pytest.fail("a file was read once more"))
-    assert mlcycle("diff", "face-nano", "face-base", "--images", astronaut.parent).code == 0
+    assert mlcycle("model", "diff", "face-nano", "face-base", "--images", astronaut.parent).code == 0

@@ -1,4 +1,4 @@
-"""`mlcycle selftest`: right runtimes pass, wrong ones do not, and those that crash are survived."""
+"""`mlcycle model selftest`: right runtimes pass, wrong ones do not, and those that crash are survived."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_what_a_wrong_runtime_would_answer_is_outside(tmp_path, precision, chang
 
 
 def test_each_provider_that_is_there_answers_as_it_must(mlcycle, file):
-    outcome = mlcycle("selftest", file, "--json")
+    outcome = mlcycle("model", "selftest", file, "--json")
     found = json.loads(outcome.out)
     assert (outcome.code, found["exit_code"], outcome.err) == (0, 0, "")
     ways = [(each["provider"], each["graph"]) for each in found["trials"]]
@@ -64,7 +64,7 @@ def test_each_provider_that_is_there_answers_as_it_must(mlcycle, file):
 
 def test_a_file_that_answers_wrongly_exits_4_and_says_by_how_much(mlcycle, tmp_path):
     wrong = write_known(tmp_path / "wrong.onnx", change=swap_colours)
-    outcome = mlcycle("selftest", wrong, "--provider", "cpu")
+    outcome = mlcycle("model", "selftest", wrong, "--provider", "cpu")
     assert outcome.code == 4
     assert outcome.out.count("too far") == 2
     assert f"{wrong} does not give its known answer on cpu (optimised) and cpu (as written)" in outcome.err
@@ -72,7 +72,7 @@ def test_a_file_that_answers_wrongly_exits_4_and_says_by_how_much(mlcycle, tmp_p
 
 def test_a_provider_that_answers_wrongly_exits_4_and_the_cpu_is_named(mlcycle, file, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(write_odd_onnxruntime(tmp_path, ANSWERS_WRONGLY))
-    outcome = mlcycle("selftest", file, "--provider", "cuda")
+    outcome = mlcycle("model", "selftest", file, "--provider", "cuda")
     assert outcome.code == 4
     assert "ask for --provider cpu" in outcome.err
     (row,) = [line for line in outcome.out.splitlines() if line.startswith("  cuda")]
@@ -82,10 +82,10 @@ def test_a_provider_that_answers_wrongly_exits_4_and_the_cpu_is_named(mlcycle, f
 
 def test_a_provider_that_crashes_is_survived_and_matters_only_where_it_was_named(mlcycle, file, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(write_odd_onnxruntime(tmp_path, DIES_WHEN_IT_LOADS))
-    outcome = mlcycle("selftest", file)
+    outcome = mlcycle("model", "selftest", file)
     assert outcome.code == 0, outcome.err
     assert "killed by SIGSEGV while loading the model on cuda" in outcome.out
-    named = mlcycle("selftest", file, "--provider", "cuda", "--json")
+    named = mlcycle("model", "selftest", file, "--provider", "cuda", "--json")
     (trial,) = json.loads(named.out)["trials"]
     assert named.code == 6
     assert (trial["within"], trial["blames"]) == (None, "provider")
@@ -94,7 +94,7 @@ def test_a_provider_that_crashes_is_survived_and_matters_only_where_it_was_named
 
 def test_a_file_that_one_provider_cannot_load_is_not_called_wrong(mlcycle, file, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(write_odd_onnxruntime(tmp_path, REFUSES_THE_FILE))
-    outcome = mlcycle("selftest", file, "--provider", "cuda")
+    outcome = mlcycle("model", "selftest", file, "--provider", "cuda")
     assert outcome.code == 6
     assert "no kernel for this operator" in outcome.err
 
@@ -106,14 +106,14 @@ def test_a_named_provider_that_is_not_there_exits_6(mlcycle, file):
         for name, long in (("tensorrt", "TensorrtExecutionProvider"), ("coreml", "CoreMLExecutionProvider"))
         if long not in there
     )
-    outcome = mlcycle("selftest", file, "--provider", missing)
+    outcome = mlcycle("model", "selftest", file, "--provider", missing)
     assert outcome.code == 6
     assert f"the provider {missing} is not there" in outcome.err
 
 
 def test_without_a_self_test_nothing_passes(mlcycle, tmp_path):
     tiny = write_tiny_model(tmp_path / "tiny.onnx")
-    outcome = mlcycle("selftest", tiny, "--image", tmp_path / "drawing.png")
+    outcome = mlcycle("model", "selftest", tiny, "--image", tmp_path / "drawing.png")
     assert (outcome.code, outcome.out) == (4, "")
     assert "carries no self-test" in outcome.err
     assert not (tmp_path / "drawing.png").exists()
@@ -121,13 +121,13 @@ def test_without_a_self_test_nothing_passes(mlcycle, tmp_path):
 
 def test_the_drawing_is_written_once_with_its_pixels_enlarged(mlcycle, file, tmp_path):
     drawing = tmp_path / "drawing.png"
-    assert mlcycle("selftest", file, "--provider", "cpu", "--image", drawing).code == 0
+    assert mlcycle("model", "selftest", file, "--provider", "cpu", "--image", drawing).code == 0
     with Image.open(drawing) as image:
         assert image.size == (768, 768)
         colours = {colour for _, colour in image.getcolors(1 << 24)}
     assert (0, 214, 143) in colours  # the boxes
     drawing.write_bytes(b"something else")
-    refused = mlcycle("selftest", file, "--provider", "cpu", "--image", drawing)
+    refused = mlcycle("model", "selftest", file, "--provider", "cpu", "--image", drawing)
     assert refused.code == 3
     assert drawing.read_bytes() == b"something else"
-    assert mlcycle("selftest", file, "--image", tmp_path / "drawing.jpg").code == 3
+    assert mlcycle("model", "selftest", file, "--image", tmp_path / "drawing.jpg").code == 3

@@ -57,7 +57,7 @@ def test_freezing_twice_gives_the_same_bytes(
 
 
 def test_the_run_gives_the_file_again(frozen: Path, finished_run: Path, mlcycle: Callable) -> None:
-    outcome = mlcycle("reproduce", frozen, "--run", finished_run)
+    outcome = mlcycle("model", "reproduce", frozen, "--run", finished_run)
     digest = hashlib.sha256(frozen.read_bytes()).hexdigest()
     assert (outcome.code, outcome.out) == (0, f"reproduced {digest}  {frozen}\n")
 

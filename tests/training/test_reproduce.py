@@ -1,4 +1,4 @@
-"""`mlcycle reproduce`: the same bytes from the run, or which of its ingredients is another one."""
+"""`mlcycle model reproduce`: the same bytes from the run, or which of its ingredients is another one."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ def test_two_clones_in_two_processes_give_the_same_bytes(
         digests.append(outcome.out.split()[0])
     assert digests[0] == digests[1]
     model = tmp_path / "one" / "model.onnx"
-    outcome = process("reproduce", model, "--run", tmp_path / "an other place" / "run", env={"PYTHONHASHSEED": "3"})
+    outcome = process(
+        "model", "reproduce", model, "--run", tmp_path / "an other place" / "run", env={"PYTHONHASHSEED": "3"}
+    )
     assert (outcome.code, outcome.out) == (0, f"reproduced {digests[0]}  {model}\n"), outcome.err
     assert "taken over" not in outcome.err
 
@@ -84,7 +86,7 @@ def test_other_weights_are_named(clone: Path, frozen: Path, mlcycle: Run) -> Non
     tensors["average.answer.bias"] += 0.25
     del metadata[SEAL_KEY]
     save_file(tensors, best, metadata=metadata)
-    outcome = mlcycle("reproduce", frozen, "--run", clone)
+    outcome = mlcycle("model", "reproduce", frozen, "--run", clone)
     assert outcome.code == 5
     assert "network.answer.bias" in outcome.out.split("Weights that differ most")[1]
     assert "what differs is its weights" in outcome.err
@@ -94,7 +96,7 @@ def test_other_weights_are_named(clone: Path, frozen: Path, mlcycle: Run) -> Non
 def test_another_recipe_is_another_run(clone: Path, frozen: Path, mlcycle: Run) -> None:
     recipe = clone / "recipe.yaml"
     recipe.write_text(recipe.read_text().replace("long_side: 128", "long_side: 96"))
-    outcome = mlcycle("reproduce", frozen, "--run", clone)
+    outcome = mlcycle("model", "reproduce", frozen, "--run", clone)
     assert outcome.code == 5
     assert ["resize.long_side", "128", "96"] in [line.split() for line in outcome.out.splitlines()]
     assert "weights    the same" in outcome.out
@@ -107,7 +109,7 @@ def test_other_data_is_another_run(clone: Path, frozen: Path, mlcycle: Run) -> N
     noted: dict[str, Any] = json.loads(environment.read_text())
     before, noted["data"]["fingerprint"] = noted["data"]["fingerprint"], "0" * 64
     environment.write_text(json.dumps(noted))
-    outcome = mlcycle("reproduce", frozen, "--run", clone)
+    outcome = mlcycle("model", "reproduce", frozen, "--run", clone)
     assert outcome.code == 5
     assert ["training.data.fingerprint", before, "0" * 64] in [line.split() for line in outcome.out.splitlines()]
     assert "another run" in outcome.err
@@ -124,7 +126,7 @@ def test_last_digits_of_another_processor_are_taken_over(
         return replace(contract, thresholds=thresholds, training=training), replace(test, boxes=boxes)
 
     file = resealed(frozen, tmp_path / "elsewhere.onnx", elsewhere)
-    outcome = mlcycle("reproduce", file, "--run", clone)
+    outcome = mlcycle("model", "reproduce", file, "--run", clone)
     assert outcome.code == 0, outcome.out + outcome.err
     for words in ("its thresholds", "its known answer", "the versions that it was frozen with"):
         assert f"taken over from the file: {words}" in outcome.err
@@ -141,7 +143,7 @@ def test_more_than_last_digits_is_not_taken_over(frozen: Path, clone: Path, tmp_
         return replace(contract, training=training), replace(test, scores=scores, tolerance=wide, loose_tolerance=wide)
 
     file = resealed(frozen, tmp_path / "by-hand.onnx", by_hand)
-    outcome = mlcycle("reproduce", file, "--run", clone)
+    outcome = mlcycle("model", "reproduce", file, "--run", clone)
     assert outcome.code == 5
     assert "training.operating_points.points.balanced.recall  0.99" in outcome.out
     assert "the same, but for 0.001 at most" in outcome.out
@@ -171,7 +173,7 @@ def test_what_says_the_same_in_other_bytes_is_not_reproduced(
     change(model)
     model.metadata_props[-1].value = BLANK.decode()
     write_sealed(seal_bytes(model.SerializeToString(deterministic=True)), tmp_path / "other.onnx")
-    outcome = mlcycle("reproduce", tmp_path / "other.onnx", "--run", clone)
+    outcome = mlcycle("model", "reproduce", tmp_path / "other.onnx", "--run", clone)
     assert outcome.code == code
     assert "reproduced" not in outcome.out
     # What says a field twice says no certain thing, and is not even read.
@@ -181,7 +183,7 @@ def test_what_says_the_same_in_other_bytes_is_not_reproduced(
 def test_a_variant_names_its_parent(frozen: Path, clone: Path, tmp_path: Path, mlcycle: Run) -> None:
     parent = "ab" * 32
     file = resealed(frozen, tmp_path / "half.onnx", lambda contract, test: (replace(contract, parent=parent), test))
-    outcome = mlcycle("reproduce", file, "--run", clone)
+    outcome = mlcycle("model", "reproduce", file, "--run", clone)
     assert outcome.code == 2
     assert parent in outcome.err
 
@@ -191,7 +193,7 @@ def test_without_its_images_thresholds_cannot_be_reproduced(
 ) -> None:
     hidden = labelled_set.rename(labelled_set.with_name("hidden"))
     try:
-        outcome = mlcycle("reproduce", frozen, "--run", clone)
+        outcome = mlcycle("model", "reproduce", frozen, "--run", clone)
         assert outcome.code == 3
         assert "thresholds cannot be chosen as they were for the file: no such data set:" in outcome.err
         images = ["--images", hidden / "images" / "val"]
@@ -199,7 +201,7 @@ def test_without_its_images_thresholds_cannot_be_reproduced(
         assert alone.code == 0, alone.err
         assert "warning: the file has the recipe's threshold alone" in alone.err
         assert said(tmp_path / "alone.onnx")[1].thresholds == {"balanced": 0.01}
-        assert mlcycle("reproduce", tmp_path / "alone.onnx", "--run", clone).code == 0
+        assert mlcycle("model", "reproduce", tmp_path / "alone.onnx", "--run", clone).code == 0
         recipe = clone / "recipe.yaml"
         recipe.write_text(recipe.read_text().replace("threshold: 0.01", "threshold: null"))
         none = mlcycle("freeze", clone, "-o", tmp_path / "none.onnx", *images)

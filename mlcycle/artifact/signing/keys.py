@@ -20,7 +20,7 @@ from mlcycle.errors import InputError, UsageError
 
 Kind = Literal["p256", "ed25519"]
 MAX_BYTES = 1 << 16
-MAKE = "mlcycle keys new NAME makes NAME.key and NAME.pub"
+MAKE = "mlcycle model keys new NAME makes NAME.key and NAME.pub"
 # Curve → (name here, hash of the message). Only the first one is generated; the others are read.
 _CURVES = {"secp256r1": ("p256", "SHA256"), "secp384r1": ("p384", "SHA384"), "secp521r1": ("p521", "SHA512")}
 

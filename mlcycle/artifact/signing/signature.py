@@ -30,7 +30,7 @@ from mlcycle.errors import InputError, ModelFileError
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 MAX_BYTES = 1 << 20
-_AGAIN = "fetch the signature again, or sign again: mlcycle sign"
+_AGAIN = "fetch the signature again, or sign again: mlcycle model sign"
 
 
 def signature_path(model: Path) -> Path:
@@ -124,7 +124,7 @@ def verified(data: bytes, path: Path, key: PublicKey) -> Manifest:
     if hint is not None and hint != key.hint:
         raise ModelFileError(
             f"{path} was made with another key: its hint is {hint[:16]!a}, that of the given key {key.hint[:16]!a}",
-            "use the signer's public key; mlcycle keys show prints a key's hint",
+            "use the signer's public key; mlcycle model keys show prints a key's hint",
         )
     if not key.verifies(signature, _encoded(payload)):
         what = f"the signature in {path} does not verify with the {key.kind} key {key.fingerprint[:16]}"
@@ -157,7 +157,9 @@ def _bytes(path: Path) -> bytes:
     try:
         return read_file(path, MAX_BYTES)
     except FileNotFoundError:
-        hint = "the model's author writes it with mlcycle sign; mlcycle verify --signature names another place"
+        hint = (
+            "the model's author writes it with mlcycle model sign; mlcycle model verify --signature names another place"
+        )
         raise ModelFileError(f"no such signature: {path}", hint) from None
     except OSError as problem:
         raise ModelFileError(f"the signature {path} cannot be read: {problem.strerror}", _AGAIN) from None
@@ -176,10 +178,10 @@ def _parsed(data: bytes, path: Path) -> tuple[str | None, bytes, bytes]:
 def _must_be_known(media_type: str, verification: dict[str, Any], path: Path) -> None:
     if media_type != MEDIA_TYPE and media_type.startswith("application/vnd.dev.sigstore.bundle"):
         what = f"{path} is a bundle of an unknown version: {media_type[:80]!a}"
-        raise ModelFileError(what, "install a newer mlcycle, or sign again: mlcycle sign")
+        raise ModelFileError(what, "install a newer mlcycle, or sign again: mlcycle model sign")
     if "certificate" in verification or "x509CertificateChain" in verification:
         what = f"{path} was made with a certificate, and mlcycle verifies signatures by keys only"
-        raise ModelFileError(what, "check it with the program model_signing, or sign with a key: mlcycle sign")
+        raise ModelFileError(what, "check it with the program model_signing, or sign with a key: mlcycle model sign")
 
 
 def _unpacked(document: dict[str, Any]) -> tuple[str | None, bytes, bytes]:

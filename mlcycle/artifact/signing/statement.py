@@ -98,7 +98,7 @@ def from_json(payload: bytes, source: Path) -> Manifest:
         return Manifest(str(subject["name"]), digests, ignored)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         what = f"{source} does not sign a valid list of files"
-        raise ModelFileError(what, "sign the model again: mlcycle sign") from None
+        raise ModelFileError(what, "sign the model again: mlcycle model sign") from None
 
 
 def must_be_file(signed: Manifest, sha256: str, path: Path, source: Path) -> None:

@@ -1,4 +1,4 @@
-"""`mlcycle diff`: what changed between two model files."""
+"""`mlcycle model diff`: what changed between two model files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def diff(
 
     It is a report: it exits 0 whether they differ or not, and 4 if one of them cannot be read.
 
-    Example:  mlcycle diff models/face.onnx models/face-int8.onnx --images images/
+    Example:  mlcycle model diff models/face.onnx models/face-int8.onnx --images images/
     """
     from mlcycle.inspecting import page
     from mlcycle.inspecting.diff import difference, difference_sections

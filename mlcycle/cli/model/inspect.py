@@ -1,4 +1,4 @@
-"""`mlcycle inspect`: what a model file says of itself."""
+"""`mlcycle model inspect`: what a model file says of itself."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def inspect(
     The file is verified first; a damaged one exits 4. Its self-test is run, and its multiply-adds are counted, on the
     CPU. With -v, text has every setting of the recipe, as json and md always have.
 
-    Example:  mlcycle inspect models/face.onnx --format md
+    Example:  mlcycle model inspect models/face.onnx --format md
     """
     from mlcycle.errors import UsageError
     from mlcycle.inspecting import card

@@ -1,4 +1,4 @@
-"""`mlcycle keys`: the keys that sign model files."""
+"""`mlcycle model keys`: the keys that sign model files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="""Make and show the keys that sign model files.
 
-Example:  mlcycle keys new release
+Example:  mlcycle model keys new release
 """,
 )
 
@@ -60,9 +60,9 @@ def new(
 
     Existing files are never overwritten. The fingerprint, sha256 of the public key as DER, goes to stdout.
 
-    Example:  mlcycle keys new release --passphrase
+    Example:  mlcycle model keys new release --passphrase
     """
-    with extra("sign", "mlcycle keys"):
+    with extra("sign", "mlcycle model keys"):
         from mlcycle.artifact.signing import keys
 
         word = asked(passphrase_file, "the new key", twice=True)() if passphrase or passphrase_file else None
@@ -79,9 +79,9 @@ def show(
 ) -> None:
     """Show a key's type, its fingerprint, and the hint by which signatures name it.
 
-    Example:  mlcycle keys show release.pub
+    Example:  mlcycle model keys show release.pub
     """
-    with extra("sign", "mlcycle keys"):
+    with extra("sign", "mlcycle model keys"):
         from mlcycle.artifact.signing import keys
 
         key, is_private = keys.read_either(file, asked(passphrase_file, str(file)))

@@ -1,4 +1,4 @@
-"""`mlcycle reproduce`: whether a run gives the very bytes of a model file."""
+"""`mlcycle model reproduce`: whether a run gives the very bytes of a model file."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def reproduce(
 ) -> None:
     """Build a model file again from its run, and compare every byte.
 
-    Nothing is written. If all bytes are the same, the exit code is 0; else it is said, as by `mlcycle diff`, which of
-    weights, graph, contract and self-test differ, and in what, and the exit code is 5.
+    Writes nothing. Exits 0 if all bytes are equal. Otherwise prints the differences in weights, graph, contract and
+    self-test, as `mlcycle model diff` does, and exits 5.
 
-    Thresholds and the self-test's answer are measured, and another processor may measure other last digits. Where the
-    file's own are as near as that, they are taken over, and so are the versions it was frozen with where those of here
-    give the same graph; what was taken over is said.
+    Thresholds and the self-test's expected output are measured, and their last digits can differ between processors.
+    Values of the file that are within rounding are taken over from it, and so are the versions it was frozen with if
+    the installed ones give the same graph. The command lists what it took over.
 
-    Example:  mlcycle reproduce models/face.onnx --run runs/face
+    Example:  mlcycle model reproduce models/face.onnx --run runs/face
     """
-    with extra("train", "mlcycle reproduce"):
+    with extra("train", "mlcycle model reproduce"):
         from mlcycle.training.reproduce import reproduce as build_again
     from mlcycle.library.freeze import choosing
 
@@ -45,7 +45,7 @@ def reproduce(
 
 
 def _tell(done: Reproduction, file: Path, run: Path) -> None:
-    """Says what differs, as `mlcycle diff` does, and raises GateError."""
+    """Says what differs, as `mlcycle model diff` does, and raises GateError."""
     import hashlib
 
     from mlcycle.artifact.seal import SealedBytes

@@ -1,4 +1,4 @@
-"""`mlcycle selftest`: whether a model file gives its known answer here, on each provider."""
+"""`mlcycle model selftest`: whether a model file gives its known answer here, on each provider."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def selftest(
     Exits 0 if all that answered are near enough; 4 if one is too far off, the file cannot be run or carries no
     self-test; 6 if a provider that was named does not run.
 
-    Example:  mlcycle selftest models/face.onnx --provider cpu --image drawing.png
+    Example:  mlcycle model selftest models/face.onnx --provider cpu --image drawing.png
     """
     from mlcycle.inspecting import page
     from mlcycle.inspecting.opened import open_file

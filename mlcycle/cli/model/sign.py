@@ -1,4 +1,4 @@
-"""`mlcycle sign`: a signature beside a model file."""
+"""`mlcycle model sign`: a signature beside a model file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def sign(
 
     The seal of a model file is verified first. The signature is an OpenSSF Model Signing bundle; see docs/signing.md.
 
-    Example:  mlcycle sign models/face.onnx --key release.key
+    Example:  mlcycle model sign models/face.onnx --key release.key
     """
     from mlcycle.artifact.seal import read_sealed
 
@@ -46,7 +46,7 @@ def sign(
         raise UsageError(f"{file} belongs to the package, beside which nothing is written", "name a file: --out SIG")
     if out is not None and out.resolve() in (path.resolve(), key.resolve()):
         raise UsageError(f"{out} is what is signed, or the key", "name another file: --out SIG")
-    with extra("sign", "mlcycle sign"):
+    with extra("sign", "mlcycle model sign"):
         from mlcycle.artifact.signing import keys, signature
 
         out = out or signature.signature_path(path)

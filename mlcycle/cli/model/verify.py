@@ -1,4 +1,4 @@
-"""`mlcycle verify`: whether a model file, or an exported folder, is what it was and what is meant."""
+"""`mlcycle model verify`: whether a model file, or an exported folder, is what it was and what is meant."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def verify(
 
     Exits 0 and says "verified", or exits 4 and says which check failed.
 
-    Example:  mlcycle verify models/face.onnx --sha256 4f2a…
+    Example:  mlcycle model verify models/face.onnx --sha256 4f2a…
     """
     if signature is not None and key is None:
         raise UsageError("--signature takes a key to check it with", "name the public one: --key PUB")

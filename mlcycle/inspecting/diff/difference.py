@@ -1,4 +1,4 @@
-"""The conductor of `mlcycle diff`: two model files → what differs between them; reads from top to bottom."""
+"""The conductor of `mlcycle model diff`: two model files → what differs between them; reads from top to bottom."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The document of `mlcycle diff` → what people read."""
+"""The document of `mlcycle model diff` → what people read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The document of `mlcycle selftest` → what people read."""
+"""The document of `mlcycle model selftest` → what people read."""
 
 from __future__ import annotations
 

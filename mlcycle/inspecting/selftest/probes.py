@@ -1,4 +1,4 @@
-"""The conductor of `mlcycle selftest`: a model file → its answer on each provider; reads from top to bottom."""
+"""The conductor of `mlcycle model selftest`: a model file → its answer on each provider; reads from top to bottom."""
 
 from __future__ import annotations
 

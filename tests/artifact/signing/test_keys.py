@@ -75,7 +75,7 @@ def test_neither_file_is_ever_overwritten(taken: str, link: bool, tmp_path: Path
         (tmp_path / taken).symlink_to(tmp_path / "elsewhere")
     else:
         (tmp_path / taken).write_text("mine")
-    outcome = mlcycle("keys", "new", tmp_path / "release")
+    outcome = mlcycle("model", "keys", "new", tmp_path / "release")
     assert (outcome.code, outcome.out) == (3, "")
     assert f"{taken} exists, and a key is never overwritten" in outcome.err
     assert [each.name for each in tmp_path.iterdir()] == [taken]
@@ -95,26 +95,32 @@ def test_no_private_key_is_left_if_the_public_one_cannot_be_written(
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o601])
 def test_a_private_key_that_others_can_read_is_refused(mode: int, key: Path, mlcycle: Run) -> None:
     key.chmod(mode)
-    for command in (("keys", "show", key), ("sign", "face-nano", "--out", key.with_name("sig"), "--key", key)):
+    for command in (
+        ("model", "keys", "show", key),
+        ("model", "sign", "face-nano", "--out", key.with_name("sig"), "--key", key),
+    ):
         outcome = mlcycle(*command)
         assert (outcome.code, outcome.out) == (3, "")
         assert outcome.err == f"error: other users can read the private key {key}\nhint: chmod 600 {key}\n"
     key.chmod(0o600)
-    assert mlcycle("keys", "show", key).code == 0
+    assert mlcycle("model", "keys", "show", key).code == 0
 
 
 def test_the_fingerprint_is_the_digest_of_the_der_key(key: Path, mlcycle: Run, tmp_path: Path) -> None:
     public = key.with_suffix(".pub")
     der = base64.b64decode("".join(public.read_text().splitlines()[1:-1]))
     fingerprint, hint = hashlib.sha256(der).hexdigest(), hashlib.sha256(public.read_bytes()).hexdigest()
-    assert mlcycle("keys", "show", public).out == (
+    assert mlcycle("model", "keys", "show", public).out == (
         f"type         p256, public\nfingerprint  {fingerprint}\nhint         {hint}\n"
     )
-    assert mlcycle("keys", "show", key).out.splitlines()[1:] == mlcycle("keys", "show", public).out.splitlines()[1:]
-    made = mlcycle("keys", "new", tmp_path / "new", "--type", "ed25519")
+    assert (
+        mlcycle("model", "keys", "show", key).out.splitlines()[1:]
+        == mlcycle("model", "keys", "show", public).out.splitlines()[1:]
+    )
+    made = mlcycle("model", "keys", "new", tmp_path / "new", "--type", "ed25519")
     digest, name = made.out.split()
     assert name == str(tmp_path / "new.pub")
-    assert digest in mlcycle("keys", "show", name).out
+    assert digest in mlcycle("model", "keys", "show", name).out
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -123,20 +129,20 @@ def test_a_passphrase_encrypts_the_key(kind: str, tmp_path: Path, mlcycle: Run) 
     (tmp_path / "wrong").write_text("correct house\n")
     (tmp_path / "empty").write_text("\n")
     name = tmp_path / "release"
-    assert mlcycle("keys", "new", name, "--type", kind, "--passphrase-file", tmp_path / "empty").code == 3
-    assert mlcycle("keys", "new", name, "--type", kind, "--passphrase-file", tmp_path / "word").code == 0
+    assert mlcycle("model", "keys", "new", name, "--type", kind, "--passphrase-file", tmp_path / "empty").code == 3
+    assert mlcycle("model", "keys", "new", name, "--type", kind, "--passphrase-file", tmp_path / "word").code == 0
     assert "ENCRYPTED" in Path(f"{name}.key").read_text()
     private = keys.read_private(Path(f"{name}.key"), lambda: b"correct horse")
     assert private.public.fingerprint == keys.read_public(Path(f"{name}.pub")).fingerprint
-    shown = mlcycle("keys", "show", f"{name}.key", "--passphrase-file", tmp_path / "word")
+    shown = mlcycle("model", "keys", "show", f"{name}.key", "--passphrase-file", tmp_path / "word")
     assert private.public.fingerprint in shown.out
-    wrong = mlcycle("keys", "show", f"{name}.key", "--passphrase-file", tmp_path / "wrong")
+    wrong = mlcycle("model", "keys", "show", f"{name}.key", "--passphrase-file", tmp_path / "wrong")
     assert (wrong.code, wrong.out) == (3, "")
     assert "wrong passphrase for the key" in wrong.err
 
 
 def test_without_a_terminal_no_passphrase_is_requested(tmp_path: Path, process: Run) -> None:
-    outcome = process("keys", "new", tmp_path / "release", "--passphrase")
+    outcome = process("model", "keys", "new", tmp_path / "release", "--passphrase")
     assert outcome.code == 2
     assert "there is no terminal to ask at\nhint: name a --passphrase-file" in outcome.err
     assert not list(tmp_path.iterdir())
@@ -144,7 +150,7 @@ def test_without_a_terminal_no_passphrase_is_requested(tmp_path: Path, process: 
 
 @pytest.mark.parametrize("typed", [("open sesame", "open sesame"), ("open sesame", "open simsim")])
 def test_a_passphrase_is_entered_twice_and_not_shown(typed: tuple[str, str], tmp_path: Path) -> None:
-    code, shown = at_a_terminal(["keys", "new", str(tmp_path / "release"), "--passphrase"], typed)
+    code, shown = at_a_terminal(["model", "keys", "new", str(tmp_path / "release"), "--passphrase"], typed)
     assert "open s" not in shown
     if typed[0] != typed[1]:
         assert code == 2

@@ -27,8 +27,8 @@ def test_no_command_makes_a_socket_or_keeps_anything_at_home(album: Path, tiny: 
     home.mkdir()
     commands = [
         ["--help"],
-        ["inspect", "face-nano"],
-        ["verify", str(tiny)],
+        ["model", "inspect", "face-nano"],
+        ["model", "verify", str(tiny)],
         ["doctor"],
         ["infer", str(album / "one.jpg"), "--model", str(tiny), "--annotate", str(tmp_path / "found")],
         ["infer", "dir", str(album), "--model", str(tiny), "--out", str(tmp_path / "run")],
