@@ -30,7 +30,7 @@ in_a_browser = pytest.mark.skipif(
     not (CHROMIUM and DRIVER and RUNTIME),
     reason="needs Chromium, chromedriver, and MLCYCLE_ONNXRUNTIME_WEB=…/node_modules/onnxruntime-web",
 )
-DONE = "document.querySelector('#results .photo') && !document.querySelector('.waiting')"
+DONE = "document.querySelector('#results .result') && !document.querySelector('.waiting')"
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +262,7 @@ def test_what_cannot_be_read_is_said_and_the_next_image_is_looked_at(
     page.choose("#choose", [astronaut])
     page.wait_for(DONE)
     page.wait_for("document.querySelector('#results pre')")
-    said = page.run("return [...document.querySelectorAll('#results .photo')].map((each) => each.innerText)")[::-1]
+    said = page.run("return [...document.querySelectorAll('#results .result')].map((each) => each.innerText)")[::-1]
     for text, words in zip(
         said, ("not an image", "empty", "HEIC", "JPEG file is damaged", "That's a face"), strict=True
     ):
@@ -292,7 +292,7 @@ def test_what_is_damaged_or_missing_is_refused(window: Browser, folder: Path, tm
         words = "is not the one that its .sha256 names"
     else:
         (damaged / file).unlink()
-        words = "did not come from the server"
+        words = "the server did not deliver"
     site = Site(damaged)
     window.open(site.url)
     assert window.wait_for("document.body.dataset.state") == "failed"
@@ -310,7 +310,7 @@ def test_a_file_of_one_fixed_size_that_knows_its_answer_finds_what_mlcycle_finds
     window.open(site.url)
     assert window.wait_for("document.body.dataset.state") == "ready"
     site.stop()
-    assert re.search("passed: [0-9.e-]+ px and [0-9.e-]+ in score from the known answer", window.text())
+    assert re.search("passed: [0-9.e-]+ px and [0-9.e-]+ in score from the expected output", window.text())
     window.choose("#choose", [astronaut])
     record = shown(window, nano.contract.landmarks)[astronaut.name]
     assert_same(record, load_detector(model, provider="cpu").detect_file(astronaut))
@@ -326,7 +326,7 @@ def test_a_model_that_does_not_know_its_answer_in_this_browser_is_refused(
     assert window.wait_for("document.body.dataset.state") == "failed"
     site.stop()
     assert re.search(
-        "self-test of the model fails in this browser: it is [0-9.e-]+ px and 0.01 in score", window.text()
+        "self-test of the model fails in this browser: it differs by [0-9.e-]+ px and 0.01 in score", window.text()
     )
     assert "Choose images" not in window.text()
 

@@ -109,7 +109,7 @@ def test_the_input_has_the_size_that_the_contract_asks_for(page: Browser) -> Non
 
 def decoded(page: Browser, data: bytes) -> np.ndarray:
     script = """
-        const { decode } = await import("/picture.js");
+        const { decode } = await import("/image.js");
         const { resize } = await import("/resize.js");
         const image = await decode(new Blob([bytes]));
         const rgb = resize(image, [image.width, image.height]);
@@ -240,7 +240,8 @@ def test_what_a_model_file_must_not_have_is_refused_by_the_page_too(page: Browse
     spoilt["another file"].graph.initializer[0].external_data.add(key="location", value="/etc/passwd")
     spoilt["inside"].graph.node[3].attribute.append(onnx.helper.make_attribute("body", onnx.GraphProto(name="inner")))
     spoilt["functions"].functions.append(onnx.FunctionProto(name="mine", domain="mine"))
-    spoilt["is no ONNX model"] = b"\x0a\x7f cut short"
+    spoilt["is not an ONNX model"] = b"\x0a\x7f cut short"
+    spoilt["ORT format"] = b"\x12\x06..ORTM" + unsealed_model().SerializeToString()
     script = (
         _BYTES
         + """

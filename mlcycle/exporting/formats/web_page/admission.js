@@ -1,5 +1,5 @@
-// What a model file may be made of. Whatever else it holds is refused before the runtime sees its bytes: the same as
-// mlcycle/artifact/admission.py, whose list of operators a test holds this one to.
+// What a model file may contain. Anything else is refused before the runtime reads the bytes. The rules are those of
+// mlcycle/artifact/admission.py; a test compares the two lists of operators.
 
 import { Problem } from "./problem.js";
 import { fields, message } from "./protobuf.js";
@@ -17,16 +17,22 @@ export const OPERATORS = new Set(
 );
 const [LEAST_IR_VERSION, MOST_IR_VERSION] = [8, 14];
 const MOST_METADATA = 2 ** 20;
-// Numbers of fields of ModelProto, GraphProto, NodeProto, AttributeProto and TensorProto in onnx.proto.
+// "ORTM" at byte 4 marks onnxruntime's own format. The runtime checks no other bytes, even if the file is valid ONNX.
+const ORT_FORMAT = [0x4f, 0x52, 0x54, 0x4d];
+// Field numbers of ModelProto, GraphProto, NodeProto, AttributeProto and TensorProto in onnx.proto.
 const MODEL = { version: 1, graph: 7, opset: 8, metadata: 14, training: 20, function: 25 };
 const GRAPH = { node: 1, weights: 5, sparse: 15 };
 const NODE = { operator: 4, attribute: 5, domain: 7 };
 const ATTRIBUTE = { tensors: [5, 10], graphs: [6, 11], sparse: [22, 23] };
 const TENSOR = { external: 13, location: 14 };
+const HINT = "use a file that mlcycle froze";
 const text = new TextDecoder("utf-8");
 
-/** Throws a Problem if a serialised model holds what a model file must not have. */
+/** Throws a Problem if a serialised model contains something that a model file must not have. */
 export function admit(bytes) {
+  if (ORT_FORMAT.every((byte, place) => bytes[4 + place] === byte)) {
+    throw new Problem("model", "the model file is not an ONNX model: onnxruntime takes it for its ORT format", HINT);
+  }
   let [version, nodes, metadata] = [0, 0, 0];
   for (const [number, value] of fields(bytes)) {
     if (number === MODEL.version) version = value;
@@ -41,7 +47,7 @@ export function admit(bytes) {
   if (metadata > MOST_METADATA) throw refused(`${metadata} bytes of metadata`);
 }
 
-// Returns how many nodes the graph has.
+// Returns the number of nodes of the graph.
 function admitGraph(graph) {
   let nodes = 0;
   for (const [number, value] of fields(graph)) {
@@ -86,12 +92,11 @@ function textOf(bytes, number) {
   return text.decode(message(bytes).get(number));
 }
 
-// What is shown comes from a file that nobody trusts yet.
+// Quotes and shortens a name from a file that is not trusted yet.
 function shown(name) {
   return JSON.stringify(name.slice(0, 40));
 }
 
 function refused(what) {
-  const sentence = `the model file has ${what}, which a model file must not have`;
-  return new Problem("model", sentence, "take one that mlcycle froze");
+  return new Problem("model", `the model file has ${what}, which a model file must not have`, HINT);
 }

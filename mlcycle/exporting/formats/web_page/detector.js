@@ -1,4 +1,4 @@
-// The model in the browser: loaded once, checked, and asked for the faces of one picture after another.
+// The model in the browser: loaded and checked once, then run on one image after another.
 
 import { readModel } from "./model_file.js";
 import { Problem } from "./problem.js";
@@ -12,22 +12,22 @@ const WASM = "onnxruntime-web/ort-wasm-simd-threaded.wasm";
 /**
  * Fetches the model and the runtime from the page's own server, checks the model and loads it.
  *
- * @param {(done: number, all: number) => void} progress is told how many bytes have come, and of how many.
+ * @param {(done: number, total: number) => void} progress receives the number of bytes received and in total.
  * @returns {Promise<Detector>}
  */
 export async function load(progress) {
   const count = counter(progress);
-  const [bytes, beside, wasm, ort] = await Promise.all([
+  const [bytes, digestFile, wasm, ort] = await Promise.all([
     fetched(MODEL, count),
     fetched(`${MODEL}.sha256`, count, true),
     fetched(WASM, count),
     runtime(),
   ]);
-  const model = await readModel(bytes, beside ? new TextDecoder().decode(beside) : "");
+  const model = await readModel(bytes, digestFile ? new TextDecoder().decode(digestFile) : "");
   return new Detector(ort, await session(ort, wasm, bytes), model);
 }
 
-/** A loaded model. `contract`, `metadata` and `sha256` are what its file says; `runtime` names what runs it. */
+/** A loaded model. `contract`, `metadata` and `sha256` come from its file; `runtime` is a name and a version. */
 export class Detector {
   #ort;
   #session;
@@ -38,28 +38,28 @@ export class Detector {
     this.#session = session;
     const outputs = ["boxes", "scores", ...(contract.landmarks.length ? ["landmarks"] : [])];
     if (`${session.outputNames}` !== `${outputs}` || `${session.inputNames}` !== "images") {
-      throw new Problem("model", "the graph of the model file is not what its contract says", "freeze the model again");
+      throw new Problem("model", "the graph of the model file does not match its contract", "freeze the model again");
     }
   }
 
   /**
-   * Finds faces in a picture as `decode` gives it.
+   * Detects faces in an image from `decode`.
    *
-   * Returns `faces`, all that the graph gives, best first: {box: [x1, y1, x2, y2], score, landmarks: {name: [x, y]}} in
-   * pixels of the picture; and `milliseconds` of the stages.
+   * Returns `faces`, all detections of the graph, best first: {box: [x1, y1, x2, y2], score, landmarks: {name: [x, y]}}
+   * in pixels of the image; and the `milliseconds` of each stage.
    */
-  async look(picture) {
+  async detect(image) {
     const start = performance.now();
-    const size = inputSize(picture, this.contract);
-    const rgb = resize(picture, size);
+    const size = inputSize(image, this.contract);
+    const rgb = resize(image, size);
     const resized = performance.now();
     const rows = await this.rows(rgb, size);
     const ran = performance.now();
-    const faces = rows.map((row) => this.#toPhotograph(row, size, picture));
+    const faces = rows.map((row) => this.#toImage(row, size, image));
     return { faces, milliseconds: { resize: resized - start, run: ran - resized, select: performance.now() - ran } };
   }
 
-  /** Runs the graph on RGB bytes; returns {score, box, points} of each face, in pixels of the input. */
+  /** Runs the graph on RGB bytes. Returns {score, box, points} of each face, in pixels of the input. */
   async rows(rgb, [width, height]) {
     const fixed = this.contract.input_size;
     const images = fixed ? padded(rgb, width, height, fixed) : rgb;
@@ -72,33 +72,34 @@ export class Detector {
       box: Array.from(boxes.data.subarray(row * 4, row * 4 + 4)),
       points: pairs(landmarks?.data.subarray(row * points * 2, (row + 1) * points * 2) ?? []),
     }));
-    return rows.filter(({ score }) => score > 0); // rows beyond the picture's own faces have none
+    return rows.filter(({ score }) => score > 0); // rows with score 0 are padding
   }
 
   /**
-   * Asks the model what it must know, if its file says so: see self_test.js.
+   * Runs the self-test of the model file; see self_test.js.
    *
-   * Returns a sentence, or null from a file without a self-test; throws where the answer is too far from the known one.
+   * Returns a sentence, or null if the file has no self-test. Throws a Problem if the output differs from the expected
+   * one by more than the tolerance.
    */
   async testItself() {
     const text = this.metadata.get("mlcycle.self_test");
     if (text === undefined) return null;
     const test = readSelfTest(text);
     const { pixels, score } = distance(test, await this.rows(drawnFaces(test), [test.width, test.height]));
-    const said = `${figure(pixels)} px and ${figure(score)} in score from the known answer`;
+    const difference = `${rounded(pixels)} px and ${rounded(score)} in score from the expected output`;
     const allowed = `${test.tolerance.pixels} and ${test.tolerance.score} are allowed`;
-    if (pixels <= test.tolerance.pixels && score <= test.tolerance.score) return `passed: ${said} (${allowed})`;
+    if (pixels <= test.tolerance.pixels && score <= test.tolerance.score) return `passed: ${difference} (${allowed})`;
     throw new Problem(
       "self-test",
-      `the self-test of the model fails in this browser: it is ${said}, where at most ${allowed}`,
-      "take another browser, or export the page again",
+      `the self-test of the model fails in this browser: it differs by ${difference}; at most ${allowed}`,
+      "use another browser, or export the page again",
     );
   }
 
-  #toPhotograph({ score, box, points }, [width, height], photo) {
-    const [across, down] = [photo.width / width, photo.height / height];
+  #toImage({ score, box, points }, [width, height], image) {
+    const [across, down] = [image.width / width, image.height / height];
     const place = ([x, y]) => [Math.fround(x * across), Math.fround(y * down)];
-    const inside = ([x, y]) => [Math.min(Math.max(x, 0), photo.width), Math.min(Math.max(y, 0), photo.height)];
+    const inside = ([x, y]) => [Math.min(Math.max(x, 0), image.width), Math.min(Math.max(y, 0), image.height)];
     const face = { box: pairs(box).map(place).flatMap(inside), score };
     if (points.length) {
       face.landmarks = Object.fromEntries(this.contract.landmarks.map((name, index) => [name, place(points[index])]));
@@ -107,7 +108,7 @@ export class Detector {
   }
 }
 
-// Lays RGB bytes into the top left of a black picture.
+// Copies RGB bytes into the top left corner of a black image.
 function padded(rgb, width, height, fixed) {
   const canvas = new Uint8Array(fixed.width * fixed.height * 3);
   for (let row = 0; row < height; row++) {
@@ -116,7 +117,7 @@ function padded(rgb, width, height, fixed) {
   return canvas;
 }
 
-function figure(value) {
+function rounded(value) {
   return String(Number(value.toPrecision(2)));
 }
 
@@ -129,51 +130,51 @@ async function runtime() {
 }
 
 async function session(ort, wasm, bytes) {
-  // More threads would need two headers of the server's; the picture's bytes stay in this one.
+  // More threads would need two headers from the server. Image data stays in this thread.
   Object.assign(ort.env.wasm, { numThreads: 1, proxy: false, wasmBinary: wasm });
   ort.env.logLevel = "error";
   try {
     return await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] });
   } catch (problem) {
-    const said = String(problem?.message ?? problem).slice(0, 300);
-    const hint = "take a newer browser: it needs WebAssembly with SIMD";
-    throw new Problem("runtime", `the runtime cannot load the model: ${said}`, hint);
+    const reason = String(problem?.message ?? problem).slice(0, 300);
+    const hint = "use a newer browser: the page needs WebAssembly with SIMD";
+    throw new Problem("runtime", `the runtime cannot load the model: ${reason}`, hint);
   }
 }
 
 async function fetched(name, count, mayBeMissing = false) {
   try {
-    const answer = await fetch(name, { cache: "no-cache" });
-    if (answer.status === 404 && mayBeMissing) return null;
-    if (!answer.ok) throw missing(name);
-    return await read(answer, count(Number(answer.headers.get("Content-Length"))));
+    const response = await fetch(name, { cache: "no-cache" });
+    if (response.status === 404 && mayBeMissing) return null;
+    if (!response.ok) throw missing(name);
+    return await read(response, count(Number(response.headers.get("Content-Length"))));
   } catch (problem) {
     throw problem instanceof Problem ? problem : missing(name);
   }
 }
 
-async function read(answer, came) {
+async function read(response, received) {
   const chunks = [];
-  for (const reader = answer.body.getReader(); ; ) {
+  for (const reader = response.body.getReader(); ; ) {
     const { done, value } = await reader.read();
     if (done) break;
     chunks.push(value);
-    came(value.length);
+    received(value.length);
   }
   return new Uint8Array(await new Blob(chunks).arrayBuffer());
 }
 
 function counter(progress) {
-  let [done, all] = [0, 0];
+  let [done, total] = [0, 0];
   return (length) => {
-    all += length;
-    return (more) => progress((done += more), all);
+    total += length;
+    return (more) => progress((done += more), total);
   };
 }
 
 function missing(name) {
-  const hint = "see that the whole folder is served, then load again";
-  return new Problem("load", `${name} did not come from the server`, hint);
+  const hint = "make sure that the whole folder is served, then reload the page";
+  return new Problem("load", `the server did not deliver ${name}`, hint);
 }
 
 function pairs(numbers) {

@@ -1,17 +1,17 @@
-// Draws faces much as `mlcycle infer --annotate` does: boxes, scores and landmarks that grow with the picture, and
-// shrink with a face that they would hide.
+// Draws faces much as `mlcycle infer --annotate` does: boxes, scores and landmarks scale with the image, and are
+// smaller on small faces.
 
 const [BOX, INK, POINT] = ["rgb(0 214 143)", "rgb(6 32 22)", "rgb(255 196 0)"];
 
 /**
- * Draws faces onto a canvas whose units are pixels of the photograph.
+ * Draws faces onto a canvas whose units are pixels of the image.
  *
  * @param {CanvasRenderingContext2D} context
  * @param {object[]} faces best first.
- * @param {{width: number, height: number}} size of the photograph.
+ * @param {{width: number, height: number}} size of the image.
  */
 export function drawFaces(context, faces, size) {
-  // The best face is drawn last, so that its label lies on top of its neighbours'.
+  // The best face is drawn last: its label is above those of its neighbours.
   const backwards = faces.toReversed();
   backwards.forEach((face) => drawBox(context, face, size));
   backwards.forEach((face) => drawLabel(context, face, size));
@@ -40,7 +40,7 @@ function drawLabel(context, { box, score }, size) {
   context.font = `${letters}px system-ui, sans-serif`;
   const text = score.toFixed(2);
   const [width, height] = [context.measureText(text).width + letters / 2, letters * 1.25];
-  if (width > x2 - x1) return; // it would cover the neighbours; a face so small has to do with its box
+  if (width > x2 - x1) return; // a label wider than the box would cover neighbouring faces
   const x = Math.min(Math.max(0, x1), Math.max(0, size.width - width));
   const y = y1 >= height ? y1 - height : Math.min(y1, size.height - height);
   context.fillStyle = BOX;

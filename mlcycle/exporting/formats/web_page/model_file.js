@@ -1,4 +1,4 @@
-// A model file's bytes → what it says of itself, once its seal is checked, as docs/model-file.md asks of a reader.
+// Checks the seal of a model file and reads its contract and metadata, as docs/model-file.md requires of a reader.
 
 import { admit } from "./admission.js";
 import { Problem } from "./problem.js";
@@ -6,7 +6,7 @@ import { fields, message } from "./protobuf.js";
 import { sha256 } from "./sha256.js";
 
 const SEAL_LENGTH = 64;
-// The number of ModelProto's field metadata_props; each entry has a key (1) and a value (2).
+// Field number of metadata_props in ModelProto; each entry has a key (1) and a value (2).
 const METADATA = 14;
 const KNOWN = {
   format: 1,
@@ -19,15 +19,15 @@ const KNOWN = {
 };
 
 /**
- * Checks a model file and reads what it says of itself.
+ * Checks a model file and reads its contract and metadata.
  *
  * @param {Uint8Array} bytes the whole file.
- * @param {string} beside the text of the .sha256 file beside it, or "" where there is none.
+ * @param {string} digestFile the text of the .sha256 file, or "" if there is none.
  * @returns {Promise<{sha256: string, contract: object, metadata: Map<string, string>}>}
  */
-export async function readModel(bytes, beside) {
+export async function readModel(bytes, digestFile) {
   const digest = await sha256(bytes);
-  if (beside && beside.trim().split(/\s+/)[0].toLowerCase() !== digest) {
+  if (digestFile && digestFile.trim().split(/\s+/)[0].toLowerCase() !== digest) {
     throw damaged("the model file is not the one that its .sha256 names");
   }
   const seal = new TextDecoder("latin1").decode(bytes.subarray(-SEAL_LENGTH));
@@ -57,18 +57,18 @@ function contractOf(metadata) {
   try {
     contract = JSON.parse(metadata.get("mlcycle.contract"));
   } catch {
-    throw damaged("the model file carries no contract that can be read");
+    throw damaged("the model file has no readable contract");
   }
   for (const [path, value] of Object.entries(KNOWN)) {
-    const said = path.split(".").reduce((object, name) => object?.[name], contract);
-    if (said !== value) throw unknown(`the model file has ${path} ${JSON.stringify(said)}`);
+    const found = path.split(".").reduce((object, name) => object?.[name], contract);
+    if (found !== value) throw unknown(`the model file has ${path} ${JSON.stringify(found)}`);
   }
   const { resize, input_size: fixed } = contract;
   if (resize.rule !== (fixed ? "fit-inside" : "fit-long-side")) {
     throw unknown(`the model file has resize.rule ${resize.rule}`);
   }
   if (fixed ? !(fixed.width >= 1 && fixed.height >= 1 && fixed.batch === 1) : !(resize.long_side >= 1)) {
-    throw unknown("the model file takes an input of a size");
+    throw unknown("the model file has an input size");
   }
   const balanced = contract.thresholds?.balanced;
   if (!(balanced > 0 && balanced <= 1)) throw unknown("the model file has no threshold named balanced");
@@ -81,5 +81,5 @@ function damaged(sentence) {
 
 function unknown(what) {
   const hint = "export the page again with a newer mlcycle";
-  return new Problem("model", `${what}, which this page does not know`, hint);
+  return new Problem("model", `${what}, which this page does not support`, hint);
 }

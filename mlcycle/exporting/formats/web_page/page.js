@@ -1,10 +1,10 @@
-// The conductor of the page: loads the model, shuts the way out, and takes photographs one after the other.
+// The conductor of the page: loads the model, blocks the network, and processes images one after another.
 
 import { load } from "./detector.js";
 import { element, problemBox, Result } from "./result.js";
 
-// Adds up with the policy in the page's head. From here on not even the page's own server can be asked for anything.
-const SHUT = "default-src 'none'; script-src 'wasm-unsafe-eval'; style-src 'self'; img-src blob:";
+// Applies in addition to the policy in the page's head. It also blocks requests to the page's own server.
+const BLOCKED = "default-src 'none'; script-src 'wasm-unsafe-eval'; style-src 'self'; img-src blob:";
 const results = [];
 let threshold = 0;
 let last = Promise.resolve();
@@ -17,10 +17,10 @@ async function start() {
   try {
     const detector = await load(showProgress);
     const tested = await detector.testItself();
-    shutTheWayOut();
+    blockNetwork();
     describe(detector, tested);
     offerThresholds(detector.contract);
-    takePhotographs(detector);
+    acceptImages(detector);
     part("ready").hidden = false;
     document.body.dataset.state = "ready";
   } catch (problem) {
@@ -32,15 +32,15 @@ async function start() {
   }
 }
 
-function showProgress(done, all) {
+function showProgress(done, total) {
   const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
-  if (!(all >= done)) return; // a server that compresses says less than what comes
-  Object.assign(part("progress"), { max: all, value: done });
-  part("loaded").textContent = `: ${megabytes(done)} of ${megabytes(all)} MB`;
+  if (!(total >= done)) return; // the Content-Length of a compressed response is too small
+  Object.assign(part("progress"), { max: total, value: done });
+  part("loaded").textContent = `: ${megabytes(done)} of ${megabytes(total)} MB`;
 }
 
-function shutTheWayOut() {
-  const policy = Object.assign(document.createElement("meta"), { httpEquiv: "Content-Security-Policy", content: SHUT });
+function blockNetwork() {
+  const policy = Object.assign(document.createElement("meta"), { httpEquiv: "Content-Security-Policy", content: BLOCKED });
   document.head.append(policy);
 }
 
@@ -48,10 +48,10 @@ function describe({ contract, sha256, runtime }, tested) {
   const facts = {
     Name: `${contract.name} (${contract.precision})`,
     "sha256 of the file": sha256,
-    Seal: "checked: no byte of the file has changed",
+    Seal: "valid: no byte of the file has changed",
     ...(tested && { "Self-test": tested }),
     "Runs on": `${runtime}, one thread of this machine's processor`,
-    Network: "shut: by a policy that the browser enforces, the page can fetch and send nothing from now on",
+    Network: "blocked: a policy that the browser enforces stops the page from fetching or sending anything",
   };
   part("facts").replaceChildren(
     ...Object.entries(facts).flatMap(([name, value]) => [element("dt", "", name), element("dd", "", value)]),
@@ -74,23 +74,23 @@ function offerThresholds({ thresholds, selection }) {
 function setThreshold(value) {
   threshold = value;
   part("least").value = value;
-  part("least-said").value = value.toFixed(2);
+  part("least-value").value = value.toFixed(2);
   for (const radio of part("points").querySelectorAll("input")) radio.checked = Number(radio.value) === value;
   part("status").textContent = results.map((result) => result.apply(value)).filter(Boolean)[0] ?? "";
 }
 
-function takePhotographs(detector) {
-  const take = (files) => [...files].forEach((file) => enqueue(file, detector));
+function acceptImages(detector) {
+  const add = (files) => [...files].forEach((file) => enqueue(file, detector));
   part("choose").addEventListener("change", ({ target }) => {
-    take(target.files);
-    target.value = ""; // so that the same file can be chosen again
+    add(target.files);
+    target.value = ""; // allows choosing the same file again
   });
-  addEventListener("paste", ({ clipboardData }) => take(clipboardData.files));
+  addEventListener("paste", ({ clipboardData }) => add(clipboardData.files));
   for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
     addEventListener(kind, (event) => {
-      event.preventDefault(); // or the browser would leave the page for the photograph
+      event.preventDefault(); // the browser would open the image instead
       document.body.classList.toggle("over", kind === "dragenter" || kind === "dragover");
-      if (kind === "drop") take(event.dataTransfer.files);
+      if (kind === "drop") add(event.dataTransfer.files);
     });
   }
 }
@@ -100,7 +100,7 @@ function enqueue(file, detector) {
   results.unshift(result);
   part("results").prepend(result.element);
   last = last.then(async () => {
-    await result.look(threshold);
+    await result.detect(threshold);
     part("status").textContent = `${file.name}: ${result.element.querySelector("h2").textContent}`;
   });
 }

@@ -1,4 +1,4 @@
-/** Something that a person can cause or meet: a stable code, one sentence, and one hint, as in mlcycle's own errors. */
+/** An error for the user: a stable code, one sentence, and one hint, as in mlcycle/errors.py. */
 export class Problem extends Error {
   constructor(code, message, hint = "") {
     super(message);

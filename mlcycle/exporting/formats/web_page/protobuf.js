@@ -1,11 +1,11 @@
-// Protocol buffers' wire format, as far as it takes to look into a model file: a message is a row of fields, each a
-// number and a value; what the numbers mean is for the caller to know.
+// Reads the wire format of protocol buffers, as far as a model file needs it: a message is a sequence of fields, each
+// with a number and a value. The caller knows what the numbers mean.
 
 import { Problem } from "./problem.js";
 
 const [VARINT, EIGHT_BYTES, LENGTH, FOUR_BYTES] = [0, 1, 2, 5];
 
-/** Yields [number, value] of each field: a number, or the bytes of what has a length or a width. */
+/** Yields [number, value] of each field. The value is a number, or the bytes of a field with a length or a width. */
 export function* fields(bytes) {
   const at = { place: 0 };
   while (at.place < bytes.length) {
@@ -16,7 +16,7 @@ export function* fields(bytes) {
   }
 }
 
-/** Returns a message's fields by their numbers; of a number that comes several times, the last. */
+/** Returns the fields of a message by number. If a number occurs several times, the last field counts. */
 export function message(bytes) {
   return new Map(fields(bytes));
 }
@@ -41,5 +41,5 @@ function varint(bytes, at) {
 
 function broken() {
   const hint = "export the page again, and copy all its files to the server";
-  return new Problem("model", "the model file is no ONNX model", hint);
+  return new Problem("model", "the model file is not an ONNX model", hint);
 }

@@ -1,14 +1,14 @@
-// How a photograph becomes as small as a model's input: by an antialiased triangle filter, bit for bit as Pillow's
-// Image.resize(size, Image.Resampling.BILINEAR) computes it on 8-bit pixels: along the rows and along the columns one
-// after the other, with whole-number weights, and rounded to bytes in between.
+// Shrinks an image to the model's input size with an antialiased triangle filter, bit-identical to Pillow's
+// Image.resize(size, Image.Resampling.BILINEAR) on 8-bit pixels: rows and columns one after the other, with integer
+// weights, rounded to bytes in between.
 
-// A weight of 1 is 2 to this power; a sum of bytes times weights then stays below 2^31.
+// A weight of 1 is 2^BITS; a weighted sum of bytes then stays below 2^31.
 const BITS = 22;
 const HALF = 1 << (BITS - 1);
-// How many pixels are asked for at once: what is read of a large photograph stays small.
+// Pixels read at once; limits the memory for large images.
 const STRIP_PIXELS = 1 << 20;
 
-/** Returns [width, height] of what a contract makes of a photograph, in pixels; never larger than it. */
+/** Returns [width, height] of the model input for an image, in pixels; never larger than the image. */
 export function inputSize({ width, height }, { resize, input_size: fixed }) {
   const fit = fixed ? Math.min(fixed.width / width, fixed.height / height) : resize.long_side / Math.max(width, height);
   const scale = Math.min(1, fit);
@@ -16,28 +16,28 @@ export function inputSize({ width, height }, { resize, input_size: fixed }) {
 }
 
 /**
- * Makes a picture smaller, along one side or both.
+ * Shrinks an image along one or both sides.
  *
- * @param {{width: number, height: number, rows: (top: number, count: number) => Uint8ClampedArray}} picture
- *   `rows` gives RGBA bytes of so many rows; A is not looked at.
+ * @param {{width: number, height: number, rows: (top: number, count: number) => Uint8ClampedArray}} image
+ *   `rows` returns the RGBA bytes of `count` rows; A is ignored.
  * @param {number[]} size [width, height] of the result.
  * @returns {Uint8Array} RGB bytes, row by row.
  */
-export function resize(picture, [width, height]) {
+export function resize(image, [width, height]) {
   const steps = [(each) => narrower(each, width), (each) => shorter(each, height)];
-  // Pillow begins with the columns here from version 13 on; before, it never did. That can make a difference of 1.
-  if (picture.height - height > 2 * (picture.width - width)) steps.reverse();
-  return withoutAlpha(steps.reduce((each, step) => step(each), picture));
+  // As Pillow 13 does. Older versions always begin with the rows, which can differ by 1.
+  if (image.height - height > 2 * (image.width - width)) steps.reverse();
+  return withoutAlpha(steps.reduce((each, step) => step(each), image));
 }
 
 /**
- * Says which pixels make each pixel of the result along one side, and how much each of them weighs.
+ * Computes the source pixels and weights of each output pixel along one side.
  *
- * Result i is made of the `counts[i]` pixels from `firsts[i]` on; their weights begin at `weights[i * most]`.
+ * Output pixel i is a weighted sum of `counts[i]` pixels from `firsts[i]` on; the weights start at `weights[i * most]`.
  */
 function along(from, to) {
   const scale = from / to;
-  const support = Math.max(scale, 1); // the triangle's half width, in pixels of the picture
+  const support = Math.max(scale, 1); // the triangle's half width, in pixels of the image
   const most = Math.ceil(support) * 2 + 1;
   const firsts = new Int32Array(to);
   const counts = new Int32Array(to);
@@ -59,14 +59,14 @@ function triangle(first, count, centre, perPixel) {
   return shares.map((share) => Math.trunc(0.5 + (share / sum) * (1 << BITS)));
 }
 
-function narrower(picture, to) {
-  if (to === picture.width) return picture;
-  const across = along(picture.width, to);
-  const rgba = new Uint8Array(picture.height * to * 4);
-  for (const [top, count] of strips(picture)) {
-    squeezeRows(picture.rows(top, count), picture.width, across, rgba.subarray(top * to * 4, (top + count) * to * 4));
+function narrower(image, to) {
+  if (to === image.width) return image;
+  const across = along(image.width, to);
+  const rgba = new Uint8Array(image.height * to * 4);
+  for (const [top, count] of strips(image)) {
+    squeezeRows(image.rows(top, count), image.width, across, rgba.subarray(top * to * 4, (top + count) * to * 4));
   }
-  return stored(rgba, to, picture.height);
+  return stored(rgba, to, image.height);
 }
 
 function squeezeRows(rgba, width, { to, most, firsts, counts, weights }, result) {
@@ -86,29 +86,29 @@ function squeezeRows(rgba, width, { to, most, firsts, counts, weights }, result)
   }
 }
 
-function shorter(picture, to) {
-  if (to === picture.height) return picture;
-  const { most, firsts, counts, weights } = along(picture.height, to);
-  const stride = picture.width * 4;
+function shorter(image, to) {
+  if (to === image.height) return image;
+  const { most, firsts, counts, weights } = along(image.height, to);
+  const stride = image.width * 4;
   const rgba = new Uint8Array(to * stride);
   const sums = new Int32Array(stride);
   for (let i = 0; i < to; i++) {
     sums.fill(HALF);
-    const rows = picture.rows(firsts[i], counts[i]);
+    const rows = image.rows(firsts[i], counts[i]);
     for (let j = 0; j < counts[i]; j++) {
       const weight = weights[i * most + j];
       for (let x = 0, from = j * stride; x < stride; x++, from++) sums[x] += rows[from] * weight;
     }
     for (let x = 0; x < stride; x++) rgba[i * stride + x] = byte(sums[x]);
   }
-  return stored(rgba, picture.width, to);
+  return stored(rgba, image.width, to);
 }
 
-function withoutAlpha(picture) {
-  const rgb = new Uint8Array(picture.width * picture.height * 3);
+function withoutAlpha(image) {
+  const rgb = new Uint8Array(image.width * image.height * 3);
   let out = 0;
-  for (const [top, count] of strips(picture)) {
-    const rgba = picture.rows(top, count);
+  for (const [top, count] of strips(image)) {
+    const rgba = image.rows(top, count);
     for (let from = 0; from < rgba.length; from += 4) {
       rgb[out++] = rgba[from];
       rgb[out++] = rgba[from + 1];
@@ -118,7 +118,7 @@ function withoutAlpha(picture) {
   return rgb;
 }
 
-/** Returns RGBA bytes as the kind of picture that `resize` takes. */
+/** Returns RGBA bytes as an image that `resize` accepts. */
 export function stored(rgba, width, height) {
   const stride = width * 4;
   return { width, height, rows: (top, count) => rgba.subarray(top * stride, (top + count) * stride) };
@@ -129,7 +129,7 @@ function* strips({ width, height }) {
   for (let top = 0; top < height; top += most) yield [top, Math.min(most, height - top)];
 }
 
-// Rounded weights can add up to a little more than 1; nothing here is ever below 0.
+// The sum of rounded weights can exceed 1; sums are never negative.
 function byte(sum) {
   return Math.min(255, sum >> BITS);
 }

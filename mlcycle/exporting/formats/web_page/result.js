@@ -1,10 +1,9 @@
-// One photograph on the page: from "looking" to its faces, and what can be copied and saved of them.
+// The result for one image on the page: its faces, and the buttons that copy and save them.
 
 import { drawFaces } from "./drawing.js";
-import { canvasOf, decode } from "./picture.js";
+import { canvasOf, decode } from "./image.js";
 
-// The picture that is shown is no larger than this, and the boxes over it are drawn so fine; what is saved has the
-// photograph's own pixels.
+// Longest side of the preview and its boxes, in pixels. Saved images have the size of the original.
 const SHOWN_SIDE = 1600;
 const JPEG_QUALITY = 0.92;
 
@@ -19,15 +18,15 @@ export class Result {
   constructor(file, detector) {
     this.#file = file;
     this.#detector = detector;
-    this.element = element("article", "photo waiting");
+    this.element = element("article", "result waiting");
     this.words = element("div", "words");
     this.element.append(this.words);
-    this.#say("Waiting …");
+    this.#showStatus("Waiting …");
   }
 
-  /** Looks at the photograph and shows what is found; says so if it cannot be read. */
-  async look(threshold) {
-    this.#say("Looking …");
+  /** Detects faces in the image and shows them, or an error if the image cannot be read. */
+  async detect(threshold) {
+    this.#showStatus("Detecting …");
     await painted();
     try {
       const record = await this.#detect();
@@ -40,7 +39,7 @@ export class Result {
     }
   }
 
-  /** Shows the faces that score at least so much. Returns the sentence that says how many there are. */
+  /** Shows the faces that score at least `threshold`. Returns a sentence with their number. */
   apply(threshold) {
     this.#threshold = threshold;
     if (!this.#shown) return "";
@@ -58,7 +57,7 @@ export class Result {
     return `${this.#file.name}: ${this.verdict.textContent}`;
   }
 
-  /** Returns the record of the photograph as `mlcycle infer --format json` writes it. */
+  /** Returns the record of the image in the form of `mlcycle infer --format json`. */
   text() {
     const faces = this.#found().map(rounded);
     const record = { ...this.#record, status: faces.length ? "ok" : "empty", faces };
@@ -68,15 +67,15 @@ export class Result {
 
   async #detect() {
     const start = performance.now();
-    const picture = await decode(this.#file);
+    const image = await decode(this.#file);
     try {
       const decoded = performance.now() - start;
-      const { faces, milliseconds } = await this.#detector.look(picture);
+      const { faces, milliseconds } = await this.#detector.detect(image);
       this.#faces = faces;
-      this.#show(picture);
-      return this.#recordOf(picture, { decode: decoded, ...milliseconds });
+      this.#show(image);
+      return this.#recordOf(image, { decode: decoded, ...milliseconds });
     } finally {
-      picture.close();
+      image.close();
     }
   }
 
@@ -100,27 +99,27 @@ export class Result {
     };
   }
 
-  #show(picture) {
-    const scale = SHOWN_SIDE / Math.max(picture.width, picture.height);
+  #show(image) {
+    const scale = SHOWN_SIDE / Math.max(image.width, image.height);
     const side = (length, times) => Math.max(1, Math.round(length * times));
-    const canvas = (times) => canvasOf(side(picture.width, times), side(picture.height, times));
-    const [photo, faces] = [canvas(Math.min(1, scale)), canvas(scale)];
-    const context = photo.getContext("2d");
+    const canvas = (times) => canvasOf(side(image.width, times), side(image.height, times));
+    const [preview, faces] = [canvas(Math.min(1, scale)), canvas(scale)];
+    const context = preview.getContext("2d");
     context.imageSmoothingQuality = "high";
-    picture.draw(context, Math.min(1, scale));
+    image.draw(context, Math.min(1, scale));
     faces.className = "faces";
     faces.setAttribute("role", "img");
     this.#shown = { canvas: faces, scale };
     this.verdict = element("h2");
-    const frame = element("div", "frame", photo, faces);
-    this.element.prepend(element("div", "picture", frame));
+    const frame = element("div", "frame", preview, faces);
+    this.element.prepend(element("div", "preview", frame));
   }
 
   #found() {
     return this.#faces.filter((face) => face.score >= this.#threshold);
   }
 
-  #say(text) {
+  #showStatus(text) {
     this.words.replaceChildren(element("h2", "", text), this.#name());
   }
 
@@ -140,14 +139,14 @@ export class Result {
   }
 
   #actions() {
-    const stem = this.#file.name.replace(/\.[^.]*$/, "") || "photo";
-    const json = () => saveAs(new Blob([this.text(), "\n"], { type: "application/json" }), `${stem}.json`);
+    const baseName = this.#file.name.replace(/\.[^.]*$/, "") || "photo";
+    const json = () => saveAs(new Blob([this.text(), "\n"], { type: "application/json" }), `${baseName}.json`);
     return element(
       "div",
       "actions",
-      this.#button("Save photo with boxes", async () => saveAs(await this.#drawn(), `${stem}-faces.jpg`)),
+      this.#button("Save photo with boxes", async () => saveAs(await this.#drawn(), `${baseName}-faces.jpg`)),
       this.#button("Save JSON", json),
-      // Where the page came neither by HTTPS nor from this machine, a browser lends no clipboard.
+      // Browsers offer the clipboard only to pages that came by HTTPS or from this machine.
       ...(navigator.clipboard ? [this.#button("Copy JSON", () => navigator.clipboard.writeText(this.text()))] : []),
     );
   }
@@ -172,27 +171,27 @@ export class Result {
   }
 
   async #drawn() {
-    const picture = await decode(this.#file);
+    const image = await decode(this.#file);
     try {
-      const canvas = canvasOf(picture.width, picture.height);
+      const canvas = canvasOf(image.width, image.height);
       const context = canvas.getContext("2d");
-      picture.draw(context);
-      drawFaces(context, this.#found(), picture);
+      image.draw(context);
+      drawFaces(context, this.#found(), image);
       return await new Promise((give) => canvas.toBlob(give, "image/jpeg", JPEG_QUALITY));
     } finally {
-      picture.close();
+      image.close();
     }
   }
 }
 
-/** Returns a box that says what went wrong, and what can be done about it. */
+/** Returns a box with the sentence and the hint of a Problem. */
 export function problemBox({ message, hint = "" }) {
   const sentence = message.charAt(0).toUpperCase() + message.slice(1);
   const more = hint ? ` ${hint.charAt(0).toUpperCase()}${hint.slice(1)}.` : "";
   return element("div", "problem", element("p", "", element("strong", "", `${sentence}.`), more));
 }
 
-/** Returns a new element with a class and with elements or texts in it. */
+/** Returns a new element with a class and with elements or texts as content. */
 export function element(tag, name = "", ...content) {
   const made = document.createElement(tag);
   if (name) made.className = name;
@@ -200,7 +199,7 @@ export function element(tag, name = "", ...content) {
   return made;
 }
 
-// What runs next keeps the browser from painting, so it gets a moment before; a hidden page gets no frames.
+// Lets the browser paint before it is blocked by computation. A hidden page gets no frames, hence the timeout.
 function painted() {
   return new Promise((go) => {
     requestAnimationFrame(() => setTimeout(go));

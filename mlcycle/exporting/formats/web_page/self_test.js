@@ -1,16 +1,16 @@
-// The known answer that a model file carries: a picture that is drawn by a formula of whole numbers, and what must be
-// found in it. The same as mlcycle/artifact/self_test.py, to the pixel and to the distance.
+// The self-test of a model file: a test image that is drawn by an integer formula, and the expected output for it.
+// Image and distance are identical to those of mlcycle/artifact/self_test.py.
 
 import { Problem } from "./problem.js";
 
 const FORMULA = "drawn-faces-1";
 const CELL = 48;
 const MOST_SIDE = 1024;
-// A row is the one that is meant if it overlaps so much.
+// A row matches an expected face if their IoU is at least this.
 const LEAST_OVERLAP = 0.5;
 
 /**
- * Reads a known answer: boxes, scores, landmarks, tolerance and the picture's height, width and seed.
+ * Reads a self-test: boxes, scores, landmarks, tolerance, and the height, width and seed of the test image.
  *
  * @param {string} text the entry mlcycle.self_test of the model file.
  */
@@ -30,7 +30,7 @@ export function readSelfTest(text) {
   return test;
 }
 
-/** Draws the picture of a self-test: RGB bytes, row by row. */
+/** Draws the test image: RGB bytes, row by row. */
 export function drawnFaces({ height, width, seed }) {
   const canvas = { height, width, rgb: new Uint8ClampedArray(height * width * 3) };
   drawGround(canvas, seed);
@@ -49,13 +49,13 @@ export function drawnFaces({ height, width, seed }) {
 }
 
 /**
- * Returns how far an answer is from the known one, at the row that is farthest: {pixels, score}.
+ * Returns the largest difference between an output and the expected one: {pixels, score}.
  *
- * @param {{score: number, box: number[], points: number[][]}[]} rows the answer, in pixels of the picture.
+ * @param {{score: number, box: number[], points: number[][]}[]} rows the output, in pixels of the test image.
  */
 export function distance(test, rows) {
   const apart = { pixels: 0, score: 0 };
-  const meant = new Set();
+  const matched = new Set();
   test.boxes.forEach((box, number) => {
     const overlaps = rows.map((row) => overlap(box, row.box));
     const place = overlaps.indexOf(Math.max(...overlaps));
@@ -63,7 +63,7 @@ export function distance(test, rows) {
       Object.assign(apart, { pixels: Infinity, score: most(apart.score, test.scores[number]) });
       return;
     }
-    meant.add(place);
+    matched.add(place);
     apart.score = most(apart.score, Math.abs(test.scores[number] - rows[place].score));
     apart.pixels = most(apart.pixels, farthest(box, rows[place].box));
     if (test.landmarks.length && rows[place].points.length) {
@@ -72,7 +72,7 @@ export function distance(test, rows) {
   });
   const last = test.scores.length ? Math.min(...test.scores) : 0;
   rows.forEach(({ score }, place) => {
-    if (!meant.has(place) && score > last) apart.score = most(apart.score, score - last);
+    if (!matched.has(place) && score > last) apart.score = most(apart.score, score - last);
   });
   return apart;
 }
@@ -87,7 +87,7 @@ function drawGround({ height, width, rgb }, seed) {
   }
 }
 
-// Hair, a head that is darker towards its rim and its right, brows, eyes, nose and mouth: ellipses, with middles and
+// Hair, a head that darkens towards its rim and to the right, brows, eyes, nose and mouth: ellipses, with centres and
 // half-axes in sixteenths of the radius.
 function drawFace({ height, width, rgb }, [x, y], radius, tone) {
   const reach = Math.floor((radius * 5) / 4);
@@ -118,7 +118,7 @@ function skin(across, down, radius, tone) {
   return [225 - shade, 180 - shade, 150 - shade];
 }
 
-// A number of 32 bits that looks like chance.
+// A pseudorandom 32-bit number.
 function hash(x, y, seed) {
   let mixed = (Math.imul(x, 374761393) + Math.imul(y, 668265263) + Math.imul(seed, 2246822519)) >>> 0;
   mixed = Math.imul(mixed ^ (mixed >>> 13), 1274126177) >>> 0;
@@ -138,7 +138,7 @@ function farthest(one, other) {
   return one.reduce((far, value, index) => most(far, Math.abs(value - other[index])), 0);
 }
 
-// The larger of two; what is not a number is larger than all.
+// The larger of two numbers; NaN counts as infinite.
 function most(one, other) {
   if (one >= other) return one;
   return Number.isNaN(other) ? Infinity : other;

@@ -1,18 +1,18 @@
-// The EXIF orientation of a WebP file. Browsers turn JPEG, PNG and AVIF upright by themselves, but Chromium leaves WebP
-// as it lies; so it is read here, and taken out of the copy that is decoded, lest another browser turn it once more.
+// The EXIF orientation of a WebP file. Browsers apply the orientation of JPEG, PNG and AVIF, but Chromium ignores that
+// of WebP. It is read here, and removed from the copy that is decoded, so that no browser applies it twice.
 
 const ORIENTATION = 0x0112;
 
 /**
- * Returns the file without its EXIF, and the orientation that it asks for, 1 to 8.
+ * Returns the file without its EXIF, and its orientation, 1 to 8.
  *
- * @param {Uint8Array} bytes of any file; what is no WebP, or has no EXIF, comes back as it is, with 1.
+ * @param {Uint8Array} bytes of any file. Files other than WebP, or without EXIF, are returned unchanged, with 1.
  */
 export function takeOrientation(bytes) {
   const exif = exifChunk(bytes);
   if (!exif) return { bytes, orientation: 1 };
   const without = bytes.slice();
-  without.set([0x58, 0x58, 0x58, 0x58], exif.place); // "XXXX": a chunk that nobody knows is passed over
+  without.set([0x58, 0x58, 0x58, 0x58], exif.place); // "XXXX": decoders skip unknown chunks
   return { bytes: without, orientation: orientationOf(bytes.subarray(exif.place + 8, exif.place + 8 + exif.length)) };
 }
 
@@ -27,7 +27,7 @@ function exifChunk(bytes) {
   return null;
 }
 
-// EXIF is a TIFF without a picture; its first directory may name the orientation.
+// EXIF is a TIFF without an image; its first directory can hold the orientation.
 function orientationOf(exif) {
   const tiff = word(exif, 0) === "Exif" ? exif.subarray(6) : exif;
   const little = word(tiff, 0).startsWith("II");
@@ -42,7 +42,7 @@ function orientationOf(exif) {
       }
     }
   } catch (problem) {
-    if (!(problem instanceof RangeError)) throw problem; // a directory that points outside turns nothing
+    if (!(problem instanceof RangeError)) throw problem; // a directory that points outside the data has no effect
   }
   return 1;
 }

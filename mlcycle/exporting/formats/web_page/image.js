@@ -1,14 +1,14 @@
-// A photograph's file → an upright picture with 8 bits a channel, on white, without regard to colour profiles, as
-// docs/model-file.md asks. In Chromium the pixels are those that Pillow decodes, to the bit.
+// Decodes an image file to an upright image with 8 bits per channel, on white, without applying colour profiles, as
+// docs/model-file.md requires. In Chromium the pixels are bit-identical to those of Pillow.
 
 import { Problem } from "./problem.js";
 import { takeOrientation } from "./webp_orientation.js";
 
-// What mlcycle itself takes: about 179 megapixels, and 8 bytes for each of them without compression.
+// The limits of mlcycle: about 179 megapixels, and 8 bytes for each of them.
 const MOST_PIXELS = 178_956_970;
 const MOST_BYTES = 8 * MOST_PIXELS;
-// How the axes of an upright picture lie in a picture that is stored in one of the eight ways: a, b, c, d of a canvas's
-// transformation, which is then moved back to where it is seen.
+// a, b, c, d of the canvas transformation that turns an image upright, for the EXIF orientations 1 to 8. The result is
+// then moved back into the canvas.
 const TURNS = [
   [1, 0, 0, 1], [-1, 0, 0, 1], [-1, 0, 0, -1], [1, 0, 0, -1],
   [0, 1, 1, 0], [0, 1, -1, 0], [0, -1, -1, 0], [0, -1, 1, 0],
@@ -26,8 +26,8 @@ const UNREAD = [
   ["TIFF", /^(II\*\0|MM\0\*)/],
 ];
 
-/** An upright picture of `width` x `height` pixels, ready to be drawn and to be read row by row. */
-class Picture {
+/** An upright image of `width` x `height` pixels, which can be drawn and read row by row. */
+class UprightImage {
   #bitmap;
   #turn;
   #canvas = null;
@@ -40,7 +40,7 @@ class Picture {
     this.height = lying ? bitmap.width : bitmap.height;
   }
 
-  /** Draws the picture onto a canvas, `scale` times as large, after `up` rows are left out at the top. */
+  /** Draws the image onto a canvas, scaled by `scale`, without its first `up` rows. */
   draw(context, scale = 1, up = 0) {
     const [a, b, c, d] = this.#turn;
     context.setTransform(scale, 0, 0, scale, 0, -up * scale);
@@ -51,7 +51,7 @@ class Picture {
     context.setTransform(scale, 0, 0, scale, 0, 0);
   }
 
-  /** Returns the RGBA bytes of so many rows from `top` on; A is 255. */
+  /** Returns the RGBA bytes of `count` rows from `top` on; A is 255. */
   rows(top, count) {
     if (this.#canvas === null || this.#canvas.height < count) this.#canvas = canvasOf(this.width, count);
     const context = this.#canvas.getContext("2d", { willReadFrequently: true });
@@ -67,10 +67,10 @@ class Picture {
 }
 
 /**
- * Decodes a photograph.
+ * Decodes an image file.
  *
  * @param {Blob} file
- * @returns {Promise<Picture>} to be closed when it is no longer needed.
+ * @returns {Promise<UprightImage>} The caller closes it.
  */
 export async function decode(file) {
   if (file.size === 0) throw new Problem("empty", "the file is empty");
@@ -81,10 +81,10 @@ export async function decode(file) {
     bitmap.close();
     throw tooLarge();
   }
-  return new Picture(bitmap, orientation);
+  return new UprightImage(bitmap, orientation);
 }
 
-/** Returns a new canvas; one that the browser cannot make so large counts as a photograph that is too large. */
+/** Returns a new canvas. Throws a Problem if it is too large for the browser. */
 export function canvasOf(width, height) {
   const canvas = Object.assign(document.createElement("canvas"), { width, height });
   const context = canvas.getContext("2d", { willReadFrequently: true });
@@ -92,7 +92,7 @@ export function canvasOf(width, height) {
     context.fillRect(width - 1, height - 1, 1, 1);
     if (context.getImageData(width - 1, height - 1, 1, 1).data[3] === 255) return canvas;
   } catch {
-    // said below
+    // reported below
   }
   throw tooLarge();
 }
@@ -101,7 +101,7 @@ async function bytesOf(file) {
   try {
     return new Uint8Array(await file.arrayBuffer());
   } catch {
-    throw new Problem("unreadable", "the file cannot be read", "see that it is still there");
+    throw new Problem("unreadable", "the file cannot be read", "check that it still exists");
   }
 }
 
@@ -117,13 +117,13 @@ async function bitmapOf(bytes) {
 function undecoded(start) {
   const nameIn = (kinds) => kinds.find(([, signature]) => signature.test(start))?.[0];
   const unread = nameIn(UNREAD);
-  if (unread) return new Problem("unsupported", `this browser does not read ${unread} files`, "save it as JPEG or PNG");
+  if (unread) return new Problem("unsupported", `this browser cannot decode ${unread} files`, "save it as JPEG or PNG");
   const known = nameIn(SIGNATURES);
   if (known) return new Problem("damaged", `the ${known} file is damaged, cut short, or too large for this browser`);
-  const message = "it is not a picture of a format that this browser reads";
+  const message = "it is not an image in a format that this browser can decode";
   return new Problem("not-an-image", message, "save it as JPEG or PNG");
 }
 
 function tooLarge() {
-  return new Problem("too-large", "it has too many pixels", "make it smaller");
+  return new Problem("too-large", "the image has too many pixels", "make it smaller");
 }
