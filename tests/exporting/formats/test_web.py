@@ -292,7 +292,7 @@ def test_what_is_damaged_or_missing_is_refused(window: Browser, folder: Path, tm
         words = "is not the one that its .sha256 names"
     else:
         (damaged / file).unlink()
-        words = "the server did not deliver"
+        words = "server did not deliver"
     site = Site(damaged)
     window.open(site.url)
     assert window.wait_for("document.body.dataset.state") == "failed"
