@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from mlcycle.library.export import export
     from mlcycle.library.faces import Face, Faces
     from mlcycle.library.freeze import freeze
+    from mlcycle.library.inputs import ImageInput
     from mlcycle.library.model import Model, load
     from mlcycle.library.train import train
     from mlcycle.results import Exported, Frozen, Run
@@ -55,6 +56,7 @@ __all__ = [
     "Faces",
     "Frozen",
     "GateError",
+    "ImageInput",
     "InputError",
     "Interrupted",
     "MissingExtraError",
@@ -74,27 +76,42 @@ __all__ = [
     "train",
 ]
 
+# Where each name comes from: a literal, since making it would take its time at every import.
 _MODULES = {
     "mlcycle.artifact.contract": ("Contract",),
-    "mlcycle.errors": tuple(name for name in __all__ if name.endswith("Error") or name == "Interrupted"),
+    "mlcycle.errors": (
+        "DataError",
+        "DeviceError",
+        "GateError",
+        "InputError",
+        "Interrupted",
+        "MissingExtraError",
+        "MlcycleError",
+        "ModelFileError",
+        "RecipeError",
+        "TrainingDivergedError",
+        "UnreadableError",
+        "UsageError",
+    ),
     "mlcycle.library.evaluate": ("Evaluation", "evaluate"),
     "mlcycle.library.export": ("export",),
     "mlcycle.library.faces": ("Face", "Faces"),
     "mlcycle.library.freeze": ("freeze",),
+    "mlcycle.library.inputs": ("ImageInput",),
     "mlcycle.library.model": ("Model", "load"),
     "mlcycle.library.train": ("train",),
     "mlcycle.results": ("Exported", "Frozen", "Run"),
 }
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 if not TYPE_CHECKING:  # else a type checker would believe that every name is there
 
     def __getattr__(name: str) -> object:
-        if name not in _MODULE_OF:
+        module = next((module for module, names in _MODULES.items() if name in names), None)
+        if module is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module
 
-        value = globals()[name] = getattr(import_module(_MODULE_OF[name]), name)
+        value = globals()[name] = getattr(import_module(module), name)
         return value
 
     def __dir__() -> list[str]:

@@ -39,7 +39,7 @@ def source_of(image: ImageInput, max_pixels: int = images.MAX_PIXELS) -> Source:
         UsageError: it is a URL.
     """
     if isinstance(image, str | os.PathLike):
-        return from_name(os.fspath(image))
+        return from_name(os.fsdecode(image))
     if isinstance(image, bytes | bytearray | memoryview):
         return _of_bytes("bytes", bytes(image))
     if isinstance(image, Image.Image):
@@ -71,7 +71,7 @@ def _content(file: BinaryFile) -> bytes:
     try:
         data: object = file.read()
     except (OSError, ValueError) as problem:  # ValueError: it is closed
-        raise UnreadableError("unreadable", f"it cannot be read: {problem}") from None
+        raise UnreadableError("unreadable", f"{_name_of(file)}: it cannot be read: {problem}") from None
     if not isinstance(data, bytes):
         raise UnreadableError("unsupported", f"the file gives {type(data).__name__}, not bytes", 'open it with "rb"')
     return data

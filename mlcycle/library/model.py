@@ -9,11 +9,13 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Literal, cast
 
+from PIL.Image import Image
+
 from mlcycle.artifact import bundled
 from mlcycle.artifact.contract import Contract
 from mlcycle.artifact.seal import SealedBytes
 from mlcycle.artifact.signing.keys import PublicKey, read_public
-from mlcycle.errors import MlcycleError, UnreadableError
+from mlcycle.errors import MlcycleError, UnreadableError, UsageError
 from mlcycle.extras import extra
 from mlcycle.inference.batch.worker_threads import cores, ordered_map
 from mlcycle.inference.decoding import images
@@ -126,8 +128,11 @@ class Model:
             threshold, at, max_pixels: as for calling the model.
 
         Raises:
-            UsageError: the model has no such operating point, or both `threshold` and `at` are given.
+            UsageError: the model has no such operating point, both `threshold` and `at` are given, or `inputs` is one
+                image and not several.
         """
+        if isinstance(inputs, str | bytes | os.PathLike | Image):
+            raise UsageError("a stream takes several images, and is given one", "put it into a list, or call the model")
         count = cores() if workers is None else max(1, workers)
         find = partial(self._find, self.detector_for(count), self._options(threshold, at, max_pixels))
         return ordered_map(find, inputs, count)

@@ -113,6 +113,8 @@ def test_the_record_is_that_of_the_command_line(model, mlcycle, astronaut):
         (np.zeros((8, 8), np.uint8), "unsupported", r"\(8, 8\)"),
         (np.zeros((3, 8, 8), np.uint8), "unsupported", r"\(3, 8, 8\)"),
         (np.zeros((0, 8, 3), np.uint8), "empty", "no pixels"),
+        (Image.new("RGB", (0, 8)), "empty", "no pixels"),
+        ("a\0b.jpg", "unreadable", "null byte"),
         (np.array(["a"]), "unsupported", "not uint8"),
     ],
 )

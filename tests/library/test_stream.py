@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import mlcycle
 
@@ -69,6 +71,12 @@ def test_closing_a_stream_ends_its_threads(model):
     next(stream)
     stream.close()
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("one", ["photo.jpg", b"bytes", Path("photo.jpg"), Image.new("RGB", (4, 4))])
+def test_one_image_is_not_several(model, one):
+    with pytest.raises(mlcycle.UsageError, match="several"):
+        model.stream(one)
 
 
 def test_an_error_of_the_iterable_itself_is_raised(model):

@@ -53,6 +53,20 @@ def copies(faces: mlcycle.Faces) -> list[Image.Image]:
     return [faces.draw(), faces.redact("pixelate"), *faces.crops(align=True)]
 
 
+def life(recipe: Path, labelled: Path, photos: list[Path]) -> str:
+    run = mlcycle.train(recipe, overrides={"schedule.steps": 200}, out="runs/a", quiet=True)
+    score: float = run.average_precision_50
+    frozen = mlcycle.freeze(run, images=photos)
+    variant = mlcycle.export(frozen, precision="int8", images=photos)
+    metrics = mlcycle.evaluate(mlcycle.load(variant), labelled, long_side="original")
+    speed: dict[str, object] = mlcycle.load(variant.path).bench(seconds=score)
+    return f"{metrics} {metrics.to_dict()} {speed} {frozen.thresholds['balanced']} {variant.sha256}"
+
+
+def any_of(model: mlcycle.Model, image: mlcycle.ImageInput) -> int:
+    return len(model(image))
+
+
 def main() -> None:
     model = mlcycle.load("face-nano", provider="cpu", threads=2)
     height: int = model.contract.resize.long_side

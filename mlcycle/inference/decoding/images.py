@@ -149,8 +149,10 @@ def from_pillow(image: Image.Image, max_pixels: int = MAX_PIXELS) -> Image.Image
     It is loaded if it was not, and else left as it is; of several frames the present one counts.
 
     Raises:
-        UnreadableError: unsupported, truncated, damaged or too-large.
+        UnreadableError: empty, unsupported, truncated, damaged or too-large.
     """
+    if not image.width * image.height:
+        raise UnreadableError("empty", "it has no pixels")
     limits.check_size(*image.size, max_pixels)
     try:
         with _ROOM.take(limits.bytes_needed(image, image.size)):
