@@ -1,21 +1,21 @@
-"""The errors that a user can cause or meet: one tree, each with an exit code, one sentence and one hint.
+"""The errors that a user can cause or meet, as one tree. Each has an exit code, one sentence and one hint.
 
     MlcycleError               1  unexpected
     ├─ UsageError              2  the command line was not understood, or an extra is not installed
     │  ├─ RecipeError          2  a recipe or an override is wrong
     │  └─ MissingExtraError    2  a command needs packages that are not installed
     ├─ InputError              3  an image, a folder or an output path cannot be used
-    │  ├─ DataError            3  a labelled data set is missing or wrong
+    │  ├─ DataError            3  a labelled dataset is missing or wrong
     │  └─ UnreadableError      3  an image cannot be read
     ├─ ModelFileError          4  a model file is missing, damaged, tampered with, not signed or of another format
-    ├─ GateError               5  a check failed: what it guards was not written, a bench was slower than allowed, or
-    │                             a run gave another file, or other weights, than it was held against
-    ├─ DeviceError             6  the requested device, provider or cluster is not there
-    ├─ PrivacyError            7  something that --private does not let happen was tried, and refused
+    ├─ GateError               5  a check failed: the file it guards was not written, a benchmark was slower than
+    │                             allowed, or a run produced other bytes or weights than expected
+    ├─ DeviceError             6  the requested device, provider or cluster is not available
+    ├─ PrivacyError            7  an action that --private forbids was attempted and refused
     ├─ TrainingDivergedError   1  the loss is no longer a finite number
     └─ Interrupted   129/130/143  SIGHUP, SIGINT or SIGTERM, after saving
 
-Exit code 0 means that all went well, also when no face was found. They are caught in one place: `mlcycle.cli.main`.
+Exit code 0 means success, also when no face was found. The errors are caught in one place: `mlcycle.cli.main`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from typing import Any
 
 
 class MlcycleError(Exception):
-    """One sentence that says what is wrong, and one hint that says what to do.
+    """One sentence that names the problem, and one hint that names the remedy.
 
     Args:
         message: the sentence, without the word "error".
-        hint: what the user can do about it; empty when there is nothing to say.
+        hint: what the user can do about it; may be empty.
     """
 
     exit_code = 1
@@ -41,7 +41,8 @@ class MlcycleError(Exception):
             self.add_note(f"hint: {hint}")  # Python shows it below a traceback
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (type(self), self.args, self.__dict__)  # to another process, whatever __init__ takes
+        # Pickles for another process without calling __init__, whose parameters differ between the classes.
+        return _restored, (type(self), self.args, self.__dict__)
 
 
 class UsageError(MlcycleError):
@@ -55,7 +56,7 @@ class RecipeError(UsageError):
 
 
 class MissingExtraError(UsageError):
-    """Raised when a command needs packages of an extra that is not installed."""
+    """A command needs packages of an extra that is not installed."""
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs packages that are not installed", f"pip install 'mlcycle[{extra}]'")
@@ -68,14 +69,14 @@ class InputError(MlcycleError):
 
 
 class DataError(InputError):
-    """A labelled data set is missing or wrong."""
+    """A labelled dataset is missing or wrong."""
 
 
 class UnreadableError(InputError):
-    """An image that cannot be read.
+    """An image cannot be read.
 
     `code` is one of not-found, not-a-file, no-permission, empty, not-an-image, unsupported, truncated, damaged,
-    too-large, unreadable; the codes are stable, the sentences are for people.
+    too-large, unreadable. Programs can rely on the codes; the sentences are for people and may change.
     """
 
     def __init__(self, code: str, message: str, hint: str = "") -> None:
@@ -90,7 +91,7 @@ class ModelFileError(MlcycleError):
 
 
 class GateError(MlcycleError):
-    """A check failed, and what it guards was not written."""
+    """A check failed, and the file it guards was not written."""
 
     exit_code = 5
 
@@ -102,7 +103,7 @@ class DeviceError(MlcycleError):
 
 
 class PrivacyError(MlcycleError):
-    """Something that --private does not allow was tried, and refused."""
+    """An action that --private forbids was attempted and refused."""
 
     exit_code = 7
 
@@ -111,8 +112,8 @@ class TrainingDivergedError(MlcycleError):
     """The loss is no longer a finite number."""
 
 
-class Interrupted(MlcycleError):  # noqa: N818  (nothing went wrong)
-    """Raised after an interrupted command has saved what it had; the exit code is 128 + `signal_number`."""
+class Interrupted(MlcycleError):  # noqa: N818  (an interruption is not an error)
+    """A command was interrupted and has saved its progress; the exit code is 128 + `signal_number`."""
 
     def __init__(self, message: str, hint: str = "", signal_number: int = 2) -> None:
         super().__init__(message, hint)

@@ -1,8 +1,7 @@
-"""How files and folders are written: whole or not at all, and over another only where the caller says so.
+"""Atomic writes of files and folders: complete or not at all, and over an existing one only if the caller allows it.
 
-Each grows under a hidden name beside its own and takes its name in one step. What a killed process leaves under such a
-name is a *draft*. An error of the system's says which file it is about: the one that is written, not whichever happens
-to be open around it.
+Each is written under a hidden temporary name next to its target and renamed in one step. What a killed process leaves
+under such a name is a *draft*. An OSError names the file being written, not another one that happens to be open.
 """
 
 from __future__ import annotations
@@ -20,9 +19,10 @@ from typing import Any, BinaryIO
 
 from mlcycle.errors import InputError
 
-# A disk on which nothing more can be written; whatever is tried next would fail alike.
+# The disk or the quota is full: every further write fails too.
 FULL = (errno.ENOSPC, errno.EDQUOT)
-# Of a name, what a draft's has of it: a person should see whose it is, and no file system have it too long.
+# How many characters of the target's name a draft's name repeats: enough to recognise it, and short enough for any
+# file system.
 _LETTERS = 40
 
 
@@ -36,78 +36,78 @@ def atomic(
     partial: Path | None = None,
     durable: bool = True,
 ) -> Iterator[BinaryIO]:
-    """Opens a file for writing, which takes the name `path` when the block has ended well.
+    """Opens a file for writing and renames it to `path` when the block ends without an error.
 
-    A file of the very same bytes is no other file: it stays, also without `overwrite`.
+    An existing file with identical bytes is kept as it is, also without `overwrite`.
 
     Args:
-        mode: permissions, less those that the process's umask takes away.
+        mode: permissions, reduced by the process's umask.
         token: see `draft`.
-        partial: where the file grows, and stays if the block raises; None for a draft, which goes.
-        durable: whether the file outlasts a power cut from the moment that it has its name.
+        partial: where the data is written, and kept if the block raises; None for a draft, which is removed.
+        durable: sync to disk, so that the file survives a power cut once it has its name.
 
     Raises:
-        FileExistsError: another file has the name, and `overwrite` is off.
-        OSError: it cannot be written; `filename` is the path.
+        FileExistsError: a different file has the name, and `overwrite` is off.
+        OSError: the file cannot be written; `filename` is the path.
     """
-    growing = partial or draft(path, token)
+    temporary = partial or draft(path, token)
     with _named(path):
         _make_folder(path.parent)
-        growing.unlink(missing_ok=True)
-        file = io.BufferedWriter(_Named(growing, path, mode))
+        temporary.unlink(missing_ok=True)
+        file = io.BufferedWriter(_Named(temporary, path, mode))
     try:
         yield file
         with _named(path):
             file.close()
             if durable:
-                sync(growing)
-            _take_name(growing, path, overwrite)
+                sync(temporary)
+            _take_name(temporary, path, overwrite)
             if durable:
                 sync(path.parent)
     except BaseException:
-        with suppress(OSError):  # what was raised first counts
+        with suppress(OSError):  # the first error is the one to report
             file.close()
         if not partial:
-            growing.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         raise
 
 
 @contextmanager
 def atomic_folder(path: Path, *, overwrite: bool = False, token: str = "") -> Iterator[Path]:
-    """Yields an empty folder to be filled, which takes the name `path` when the block has ended well.
+    """Yields an empty folder to fill and renames it to `path` when the block ends without an error.
 
-    Where the block raises, nothing is left of it. A folder of the very same files is no other folder: it stays, also
-    without `overwrite`. Its files are not made to outlast a power cut.
+    If the block raises, the folder is removed. An existing folder with identical files is kept as it is, also without
+    `overwrite`. The files are not synced to disk.
 
     Args:
-        overwrite: whether what has the name then is replaced.
+        overwrite: whether to replace what has the name.
         token: see `draft`.
 
     Raises:
         FileExistsError: something has the name, and `overwrite` is off.
-        OSError: it cannot be written; `filename` is the path.
+        OSError: the folder cannot be written; `filename` is the path.
     """
-    growing = draft(path, token)
+    temporary = draft(path, token)
     try:
         with _named(path):
-            shutil.rmtree(growing, ignore_errors=True)
-            growing.mkdir(parents=True)
-        with _named(path, within=growing):
-            yield growing
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+        with _named(path, within=temporary):
+            yield temporary
         with _named(path):
-            _take_folder_name(growing, path, draft(path, token and f"{token} old") if overwrite else None)
+            _take_folder_name(temporary, path, draft(path, token and f"{token} old") if overwrite else None)
     finally:
-        shutil.rmtree(growing, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write(path: Path, data: bytes | str, *, overwrite: bool = True, mode: int = 0o666, hint: str = "") -> None:
-    """Writes a whole file; text as UTF-8, in which a file name that is none appears with escapes.
+    """Writes a whole file; text as UTF-8, with escapes for file names that are not valid UTF-8.
 
     Args:
-        hint: what to do where it cannot be written.
+        hint: what the user can do if it cannot be written.
 
     Raises:
-        InputError: it cannot be written, or another file has the name and `overwrite` is off.
+        InputError: it cannot be written, or a different file has the name and `overwrite` is off.
     """
     content = data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data
     with attributed(path, hint or "choose another place"), atomic(path, overwrite=overwrite, mode=mode) as file:
@@ -116,7 +116,7 @@ def write(path: Path, data: bytes | str, *, overwrite: bool = True, mode: int = 
 
 @contextmanager
 def attributed(path: Path, hint: str) -> Iterator[None]:
-    """Makes a sentence of an OSError: about the file that it names or, if it names none, about `path`.
+    """Turns an OSError into an InputError about the file that it names, or about `path` if it names none.
 
     Raises:
         InputError: instead of the OSError.
@@ -134,16 +134,16 @@ def attributed(path: Path, hint: str) -> Iterator[None]:
 
 
 def is_about(problem: OSError, path: Path, *, unnamed: bool = True) -> bool:
-    """Tells whether an error names a path, or one below; `unnamed` is the answer where it names none."""
+    """Returns whether an error names a path or one below it; `unnamed` is the result if the error names no path."""
     names = [os.fsdecode(each) for each in (problem.filename, problem.filename2) if isinstance(each, str | bytes)]
     return any(Path(each).is_relative_to(path) for each in names) if names else unnamed
 
 
 def draft(path: Path, token: str = "") -> Path:
-    """Returns a hidden name beside a file or folder that is to be, short enough for any file system.
+    """Returns a hidden temporary name next to a file or folder, short enough for any file system.
 
-    With the same token it is the same name, so that whoever resumes a run replaces what a killed process left there;
-    without one nobody else has it.
+    The same token gives the same name, so that a resumed run replaces what a killed process left. Without a token the
+    name is unique.
     """
     name = os.fsencode(path.name + (token or os.urandom(8).hex()))
     mark = hashlib.blake2b(name, digest_size=8).hexdigest()
@@ -151,12 +151,12 @@ def draft(path: Path, token: str = "") -> Path:
 
 
 def drafts(folder: Path) -> Iterator[Path]:
-    """Yields what killed processes, or others that are at work, have half written in a folder."""
+    """Yields the incomplete files that killed or still running processes have in a folder."""
     return folder.glob(".*.part")
 
 
 def sync(path: Path) -> None:
-    """Makes the bytes of a file, or the names in a folder, outlast a power cut."""
+    """Syncs a file's bytes, or a folder's names, to disk, so that they survive a power cut."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -168,10 +168,10 @@ def sync(path: Path) -> None:
 
 
 class _Named(io.FileIO):
-    """A new file whose errors in writing name the path that it is to have; the system's name none."""
+    """A new file whose write errors name the final path; those of the operating system name none."""
 
-    def __init__(self, growing: Path, path: Path, mode: int) -> None:
-        super().__init__(growing, "xb", opener=lambda name, flags: os.open(name, flags, mode))
+    def __init__(self, temporary: Path, path: Path, mode: int) -> None:
+        super().__init__(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode))
         self._path = path
 
     def write(self, data: Any, /) -> int:
@@ -181,7 +181,7 @@ class _Named(io.FileIO):
 
 @contextmanager
 def _named(path: Path, within: Path | None = None) -> Iterator[None]:
-    """Lets errors name a path: all of them or, with `within`, those that are about it or name nothing."""
+    """Sets the path that errors name: of all errors or, with `within`, of those about it or without a path."""
     try:
         yield
     except OSError as problem:
@@ -193,42 +193,42 @@ def _named(path: Path, within: Path | None = None) -> Iterator[None]:
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:  # which is not the error that a file's own name is taken
+    except FileExistsError:  # a parent is a file; must not be mistaken for "the target exists"
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
 
 
-def _take_name(growing: Path, path: Path, overwrite: bool) -> None:
+def _take_name(temporary: Path, path: Path, overwrite: bool) -> None:
     if overwrite:
-        growing.replace(path)
+        temporary.replace(path)
         return
     try:
-        os.link(growing, path)  # fails where the name is taken, so that of two writers one loses and says so
+        os.link(temporary, path)  # fails if the name is taken, so that of two writers one gets an error
     except FileExistsError:
-        _must_be_same(growing, path)
-    except OSError:  # some file systems know no hard links, and there a check and a rename must do
+        _must_be_same(temporary, path)
+    except OSError:  # file systems without hard links: a check and a rename have to suffice
         if os.path.lexists(path):
-            _must_be_same(growing, path)
+            _must_be_same(temporary, path)
         else:
-            growing.rename(path)
-    growing.unlink(missing_ok=True)
+            temporary.rename(path)
+    temporary.unlink(missing_ok=True)
 
 
-def _must_be_same(growing: Path, path: Path) -> None:
-    if not (path.is_file() and filecmp.cmp(growing, path, shallow=False)):
+def _must_be_same(temporary: Path, path: Path) -> None:
+    if not (path.is_file() and filecmp.cmp(temporary, path, shallow=False)):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
 
 
-def _take_folder_name(growing: Path, path: Path, aside: Path | None) -> None:
-    """Gives a folder its name; what has it goes where `aside` says until then or, without, must be the very same."""
+def _take_folder_name(temporary: Path, path: Path, aside: Path | None) -> None:
+    """Renames a folder to its target. An existing target is moved to `aside` first; without, it must be identical."""
     if aside:
         shutil.rmtree(aside, ignore_errors=True)
         with suppress(FileNotFoundError):
             path.rename(aside)
-        growing.rename(path)  # should another have written it meanwhile, this fails, and nothing is lost
+        temporary.rename(path)  # fails, and loses nothing, if another process has created it meanwhile
         shutil.rmtree(aside, ignore_errors=True)
     elif not os.path.lexists(path):
-        growing.rename(path)
-    elif not _is_same_folder(growing, path):
+        temporary.rename(path)
+    elif not _is_same_folder(temporary, path):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
 
 

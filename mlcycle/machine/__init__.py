@@ -1,1 +1,1 @@
-"""The machine that this runs on, and how much of it this process may use. Standard library only."""
+"""The machine, and how much of its CPU and memory this process may use. Standard library only."""

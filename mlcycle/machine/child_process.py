@@ -1,6 +1,6 @@
-"""A process of its own for what may crash or never answer; whoever started it lives on and can say so.
+"""Runs code that may crash or hang in a subprocess, so that the caller survives and can report what happened.
 
-The process says each stage that it reaches as a line of JSON on stdout; other lines are its libraries'.
+The subprocess reports each stage that it reaches as a line of JSON on stdout; other lines come from its libraries.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-# The child imports from where this process does, so that it finds what this one would find.
+# The child gets this process's sys.path, so that both import the same modules.
 _BEGIN = """
 import importlib, json, sys
 sys.path[:] = json.loads(sys.argv.pop(1))
@@ -27,13 +27,13 @@ _ORIGIN = re.compile(r"^.*\[ONNXRuntimeError\] : \d+ : \w+ : ")
 
 @dataclass(frozen=True, slots=True)
 class ProcessResult:
-    """What became of a process.
+    """The result of a subprocess.
 
     Attributes:
-        stages: the facts of each stage that was reached, by its name.
-        end: how it ended, as what follows "the process"; "" if it ended well.
-        stderr: what was said there.
-        late: whether it was ended because its time was up.
+        stages: stage name → the facts reported with it.
+        end: how it ended, as the words after "the process"; "" on success.
+        stderr: its stderr.
+        late: whether it was killed at the time limit.
     """
 
     stages: dict[str, dict[str, Any]]
@@ -42,11 +42,11 @@ class ProcessResult:
     late: bool = False
 
     def last(self, *stages: str) -> str:
-        """Returns the last of these stages, named in their order, that was reached, or ""."""
+        """Returns the last of these stages, given in order, that was reached, or ""."""
         return next((stage for stage in reversed(stages) if stage in self.stages), "")
 
     def library_error(self) -> str:
-        """Returns the first thing that onnxruntime logged as an error, without its own source's places."""
+        """Returns the first error that onnxruntime logged, without its source locations."""
         plain = re.sub(r"\x1b\[[\d;]*m", "", self.stderr)
         if library := _LIBRARY.search(plain):
             return library[1].strip()
@@ -55,11 +55,11 @@ class ProcessResult:
 
 
 def run_in_subprocess(module: str, arguments: Sequence[str], seconds: float) -> ProcessResult:
-    """Runs the function `main` of a module in a process of its own, for at most so many seconds.
+    """Runs the function `main` of a module in a subprocess, for at most `seconds`.
 
     Args:
-        module: by its full name; main returns the exit code.
-        arguments: what it finds in sys.argv behind the first.
+        module: its full name; main returns the exit code.
+        arguments: sys.argv[1:] of the subprocess.
     """
     command = [sys.executable, "-P", "-c", _BEGIN, json.dumps(sys.path), module, *arguments]
     try:
@@ -72,7 +72,7 @@ def run_in_subprocess(module: str, arguments: Sequence[str], seconds: float) -> 
 
 
 def report_stage(stage: str, **facts: Any) -> None:
-    """Says, in the process of its own, that a stage is reached."""
+    """Reports, from within the subprocess, that a stage is reached."""
     sys.stdout.write(f"{json.dumps({'stage': stage, **facts})}\n")
     sys.stdout.flush()
 
@@ -81,7 +81,7 @@ def _end(code: int, stderr: str) -> str:
     if code == 0:
         return ""
     if code > 0:
-        last = (stderr.strip().splitlines() or ["it said nothing"])[-1]
+        last = (stderr.strip().splitlines() or ["no message"])[-1]
         return f"ended with code {code}: {last[:300]}"
     try:
         name = signal.Signals(-code).name
@@ -99,7 +99,7 @@ def _documents(text: str) -> Iterator[dict[str, Any]]:
         if line.startswith('{"stage"'):
             try:
                 yield json.loads(line)
-            except ValueError:  # broken off
+            except ValueError:  # cut short
                 continue
 
 

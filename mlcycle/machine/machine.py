@@ -1,4 +1,4 @@
-"""The machine, and how much of it this process may use."""
+"""The machine's CPU and memory, and how much of them this process may use."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 from mlcycle.machine import cgroup
 
-# What /proc/cpuinfo calls instructions that multiply bytes four at a time.
+# The names that /proc/cpuinfo has for int8 dot-product instructions.
 _X86, _ARM = ("avx512_vnni", "avx_vnni"), ("asimddp", "i8mm")
 
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """Cores of the machine, those that this process may run on, and how many cores' time it may use (None: all)."""
+    """The machine's cores, those that this process may run on, and its CPU limit in cores (None: no limit)."""
 
     machine: int
     allowed: int
@@ -23,13 +23,13 @@ class Cores:
 
     @property
     def usable(self) -> float:
-        """Returns how many cores' time this process gets at most."""
+        """Returns how many cores this process can use at most."""
         return min(self.allowed, self.quota or self.allowed)
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Memory: all, what is free for use, and the limit of this process; None where there is none or it is not known."""
+    """Memory: total, available, and the limit of this process; None for no limit or an unknown value."""
 
     total_bytes: int | None
     available_bytes: int | None
@@ -42,8 +42,8 @@ class Machine:
 
     Attributes:
         system: e.g. "Linux 6.8.0 x86_64".
-        processor: its model, "" where that is not known.
-        int8_instructions: those that multiply bytes, by the names of /proc/cpuinfo; None where that is not known.
+        processor: its model; "" if unknown.
+        int8_instructions: its int8 dot-product instructions, by the names of /proc/cpuinfo; None if unknown.
     """
 
     system: str
@@ -54,7 +54,7 @@ class Machine:
 
 
 def inspect(root: Path = Path("/")) -> Machine:
-    """Looks at the machine; `root` is where /proc and /sys lie."""
+    """Inspects the machine; `root` is the folder that holds /proc and /sys."""
     rows = _rows(root / "proc/cpuinfo")
     return Machine(
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -92,7 +92,7 @@ def _int8_instructions(rows: dict[str, str]) -> tuple[str, ...] | None:
 
 
 def cores(root: Path = Path("/")) -> Cores:
-    """Counts the cores; `root` is where /proc and /sys lie."""
+    """Counts the cores; `root` is the folder that holds /proc and /sys."""
     machine = os.cpu_count() or 1
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else machine
     return Cores(machine, allowed, cgroup.core_limit(root))
@@ -113,7 +113,7 @@ def _kilobytes(text: str) -> int | None:
 
 
 def _rows(path: Path) -> dict[str, str]:
-    """Returns the rows "key : value" of a file in /proc; of a key that comes again, the first."""
+    """Returns the rows "key : value" of a file in /proc; the first of a repeated key."""
     rows: dict[str, str] = {}
     try:
         lines = path.read_text("utf-8", "replace").splitlines()

@@ -71,14 +71,14 @@ def fit(
         TrainingDivergedError: the loss is not finite; the batch is named.
         Interrupted: SIGINT, SIGTERM or SIGHUP came; the run was saved and can be resumed.
     """
-    chosen = choose_device(device, process_group.told().local_rank)
+    chosen = choose_device(device, process_group.from_environment().local_rank)
     with process_group.joined(chosen) as together:
         training_data = gather(recipe.data)
         _must_be_alike(recipe, training_data, together)
         _must_have_landmarks(recipe, training_data)
         _must_be_enough(recipe, together, recipe.schedule.accumulation or 1)
         folder = RunFolder(run_folder)
-        resume = together.broadcast(resume or (process_group.may_go_on() and folder.is_begun_with(dump(recipe))))
+        resume = together.broadcast(resume or (process_group.may_resume() and folder.is_begun_with(dump(recipe))))
         records = Records(recipe, folder, together)
         try:
             with records.opened(resume):
@@ -94,7 +94,7 @@ def fit(
 def _must_be_alike(recipe: Recipe, training_data: TrainingData, together: ProcessGroup) -> None:
     # Else one would wait for what another never sends.
     data = training_data.fingerprint, training_data.packing
-    told = together.gather((recipe.model_dump(exclude={"data"}), recipe.data.order, data))
+    told = together.all_gather((recipe.model_dump(exclude={"data"}), recipe.data.order, data))
     for rank, other in enumerate(told):
         if other != told[0]:
             what = "sees other images, labels or shards" if other[:2] == told[0][:2] else "was given another recipe"
@@ -352,7 +352,7 @@ class _Run:
             if stop:
                 break
             found.append(each)
-        of_all = self.group.gather(found)
+        of_all = self.group.all_gather(found)
         if sum(map(len, of_all)) < count:
             return []  # a stop came to each of them at another image
         return [of_all[index % self.group.size][index // self.group.size] for index in range(count)]

@@ -102,7 +102,7 @@ class Trainer:
         for index, batch in enumerate(batches):
             with self._exchange(is_last=index == len(batches) - 1):
                 total += self._study(batch, step, images[index] / sum(images))
-        self.group.sum(total)
+        self.group.all_reduce(total)
         with self.mark("clipping"):
             norm = clip_grad_norm_(self.model.parameters(), self.recipe.schedule.clip_norm)
         # Asked for both at once, for a GPU is waited for at each question.
@@ -116,7 +116,7 @@ class Trainer:
 
     def _images(self, batches: Sequence[Batch]) -> list[float]:
         """Returns how many images each part of the step has in all processes."""
-        return self.group.sum(torch.tensor([float(len(each.names)) for each in batches])).tolist()
+        return self.group.all_reduce(torch.tensor([float(len(each.names)) for each in batches])).tolist()
 
     def _exchange(self, is_last: bool) -> AbstractContextManager:
         """Gradients go to the other processes once a step, with its last part."""
@@ -137,7 +137,7 @@ class Trainer:
             answers = self.shared(images)
         with self.mark("assignment and losses"):
             sums = losses_of(answers, here, recipe.model, recipe.losses.focus)
-            parts = sums.over(self.group.sum(sums.counts_3.clone()))
+            parts = sums.over(self.group.all_reduce(sums.counts_3.clone()))
             each = [parts.score, parts.box, parts.landmarks]
             loss = _weighed(parts.score, parts.box, parts.landmarks, recipe)
         if self.teacher:
@@ -153,14 +153,14 @@ class Trainer:
         """Returns how far the answers are from a teacher's, weighed as the recipe weighs scores and boxes."""
         told = teacher.look(images_B3SS, self.recipe.model.stride)
         apart = distillation_loss(answers[0], answers[1], told)
-        score, box = apart.over(self.group.sum(apart.count.clone()))
+        score, box = apart.over(self.group.all_reduce(apart.count.clone()))
         return _weighed(score, box, score.new_zeros(()), self.recipe)
 
     def _give_up(self, batches: Sequence[Batch], step: int, total: Tensor) -> None:
         told = zip((each.removesuffix("_loss") for each in self.losses[1:]), total[1:].tolist(), strict=True)
         values = ", ".join(f"{name} {value:.3g}" for name, value in told)
         names = [
-            name for share in self.group.gather([each.names for each in batches]) for part in share for name in part
+            name for share in self.group.all_gather([each.names for each in batches]) for part in share for name in part
         ]
         first = step * self.recipe.schedule.batch
         raise TrainingDivergedError(

@@ -33,22 +33,22 @@ def look(rank: int, recipe_path: str, file: str, processes: int, accumulation: i
         os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(processes), "LOCAL_RANK": str(rank)}
         os.environ |= {"LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1"}
     recipe = load(Path(recipe_path), CHANGES)
-    with process_group.joined(torch.device("cpu")) as together:
+    with process_group.joined(torch.device("cpu")) as group:
         training_data = gather(recipe.data)
-        trainer = Trainer(recipe, torch.device("cpu"), together)
+        trainer = Trainer(recipe, torch.device("cpu"), group)
         trainer.noise_TT3 = trainer.noise_TT3.double()
         if trainer.teacher:
             trainer.teacher.precision = torch.float64
             trainer.teacher.network.double()
         order = make_order(recipe.data.order, training_data.train, training_data.weights, recipe.seed)
         samples = Samples(training_data.train, order, recipe.augment, recipe.seed)
-        share = Share(together.rank, together.size, accumulation)
+        share = Share(group.rank, group.size, accumulation)
         batches = [
             collate(samples.__getitems__(keys))._each(lambda each: each.double() if each.is_floating_point() else each)
             for keys in Steps(range(1), recipe.schedule.batch, recipe.augment, recipe.seed, share)
         ]
         losses = trainer.step(batches, 0, 1e-12)
-        if together.is_main:
+        if group.is_main:
             found: dict[str, Tensor] = {name: each.grad for name, each in trainer.model.named_parameters()}
             torch.save(found | losses | dict(trainer.model.named_buffers()), file)
 

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.training, pytest.mark.skipif(sys.platform == "win32", 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_is_remembered_and_the_handler_comes_back(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stopping, "SAME_WISH_SECONDS", 60.0)  # however long this machine stands still
+    monkeypatch.setattr(stopping, "REPEAT_SECONDS", 60.0)  # however long this machine stands still
     number, came = getattr(signal, name), []
     before = signal.signal(number, lambda *_: came.append(number))
     try:
@@ -28,7 +28,7 @@ def test_a_signal_is_remembered_and_the_handler_comes_back(name: str, monkeypatc
             assert came == []
             os.kill(os.getpid(), number)  # handed on by whatever started us: the same wish once more
             assert came == []
-            stop.came_at -= stopping.SAME_WISH_SECONDS
+            stop.received_at -= stopping.REPEAT_SECONDS
             os.kill(os.getpid(), number)  # a second one is answered as it would be without us
             assert came == [number]
         os.kill(os.getpid(), number)

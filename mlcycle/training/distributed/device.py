@@ -1,4 +1,4 @@
-"""Which device trains: the one asked for, or an error; never another one in silence."""
+"""Chooses the device that trains: the requested one or an error, never silently another one."""
 
 from __future__ import annotations
 
@@ -13,50 +13,50 @@ import torch
 
 from mlcycle.errors import DeviceError
 
-# The options' numbers in glibc's malloc.h.
+# The numbers of these options in glibc's malloc.h.
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
 
 NAMES = ("auto", "cuda", "mps", "cpu")
 
 
 class Readers(NamedTuple):
-    """How many processes read images beside the training, and how many threads within it where there is none."""
+    """How many worker processes read images, and how many threads of the training itself read if there are none."""
 
     processes: int
     threads: int
 
 
 def choose_device(name: str, index: int = 0) -> torch.device:
-    """Returns the device of this name; "auto" is the first there is of cuda, mps and cpu.
+    """Returns the device of this name; "auto" is the first available of cuda, mps and cpu.
 
     Args:
-        index: which of the machine's GPUs.
+        index: the number of the GPU on this machine.
 
     Raises:
-        DeviceError: it is not there.
+        DeviceError: it is not available.
     """
     kind = _kind(name)
     if kind != "cuda":
         return torch.device(kind)
     if index >= torch.cuda.device_count():
         raise DeviceError(
-            f"{index + 1} GPUs were asked for, and this machine has {torch.cuda.device_count()}", "lower --devices"
+            f"{index + 1} GPUs were requested, but this machine has {torch.cuda.device_count()}", "lower --devices"
         )
-    torch.cuda.set_device(index)  # for what asks for no device by number, as NCCL does
+    torch.cuda.set_device(index)  # for code that uses the current device, such as NCCL
     return torch.device(kind, index)
 
 
 def must_be_there(name: str, devices: int) -> None:
-    """Raises DeviceError unless so many processes can train here, each on a device of this name.
+    """Raises DeviceError unless this many processes can train here, each on a device of this name.
 
-    It takes none of a GPU's memory, as choosing one does.
+    Unlike `choose_device` it does not allocate memory on a GPU.
     """
     kind = _kind(name)
     if kind == "mps" and devices > 1:
-        raise DeviceError("one process can train on mps, not several", "leave out --devices")
+        raise DeviceError("only one process can train on mps", "leave out --devices")
     if kind == "cuda" and devices > torch.cuda.device_count():
         raise DeviceError(
-            f"{devices} GPUs were asked for, and this machine has {torch.cuda.device_count()}", "lower --devices"
+            f"{devices} GPUs were requested, but this machine has {torch.cuda.device_count()}", "lower --devices"
         )
 
 
@@ -65,19 +65,19 @@ def _kind(name: str) -> str:
     if name == "auto":
         name = next(each for each, there in available.items() if there)
     if name not in available:
-        raise DeviceError(f"there is no device called {name}", f"choose one of: {', '.join(NAMES)}")
+        raise DeviceError(f"unknown device: {name}", f"choose one of: {', '.join(NAMES)}")
     if not available[name]:
         there = ", ".join(each for each, is_there in available.items() if is_there)
-        raise DeviceError(f"the device {name} was asked for and is not there", f"this machine has: {there}")
+        raise DeviceError(f"the device {name} is not available", f"this machine has: {there}")
     return name
 
 
 def share_processors(device: torch.device, workers: int | None, processes: int = 1) -> Readers:
-    """Divides the processors between arithmetic and reading images, in each of the processes that train here.
+    """Divides the processors between computing and reading images, for each of the training processes on this machine.
 
-    Where a CPU trains, arithmetic and reading take turns on all of its processors: beside each other, torch's threads,
-    which wait for each other many times a step, would all wait for one that a reader pushes aside. A reader process
-    that is asked for gets a processor of its own instead. OMP_NUM_THREADS, where set, is left to decide.
+    On a CPU, computing and reading take turns on all processors: torch's threads synchronise many times per step, so
+    if reading ran at the same time, all of them would wait for the one that shares its core with a reader. Requested
+    worker processes get processors of their own instead. OMP_NUM_THREADS, if set, takes precedence.
     """
     processors = max(1, available_processors() // processes)
     if device.type != "cpu":
@@ -90,8 +90,8 @@ def share_processors(device: torch.device, workers: int | None, processes: int =
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Computes on one thread while its block runs: several share out sums, and so the last digits of an answer are not
-    the same on two cores and on four."""
+    """Computes on one thread while its block runs: several threads split sums, so that the last digits of a result
+    would depend on the number of cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -102,8 +102,8 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def preserved_torch_state() -> Iterator[None]:
-    """Gives torch its threads, its present GPU and its random state back when its block ends: for a process that has
-    other work, too."""
+    """Restores torch's thread count, current GPU and random state when its block ends, for a host process that also
+    does other work."""
     threads, is_on_gpu = torch.get_num_threads(), torch.cuda.is_initialized()
     gpu = torch.cuda.current_device() if is_on_gpu else 0
     with torch.random.fork_rng(range(torch.cuda.device_count()) if is_on_gpu else ()):
@@ -116,10 +116,10 @@ def preserved_torch_state() -> Iterator[None]:
 
 
 def keep_memory() -> None:
-    """Lets the C library keep the memory that a step gives back, for the next step.
+    """Makes the C library keep the memory that a step frees, for the next step.
 
-    glibc hands large blocks back to the system at once, and gets each page of the next one zeroed: on two cores that
-    took a quarter of a step. Elsewhere nothing is changed.
+    glibc returns large blocks to the system at once, and the system zeroes each page of the next one: on two cores this
+    took a quarter of a step. Other C libraries are left unchanged.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -130,19 +130,19 @@ def keep_memory() -> None:
 
 
 def available_processors() -> int:
-    """Returns how many processors this process may use, which in a container are fewer than the machine has."""
+    """Returns how many processors this process may use, which can be fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def instructions() -> str:
-    """Returns which of a processor's instructions torch computes with, as AVX2: others give other last bits."""
+    """Returns the instruction set that torch computes with, such as AVX2; others give other last bits."""
     return str(torch.backends.cpu.get_cpu_capability())
 
 
 def describe(device: torch.device, count: int = 1) -> str:
-    """Returns the device in words, for people and for the run's environment.json; `count` of the same train."""
+    """Returns the device in words, for messages and the run's environment.json; `count` of them train."""
     alone = _describe_one(device)
     return alone if count == 1 else f"{count} x {alone}"
 

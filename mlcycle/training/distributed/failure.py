@@ -1,4 +1,4 @@
-"""How one of several processes tells whoever started it why it ends: by a file, as torchrun asks for (error.json)."""
+"""Reports the failure of one of several processes to its launcher, in the file that torchrun defines (error.json)."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from typing import Any
 from mlcycle import files
 from mlcycle.errors import InputError, Interrupted, MlcycleError
 
-# torchrun names the file here.
+# torchrun sets the file's path in this variable.
 FILE_VARIABLE = "TORCHELASTIC_ERROR_FILE"
-# Set where `mlcycle train --devices` reads the file and says what is in it, so that it is not said twice.
+# Set if `mlcycle train --devices` reads the file and reports its content, so that it is not reported twice.
 REPORTED_BY_LAUNCHER = "MLCYCLE_FAILURE_REPORTED_BY_LAUNCHER"
-# What the exchange between processes says, by gloo or NCCL, when another one has gone.
+# Messages of gloo and NCCL when another process is gone.
 LOST = ("onnection closed by peer", "onnection reset by peer", "roken pipe", "remote process exited", "NCCL error")
 
-# An error of C++ is a sentence with fifty lines behind it that say where.
+# A C++ error is one sentence followed by some fifty lines of stack trace.
 LAST_LINES = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a process has ended.
+    """Why a process ended.
 
     Attributes:
-        sentence, hint: for people.
+        sentence, hint: the error message and its hint.
         exit_code: of the process.
-        trace: where it happened, or what it said last; empty where it is no news to a programmer.
-        is_loss: whether it is the exchange with the others that failed: most likely since one of them had ended.
+        trace: the traceback or the last lines of its output; empty if it would not help a programmer.
+        is_loss: whether communication with the other processes failed, most likely because one of them had ended.
     """
 
     sentence: str
@@ -46,20 +46,20 @@ class Failure:
 
 @contextmanager
 def recorded() -> Iterator[None]:
-    """Notes what its block raises, if torchrun has named a file for it; where somebody else says what it was, the
-    process is over then."""
+    """Records what its block raises if torchrun has set a file for it; ends the process at once if the launcher
+    reports the error."""
     try:
         yield
     except Interrupted as problem:
-        _note(problem)
+        _record(problem)
         raise
     except Exception as problem:
         if FILE_VARIABLE not in os.environ:
             raise
-        _note(problem)
+        _record(problem)
         if REPORTED_BY_LAUNCHER not in os.environ:
             raise
-        # At once: NCCL, as Python ends, may wait for processes that wait for this one.
+        # Without cleaning up: at Python's exit, NCCL may wait for processes that wait for this one.
         os._exit(problem.exit_code if isinstance(problem, MlcycleError) else 1)
 
 
@@ -67,7 +67,7 @@ def _is_loss(problem: BaseException) -> bool:
     return isinstance(problem, RuntimeError) and any(words in str(problem) for words in LOST)
 
 
-def _note(problem: BaseException) -> None:
+def _record(problem: BaseException) -> None:
     path = os.environ.get(FILE_VARIABLE)
     if not path:
         return
@@ -75,7 +75,7 @@ def _note(problem: BaseException) -> None:
     sentence = problem.message if isinstance(problem, MlcycleError) else f"{type(problem).__name__}: {problem}"
     trace = "" if is_ours else "".join(traceback.format_exception(problem))
     content = {
-        # As torchrun reads it.
+        # The form that torchrun reads.
         "message": {
             "message": sentence,
             "extraInfo": {"py_callstack": trace or sentence, "timestamp": str(int(time.time()))},
@@ -85,19 +85,19 @@ def _note(problem: BaseException) -> None:
         "exit_code": problem.exit_code if isinstance(problem, MlcycleError) else 1,
         "is_loss": _is_loss(problem),
     }
-    with suppress(InputError):  # it is raised all the same
+    with suppress(InputError):  # the problem itself is raised in any case
         files.write(Path(path), json.dumps(content))
 
 
 def recorded_failures(folder: Path) -> list[tuple[int, Failure]]:
-    """Returns the number on this machine of each process that has noted something in torchrun's folder, and what."""
-    noted = sorted(_last_attempt(folder).glob("*/error.json"))
-    read_back = [(int(each.parent.name), read(_content(each))) for each in noted]
-    return [(process, failure) for process, failure in read_back if failure]
+    """Returns the local rank of each process that recorded a failure in torchrun's folder, with the failure."""
+    files_found = sorted(_last_attempt(folder).glob("*/error.json"))
+    failures = [(int(each.parent.name), parse(_content(each))) for each in files_found]
+    return [(process, failure) for process, failure in failures if failure]
 
 
 def _content(file: Path) -> Any:
-    """Returns what a file holds; nothing where its process, which may be another program, was killed as it wrote."""
+    """Returns a file's JSON; None if its process, which may be another program, was killed while it wrote."""
     try:
         return json.loads(file.read_bytes())
     except (OSError, ValueError):
@@ -105,25 +105,35 @@ def _content(file: Path) -> Any:
 
 
 def last_output(folder: Path, process: int) -> str:
-    """Returns the end of what a process has said, by its number on this machine; nothing where people have heard it
-    themselves. One that C++ ends has noted nothing, but has mostly said why."""
+    """Returns the last lines that a process wrote to stderr; "" if they went to the terminal.
+
+    A process that a C++ error ends records no failure, but usually prints one.
+
+    Args:
+        process: its local rank.
+    """
     try:
-        said = (_last_attempt(folder) / str(process) / "stderr.log").read_text("utf-8", "replace")
+        output = (_last_attempt(folder) / str(process) / "stderr.log").read_text("utf-8", "replace")
     except OSError:
         return ""
-    return "\n".join(said.splitlines()[-LAST_LINES:])
+    return "\n".join(output.splitlines()[-LAST_LINES:])
 
 
 def _last_attempt(folder: Path) -> Path:
-    """Returns where torchrun keeps what the processes say that it has started last, of those started again too."""
+    """Returns the folder in which torchrun keeps the output of its latest attempt, restarts included."""
     attempts = folder.glob("*/attempt_*")
     return max(attempts, key=lambda each: int(each.name.removeprefix("attempt_")), default=folder)
 
 
-def read(content: Any) -> Failure | None:
-    """Returns what a process noted, from what torchrun read; None if it noted nothing."""
+def parse(content: Any) -> Failure | None:
+    """Returns the failure in the content of an error.json; None if it holds none of mlcycle's."""
     try:
-        told = content["message"]["message"], content["hint"], content["exit_code"], content["trace"]
-        return Failure(*told, content["is_loss"])
+        return Failure(
+            content["message"]["message"],
+            content["hint"],
+            content["exit_code"],
+            content["trace"],
+            content["is_loss"],
+        )
     except (KeyError, TypeError):
         return None

@@ -1,8 +1,8 @@
-"""The processes that train one network together, one for each device, as PyTorch's torchrun starts them.
+"""The process group that trains one network: one process per device, started by PyTorch's torchrun.
 
-torchrun tells each process by its environment which one of how many it is (RANK, WORLD_SIZE, LOCAL_RANK,
-LOCAL_WORLD_SIZE) and where they meet. A process that was started without it is a team of one, for which nothing here
-costs anything.
+torchrun sets each process's rank and the group's size in its environment (RANK, WORLD_SIZE, LOCAL_RANK,
+LOCAL_WORLD_SIZE), and the address to connect to. A process that torchrun did not start is a group of one, for which
+all methods here are free.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from torch import Tensor, distributed
 
 from mlcycle.errors import Interrupted, UsageError
 
-# One process may wait this long for another: as long as decoding images or an evaluation may take. A process
-# that has died is noticed at once, not after this time.
-PATIENCE = timedelta(hours=6)
+# How long one process waits for another: decoding images or an evaluation may take hours. A process that has ended is
+# noticed at once.
+TIMEOUT = timedelta(hours=6)
 
-# Set by who starts a training of which machines may come and go.
-COME_AND_GO = "MLCYCLE_MACHINES_COME_AND_GO"
+# Set by the launcher of a training whose number of machines can change.
+ELASTIC = "MLCYCLE_ELASTIC"
 
-Thing = TypeVar("Thing")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessGroup:
-    """Which one of how many processes this is, in all and on this machine."""
+    """This process's rank and the number of processes, in all and on this machine."""
 
     rank: int = 0
     size: int = 1
@@ -40,44 +40,44 @@ class ProcessGroup:
 
     @property
     def is_main(self) -> bool:
-        """Tells whether this is the process that writes and talks."""
+        """Returns whether this is the process that writes files and prints messages."""
         return self.rank == 0
 
-    def sum(self, tensor: Tensor) -> Tensor:
-        """Returns the sum of a tensor over all processes; the tensor itself may be changed."""
+    def all_reduce(self, tensor: Tensor) -> Tensor:
+        """Returns the sum of a tensor over all processes; may change the tensor in place."""
         if self.size > 1:
             distributed.all_reduce(tensor)
         return tensor
 
-    def any(self, claim: bool) -> bool:
-        """Tells whether the claim is true in one of the processes: the same answer in all of them."""
-        return bool(self.sum(torch.tensor(int(claim)))) if self.size > 1 else claim
+    def any(self, own: bool) -> bool:
+        """Returns, in all processes, whether `own` is true in at least one of them."""
+        return bool(self.all_reduce(torch.tensor(int(own)))) if self.size > 1 else own
 
     def barrier(self) -> None:
-        """Returns when all processes have come here."""
+        """Returns when all processes have reached this call."""
         self.any(False)
 
-    def gather(self, own: Thing) -> list[Thing]:
-        """Returns what each process gave, in the order of their ranks, in all of them."""
+    def all_gather(self, own: Value) -> list[Value]:
+        """Returns, in all processes, the values of all of them by rank."""
         if self.size == 1:
             return [own]
-        of_all: list[Thing | None] = [None] * self.size
+        of_all: list[Value | None] = [None] * self.size
         distributed.all_gather_object(of_all, own)
         return of_all  # type: ignore[return-value]
 
-    def broadcast(self, own: Thing) -> Thing:
-        """Returns in all processes what the first one gave."""
+    def broadcast(self, own: Value) -> Value:
+        """Returns, in all processes, the value of the first one."""
         given = [own]
         if self.size > 1:
             distributed.broadcast_object_list(given, src=0, device=torch.device("cpu"))
         return given[0]
 
 
-def told() -> ProcessGroup:
-    """Returns the team that the environment tells of, without joining it.
+def from_environment() -> ProcessGroup:
+    """Returns the process group that the environment describes, without joining it.
 
     Raises:
-        UsageError: it tells half of it.
+        UsageError: the environment is incomplete.
     """
     if is_started_by_another():
         return ProcessGroup(
@@ -85,41 +85,41 @@ def told() -> ProcessGroup:
         )
     if "LOCAL_RANK" in os.environ:
         raise UsageError(
-            "LOCAL_RANK says that this process is one of several, and LOCAL_WORLD_SIZE does not say of how many",
-            "let torchrun start them, or mlcycle train --devices",
+            "LOCAL_RANK is set, but LOCAL_WORLD_SIZE is not",
+            "start the processes by torchrun or mlcycle train --devices",
         )
     return ProcessGroup()
 
 
 def is_started_by_another() -> bool:
-    """Tells whether torchrun has started this process, be it the only one."""
-    # Clusters set WORLD_SIZE and RANK as well, of their machines, before anybody has called torchrun.
+    """Returns whether torchrun started this process, even if it is the only one."""
+    # Clusters set WORLD_SIZE and RANK for their machines too, before torchrun runs.
     return "LOCAL_WORLD_SIZE" in os.environ
 
 
-def may_go_on() -> bool:
-    """Tells whether a run that is there may be this training's own.
+def may_resume() -> bool:
+    """Returns whether an existing run folder may belong to this very training.
 
-    torchrun has started this process in the place of one that came to an end, or machines come and go, at which it
-    starts all anew.
+    This is so if torchrun has restarted this process, or if machines can join and leave, whereupon torchrun restarts
+    all processes.
     """
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 or COME_AND_GO in os.environ
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 or ELASTIC in os.environ
 
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[ProcessGroup]:
-    """Joins the team that the environment tells of while its block runs."""
-    group = told()
+    """Joins the process group that the environment describes while its block runs."""
+    group = from_environment()
     if group.size == 1:
         yield group
         return
-    # What lies on the processor is exchanged there, also when a GPU trains: a wish to stop must not wait for the GPU.
-    kinds = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    distributed.init_process_group(kinds, timeout=PATIENCE)
+    # CPU tensors are exchanged on the CPU, also when a GPU trains: a stop request must not wait for the GPU.
+    backends = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    distributed.init_process_group(backends, timeout=TIMEOUT)
     try:
         yield group
     except Interrupted:
         distributed.destroy_process_group()
         raise
-    # Not after an error: NCCL would wait for the others before it goes, and they for what this process no longer sends.
+    # Not after an error: NCCL would wait for the other processes, and they for data that this one no longer sends.
     distributed.destroy_process_group()

@@ -92,7 +92,7 @@ def test_gradients_of_two_are_those_of_one(recipe_path: Path, finished_run: Path
 @pytest.mark.parametrize("seen", [(3, 1), (2, 3), (0, 1), (5, 4)])
 def test_a_stop_may_come_to_each_at_another_image_of_an_evaluation(seen: tuple[int, int]) -> None:
     together = SimpleNamespace(
-        rank=0, size=2, gather=lambda own: [[(rank, each) for each in range(seen[rank])] for rank in (0, 1)]
+        rank=0, size=2, all_gather=lambda own: [[(rank, each) for each in range(seen[rank])] for rank in (0, 1)]
     )
     found = fit._Run._in_turn(SimpleNamespace(group=together), iter(()), 9, StopRequest())
     assert found == ([(index % 2, index // 2) for index in range(9)] if sum(seen) == 9 else [])
@@ -114,7 +114,7 @@ def first(folder: Path, *failures: SimpleNamespace) -> tuple[int, failure.Failur
 def test_who_only_lost_another_is_heard_where_no_other_says_why(tmp_path: Path) -> None:
     lost, ill, killed, ended = failed(1, "closed", is_loss=True), failed(1, "ill"), failed(-9), failed(-15)
     assert first(tmp_path, lost, ill)[1].sentence == "ill"
-    assert first(tmp_path, lost, killed)[1].sentence == "it was killed by SIGKILL; all have ended"
+    assert first(tmp_path, lost, killed)[1].sentence == "it was killed by SIGKILL; all processes have ended"
     assert first(tmp_path, ended, lost) == (1, failure.Failure("closed", "", 1, "", True))
 
 
@@ -123,7 +123,7 @@ def test_what_a_process_said_that_c_plus_plus_ended_is_kept(tmp_path: Path) -> N
     folder.mkdir(parents=True)
     (folder / "stderr.log").write_text("terminate called after throwing an instance of 'c10::Error'\n  what(): ill\n")
     _, found = first(tmp_path, failed(0, "lost", is_loss=True), failed(-signal.SIGABRT))
-    assert found.sentence == "it was killed by SIGABRT; all have ended"
+    assert found.sentence == "it was killed by SIGABRT; all processes have ended"
     assert found.trace.endswith("what(): ill")
 
 
@@ -177,9 +177,9 @@ def test_machines_that_do_not_meet_are_an_error(monkeypatch: pytest.MonkeyPatch)
     set_there = ("OMP_NUM_THREADS", failure.REPORTED_BY_LAUNCHER, stopping.PARENT, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE")
     for name in set_there:
         monkeypatch.setenv(name, "1")
-    meeting = launch.Rendezvous((2, 2), "gpu-1:29400")
-    with pytest.raises(launch.DeviceError, match=r"do not meet at gpu-1:29400: The connection"):
-        launch.launch([], 1, "cpu", meeting, "resume")
+    rendezvous = launch.Rendezvous((2, 2), "gpu-1:29400")
+    with pytest.raises(launch.DeviceError, match=r"cannot connect at gpu-1:29400: The connection"):
+        launch.launch([], 1, "cpu", rendezvous, "resume")
 
 
 def test_a_folder_that_is_not_the_training_s_own_outlives_its_failure(
@@ -212,11 +212,11 @@ def test_who_would_train_something_else_is_refused(
 ) -> None:
     recipe, training_data = load(recipe_path), SimpleNamespace(fingerprint="data", packing="")
 
-    def gather(own: tuple) -> list[tuple]:
+    def all_gather(own: tuple) -> list[tuple]:
         return [own, tuple(each if each == "else" else mine for mine, each in zip(own, other, strict=True))]
 
     with pytest.raises(UsageError, match=sentence):
-        fit._must_be_alike(recipe, training_data, SimpleNamespace(gather=gather))
+        fit._must_be_alike(recipe, training_data, SimpleNamespace(all_gather=all_gather))
     fit._must_be_alike(recipe, training_data, ProcessGroup())
 
 
@@ -247,13 +247,13 @@ def test_none_leaves_before_the_run_is_saved(
 def test_a_cluster_s_own_variables_are_not_torchrun_s(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
-    assert process_group.told() == ProcessGroup()
+    assert process_group.from_environment() == ProcessGroup()
     assert device.is_main()
     monkeypatch.setenv("LOCAL_RANK", "3")
-    with pytest.raises(UsageError, match="LOCAL_WORLD_SIZE does not say"):
-        process_group.told()
+    with pytest.raises(UsageError, match="LOCAL_WORLD_SIZE is not"):
+        process_group.from_environment()
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert process_group.told() == ProcessGroup(1, 2, 3, 4)
+    assert process_group.from_environment() == ProcessGroup(1, 2, 3, 4)
     assert not device.is_main()
 
 
@@ -315,7 +315,7 @@ def test_a_device_that_dies_ends_all_and_the_run_goes_on(
     os.kill(watched.pid_of(rank), signal.SIGKILL)
     code, talk = watched.end()
     assert code == 1
-    assert "was killed by SIGKILL; all have ended" in talk
+    assert "was killed by SIGKILL; all processes have ended" in talk
     assert ("process 1 of the training" in talk) == (rank == 1)
     assert f"mlcycle train --resume {run} --devices 2" in talk
     assert "Traceback" not in talk
