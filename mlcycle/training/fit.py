@@ -110,7 +110,7 @@ def _must_have_landmarks(recipe: Recipe, training_data: TrainingData) -> None:
 
 
 def _must_be_enough(recipe: Recipe, together: ProcessGroup, wanted: int) -> None:
-    if wanted > memory.most_parts(recipe, together.size):
+    if wanted > memory.max_parts(recipe, together.size):
         raise UsageError(
             f"a step of schedule.batch={recipe.schedule.batch} cannot be made in schedule.accumulation={wanted}"
             f" parts with --devices {together.size}: each part has two images at least, and one for each device"

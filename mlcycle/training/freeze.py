@@ -28,10 +28,10 @@ from mlcycle.training.run.checkpoint import Progress
 from mlcycle.training.run.run_folder import BEST, ENVIRONMENT, RECIPE, RunFolder
 from mlcycle.training.trace import load_trained
 
-# What of a run's environment travels in the file: nothing that names a machine or a day, so that freezing the same run
-# with the same versions gives the same bytes anywhere.
-PACKAGES_TOLD = ("mlcycle", "torch")
-# What writes the graph down: another version may write it down another way.
+# The packages of a run's environment that the file records. Nothing in it names a machine or a date, so that freezing
+# the same run with the same versions gives the same bytes anywhere.
+RECORDED_PACKAGES = ("mlcycle", "torch")
+# The packages that export the graph: another version may write it differently.
 EXPORTERS = ("torch", "onnx", "onnxscript")
 
 Advance = Callable[[int], None]
@@ -46,22 +46,22 @@ def freeze(
     Args:
         run: the run folder.
         target: the file to write; None means models/NAME-DIGEST.onnx, so that two models never share a name.
-        gate: is given a copy of the run as it was frozen and the finished but unpublished file, and raises GateError
-            if the file must not be published.
-        started: called with the number of held-out images before thresholds are chosen on them; what it returns
-            is called with 1 after each.
-        rates: for the thresholds; None takes the usual ones.
+        gate: called with a copy of the run as it is frozen and the finished but unpublished file; raises GateError if
+            the file must not be published.
+        started: called with the number of validation images before thresholds are chosen on them; its result is
+            called with 1 after each image.
+        rates: for the thresholds; None means the default ones.
 
     Raises:
-        InputError, DataError: the run cannot be used, no threshold can be chosen, or the target is taken.
-        GateError: the gate's; then nothing was written.
+        InputError, DataError: the run cannot be used, no threshold can be chosen, or the target exists.
+        GateError: raised by the gate; then nothing was written.
     """
     must_be_writable(target.parent if target else Path("models"))
     with tempfile.TemporaryDirectory(prefix="mlcycle-freeze-") as scratch:
-        # The run may still be training: what is frozen and what it is compared with must be the same weights.
-        still = snapshot_run(run, Path(scratch) / "run")
-        recipe, network, progress = load_trained(still)
-        environment = RunFolder(still).environment()
+        # The run may still be training: the frozen weights and those that the gate compares must be the same.
+        snapshot = snapshot_run(run, Path(scratch) / "run")
+        recipe, network, progress = load_trained(snapshot)
+        environment = RunFolder(snapshot).environment()
         chosen = choose_points(recipe, network, environment, rates or Rates(), started)
         contract = make_contract(recipe, progress, environment, chosen)
         data = build_model(network, contract, compute_self_test(recipe, network))
@@ -69,40 +69,40 @@ def freeze(
         digest = write_sealed(data, candidate)
         path = target or Path("models") / f"{recipe.name}-{digest[:12]}.onnx"
         must_be_free(data, path)
-        RunFolder(still).write(RECIPE, dump(_with_threshold(recipe, chosen)))
-        verdict = gate(still, candidate)
+        RunFolder(snapshot).write(RECIPE, dump(_with_threshold(recipe, chosen)))
+        verdict = gate(snapshot, candidate)
     write_sealed(data, path)
     return Frozen(path, digest, len(data), chosen, str(verdict))
 
 
-def snapshot_run(run: Path, still: Path) -> Path:
-    """Copies what a file is made from out of a run folder.
+def snapshot_run(run: Path, copy: Path) -> Path:
+    """Copies the files that a model file is built from out of a run folder; returns the copy.
 
     Raises:
-        InputError, DataError: it is no run folder, or has no checkpoint yet.
+        InputError, DataError: not a run folder, or it has no checkpoint yet.
     """
     folder = RunFolder(run)
     folder.must_exist()
-    (still / folder.checkpoints.name).mkdir(parents=True)
+    (copy / folder.checkpoints.name).mkdir(parents=True)
     for name in (RECIPE, ENVIRONMENT, f"{folder.checkpoints.name}/{BEST}"):
         try:
-            shutil.copyfile(run / name, still / name)
+            shutil.copyfile(run / name, copy / name)
         except FileNotFoundError:
             raise DataError(
                 f"{run} has no {name} yet, so there is nothing to freeze", "train until the first evaluation"
             ) from None
         except OSError as problem:
             what = f"{name} of the run {run} cannot be copied: {problem.strerror}"
-            raise InputError(what, "see that you may read it, and that there is room for it") from None
-    return still
+            raise InputError(what, "check its permissions and the free space for temporary files") from None
+    return copy
 
 
 def choose_points(
     recipe: Recipe, network: FaceNetwork, environment: dict[str, Any], rates: Rates, started: Started
 ) -> Points:
-    """Chooses the thresholds on all images that the run was evaluated on, by what the network finds there.
+    """Chooses the thresholds on the run's validation images, from the network's predictions.
 
-    Where these are not there any more, or are others than the run's, the recipe's own threshold must do.
+    If the images are missing or have changed, the recipe's own threshold is used.
 
     Raises:
         DataError: an image cannot be read, or no threshold can be chosen and the recipe has none.
@@ -122,13 +122,13 @@ def choose_points(
 
 
 def _with_threshold(recipe: Recipe, chosen: Points) -> Recipe:
-    """Returns the recipe that training's side of the gate goes by."""
+    """Returns the recipe that the training pipeline uses in the gate."""
     inference = recipe.inference.model_copy(update={"threshold": chosen.thresholds[operating_points.BALANCED]})
     return recipe.model_copy(update={"inference": inference})
 
 
 def make_contract(recipe: Recipe, progress: Progress, environment: dict[str, Any], chosen: Points) -> Contract:
-    """Returns what the file will say of itself; it depends on the run, and on the versions that write it down."""
+    """Returns the file's contract; it depends on the run, and on the versions of the exporting packages."""
     rule = recipe.inference
     about = recipe.about.model_dump(mode="json")
     parts = [environment, *environment.get("resumed", [])]
@@ -141,16 +141,16 @@ def make_contract(recipe: Recipe, progress: Progress, environment: dict[str, Any
         reduced_jpeg=rule.reduced_jpeg,
         about={name: value for name, value in about.items() if value},
         training={
-            "recipe": _without_places(recipe.model_dump(mode="json", exclude={"about"})),
+            "recipe": _without_paths(recipe.model_dump(mode="json", exclude={"about"})),
             "step": progress.best_step,
             "held_out_average_precision_50": round(progress.best_score, 6),
             "operating_points": chosen.measured or None,
             "started_from": environment.get("started_from"),
             "teacher": environment.get("teacher"),
             "data": environment.get("data", {}),
-            "git_commit": _in_order([part.get("git_commit") for part in parts]),
+            "git_commit": _distinct([part.get("git_commit") for part in parts]),
             "versions": {
-                name: _in_order([part.get("packages", {}).get(name) for part in parts]) for name in PACKAGES_TOLD
+                name: _distinct([part.get("packages", {}).get(name) for part in parts]) for name in RECORDED_PACKAGES
             },
             "frozen_with": versions_here(),
         },
@@ -158,19 +158,19 @@ def make_contract(recipe: Recipe, progress: Progress, environment: dict[str, Any
 
 
 def versions_here() -> dict[str, str]:
-    """Returns the versions of what writes the graph down; of builds of one version for several machines, no matter."""
+    """Returns the versions of the exporting packages, without the local part that names a build (+cpu)."""
     return {"mlcycle": __version__} | {name: metadata.version(name).partition("+")[0] for name in EXPORTERS}
 
 
 def compute_self_test(recipe: Recipe, network: FaceNetwork) -> SelfTest:
-    """Returns the self-test: what training's own arithmetic finds in a drawing of faces."""
+    """Returns the self-test: what the network, run by torch, predicts on a drawing of faces."""
     with one_thread():
         boxes, scores, landmarks = answer(network, recipe.inference, image(HEIGHT, WIDTH, 0))
     return make_self_test(boxes.numpy(), scores.numpy(), landmarks.numpy() if recipe.model.landmarks else None)
 
 
-def _without_places(recipe: dict[str, Any]) -> dict[str, Any]:
-    """Names each set by the last part of its path: where it lay on the machine that trained is nobody's business."""
+def _without_paths(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Keeps only the last part of each path: the folders of the training machine do not belong in a published file."""
     data = recipe["data"] | {"decoded": None}
     for part in ("train", "validation"):
         data[part] = [source | {"path": PurePath(source["path"]).name} for source in data[part]]
@@ -179,6 +179,6 @@ def _without_places(recipe: dict[str, Any]) -> dict[str, Any]:
     return recipe | {"data": data, "start_from": started_from, "teacher": teacher}
 
 
-def _in_order(told: list[str | None]) -> str | None:
-    """Returns what the parts of a run tell: once, or all of it in order if it changed between two parts."""
-    return " ".join(dict.fromkeys(filter(None, told))) or None
+def _distinct(values: list[str | None]) -> str | None:
+    """Returns the distinct values of a run's parts in order: one value, unless it changed when the run was resumed."""
+    return " ".join(dict.fromkeys(filter(None, values))) or None

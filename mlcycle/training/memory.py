@@ -1,4 +1,4 @@
-"""Whether the device has room for a step: tried before a run begins, instead of found out hours later."""
+"""Probes before a run starts whether a step fits into the device's memory, instead of failing hours later."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from mlcycle.training.distributed.process_group import ProcessGroup
 from mlcycle.training.recipes.recipe import Recipe
 from mlcycle.training.trainer import Trainer
 
-# Faces in each image of a trial: as many as crowds have in a crop.
+# Faces in each image of a probe: as many as a crop of a crowd has.
 FACES = 50
-# A GPU's driver and Apple's allocator; libraries of CUDA; torch's allocator for a CPU, its library of convolutions, and
-# that of C++.
-SAYS = (
+# Out-of-memory messages of GPU drivers and Apple's allocator; CUDA's libraries; torch's CPU allocator, its convolution
+# library, and the C++ standard library.
+OUT_OF_MEMORY_MESSAGES = (
     "out of memory",
     "STATUS_ALLOC_FAILED",
     "can't allocate memory",
@@ -28,16 +28,16 @@ SAYS = (
     "could not create a memory",
     "bad_alloc",
 )
-# How a copy of the process says so that tried.
+# The exit code with which a forked probe reports that memory ran out.
 RAN_OUT = 3
-# Two steps: what the optimizer remembers is there from the second on.
+# The optimizer's state exists from the second step on.
 STEPS = 2
 
 
 def can_run_out(device: torch.device) -> bool:
-    """Tells whether a step that is too large for the device would be told so.
+    """Returns whether the device reports an error for a step that is too large.
 
-    A CPU's memory is lent out without looking, unless the process has a limit (ulimit -v).
+    On a CPU the system overcommits memory, unless the process has a limit (ulimit -v).
     """
     if device.type != "cpu":
         return True
@@ -49,55 +49,55 @@ def can_run_out(device: torch.device) -> bool:
 
 
 def accumulation_for(recipe: Recipe, device: torch.device, group: ProcessGroup, least: int = 1) -> int:
-    """Returns in how many parts a step is made: as the recipe says or, where it leaves that open, as few as fit.
+    """Returns the number of accumulation parts of a step: the recipe's or, if it is null, the smallest that fits.
 
     Raises:
         DeviceError: see `find_accumulation`.
     """
     if recipe.schedule.accumulation is not None:
         return recipe.schedule.accumulation
-    # All try if one must, for they wait for each other.
+    # All processes probe if one has to, because they wait for each other.
     return find_accumulation(recipe, device, group, least) if group.any(can_run_out(device)) else least
 
 
 def find_accumulation(recipe: Recipe, device: torch.device, group: ProcessGroup, least: int) -> int:
-    """Returns in how few parts a step fits into the memory of the device, or of the smallest of the team's.
+    """Returns the smallest number of parts in which a step fits into the memory of every process's device.
 
     Args:
-        least: the first number that is tried; then twice as many, and so on.
+        least: the first number to try; it is then doubled.
 
     Raises:
-        DeviceError: not even the smallest part fits.
+        DeviceError: even the smallest part does not fit.
     """
     accumulation = least
     while not _fits(recipe, device, group.size * accumulation, group):
-        if 2 * accumulation > most_parts(recipe, group.size):
+        if 2 * accumulation > max_parts(recipe, group.size):
             raise DeviceError(
-                f"{device} has no room for a step, not even in {accumulation} parts",
-                "lower augment.crop or model.width, or end what else uses the device",
+                f"a step does not fit into the memory of {device}, not even in {accumulation} parts",
+                "lower augment.crop or model.width, or end other programs that use the device",
             )
         accumulation *= 2
     return accumulation
 
 
-def most_parts(recipe: Recipe, processes: int) -> int:
-    """Returns in how many parts a step can be made at most: each process is to have an image of each.
+def max_parts(recipe: Recipe, processes: int) -> int:
+    """Returns the largest number of parts of a step in which every process has an image of each part.
 
-    0 where the step has fewer images than there are processes. A part needs two images, since on a coarse grid one
-    may be one cell, which has no spread.
+    0 if the step has fewer images than there are processes. A part needs two images, because on a coarse grid one
+    image can be a single cell, which has no variance to normalise by.
     """
     images = fewest(recipe.schedule.batch, is_large=recipe.augment.large > 0)
     return images // max(2, processes)
 
 
 def _fits(recipe: Recipe, device: torch.device, pieces: int, group: ProcessGroup) -> bool:
-    """Tries steps as large as this process would have to make; the team agrees on what came of it."""
+    """Probes steps of the size that this process would have to make; returns whether they fit in all processes."""
     rule, batch = recipe.augment, recipe.schedule.batch
     sizes = [(fewest(batch, is_large=False), rule.crop)]
     if rule.large:
         sizes.append((fewest(batch, is_large=True), 2 * rule.crop))
     parts = [(max(2, math.ceil(count / pieces)), side) for count, side in sizes]
-    return not group.any(_runs_out_apart(recipe, parts) if device.type == "cpu" else _runs_out(recipe, device, parts))
+    return not group.any(_runs_out_in_fork(recipe, parts) if device.type == "cpu" else _runs_out(recipe, device, parts))
 
 
 def _runs_out(recipe: Recipe, device: torch.device, parts: list[tuple[int, int]]) -> bool:
@@ -109,7 +109,7 @@ def _runs_out(recipe: Recipe, device: torch.device, parts: list[tuple[int, int]]
             raise
         ran_out = True
     if ran_out:
-        # What the backward pass had not come to waits, with all that it holds, until the next one begins.
+        # An aborted backward pass keeps its tensors until the next one starts.
         torch.zeros((), device=device, requires_grad=True).backward()
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -118,36 +118,39 @@ def _runs_out(recipe: Recipe, device: torch.device, parts: list[tuple[int, int]]
     return ran_out
 
 
-def _runs_out_apart(recipe: Recipe, parts: list[tuple[int, int]]) -> bool:
-    """Tries in a copy of this process, on one thread: a copy has no others.
+def _runs_out_in_fork(recipe: Recipe, parts: list[tuple[int, int]]) -> bool:
+    """Probes in a fork of this process, on one thread, because a fork has no others.
 
-    On a CPU, torch's library of convolutions may crash where memory ends, or refuse all that is asked of it afterwards.
+    On a CPU, torch's convolution library may crash when memory runs out, or fail in every later call.
     """
     cpu = torch.device("cpu")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of copies of a process that has threads
-        copy = os.fork()
-    if not copy:
+        warnings.simplefilter("ignore", DeprecationWarning)  # about forking a process with threads
+        child = os.fork()
+    if not child:
         failed = 1
         try:
             torch.set_num_threads(1)
             failed = RAN_OUT if _runs_out(recipe, cpu, parts) else 0
         finally:
             os._exit(failed)
-    ended = os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
-    if ended > 0 and ended != RAN_OUT:
-        return _runs_out(recipe, cpu, parts)  # raises what the copy had to keep to itself
-    return ended != 0
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code > 0 and code != RAN_OUT:
+        return _runs_out(recipe, cpu, parts)  # raises the child's error in this process
+    return code != 0
 
 
 def _try(recipe: Recipe, device: torch.device, sizes: list[tuple[int, int]]) -> None:
-    """Makes steps of these sizes (images and their side), alone: who runs out must not leave others waiting."""
-    alone = Trainer(recipe, device, ProcessGroup())
+    """Makes steps of these sizes (images and their side) outside the process group, so that a process that runs out of
+    memory does not leave others waiting."""
+    trainer = Trainer(recipe, device, ProcessGroup())
     for step in range(STEPS):
         for count, side in sizes:
-            alone.step([synthetic_batch(count, side, FACES)], step, recipe.schedule.learning_rate)
+            trainer.step([synthetic_batch(count, side, FACES)], step, recipe.schedule.learning_rate)
 
 
 def is_out_of_memory(problem: BaseException) -> bool:
-    """Tells whether the device ran out of memory; only CUDA's allocator has an error of its own for it."""
-    return isinstance(problem, torch.OutOfMemoryError | MemoryError) or any(each in str(problem) for each in SAYS)
+    """Returns whether an error means that the device ran out of memory; only CUDA's allocator has a class for it."""
+    return isinstance(problem, torch.OutOfMemoryError | MemoryError) or any(
+        each in str(problem) for each in OUT_OF_MEMORY_MESSAGES
+    )

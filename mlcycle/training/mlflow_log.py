@@ -1,4 +1,4 @@
-"""Logs a run to MLflow by its own client: the recipe as parameters, metrics.jsonl as metrics."""
+"""Logs a run to MLflow with MLflow's own client: the recipe as parameters, metrics.jsonl as metrics."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from mlcycle.training.run.run_folder import RECIPE
 from mlcycle.training.run.run_summary import RunSummary
 
 EXPERIMENT = "mlcycle"
-# The tag by which a run is found again.
+# The tag that identifies a run.
 DIGEST_TAG = "mlcycle.run"
-# What a tracking server takes at once.
+# The most that a tracking server accepts in one batch.
 MOST_METRICS, MOST_PARAMETERS = 1000, 100
 
 
 def log(summary: RunSummary, uri: str | None, *, overwrite: bool) -> str:
-    """Logs a run to a tracking server or database; returns MLflow's id of it.
+    """Logs a run to a tracking server or database; returns its MLflow run id.
 
     Args:
-        uri: MLflow's tracking URI; None takes MLflow's own default.
-        overwrite: replace the run if it is there already.
+        uri: MLflow's tracking URI; None means MLflow's own default.
+        overwrite: replace a run that is logged already.
 
     Raises:
-        InputError: the run is there already and may not be replaced, or MLflow cannot write there.
+        InputError: the run is logged already and `overwrite` is off, or MLflow cannot write there.
     """
-    with _said_by_mlcycle(uri):
+    with _mlflow_errors(uri):
         client = MlflowClient(tracking_uri=uri)
         experiment, digest = _experiment(client), _digest(summary)
         earlier = client.search_runs([experiment], f"tags.`{DIGEST_TAG}` = '{digest}'")
@@ -50,15 +50,15 @@ def log(summary: RunSummary, uri: str | None, *, overwrite: bool) -> str:
 
 
 @contextmanager
-def _said_by_mlcycle(uri: str | None) -> Iterator[None]:
-    """Turns what MLflow raises into an InputError."""
+def _mlflow_errors(uri: str | None) -> Iterator[None]:
+    """Turns MLflow's exceptions into an InputError."""
     try:
         yield
     except MlflowException as problem:
-        said = " ".join(str(problem).split())[:300]
+        reason = " ".join(str(problem).split())[:300]
         where = uri or "its default tracking URI"
         hint = "name another tracking URI with --to; sqlite:/// needs all of MLflow: pip install mlflow"
-        raise InputError(f"MLflow cannot log to {where}: {said}", hint) from None
+        raise InputError(f"MLflow cannot log to {where}: {reason}", hint) from None
 
 
 def _fill(client: MlflowClient, run: str, summary: RunSummary) -> None:
@@ -85,7 +85,7 @@ def _tags(summary: RunSummary, digest: str) -> dict[str, str]:
 
 
 def _metrics(summary: RunSummary) -> Iterator[Metric]:
-    """Yields the numbers of metrics.jsonl, with milliseconds. An evaluation has no time; it follows a report."""
+    """Yields the numbers of metrics.jsonl with timestamps. An evaluation has no time and gets that of the last report."""
     now = 0.0
     for entry in summary.metrics:
         now = max(now, entry.get("seconds", 0.0))
@@ -95,12 +95,12 @@ def _metrics(summary: RunSummary) -> Iterator[Metric]:
 
 
 def _began(summary: RunSummary) -> int:
-    """Returns when the run was begun, in milliseconds: its recipe was written then."""
+    """Returns when the run started, in milliseconds since the epoch: the time at which its recipe was written."""
     return round((summary.path / RECIPE).stat().st_mtime * 1000)
 
 
 def _digest(summary: RunSummary) -> str:
-    """Returns what a run keeps when it is resumed: its recipe, where it began, and its first report."""
+    """Returns a digest of what stays the same when a run is resumed: recipe, first environment and first report."""
     first = {key: value for key, value in summary.environment.items() if key != "resumed"}
     texts = summary.recipe_text, json.dumps(first), json.dumps(summary.metrics[:1])
     return hashlib.sha256("\0".join(texts).encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,6 +1,6 @@
-"""The random streams of a training: all that is drawn has a generator of its own, which the seed and a number decide.
+"""The random streams of a training: each draw has its own generator, a function of the seed and a number.
 
-So a resumed run needs no random state, and no draw depends on how many others came before it.
+So a resumed run needs no random state, and no draw depends on earlier ones.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 @unique
 class Stream(IntEnum):
-    """What is drawn; for each sample, step or epoch of a run."""
+    """What is drawn for each sample, step or epoch of a run."""
 
     SAMPLE = 0
     STEP_SIZE = 1
@@ -28,7 +28,7 @@ def generator(stream: Stream, seed: int, number: int = 0, part: int = 0) -> np.r
     Args:
         stream: what is drawn.
         seed: the recipe's.
-        number: of the sample, step or epoch.
-        part: of it; 0 where it has none.
+        number: the number of the sample, step or epoch.
+        part: a part of it; 0 if it has no parts.
     """
     return np.random.default_rng((seed, number, stream, part))

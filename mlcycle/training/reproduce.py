@@ -1,8 +1,9 @@
 """The conductor of `mlcycle model reproduce`: a run → the bytes that its file must have. Read it top to bottom.
 
-What floating point has a hand in may differ in its last bits on another processor: the known answer, and thresholds
-and what is said of them. Where a file's own are as near as that to what is computed here, they are taken over, so that
-the bytes can be the same; and so are the versions that it says it was frozen with, where others give the same graph.
+Floating-point results may differ in their last bits on another processor: the self-test's expected output, the
+thresholds and their metrics. If the file's values are close enough to those computed here, they are used instead, so
+that the bytes can be identical. So are the versions that the file was frozen with, if other versions give the same
+graph.
 """
 
 from __future__ import annotations
@@ -31,20 +32,21 @@ from mlcycle.training.run.checkpoint import Progress
 from mlcycle.training.run.run_folder import RunFolder
 from mlcycle.training.trace import load_trained
 
-# As near as another processor brings a number; of the known answer a hundredth of what a machine may be off by.
+# How far the results of two processors can differ; for the self-test, a hundredth of the tolerance of inference.
 NEAR = Tolerance(EXACT.pixels / 100, EXACT.score / 100)
-NEAR_THRESHOLD, NEAR_FIGURE = 0.002, 0.01
+NEAR_THRESHOLD, NEAR_METRIC = 0.002, 0.01
 
 
 @dataclass(slots=True)
 class Reproduction:
-    """What came of it.
+    """The result of a reproduction.
 
     Attributes:
-        file: the one that is there.
+        file: the existing file.
         data: the bytes that the run gives.
-        taken_over: what of the file was taken over since it is near enough, in words.
-        another_run: which of recipe, data and step are others than the file says; empty if it is the run it comes from.
+        taken_over: in words, which values of the file were used because they are close enough.
+        another_run: which of recipe, data and step differ from those in the file; empty if the file comes from this
+            run.
     """
 
     file: SealedBytes
@@ -55,7 +57,7 @@ class Reproduction:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """What a file is made from."""
+    """What a file is built from."""
 
     recipe: Recipe
     network: FaceNetwork
@@ -67,7 +69,7 @@ class _Run:
 
 
 def reproduce(file: Path, run: Path, started: Started) -> Reproduction:
-    """Makes a run's file again, without writing it.
+    """Builds a run's model file again, without writing it.
 
     Args:
         file: a model file that `mlcycle freeze` wrote.
@@ -77,30 +79,30 @@ def reproduce(file: Path, run: Path, started: Started) -> Reproduction:
     Raises:
         ModelFileError: the file cannot be used.
         UsageError: it is an exported variant.
-        InputError, DataError: the run cannot be used, or its held-out images are needed and not there.
+        InputError, DataError: the run cannot be used, or its validation images are needed and missing.
     """
     sealed = read_sealed(file)
-    theirs, known = _said(sealed)
+    theirs, file_test = _contract_and_test(sealed)
     with tempfile.TemporaryDirectory(prefix="mlcycle-reproduce-") as scratch:
-        still = snapshot_run(run, Path(scratch) / "run")
-        made_from = _Run(*load_trained(still), RunFolder(still).environment())
+        snapshot = snapshot_run(run, Path(scratch) / "run")
+        made_from = _Run(*load_trained(snapshot), RunFolder(snapshot).environment())
     done = Reproduction(sealed)
     done.another_run = _other_origin(theirs, made_from)
     mine = made_from.contract(_points(theirs, made_from, started, done))
-    test = _known_answer(known, made_from, done)
+    test = _self_test(file_test, made_from, done)
     done.data = build_model(made_from.network, mine, test)
     if noted := _other_versions_same_graph(sealed.data, done.data, theirs, mine):
-        done.taken_over.append("the versions that it was frozen with, for those of here give the same graph")
+        done.taken_over.append("the versions that it was frozen with, because those installed here give the same graph")
         mine = replace(mine, training=mine.training | {"frozen_with": noted})
         done.data = build_model(made_from.network, mine, test)
     return done
 
 
-def _said(sealed: SealedBytes) -> tuple[Contract, SelfTest | None]:
-    """Returns the contract and the known answer of a file."""
+def _contract_and_test(sealed: SealedBytes) -> tuple[Contract, SelfTest | None]:
+    """Returns the contract and the self-test of a file."""
     texts = admit(sealed).metadata
     if CONTRACT_KEY not in texts:
-        raise ModelFileError(f"{sealed.path} carries no contract", "use a file that mlcycle froze: mlcycle freeze RUN")
+        raise ModelFileError(f"{sealed.path} has no contract", "use a file written by mlcycle freeze")
     contract = contracts.from_json(texts[CONTRACT_KEY])
     if contract.parent:
         raise UsageError(
@@ -108,7 +110,7 @@ def _said(sealed: SealedBytes) -> tuple[Contract, SelfTest | None]:
             "reproduce that file",
         )
     if not isinstance(contract.training, dict) or not isinstance(contract.thresholds, dict):
-        raise ModelFileError(f"{sealed.path} does not say where it comes from", "use a file that mlcycle froze")
+        raise ModelFileError(f"{sealed.path} does not record its run", "use a file written by mlcycle freeze")
     return contract, self_test.from_json(texts[SELF_TEST_KEY]) if SELF_TEST_KEY in texts else None
 
 
@@ -127,48 +129,52 @@ def _fingerprint(training: dict[str, Any]) -> Any:
 
 
 def _points(theirs: Contract, made_from: _Run, started: Started, done: Reproduction) -> Points:
-    """Returns the thresholds of the run: chosen anew at the file's rates, or the file's where they are near enough."""
-    told: dict[str, Any] = theirs.training.get("operating_points") or {}
+    """Returns the run's thresholds: chosen again at the file's rates, or the file's own if they are close enough."""
+    measured: dict[str, Any] = theirs.training.get("operating_points") or {}
     if done.another_run:
-        done.taken_over.append("its thresholds, which are not chosen anew for another run")
-        return Points(theirs.thresholds, told)
-    if not told:
-        return given(made_from.recipe.inference, "the file says that none was chosen for it either")
-    chosen = choose_points(made_from.recipe, made_from.network, made_from.environment, _rates(told), started)
+        done.taken_over.append("its thresholds, which are not chosen again for another run")
+        return Points(theirs.thresholds, measured)
+    if not measured:
+        return given(made_from.recipe.inference, "none was chosen for the file either")
+    chosen = choose_points(made_from.recipe, made_from.network, made_from.environment, _rates(measured), started)
     if chosen.why_not:
         raise DataError(
             f"thresholds cannot be chosen as they were for the file: {chosen.why_not}",
-            "put the images back where the run's recipe.yaml says",
+            "put the images back where the run's recipe.yaml expects them",
         )
-    own = Points(theirs.thresholds, told)
-    if chosen == own or not _near((chosen.thresholds, chosen.measured), (theirs.thresholds, told)):
+    own = Points(theirs.thresholds, measured)
+    if chosen == own or not _near(chosen, own):
         return chosen
-    done.taken_over.append("its thresholds and their figures, which are in their last digits off those of here")
+    done.taken_over.append("its thresholds and their metrics, which differ in their last digits or words")
     return own
 
 
-def _rates(told: Any) -> Rates:
+def _rates(measured: Any) -> Rates:
     try:
-        return Rates(**{name: float(value) for name, value in told["false_alarms_allowed"].items()})
+        return Rates(**{name: float(value) for name, value in measured["false_alarms_allowed"].items()})
     except (KeyError, TypeError, ValueError, AttributeError, UsageError):
-        raise ModelFileError("what the file says of its operating points cannot be read", "freeze it again") from None
+        raise ModelFileError("the file's record of its operating points cannot be read", "freeze it again") from None
 
 
-def _near(one: tuple[dict[str, float], Any], other: tuple[dict[str, float], Any]) -> bool:
-    """Tells whether thresholds and what is said of them are the same but for what floating point does."""
-    return _within(one[0], other[0], NEAR_THRESHOLD) and _within(one[1], other[1], NEAR_FIGURE)
+def _near(one: Points, other: Points) -> bool:
+    """Returns whether thresholds and their metrics are the same up to rounding, and up to the wording of their rules."""
+    return _within(one.thresholds, other.thresholds, NEAR_THRESHOLD) and _within(
+        one.measured, other.measured, NEAR_METRIC
+    )
 
 
 def _within(one: Any, other: Any, most: float) -> bool:
     if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_within(one[name], other[name], most) for name in one)
+        # An earlier mlcycle described the same rule in other words; the rates that it follows from are compared.
+        names = one.keys() - {"rule"}
+        return one.keys() == other.keys() and all(_within(one[name], other[name], most) for name in names)
     if isinstance(one, float) and isinstance(other, float):
         return abs(one - other) <= most + 1e-9
     return bool(one == other)
 
 
-def _known_answer(theirs: SelfTest | None, made_from: _Run, done: Reproduction) -> SelfTest:
-    """Returns the known answer of the run, or the file's own where what is computed here is near enough to it."""
+def _self_test(theirs: SelfTest | None, made_from: _Run, done: Reproduction) -> SelfTest:
+    """Returns the run's self-test, or the file's own if its expected output is close enough to the one computed here."""
     mine = compute_self_test(made_from.recipe, made_from.network)
     if theirs is None or theirs == mine:
         return mine
@@ -177,12 +183,12 @@ def _known_answer(theirs: SelfTest | None, made_from: _Run, done: Reproduction) 
     distance = theirs.distance(boxes.numpy(), scores.numpy(), landmarks.numpy() if mine.landmarks else None)
     if taken != theirs or not distance.within(NEAR):
         return mine
-    done.taken_over.append("its known answer, which is in its last digits off the one of here")
+    done.taken_over.append("its self-test, whose expected output differs in its last digits")
     return theirs
 
 
 def _other_versions_same_graph(theirs: bytes, mine: bytes, contract: Contract, own: Contract) -> dict[str, Any] | None:
-    """Returns the versions that a file says it was frozen with, where others gave the same graph and weights here."""
+    """Returns the versions that a file was frozen with, if other versions gave the same graph and weights here."""
     noted = contract.training.get("frozen_with")
     if not isinstance(noted, dict) or noted == own.training["frozen_with"]:
         return None

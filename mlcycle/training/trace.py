@@ -1,8 +1,8 @@
-"""The training way over image files, stage by stage: `python -m mlcycle.training.trace RUN LIST FOLDER`.
+"""The training pipeline over image files, stage by stage: `python -m mlcycle.training.trace RUN LIST FOLDER`.
 
-For each image of LIST (paths with NUL between) it writes FOLDER/00000.npz … with what it had after decoding,
-turning upright, resizing, running the network and choosing boxes. `mlcycle freeze` holds this against the same from
-inference.
+For each image of LIST (paths separated by NUL) it writes FOLDER/00000.npz … with the results of decoding, turning
+upright, resizing, running the network and selecting boxes. `mlcycle freeze` compares them with those of the inference
+pipeline.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from mlcycle.training.run.run_folder import BEST, RECIPE, RunFolder
 
 
 def load_trained(run: Path) -> tuple[Recipe, FaceNetwork, checkpoint.Progress]:
-    """Returns a run's recipe, its best network (the moving average, in evaluation mode) and how far it had come.
+    """Returns a run's recipe, its best network (the EMA weights, in evaluation mode) and its progress.
 
     Raises:
-        InputError, DataError: it is no run folder, or has no checkpoint yet.
+        InputError, DataError: not a run folder, or it has no checkpoint yet.
     """
     folder = RunFolder(run)
     folder.must_exist()
@@ -41,7 +41,7 @@ def load_trained(run: Path) -> tuple[Recipe, FaceNetwork, checkpoint.Progress]:
 
 
 def trace(network: FaceNetwork, recipe: Recipe, image: Path) -> dict[str, np.ndarray]:
-    """Returns what training has after each stage, under the names that mlcycle.workflows.parity compares."""
+    """Returns the results after each stage, under the names that mlcycle.workflows.parity compares."""
     rule = recipe.inference
     try:
         stored = np.asarray(stored_rgb(open_image(image)))

@@ -121,14 +121,19 @@ def test_last_digits_of_another_processor_are_taken_over(
 ) -> None:
     def elsewhere(contract: Contract, test: SelfTest) -> tuple[Contract, SelfTest]:
         thresholds = contract.thresholds | {"precise": round(contract.thresholds["precise"] + 0.001, 3)}
-        training = contract.training | {"frozen_with": contract.training["frozen_with"] | {"onnx": "1.99.0"}}
+        points = json.loads(json.dumps(contract.training["operating_points"]))
+        points["points"]["precise"]["rule"] = "as an earlier mlcycle worded it"
+        training = contract.training | {
+            "frozen_with": contract.training["frozen_with"] | {"onnx": "1.99.0"},
+            "operating_points": points,
+        }
         boxes = tuple(tuple(round(value + 0.00005, 5) for value in box) for box in test.boxes)
         return replace(contract, thresholds=thresholds, training=training), replace(test, boxes=boxes)
 
     file = resealed(frozen, tmp_path / "elsewhere.onnx", elsewhere)
     outcome = mlcycle("model", "reproduce", file, "--run", clone)
     assert outcome.code == 0, outcome.out + outcome.err
-    for words in ("its thresholds", "its known answer", "the versions that it was frozen with"):
+    for words in ("its thresholds", "its self-test", "the versions that it was frozen with"):
         assert f"taken over from the file: {words}" in outcome.err
 
 

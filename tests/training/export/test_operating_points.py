@@ -49,7 +49,7 @@ def test_the_order_holds_whatever_the_recipe_says(number: float) -> None:
     thresholds = points.thresholds
     assert thresholds["balanced"] == number
     assert 0.02 <= thresholds["sensitive"] <= number <= thresholds["precise"]
-    assert points.measured["points"]["balanced"]["rule"] == "the recipe's number"
+    assert points.measured["points"]["balanced"]["rule"] == "the recipe's threshold"
 
 
 def test_a_network_without_false_alarms_goes_down_to_its_floor() -> None:
@@ -70,7 +70,7 @@ def test_a_rule_that_balanced_breaks_is_not_claimed() -> None:
     assert points.thresholds["sensitive"] == 0.5
     told = points.measured["points"]["sensitive"]
     assert told["false_alarms_a_photograph"] == 2.0
-    assert told["rule"] == "that of balanced, which costs more than 1 false alarms per image"
+    assert told["rule"] == "that of balanced, at more than 1 false alarms per image"
 
 
 @pytest.mark.parametrize("rates", [(2.0, 1.0), (float("nan"), 1.0), (0.0, float("inf")), (-1.0, 1.0)])

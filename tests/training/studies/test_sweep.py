@@ -135,7 +135,7 @@ def test_what_would_end_every_run_ends_the_sweep_before_the_first(
 ) -> None:
     monkeypatch.setattr(device.torch.cuda, "is_available", lambda: False)
     refused = mlcycle("train", "sweep", "demo", "seed=[1,3]", "--device", "cuda")
-    assert (refused.code, refused.err.splitlines()[0]) == (6, "error: the device cuda was asked for and is not there")
+    assert (refused.code, refused.err.splitlines()[0]) == (6, "error: the device cuda is not available")
     assert not list(tmp_path.iterdir())
     mlcycle("train", "sweep", "demo", "seed=[1]")
     monkeypatch.setattr(conductor, "gather", training_data.gather)
