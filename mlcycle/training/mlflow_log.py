@@ -85,7 +85,7 @@ def _tags(summary: RunSummary, digest: str) -> dict[str, str]:
 
 
 def _metrics(summary: RunSummary) -> Iterator[Metric]:
-    """Yields the numbers of metrics.jsonl with timestamps. An evaluation has no time and gets that of the last report."""
+    """Yields the numbers of metrics.jsonl with timestamps. An evaluation has none and gets that of the last report."""
     now = 0.0
     for entry in summary.metrics:
         now = max(now, entry.get("seconds", 0.0))

@@ -157,7 +157,7 @@ def _rates(measured: Any) -> Rates:
 
 
 def _near(one: Points, other: Points) -> bool:
-    """Returns whether thresholds and their metrics are the same up to rounding, and up to the wording of their rules."""
+    """Returns whether thresholds and their metrics are equal up to rounding and the wording of their rules."""
     return _within(one.thresholds, other.thresholds, NEAR_THRESHOLD) and _within(
         one.measured, other.measured, NEAR_METRIC
     )
@@ -174,7 +174,7 @@ def _within(one: Any, other: Any, most: float) -> bool:
 
 
 def _self_test(theirs: SelfTest | None, made_from: _Run, done: Reproduction) -> SelfTest:
-    """Returns the run's self-test, or the file's own if its expected output is close enough to the one computed here."""
+    """Returns the run's self-test, or the file's own if its expected output is close enough to the run's."""
     mine = compute_self_test(made_from.recipe, made_from.network)
     if theirs is None or theirs == mine:
         return mine
