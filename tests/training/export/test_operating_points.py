@@ -75,7 +75,7 @@ def test_a_rule_that_balanced_breaks_is_not_claimed() -> None:
 
 @pytest.mark.parametrize("rates", [(2.0, 1.0), (float("nan"), 1.0), (0.0, float("inf")), (-1.0, 1.0)])
 def test_rates_must_be_numbers_in_order(rates: tuple[float, float]) -> None:
-    with pytest.raises(UsageError, match="'precise' may not cost"):
+    with pytest.raises(UsageError, match="'precise' cannot allow"):
         Rates(*rates)
 
 
