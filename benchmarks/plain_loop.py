@@ -87,7 +87,7 @@ def labels(images: Tensor, boxes: list[Tensor]) -> Batch:
     """Returns the labels in the form that the losses read; of the pixels they ask for nothing but the size."""
     faces = torch.cat([each.as_subclass(Tensor) for each in boxes])
     return Batch(
-        pixels_BSS3=images.permute(0, 2, 3, 1), looks_BL=torch.zeros((len(images), 0)), faces_M4=faces,
+        pixels_BSS3=images.permute(0, 2, 3, 1), photometric_BL=torch.zeros((len(images), 0)), faces_M4=faces,
         landmarks_M52=faces.new_full((len(faces), 5, 2), torch.nan),
         image_M=torch.arange(len(boxes)).repeat_interleave(torch.tensor([len(each) for each in boxes])),
         ignored_I4=torch.zeros((0, 4)), ignored_image_I=torch.zeros(0, dtype=torch.long), names=(),

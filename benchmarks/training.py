@@ -105,7 +105,7 @@ def contestant(options: argparse.Namespace) -> tuple[Callable[[int], object], in
     """Returns what makes a number of steps, and how many images each looks at."""
     import torch
 
-    from mlcycle.training.data.training_data import gather
+    from mlcycle.training.data.training_data import load_training_data
     from mlcycle.training.distributed.device import available_processors, keep_memory, share_processors
     from mlcycle.training.recipes.recipe_file import find, load
     from mlcycle.training.studies.bare_step import Bare
@@ -113,7 +113,7 @@ def contestant(options: argparse.Namespace) -> tuple[Callable[[int], object], in
 
     # All steps alike, or a turn with more large crops than another would be told to have more images than it has.
     recipe = load(find(options.recipe), [*options.overrides, "augment.large=0"])
-    training_data, device, batch = gather(recipe.data), torch.device("cpu"), recipe.schedule.batch
+    training_data, device, batch = load_training_data(recipe.data), torch.device("cpu"), recipe.schedule.batch
     if options.contestant == "mlcycle":
         return Rehearsal(recipe, training_data, device, sys.maxsize, lambda text: None).make, batch
     if options.contestant == "plain":

@@ -86,12 +86,12 @@ def reduced_and_whole_agree(candidate: Path, images: Sequence[Path], folder: Pat
 
 
 def _val(run: Path) -> list[ImagePath]:
-    from mlcycle.training.data.training_data import gather
+    from mlcycle.training.data.training_data import load_training_data
     from mlcycle.training.recipes.recipe_file import load
     from mlcycle.training.run.run_folder import RECIPE, RunFolder
 
     RunFolder(run).must_exist()
-    return [image.path for image in gather(load(run / RECIPE).data).val]
+    return [image.path for image in load_training_data(load(run / RECIPE).data).val]
 
 
 def _is_there(path: ImagePath) -> bool:

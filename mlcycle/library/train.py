@@ -51,9 +51,9 @@ def train(
         # torch takes seconds to import: a recipe that is wrong has been refused before.
         from mlcycle.training.distributed.device import preserved_torch_state
         from mlcycle.training.fit import fit
-        from mlcycle.training.run.run_folder import Beside
+        from mlcycle.training.run.run_folder import RunOptions
     with preserved_torch_state():
-        return fit(chosen, folder, device=device, resume=resume, quiet=quiet, beside=Beside(own_process=False))
+        return fit(chosen, folder, device=device, resume=resume, quiet=quiet, options=RunOptions(own_process=False))
 
 
 def _as_yaml(value: Any) -> str:

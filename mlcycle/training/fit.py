@@ -22,17 +22,17 @@ from mlcycle.training import memory
 from mlcycle.training.data.batches import loader, samples_of
 from mlcycle.training.data.decoded_cache import Decoded, decode_all
 from mlcycle.training.data.samples import Batch, Share, Steps, end_readers, readable
-from mlcycle.training.data.training_data import TrainingData, gather
+from mlcycle.training.data.training_data import TrainingData, load_training_data
 from mlcycle.training.distributed import process_group
 from mlcycle.training.distributed.device import choose_device, describe, instructions, keep_memory, share_processors
 from mlcycle.training.distributed.process_group import ProcessGroup
 from mlcycle.training.model.network import FaceNetwork
 from mlcycle.training.model.optimisation import learning_rate
-from mlcycle.training.model.predict import look
+from mlcycle.training.model.predict import predict_all
 from mlcycle.training.model.score_boxes import boxes_of_all
 from mlcycle.training.model.score_layer import fit_score_layer
 from mlcycle.training.progress import flops
-from mlcycle.training.progress.display import DECODING, EVALUATING, FITTING, STUDYING, Display
+from mlcycle.training.progress.display import DECODING, EVALUATING, FITTING, TRAINING, Display
 from mlcycle.training.progress.event_files import event_file
 from mlcycle.training.progress.meter import Meter
 from mlcycle.training.recipes.recipe import Recipe, ScoreLayer
@@ -40,7 +40,7 @@ from mlcycle.training.recipes.recipe_file import dump
 from mlcycle.training.records import Records
 from mlcycle.training.reports.report import Asked, write_report
 from mlcycle.training.run.checkpoint import Progress
-from mlcycle.training.run.run_folder import Beside, RunFolder
+from mlcycle.training.run.run_folder import RunFolder, RunOptions
 from mlcycle.training.stopping import SIGNALS, StopRequest, child_handler, set_child_handler
 from mlcycle.training.trainer import Trainer
 
@@ -56,7 +56,7 @@ def fit(
     device: str = "auto",
     resume: bool = False,
     quiet: bool = False,
-    beside: Beside | None = None,
+    options: RunOptions | None = None,
 ) -> Run:
     """Trains a network by a recipe.
 
@@ -64,7 +64,7 @@ def fit(
         run_folder: where the run goes; new, unless `resume`.
         device: auto, cuda, mps or cpu.
         resume: go on from the newest checkpoint that can be read.
-        beside: what is wanted beside the run; None takes the usual.
+        options: what is wanted beside the run; None takes the usual.
 
     Raises:
         DeviceError, DataError, InputError: the device, the data or the folder cannot be used.
@@ -73,18 +73,18 @@ def fit(
     """
     chosen = choose_device(device, process_group.from_environment().local_rank)
     with process_group.joined(chosen) as together:
-        training_data = gather(recipe.data)
+        training_data = load_training_data(recipe.data)
         _must_be_alike(recipe, training_data, together)
         _must_have_landmarks(recipe, training_data)
         _must_be_enough(recipe, together, recipe.schedule.accumulation or 1)
         folder = RunFolder(run_folder)
-        resume = together.broadcast(resume or (process_group.may_resume() and folder.is_begun_with(dump(recipe))))
+        resume = together.broadcast(resume or (process_group.may_resume() and folder.was_started_with(dump(recipe))))
         records = Records(recipe, folder, together)
         try:
             with records.opened(resume):
                 if not resume:
                     records.begin()
-                return _Run(recipe, records, training_data, chosen, beside or Beside()).train(quiet)
+                return _Run(recipe, records, training_data, chosen, options or RunOptions()).train(quiet)
         except DataError:
             if not resume:
                 records.give_up()
@@ -123,18 +123,18 @@ class _Run:
     """One training: who learns, what is kept of it, and how far it is."""
 
     def __init__(
-        self, recipe: Recipe, records: Records, training_data: TrainingData, device: torch.device, beside: Beside
+        self, recipe: Recipe, records: Records, training_data: TrainingData, device: torch.device, options: RunOptions
     ) -> None:
-        self.recipe, self.records, self.training_data, self.device, self.beside = (
+        self.recipe, self.records, self.training_data, self.device, self.options = (
             recipe,
             records,
             training_data,
             device,
-            beside,
+            options,
         )
         self.group = records.group
         self.readers = share_processors(device, recipe.schedule.workers, self.group.local_size)
-        if beside.own_process:
+        if options.own_process:
             keep_memory()
         self.trainer = Trainer(recipe, device, self.group)
         self.accumulation = recipe.schedule.accumulation or 1
@@ -143,12 +143,12 @@ class _Run:
 
     def train(self, quiet: bool) -> Run:
         self.progress = self.records.restore(self.trainer)
-        with StopRequest(SIGNALS if self.beside.own_process else ()) as stop, self._display(quiet) as display:
+        with StopRequest(SIGNALS if self.options.own_process else ()) as stop, self._display(quiet) as display:
             if not self._is_finished():
                 reported = self.records.folder.metrics() if self.group.is_main else []
                 display.remember(reported)
                 self._prepare(stop, display)
-                wanted = self.beside.tensorboard and self.group.is_main
+                wanted = self.options.tensorboard and self.group.is_main
                 with event_file(self.records.folder.path, reported, wanted) as events:
                     for entry in self._steps(stop, display):
                         self.records.add(entry)
@@ -176,7 +176,7 @@ class _Run:
 
     def _display(self, quiet: bool) -> Display:
         figures, parameters = (
-            self.training_data.figures(),
+            self.training_data.summary(),
             sum(each.numel() for each in self.trainer.model.parameters()),
         )
         title = (
@@ -200,7 +200,7 @@ class _Run:
             "accumulation": self.accumulation,
             "teacher": self.trainer.teacher.sha256 if self.trainer.teacher else None,
         }
-        self.records.note_environment(self.progress, self.training_data.figures(), machine)
+        self.records.note_environment(self.progress, self.training_data.summary(), machine)
         for note in self.records.notes:
             display.note(note)
         self._decode(stop, display)
@@ -209,7 +209,7 @@ class _Run:
         """One process of each machine decodes the images, with several threads; then all know where each lies."""
         if self.recipe.data.decoded is None:
             return
-        display.doing(DECODING)
+        display.show_phase(DECODING)
         folder, paths = Path(self.recipe.data.decoded), [each.path for each in self.training_data.train]
         if self.group.local_rank == 0:
             self.decoded = decode_all(folder, paths, display.decoded, lambda: bool(stop))
@@ -288,18 +288,18 @@ class _Run:
     def _evaluate_if_due(self, stop: StopRequest, display: Display) -> Iterator[dict[str, Any]]:
         if not self._evaluation_is_due() or self.group.any(bool(stop)):
             return
-        display.doing(EVALUATING)
+        display.show_phase(EVALUATING)
         scores = self._evaluate(self.trainer.ema, stop)
         if scores:
             yield {"step": self.progress.step, **scores}
             self._keep_if_best(scores["average_precision_50"])
             rule = self.recipe.finish.score_layer
             if rule and self.progress.step == self.recipe.schedule.steps:
-                display.doing(FITTING)
+                display.show_phase(FITTING)
                 yield from self._fit_score_layer(rule, stop)
             else:
                 self._end_evaluation()
-        display.doing(STUDYING)
+        display.show_phase(TRAINING)
 
     def _keep_if_best(self, score: float) -> None:
         if score > self.progress.best_score:
@@ -316,7 +316,7 @@ class _Run:
         What a stop cut short is done again as a whole, with the evaluation before it.
         """
         network = self.records.best(self.trainer)
-        images = self.training_data.some_of(rule.sets, rule.images)
+        images = self.training_data.sample_images(rule.sets, rule.images)
         count = len(images) * len(rule.long_sides)
         iou_threshold, place = self.recipe.inference.iou_threshold, (self.group.rank, self.group.size)
         parts = self._in_turn(boxes_of_all(network, images, rule, iou_threshold, place), count, stop)
@@ -334,7 +334,7 @@ class _Run:
     def _evaluate(self, network: FaceNetwork, stop: StopRequest) -> dict[str, float]:
         """Scores a network on the held-out images; gives nothing if it was stopped."""
         images, rule = self.training_data.val, self.recipe.inference
-        mine = look(network, rule, images[self.group.rank :: self.group.size])
+        mine = predict_all(network, rule, images[self.group.rank :: self.group.size])
         found = self._in_turn(mine, len(images), stop)
         if not found:
             return {}
@@ -375,7 +375,7 @@ class _Run:
         return f"mlcycle train --resume {self.records.folder.path}{devices}"
 
     def _write_report(self, stop: StopRequest, display: Display) -> None:
-        asked = Asked(self.beside.images, display.looking, lambda: stop.signal_number)
+        asked = Asked(self.options.images, display.predicting, lambda: stop.signal_number)
         written = write_report(self.records.folder.path, asked)
         if written.why_not:
             display.note(f"the report holds nothing but curves: {written.why_not}")

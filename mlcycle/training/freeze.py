@@ -15,13 +15,13 @@ from mlcycle.artifact.seal import must_be_free, must_be_writable, write_sealed
 from mlcycle.artifact.self_test import HEIGHT, WIDTH, SelfTest, image, make_self_test
 from mlcycle.errors import DataError, InputError
 from mlcycle.results import Frozen
-from mlcycle.training.data.training_data import gather
+from mlcycle.training.data.training_data import load_training_data
 from mlcycle.training.distributed.device import one_thread
 from mlcycle.training.export import operating_points
 from mlcycle.training.export.graph import build_model
 from mlcycle.training.export.operating_points import Points, Rates
 from mlcycle.training.model.network import FaceNetwork
-from mlcycle.training.model.predict import answer, look
+from mlcycle.training.model.predict import predict, predict_all
 from mlcycle.training.recipes.recipe import Recipe
 from mlcycle.training.recipes.recipe_file import dump
 from mlcycle.training.run.checkpoint import Progress
@@ -108,13 +108,13 @@ def choose_points(
         DataError: an image cannot be read, or no threshold can be chosen and the recipe has none.
     """
     try:
-        training_data = gather(recipe.data)
-        training_data.must_be(environment.get("data", {}).get("fingerprint"))
+        training_data = load_training_data(recipe.data)
+        training_data.check_fingerprint(environment.get("data", {}).get("fingerprint"))
     except DataError as problem:
         return operating_points.given(recipe.inference, problem.message)
     advance, found = started(len(training_data.val)), []
     with one_thread():
-        for boxes_and_scores in look(network, recipe.inference, training_data.val):
+        for boxes_and_scores in predict_all(network, recipe.inference, training_data.val):
             found.append(boxes_and_scores)
             advance(1)
     truths = [(each.boxes_N4, each.ignore_N) for each in training_data.val]
@@ -165,7 +165,7 @@ def versions_here() -> dict[str, str]:
 def compute_self_test(recipe: Recipe, network: FaceNetwork) -> SelfTest:
     """Returns the self-test: what the network, run by torch, predicts on a drawing of faces."""
     with one_thread():
-        boxes, scores, landmarks = answer(network, recipe.inference, image(HEIGHT, WIDTH, 0))
+        boxes, scores, landmarks = predict(network, recipe.inference, image(HEIGHT, WIDTH, 0))
     return make_self_test(boxes.numpy(), scores.numpy(), landmarks.numpy() if recipe.model.landmarks else None)
 
 

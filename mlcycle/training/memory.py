@@ -10,7 +10,7 @@ import warnings
 import torch
 
 from mlcycle.errors import DeviceError
-from mlcycle.training.data.samples import fewest
+from mlcycle.training.data.samples import crops_per_step
 from mlcycle.training.data.synthetic_batch import synthetic_batch
 from mlcycle.training.distributed.process_group import ProcessGroup
 from mlcycle.training.recipes.recipe import Recipe
@@ -86,16 +86,16 @@ def max_parts(recipe: Recipe, processes: int) -> int:
     0 if the step has fewer images than there are processes. A part needs two images, because on a coarse grid one
     image can be a single cell, which has no variance to normalise by.
     """
-    images = fewest(recipe.schedule.batch, is_large=recipe.augment.large > 0)
+    images = crops_per_step(recipe.schedule.batch, is_large=recipe.augment.large > 0)
     return images // max(2, processes)
 
 
 def _fits(recipe: Recipe, device: torch.device, pieces: int, group: ProcessGroup) -> bool:
     """Probes steps of the size that this process would have to make; returns whether they fit in all processes."""
     rule, batch = recipe.augment, recipe.schedule.batch
-    sizes = [(fewest(batch, is_large=False), rule.crop)]
+    sizes = [(crops_per_step(batch, is_large=False), rule.crop)]
     if rule.large:
-        sizes.append((fewest(batch, is_large=True), 2 * rule.crop))
+        sizes.append((crops_per_step(batch, is_large=True), 2 * rule.crop))
     parts = [(max(2, math.ceil(count / pieces)), side) for count, side in sizes]
     return not group.any(_runs_out_in_fork(recipe, parts) if device.type == "cpu" else _runs_out(recipe, device, parts))
 

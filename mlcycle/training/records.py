@@ -90,7 +90,7 @@ class Records:
                 continue
             self.notes.append(f"resumed from step {progress.step} ({path.name})")
             checkpoint.restore(tensors, trainer.model, trainer.ema, trainer.optimizer)
-            progress, lost = checkpoint.believe_best(progress, self.folder.checkpoints / BEST)
+            progress, lost = checkpoint.restore_best_score(progress, self.folder.checkpoints / BEST)
             self.notes += lost
             self.folder.forget_metrics_after(progress.step, progress.evaluated_step)
             self.resumed_from = path
@@ -102,7 +102,7 @@ class Records:
         if self.folder.metrics():
             self.notes.append("no checkpoint had been saved: it begins anew")
         self.folder.forget_metrics_after(0, 0)
-        self.started_from = take_weights(self.recipe, trainer)
+        self.started_from = load_start_weights(self.recipe, trainer)
         return Progress()
 
     def note_environment(self, progress: Progress, figures: dict[str, Any], machine: dict[str, Any]) -> None:
@@ -174,7 +174,7 @@ class Records:
         return checkpoint.collect(trainer.model, trainer.ema, trainer.optimizer)
 
 
-def take_weights(recipe: Recipe, trainer: Trainer) -> str | None:
+def load_start_weights(recipe: Recipe, trainer: Trainer) -> str | None:
     """Gives a learner the weights that the recipe says to start from, if it names any; returns the file's sha256.
 
     Raises:

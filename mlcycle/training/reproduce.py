@@ -26,7 +26,7 @@ from mlcycle.training.export.graph import build_model
 from mlcycle.training.export.operating_points import Points, Rates, given
 from mlcycle.training.freeze import Started, choose_points, compute_self_test, make_contract, snapshot_run
 from mlcycle.training.model.network import FaceNetwork
-from mlcycle.training.model.predict import answer
+from mlcycle.training.model.predict import predict
 from mlcycle.training.recipes.recipe import Recipe
 from mlcycle.training.run.checkpoint import Progress
 from mlcycle.training.run.run_folder import RunFolder
@@ -179,7 +179,7 @@ def _self_test(theirs: SelfTest | None, made_from: _Run, done: Reproduction) -> 
     if theirs is None or theirs == mine:
         return mine
     taken = replace(mine, boxes=theirs.boxes, scores=theirs.scores, landmarks=theirs.landmarks)
-    boxes, scores, landmarks = answer(made_from.network, made_from.recipe.inference, mine.image())
+    boxes, scores, landmarks = predict(made_from.network, made_from.recipe.inference, mine.image())
     distance = theirs.distance(boxes.numpy(), scores.numpy(), landmarks.numpy() if mine.landmarks else None)
     if taken != theirs or not distance.within(NEAR):
         return mine

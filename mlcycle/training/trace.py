@@ -18,7 +18,7 @@ import torch
 from mlcycle.errors import MlcycleError
 from mlcycle.training.data.image_input import fit_long_side, open_image, stored_rgb, upright_rgb
 from mlcycle.training.model.network import FaceNetwork
-from mlcycle.training.model.predict import answer
+from mlcycle.training.model.predict import predict
 from mlcycle.training.recipes.recipe import Recipe
 from mlcycle.training.recipes.recipe_file import load as load_recipe
 from mlcycle.training.run import checkpoint
@@ -50,7 +50,7 @@ def trace(network: FaceNetwork, recipe: Recipe, image: Path) -> dict[str, np.nda
         return {"error": np.array(str(problem))}
     resized = fit_long_side(upright, rule.long_side)
     height, width = resized.shape[:2]
-    boxes, scores, landmarks = answer(network, rule, resized)
+    boxes, scores, landmarks = predict(network, rule, resized)
     least = rule.score_floor if rule.threshold is None else rule.threshold
     kept = scores >= least
     scale = torch.tensor((upright.width / width, upright.height / height))

@@ -131,7 +131,7 @@ class Trainer:
             here = batch.to(self.device)
         with self.mark("augmentation"):
             noise_3SS = noise_window(self.noise_TT3, here.pixels_BSS3.shape[1], recipe.seed, step)
-            images = augment(here.pixels_BSS3, batch.looks_BL, recipe.augment, noise_3SS)
+            images = augment(here.pixels_BSS3, batch.photometric_BL, recipe.augment, noise_3SS)
         half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16)
         with self.mark("forward"), half:
             answers = self.shared(images)
@@ -151,7 +151,7 @@ class Trainer:
 
     def _beside(self, teacher: Teacher, images_B3SS: Tensor, answers: tuple[Tensor, ...]) -> Tensor:
         """Returns how far the answers are from a teacher's, weighed as the recipe weighs scores and boxes."""
-        told = teacher.look(images_B3SS, self.recipe.model.stride)
+        told = teacher.targets(images_B3SS, self.recipe.model.stride)
         apart = distillation_loss(answers[0], answers[1], told)
         score, box = apart.over(self.group.all_reduce(apart.count.clone()))
         return _weighed(score, box, score.new_zeros(()), self.recipe)

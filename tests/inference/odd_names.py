@@ -29,7 +29,7 @@ def fill(folder: Path, count: int, image: bytes) -> dict[bytes, str]:
     """Puts `count` odd names of one image into a folder, and what is no file besides.
 
     Returns the status of each name's record, or "error" and its code; a model is taken to find no face. Names that the
-    file system does not take are left out. Beside the folder there is a file more.
+    file system does not take are left out. RunOptions the folder there is a file more.
     """
     folder.mkdir(parents=True)
     original = folder.parent / "original"

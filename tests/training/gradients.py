@@ -20,7 +20,7 @@ torch.Tensor.float = lambda tensor: tensor.double()  # type: ignore[method-assig
 
 from mlcycle.training.data.samples import Samples, Share, Steps, collate  # noqa: E402
 from mlcycle.training.data.sampling_order import make_order  # noqa: E402
-from mlcycle.training.data.training_data import gather  # noqa: E402
+from mlcycle.training.data.training_data import load_training_data  # noqa: E402
 from mlcycle.training.distributed import process_group  # noqa: E402
 from mlcycle.training.recipes.recipe_file import load  # noqa: E402
 from mlcycle.training.trainer import Trainer  # noqa: E402
@@ -34,7 +34,7 @@ def look(rank: int, recipe_path: str, file: str, processes: int, accumulation: i
         os.environ |= {"LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1"}
     recipe = load(Path(recipe_path), CHANGES)
     with process_group.joined(torch.device("cpu")) as group:
-        training_data = gather(recipe.data)
+        training_data = load_training_data(recipe.data)
         trainer = Trainer(recipe, torch.device("cpu"), group)
         trainer.noise_TT3 = trainer.noise_TT3.double()
         if trainer.teacher:

@@ -26,7 +26,7 @@ from mlcycle.training.data.samples import Batch  # noqa: E402
 from mlcycle.training.distributed.device import choose_device  # noqa: E402
 from mlcycle.training.fit import fit  # noqa: E402
 from mlcycle.training.model.grid import grids  # noqa: E402
-from mlcycle.training.model.losses import LossParts  # noqa: E402
+from mlcycle.training.model.losses import DetectionLoss  # noqa: E402
 from mlcycle.training.model.network import FaceNetwork  # noqa: E402
 from mlcycle.training.recipes.recipe import Model  # noqa: E402
 from mlcycle.training.recipes.recipe_file import load  # noqa: E402
@@ -348,7 +348,7 @@ def batch_of(faces: list[list[float]], ignored: list[list[float]]) -> Batch:
     )
 
 
-def parts_of(answers: tuple[torch.Tensor, ...], batch: Batch, rule: Model) -> LossParts:
+def parts_of(answers: tuple[torch.Tensor, ...], batch: Batch, rule: Model) -> DetectionLoss:
     sums = losses_of(answers, batch, rule)
     return sums.over(sums.counts_3)
 

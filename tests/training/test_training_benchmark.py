@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 
 from conftest import environment  # noqa: E402
 
-from mlcycle.training.data.training_data import gather  # noqa: E402
+from mlcycle.training.data.training_data import load_training_data  # noqa: E402
 from mlcycle.training.recipes.recipe_file import load  # noqa: E402
 
 FOLDER = Path(__file__).parent.parent.parent / "benchmarks"
@@ -30,7 +30,7 @@ pytest_plugins = ("small_run",)
 def test_the_plain_loop_learns(recipe_path: Path) -> None:
     recipe = load(recipe_path, ["model.landmarks=false"])
     torch.manual_seed(0)
-    loop = plain_loop.PlainLoop(recipe, gather(recipe.data).train, workers=0)
+    loop = plain_loop.PlainLoop(recipe, load_training_data(recipe.data).train, workers=0)
     losses = []
     for _ in range(60):
         loop.running_loss = 0.0
@@ -42,7 +42,7 @@ def test_the_plain_loop_learns(recipe_path: Path) -> None:
 def test_its_labels_stay_on_the_faces(recipe_path: Path) -> None:
     recipe = load(recipe_path)
     torch.manual_seed(0)
-    samples = plain_loop.Images(gather(recipe.data).train, 96)
+    samples = plain_loop.Images(load_training_data(recipe.data).train, 96)
     images, boxes = plain_loop.collate([samples[index] for index in range(len(samples))])
     batch = plain_loop.labels(images, boxes)
     assert images.shape == (len(samples), 3, 96, 96)

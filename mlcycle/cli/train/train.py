@@ -107,7 +107,7 @@ def fit(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
         # torch takes seconds to come: a recipe that is wrong has been refused before.
         from mlcycle.training.distributed import failure
         from mlcycle.training.fit import fit as train_detector
-        from mlcycle.training.run.run_folder import Beside
+        from mlcycle.training.run.run_folder import RunOptions
     if tensorboard:
         with extra("tensorboard", "mlcycle train --tensorboard"):
             import tensorboardX  # noqa: F401  (better found missing now than when the run has begun)
@@ -117,8 +117,8 @@ def fit(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
         launch([*what, *more], run, Devices(devices, device, nodes, rendezvous, restarts))
         return
     with failure.recorded():
-        beside = Beside(tensorboard, images)
-        train_detector(chosen, run, device=device.value, resume=resume, quiet=console.is_quiet(), beside=beside)
+        options = RunOptions(tensorboard, images)
+        train_detector(chosen, run, device=device.value, resume=resume, quiet=console.is_quiet(), options=options)
     if is_main():
         console.say(f"the report: {run / 'report.html'}")
         console.data(str(run))

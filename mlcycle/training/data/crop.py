@@ -15,7 +15,7 @@ from mlcycle.datasets.labelled_image import LabelledImage
 from mlcycle.datasets.member import ImagePath
 from mlcycle.training.data.image_input import open_image, upright_rgb, upright_size
 from mlcycle.training.data.window import mirror, resize, stored_window
-from mlcycle.training.recipes.recipe import LOOKS, Augment
+from mlcycle.training.recipes.recipe import PHOTOMETRIC, Augment
 
 # In a mirrored image the left eye is the right one.
 MIRRORED_POINTS = (1, 0, 2, 4, 3)
@@ -33,7 +33,7 @@ JPEG_QUALITY = (30, 90)
 class Sample:
     """One crop: pixels_SS3 uint8, faces_N4 and landmarks_N52 in crop pixels, ignored_I4, and whose it is.
 
-    `looks_L` is what was drawn for its look, in the order of `recipe.LOOKS`, from 0 to 1.
+    `photometric_L` is what was drawn for its look, in the order of `recipe.PHOTOMETRIC`, from 0 to 1.
     """
 
     pixels_SS3: np.ndarray
@@ -41,7 +41,7 @@ class Sample:
     landmarks_N52: np.ndarray
     ignored_I4: np.ndarray
     name: str
-    looks_L: np.ndarray = field(default_factory=lambda: np.full(len(LOOKS), 0.5, np.float32))
+    photometric_L: np.ndarray = field(default_factory=lambda: np.full(len(PHOTOMETRIC), 0.5, np.float32))
 
 
 Window = tuple[float, float, float, float]

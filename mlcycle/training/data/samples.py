@@ -22,18 +22,18 @@ from mlcycle.errors import DataError
 from mlcycle.training.data.crop import ImageFile, Sample, Source, cut, mosaic
 from mlcycle.training.data.sampling_order import Order
 from mlcycle.training.random_streams import Stream, generator
-from mlcycle.training.recipes.recipe import LOOKS, Augment
+from mlcycle.training.recipes.recipe import PHOTOMETRIC, Augment
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """B crops: the faces of all of them in one list, with the image that each is in; the same for ignored boxes.
 
-    `looks_BL` is what was drawn for the look of each, from 0 to 1.
+    `photometric_BL` is what was drawn for the look of each, from 0 to 1.
     """
 
     pixels_BSS3: Tensor
-    looks_BL: Tensor
+    photometric_BL: Tensor
     faces_M4: Tensor
     landmarks_M52: Tensor
     image_M: Tensor
@@ -108,12 +108,12 @@ class Samples(Dataset):
 
     def _sample(self, key: Key) -> Sample:
         random = generator(Stream.SAMPLE, self.seed, key.number)
-        looks_L = random.random(len(LOOKS), np.float32)
+        photometric_L = random.random(len(PHOTOMETRIC), np.float32)
         if random.random() < self.rule.mosaic:
             half = key.side // 2
             tiles = [self._cut(key, tile, half, random) for tile in range(4)]
-            return replace(mosaic(tiles, half), looks_L=looks_L)
-        return replace(self._cut(key, 0, key.side, random), looks_L=looks_L)
+            return replace(mosaic(tiles, half), photometric_L=photometric_L)
+        return replace(self._cut(key, 0, key.side, random), photometric_L=photometric_L)
 
     def _cut(self, key: Key, tile: int, side: int, random: np.random.Generator) -> Sample:
         image = self.images[self.order.choose(key.place, tile, random)]
@@ -158,7 +158,7 @@ class Steps(Sampler):
     def size(self, step: int) -> tuple[int, int]:
         """Returns how many crops a step looks at in all, and their side."""
         if self.rule.large and generator(Stream.STEP_SIZE, self.seed, step).random() < self.rule.large:
-            return fewest(self.batch, is_large=True), 2 * self.rule.crop
+            return crops_per_step(self.batch, is_large=True), 2 * self.rule.crop
         return self.batch, self.rule.crop
 
     def __iter__(self) -> Iterator[list[Key]]:
@@ -184,7 +184,7 @@ def end_readers(batches: Iterator[Any]) -> None:
         end()
 
 
-def fewest(batch: int, is_large: bool) -> int:
+def crops_per_step(batch: int, is_large: bool) -> int:
     """Returns how many crops a step has, of those that look at large ones if there are such."""
     return max(2, batch // 4) if is_large else batch
 
@@ -213,7 +213,7 @@ def collate(results: Sequence[Sample | DataError]) -> Batch | DataError:
     faces, ignored = [each.faces_N4 for each in samples], [each.ignored_I4 for each in samples]
     return Batch(
         pixels_BSS3=torch.from_numpy(np.stack([each.pixels_SS3 for each in samples])),
-        looks_BL=torch.from_numpy(np.stack([each.looks_L for each in samples])),
+        photometric_BL=torch.from_numpy(np.stack([each.photometric_L for each in samples])),
         faces_M4=torch.from_numpy(np.concatenate(faces)),
         landmarks_M52=torch.from_numpy(np.concatenate([each.landmarks_N52 for each in samples])),
         image_M=owners(faces),

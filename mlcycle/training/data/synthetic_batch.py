@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from mlcycle.training.data.samples import Batch
-from mlcycle.training.recipes.recipe import LOOKS
+from mlcycle.training.recipes.recipe import PHOTOMETRIC
 
 
 def synthetic_batch(count: int, side: int, faces: int) -> Batch:
@@ -15,7 +15,7 @@ def synthetic_batch(count: int, side: int, faces: int) -> Batch:
     boxes = torch.cat((corners, corners + 10 + torch.rand((faces * count, 2), generator=random) * side * 0.25), dim=1)
     return Batch(
         pixels_BSS3=torch.randint(0, 256, (count, side, side, 3), dtype=torch.uint8, generator=random),
-        looks_BL=torch.rand((count, len(LOOKS)), generator=random),
+        photometric_BL=torch.rand((count, len(PHOTOMETRIC)), generator=random),
         faces_M4=boxes,
         landmarks_M52=boxes[:, None, :2] + torch.rand((faces * count, 5, 2), generator=random) * 20,
         image_M=torch.arange(count).repeat_interleave(faces),

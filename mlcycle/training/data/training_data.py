@@ -36,7 +36,7 @@ class TrainingData:
     sets: tuple[str, ...]
     packing: str = ""
 
-    def some_of(self, paths: Sequence[str], most: int) -> list[LabelledImage]:
+    def sample_images(self, paths: Sequence[str], most: int) -> list[LabelledImage]:
         """Returns images to study of these sets, or of all if none is named; at most so many, spread evenly."""
         named = zip(self.train, self.sets, strict=True)
         found = [each for each, path in named if path in paths or not paths]
@@ -47,12 +47,12 @@ class TrainingData:
         """Tells whether any face to study has a labelled point."""
         return any(np.isfinite(each.landmarks_N52[~each.ignore_N]).any() for each in self.train)
 
-    def must_be(self, fingerprint: object) -> None:
+    def check_fingerprint(self, fingerprint: object) -> None:
         """Raises DataError unless this is the data that a run was trained on."""
         if fingerprint != self.fingerprint:
             raise DataError("the images or labels that the recipe names are not what the run was trained on")
 
-    def figures(self) -> dict[str, object]:
+    def summary(self) -> dict[str, object]:
         """Returns what the run and the model file say of the data."""
         packing = {"packing": self.packing} if self.packing else {}
         return {
@@ -66,7 +66,7 @@ class TrainingData:
         }
 
 
-def gather(data: Data) -> TrainingData:
+def load_training_data(data: Data) -> TrainingData:
     """Reads the sets of a recipe and divides them.
 
     Raises:

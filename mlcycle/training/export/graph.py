@@ -162,7 +162,7 @@ class _Raw(nn.Module):
         self.network = network
 
     def forward(self, rows_B1HW: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.network.answers(rows_B1HW))
+        return tuple(self.network.raw_maps(rows_B1HW))
 
 
 def build_model(network: FaceNetwork, contract: Contract, self_test: SelfTest | None = None) -> bytes:

@@ -22,7 +22,7 @@ LEAST_SCORE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class TeacherTargets:
     """What a teacher says about the cells of its own grids, and which of them hold.
 
     Attributes:
@@ -37,7 +37,7 @@ class Lesson:
 
 
 @dataclass(frozen=True, slots=True)
-class Differences:
+class DistillationSums:
     """How far a student is from its teacher: sums over cells, before they are divided by the counts of a whole step.
 
     Attributes:
@@ -54,7 +54,7 @@ class Differences:
         return self.score / count.clamp(min=1), self.box / count.clamp(min=1)
 
 
-def lesson(logits_BA: Tensor, boxes_BA4: Tensor, grids: tuple[Grid, ...], finest: int) -> Lesson:
+def teacher_targets(logits_BA: Tensor, boxes_BA4: Tensor, grids: tuple[Grid, ...], finest: int) -> TeacherTargets:
     """Returns what a teacher says about the cells of its grids from the stride `finest` on.
 
     A teacher with finer grids than its student answers on these for small faces, and then says "no face" on the coarser
@@ -70,10 +70,10 @@ def lesson(logits_BA: Tensor, boxes_BA4: Tensor, grids: tuple[Grid, ...], finest
         map_B1RC = scores_BA[:, grid.start : grid.start + grid.rows * grid.columns].view(-1, 1, grid.rows, grid.columns)
         best_B1RC = functional.max_pool2d(map_B1RC, finest // grid.stride)
         counts_BA[:, :cells] &= best_B1RC.flatten(1) < LEAST_SCORE
-    return Lesson(scores_BA[:, start:], boxes_BA4[:, start:].float(), counts_BA)
+    return TeacherTargets(scores_BA[:, start:], boxes_BA4[:, start:].float(), counts_BA)
 
 
-def distillation_loss(logits_BA: Tensor, boxes_BA4: Tensor, told: Lesson) -> Differences:
+def distillation_loss(logits_BA: Tensor, boxes_BA4: Tensor, told: TeacherTargets) -> DistillationSums:
     """Compares a student's answers with what it was told; a student that has finer grids is told nothing about those.
 
     Args:
@@ -87,4 +87,4 @@ def distillation_loss(logits_BA: Tensor, boxes_BA4: Tensor, told: Lesson) -> Dif
     seen = (told.counts_BA & (told.scores_BA >= LEAST_SCORE)).nonzero(as_tuple=True)
     sure = told.scores_BA[seen]
     beside = generalised_iou_loss(boxes[seen], told.boxes_BA4[seen])
-    return Differences((each * told.counts_BA).sum(), (beside * sure).sum(), sure.sum())
+    return DistillationSums((each * told.counts_BA).sum(), (beside * sure).sum(), sure.sum())

@@ -21,7 +21,7 @@ SMALLEST_AREA = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class LossParts:
+class DetectionLoss:
     """The three losses, each a scalar tensor, before the recipe weighs them."""
 
     score: Tensor
@@ -46,10 +46,10 @@ class LossSums:
     landmarks: Tensor
     counts_3: Tensor
 
-    def over(self, counts_3: Tensor) -> LossParts:
+    def over(self, counts_3: Tensor) -> DetectionLoss:
         """Divides by the counts of all images that the losses are to be means of."""
         cells, faces, points = counts_3.clamp(min=1)
-        return LossParts(
+        return DetectionLoss(
             score=self.face_score / faces + self.empty_score / cells,
             box=self.box / faces,
             landmarks=self.landmarks / points,

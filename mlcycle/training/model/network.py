@@ -127,9 +127,9 @@ class FaceNetwork(nn.Module):
             boxes_BA4: x1 y1 x2 y2 in input pixels, float32.
             landmarks_BAP2: x y in input pixels, float32; P is 5, or 0 without landmarks.
         """
-        return self.decode(self.answers(images_B3HW / 255))
+        return self.decode(self.raw_maps(images_B3HW / 255))
 
-    def answers(self, scaled_B3HW: Tensor) -> list[Tensor]:
+    def raw_maps(self, scaled_B3HW: Tensor) -> list[Tensor]:
         """Returns the head's raw maps for the grids, finest first, for pixels from 0 to 1."""
         return [self.answer(each) for each in self.features(scaled_B3HW)]
 
@@ -190,7 +190,7 @@ class FaceNetwork(nn.Module):
             self.stem.convolution.weight /= 255
 
 
-def dials(state: Mapping[str, Tensor]) -> dict[str, Any]:
+def architecture_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Returns the arguments of the network that these weights are of, as their names and shapes tell them.
 
     Raises:

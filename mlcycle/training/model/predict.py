@@ -17,7 +17,7 @@ from mlcycle.training.recipes.recipe import Inference
 
 
 @torch.no_grad()
-def answer(network: FaceNetwork, rule: Inference, image_HW3: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+def predict(network: FaceNetwork, rule: Inference, image_HW3: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
     """Returns what the network finds in an image (uint8 RGB) down to the score floor, best first.
 
     boxes_N4 (x1 y1 x2 y2, in pixels of the image), scores_N, landmarks_N52 (x y; without rows where it has none), all
@@ -33,7 +33,7 @@ def answer(network: FaceNetwork, rule: Inference, image_HW3: np.ndarray) -> tupl
     )  # fmt: skip
 
 
-def look(
+def predict_all(
     network: FaceNetwork, rule: Inference, images: Sequence[LabelledImage]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields what the network finds in each image.
@@ -44,5 +44,5 @@ def look(
         DataError: one cannot be read.
     """
     for image_HW3, frame in validation_images.images(images, rule.long_side):
-        boxes_N4, scores_N, _ = answer(network, rule, image_HW3)
+        boxes_N4, scores_N, _ = predict(network, rule, image_HW3)
         yield frame.to_image(boxes_N4), scores_N.cpu().numpy()

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from mlcycle.artifact.bundled import FOLDER as BUNDLED
 from mlcycle.errors import DataError
-from mlcycle.training.model.distillation import Lesson, lesson
+from mlcycle.training.model.distillation import TeacherTargets, teacher_targets
 from mlcycle.training.model.grid import grids
-from mlcycle.training.model.network import FaceNetwork, dials
+from mlcycle.training.model.network import FaceNetwork, architecture_of
 from mlcycle.training.run import checkpoint
 from mlcycle.training.run.run_folder import BEST, CHECKPOINTS
 
@@ -34,7 +34,7 @@ class Teacher:
         tensors, _ = checkpoint.load(path)
         state = {name.removeprefix("average."): each for name, each in tensors.items() if name.startswith("average.")}
         try:
-            network = FaceNetwork(**dials(state))
+            network = FaceNetwork(**architecture_of(state))
             network.load_state_dict(state)
         except (KeyError, RuntimeError):
             raise DataError(
@@ -47,9 +47,9 @@ class Teacher:
         self.network = network.to(device, precision).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.no_grad()
-    def look(self, images_B3HW: Tensor, finest: int) -> Lesson:
+    def targets(self, images_B3HW: Tensor, finest: int) -> TeacherTargets:
         """Returns what it says about images (RGB, 0 to 255) to a student whose finest grid has this stride."""
-        answers = self.network.answers(images_B3HW.to(self.precision))  # a fused network divides by 255 itself
+        answers = self.network.raw_maps(images_B3HW.to(self.precision))  # a fused network divides by 255 itself
         logits_BA, boxes_BA4, _ = self.network.decode(answers)
         height, width = images_B3HW.shape[2:]
-        return lesson(logits_BA, boxes_BA4, grids(height, width, self.network.strides[0]), finest)
+        return teacher_targets(logits_BA, boxes_BA4, grids(height, width, self.network.strides[0]), finest)

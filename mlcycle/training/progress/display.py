@@ -19,7 +19,7 @@ from mlcycle.training.progress import flops
 SPARKS = "▁▂▃▄▅▆▇█"
 # Without a terminal (a log file, CI) a line this often, in seconds, says that all is well.
 LINE_EVERY = 10.0
-STUDYING, DECODING, EVALUATING, FITTING = "studying", "decoding", "evaluating", "fitting the score layer"
+TRAINING, DECODING, EVALUATING, FITTING = "training", "decoding", "evaluating", "fitting the score layer"
 
 
 @dataclass(slots=True)
@@ -68,7 +68,7 @@ class Display:
             TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
             console=self.console, expand=True,
         )  # fmt: skip
-        self.task = self.bar.add_task(STUDYING, total=steps)
+        self.task = self.bar.add_task(TRAINING, total=steps)
         is_live = sys.stderr.isatty() and not quiet
         self.live = Live(self, console=self.console, refresh_per_second=4, transient=False) if is_live else None
 
@@ -83,9 +83,9 @@ class Display:
             self.live.stop()
 
     def step(self, step: int) -> None:
-        self.bar.update(self.task, completed=step, description=STUDYING)
+        self.bar.update(self.task, completed=step, description=TRAINING)
 
-    def doing(self, what: str) -> None:
+    def show_phase(self, what: str) -> None:
         """Says what is done between two steps, where that may take a while."""
         self.bar.update(self.task, description=what)
 
@@ -113,7 +113,7 @@ class Display:
             self.last_line = time.monotonic()
             self.note(f"decoded {done} of {images} images")
 
-    def looking(self, images: int) -> Callable[[int], None]:
+    def predicting(self, images: int) -> Callable[[int], None]:
         """Tells, now and then, how many held-out images have been looked at for the report."""
         done, self.last_line = 0, time.monotonic()
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 # What the look of each crop is drawn for, one number from 0 to 1 each.
-LOOKS = ("saturation", "contrast", "brightness", "grey", "blur", "noise")
+PHOTOMETRIC = ("saturation", "contrast", "brightness", "grey", "blur", "noise")
 
 # How often an image may come in a streamed epoch, which is written out number by number.
 MOST_OFTEN = 1000

@@ -21,11 +21,11 @@ from mlcycle.evaluation.calibration import calibrate
 from mlcycle.evaluation.matches import Prediction, match_images
 from mlcycle.reporting import mistakes
 from mlcycle.training.data.image_input import open_image, upright_rgb
-from mlcycle.training.data.training_data import TrainingData, gather
+from mlcycle.training.data.training_data import TrainingData, load_training_data
 from mlcycle.training.distributed.device import one_thread
 from mlcycle.training.export import operating_points
 from mlcycle.training.export.operating_points import Points, Rates
-from mlcycle.training.model.predict import look
+from mlcycle.training.model.predict import predict_all
 from mlcycle.training.recipes.recipe import Recipe
 from mlcycle.training.reports import report_page
 from mlcycle.training.reports.report_validation import Validation
@@ -102,11 +102,11 @@ def _val(told: RunSummary, asked: Asked) -> tuple[Validation | None, str]:
 
 def _measure(told: RunSummary, asked: Asked) -> Validation:
     recipe, network, progress = load_trained(told.path)
-    training_data = gather(recipe.data)
-    training_data.must_be(told.data.get("fingerprint"))
+    training_data = load_training_data(recipe.data)
+    training_data.check_fingerprint(told.data.get("fingerprint"))
     advance, found = asked.started(len(training_data.val)), []
     with one_thread():
-        for boxes_and_scores in look(network, recipe.inference, training_data.val):
+        for boxes_and_scores in predict_all(network, recipe.inference, training_data.val):
             found.append(boxes_and_scores)
             advance(1)
             if signal_number := asked.stop():

@@ -76,7 +76,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], Progress]:
         raise DataError(f"the checkpoint {path} cannot be read: {problem}", "resume from an earlier one") from None
 
 
-def believe_best(done: Progress, best: Path) -> tuple[Progress, list[str]]:
+def restore_best_score(done: Progress, best: Path) -> tuple[Progress, list[str]]:
     """Takes the best score from the best checkpoint itself, which may be of a later step than the one resumed from.
 
     Returns:

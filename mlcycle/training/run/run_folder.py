@@ -38,7 +38,7 @@ CHECKPOINTS = Path("checkpoints")
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class RunOptions:
     """What is wanted beside the run itself.
 
     Attributes:
@@ -96,7 +96,7 @@ class RunFolder:
         names = {each.name for each in {*self.path.iterdir()} - {*files.drafts(self.path)}} - {"lock"}
         return not names or (names == {CHECKPOINTS.name} and not any(self.checkpoints.iterdir()))
 
-    def is_begun_with(self, recipe: str) -> bool:
+    def was_started_with(self, recipe: str) -> bool:
         """Tells whether there is a run of this very recipe, as it was written."""
         try:
             return (self.path / RECIPE).read_text(encoding="utf-8") == recipe

@@ -13,11 +13,11 @@ from mlcycle.errors import Interrupted, TrainingDivergedError
 from mlcycle.training import memory
 from mlcycle.training.data.batches import loader, samples_of
 from mlcycle.training.data.samples import Share, Steps, end_readers, readable
-from mlcycle.training.data.training_data import TrainingData, gather
+from mlcycle.training.data.training_data import TrainingData, load_training_data
 from mlcycle.training.distributed.device import choose_device, describe, keep_memory, share_processors
 from mlcycle.training.distributed.process_group import ProcessGroup
 from mlcycle.training.recipes.recipe import Recipe
-from mlcycle.training.records import take_weights
+from mlcycle.training.records import load_start_weights
 from mlcycle.training.stopping import StopRequest
 from mlcycle.training.studies import lr_curve
 from mlcycle.training.studies.lr_curve import Found
@@ -46,7 +46,7 @@ def find_rate(recipe: Recipe, wanted: Range, device: str, advance: Callable[[int
         Interrupted: a signal came.
     """
     chosen = choose_device(device)
-    training_data = gather(recipe.data)
+    training_data = load_training_data(recipe.data)
     keep_memory()
     rates = lr_curve.rates(wanted.low, wanted.high, wanted.steps)
     losses: list[float] = []
@@ -72,7 +72,7 @@ def _losses(recipe: Recipe, training_data: TrainingData, device: torch.device, r
     """Yields the loss of each step; one that is not finite is the last."""
     readers = share_processors(device, recipe.schedule.workers)
     trainer = Trainer(recipe, device, ProcessGroup())
-    take_weights(recipe, trainer)
+    load_start_weights(recipe, trainer)
     parts = memory.accumulation_for(recipe, device, ProcessGroup())
     steps = Steps(range(len(rates)), recipe.schedule.batch, recipe.augment, recipe.seed, Share(accumulation=parts))
     batches = iter(loader(samples_of(recipe, training_data, readers), steps, readers, device))

@@ -20,14 +20,14 @@ from mlcycle.training import memory
 from mlcycle.training.data.batches import loader, samples_of
 from mlcycle.training.data.decoded_cache import Decoded, decode_all
 from mlcycle.training.data.samples import Share, Steps, end_readers, readable
-from mlcycle.training.data.training_data import TrainingData, gather
+from mlcycle.training.data.training_data import TrainingData, load_training_data
 from mlcycle.training.distributed.device import choose_device, describe, keep_memory, share_processors
 from mlcycle.training.distributed.process_group import ProcessGroup
 from mlcycle.training.model.optimisation import learning_rate
 from mlcycle.training.progress import flops
 from mlcycle.training.progress.stopwatch import Marker, Stopwatch, finish
 from mlcycle.training.recipes.recipe import Recipe
-from mlcycle.training.records import take_weights
+from mlcycle.training.records import load_start_weights
 from mlcycle.training.studies.bare_step import Bare
 from mlcycle.training.studies.loader_profile import reading_costs
 from mlcycle.training.trainer import Trainer
@@ -123,7 +123,7 @@ def profile(recipe: Recipe, trace: Path, *, steps: int, warm_up: int, device: st
         TrainingDivergedError: the loss is not finite.
     """
     chosen = choose_device(device)
-    training_data = gather(recipe.data)
+    training_data = load_training_data(recipe.data)
     rehearsal = Rehearsal(recipe, training_data, chosen, warm_up + 2 * steps + TRACED + ROUNDS, tell)
     tell(f"{warm_up} steps to warm up, {2 * steps} that are timed and {TRACED} that are traced, on {describe(chosen)}")
     found = rehearsal.found
@@ -153,7 +153,7 @@ class Rehearsal:
         self.found = Profile(describe(device), readers.processes, accumulation)
         decoded = _decode(recipe, training_data, tell)
         self.trainer = Trainer(recipe, device, ProcessGroup())
-        take_weights(recipe, self.trainer)
+        load_start_weights(recipe, self.trainer)
         self.flops_of = cache(partial(flops.per_image, self.trainer.ema))
         self.bare = Bare(recipe, device, max(2, schedule.batch // accumulation))
         self.steps = Steps(range(steps), schedule.batch, recipe.augment, recipe.seed, Share(accumulation=accumulation))

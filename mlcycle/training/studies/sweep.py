@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from mlcycle.errors import Interrupted
-from mlcycle.training.data.training_data import gather
+from mlcycle.training.data.training_data import load_training_data
 from mlcycle.training.distributed.device import must_be_there
 from mlcycle.training.recipes.recipe import Data
 from mlcycle.training.reports.report_facts import duration
@@ -82,7 +82,7 @@ def must_be_possible(
     read: list[Data] = []
     for data in (each.recipe.data for each in settings if each.name in todo):
         if data not in read:
-            gather(data)
+            load_training_data(data)
             read.append(data)
 
 

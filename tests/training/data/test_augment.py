@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from mlcycle.training.data.augment import LUMA, augment, noise_field, noise_window  # noqa: E402
-from mlcycle.training.recipes.recipe import LOOKS, Augment  # noqa: E402
+from mlcycle.training.recipes.recipe import PHOTOMETRIC, Augment  # noqa: E402
 
 pytestmark = pytest.mark.training
 
@@ -15,9 +15,9 @@ STILL = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "grey": 0.0, "no
 
 
 def looked(pixels_BSS3: torch.Tensor, rule: Augment, seed: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    looks_BL = torch.rand((len(pixels_BSS3), len(LOOKS)), generator=torch.Generator().manual_seed(seed))
+    photometric_BL = torch.rand((len(pixels_BSS3), len(PHOTOMETRIC)), generator=torch.Generator().manual_seed(seed))
     noise_3SS = noise_window(noise_field(32, 0).to(dtype), 32, 0, seed)
-    return augment(pixels_BSS3, looks_BL, rule, noise_3SS)
+    return augment(pixels_BSS3, photometric_BL, rule, noise_3SS)
 
 
 def pixels() -> torch.Tensor:

@@ -20,7 +20,7 @@ from mlcycle.library.gate import compare_pipelines, images_for  # noqa: E402
 from mlcycle.training.data import samples  # noqa: E402
 from mlcycle.training.data.decoded_cache import decode_all  # noqa: E402
 from mlcycle.training.data.image_input import open_image, stored_rgb  # noqa: E402
-from mlcycle.training.data.training_data import gather  # noqa: E402
+from mlcycle.training.data.training_data import load_training_data  # noqa: E402
 from mlcycle.training.fit import fit  # noqa: E402
 from mlcycle.training.freeze import freeze  # noqa: E402
 from mlcycle.training.progress.display import Display  # noqa: E402
@@ -57,7 +57,7 @@ def test_files_and_shards_give_the_same_weights(
     recipe_path: Path, packed: Path, finished_run: Path, tmp_path: Path
 ) -> None:
     recipe = load(recipe_path, from_shards(packed))
-    assert gather(recipe.data).fingerprint == gather(load(recipe_path).data).fingerprint
+    assert load_training_data(recipe.data).fingerprint == load_training_data(load(recipe_path).data).fingerprint
     fit(recipe, tmp_path / "run", device="cpu", quiet=True)
     assert_same(tmp_path / "run", finished_run)
 
@@ -85,7 +85,7 @@ def test_a_streamed_run_that_goes_on_with_a_set_packed_otherwise_says_so(
     pack(read_parts(labelled_set), tmp_path / "again", PackOptions(shard_bytes=60_000))
     pack(read_parts(labelled_set), tmp_path / "other", PackOptions(shard_bytes=60_000, seed=1))
     first, again, other = (
-        gather(load(recipe_path, from_shards(folder, "data.order=streamed")).data).figures()
+        load_training_data(load(recipe_path, from_shards(folder, "data.order=streamed")).data).summary()
         for folder in (packed, tmp_path / "again", tmp_path / "other")
     )
     assert first == again
@@ -94,7 +94,7 @@ def test_a_streamed_run_that_goes_on_with_a_set_packed_otherwise_says_so(
     run.note_environment(describe_environment("cpu", first) | {"teacher": None, "recipe_sha256": ""}, None)
     now = describe_environment("cpu", other) | {"teacher": None, "recipe_sha256": ""}
     assert run.note_environment(now, 4) == [f"packing {first['packing']}, now {other['packing']}"]
-    assert "packing" not in gather(load(recipe_path, from_shards(packed)).data).figures()
+    assert "packing" not in load_training_data(load(recipe_path, from_shards(packed)).data).summary()
 
 
 def test_a_streamed_epoch_looks_at_each_image_once(
@@ -119,7 +119,7 @@ def test_streaming_what_is_not_packed_and_weights_that_are_no_whole_numbers_are_
     recipe_path: Path, packed: Path
 ) -> None:
     with pytest.raises(DataError, match=r"is no packed set, and data\.order is streamed") as problem:
-        gather(load(recipe_path, ["data.order=streamed"]).data)
+        load_training_data(load(recipe_path, ["data.order=streamed"]).data)
     assert "mlcycle data pack" in problem.value.hint
     for weight in ("1.5", "3.0e+9"):
         with pytest.raises(RecipeError, match="takes whole numbers up to 1000 for weight, not"):

@@ -17,9 +17,9 @@ from mlcycle.errors import DataError, Interrupted  # noqa: E402
 from mlcycle.training.data.synthetic_batch import synthetic_batch  # noqa: E402
 from mlcycle.training.distributed.process_group import ProcessGroup  # noqa: E402
 from mlcycle.training.fit import fit  # noqa: E402
-from mlcycle.training.model.distillation import Lesson, distillation_loss, lesson  # noqa: E402
+from mlcycle.training.model.distillation import TeacherTargets, distillation_loss, teacher_targets  # noqa: E402
 from mlcycle.training.model.grid import grids  # noqa: E402
-from mlcycle.training.model.network import FaceNetwork, dials  # noqa: E402
+from mlcycle.training.model.network import FaceNetwork, architecture_of  # noqa: E402
 from mlcycle.training.model.teacher import Teacher  # noqa: E402
 from mlcycle.training.progress.display import Display  # noqa: E402
 from mlcycle.training.recipes.recipe_file import load  # noqa: E402
@@ -45,7 +45,7 @@ def answers(finest: int, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_a_student_that_says_what_its_teacher_says_is_told_nothing() -> None:
     logits, boxes = answers(8)
-    told = lesson(logits, boxes, grids(SIDE, SIDE, 8), 8)
+    told = teacher_targets(logits, boxes, grids(SIDE, SIDE, 8), 8)
     mine = logits.clone().requires_grad_(), boxes.clone().requires_grad_()
     apart = distillation_loss(*mine, told)
     score, box = apart.over(apart.count)
@@ -61,7 +61,7 @@ def test_a_student_that_says_what_its_teacher_says_is_told_nothing() -> None:
 
 def test_a_student_is_drawn_towards_its_teacher() -> None:
     (logits, boxes), (mine, my_boxes) = answers(8), answers(8, seed=2)
-    told = lesson(logits, boxes, grids(SIDE, SIDE, 8), 8)
+    told = teacher_targets(logits, boxes, grids(SIDE, SIDE, 8), 8)
     mine.requires_grad_()
     score, _ = (apart := distillation_loss(mine, my_boxes, told)).over(apart.count)
     (gradient,) = torch.autograd.grad(score, mine)
@@ -75,7 +75,7 @@ def test_a_teacher_with_a_finer_grid_speaks_of_those_that_both_have() -> None:
     logits, boxes = torch.full_like(answers(4)[0], -9.0), answers(4)[1]
     fourth = {grid.stride: grid.start for grid in all_grids}
     logits[0, fourth[8] + 5] = logits[1, fourth[32] + 2] = 4.0
-    told = lesson(logits, boxes, all_grids, 8)
+    told = teacher_targets(logits, boxes, all_grids, 8)
     mine = {grid.stride: grid.start for grid in shared}
     assert told.scores_BA.shape == answers(8)[0].shape
     assert (told.scores_BA > 0.5).nonzero().tolist() == [[0, mine[8] + 5], [1, mine[32] + 2]]
@@ -89,7 +89,7 @@ def test_cells_where_a_finer_grid_answers_are_no_lesson() -> None:
     logits, boxes = torch.full_like(answers(4)[0], -9.0), answers(4)[1]
     row, column = 7, 10
     logits[1, row * all_grids[0].columns + column] = 4.0
-    told = lesson(logits, boxes, all_grids, 8)
+    told = teacher_targets(logits, boxes, all_grids, 8)
     silent = (~told.counts_BA).nonzero().tolist()
     assert silent == [[1, row // 2 * all_grids[1].columns + column // 2]]
     mine = torch.zeros_like(told.scores_BA, requires_grad=True)
@@ -99,7 +99,7 @@ def test_cells_where_a_finer_grid_answers_are_no_lesson() -> None:
 
 
 def test_a_student_with_a_finer_grid_is_told_nothing_about_it() -> None:
-    told = lesson(*answers(8), grids(SIDE, SIDE, 8), 4)
+    told = teacher_targets(*answers(8), grids(SIDE, SIDE, 8), 4)
     logits, boxes = answers(4, seed=2)
     logits.requires_grad_()
     apart = distillation_loss(logits, boxes, told)
@@ -112,7 +112,7 @@ def test_a_student_with_a_finer_grid_is_told_nothing_about_it() -> None:
 
 def test_a_teacher_that_sees_no_face_gives_no_boxes_and_finite_gradients() -> None:
     logits, boxes = answers(8)
-    told = Lesson(torch.full_like(logits, 0.01), boxes, torch.ones_like(logits, dtype=torch.bool))
+    told = TeacherTargets(torch.full_like(logits, 0.01), boxes, torch.ones_like(logits, dtype=torch.bool))
     mine = logits.requires_grad_(), boxes.clone().requires_grad_()
     apart = distillation_loss(*mine, told)
     score, box = apart.over(apart.count)
@@ -125,7 +125,7 @@ def test_a_teacher_that_sees_no_face_gives_no_boxes_and_finite_gradients() -> No
 @pytest.mark.parametrize("dial", [{"width": 4, "depth": 1, "landmarks": True, "stride": 8},
                                   {"width": 8, "depth": 2, "landmarks": False, "stride": 4}])  # fmt: skip
 def test_weights_say_of_what_network_they_are(dial: dict) -> None:
-    assert dials(FaceNetwork(**dial).state_dict()) == dial
+    assert architecture_of(FaceNetwork(**dial).state_dict()) == dial
 
 
 def test_a_teacher_answers_as_its_run_does_and_stays_as_it_is(finished_run: Path) -> None:
@@ -135,12 +135,12 @@ def test_a_teacher_answers_as_its_run_does_and_stays_as_it_is(finished_run: Path
     network = FaceNetwork(width=4, depth=1, landmarks=True)
     checkpoint.load_weights(checkpoint.load(best)[0], network, "average")
     images = torch.rand(2, 3, SIDE, SIDE) * 255
-    told = teacher.look(images, 8)
+    told = teacher.targets(images, 8)
     with torch.no_grad():
         logits, boxes, _ = network.eval()(images)
     assert torch.allclose(told.scores_BA, logits.sigmoid(), atol=1e-5)
     assert torch.allclose(told.boxes_BA4, boxes, atol=1e-2)
-    again = teacher.look(images, 8)
+    again = teacher.targets(images, 8)
     assert torch.equal(told.scores_BA, again.scores_BA)
     assert not told.scores_BA.requires_grad
 

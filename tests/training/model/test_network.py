@@ -63,6 +63,6 @@ def test_a_fused_network_answers_as_the_unfused_one(stride: int) -> None:
     pixels = torch.rand(1, 3, 64, 96) * 255
     before = network(pixels)
     network.fuse()
-    after = network.decode(network.answers(pixels))
+    after = network.decode(network.raw_maps(pixels))
     for one, other in zip(before, after, strict=True):
         assert torch.allclose(one, other, atol=1e-4)

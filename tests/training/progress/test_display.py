@@ -31,7 +31,7 @@ def panel(display: Display) -> list[str]:
 def test_the_panel_has_a_line_for_each_kind_of_figure_on_a_terminal_of_80_columns() -> None:
     display = Display(40, "a run", quiet=True)
     display.remember([REPORTED, REPORTED, EVALUATED, EVALUATED])
-    assert [line.split()[0] for line in panel(display)] == ["studying", "loss", "held", "parts", "rate"]
+    assert [line.split()[0] for line in panel(display)] == ["training", "loss", "held", "parts", "rate"]
 
 
 def test_the_best_is_that_of_the_whole_run_by_what_is_chosen_by() -> None:

@@ -57,7 +57,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.F
         monkeypatch.setattr(conductor, "TRAINING", PRETENDED)
         monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
         monkeypatch.setattr(conductor, "LOOK_EVERY", 0.02)
-        monkeypatch.setattr(conductor, "gather", lambda data: None)
+        monkeypatch.setattr(conductor, "load_training_data", lambda data: None)
     monkeypatch.chdir(tmp_path)
 
 
@@ -138,7 +138,7 @@ def test_what_would_end_every_run_ends_the_sweep_before_the_first(
     assert (refused.code, refused.err.splitlines()[0]) == (6, "error: the device cuda is not available")
     assert not list(tmp_path.iterdir())
     mlcycle("train", "sweep", "demo", "seed=[1]")
-    monkeypatch.setattr(conductor, "gather", training_data.gather)
+    monkeypatch.setattr(conductor, "load_training_data", training_data.load_training_data)
     lacking = mlcycle("train", "sweep", "demo", "seed=[1,3]", "--dry-run")
     assert (lacking.code, lacking.err.splitlines()[0]) == (3, "error: no such data set: data/demo")
     assert mlcycle("train", "sweep", "demo", "seed=[1]").code == 0  # which has been trained
@@ -165,7 +165,7 @@ def test_a_run_that_fails_does_not_end_the_sweep(mlcycle, tmp_path: Path) -> Non
 def test_a_signal_saves_the_run_under_way_and_the_same_command_goes_on(number: int, mlcycle, tmp_path: Path) -> None:
     words = ["train", "sweep", "demo", "seed=[1,4,5]", "--out", "s"]
     code = "import sys; from mlcycle.training.studies import sweep; sweep.TRAINING = sys.argv.pop(1)\n"
-    code += "sweep.gather = lambda data: None\n"
+    code += "sweep.load_training_data = lambda data: None\n"
     code += "from mlcycle.cli import main; main()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, PRETENDED, *words], stderr=subprocess.PIPE, text=True, env=environment()
