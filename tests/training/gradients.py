@@ -28,7 +28,7 @@ from mlcycle.training.trainer import Trainer  # noqa: E402
 CHANGES = ("schedule.precision=float32", "schedule.batch=8")
 
 
-def look(rank: int, recipe_path: str, file: str, processes: int, accumulation: int) -> None:
+def compute_gradients(rank: int, recipe_path: str, file: str, processes: int, accumulation: int) -> None:
     if processes > 1:
         os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(processes), "LOCAL_RANK": str(rank)}
         os.environ |= {"LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1"}
@@ -69,7 +69,7 @@ def main(folder: str, *trials: str) -> None:
         for processes in (1, 2):
             words = (recipe_path, f"{folder}/{number}-{processes}.pt", processes, int(accumulation))
             # Forked, for it takes seconds to bring torch in.
-            multiprocessing.start_processes(look, words, nprocs=processes, start_method="fork")
+            multiprocessing.start_processes(compute_gradients, words, nprocs=processes, start_method="fork")
 
 
 if __name__ == "__main__":

@@ -109,14 +109,14 @@ def test_what_is_measured_does_not_depend_on_the_number_of_cores(
     from mlcycle.training.run.run_folder import RunFolder
 
     threads: list[int] = []
-    honest = freeze.answer
+    honest = freeze.predict
 
     def counted(*arguments: object) -> object:
         threads.append(torch.get_num_threads())
         return honest(*arguments)
 
     for module in (freeze, predict):
-        monkeypatch.setattr(module, "answer", counted)
+        monkeypatch.setattr(module, "predict", counted)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
