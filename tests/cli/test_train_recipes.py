@@ -81,26 +81,26 @@ def test_without_a_recipe_train_takes_face_nano_and_says_so(mlcycle):
     assert "override 'schedule.steps=-1'" in second
 
 
-def test_a_run_that_is_there_is_refused(mlcycle, tmp_path):
+def test_an_existing_run_is_refused(mlcycle, tmp_path):
     (tmp_path / "runs/demo").mkdir(parents=True)
     (tmp_path / "runs/demo/recipe.yaml").write_text("something")
     outcome = mlcycle("train", "demo")
     assert outcome.code == 3
-    assert "runs/demo is there already" in outcome.err
+    assert "runs/demo exists already" in outcome.err
     assert "mlcycle train --resume runs/demo" in outcome.err
     assert "--out runs/demo-2" in outcome.err
 
 
-def test_what_is_there_and_holds_no_run_cannot_be_gone_on_with(mlcycle, tmp_path):
+def test_an_existing_path_that_is_not_a_run_is_refused(mlcycle, tmp_path):
     (tmp_path / "runs").write_text("a file")
     outcome = mlcycle("train", "demo", "--out", "runs")
     assert (outcome.code, "--resume" in outcome.err) == (3, False)
-    assert "runs is there already and holds no run" in outcome.err
+    assert "runs exists already and is not a run folder" in outcome.err
 
 
 def test_resume_needs_a_run_of_the_same_recipe_and_no_overrides(mlcycle, tmp_path):
     missing = mlcycle("train", "--resume", "runs/none")
-    assert (missing.code, "there is no run runs/none to go on with" in missing.err) == (3, True)
+    assert (missing.code, "no such run: runs/none" in missing.err) == (3, True)
     assert mlcycle("train", "demo", "--resume").code == 3
     (tmp_path / "runs/demo").mkdir(parents=True)
     other = load(find("demo"), ["schedule.steps=7"])
@@ -110,7 +110,7 @@ def test_resume_needs_a_run_of_the_same_recipe_and_no_overrides(mlcycle, tmp_pat
     assert "leave out schedule.steps=9" in overridden.err
     differs = mlcycle("train", "demo", "--resume")
     assert differs.code == 2
-    assert "was begun with another recipe" in differs.err
+    assert "was started with another recipe" in differs.err
 
 
 def test_two_recipes_at_once_are_refused(mlcycle):

@@ -51,7 +51,7 @@ def test_a_hang_up_that_nohup_ignores_stays_ignored() -> None:
 def test_a_training_whose_starter_was_killed_before_it_could_hear_of_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     came: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda *_: came.append(signal.SIGTERM))
-    monkeypatch.setattr(stopping, "_get_when_the_parent_dies", lambda number: None)
+    monkeypatch.setattr(stopping, "_signal_on_parent_death", lambda number: None)
     try:
         stopping.stop_with_the_parent()
         monkeypatch.setenv(stopping.PARENT, str(os.getppid()))

@@ -1,7 +1,8 @@
-"""Network → ONNX graph: pixels as a decoder gives them in, final boxes out.
+"""Network → ONNX graph, from decoded pixels to final boxes.
 
-Three parts: a prelude that takes uint8 pixels and pads them, the network as torch exports it, and the selection. The
-prelude and the selection are written here in ONNX's own text form, so that what the file does can be read.
+The graph has three parts: a prelude that converts and pads uint8 pixels, the network as torch exports it, and the
+decoding and selection of boxes. The first and last part are written here in ONNX's text form, so that they can be read.
+The names in them are part of the bytes of every model file: changing one changes its digest.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import copy
 import io
 import warnings
 from contextlib import redirect_stdout
-from typing import TYPE_CHECKING
 
 import onnx
 import torch
@@ -20,18 +20,13 @@ from torch import Tensor, nn
 from mlcycle.artifact.contract import Contract
 from mlcycle.artifact.packing import pack
 from mlcycle.artifact.self_test import SelfTest
-
-if TYPE_CHECKING:
-    from mlcycle.training.model.network import FaceNetwork
+from mlcycle.training.model.network import LARGEST_LOGARITHM, POINTS, FaceNetwork
 
 OPSET = 18
 IR_VERSION = 10
-# As `mlcycle.training.model.network` has them, which a step does not import; a test holds both together.
-LARGEST_LOGARITHM = 6.0
-POINTS = 5
 
-# Any height and width: the image is padded with black, at the right and at the bottom, to multiples of 32. Then its
-# rows are taken as they lie in memory, R G B R G B ...: one channel that is three times as wide (see `_taking_rows`).
+# Any height and width: the image is padded with black, at the right and at the bottom, to multiples of 32. Its rows are
+# then used as they lie in memory, R G B R G B ...: one channel that is three times as wide (see `_over_rows`).
 PRELUDE = """
 prelude (uint8[batch, height, width, 3] images)
     => (float[batch, 1, padded_height, row_length] rows, int64[2] padded_size, int64[2] size)
@@ -53,7 +48,7 @@ prelude (uint8[batch, height, width, 3] images)
 }
 """
 
-# The same as FaceNetwork.decode, but for the cells of all grids at once.
+# FaceNetwork.decode for the cells of all grids at once.
 DECODING = """
     one = Constant<value_ints = [1]>()
     two = Constant<value_ints = [2]>()
@@ -87,7 +82,7 @@ DECODING = """
     all_boxes = Transpose<perm = [0, 2, 1]>(corners)
 """
 
-# A cell's place is its middle: half a stride, one and a half ... up to the last that begins inside the image.
+# The cells' centres: half a stride, one and a half strides ... up to the last cell that starts inside the image.
 DECODING_OF_GRID = """
     raw_S = Reshape(answer_S, one_row)
     half_S = Constant<value_float = {half}>()
@@ -106,8 +101,8 @@ DECODING_OF_GRID = """
     places_S = Reshape(maps_S, three_rows)
 """
 
-# NonMaxSuppression names the cells it keeps, in no order that ONNX promises. So their scores are put where they were
-# among zeros, and TopK sorts each image's own; images with fewer faces than the fullest are filled up with score 0.
+# NonMaxSuppression returns the indices of the cells it keeps, in an order that ONNX does not specify. So their scores
+# are scattered into zeros, and TopK sorts those of each image; images with fewer faces are padded with score 0.
 SELECTION = """
     zero_float = Constant<value_float = 0.0>()
     most = Constant<value_ints = [{max_faces}]>()
@@ -135,7 +130,7 @@ SELECTION = """
     boxes = Min(not_before, limits_float)
 """
 
-# Points are decoded for the chosen cells alone: raw strides away from the cell's middle.
+# Landmarks are decoded only for the selected cells: raw strides away from the cell's centre.
 LANDMARKS = """
     order_of_columns = Unsqueeze(order, one)
     ten = Constant<value_ints = [1, 10, 1]>()
@@ -155,7 +150,7 @@ LANDMARKS = """
 
 
 class _Raw(nn.Module):
-    """The fused network up to the head's raw maps, for rows of pixels."""
+    """The fused network up to the head's raw maps, with rows of pixels as its input."""
 
     def __init__(self, network: FaceNetwork) -> None:
         super().__init__()
@@ -166,25 +161,25 @@ class _Raw(nn.Module):
 
 
 def build_model(network: FaceNetwork, contract: Contract, self_test: SelfTest | None = None) -> bytes:
-    """Makes the bytes of a sealed model file; the same network, contract and known answer give the same bytes.
+    """Builds the bytes of a sealed model file; the same network, contract and self-test give the same bytes.
 
     Args:
-        network: trained; it is left as it is, a copy is fused and exported.
+        network: trained; not changed, because a copy is fused and exported.
     """
     fused = copy.deepcopy(network).cpu().float().eval()
     fused.fuse()
-    fused.stem.convolution = _taking_rows(fused.stem.convolution)
-    answers = [f"answer_{stride}" for stride in network.strides]
-    whole = _joined(_part(PRELUDE), _export(_Raw(fused), answers), ["rows"])
-    whole = _joined(whole, _part(postlude_text(contract, network.strides)), [*answers, "padded_size", "size"])
+    fused.stem.convolution = _over_rows(fused.stem.convolution)
+    maps = [f"answer_{stride}" for stride in network.strides]
+    whole = _joined(_part(PRELUDE), _export(_Raw(fused), maps), ["rows"])
+    whole = _joined(whole, _part(postlude_text(contract, network.strides)), [*maps, "padded_size", "size"])
     onnx.checker.check_model(whole, full_check=True)
     return pack(whole, contract, self_test)
 
 
 def postlude_text(contract: Contract, strides: tuple[int, ...]) -> str:
-    """Returns what follows the network, in ONNX's text form: for these grids, and this contract's rule and outputs."""
+    """Returns the decoding and selection, in ONNX's text form, for these grids and this contract's rule and outputs."""
     rule = contract.selection
-    answers = ", ".join(f"float[batch, answers, rows_{s}, columns_{s}] answer_{s}" for s in strides)
+    maps = ", ".join(f"float[batch, answers, rows_{s}, columns_{s}] answer_{s}" for s in strides)
     decoding = DECODING.format(
         grids="".join(_grid_text(stride) for stride in strides),
         raw_of_grids=", ".join(f"raw_{stride}" for stride in strides),
@@ -200,26 +195,26 @@ def postlude_text(contract: Contract, strides: tuple[int, ...]) -> str:
     if contract.landmarks:
         selection += LANDMARKS
         outputs += ", float[batch, faces, 5, 2] landmarks"
-    return f"postlude ({answers}, int64[2] padded_size, int64[2] size) => ({outputs}) {{{decoding}{selection}}}"
+    return f"postlude ({maps}, int64[2] padded_size, int64[2] size) => ({outputs}) {{{decoding}{selection}}}"
 
 
 def _grid_text(stride: int) -> str:
     return DECODING_OF_GRID.format(half=_number(stride / 2), stride=_number(stride)).replace("_S", f"_{stride}")
 
 
-def _taking_rows(convolution: nn.Conv2d) -> nn.Conv2d:
-    """Makes of a convolution over three channels the same one over rows of R G B R G B ..., one channel thrice as wide.
+def _over_rows(convolution: nn.Conv2d) -> nn.Conv2d:
+    """Turns a convolution over three channels into one over rows R G B R G B ..., one channel three times as wide.
 
-    So pixels need not be sorted by colour first, which takes half as long as the convolution.
+    So pixels need not be transposed to planes first, which would take half as long as the convolution.
     """
     assert isinstance(convolution.padding, tuple)
     assert convolution.bias is not None
     outputs, channels, height, width = convolution.weight.shape
-    (down, across), (above, beside) = convolution.stride, convolution.padding
+    (stride_y, stride_x), (padding_y, padding_x) = convolution.stride, convolution.padding
     kernel, stride, padding = (
         (height, channels * width),
-        (down, channels * across),
-        (int(above), channels * int(beside)),
+        (stride_y, channels * stride_x),
+        (int(padding_y), channels * int(padding_x)),
     )
     rows = nn.Conv2d(1, outputs, kernel, stride, padding)
     weights_OYXC = convolution.weight.detach().permute(0, 2, 3, 1)
@@ -228,8 +223,8 @@ def _taking_rows(convolution: nn.Conv2d) -> nn.Conv2d:
     return rows
 
 
-def _export(module: _Raw, answers: list[str]) -> onnx.ModelProto:
-    """Exports for any batch and any multiples of 32, and takes out what names this machine or this process."""
+def _export(module: _Raw, outputs: list[str]) -> onnx.ModelProto:
+    """Exports for any batch and any multiples of 32, and removes everything that names this machine or process."""
     batch, rows, columns = (torch.export.Dim(name, min=1, max=4096) for name in ("batch", "rows", "columns"))
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()), torch.no_grad():
         warnings.simplefilter("ignore")
@@ -240,7 +235,7 @@ def _export(module: _Raw, answers: list[str]) -> onnx.ModelProto:
             verbose=False,
             opset_version=OPSET,
             input_names=["rows"],
-            output_names=answers,
+            output_names=outputs,
             dynamic_shapes=({0: batch, 2: 32 * rows, 3: 96 * columns},),
         )
     assert program is not None
@@ -263,9 +258,9 @@ def _part(text: str) -> onnx.ModelProto:
 
 
 def _joined(first: onnx.ModelProto, second: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
-    """Hands outputs of the first graph to the second, which calls them by the same names."""
+    """Connects outputs of the first graph to inputs of the second that have the same names."""
     whole = compose.merge_models(first, second, io_map=[(name, name) for name in names], name="face-detector")
-    del whole.opset_import[1:]  # each part brought the same one
+    del whole.opset_import[1:]  # both parts import the same opset
     return whole
 
 

@@ -1,8 +1,8 @@
-"""Which cells answer for which face: every face looks at the cells around its middle and takes the cheapest.
+"""Assigns cells to faces by SimOTA (Ge et al. 2021, "YOLOX").
 
-The rule is SimOTA's (Ge et al. 2021, "YOLOX"): the cost of a cell is how badly it scores and how badly its box fits,
-and a face that is easy to fit takes more cells than one that is not. It is computed here for the few cells near each
-face instead of for all of them, so that its cost grows with the faces and not with the image.
+The cost of a cell combines its score loss and its IoU loss. Each face takes its cheapest cells, more of them if its
+boxes fit well. Costs are computed only for the cells near each face, so that time grows with the number of faces and
+not with the size of the image.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from mlcycle.training.model.grid import Grid
 
-# Cells considered on each side of the one that holds a face's middle: 5 x 5 on every grid.
+# Candidate cells on each side of the one that holds a face's centre: 5 x 5 on every grid.
 REACH = 2
 BOX_COST = 3.0
 OUTSIDE_COST = 1e4
@@ -25,12 +25,12 @@ SMALLEST_IOU = 1e-7
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """P pairs of a cell and the face that it answers for.
+    """P pairs of a cell and the face assigned to it.
 
     Attributes:
-        image_P, cell_P: where the cell is: index within the batch and among the image's cells.
-        face_P: index of the face among the batch's faces.
-        iou_P: how well the cell's box fits the face now, 0 to 1.
+        image_P, cell_P: the cell: its image's index in the batch, and its index among the image's cells.
+        face_P: the face's index among the batch's faces.
+        iou_P: the IoU of the cell's predicted box and the face, 0 to 1.
     """
 
     image_P: Tensor
@@ -43,12 +43,12 @@ class Assignment:
 def assign(
     logits_BA: Tensor, boxes_BA4: Tensor, grids: tuple[Grid, ...], faces_M4: Tensor, image_M: Tensor
 ) -> Assignment:
-    """Pairs cells with faces.
+    """Assigns cells to faces.
 
     Args:
-        logits_BA, boxes_BA4: the network's answers.
+        logits_BA, boxes_BA4: the network's outputs.
         faces_M4: the faces of all images of the batch, x1 y1 x2 y2 in input pixels.
-        image_M: the image that each face is in.
+        image_M: each face's image, an index in the batch.
     """
     cells_MK, centres_MK2, inside_MK = _cells_around(faces_M4, grids)
     image_MK = image_M.unsqueeze(1).expand_as(cells_MK)
@@ -65,13 +65,13 @@ def assign(
 
 
 def _cells_around(faces_M4: Tensor, grids: tuple[Grid, ...]) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns cells_MK, their middles_MK2 in input pixels, and which of them lie inside the image."""
-    middle_M2 = (faces_M4[:, :2] + faces_M4[:, 2:]) / 2
+    """Returns cells_MK, their centres_MK2 in input pixels, and which of them lie inside the image."""
+    centre_M2 = (faces_M4[:, :2] + faces_M4[:, 2:]) / 2
     steps = torch.arange(-REACH, REACH + 1, device=faces_M4.device)
     shift_W2 = torch.cartesian_prod(steps, steps)
     cells, centres, inside = [], [], []
     for grid in grids:
-        place = (middle_M2 / grid.stride).floor().long().unsqueeze(1) + shift_W2
+        place = (centre_M2 / grid.stride).floor().long().unsqueeze(1) + shift_W2
         x, y = place.unbind(-1)
         inside.append((x >= 0) & (x < grid.columns) & (y >= 0) & (y < grid.rows))
         cells.append(grid.start + y.clamp(0, grid.rows - 1) * grid.columns + x.clamp(0, grid.columns - 1))
@@ -88,12 +88,12 @@ def _cheapest(cost_MK: Tensor, iou_MK: Tensor) -> Tensor:
 
 
 def _wins_its_cell(cost_MK: Tensor, taken_MK: Tensor, key_MK: Tensor, cells: int) -> Tensor:
-    """A cell that several faces want answers for the one to which it is cheapest; the first of several as cheap."""
+    """Resolves cells taken by several faces: the face with the lowest cost keeps the cell, the first of equal ones."""
     key = key_MK.flatten()
     wanted = cost_MK.where(taken_MK, torch.inf).flatten()
     least = cost_MK.new_full((cells,), torch.inf).scatter_reduce(0, key, wanted, reduce="amin")
     cheapest_MK = taken_MK & (cost_MK == least[key_MK])
-    # Faces as floats: for whole numbers, Apple's GPUs have no least in many versions of torch.
+    # Face indices as floats: in many versions of torch, MPS has no amin for integers.
     face_MK = torch.arange(len(cost_MK), device=cost_MK.device, dtype=cost_MK.dtype).unsqueeze(1).expand_as(key_MK)
     wanting = face_MK.where(cheapest_MK, len(cost_MK)).flatten()
     first = face_MK.new_full((cells,), len(cost_MK)).scatter_reduce(0, key, wanting, reduce="amin")
@@ -101,7 +101,7 @@ def _wins_its_cell(cost_MK: Tensor, taken_MK: Tensor, key_MK: Tensor, cells: int
 
 
 def pairwise_iou(a_N4: Tensor, b_N4: Tensor) -> Tensor:
-    """Returns the intersection over union of boxes one by one (shapes broadcast), x1 y1 x2 y2."""
+    """Returns the elementwise IoU of boxes (shapes broadcast), x1 y1 x2 y2."""
     overlap = (torch.minimum(a_N4[..., 2:], b_N4[..., 2:]) - torch.maximum(a_N4[..., :2], b_N4[..., :2])).clamp(min=0)
     intersection = overlap.prod(-1)
     area = (a_N4[..., 2:] - a_N4[..., :2]).prod(-1) + (b_N4[..., 2:] - b_N4[..., :2]).prod(-1)

@@ -1,9 +1,9 @@
-"""What a teacher tells a student: its answers about the same images, as a soft target for the cells that both have.
+"""Distillation: a teacher's predictions on the same images are soft targets for the cells that both networks have.
 
 The two losses are those of Yang et al. 2023, "Bridging Cross-task Protocol Inconsistency for Distillation in Dense
-Object Detection", in the forms that the student's own losses have: each cell's score is to be the teacher's (a binary
-cross-entropy that counts where both differ; here with the square of the quality focal loss, so that it is flat where
-both agree), and its box is to lie on the teacher's. A box counts as much as the teacher is sure that there is a face.
+Object Detection", in the form of the student's own losses. The score loss is a binary cross-entropy against the
+teacher's score, weighted by their difference; here by its square, as in the quality focal loss, so that its gradient
+vanishes where both agree. The box loss is a generalised IoU loss against the teacher's box, weighted by its score.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from torch.nn import functional
 from mlcycle.training.model.grid import Grid
 from mlcycle.training.model.losses import generalised_iou_loss
 
-# Cells to which the teacher gives less have no face, and what it says of their boxes means nothing.
+# Below this score a teacher's cell has no face, and its box is meaningless.
 LEAST_SCORE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class TeacherTargets:
-    """What a teacher says about the cells of its own grids, and which of them hold.
+    """A teacher's predictions for the cells that it shares with a student.
 
     Attributes:
         scores_BA: 0 to 1.
         boxes_BA4: x1 y1 x2 y2 in input pixels.
-        counts_BA: False where a finer grid of the teacher's answers in the cell's place.
+        counts_BA: False for cells whose place is predicted on a finer grid that only the teacher has.
     """
 
     scores_BA: Tensor
@@ -38,11 +38,11 @@ class TeacherTargets:
 
 @dataclass(frozen=True, slots=True)
 class DistillationSums:
-    """How far a student is from its teacher: sums over cells, before they are divided by the counts of a whole step.
+    """Sums of the distillation losses over cells, before they are divided by the count of a whole step.
 
     Attributes:
         score, box: scalars.
-        count: the sum of the teacher's scores where it sees a face, a soft count of such cells; without a gradient.
+        count: the sum of the teacher's scores of its faces, a soft count of their cells; without a gradient.
     """
 
     score: Tensor
@@ -50,15 +50,15 @@ class DistillationSums:
     count: Tensor
 
     def over(self, count: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the losses of score and box: divided by the count of all images that they are to be means of."""
+        """Returns the score and box losses as means over `count`, the count of all images of the step."""
         return self.score / count.clamp(min=1), self.box / count.clamp(min=1)
 
 
 def teacher_targets(logits_BA: Tensor, boxes_BA4: Tensor, grids: tuple[Grid, ...], finest: int) -> TeacherTargets:
-    """Returns what a teacher says about the cells of its grids from the stride `finest` on.
+    """Returns a teacher's targets for the cells of its grids from the stride `finest` on.
 
-    A teacher with finer grids than its student answers on these for small faces, and then says "no face" on the coarser
-    ones. That is no lesson for a student who has only those, so such cells do not count.
+    A teacher with finer grids than its student predicts small faces there, and background on the coarser grids. That is
+    wrong for a student that has only the coarser grids, so such cells do not count.
     """
     scores_BA = logits_BA.float().sigmoid()
     finer = [grid for grid in grids if grid.stride < finest]
@@ -73,18 +73,18 @@ def teacher_targets(logits_BA: Tensor, boxes_BA4: Tensor, grids: tuple[Grid, ...
     return TeacherTargets(scores_BA[:, start:], boxes_BA4[:, start:].float(), counts_BA)
 
 
-def distillation_loss(logits_BA: Tensor, boxes_BA4: Tensor, told: TeacherTargets) -> DistillationSums:
-    """Compares a student's answers with what it was told; a student that has finer grids is told nothing about those.
+def distillation_loss(logits_BA: Tensor, boxes_BA4: Tensor, targets: TeacherTargets) -> DistillationSums:
+    """Compares a student's outputs with its teacher's; grids that only the student has are left out.
 
     Args:
-        logits_BA, boxes_BA4: the student's answers, for the cells of all its grids, finest first.
+        logits_BA, boxes_BA4: the student's outputs, for the cells of all its grids, finest first.
     """
-    cells = told.scores_BA.shape[1]
+    cells = targets.scores_BA.shape[1]
     logits, boxes = logits_BA[:, -cells:].float(), boxes_BA4[:, -cells:].float()
-    apart = (told.scores_BA - logits.sigmoid()).square()
-    each = functional.binary_cross_entropy_with_logits(logits, told.scores_BA, reduction="none") * apart
-    # As numbers and not as a mask, which would be counted anew each time that it picks.
-    seen = (told.counts_BA & (told.scores_BA >= LEAST_SCORE)).nonzero(as_tuple=True)
-    sure = told.scores_BA[seen]
-    beside = generalised_iou_loss(boxes[seen], told.boxes_BA4[seen])
-    return DistillationSums((each * told.counts_BA).sum(), (beside * sure).sum(), sure.sum())
+    weights = (targets.scores_BA - logits.sigmoid()).square()
+    score_losses = functional.binary_cross_entropy_with_logits(logits, targets.scores_BA, reduction="none") * weights
+    # Indices instead of a mask, whose elements would be counted again at every use.
+    faces = (targets.counts_BA & (targets.scores_BA >= LEAST_SCORE)).nonzero(as_tuple=True)
+    scores = targets.scores_BA[faces]
+    box_losses = generalised_iou_loss(boxes[faces], targets.boxes_BA4[faces])
+    return DistillationSums((score_losses * targets.counts_BA).sum(), (box_losses * scores).sum(), scores.sum())

@@ -1,4 +1,4 @@
-"""The grids of cells that the network answers on: the vocabulary of network, assigner and losses."""
+"""The grids of cells on which the network predicts, as network, assigner and losses share them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ STRIDES = (4, 8, 16, 32, 64, 128)
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """One level's cells: `rows` x `columns` of `stride` pixels, the first of them at index `start` among all cells."""
+    """The cells of one level: `rows` x `columns` of `stride` pixels; the first has index `start` among all cells."""
 
     stride: int
     rows: int
@@ -18,14 +18,18 @@ class Grid:
 
 
 def strides(finest: int) -> tuple[int, ...]:
-    """Returns the strides of all grids in pixels, from the finest one's on."""
+    """Returns the strides of all grids in pixels, finest first; `finest` is the first of them."""
     return STRIDES[STRIDES.index(finest) :]
 
 
 def grids(height: int, width: int, finest: int) -> tuple[Grid, ...]:
-    """Returns the grids of an input of these sizes in pixels, which must be multiples of 32; `finest` is a stride.
+    """Returns the grids of an input.
 
     The last cells of the grids coarser than 32 may reach beyond the input.
+
+    Args:
+        height, width: of the input in pixels; multiples of 32.
+        finest: the finest grid's stride in pixels.
     """
     found, start = [], 0
     for stride in strides(finest):

@@ -1,4 +1,4 @@
-"""What the network is told about its answers: one number for scores, boxes and landmarks each."""
+"""The detection losses: one each for scores, boxes and landmarks."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from torch.nn import functional
 
 from mlcycle.training.model.grid import Grid
 
-# A miss of this share of the face's size is where the landmark loss turns from square to straight.
-LANDMARK_TURN = 0.05
-# A cell that answers for a face is told so even if its box is still beside it.
+# The error, relative to the face's size, at which the landmark loss changes from quadratic to linear.
+LANDMARK_BETA = 0.05
+# The target of a cell assigned to a face is above 0 even if its box does not overlap the face yet.
 LEAST_IOU = 1e-3
 # The exponent that the authors of the quality focal loss found best.
 FOCUS = 2.0
-# Square pixels; keeps boxes without an area from dividing by nothing.
+# Square pixels; avoids a division by zero for boxes without area.
 SMALLEST_AREA = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class DetectionLoss:
-    """The three losses, each a scalar tensor, before the recipe weighs them."""
+    """The three losses, each a scalar tensor, before the recipe weights them."""
 
     score: Tensor
     box: Tensor
@@ -31,13 +31,13 @@ class DetectionLoss:
 
 @dataclass(frozen=True, slots=True)
 class LossSums:
-    """What the losses add up to over some of a step's images, before they are divided by the counts of all of them.
+    """Sums of the losses over some of a step's images, before they are divided by the counts of the whole step.
 
     Attributes:
-        face_score: over cells that answer for a face, each face counting once.
-        empty_score: over all other cells but the ignored.
+        face_score: over cells assigned to a face, each face counting once.
+        empty_score: over all other cells except ignored ones.
         box, landmarks: over faces, and over labelled points.
-        counts_3: cells that answer for a face, faces that have such a cell, labelled points; without a gradient.
+        counts_3: cells assigned to a face, faces that have such a cell, labelled points; without a gradient.
     """
 
     face_score: Tensor
@@ -47,7 +47,7 @@ class LossSums:
     counts_3: Tensor
 
     def over(self, counts_3: Tensor) -> DetectionLoss:
-        """Divides by the counts of all images that the losses are to be means of."""
+        """Returns the losses as means over `counts_3`, the counts of all images of the step."""
         cells, faces, points = counts_3.clamp(min=1)
         return DetectionLoss(
             score=self.face_score / faces + self.empty_score / cells,
@@ -57,53 +57,53 @@ class LossSums:
 
 
 def quality(iou_P: Tensor) -> Tensor:
-    """Returns what score cells are to give whose boxes have these IoUs: the root.
+    """Returns the target score of cells whose boxes have these IoUs: the square root.
 
-    As it is, the IoU would let small faces, whose boxes are seldom exact, score below the background of large ones.
+    With the IoU itself, small faces, whose boxes are seldom exact, would score below the background of large ones.
     """
     return iou_P.clamp(min=LEAST_IOU).sqrt()
 
 
 def per_face_weights(face_P: Tensor, faces: int) -> Tensor:
-    """Returns weights_P, 1 in sum for each face, with which each counts the same, however many cells answer for it.
+    """Returns weights_P that sum to 1 for each face, so that every face counts the same.
 
-    A large face has up to ten of them and a small one a single one; without weights, large faces would be most of the
+    A large face has up to ten cells and a small one a single cell; without weights, large faces would dominate the
     score and box losses.
 
     Args:
-        face_P: the face that each cell answers for, an index from 0.
-        faces: how many there are.
+        face_P: the face assigned to each cell, an index from 0.
+        faces: the number of faces.
     """
     count_M = face_P.new_zeros(faces).scatter_add(0, face_P, torch.ones_like(face_P))
     return count_M[face_P].float().reciprocal()
 
 
 def score_loss(logits: Tensor, target: Tensor, weights: Tensor, focus: float = FOCUS) -> Tensor:
-    """Quality focal loss (Li et al. 2020, "Generalized Focal Loss"): the score is to tell how good the cell's box is.
+    """Quality focal loss (Li et al. 2020, "Generalized Focal Loss"): the target score is the quality of the cell's box.
 
     Args:
-        target: the quality where a cell answers for a face, 0 elsewhere; of the logits' shape.
-        weights: how much each cell counts; 0 for cells in ignored regions, which are told nothing.
-        focus: the exponent of the miss that weighs a cell; with 0 this is plain binary cross-entropy.
+        target: the quality for cells assigned to a face, 0 elsewhere; of the logits' shape.
+        weights: of each cell; 0 for cells in ignored regions.
+        focus: the exponent of the focal weight |target - score|; 0 gives plain binary cross-entropy.
 
     Returns:
         the sum over all cells.
     """
     logits = logits.float()
-    miss = (target - logits.sigmoid()).abs().pow(focus)
-    return (functional.binary_cross_entropy_with_logits(logits, target, reduction="none") * miss * weights).sum()
+    focal = (target - logits.sigmoid()).abs().pow(focus)
+    return (functional.binary_cross_entropy_with_logits(logits, target, reduction="none") * focal * weights).sum()
 
 
 def box_loss(boxes_P4: Tensor, faces_P4: Tensor, weights_P: Tensor) -> Tensor:
-    """Returns the sum of generalised IoU losses (Rezatofighi et al. 2019) of pairs that count `weights_P` each."""
+    """Returns the weighted sum of the generalised IoU losses (Rezatofighi et al. 2019) of pairs of boxes."""
     return (generalised_iou_loss(boxes_P4.float(), faces_P4) * weights_P).sum()
 
 
 def generalised_iou_loss(a_N4: Tensor, b_N4: Tensor) -> Tensor:
-    """Returns 1 minus the generalised IoU (Rezatofighi et al. 2019) of boxes one by one, x1 y1 x2 y2: 0 to 2.
+    """Returns 1 - the elementwise generalised IoU (Rezatofighi et al. 2019) of boxes, x1 y1 x2 y2: 0 to 2.
 
-    torchvision's gives the same numbers and picks out by a mask the boxes that overlap, for which a GPU is waited for
-    nine times, there and back.
+    torchvision's function gives the same numbers, but selects overlapping boxes by masks, which synchronises with a GPU
+    nine times forward and backward.
     """
     ax1, ay1, ax2, ay2 = a_N4.unbind(-1)
     bx1, by1, bx2, by2 = b_N4.unbind(-1)
@@ -116,18 +116,18 @@ def generalised_iou_loss(a_N4: Tensor, b_N4: Tensor) -> Tensor:
 
 
 def landmark_loss(landmarks_P52: Tensor, labels_P52: Tensor, faces_P4: Tensor) -> Tensor:
-    """Returns the sum of the smooth L1 of misses in units of the face's size, over labelled points (not NaN)."""
+    """Returns the sum of smooth L1 losses over labelled points (not NaN), in units of the face's size."""
     labelled = labels_P52.isfinite()
     size = (faces_P4[:, 2:] - faces_P4[:, :2]).prod(-1).sqrt().clamp(min=1)[:, None, None]
     miss = torch.where(labelled, landmarks_P52.float() - labels_P52.nan_to_num(), 0) / size
-    each = functional.smooth_l1_loss(miss, torch.zeros_like(miss), beta=LANDMARK_TURN, reduction="none")
+    each = functional.smooth_l1_loss(miss, torch.zeros_like(miss), beta=LANDMARK_BETA, reduction="none")
     return (each * labelled).sum()
 
 
 def outside_ignored(ignored_I4: Tensor, image_I: Tensor, grids: tuple[Grid, ...], batch: int) -> Tensor:
-    """Returns counts_BA: False for cells whose middle lies in an ignored box.
+    """Returns counts_BA: False for cells whose centre lies in an ignored box.
 
-    The boxes of a grid are drawn all at once: +1 and -1 at their corners, then summed along both axes.
+    All boxes of a grid are drawn at once: +1 and -1 at their corners, then cumulative sums along both axes.
     """
     parts = []
     for grid in grids:

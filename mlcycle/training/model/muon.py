@@ -1,8 +1,8 @@
-"""Muon: steps whose directions are all equally long, for the network's inner convolutions; AdamW for all else.
+"""Muon for the network's inner convolutions, AdamW for all other parameters.
 
-Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks". A kernel is taken for the
-matrix of its outputs by its inputs and places; its momentum is replaced by the nearest matrix whose singular values
-are all one, which a Newton-Schulz iteration approaches with products of matrices alone.
+Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks". A kernel is treated as a matrix
+of outputs by inputs and kernel positions. Its momentum is replaced by the nearest semi-orthogonal matrix (all singular
+values one), which a Newton-Schulz iteration approximates with matrix products only.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from torch.optim.adamw import adamw
 MOMENTUM = 0.95
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
-# The coefficients of the iteration, as published: they lift small singular values fast and let all end near one.
+# The published coefficients of the iteration: small singular values grow fast, and all end near one.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 4
-# How much faster matrices learn than the rate says, which is AdamW's.
+# Muon's learning rate relative to AdamW's, which is the recipe's.
 MATRIX_RATE = 20.0
-# Weight decay pulls on matrices with this share of the rate that moves them.
+# The weight decay of matrices relative to their learning rate.
 MATRIX_DECAY = 0.1
 
 
 class Muon(torch.optim.Optimizer):
-    """An optimizer with two rules in one.
+    """Muon and AdamW in one optimizer.
 
     Args:
-        model: its convolutions of more than one pixel, but for those that read the image itself, go by Muon.
-        rate: of learning, for AdamW; what `lr` of each group is set to.
-        weight_decay: pulls on weights, not on biases and normalisations.
+        model: Muon updates its convolutions larger than 1x1, except the first, which reads the image.
+        rate: the learning rate of AdamW; `lr` of each parameter group.
+        weight_decay: of weights, not of biases and normalisations.
     """
 
     def __init__(self, model: nn.Module, rate: float, weight_decay: float) -> None:
@@ -48,7 +48,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Moves the parameters by their gradients."""
+        """Updates the parameters by their gradients."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -57,13 +57,13 @@ class Muon(torch.optim.Optimizer):
             parameters = [each for each in group["params"] if each.grad is not None]
             gradients = [each.grad for each in parameters]
             if parameters and group["is_matrix"]:
-                self._turn(parameters, gradients, group)
+                self._muon_step(parameters, gradients, group)
             elif parameters:
-                self._adapt(parameters, gradients, group)
+                self._adamw_step(parameters, gradients, group)
         return loss
 
-    def _turn(self, parameters: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
-        """Muon, all parameters of a shape at once: small matrices one by one take as long to call as to multiply."""
+    def _muon_step(self, parameters: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
+        """Muon, for all parameters of a shape at once, because calls for single small matrices have a high overhead."""
         for each in parameters:
             if not self.state[each]:
                 self.state[each]["momentum"] = torch.zeros_like(each)
@@ -77,15 +77,15 @@ class Muon(torch.optim.Optimizer):
         for pair in zip(parameters, ahead, strict=True):
             alike.setdefault(pair[0].shape, []).append(pair)
         for shape, pairs in alike.items():
-            # In the order in which channels-last kernels lie in memory; which column is which makes no difference.
+            # In the memory order of channels-last kernels; the order of columns makes no difference.
             rows = torch.stack([each.permute(0, 2, 3, 1).flatten(1) for _, each in pairs])
             tall = max(1.0, rows.shape[1] / rows.shape[2]) ** 0.5
             outputs, inputs, *places = shape
             directions = orthogonal(rows).view(-1, outputs, *places, inputs).permute(0, 1, 4, 2, 3)
             torch._foreach_add_([each for each, _ in pairs], [*directions], alpha=-rate * tall)
 
-    def _adapt(self, parameters: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
-        """AdamW (Loshchilov and Hutter 2019), all parameters of a group at once."""
+    def _adamw_step(self, parameters: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
+        """AdamW (Loshchilov and Hutter 2019), for all parameters of a group at once."""
         for each in parameters:
             if not self.state[each]:
                 step = torch.zeros((), device=each.device)
@@ -99,12 +99,12 @@ class Muon(torch.optim.Optimizer):
 
 
 def is_inner(parameter: Tensor) -> bool:
-    """Tells whether a parameter is a convolution of more than one pixel that does not read the image itself."""
+    """Returns whether a parameter is the kernel of a convolution larger than 1x1 that does not read the image."""
     return parameter.dim() == 4 and parameter.shape[2] > 1 and parameter.shape[1] > 3
 
 
 def orthogonal(matrices_NRC: Tensor) -> Tensor:
-    """Returns about the nearest matrices whose singular values are all one (they end between 0.7 and 1.2)."""
+    """Returns approximately the nearest semi-orthogonal matrices (singular values between 0.7 and 1.2)."""
     a, b, c = COEFFICIENTS
     is_tall = matrices_NRC.shape[1] > matrices_NRC.shape[2]
     x = (matrices_NRC.mT if is_tall else matrices_NRC).bfloat16()

@@ -1,14 +1,16 @@
 """The network: a plain convolutional detector without anchors, on grids of strides 8 to 128, or 4 to 128.
 
-Every cell of a grid answers three questions about its own place: is there a face whose middle is near me (score), where
-is its middle and how long are its sides (box), and where are its five points (landmarks). Plain 3x3 convolutions are
-chosen over depthwise ones because a CPU runs several times their arithmetic in the same time.
+Each cell of a grid predicts a face near the cell's centre: its score, its box and its five landmarks. Plain 3x3
+convolutions are used instead of depthwise ones because a CPU executes several times their arithmetic in the same time.
+
+The names of the modules are those of the tensors in checkpoints and bundled weights, and of the initialisers in frozen
+graphs, so they must not change.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -19,14 +21,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from mlcycle.training.model.grid import strides
 
 POINTS = 5
-# A cell's first guess of "face": rare, so that the many empty cells do not drown the first steps (Lin et al. 2017,
-# "Focal Loss for Dense Object Detection").
+# The initial score of all cells: low, so that the many background cells do not dominate the first steps (Lin et al.
+# 2017, "Focal Loss for Dense Object Detection").
 PRIOR = 0.01
-# exp() of this many is a side of 400 strides: larger than any image, and far from overflow.
+# exp() of this is a side of 400 strides: larger than any image, and far from overflow.
 LARGEST_LOGARITHM = 6.0
-# The two stages up to the finest grid halve the image once each; the rest of that grid's stride is the stem's.
+# The two stages up to the finest grid halve the image once each; the stem has the rest of that grid's stride.
 STRIDE_BEHIND_STEM = 4
-# How many blocks follow the first of each of the four stages, for each unit of depth.
+# How many blocks follow the first of each of the four stages, per unit of depth.
 MORE_BLOCKS = (1, 2, 1, 1)
 HEAD_BLOCKS = 2
 # The strides that a finest grid may have.
@@ -34,7 +36,7 @@ FINEST = (4, 8)
 
 
 class ConvolutionBlock(nn.Module):
-    """3x3 convolution, batch normalisation, rectifier; `fuse` makes the first two one."""
+    """3x3 convolution, batch normalisation, ReLU; `fuse` folds the normalisation into the convolution."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
@@ -51,10 +53,10 @@ class ConvolutionBlock(nn.Module):
 
 
 class SharedBlock(nn.Module):
-    """A block that all grids share, but for its normalisation: one convolution, and statistics for each grid.
+    """A block with one convolution for all grids and a batch normalisation for each grid.
 
-    Faces look alike on every grid, but values do not spread alike. With one normalisation, training divides each grid's
-    values by their own spread and evaluation by that of all of them, and boxes come out too large or too small.
+    Faces look alike on every grid, but the distributions of features differ. With one normalisation, training would use
+    the statistics of each grid and evaluation those of all grids, and boxes would come out too large or too small.
     """
 
     def __init__(self, channels: int, grids: int) -> None:
@@ -68,7 +70,7 @@ class SharedBlock(nn.Module):
         return functional.relu(x, inplace=True)
 
     def fuse(self) -> None:
-        """Gives each grid a convolution of its own, with its normalisation in it."""
+        """Gives each grid its own convolution, with its normalisation folded in."""
         for each in self.normalisations:
             assert isinstance(each, nn.BatchNorm2d)
             self.fused.append(fuse_conv_bn_eval(self.convolution, each))
@@ -76,12 +78,12 @@ class SharedBlock(nn.Module):
 
 
 class FaceNetwork(nn.Module):
-    """Backbone, top-down neck, coarser grids for faces that fill an image, and one head that all grids share.
+    """Backbone, top-down neck, coarser grids for faces that fill an image, and one head for all grids.
 
     Args:
-        width: channels of the first layer; all others follow from it.
-        depth: blocks behind the first of each of the four stages; in the stage of the finest grid twice as many.
-        landmarks: whether there is an output for the five points.
+        width: channels of the first layer; those of all others are multiples of it.
+        depth: blocks after the first of each of the four stages; twice as many in the stage of the finest grid.
+        landmarks: whether to predict the five landmarks.
         stride: of the finest grid in pixels: 8, or 4, where the first layer does not halve the image.
     """
 
@@ -117,7 +119,7 @@ class FaceNetwork(nn.Module):
             self.answer.bias[0] = -math.log((1 - PRIOR) / PRIOR)
 
     def forward(self, images_B3HW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Looks at images.
+        """Predicts faces.
 
         Args:
             images_B3HW: pixels from 0 to 255, RGB, float; height and width multiples of 32.
@@ -133,8 +135,11 @@ class FaceNetwork(nn.Module):
         """Returns the head's raw maps for the grids, finest first, for pixels from 0 to 1."""
         return [self.answer(each) for each in self.features(scaled_B3HW)]
 
-    def features(self, scaled_B3HW: Tensor) -> list[Tensor]:
-        """Returns what the last layer answers from, a map for each grid, finest first, for pixels from 0 to 1."""
+    def features(self, scaled_B3HW: Tensor) -> Iterator[Tensor]:
+        """Yields the inputs of the output layer, one map per grid, finest first, for pixels from 0 to 1.
+
+        Each map is computed when it is requested: this decides the order of the frozen graph's nodes, and so its bytes.
+        """
         features, x = [], self.stages[0](self.stem(scaled_B3HW))
         for stage in list(self.stages)[1:]:
             x = stage(x)
@@ -149,39 +154,40 @@ class FaceNetwork(nn.Module):
         maps = merged[::-1]
         for coarser in self.coarser:
             maps.append(coarser(maps[-1]))
-        return [self._through_head(each, grid) for grid, each in enumerate(maps)]
+        for grid, each in enumerate(maps):
+            yield self._through_head(each, grid)
 
     def _through_head(self, x: Tensor, grid: int) -> Tensor:
         for block in self.head:
             x = block(x, grid)
         return x
 
-    def decode(self, answers: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    def decode(self, maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Turns the head's raw maps into logits_BA, boxes_BA4 and landmarks_BAP2 in input pixels.
 
-        A cell's place is its middle. A box's middle is raw strides away from it, and its sides are exp(raw) strides
-        long, as in Ge et al. 2021 ("YOLOX"); the points are raw strides away. So a face between the middles of four
-        cells, as one smaller than a stride may be, has a box like any other.
+        As in Ge et al. 2021 ("YOLOX"), a box's centre is offset from the cell's centre by raw strides, and its sides
+        are exp(raw) strides long; landmarks are offset by raw strides. So a face that lies between the centres of four
+        cells, because it is smaller than a stride, has a box like any other.
         """
         logits, boxes, points = [], [], []
-        for answer, stride in zip(answers, self.strides, strict=True):
-            raw = answer.float()
-            place_2RC = cell_centres(raw.shape[2], raw.shape[3], stride, raw.device)
-            middle = raw[:, 1:3] * stride + place_2RC
+        for raw_map, stride in zip(maps, self.strides, strict=True):
+            raw = raw_map.float()
+            centre_2RC = cell_centres(raw.shape[2], raw.shape[3], stride, raw.device)
+            middle = raw[:, 1:3] * stride + centre_2RC
             half = raw[:, 3:5].clamp(max=LARGEST_LOGARITHM).exp() * (stride / 2)
             logits.append(raw[:, 0].flatten(1))
             boxes.append(torch.cat((middle - half, middle + half), dim=1).flatten(2).transpose(1, 2))
             if self.landmarks:
-                pairs = (raw[:, 5:] * stride).unflatten(1, (POINTS, 2)) + place_2RC
+                pairs = (raw[:, 5:] * stride).unflatten(1, (POINTS, 2)) + centre_2RC
                 points.append(pairs.permute(0, 3, 4, 1, 2).flatten(1, 2))
         logits_BA = torch.cat(logits, dim=1)
         landmarks_BAP2 = torch.cat(points, dim=1) if self.landmarks else logits_BA.new_zeros((*logits_BA.shape, 0, 2))
         return logits_BA, torch.cat(boxes, dim=1), landmarks_BAP2
 
     def fuse(self) -> None:
-        """Makes each convolution and its normalisation one, and puts the division by 255 into the first layer.
+        """Folds each normalisation into its convolution, and the division by 255 into the first layer.
 
-        For a trained network in evaluation mode; `answers` then takes pixels from 0 to 255.
+        For a trained network in evaluation mode; `raw_maps` then expects pixels from 0 to 255.
         """
         for module in list(self.modules()):
             if isinstance(module, ConvolutionBlock | SharedBlock):
@@ -191,10 +197,10 @@ class FaceNetwork(nn.Module):
 
 
 def architecture_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Returns the arguments of the network that these weights are of, as their names and shapes tell them.
+    """Returns the arguments of the FaceNetwork that has these weights, from their names and shapes.
 
     Raises:
-        KeyError: they are of no such network.
+        KeyError: they are not the weights of a FaceNetwork.
     """
     blocks = {name.split(".")[2] for name in state if name.startswith("stages.0.")}
     grids = {name.split(".")[3] for name in state if name.startswith("head.0.normalisations.")}
@@ -208,7 +214,7 @@ def architecture_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def cell_centres(rows: int, columns: int, stride: int, device: torch.device) -> Tensor:
-    """Returns the middles of a grid's R x C cells in input pixels: place_2RC, x and y."""
+    """Returns the centres of a grid's R x C cells in input pixels: centre_2RC, x and y."""
     x = (torch.arange(columns, device=device, dtype=torch.float32) + 0.5) * stride
     y = (torch.arange(rows, device=device, dtype=torch.float32) + 0.5) * stride
     return torch.stack((x.expand(rows, columns), y.unsqueeze(1).expand(rows, columns)))

@@ -1,7 +1,7 @@
-"""Batch normalisation whose statistics are those of all processes that train together, also on a CPU.
+"""Batch normalisation with the statistics of all processes of the group, also on a CPU.
 
-torch brings it for GPUs alone (`torch.nn.SyncBatchNorm`). Without it, two processes of a half batch each would train
-another network than one process of the whole batch.
+torch provides it only for GPUs (`torch.nn.SyncBatchNorm`). Without it, two processes with half a batch each would train
+a different network than one process with the whole batch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, distributed, nn
 
 
 class _SumOfAll(torch.autograd.Function):
-    """The sum of a tensor over all processes; what its gradient is, is summed in turn."""
+    """The sum of a tensor over all processes; its gradient is summed over all processes too."""
 
     @staticmethod
     def forward(context: Any, tensor: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ class _SumOfAll(torch.autograd.Function):
 
 
 class SynchronisedNormalisation(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` (its names, its numbers) over the images of all processes, which may have several each."""
+    """`nn.BatchNorm2d`, with the same parameters, over the images of all processes."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -38,7 +38,7 @@ class SynchronisedNormalisation(nn.BatchNorm2d):
         count = wide.new_tensor([wide.numel() / wide.shape[1]])
         sums = _SumOfAll.apply(torch.cat((wide.sum((0, 2, 3)), count)))
         mean, count = sums[:-1] / sums[-1], sums[-1].detach()
-        # In two passes, for the mean of squares less the square of the mean would lose its digits.
+        # In two passes: the mean of squares minus the square of the mean would lose precision.
         centred = wide - mean.view(1, -1, 1, 1)
         variance = _SumOfAll.apply(centred.square().sum((0, 2, 3))) / count
         self._remember(mean.detach(), variance.detach() * count / (count - 1))
@@ -57,7 +57,7 @@ class SynchronisedNormalisation(nn.BatchNorm2d):
 
 
 def synchronise(network: nn.Module, device: torch.device) -> nn.Module:
-    """Lets all normalisations of a network, which stays the same object, take the statistics of all processes."""
+    """Makes all normalisations of a network use the statistics of all processes; the network stays the same object."""
     if device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(network)
     for module in network.modules():

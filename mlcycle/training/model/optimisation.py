@@ -1,4 +1,4 @@
-"""The optimizer, its schedule, and the moving average of the weights."""
+"""The optimizer, the learning-rate schedule, and the EMA of the weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LAST_SHARE = 0.01
 
 
 def make_optimizer(model: nn.Module, rule: Schedule) -> torch.optim.Optimizer:
-    """Returns the rule's optimizer; weight decay pulls on convolutions alone, not on biases and normalisations."""
+    """Returns the recipe's optimizer; weight decay applies to convolutions, not to biases and normalisations."""
     if rule.optimizer == "muon":
         return Muon(model, rule.learning_rate, rule.weight_decay)
     weights = [each for each in model.parameters() if each.dim() > 1]
@@ -24,7 +24,7 @@ def make_optimizer(model: nn.Module, rule: Schedule) -> torch.optim.Optimizer:
 
 
 def learning_rate(step: int, rule: Schedule) -> float:
-    """Returns the rate at a step (counted from 0): a straight warm-up, then half a cosine down to a hundredth."""
+    """Returns the learning rate of a step (from 0): linear warmup, then cosine decay to a hundredth."""
     if step < rule.warmup_steps:
         return rule.learning_rate * (step + 1) / rule.warmup_steps
     done = (step - rule.warmup_steps) / max(1, rule.steps - rule.warmup_steps)
@@ -33,7 +33,7 @@ def learning_rate(step: int, rule: Schedule) -> float:
 
 @torch.no_grad()
 def update_ema(ema: nn.Module, model: nn.Module, step: int, decay: float) -> None:
-    """Moves the average towards the model: slowly in the long run, quickly at first, with little to average yet."""
+    """Updates the EMA; its decay starts low, while there is little to average, and grows to `decay`."""
     weight = 1 - min(decay, (1 + step) / (10 + step))
     pairs = list(zip(ema.state_dict().values(), model.state_dict().values(), strict=True))
     floats = [pair for pair in pairs if pair[0].is_floating_point()]

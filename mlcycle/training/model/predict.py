@@ -1,4 +1,4 @@
-"""A network's own look at images, one by one and without padding, as inference looks at them."""
+"""Predicts on single images without letterboxing, as inference does."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from mlcycle.training.recipes.recipe import Inference
 
 @torch.no_grad()
 def predict(network: FaceNetwork, rule: Inference, image_HW3: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns what the network finds in an image (uint8 RGB) down to the score floor, best first.
+    """Returns the network's predictions on an image (uint8 RGB), down to the score floor, best first.
 
-    boxes_N4 (x1 y1 x2 y2, in pixels of the image), scores_N, landmarks_N52 (x y; without rows where it has none), all
+    boxes_N4 (x1 y1 x2 y2, in pixels of the image), scores_N, landmarks_NP2 (x y; P is 5, or 0 without landmarks), all
     on the network's device.
     """
     height, width = image_HW3.shape[:2]
-    there = next(network.parameters()).device
-    pixels = torch.from_numpy(image_HW3.copy()).to(there).permute(2, 0, 1).unsqueeze(0).float()
+    device = next(network.parameters()).device
+    pixels = torch.from_numpy(image_HW3.copy()).to(device).permute(2, 0, 1).unsqueeze(0).float()
     logits, boxes, landmarks = network(functional.pad(pixels, (0, -width % 32, 0, -height % 32)))
     return select(
         logits[0], boxes[0], landmarks[0],
@@ -36,12 +36,10 @@ def predict(network: FaceNetwork, rule: Inference, image_HW3: np.ndarray) -> tup
 def predict_all(
     network: FaceNetwork, rule: Inference, images: Sequence[LabelledImage]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields what the network finds in each image.
-
-    boxes_N4 (x1 y1 x2 y2, in pixels of the image) and scores_N, best first.
+    """Yields the network's predictions on each image: boxes_N4 (x1 y1 x2 y2, in image pixels) and scores_N, best first.
 
     Raises:
-        DataError: one cannot be read.
+        DataError: an image cannot be read.
     """
     for image_HW3, frame in validation_images.images(images, rule.long_side):
         boxes_N4, scores_N, _ = predict(network, rule, image_HW3)

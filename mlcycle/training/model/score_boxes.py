@@ -1,7 +1,7 @@
-"""The boxes that a score layer is fitted on: what inference finds in whole images, beside what the labels say.
+"""The boxes that a score layer is fitted on: what inference finds in whole images, with targets from the labels.
 
-They are those that non-maximum suppression leaves, for these are what average precision ranks. Fitted on all cells, of
-which a face has many more than background that looks like one, the layer ranks cells better and boxes worse.
+They are the boxes that non-maximum suppression keeps, because these are what average precision ranks. Fitted on all
+cells, of which a face has many more than background that resembles one, the layer ranks cells better and boxes worse.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from mlcycle.training.model.losses import quality
 from mlcycle.training.model.network import FaceNetwork
 from mlcycle.training.recipes.recipe import ScoreLayer
 
-# So many of an image's best cells are candidates: far more than it has faces, so background is there as it is found.
+# How many of an image's best cells are candidates: many more than it has faces, so that background is included.
 CANDIDATES = 3000
-# A box finds a face with this IoU, as average precision has it.
-IS_FOUND = 0.5
+# The IoU from which a box matches a face, as in average precision.
+MATCH_IOU = 0.5
 # The size in input pixels of a face that counts `face_weight`.
 USUAL_SIZE = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Boxes:
-    """N boxes: features_NC as the score layer reads them, target_N from 0 to 1, and how much each counts, weight_N."""
+    """N boxes: features_NC, the score layer's inputs; target_N, 0 to 1; and weight_N, how much each counts."""
 
     features_NC: Tensor
     target_N: Tensor
@@ -41,7 +41,7 @@ class Boxes:
 
 @dataclass(frozen=True, slots=True)
 class Faces:
-    """The labels of one image in input pixels: boxes_N4 (x1 y1 x2 y2), and how much each counts; 0 is not fitted on."""
+    """The labels of one image in input pixels: boxes_N4 (x1 y1 x2 y2) and weight_N; 0 excludes a face from the fit."""
 
     boxes_N4: Tensor
     weight_N: Tensor
@@ -58,7 +58,7 @@ def boxes_of_all(
 
     Args:
         iou_threshold: of non-maximum suppression.
-        place: which process this is, and of how many.
+        place: the rank of this process, and the number of processes.
 
     Raises:
         DataError: an image cannot be read.
@@ -75,7 +75,7 @@ def _faces(image: LabelledImage, scale_4: np.ndarray, rule: ScoreLayer) -> Faces
     boxes_N4 = torch.from_numpy(image.boxes_N4 / scale_4)
     size_N = (boxes_N4[:, 2:] - boxes_N4[:, :2]).clamp(min=0).prod(1).sqrt()
     counted_N = ~torch.from_numpy(image.ignore_N) & (size_N >= rule.smallest_face)
-    # The larger a face is, the worse it is to miss: official easy faces are large. By the size itself, small ones lose.
+    # Missing a large face is worse: WIDER FACE's easy faces are large. Weighted by the size itself, small ones lose.
     return Faces(boxes_N4, rule.face_weight * (size_N / USUAL_SIZE).sqrt() * counted_N)
 
 
@@ -87,9 +87,9 @@ def boxes_of(network: FaceNetwork, image_HW3: np.ndarray, faces: Faces, iou_thre
         network: in evaluation mode, so that it normalises by the statistics that inference uses.
     """
     height, width = image_HW3.shape[:2]
-    there = next(network.parameters()).device
-    pixels = torch.from_numpy(image_HW3.copy()).to(there).permute(2, 0, 1).unsqueeze(0).float()
-    features = network.features(functional.pad(pixels, (0, -width % 32, 0, -height % 32)) / 255)
+    device = next(network.parameters()).device
+    pixels = torch.from_numpy(image_HW3.copy()).to(device).permute(2, 0, 1).unsqueeze(0).float()
+    features = list(network.features(functional.pad(pixels, (0, -width % 32, 0, -height % 32)) / 255))
     logits_BA, boxes_BA4, _ = network.decode([network.answer(each) for each in features])
     best = logits_BA[0].topk(min(CANDIDATES, logits_BA.shape[1])).indices
     kept = best[nms(boxes_BA4[0, best], logits_BA[0, best], iou_threshold)]
@@ -98,11 +98,11 @@ def boxes_of(network: FaceNetwork, image_HW3: np.ndarray, faces: Faces, iou_thre
 
 
 def _labels(boxes_K4: Tensor, faces: Faces) -> tuple[Tensor, Tensor]:
-    """Returns target_K and weight_K; what finds a face that is not fitted on counts nothing."""
+    """Returns target_K and weight_K; boxes that match an excluded face get weight 0."""
     if not len(faces.boxes_N4):
         return torch.zeros(len(boxes_K4)), torch.ones(len(boxes_K4))
     iou_K, face_K = pairwise_iou(boxes_K4.unsqueeze(1), faces.boxes_N4).max(1)
-    finds_K = iou_K >= IS_FOUND
+    finds_K = iou_K >= MATCH_IOU
     times_N = torch.bincount(face_K[finds_K], minlength=len(faces.boxes_N4)).clamp(min=1)
     weight_K = torch.where(finds_K, (faces.weight_N / times_N)[face_K], 1.0)
     return torch.where(finds_K, quality(iou_K), 0.0), weight_K

@@ -1,8 +1,8 @@
-"""Fits a trained network's score layer anew: a logistic regression on the features that inference computes.
+"""Refits a trained network's score layer: a logistic regression on the features that inference computes.
 
-Training teaches the score on crops, by the batch's statistics and with a loss that makes little of what is easy.
-Inference sees whole images, with a hundred times as much background, by the running statistics. The layer has one
-number for each feature; with all else as it was, its best values are found in minutes.
+Training fits the score on crops, with the batch's statistics and a loss that down-weights easy cells. Inference sees
+whole images, with a hundred times as much background, and uses the running statistics. The layer has one weight per
+feature; with everything else fixed, its best values are found in minutes.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from mlcycle.training.model.network import FaceNetwork
 from mlcycle.training.model.score_boxes import Boxes
 
-# The loss is convex and the layer small; L-BFGS needs some tens of its evaluations.
+# The loss is convex and the layer small; L-BFGS needs a few dozen evaluations.
 MOST_ITERATIONS = 200
 LEAST_SPREAD = 1e-6
 
 
 def fit_score_layer(network: FaceNetwork, parts: Sequence[Boxes]) -> tuple[float, float]:
-    """Writes those weights of the score into the network that make the mean binary cross-entropy least.
+    """Sets the network's score layer to the weights that minimise the mean binary cross-entropy.
 
     Args:
-        network: the one that computed the features; nothing but its score's weights and bias changes.
+        network: the one that computed the features; only the weights and bias of its score change.
         parts: the boxes of all images.
 
     Returns:
@@ -50,7 +50,7 @@ def fit_score_layer(network: FaceNetwork, parts: Sequence[Boxes]) -> tuple[float
 
 
 def _minimise(start: Tensor, features_NC: Tensor, target_N: Tensor, weight_N: Tensor) -> tuple[float, Tensor, float]:
-    """Returns the first loss, the layer (weights, then the bias) that has the least, and that loss."""
+    """Returns the initial loss, the layer (weights, then the bias) that minimises the loss, and that minimum."""
     layer = start.clone().requires_grad_()
     losses: list[float] = []
 

@@ -1,4 +1,4 @@
-"""The choice of final boxes as torch does it: what the frozen graph's selection is compared with."""
+"""The selection of final boxes in torch, with which that of the frozen graph is compared."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torchvision.ops import nms
 def select(
     logits_A: Tensor, boxes_A4: Tensor, landmarks_AP2: Tensor, *, size: tuple[int, int], rule: tuple[float, float, int]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Chooses the final boxes of one image by greedy non-maximum suppression.
+    """Selects the final boxes of one image by greedy non-maximum suppression.
 
     Args:
         size: width and height of the image in input pixels, without padding; boxes are clipped to it.
-        rule: the least score, the IoU above which the lower-scored of two boxes goes, and how many boxes may stay.
+        rule: the score floor, the IoU above which the lower-scored of two boxes is removed, and the most boxes to keep.
 
     Returns:
         boxes_N4, scores_N, landmarks_NP2, best first.

@@ -1,4 +1,4 @@
-"""A teacher: a trained network that does not learn any more, and looks at the images that its student looks at."""
+"""A teacher: a trained network whose predictions on the student's images are the student's soft targets."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Teacher:
     """A frozen network, fused, on the student's device and in the precision that the student computes with.
 
     Args:
-        weights: a run folder, a checkpoint, or a bundled model's name; what network they are of, they say themselves.
+        weights: a run folder, a checkpoint, or a bundled model's name; the architecture is read from the weights.
 
     Attributes:
         sha256: of the file that holds its weights.
 
     Raises:
-        DataError: there are no such weights, or they are of no network of this mlcycle.
+        DataError: the weights do not exist, or do not fit a network of this mlcycle.
     """
 
     def __init__(self, weights: str, device: torch.device, precision: torch.dtype) -> None:
@@ -38,7 +38,7 @@ class Teacher:
             network.load_state_dict(state)
         except (KeyError, RuntimeError):
             raise DataError(
-                f"the weights {path} are of no network that can teach",
+                f"the weights {path} do not fit a network of this mlcycle, so they cannot be a teacher",
                 "name a run folder, a checkpoint or a bundled model; those of an earlier mlcycle may not fit",
             ) from None
         network.eval().requires_grad_(False).fuse()
@@ -48,8 +48,8 @@ class Teacher:
 
     @torch.no_grad()
     def targets(self, images_B3HW: Tensor, finest: int) -> TeacherTargets:
-        """Returns what it says about images (RGB, 0 to 255) to a student whose finest grid has this stride."""
-        answers = self.network.raw_maps(images_B3HW.to(self.precision))  # a fused network divides by 255 itself
-        logits_BA, boxes_BA4, _ = self.network.decode(answers)
+        """Returns the targets on images (RGB, 0 to 255) for a student whose finest grid has this stride."""
+        maps = self.network.raw_maps(images_B3HW.to(self.precision))  # a fused network divides by 255 itself
+        logits_BA, boxes_BA4, _ = self.network.decode(maps)
         height, width = images_B3HW.shape[2:]
         return teacher_targets(logits_BA, boxes_BA4, grids(height, width, self.network.strides[0]), finest)

@@ -174,9 +174,19 @@ def test_rows_of_pixels_are_read_as_torch_reads_colours(session: onnxruntime.Inf
         assert abs(session.run(["scores"], {"images": images})[0].max(initial=0) - best) < 1e-5
 
 
-def test_the_graph_decodes_by_the_numbers_of_the_network() -> None:
-    assert graph.LARGEST_LOGARITHM == network.LARGEST_LOGARITHM
-    assert graph.POINTS == network.POINTS
+def test_the_graph_decodes_with_the_constants_of_the_network() -> None:
+    text = graph.postlude_text(contract(), (8, 16))
+    assert f"largest = Constant<value_float = {network.LARGEST_LOGARITHM!r}>()" in text
+    assert f"[1, 2, 2, {2 * network.POINTS}]" in text
+
+
+def test_each_grid_passes_the_output_layer_before_the_next_grid_is_computed() -> None:
+    """This decides the order of the graph's nodes, by which files frozen earlier are reproduced byte by byte."""
+    excited, order = excited_network(), []
+    excited.head[0].register_forward_hook(lambda *_: order.append("head"))
+    excited.answer.register_forward_hook(lambda *_: order.append("output"))
+    excited.raw_maps(torch.zeros(1, 3, 64, 64))
+    assert order == ["head", "output"] * len(excited.strides)
 
 
 @pytest.mark.parametrize("stride", [8, pytest.param(4, marks=pytest.mark.slow)])

@@ -80,7 +80,7 @@ def test_rates_must_be_numbers_in_order(rates: tuple[float, float]) -> None:
 
 
 def test_where_nothing_is_found_the_recipe_must_say() -> None:
-    with pytest.raises(DataError, match="no face is found at any threshold"):
+    with pytest.raises(DataError, match="no threshold can be chosen, because no face is found"):
         chosen([(NOWHERE, 0.9)])
     assert chosen([(NOWHERE, 0.9)], rule=Inference(threshold=0.5)).thresholds["balanced"] == 0.5
     with pytest.raises(DataError, match="gone"):
