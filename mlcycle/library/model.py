@@ -195,7 +195,7 @@ class Model:
             the document that docs/bench.md describes: latency percentiles in milliseconds, images per second, memory.
 
         Raises:
-            InputError: the folder has not a readable image.
+            InputError: the folder has no readable image.
         """
         from mlcycle.benching.bench import Plan, bench
         from mlcycle.benching.load import Load
