@@ -31,7 +31,7 @@ from mlcycle.evaluation import matching
 from mlcycle.inference.batch.worker_threads import cores
 from mlcycle.inference.detect import Detector, load_detector
 from mlcycle.workflows import suspects
-from mlcycle.workflows.predictions import Answer, answer_all
+from mlcycle.workflows.predictions import Prediction, predict_all
 
 WAYS = ("deleted", "shifted", "resized", "invented")
 FIRST, TRIES = 0.1, 100
@@ -142,7 +142,7 @@ def _draw(name: str) -> float:
     return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "big") / 2**64
 
 
-def measure(detector: Detector, images: Sized, answers: list[Answer], chosen: argparse.Namespace) -> str:
+def measure(detector: Detector, images: Sized, answers: list[Prediction], chosen: argparse.Namespace) -> str:
     """Returns how many spoilt boxes of each way are found, over all seeds."""
     hits, of, labels, rows = Counter[str](), Counter[str](), 0, 0
     for seed in range(chosen.seeds):
@@ -176,7 +176,7 @@ def main() -> None:
     known = [known[each] for each in random.permutation(len(known))[: chosen.images - len(fresh)]]
     sized = [(each, image_header.upright_size(each.path)) for each in (*fresh, *known)]
     workers = min(chosen.workers or cores(), len(sized))
-    answers = list(answer_all(detector, [each.path for each, _ in sized], chosen.long_side, workers))
+    answers = list(predict_all(detector, [each.path for each, _ in sized], chosen.long_side, workers))
     parts = {"all": slice(None), "not studied": slice(len(fresh)), "studied": slice(len(fresh), None)}
     for name, part in parts.items():
         if sized[part] and (name == "all" or (fresh and known)):

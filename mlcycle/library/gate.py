@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mlcycle.errors import GateError, InputError
 from mlcycle.inference.sources import named_files
-from mlcycle.workflows.parity import Difference, Tolerance, Ways, check
+from mlcycle.workflows.parity import Difference, Pipelines, Tolerance, check
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -44,7 +44,7 @@ def compare_pipelines(run: Path, candidate: Path, images: Sequence[ImagePath]) -
     with tempfile.TemporaryDirectory(prefix="mlcycle-gate-") as scratch:
         files = _as_files(images, Path(scratch))
         turned = _in_all_orientations(files, Path(scratch))
-        difference = check(Ways((run, candidate)), [*files, *turned], Tolerance())
+        difference = check(Pipelines((run, candidate)), [*files, *turned], Tolerance())
         reduced_and_whole_agree(candidate, files, Path(scratch))
         return difference
 

@@ -1,4 +1,4 @@
-"""The conductor of `mlcycle evaluate`: a frozen file and labelled images → figures; reads from top to bottom."""
+"""Conductor of `mlcycle evaluate`: a model file and labelled images → metrics. Read it top to bottom."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from mlcycle.evaluation.metrics import Intervals, Metrics, Subject, WiderMetrics
 from mlcycle.inference.batch.worker_threads import cores
 from mlcycle.inference.detect import Detector, load_detector
 from mlcycle.reporting import document, table
-from mlcycle.workflows.predictions import Answer, answer_all
+from mlcycle.workflows.predictions import Prediction, predict_all
 
-# COCO says 100; images of crowds hold more faces than that.
+# COCO uses 100; images of crowds have more faces than that.
 MAX_DETECTIONS = 1000
 FALSE_ALARMS_PER_IMAGE = 0.1
 
@@ -31,13 +31,13 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to evaluate on, and how.
+    """The images to evaluate on, and the inference options.
 
     Attributes:
-        split: of the data set; "" takes val if there is one, else the only one.
+        split: of the data set; "" takes val if it exists, else the only split.
         long_side: the input's long side in pixels; None takes the contract's, 0 the image's own size.
-        workers: threads; 0 takes one for each core, or a single one for a detector that is loaded already.
-        limit: only so many images, spread evenly over the set; 0 takes all.
+        workers: number of threads; 0 takes one for each core, or one for a detector that is loaded already.
+        limit: the most images to use, spread evenly over the set; 0 takes all.
     """
 
     split: str = ""
@@ -48,60 +48,58 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The figures, with the images they are of and the answers behind them, in one order, and what comparing both
-    gave."""
+    """The metrics, and what they are computed from: images and their predictions, in the same order, and the matches
+    of labels and detections."""
 
     metrics: Metrics
     matches: Matches
     images: list[LabelledImage]
-    answers: list[Answer]
+    predictions: list[Prediction]
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the figures as `mlcycle evaluate --format json` prints them; one that does not exist is None."""
+        """Returns the metrics as `mlcycle evaluate --format json` prints them; undefined ones are None."""
         return document.as_dict(self.metrics)
 
     def __str__(self) -> str:
-        """Returns the figures as the table that `mlcycle evaluate` prints."""
+        """Returns the metrics as the table that `mlcycle evaluate` prints."""
         return table.as_table(self.metrics)
 
     def detections(self) -> Iterator[tuple[str, tuple[Any, Any], np.ndarray, np.ndarray]]:
         """Yields name, ids of image and category, boxes_M4 and scores_M of each image.
 
-        The ids are those of the COCO file that the labels come from; else images count from 1, and faces are 1.
+        The ids are those of the COCO file that the labels come from; else images are numbered from 1 and faces are 1.
         """
-        for number, (image, answer) in enumerate(zip(self.images, self.answers, strict=True), 1):
-            yield image.name, image.coco_ids or (number, 1), answer.boxes_M4, answer.scores_M
+        for number, (image, prediction) in enumerate(zip(self.images, self.predictions, strict=True), 1):
+            yield image.name, image.coco_ids or (number, 1), prediction.boxes_M4, prediction.scores_M
 
 
 def evaluate(model: Path | Detector, data: Path, options: Options, started: Callable[[int], Advance]) -> Evaluation:
-    """Runs a frozen file over labelled images and measures what it finds.
+    """Runs a model on labelled images and computes its metrics.
 
     Args:
-        model: the file, which is verified; or a detector that is loaded already, best with one thread for each image.
+        model: a model file, which is verified; or a detector that is loaded already, best with one thread.
         data: a labelled set in any layout that mlcycle.datasets reads.
         options: see Options.
-        started: called once with the number of images, before the first; what it returns is called with 1 after
-            each.
+        started: called once with the number of images, before the first; the function that it returns is called
+            with 1 after each.
 
     Raises:
-        UsageError: a long side was given for a file with an input of one size.
+        UsageError: a long side was requested for a model with a fixed input size.
         ModelFileError: the model file cannot be used.
-        DataError: the labelled set, or WIDER FACE's ground truth beside it, cannot be read.
-        ModuleNotFoundError: there is such ground truth, and scipy is not installed.
+        DataError: the labelled set, or the ground truth of WIDER FACE in its folder, cannot be read.
+        ModuleNotFoundError: such ground truth exists, and scipy is not installed.
     """
     detector = model if isinstance(model, Detector) else load_detector(model, provider="cpu", threads=1)
     if detector.contract.input_size is not None and options.long_side is not None:
-        raise UsageError(
-            f"{detector.path} takes inputs of one size only", "leave out --long-side, or evaluate its parent"
-        )
-    split = options.split or _usual_split(data)
+        raise UsageError(f"{detector.path} has a fixed input size", "leave out --long-side, or evaluate its parent")
+    split = options.split or _default_split(data)
     images = spread(reading.read(data, split), options.limit)
     official = _official(data, split)
     workers = min(options.workers or (1 if isinstance(model, Detector) else cores()), len(images))
-    answers = []
+    predictions = []
     advance = started(len(images))
-    for answer in answer_all(detector, [each.path for each in images], options.long_side, workers):
-        answers.append(answer)
+    for prediction in predict_all(detector, [each.path for each in images], options.long_side, workers):
+        predictions.append(prediction)
         advance(1)
     subject = Subject(
         model=detector.contract.name,
@@ -110,47 +108,47 @@ def evaluate(model: Path | Detector, data: Path, options: Options, started: Call
         split=split,
         fingerprint=reading.fingerprint(images),
         ignored=sum(int(each.ignore_N.sum()) for each in images),
-        unreadable=_unreadable(images, answers),
+        unreadable=_unreadable(images, predictions),
         long_side=detector.contract.resize.long_side if options.long_side is None else options.long_side,
         score_floor=detector.contract.selection.score_floor,
         max_detections=MAX_DETECTIONS,
         workers=workers,
     )
-    measured = _Measured(images, answers, detector.contract.thresholds["balanced"], detector.contract.landmarks)
-    return _outcome(subject, measured, official)
+    inputs = _Inputs(images, predictions, detector.contract.thresholds["balanced"], detector.contract.landmarks)
+    return _evaluation(subject, inputs, official)
 
 
 @dataclass(frozen=True, slots=True)
-class _Measured:
-    """Images, the answers about them, the threshold that counts, and the names of the landmarks."""
+class _Inputs:
+    """What the metrics are computed from: images, their predictions, the score threshold, and the landmarks' names."""
 
     images: list[LabelledImage]
-    answers: list[Answer]
+    predictions: list[Prediction]
     threshold: float
     landmarks: tuple[str, ...]
 
 
-def _outcome(subject: Subject, measured: _Measured, official: OfficialFaces) -> Evaluation:
-    images, answers, threshold = measured.images, measured.answers, measured.threshold
+def _evaluation(subject: Subject, inputs: _Inputs, official: OfficialFaces) -> Evaluation:
+    images, predictions, threshold = inputs.images, inputs.predictions, inputs.threshold
     matches = match_images(
         [(each.boxes_N4, each.ignore_N) for each in images],
-        [(each.boxes_M4, each.scores_M) for each in answers],
+        [(each.boxes_M4, each.scores_M) for each in predictions],
         max_detections=subject.max_detections,
     )
     weights_BP = bootstrap.weights(len(images))
     metrics = Metrics(
         subject=subject,
         coco=coco.summarise(matches),
-        wider=_wider(images, answers, official) if official else None,
+        wider=_wider(images, predictions, official) if official else None,
         balanced=operating_point.at_threshold(matches, threshold),
         quiet=operating_point.at_false_alarms(matches, FALSE_ALARMS_PER_IMAGE),
         intervals=_intervals(matches, threshold, weights_BP),
-        face_free=_face_free(matches, measured),
-        landmarks=_landmarks(matches, measured),
+        face_free=_face_free(matches, inputs),
+        landmarks=_landmarks(matches, inputs),
         groups=groups.by_group(matches, [each.group for each in images], threshold),
-        milliseconds=_mean_milliseconds(answers),
+        milliseconds=_mean_milliseconds(predictions),
     )
-    return Evaluation(metrics, matches, images, answers)
+    return Evaluation(metrics, matches, images, predictions)
 
 
 def _intervals(matches: Matches, threshold: float, weights_BP: np.ndarray) -> Intervals:
@@ -161,41 +159,41 @@ def _intervals(matches: Matches, threshold: float, weights_BP: np.ndarray) -> In
     return Intervals(ap, ap50, balanced_recall, balanced_false_alarms, quiet_recall)
 
 
-def _face_free(matches: Matches, measured: _Measured) -> operating_point.FaceFree | None:
-    """False alarms where no face is labelled; an image that could not be read would flatter."""
+def _face_free(matches: Matches, inputs: _Inputs) -> operating_point.FaceFree | None:
+    """Returns false alarms on images without labels; unreadable ones, which have none, are left out."""
     empty_P = np.array(
         [
-            not len(image.boxes_N4) and answer.error is None
-            for image, answer in zip(measured.images, measured.answers, strict=True)
+            not len(image.boxes_N4) and prediction.error is None
+            for image, prediction in zip(inputs.images, inputs.predictions, strict=True)
         ]
     )
     if not empty_P.any():
         return None
-    return operating_point.on_face_free(matches, empty_P, measured.threshold, FALSE_ALARMS_PER_IMAGE)
+    return operating_point.on_face_free(matches, empty_P, inputs.threshold, FALSE_ALARMS_PER_IMAGE)
 
 
-def _landmarks(matches: Matches, measured: _Measured) -> landmarks.LandmarkError | None:
-    if not measured.landmarks:
+def _landmarks(matches: Matches, inputs: _Inputs) -> landmarks.LandmarkError | None:
+    if not inputs.landmarks:
         return None
     points = [
-        landmarks.ImageLandmarks(image.boxes_N4, image.landmarks_N52, ~image.ignore_N, _found_points(answer))
-        for image, answer in zip(measured.images, measured.answers, strict=True)
+        landmarks.ImageLandmarks(image.boxes_N4, image.landmarks_N52, ~image.ignore_N, _found_points(prediction))
+        for image, prediction in zip(inputs.images, inputs.predictions, strict=True)
     ]
-    return landmarks.measure(matches, points, measured.landmarks, measured.threshold)
+    return landmarks.measure(matches, points, inputs.landmarks, inputs.threshold)
 
 
-def _found_points(answer: Answer) -> np.ndarray:
-    return np.zeros((len(answer.boxes_M4), 5, 2)) if answer.landmarks_M52 is None else answer.landmarks_M52
+def _found_points(prediction: Prediction) -> np.ndarray:
+    return np.zeros((len(prediction.boxes_M4), 5, 2)) if prediction.landmarks_M52 is None else prediction.landmarks_M52
 
 
 def spread(images: list[Item], limit: int) -> list[Item]:
-    """Takes `limit` images, evenly over the list, so that a sorted set is not cut off after its first events."""
+    """Returns `limit` images, spread evenly over the list, so that all events of a sorted set are represented."""
     if not 0 < limit < len(images):
         return images
     return [images[place * len(images) // limit] for place in range(limit)]
 
 
-def _usual_split(data: Path) -> str:
+def _default_split(data: Path) -> str:
     return "val" if "val" in reading.splits(data) else ""
 
 
@@ -204,29 +202,31 @@ def _official(data: Path, split: str) -> OfficialFaces:
     return wider_ground_truth.read(folder) if split == "val" and wider_ground_truth.is_here(folder) else {}
 
 
-def _unreadable(images: list[LabelledImage], answers: list[Answer]) -> list[tuple[str, str, str]]:
+def _unreadable(images: list[LabelledImage], predictions: list[Prediction]) -> list[tuple[str, str, str]]:
     return [
-        (image.name, *answer.error) for image, answer in zip(images, answers, strict=True) if answer.error is not None
+        (image.name, *prediction.error)
+        for image, prediction in zip(images, predictions, strict=True)
+        if prediction.error is not None
     ]
 
 
-def _wider(images: list[LabelledImage], answers: list[Answer], official: OfficialFaces) -> WiderMetrics:
-    named = ((official_name(each), each.scale, answer) for each, answer in zip(images, answers, strict=True))
-    here = [(official[name], scale, answer) for name, scale, answer in named if name in official]
-    if not here:
+def _wider(images: list[LabelledImage], predictions: list[Prediction], official: OfficialFaces) -> WiderMetrics:
+    named = ((official_name(each), each.scale, found) for each, found in zip(images, predictions, strict=True))
+    known = [(official[name], scale, found) for name, scale, found in named if name in official]
+    if not known:
         raise DataError(
             "none of the images is in the ground truth of WIDER FACE", "the files in ground_truth are those of val"
         )
     counts = wider.count(
-        [faces.boxes_N4 for faces, _, _ in here],
-        {level: [faces.counted[level] for faces, _, _ in here] for level in wider.LEVELS},
-        # The ground truth is in pixels of the official images, of which the files may be smaller copies.
-        [(answer.boxes_M4 / np.tile(scale, 2), answer.scores_M) for _, scale, answer in here],
+        [faces.boxes_N4 for faces, _, _ in known],
+        {level: [faces.counted[level] for faces, _, _ in known] for level in wider.LEVELS},
+        # The ground truth is in pixels of the official images; the files can be smaller copies of them.
+        [(found.boxes_M4 / np.tile(scale, 2), found.scores_M) for _, scale, found in known],
     )
-    weights_BP = bootstrap.weights(len(here))
+    weights_BP = bootstrap.weights(len(known))
     intervals = {level: bootstrap.interval(wider.drawn(each, weights_BP)) for level, each in counts.items()}
     return WiderMetrics(
-        {level: wider.summarise(each) for level, each in counts.items()}, intervals, len(here), len(official)
+        {level: wider.summarise(each) for level, each in counts.items()}, intervals, len(known), len(official)
     )
 
 
@@ -235,6 +235,6 @@ def official_name(image: LabelledImage) -> str:
     return f"{image.group}/{PurePosixPath(image.name).stem}"
 
 
-def _mean_milliseconds(answers: list[Answer]) -> dict[str, float]:
-    read = [answer.milliseconds for answer in answers if answer.error is None]
+def _mean_milliseconds(predictions: list[Prediction]) -> dict[str, float]:
+    read = [each.milliseconds for each in predictions if each.error is None]
     return {stage: float(np.mean([each[stage] for each in read])) for stage in (read[0] if read else ())}

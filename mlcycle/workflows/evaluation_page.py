@@ -1,4 +1,4 @@
-"""The conductor of `mlcycle evaluate --page`: an outcome → its page, with images of the worst mistakes."""
+"""Conductor of `mlcycle evaluate --page`: an evaluation → an HTML page with thumbnails of the worst errors."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from mlcycle.workflows.evaluate import Evaluation
 from mlcycle.workflows.predictions import bytes_of
 
 
-def render(outcome: Evaluation) -> str:
-    """Returns the page as HTML; of an image that cannot be read there is no image."""
-    found = [(each.boxes_M4, each.scores_M) for each in outcome.answers]
-    seen = mistakes.Seen(outcome.images, found, outcome.matches, outcome.metrics.balanced.threshold)
+def render(evaluation: Evaluation) -> str:
+    """Returns the page as HTML; unreadable images have no thumbnail."""
+    found = [(each.boxes_M4, each.scores_M) for each in evaluation.predictions]
+    seen = mistakes.Seen(evaluation.images, found, evaluation.matches, evaluation.metrics.balanced.threshold)
     return page.render(
-        outcome.metrics,
-        outcome.matches,
+        evaluation.metrics,
+        evaluation.matches,
         mistakes.misses(seen, _upright),
         mistakes.false_alarms(seen, _upright),
     )

@@ -1,7 +1,7 @@
-"""Do the two ways meet? The same image files through the training pipeline and through the inference pipeline.
+"""Compares the training pipeline and the inference pipeline on the same image files.
 
-Each way runs in a process of its own, the inference one without torch, and writes down what it had after each stage.
-This module knows neither; it compares what they wrote, from the file on: decode, orientation, resize, graph, selection.
+Each pipeline runs in its own subprocess, the inference one without torch, and writes a trace: its values after each
+stage. This module imports neither; it compares the traces: decode, orientation, resize, graph, selection.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ STAGES = ("decode", "orientation", "resize", "graph", "selection")
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """How far the two ways may be apart: pixels (of the input for what the graph gives, of the image for what is
-    selected), and score."""
+    """The largest allowed differences: in pixels (of the input for the graph, of the image for selected boxes), and in
+    score."""
 
     pixels: float = 0.05
     score: float = 1e-4
@@ -36,7 +36,7 @@ class Tolerance:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The largest differences over all images, and how much was compared."""
+    """The largest differences over all images, and the numbers of images and boxes compared."""
 
     images: int
     faces: int
@@ -51,7 +51,7 @@ class Difference:
 
 
 class StageDiffersError(Exception):
-    """One stage gives something else on the two ways; `stage` is one of STAGES."""
+    """The result of a stage differs between the pipelines; `stage` is one of STAGES."""
 
     def __init__(self, stage: str, what: str) -> None:
         super().__init__(f"{stage}: {what}")
@@ -59,39 +59,39 @@ class StageDiffersError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Ways:
-    """The two ways to compare.
+class Pipelines:
+    """The two pipelines to compare.
 
     Attributes:
-        subjects: what each runs: a run folder, or a model file.
-        programs: the module that runs it and writes the trace.
+        models: what each runs: a run folder or a model file.
+        modules: the modules that run them and write the traces.
     """
 
-    subjects: tuple[Path, Path]
-    programs: tuple[str, str] = (TRAINING_TRACE, INFERENCE_TRACE)
+    models: tuple[Path, Path]
+    modules: tuple[str, str] = (TRAINING_TRACE, INFERENCE_TRACE)
 
 
-def check(ways: Ways, images: Sequence[Path], tolerance: Tolerance) -> Difference:
-    """Compares two ways over image files.
+def check(pipelines: Pipelines, images: Sequence[Path], tolerance: Tolerance) -> Difference:
+    """Compares two pipelines on image files.
 
     Args:
-        images: the files; each must be readable on both ways, or on neither.
+        images: the files; each must be readable by both pipelines or by neither.
 
     Raises:
-        GateError: the ways part; the image and the first stage that differs are named.
+        GateError: the pipelines disagree; the error names the image and the first stage that differs.
     """
     with tempfile.TemporaryDirectory(prefix="mlcycle-parity-") as scratch:
         listing = Path(scratch) / "images.txt"
         listing.write_bytes(b"\0".join(os.fsencode(image.resolve()) for image in images))
         folders = (Path(scratch) / "one", Path(scratch) / "other")
-        for program, subject, folder in zip(ways.programs, ways.subjects, folders, strict=True):
+        for module, model, folder in zip(pipelines.modules, pipelines.models, folders, strict=True):
             folder.mkdir()
-            _run(program, subject, listing, folder)
+            _run(module, model, listing, folder)
         return compare(images, folders, tolerance)
 
 
 def compare(images: Sequence[Path], folders: tuple[Path, Path], tolerance: Tolerance) -> Difference:
-    """Compares what two traces wrote into these folders, image by image.
+    """Compares the traces in two folders, image by image.
 
     Raises:
         GateError: as in `check`, or nothing could be compared.
@@ -103,8 +103,8 @@ def compare(images: Sequence[Path], folders: tuple[Path, Path], tolerance: Toler
             here = _compare_image(one, other, tolerance)
         except StageDiffersError as difference:
             raise GateError(
-                f"training and inference part at the stage {difference.stage!r} on {image.name}: {difference.what}",
-                "this is a fault of the program or of a library's version, not of the image; nothing was written",
+                f"training and inference disagree at the stage {difference.stage!r} on {image.name}: {difference.what}",
+                "this is a fault of mlcycle or of a library's version, not of the image; nothing was written",
             ) from None
         total = Difference(
             total.images + here.images,
@@ -113,11 +113,11 @@ def compare(images: Sequence[Path], folders: tuple[Path, Path], tolerance: Toler
             max(total.score, here.score),
         )
     if not total.images:
-        raise GateError("no image could be read to compare both ways on", "name readable ones with --images")
+        raise GateError("no image could be read to compare both pipelines on", "name readable images with --images")
     if not total.faces:
         raise GateError(
             f"no box was found on {total.images} images, so nothing could be compared",
-            "train longer, or name images with faces by --images",
+            "train longer, or name images with faces with --images",
         )
     return total
 
@@ -125,8 +125,8 @@ def compare(images: Sequence[Path], folders: tuple[Path, Path], tolerance: Toler
 def _compare_image(one: Trace, other: Trace, tolerance: Tolerance) -> Difference:
     if "error" in one or "error" in other:
         if ("error" in one) != ("error" in other):
-            said = one.get("error", other.get("error"))
-            raise StageDiffersError("decode", f"only one of the two could read it ({said})")
+            error = one.get("error", other.get("error"))
+            raise StageDiffersError("decode", f"only one pipeline could read it ({error})")
         return Difference(0, 0, 0.0, 0.0)
     _same_pixels("decode", one, other, "decode")
     _same_pixels("orientation", one, other, "upright")
@@ -157,15 +157,15 @@ def _same_input(one: np.ndarray, other: np.ndarray) -> None:
 
 
 def _same_boxes(stage: str, traces: tuple[Trace, Trace], prefix: str, tolerance: Tolerance) -> Difference:
-    """Pairs each box with the nearest of the other way's, so that equal scores in another order are no difference."""
+    """Pairs each box with the nearest of the other pipeline, so that the order of equal scores makes no difference."""
     boxes, others = (each[f"{prefix}boxes"] for each in traces)
     scores, other_scores = (each[f"{prefix}scores"] for each in traces)
     mine, theirs = _pairs(boxes, others, scores, other_scores)
-    lonely = np.concatenate((np.delete(scores, mine), np.delete(other_scores, theirs)))
+    unpaired_scores = np.concatenate((np.delete(scores, mine), np.delete(other_scores, theirs)))
     edge = max(_edge(each, prefix) for each in traces)
-    # Only a box at the very edge of what is asked for may fall on either side of it without any fault.
-    if (lonely > edge + tolerance.score).any():
-        raise StageDiffersError(stage, f"{len(boxes)} and {len(others)} boxes, and not the same ones")
+    # Only a box at the score threshold can be found by one pipeline alone without a fault.
+    if (unpaired_scores > edge + tolerance.score).any():
+        raise StageDiffersError(stage, f"{len(boxes)} and {len(others)} boxes, which do not match")
     pixels = _largest(boxes[mine], others[theirs])
     points, other_points = (each[f"{prefix}landmarks"] for each in traces)
     if points.size and other_points.size:
@@ -173,12 +173,12 @@ def _same_boxes(stage: str, traces: tuple[Trace, Trace], prefix: str, tolerance:
     score = _largest(scores[mine], other_scores[theirs])
     if not (pixels <= tolerance.pixels and score <= tolerance.score):  # so that "not a number" does not pass
         allowed = f"at most {tolerance.pixels:g} px and {tolerance.score:g} are allowed"
-        raise StageDiffersError(stage, f"boxes are {pixels:.3g} px and scores {score:.3g} apart; {allowed}")
+        raise StageDiffersError(stage, f"boxes differ by {pixels:.3g} px and scores by {score:.3g}; {allowed}")
     return Difference(1, len(mine), pixels, score)
 
 
 def _edge(trace: Trace, prefix: str) -> float:
-    """Returns the score below which a trace has no boxes: the rule's, or its worst box's if it has all it may have."""
+    """Returns the score below which a trace has no boxes: the threshold, or its least score if it is full."""
     scores, most = trace[f"{prefix}scores"], int(trace["max_faces"])
     least = float(trace[f"{prefix}least_score"])
     return max(least, float(scores.min())) if len(scores) and len(trace["graph_scores"]) >= most else least
@@ -187,12 +187,12 @@ def _edge(trace: Trace, prefix: str) -> float:
 def _pairs(
     boxes_N4: np.ndarray, others_M4: np.ndarray, scores_N: np.ndarray, scores_M: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the indices of boxes that are each other's nearest: in place, and in score where places are equal."""
+    """Returns the indices of boxes that are each other's nearest, by coordinates and score."""
     if not len(boxes_N4) or not len(others_M4):
         return np.zeros(0, np.intp), np.zeros(0, np.intp)
-    apart_NM = np.abs(boxes_N4[:, None].astype(np.float64) - others_M4[None]).max(axis=2)
-    apart_NM += np.abs(scores_N[:, None].astype(np.float64) - scores_M[None])
-    nearest_N, nearest_M = apart_NM.argmin(axis=1), apart_NM.argmin(axis=0)
+    distance_NM = np.abs(boxes_N4[:, None].astype(np.float64) - others_M4[None]).max(axis=2)
+    distance_NM += np.abs(scores_N[:, None].astype(np.float64) - scores_M[None])
+    nearest_N, nearest_M = distance_NM.argmin(axis=1), distance_NM.argmin(axis=0)
     mutual = np.flatnonzero(nearest_M[nearest_N] == np.arange(len(boxes_N4)))
     return mutual, nearest_N[mutual]
 
@@ -210,12 +210,12 @@ def _load(path: Path) -> Trace:
         return dict(file)
 
 
-def _run(module: str, subject: Path, listing: Path, folder: Path) -> None:
-    # The very package that is running, wherever it was started from.
+def _run(module: str, model: Path, listing: Path, folder: Path) -> None:
+    # The package that is running, whatever the working directory.
     package = str(Path(mlcycle.__file__).resolve().parent.parent)
     paths = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), package)))
     done = subprocess.run(
-        [sys.executable, "-m", module, subject, listing, folder],
+        [sys.executable, "-m", module, model, listing, folder],
         capture_output=True,
         text=True,
         errors="replace",
@@ -223,5 +223,5 @@ def _run(module: str, subject: Path, listing: Path, folder: Path) -> None:
         env=os.environ | {"PYTHONPATH": paths},
     )
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise GateError(f"{module} failed with exit code {done.returncode}: {last}", f"python -m {module} shows more")
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        raise GateError(f"{module} failed with exit code {done.returncode}: {last}", f"run python -m {module} for more")

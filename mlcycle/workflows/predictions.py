@@ -1,4 +1,4 @@
-"""What a frozen file answers about many images, on all cores at once."""
+"""Runs a model file on many images, in several threads."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from mlcycle.inference.record import Source
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What the model gave for one image, down to its score floor.
+class Prediction:
+    """The detections of a model on one image, down to its score floor.
 
     `boxes_M4` are x1 y1 x2 y2, and `landmarks_M52` (None from a model without them) x y, in pixels of the upright
-    image, best first; `error` is a code and a sentence.
+    image, best first; `milliseconds` are times by stage; `error` is a code and a sentence, or None.
     """
 
     boxes_M4: np.ndarray
@@ -32,37 +32,37 @@ class Answer:
 
 
 def open_detector(model: Path, long_side: int | None) -> Detector:
-    """Opens a model file that is to be asked about labelled images, on one thread of the processor.
+    """Opens a model file to run on many images, on the CPU with one thread for each image.
 
     Raises:
-        UsageError: a long side was given for a file with an input of one size.
+        UsageError: a long side was requested for a model with a fixed input size.
         ModelFileError: the model file cannot be used, or is a run's folder.
     """
     if model.is_dir():
-        raise ModelFileError(
-            f"{model} is a folder, and a model file is asked", f"freeze the run first: mlcycle freeze {model}"
-        )
+        raise ModelFileError(f"{model} is a folder, not a model file", f"freeze the run first: mlcycle freeze {model}")
     detector = load_detector(model, provider="cpu", threads=1)
     if detector.contract.input_size is not None and long_side is not None:
-        raise UsageError(f"{model} takes inputs of one size only", "leave out --long-side, or ask its parent")
+        raise UsageError(f"{model} has a fixed input size", "leave out --long-side, or use its parent")
     return detector
 
 
-def answer_all(detector: Detector, paths: list[ImagePath], long_side: int | None, workers: int) -> Iterator[Answer]:
-    """Yields an answer for each image, in order, from several threads that share the detector.
+def predict_all(
+    detector: Detector, paths: list[ImagePath], long_side: int | None, workers: int
+) -> Iterator[Prediction]:
+    """Yields a prediction for each image, in order, from several threads that share the detector.
 
     Args:
         long_side: of the input in pixels; None takes the contract's, 0 the image's own size.
-        workers: threads.
+        workers: number of threads.
     """
-    return ordered_map(lambda path: _answer(detector, path, long_side), paths, workers)
+    return ordered_map(lambda path: _predict(detector, path, long_side), paths, workers)
 
 
 def bytes_of(path: ImagePath) -> bytes:
-    """Returns an image's bytes, from its file or from the shard that it lies in.
+    """Returns an image's bytes, from its file or from its shard.
 
     Raises:
-        UnreadableError: there are none to be had.
+        UnreadableError: the file or shard cannot be read.
     """
     if not isinstance(path, Member):
         return images.read(path)
@@ -73,12 +73,12 @@ def bytes_of(path: ImagePath) -> bytes:
         raise UnreadableError(code, f"its shard cannot be read: {problem.strerror or problem}") from None
 
 
-def _answer(detector: Detector, path: ImagePath, long_side: int | None) -> Answer:
+def _predict(detector: Detector, path: ImagePath, long_side: int | None) -> Prediction:
     options = DetectOptions(threshold=detector.contract.selection.score_floor, long_side=long_side)
     try:
         source = Source(Path(str(path)), str(path), data=bytes_of(path) if isinstance(path, Member) else None)
     except UnreadableError as problem:
-        nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
-        return Answer(*nothing, {}, (problem.code, problem.message))
+        empty = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+        return Prediction(*empty, {}, (problem.code, problem.message))
     record = detector.detect_batch([source], options)[0]
-    return Answer(record.boxes_N4, record.scores_N, record.milliseconds, record.error, record.landmarks_N52)
+    return Prediction(record.boxes_N4, record.scores_N, record.milliseconds, record.error, record.landmarks_N52)

@@ -1,4 +1,4 @@
-"""The conductor of `mlcycle data suspects`: a frozen file and a labelled set → the labels it contradicts most."""
+"""Conductor of `mlcycle data suspects`: a model file and a labelled set → likely label errors."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from mlcycle.evaluation.contradiction import NO_FACE, Contradiction, contradicti
 from mlcycle.evaluation.evidence import Case
 from mlcycle.inference.batch.worker_threads import cores
 from mlcycle.inference.detect import Detector
-from mlcycle.workflows.predictions import Answer, answer_all, open_detector
+from mlcycle.workflows.predictions import Prediction, open_detector, predict_all
 
 Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """One thing about a set that may be wrong.
+    """A likely label error.
 
     Attributes:
-        image: the one it is of.
+        image: with all of its labels.
         label: the number of the label in the image, from 1; 0 for a face without a label.
         kind: one of mlcycle.evaluation.contradiction.KINDS.
-        bits: how strongly it is contradicted: log2 of a ratio, see there.
-        score: the detector's, of the face it found there, or 0.
+        bits: the evidence of an error: a log2 ratio, explained in mlcycle.evaluation.contradiction.
+        score: of the detection there, or 0.
         overlap: of label and detection, intersection over union.
-        labelled_4, suggested_4: x1 y1 x2 y2 in pixels of the upright image; None: no label, no face.
+        labelled_4, suggested_4: x1 y1 x2 y2 in pixels of the upright image; None without a label or detection.
     """
 
     image: LabelledImage
@@ -46,9 +46,9 @@ class Suspect:
 
 @dataclass(frozen=True, slots=True)
 class Suspects:
-    """All labels and all faces without one, the most suspicious first.
+    """All labels, and all detections without one, the most suspicious first.
 
-    `unreadable` are a name, a code and a sentence of each image that gave no answer; its labels are not judged.
+    `unreadable` has name, error code and sentence of each image that could not be read; its labels are not checked.
     """
 
     listed: list[Suspect]
@@ -58,18 +58,18 @@ class Suspects:
     model: str
 
     def likely(self) -> list[Suspect]:
-        """Returns those whose evidence is more frequent about wrong labels than about the labels of this set."""
+        """Returns those whose evidence is more frequent at wrong labels than at the labels of this set."""
         return [each for each in self.listed if each.bits > 0]
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to look at, and how.
+    """The images to check, and the inference options.
 
     Attributes:
-        split: of the data set; may be "" where it has only one.
+        split: of the data set; can be "" if it has only one.
         long_side: the input's long side in pixels; None takes the contract's, 0 the image's own size.
-        workers: threads; 0 takes one for each core.
+        workers: number of threads; 0 takes one for each core.
     """
 
     split: str = ""
@@ -78,65 +78,67 @@ class Options:
 
 
 def find_suspects(model: Path, data: Path, options: Options, started: Callable[[int], Advance]) -> Suspects:
-    """Asks a frozen file about every image of a set, and ranks the labels by how it contradicts them.
+    """Runs a model on every image of a set, and ranks the labels by how much its detections contradict them.
 
     Args:
-        started: called once with the number of images; what it returns is called with 1 after each.
+        started: called once with the number of images; the function that it returns is called with 1 after each.
 
     Raises:
-        UsageError: a long side was given for a file with an input of one size.
+        UsageError: a long side was requested for a model with a fixed input size.
         ModelFileError: the model file cannot be used, or is a run's folder.
-        DataError: the labelled set cannot be read, or has no labels to judge.
+        DataError: the labelled set cannot be read, or has no labels.
     """
     detector = open_detector(model, options.long_side)
     images = reading.read(data, options.split)
-    answers = []
+    predictions = []
     advance = started(len(images))
     workers = min(options.workers or cores(), len(images))
-    for answer in answer_all(detector, [each.path for each in images], options.long_side, workers):
-        answers.append(answer)
+    for prediction in predict_all(detector, [each.path for each in images], options.long_side, workers):
+        predictions.append(prediction)
         advance(1)
-    return rank(images, answers, detector, options.long_side)
+    return rank(images, predictions, detector, options.long_side)
 
 
-def rank(images: list[LabelledImage], answers: list[Answer], detector: Detector, long_side: int | None) -> Suspects:
-    """Ranks the labels of images by what a detector answered about them.
+def rank(
+    images: list[LabelledImage], predictions: list[Prediction], detector: Detector, long_side: int | None
+) -> Suspects:
+    """Ranks the labels of images by how much the predictions of a detector contradict them.
 
     Raises:
         DataError: none of the images that could be read has a label.
     """
-    pairs = list(zip(images, answers, strict=True))
-    readable = [(image, answer) for image, answer in pairs if answer.error is None]
-    cases = [_case(image, answer, detector, long_side) for image, answer in readable]
+    pairs = list(zip(images, predictions, strict=True))
+    readable = [(image, prediction) for image, prediction in pairs if prediction.error is None]
+    cases = [_case(image, prediction, detector, long_side) for image, prediction in readable]
     labels = sum(int((~case.ignore_N).sum()) for case in cases)
     if not labels:
-        raise DataError("there is no label to judge in this set", "name a set, or a split, with labelled faces")
+        raise DataError("no labels to check in this set", "name a set, or a split, with labelled faces")
     return Suspects(
         listed=[_suspect(each, *readable[each.case]) for each in contradictions(cases)],
         images=len(images),
         labels=labels,
-        unreadable=[(image.name, *answer.error) for image, answer in pairs if answer.error is not None],
+        unreadable=[(image.name, *prediction.error) for image, prediction in pairs if prediction.error is not None],
         model=detector.contract.name,
     )
 
 
-def _case(image: LabelledImage, answer: Answer, detector: Detector, long_side: int | None) -> Case:
+def _case(image: LabelledImage, prediction: Prediction, detector: Detector, long_side: int | None) -> Case:
     size = _size(image)
-    wanted = detector.contract.resize.long_side if long_side is None else long_side
+    input_side = detector.contract.resize.long_side if long_side is None else long_side
     return Case(
         boxes_N4=image.boxes_N4.astype(float),
         ignore_N=image.ignore_N,
         points_N52=image.landmarks_N52.astype(float),
-        found_M4=answer.boxes_M4.astype(float),
-        scores_M=answer.scores_M.astype(float),
-        found_points_M52=answer.landmarks_M52,
+        found_M4=prediction.boxes_M4.astype(float),
+        scores_M=prediction.scores_M.astype(float),
+        found_points_M52=prediction.landmarks_M52,
         size=size,
-        shrink=min(1.0, wanted / max(size)) if wanted else 1.0,
+        shrink=min(1.0, input_side / max(size)) if input_side else 1.0,
     )
 
 
 def _size(image: LabelledImage) -> tuple[int, int]:
-    """Width, height in pixels; a format that only inference reads has those of its labels, if they say them."""
+    """Returns width, height in pixels; for a format that only inference reads, those that the labels state."""
     try:
         return image_header.upright_size(image.path)
     except DataError:
@@ -145,7 +147,7 @@ def _size(image: LabelledImage) -> tuple[int, int]:
         return image.size
 
 
-def _suspect(found: Contradiction, image: LabelledImage, answer: Answer) -> Suspect:
+def _suspect(found: Contradiction, image: LabelledImage, prediction: Prediction) -> Suspect:
     has_suggestion = found.found >= 0 and found.kind != NO_FACE
     return Suspect(
         image=image,
@@ -155,5 +157,5 @@ def _suspect(found: Contradiction, image: LabelledImage, answer: Answer) -> Susp
         score=found.score,
         overlap=found.overlap,
         labelled_4=image.boxes_N4[found.label] if found.label >= 0 else None,
-        suggested_4=answer.boxes_M4[found.found] if has_suggestion else None,
+        suggested_4=prediction.boxes_M4[found.found] if has_suggestion else None,
     )

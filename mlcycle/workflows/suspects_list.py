@@ -1,4 +1,4 @@
-"""The list of suspects: a table to read, CSV to correct by, JSON Lines for programs."""
+"""The list of suspects: a text table, CSV for corrections, JSON Lines for programs."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ COLUMNS = (
 EXPLAINED = {
     "no face": "the model finds no face there",
     "other box": "the model finds the face elsewhere, or of another size",
-    "other points": "the model finds the five points elsewhere, or they lie out of the box",
+    "other points": "the model finds the landmarks elsewhere, or they are outside of the box",
     "no label": "the model finds a face that has no label",
 }
 
 
 def as_csv(suspects: Sequence[Suspect]) -> str:
-    """Returns a line for each, with empty cells where there is no box, and an empty last column for who corrects."""
+    """Returns a row for each suspect; cells of a missing box are empty, and so is the last column, for corrections."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)
@@ -42,15 +42,15 @@ def as_csv(suspects: Sequence[Suspect]) -> str:
 
 
 def as_json_lines(suspects: Sequence[Suspect]) -> str:
-    """Returns an object a line, with the path of each image."""
+    """Returns one JSON object per line and suspect, with the path of its image."""
     return "".join(f"{json.dumps(_record(rank, each))}\n" for rank, each in enumerate(suspects, 1))
 
 
 def as_table(found: Suspects, rows: int) -> str:
-    """Returns counts of each kind and the first `rows` suspects, for people."""
+    """Returns counts of each kind and the first `rows` suspects as text."""
     likely = found.likely()
     lines = [
-        f"{found.labels:,} labels on {found.images:,} images, held against {found.model}; {len(likely):,} suspects"
+        f"{found.labels:,} labels on {found.images:,} images, compared with {found.model}; {len(likely):,} suspects"
     ]
     counts = Counter(each.kind for each in likely)
     lines += [f"{counts[kind]:>9,}  {kind}: {EXPLAINED[kind]}" for kind in KINDS if counts[kind]]

@@ -1,4 +1,4 @@
-"""The contact sheet of suspects: each cut out of its image, with the label and what the model would have there."""
+"""The contact sheet of suspects: crops of their images, with the label and the model's detection."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from mlcycle.workflows.suspects import Suspect
 
 SIDE, CAPTION, GAP, COLUMNS, HEAD = 220, 52, 8, 6, 44
 AROUND, LEAST_PIXELS = 2.4, 48
-PAPER, SHADE, INK, FAINT, EDGE = (24, 26, 30), (38, 41, 47), (235, 237, 240), (150, 156, 166), (0, 0, 0)
+BACKGROUND, PLACEHOLDER, TEXT, FAINT, EDGE = (24, 26, 30), (38, 41, 47), (235, 237, 240), (150, 156, 166), (0, 0, 0)
 LABEL, OTHER, SUGGESTION = (0, 180, 216), (0, 90, 108), (255, 159, 28)
 
 
 def draw_sheet(suspects: Sequence[Suspect], title: str, advance: Callable[[int], None] = lambda n: None) -> Image.Image:
-    """Draws the suspects in their order, row by row: the label in blue, the suggestion in orange, other labels dark.
+    """Draws the suspects in order, row by row: the label in blue, the detection in orange, other labels dark.
 
-    An image that cannot be read gives a cell that says so. `advance` is called with 1 after each.
+    The cell of an unreadable image has the error code. `advance` is called with 1 after each.
     """
     columns = min(COLUMNS, max(3, len(suspects)))
     rows = -(-len(suspects) // columns)
-    sheet = Image.new("RGB", (columns * (SIDE + GAP) + GAP, rows * (SIDE + CAPTION + GAP) + HEAD), PAPER)
+    sheet = Image.new("RGB", (columns * (SIDE + GAP) + GAP, rows * (SIDE + CAPTION + GAP) + HEAD), BACKGROUND)
     pen = ImageDraw.Draw(sheet)
-    _head(pen, title, sheet.width)
+    _draw_title(pen, title, sheet.width)
     for index, suspect in enumerate(suspects):
         left, top = GAP + index % columns * (SIDE + GAP), HEAD + index // columns * (SIDE + CAPTION + GAP)
         sheet.paste(_cell(suspect), (left, top))
@@ -36,10 +36,10 @@ def draw_sheet(suspects: Sequence[Suspect], title: str, advance: Callable[[int],
     return sheet
 
 
-def _head(pen: ImageDraw.ImageDraw, title: str, width: int) -> None:
-    pen.text((GAP, 12), title, INK, _font(15))
+def _draw_title(pen: ImageDraw.ImageDraw, title: str, width: int) -> None:
+    pen.text((GAP, 12), title, TEXT, _font(15))
     right = width - GAP
-    for name, colour in (("other labels", OTHER), ("the model's", SUGGESTION), ("the label", LABEL)):
+    for name, colour in (("other labels", OTHER), ("the detection", SUGGESTION), ("the label", LABEL)):
         right -= int(pen.textlength(name, _font(13)))
         if right - 20 < GAP + pen.textlength(title, _font(15)):
             return
@@ -53,7 +53,7 @@ def _cell(suspect: Suspect) -> Image.Image:
     try:
         image = images.decode(bytes_of(suspect.image.path)).upright()
     except images.UnreadableError as problem:
-        cell = Image.new("RGB", (SIDE, SIDE), SHADE)
+        cell = Image.new("RGB", (SIDE, SIDE), PLACEHOLDER)
         ImageDraw.Draw(cell).text((8, SIDE // 2), problem.code, SUGGESTION, _font(13))
         return cell
     left, top, side = _square(suspect, image.size)
@@ -75,7 +75,7 @@ def _cell(suspect: Suspect) -> Image.Image:
 
 
 def _square(suspect: Suspect, size: tuple[int, int]) -> tuple[int, int, int]:
-    """Returns left, top and side in pixels of the square around both boxes: inside the image where it fits."""
+    """Returns left, top and side in pixels of the square around both boxes, inside the image if it fits."""
     boxes_K4 = np.array([each for each in (suspect.labelled_4, suspect.suggested_4) if each is not None], float)
     corner_2, end_2 = boxes_K4[:, :2].min(axis=0), boxes_K4[:, 2:].max(axis=0)
     side = round(min(max(AROUND * float((end_2 - corner_2).max()), LEAST_PIXELS), max(size)))
@@ -102,7 +102,7 @@ def _dots(pen: ImageDraw.ImageDraw, points_52: np.ndarray) -> None:
 
 def _caption(pen: ImageDraw.ImageDraw, suspect: Suspect, rank: int, at: tuple[int, int]) -> None:
     score = f", score {suspect.score:.2f}" if suspect.score else ""
-    pen.text(at, f"{rank}. {suspect.kind}{score}", INK, _font(13))
+    pen.text(at, f"{rank}. {suspect.kind}{score}", TEXT, _font(13))
     name = suspect.image.name.rpartition("/")[2].encode("utf-8", "backslashreplace").decode()
     label = f", label {suspect.label}" if suspect.label else ""
     line = f"{suspect.bits:.1f} bits{label}"

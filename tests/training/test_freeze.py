@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch")
 from mlcycle.artifact.seal import read_sealed  # noqa: E402
 from mlcycle.errors import GateError  # noqa: E402
 from mlcycle.inference.detect import load_detector  # noqa: E402
-from mlcycle.workflows.parity import TRAINING_TRACE, Tolerance, Ways, check  # noqa: E402
+from mlcycle.workflows.parity import TRAINING_TRACE, Pipelines, Tolerance, check  # noqa: E402
 
 pytestmark = pytest.mark.training
 pytest_plugins = ("small_run",)
@@ -198,7 +198,7 @@ trace.main(*sys.argv[1:])
 
 @pytest.mark.slow  # one that is closed for the graph is quick: a file that fails it is not written
 @pytest.mark.parametrize("stage", ["decode", "orientation", "resize", "graph", "selection"])
-def test_the_gate_names_the_stage_at_which_the_ways_part(
+def test_the_gate_names_the_stage_at_which_the_pipelines_disagree(
     stage: str, finished_run: Path, frozen: Path, tmp_path: Path, astronaut: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from PIL import Image
@@ -209,9 +209,9 @@ def test_the_gate_names_the_stage_at_which_the_ways_part(
     Image.open(astronaut).save(turned, quality=95, exif=exif)
     (tmp_path / "crooked.py").write_text(CROOKED.format(stage=stage))
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}")
-    ways = Ways((finished_run, frozen), ("crooked", "mlcycle.inference.trace"))
-    with pytest.raises(GateError, match=f"part at the stage '{stage}' on turned.jpg") as caught:
-        check(ways, [turned], Tolerance())
+    pipelines = Pipelines((finished_run, frozen), ("crooked", "mlcycle.inference.trace"))
+    with pytest.raises(GateError, match=f"disagree at the stage '{stage}' on turned.jpg") as caught:
+        check(pipelines, [turned], Tolerance())
     assert caught.value.exit_code == 5
 
 
@@ -238,19 +238,19 @@ def test_a_file_that_fails_the_gate_is_not_written(
 
 
 @pytest.mark.slow
-def test_ways_that_agree_say_how_far_apart_they_are(finished_run: Path, frozen: Path, astronaut: Path) -> None:
-    difference = check(Ways((finished_run, frozen)), [astronaut], Tolerance())
+def test_agreeing_pipelines_report_their_largest_difference(finished_run: Path, frozen: Path, astronaut: Path) -> None:
+    difference = check(Pipelines((finished_run, frozen)), [astronaut], Tolerance())
     assert difference.faces > 0
     assert difference.pixels < 0.05
     assert difference.score < 1e-4
 
 
 @pytest.mark.slow
-def test_an_image_that_nobody_can_read_is_no_proof(finished_run: Path, frozen: Path, tmp_path: Path) -> None:
+def test_an_image_that_neither_pipeline_reads_proves_nothing(finished_run: Path, frozen: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no image")
     with pytest.raises(GateError, match="no image could be read"):
-        check(Ways((finished_run, frozen), (TRAINING_TRACE, "mlcycle.inference.trace")), [broken], Tolerance())
+        check(Pipelines((finished_run, frozen), (TRAINING_TRACE, "mlcycle.inference.trace")), [broken], Tolerance())
 
 
 def test_a_run_that_has_not_been_evaluated_yet_is_refused(

@@ -1,4 +1,4 @@
-"""`mlcycle evaluate`: a model file over real images, on which the faces are patches painted green and blue."""
+"""`mlcycle evaluate`: a model file on real images, whose faces are patches painted green and blue."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from mlcycle.workflows import evaluate
 data = pytest.importorskip("skimage.data")
 scipy_io = pytest.importorskip("scipy.io")
 
-# x y w h of the labels. A box painted all green or blue scores 1; the little one has a hole and scores 0.6.
-GREEN_FACE, BLUE_FACE, LITTLE_FACE = [40, 30, 60, 80], [200, 100, 30, 24], [100, 200, 10, 12]
+# x y w h of the labels. A box painted all green or blue scores 1; the small one has a hole and scores 0.6.
+GREEN_FACE, BLUE_FACE, SMALL_FACE = [40, 30, 60, 80], [200, 100, 30, 24], [100, 200, 10, 12]
 HOLE, FALSE_ALARM = [102, 202, 6, 8], [300, 20, 20, 20]
 GREY = (128, 128, 128)
 LABELS = {
     "0--Cat/0_Cat_chelsea": [GREEN_FACE, BLUE_FACE],
     "0--Cat/0_Cat_coffee": [GREEN_FACE],
-    "1--Rocket/1_Rocket_rocket": [LITTLE_FACE],
-    "1--Rocket/1_Rocket_missed": [LITTLE_FACE],
+    "1--Rocket/1_Rocket_rocket": [SMALL_FACE],
+    "1--Rocket/1_Rocket_missed": [SMALL_FACE],
 }
 
 
@@ -43,12 +43,12 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def wider_face(tmp_path_factory):
-    """Four images in the layout of WIDER FACE: two found in full, one false alarm, one face never found."""
+    """Four images in the layout of WIDER FACE: two with all faces found, one with a false alarm, one with a miss."""
     root = tmp_path_factory.mktemp("WIDER FACE")
     images = {
         "0--Cat/0_Cat_chelsea": painted(data.chelsea(), (GREEN_FACE, GREEN), (BLUE_FACE, BLUE)),
         "0--Cat/0_Cat_coffee": painted(data.coffee(), (GREEN_FACE, GREEN)),
-        "1--Rocket/1_Rocket_rocket": painted(data.rocket(), (LITTLE_FACE, GREEN), (HOLE, GREY), (FALSE_ALARM, BLUE)),
+        "1--Rocket/1_Rocket_rocket": painted(data.rocket(), (SMALL_FACE, GREEN), (HOLE, GREY), (FALSE_ALARM, BLUE)),
         "1--Rocket/1_Rocket_missed": painted(data.rocket()),
     }
     rows = []
@@ -68,12 +68,12 @@ def wider_face(tmp_path_factory):
 
 
 def write_ground_truth(folder):
-    """The official files, which list one image more; "easy" has only the green faces of the cats."""
+    """Writes the official files, which list one more image; "easy" has only the green faces of the cats."""
     folder.mkdir()
     names = ["0_Cat_chelsea", "0_Cat_coffee"], ["1_Rocket_rocket", "1_Rocket_missed", "1_Rocket_elsewhere"]
     events = ["0--Cat", "1--Rocket"]
     boxes = [
-        [LABELS.get(f"{event}/{name}", [LITTLE_FACE]) for name in of] for event, of in zip(events, names, strict=True)
+        [LABELS.get(f"{event}/{name}", [SMALL_FACE]) for name in of] for event, of in zip(events, names, strict=True)
     ]
     content = {"event_list": cells(events), "file_list": cells([cells(each) for each in names])}
     content["face_bbx_list"] = cells([cells([np.array(each, np.int32) for each in event]) for event in boxes])
@@ -95,19 +95,19 @@ def cells(values):
 
 
 def evaluated(capsys, *arguments):
-    """The exit code, the JSON from stdout, and what was said on stderr."""
+    """Returns the exit code, the JSON on stdout, and stderr."""
     code = run(["evaluate", *map(str, arguments), "--format", "json"])
     out, err = capsys.readouterr()
     return code, json.loads(out) if out else None, err
 
 
-def test_the_figures_of_a_known_set(capsys, model, wider_face):
+def test_the_metrics_of_a_known_set(capsys, model, wider_face):
     code, result, err = evaluated(capsys, model, "--data", wider_face, "--workers", 1)
     assert code == 0
     assert "on 4 images" in err
     assert (result["data"]["images"], result["data"]["faces"], result["data"]["split"]) == (4, 5, "val")
-    # Five faces, four of them found exactly. Best first: three right, the false alarm, the little face. Precision is 1
-    # at recalls to 0.60 (61 of 101) and 4/5 to 0.80 (20 more); beyond is nothing.
+    # Five faces, four of them found exactly. By score: three faces, the false alarm, the small face. Precision is 1
+    # up to recall 0.60 (61 of 101 recalls) and 4/5 up to 0.80 (20 more); above, it is 0.
     assert result["coco"]["ap"] == pytest.approx((61 + 20 * 0.8) / 101)
     assert result["coco"]["ap"] == result["coco"]["ap50"]
     assert result["coco"]["by_size"]["<16 px"]["faces"] == 2
@@ -118,33 +118,33 @@ def test_the_figures_of_a_known_set(capsys, model, wider_face):
     assert result["coco"]["ap50_95"][0] < result["coco"]["ap50"] < result["coco"]["ap50_95"][1]
 
 
-def test_the_official_levels_count_the_images_that_are_there(capsys, model, wider_face):
+def test_the_official_levels_count_the_images_of_the_set(capsys, model, wider_face):
     _, result, _ = evaluated(capsys, model, "--data", wider_face, "--workers", 1)
     levels = result["wider"]
     assert (levels["images"], levels["official_images"]) == (4, 5)
     assert [levels[level]["faces"] for level in ("easy", "medium", "hard")] == [2, 3, 5]
-    # Normalised, all score 1 but the little face, 0. Easy: the blue and the little face do not count; two faces and the
+    # Normalised, all score 1 but the small face, 0. Easy: the blue and the small face do not count; two faces and the
     # false alarm are one point, precision 2/3 at recall 1. Medium: 3/4 at 1. Hard: 3/4 at 3/5, then 4/5 at 4/5.
     assert levels["easy"]["ap"] == pytest.approx(2 / 3)
     assert levels["medium"]["ap"] == pytest.approx(3 / 4)
     assert levels["hard"]["ap"] == pytest.approx(4 / 5 * 4 / 5)
 
 
-def test_several_workers_give_what_one_gives(model, wider_face):
-    def outcome(workers):
+def test_several_workers_give_the_results_of_one(model, wider_face):
+    def evaluation(workers):
         options = evaluate.Options(workers=workers, long_side=200)
         return evaluate.evaluate(model, wider_face, options, started=lambda _: lambda _: None)
 
-    one, two = outcome(1), outcome(2)
+    one, two = evaluation(1), evaluation(2)
     assert (one.metrics.subject.workers, two.metrics.subject.workers) == (1, 2)
-    for alone, together in zip(one.answers, two.answers, strict=True):
-        np.testing.assert_array_equal(alone.boxes_M4, together.boxes_M4)
-        np.testing.assert_array_equal(alone.scores_M, together.scores_M)
+    for single, threaded in zip(one.predictions, two.predictions, strict=True):
+        np.testing.assert_array_equal(single.boxes_M4, threaded.boxes_M4)
+        np.testing.assert_array_equal(single.scores_M, threaded.scores_M)
     assert one.metrics.coco.ap == two.metrics.coco.ap
     assert one.metrics.subject.fingerprint == two.metrics.subject.fingerprint
 
 
-def test_an_image_that_cannot_be_read_is_named_and_its_faces_are_missed(capsys, model, wider_face, tmp_path):
+def test_an_unreadable_image_is_reported_and_its_faces_count_as_missed(capsys, model, wider_face, tmp_path):
     labels = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "face"}]}
     for number, name in enumerate(["good.png", "broken.png"], 1):
         labels["images"].append({"id": number, "file_name": name, "width": 400, "height": 300})
@@ -195,9 +195,7 @@ def test_detections_of_a_coco_set_have_its_ids(capsys, model, wider_face, tmp_pa
     assert ids == {("b/7", 3, "7.png")}
 
 
-def test_an_independent_evaluation_of_the_written_detections_gives_the_same_figures(
-    capsys, model, wider_face, tmp_path
-):
+def test_an_independent_evaluation_of_the_written_detections_agrees(capsys, model, wider_face, tmp_path):
     package = pytest.importorskip("faster_coco_eval")
     path = tmp_path / "found.json"
     _, result, _ = evaluated(capsys, model, "--data", wider_face, "--workers", 1, "--detections", path)
@@ -225,7 +223,7 @@ def test_an_independent_evaluation_of_the_written_detections_gives_the_same_figu
         assert ours["ap50"] == pytest.approx(precision_TS[0, place], abs=1e-6)
 
 
-def test_the_table_says_what_it_is_of(capsys, model, wider_face, tmp_path):
+def test_the_table_states_its_images_and_long_side(capsys, model, wider_face, tmp_path):
     path = tmp_path / "figures.txt"
     assert run(["evaluate", str(model), "--data", str(wider_face), "--long-side", "original", "-o", str(path)]) == 0
     assert capsys.readouterr().out == ""
@@ -235,15 +233,15 @@ def test_the_table_says_what_it_is_of(capsys, model, wider_face, tmp_path):
     assert "4 images, 5 faces, 0 ignored" in text
 
 
-def test_a_limit_takes_images_from_all_over_the_set(capsys, model, wider_face):
+def test_a_limit_spreads_the_images_over_the_set(capsys, model, wider_face):
     _, result, _ = evaluated(capsys, model, "--data", wider_face, "--workers", 1, "--limit", 2)
     assert (result["data"]["images"], result["data"]["faces"]) == (2, 3)
     assert evaluate.spread(list(range(10)), 3) == [0, 3, 6]
     assert evaluate.spread(list(range(3)), 5) == [0, 1, 2]
 
 
-def test_a_model_replaced_meanwhile_changes_nothing(model, wider_face, tmp_path):
-    """The file is read once, whatever becomes of it while workers are busy."""
+def test_replacing_the_model_file_during_evaluation_changes_nothing(model, wider_face, tmp_path):
+    """The file is read once, before the workers start."""
     copy = tmp_path / "tiny.onnx"
     copy.write_bytes(model.read_bytes())
 
@@ -252,9 +250,9 @@ def test_a_model_replaced_meanwhile_changes_nothing(model, wider_face, tmp_path)
         return lambda _: None
 
     replaced = evaluate.evaluate(copy, wider_face, evaluate.Options(workers=2), started)
-    whole = evaluate.evaluate(model, wider_face, evaluate.Options(workers=2), started=lambda _: lambda _: None)
-    assert replaced.metrics.coco.ap == whole.metrics.coco.ap
-    assert replaced.metrics.subject.sha256 == whole.metrics.subject.sha256
+    unchanged = evaluate.evaluate(model, wider_face, evaluate.Options(workers=2), started=lambda _: lambda _: None)
+    assert replaced.metrics.coco.ap == unchanged.metrics.coco.ap
+    assert replaced.metrics.subject.sha256 == unchanged.metrics.subject.sha256
 
 
 @pytest.mark.parametrize(
@@ -267,7 +265,7 @@ def test_a_model_replaced_meanwhile_changes_nothing(model, wider_face, tmp_path)
         (["MODEL"], 2, "--data"),
     ],
 )
-def test_mistakes_are_said_in_a_sentence(capsys, model, wider_face, arguments, code, words):
+def test_wrong_arguments_give_one_sentence_and_an_exit_code(capsys, model, wider_face, arguments, code, words):
     names = {"MODEL": str(model), "DATA": str(wider_face)}
     assert run(["evaluate", *(names.get(each, each) for each in arguments)]) == code
     out, err = capsys.readouterr()
@@ -287,13 +285,13 @@ def test_ground_truth_of_other_images_is_refused(capsys, model, wider_face, tmp_
     assert "none of the images is in the ground truth" in capsys.readouterr().err
 
 
-def test_without_scipy_the_official_evaluation_says_what_to_install(capsys, monkeypatch, model, wider_face):
+def test_without_scipy_the_official_evaluation_names_the_extra_to_install(capsys, monkeypatch, model, wider_face):
     monkeypatch.setitem(sys.modules, "scipy.io", None)
     assert run(["evaluate", str(model), "--data", str(wider_face)]) == 2
     assert "pip install 'mlcycle[evaluate]'" in capsys.readouterr().err
 
 
-def test_a_figure_that_does_not_exist_is_null_and_not_nan(model, wider_face):
+def test_an_undefined_metric_is_null_and_not_nan(model, wider_face):
     outcome = evaluate.evaluate(
         model, wider_face, evaluate.Options(workers=1, limit=1), started=lambda _: lambda _: None
     )
@@ -302,8 +300,8 @@ def test_a_figure_that_does_not_exist_is_null_and_not_nan(model, wider_face):
     assert "NaN" not in text
 
 
-def test_smaller_copies_have_the_official_figures_of_the_originals(tmp_path, model):
-    """A portrait that was shrunk, its labels left as they were: the official boxes are those of the original."""
+def test_resized_copies_have_the_official_metrics_of_the_originals(tmp_path, model):
+    """A resized portrait with its original labels: the official boxes are in pixels of the original."""
     tall = np.asarray(Image.fromarray(data.rocket()).resize((1024, 1536))).copy()
     x, y, w, h = 300, 600, 240, 330
     tall[y : y + h, x : x + w] = GREEN
@@ -321,5 +319,5 @@ def test_smaller_copies_have_the_official_figures_of_the_originals(tmp_path, mod
     )}  # fmt: skip
     [image] = evaluate.reading.read(tmp_path, "val")
     assert image.scale == pytest.approx((683 / 1024, 683 / 1024))
-    found = [evaluate.Answer(image.boxes_N4, np.array([0.9], np.float32), {}, None)]
+    found = [evaluate.Prediction(image.boxes_N4, np.array([0.9], np.float32), {}, None)]
     assert evaluate._wider([image], found, official).levels["easy"].ap == 1.0

@@ -1,4 +1,4 @@
-"""`mlcycle data label`: what a model sees becomes labels, what it doubts is to be ignored."""
+"""`mlcycle data label`: detections become labels, uncertain ones become boxes to be ignored."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from mlcycle.datasets import image_header
 from mlcycle.datasets.reading import read
 from mlcycle.errors import DataError
 
-# x1 y1 x2 y2 of what is painted; the tiny model scores a patch by the share of its box that is painted.
+# x1 y1 x2 y2 of the painted patches; the tiny model scores a patch by the painted share of its box.
 LARGE, SMALL = (20, 30, 80, 110), (230, 150, 260, 190)
 
 
 def paint(path: Path, green: int = 0, blue: int = 0) -> None:
-    """Writes an image with a green and a blue patch, painted in so many of ten columns; 0: no patch."""
+    """Writes an image with a green and a blue patch, each painted in this many of ten columns; 0: no patch."""
     image = data.coffee()[:300, :400].copy()
     for (x1, y1, x2, y2), colour, tenths in ((LARGE, GREEN, green), (SMALL, BLUE, blue)):
         for column in range(x1, x2):
@@ -65,12 +65,12 @@ def test_scores_above_the_thresholds_become_labels_and_boxes_to_be_ignored(tmp_p
     assert found["a/sure.png"].scores_N.tolist() == pytest.approx([1.0, 0.8], abs=0.04)
     assert np.isfinite(found["a/sure.png"].landmarks_N52).all()
     assert found["a/sure.png"].path.resolve() == (images / "a/sure.png").resolve()
-    says = json.loads((out / "annotations.json").read_text())["info"]
-    assert says["model"] == "tiny"
-    assert says["model_sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
-    assert (says["threshold"], says["ignore_from"], says["long_side"]) == (0.6, 0.2, 640)
+    info = json.loads((out / "annotations.json").read_text())["info"]
+    assert info["model"] == "tiny"
+    assert info["model_sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
+    assert (info["threshold"], info["ignore_from"], info["long_side"]) == (0.6, 0.2, 640)
     assert mlcycle("data", "preview", out, "-o", tmp_path / "sheet.jpg").code == 0
-    assert mlcycle("data", "check", out).code in (0, 3)  # images look alike, labels are in order
+    assert mlcycle("data", "check", out).code in (0, 3)  # near duplicates, but valid labels
 
 
 def test_images_without_any_box_can_be_left_out(tmp_path, mlcycle, images, model):
@@ -79,14 +79,14 @@ def test_images_without_any_box_can_be_left_out(tmp_path, mlcycle, images, model
     assert [each.name for each in read(tmp_path / "set")] == ["a/doubtful.png", "a/sure.png", "b/both.png"]
 
 
-def test_left_alone_the_thresholds_are_the_models_own(tmp_path, mlcycle, images, model):
+def test_the_default_thresholds_are_those_of_the_model(tmp_path, mlcycle, images, model):
     label(mlcycle, images, model, tmp_path / "set")
-    says = json.loads((tmp_path / "set" / "annotations.json").read_text())["info"]
-    assert (says["threshold"], says["ignore_from"]) == (0.5, 0.05)
+    info = json.loads((tmp_path / "set" / "annotations.json").read_text())["info"]
+    assert (info["threshold"], info["ignore_from"]) == (0.5, 0.05)
 
 
-def test_images_that_cannot_be_used_are_said_and_left_out(tmp_path, mlcycle, images, model, monkeypatch):
-    (images / "broken.jpg").write_bytes(b"no image")
+def test_unusable_images_are_reported_and_left_out(tmp_path, mlcycle, images, model, monkeypatch):
+    (images / "broken.jpg").write_bytes(b"not an image")
     real = image_header.upright_size
 
     def only_inference_reads(path: Path) -> tuple[int, int]:
@@ -98,14 +98,14 @@ def test_images_that_cannot_be_used_are_said_and_left_out(tmp_path, mlcycle, ima
     outcome = label(mlcycle, images, model, tmp_path / "set")
     assert outcome.code == 3
     assert "broken.jpg" in outcome.err
-    assert "empty.png: inference reads it, and training does not" in outcome.err
+    assert "empty.png: inference can read it, but training cannot" in outcome.err
     assert "2 images could not be read" in outcome.err
     assert {each.name for each in read(tmp_path / "set")} == {
         "a/doubtful.png", "a/sure.png", "b/both.png", "b/faint.png"
     }  # fmt: skip
 
 
-def test_single_images_may_be_named_and_scores_outlive_a_conversion(tmp_path, mlcycle, images, model):
+def test_single_images_can_be_labelled_and_scores_survive_a_conversion(tmp_path, mlcycle, images, model):
     outcome = label(mlcycle, images / "a/sure.png", model, tmp_path / "set")
     assert outcome.code == 0, outcome.err
     assert mlcycle("data", "convert", tmp_path / "set", "--to", "coco", "-o", tmp_path / "again").code == 0
@@ -113,7 +113,7 @@ def test_single_images_may_be_named_and_scores_outlive_a_conversion(tmp_path, ml
     assert (one.scores_N == other.scores_N).all()
 
 
-def test_nothing_is_written_over_and_what_makes_no_sense_is_refused(tmp_path, mlcycle, images, model):
+def test_nothing_is_overwritten_and_invalid_arguments_are_refused(tmp_path, mlcycle, images, model):
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "mine").write_text("mine")
     assert label(mlcycle, images, model, tmp_path / "there").code == 3
@@ -122,9 +122,9 @@ def test_nothing_is_written_over_and_what_makes_no_sense_is_refused(tmp_path, ml
                   ["--threshold", "nan"]):  # fmt: skip
         outcome = label(mlcycle, images, model, tmp_path / "set", *wrong)
         assert outcome.code == 2
-        assert "no thresholds of this file" in outcome.err
+        assert "not valid thresholds of this model" in outcome.err
     (tmp_path / "run").mkdir()
     assert label(mlcycle, images, tmp_path / "run", tmp_path / "set").code == 4
     (tmp_path / "none").mkdir()
-    assert "no image to label" in label(mlcycle, tmp_path / "none", model, tmp_path / "set").err
+    assert "no images to label" in label(mlcycle, tmp_path / "none", model, tmp_path / "set").err
     assert not (tmp_path / "set").exists()

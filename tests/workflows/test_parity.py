@@ -1,4 +1,4 @@
-"""The comparison of two ways: what it must not let pass."""
+"""The comparison of two pipelines: which differences it refuses."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ IMAGES = [Path("one.jpg"), Path("two.jpg")]
 
 
 def trace(boxes: Any, scores: Any, **changes: Any) -> dict[str, np.ndarray]:
-    """What one way wrote of one image: these boxes, from the graph and selected."""
+    """Returns the trace of one image with these boxes, from the graph and selected."""
     boxes, scores = np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32)
     points = np.zeros((len(boxes), 5, 2), np.float32)
-    whole: dict[str, Any] = {
+    content: dict[str, Any] = {
         "decode_sha256": "a", "decode_shape": (8, 8, 3), "upright_sha256": "b", "upright_shape": (8, 8, 3),
         "resized": np.zeros((8, 8, 3), np.uint8), "max_faces": 100,
         "graph_least_score": 0.02, "graph_boxes": boxes, "graph_scores": scores, "graph_landmarks": points,
         "least_score": 0.5, "boxes": boxes, "scores": scores, "landmarks": points,
     }  # fmt: skip
-    return {name: np.asarray(value) for name, value in (whole | changes).items()}
+    return {name: np.asarray(value) for name, value in (content | changes).items()}
 
 
 def compare_all(folder: Path, pairs: list[tuple[dict, dict]]) -> Any:
     folders = (folder / "one", folder / "other")
-    for index, both in enumerate(pairs):
-        for place, content in zip(folders, both, strict=True):
+    for index, traces in enumerate(pairs):
+        for place, content in zip(folders, traces, strict=True):
             place.mkdir(exist_ok=True)
             np.savez(place / f"{index:05d}.npz", **content)
     return compare(IMAGES[: len(pairs)], folders, Tolerance())
@@ -40,7 +40,7 @@ FACE, OTHER_FACE = (10, 10, 30, 40), (60, 60, 90, 95)
 FOUND = trace([FACE, OTHER_FACE], [0.95, 0.9])
 
 
-def test_equal_answers_pass_in_any_order(tmp_path: Path) -> None:
+def test_equal_boxes_pass_in_any_order(tmp_path: Path) -> None:
     other = trace([OTHER_FACE, FACE], [0.9, 0.95])
     difference = compare_all(tmp_path, [(FOUND, other)])
     assert (difference.images, difference.faces, difference.pixels, difference.score) == (1, 2, 0, 0)
@@ -62,7 +62,7 @@ def test_equal_answers_pass_in_any_order(tmp_path: Path) -> None:
         {"error": np.array("truncated")},
     ],
 )
-def test_what_differs_does_not_pass_on_either_side(tmp_path: Path, other: dict[str, np.ndarray]) -> None:
+def test_a_difference_of_either_pipeline_is_refused(tmp_path: Path, other: dict[str, np.ndarray]) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     with pytest.raises(GateError, match=r"two\.jpg"):
@@ -71,7 +71,7 @@ def test_what_differs_does_not_pass_on_either_side(tmp_path: Path, other: dict[s
         compare_all(tmp_path / "b", [(FOUND, FOUND), (other, FOUND)])
 
 
-def test_a_box_at_the_very_threshold_may_be_on_one_side_only(tmp_path: Path) -> None:
+def test_one_pipeline_alone_can_have_a_box_at_the_threshold(tmp_path: Path) -> None:
     at_threshold = FOUND | {
         "boxes": np.array([FACE, OTHER_FACE, (0, 0, 5, 5)], np.float32),
         "scores": np.array([0.95, 0.9, 0.50001], np.float32),
@@ -80,12 +80,12 @@ def test_a_box_at_the_very_threshold_may_be_on_one_side_only(tmp_path: Path) -> 
     assert compare_all(tmp_path, [(FOUND, at_threshold)]).images == 1
 
 
-def test_images_that_neither_can_read_are_no_proof(tmp_path: Path) -> None:
+def test_images_that_neither_pipeline_reads_prove_nothing(tmp_path: Path) -> None:
     neither = ({"error": np.array("a")}, {"error": np.array("b")})
     with pytest.raises(GateError, match="no image could be read"):
         compare_all(tmp_path, [neither])
 
 
-def test_no_box_at_all_is_no_proof(tmp_path: Path) -> None:
+def test_images_without_any_box_prove_nothing(tmp_path: Path) -> None:
     with pytest.raises(GateError, match="no box was found"):
         compare_all(tmp_path, [(trace([], []), trace([], []))])
