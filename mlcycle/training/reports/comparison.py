@@ -1,4 +1,4 @@
-"""Several runs side by side: their scores and costs, and what differs between their recipes."""
+"""Compares runs: their scores and costs, and the differences between their recipes."""
 
 from __future__ import annotations
 
@@ -16,59 +16,64 @@ from mlcycle.training.run.run_summary import RunSummary
 SCHEMA_VERSION = 1
 RATES = ("images_per_second", "flops_per_second", "data_wait_share")
 NOTHING = "–"
-# The least width of a run's column, and what lies between two columns.
+# In characters: the least width of a run's column, and the gap between two columns.
 LEAST, GAP = 8, 2
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Runs and what tells them apart.
+    """Runs and their differences.
 
     Attributes:
-        names: of the runs, no two alike.
-        differing: key of the recipe ("schedule.steps") → its value in each run, None where the recipe has no such key;
-            keys that are the same everywhere are left out.
-        is_same_data: whether all studied and were measured on the same images and labels; None where one of them
-            does not say.
+        names: of the runs, all different.
+        differing: key of the recipe ("schedule.steps") → its value in each run, None if the recipe has no such key;
+            keys with the same value everywhere are left out.
+        is_same_data: whether all were trained and evaluated on the same images and labels; None if a run has no
+            fingerprint of its data.
     """
 
-    stories: tuple[RunSummary, ...]
+    summaries: tuple[RunSummary, ...]
     names: tuple[str, ...]
     differing: dict[str, list[Any]]
     is_same_data: bool | None
 
 
-def compare(stories: Sequence[RunSummary]) -> Comparison:
-    """Holds runs against each other."""
-    flat = [summary.flat_recipe() for summary in stories]
+def compare(summaries: Sequence[RunSummary]) -> Comparison:
+    """Returns the differences between runs."""
+    flat = [summary.flat_recipe() for summary in summaries]
     keys = list(dict.fromkeys(key for recipe in flat for key in recipe))
     rows = {key: [recipe.get(key) for recipe in flat] for key in keys}
     differing = {key: values for key, values in rows.items() if any(value != values[0] for value in values)}
-    prints = [summary.data.get("fingerprint") for summary in stories]
+    prints = [summary.data.get("fingerprint") for summary in summaries]
     is_same = None if None in prints else len(set(prints)) == 1
-    return Comparison(tuple(stories), _names(stories), differing, is_same)
+    return Comparison(tuple(summaries), _names(summaries), differing, is_same)
 
 
-def _names(stories: Sequence[RunSummary]) -> tuple[str, ...]:
-    names = [summary.name for summary in stories]
-    return tuple(names) if len(set(names)) == len(names) else tuple(str(summary.path) for summary in stories)
+def _names(summaries: Sequence[RunSummary]) -> tuple[str, ...]:
+    names = [summary.name for summary in summaries]
+    return tuple(names) if len(set(names)) == len(names) else tuple(str(summary.path) for summary in summaries)
 
 
-def figures(comparison: Comparison) -> list[tuple[str, list[str]]]:
-    """Returns what is told of each run beside its recipe: a name, and a text for each run."""
+def metrics(comparison: Comparison) -> list[tuple[str, list[str]]]:
+    """Returns scores and costs: the name of each, and its text for each run."""
     rows: tuple[tuple[str, Callable[[RunSummary], str | None]], ...] = (
         ("AP50", lambda summary: f"{summary.best.average_precision_50:.4f}" if summary.best else None),
         ("AP .50 to .95", lambda summary: f"{summary.best.average_precision:.4f}" if summary.best else None),
         ("at step", lambda summary: f"{summary.best.step:,}" if summary.best else None),
         ("steps", _steps),
         ("time", lambda summary: duration(summary.seconds) if summary.seconds else None),
-        ("images a second", lambda summary: _number(summary.mean_rate("images_per_second"), ",.1f")),
+        ("images per second", lambda summary: _number(summary.mean_rate("images_per_second"), ",.1f")),
         ("arithmetic", lambda summary: _flops(summary.mean_rate("flops_per_second"))),
         ("waiting for data", lambda summary: _number(summary.mean_rate("data_wait_share"), ".1%")),
         ("device", lambda summary: summary.environment.get("device")),
         ("data", lambda summary: str(summary.data["fingerprint"])[:8] if "fingerprint" in summary.data else None),
     )
-    return [(name, [told(summary) or NOTHING for summary in comparison.stories]) for name, told in rows]
+    return [(name, [text(summary) or NOTHING for summary in comparison.summaries]) for name, text in rows]
+
+
+def recipe_rows(comparison: Comparison) -> list[tuple[str, list[str]]]:
+    """Returns the keys in which the recipes differ, with the text of each run's value."""
+    return [(key, [_text(value) for value in values]) for key, values in comparison.differing.items()]
 
 
 def _steps(summary: RunSummary) -> str:
@@ -87,35 +92,34 @@ def _number(value: float, form: str) -> str | None:
     return None if math.isnan(value) else format(value, form)
 
 
-def told(value: Any) -> str:
-    """Returns a recipe's value in words."""
+def _text(value: Any) -> str:
     if value is None:
         return NOTHING
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def said_of_data(comparison: Comparison) -> str:
-    """Returns a sentence on whether the scores can be compared."""
+def data_note(comparison: Comparison) -> str:
+    """Returns a sentence on whether the scores are comparable."""
     if comparison.is_same_data is None:
-        return "Not every run says what data it is of, so their scores may not be comparable."
+        return "A run has no fingerprint of its data, so the scores may not be comparable."
     if not comparison.is_same_data:
-        return "The runs are not of the same data, so their scores are not comparable."
-    return "All runs are of the same data."
+        return "The runs do not use the same data, so their scores are not comparable."
+    return "All runs use the same data."
 
 
 def as_table(comparison: Comparison, width: int) -> str:
-    """Returns a table for a terminal of so many columns; what is too long goes on in the next line."""
-    recipe = [(key, [told(value) for value in values]) for key, values in comparison.differing.items()]
-    rows = [*figures(comparison), *recipe]
+    """Returns a table for a terminal of `width` columns; long cells are wrapped."""
+    measured, recipe = metrics(comparison), recipe_rows(comparison)
+    rows = [*measured, *recipe]
     runs = len(comparison.names)
     first = max(len(name) for name, _ in rows)
     first = max(12, min(first, width - runs * (LEAST + GAP)))
     column = max(LEAST, (width - first) // runs - GAP)
     column = min(column, max(len(cell) for cell in (*comparison.names, *(cell for _, row in rows for cell in row))))
     lines = _row("", comparison.names, first, column)
-    for name, row in figures(comparison):
+    for name, row in measured:
         lines += _row(name, row, first, column)
-    lines += ["", "what differs in their recipes:" if recipe else "Their recipes are the same."]
+    lines += ["", "differences between the recipes:" if recipe else "The recipes are the same."]
     for name, row in recipe:
         lines += _row(name, row, first, column)
     return "\n".join(lines)
@@ -133,17 +137,17 @@ def _row(name: str, cells: Sequence[str], first: int, column: int) -> list[str]:
 
 
 def _fold(text: str, width: int) -> list[str]:
-    # A folder may be called anything, also what a terminal would obey.
+    # The name of a folder may hold control characters of a terminal.
     printable = "".join(each if each.isprintable() else "?" for each in text)
     return textwrap.wrap(printable, width, break_long_words=True, break_on_hyphens=False) or [""]
 
 
 def as_json(comparison: Comparison) -> str:
-    """Returns one JSON document; a figure that does not exist is null."""
+    """Returns one JSON document; a missing value is null."""
     document = {
         "schema_version": SCHEMA_VERSION,
         "is_same_data": comparison.is_same_data,
-        "runs": [_run(summary) for summary in comparison.stories],
+        "runs": [_run(summary) for summary in comparison.summaries],
         "recipe_differences": comparison.differing,
     }
     return json.dumps(document, indent=2, ensure_ascii=True, allow_nan=False)

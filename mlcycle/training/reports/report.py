@@ -1,7 +1,7 @@
 """The conductor of a run's report: a run folder → report.html. Read it top to bottom.
 
-The curves are in the run folder already. The rest comes of asking the best checkpoint once more about the held-out
-images, one by one and without padding, as the frozen file will look at them.
+The curves are in the run folder already. For the rest, the best checkpoint predicts on the validation images again, one
+by one and without padding, as the frozen file will.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from mlcycle.training.run.run_summary import RunSummary
 from mlcycle.training.trace import load_trained
 
 NO_GROUP = "(no group)"
-# Samples of the images for intervals: enough for three digits of the ends.
+# Bootstrap samples: enough for three digits of an interval's ends.
 DRAWS = 200
 ELSEWHERE = "choose another place: --out FILE"
 
@@ -44,14 +44,14 @@ Started = Callable[[int], Advance]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """How a report is to be made.
+class ReportOptions:
+    """Options of a report.
 
     Attributes:
-        images: whether cut-outs of the held-out images go into it.
-        started: called with the number of held-out images before the first is looked at; what it returns is
-            called with 1 after each.
-        stop: asked between images; gives the number of a signal that came, or 0.
+        images: whether to include crops of the validation images.
+        started: called with the number of validation images before the first prediction; the function that it returns
+            is called with 1 after each.
+        stop: called between images; returns the number of a signal that was received, or 0.
     """
 
     images: bool = True
@@ -60,62 +60,62 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """A report that was written, and why it holds nothing but curves; empty where it holds all."""
+class WrittenReport:
+    """A report that was written, and the reason if it has curves only; empty if it is complete."""
 
     path: Path
-    why_not: str
+    missing_reason: str
 
 
-def write_report(run: Path, asked: Asked, target: Path | None = None) -> Written:
-    """Makes a run's report, also of one that is still training or was broken off.
+def write_report(run: Path, options: ReportOptions, target: Path | None = None) -> WrittenReport:
+    """Writes a run's report, also while the run is training or after it was interrupted.
 
     Args:
         target: the file; None means report.html in the run folder.
 
     Raises:
-        InputError, RecipeError: it is no run folder, or the file cannot be written.
-        Interrupted: `asked.stop` said so; then there is a report, if only of curves.
+        InputError, RecipeError: `run` is not a run folder, or the file cannot be written.
+        Interrupted: `options.stop` returned a signal; the run folder then has a report, at least of its curves.
     """
-    told = run_summary.read(run)
+    summary = run_summary.read(run)
     path = target or run / REPORT
     if target is None and not path.exists():
-        # Should the rest be broken off, here are the curves.
-        curves = report_page.render(told, None, "the held-out images were not looked at for this page")
+        # If the rest is interrupted, the curves are there.
+        curves = report_page.render(summary, None, "the predictions for this page were interrupted")
         files.write(path, curves, hint=ELSEWHERE)
-    seen, why_not = _val(told, asked)
-    files.write(path, report_page.render(told, seen, why_not), hint=ELSEWHERE)
-    return Written(path, why_not)
+    validation, missing_reason = _validate(summary, options)
+    files.write(path, report_page.render(summary, validation, missing_reason), hint=ELSEWHERE)
+    return WrittenReport(path, missing_reason)
 
 
-def _val(told: RunSummary, asked: Asked) -> tuple[Validation | None, str]:
-    """Returns what the best checkpoint finds on the held-out images, or why nothing can be said of that."""
-    if not (RunFolder(told.path).checkpoints / BEST).is_file():
+def _validate(summary: RunSummary, options: ReportOptions) -> tuple[Validation | None, str]:
+    """Returns the results of the best checkpoint on the validation images, or the reason if there are none."""
+    if not (RunFolder(summary.path).checkpoints / BEST).is_file():
         return None, "the run has not been evaluated yet"
     try:
-        return _measure(told, asked), ""
+        return _measure(summary, options), ""
     except Interrupted:
         raise
     except MlcycleError as problem:
         return None, problem.message
 
 
-def _measure(told: RunSummary, asked: Asked) -> Validation:
-    recipe, network, progress = load_trained(told.path)
+def _measure(summary: RunSummary, options: ReportOptions) -> Validation:
+    recipe, network, progress = load_trained(summary.path)
     training_data = load_training_data(recipe.data)
-    training_data.check_fingerprint(told.data.get("fingerprint"))
-    advance, found = asked.started(len(training_data.val)), []
+    training_data.check_fingerprint(summary.data.get("fingerprint"))
+    advance, found = options.started(len(training_data.val)), []
     with one_thread():
         for boxes_and_scores in predict_all(network, recipe.inference, training_data.val):
             found.append(boxes_and_scores)
             advance(1)
-            if signal_number := asked.stop():
+            if signal_number := options.stop():
                 raise Interrupted(
-                    "interrupted while the report was being made; the run itself is all there",
-                    f"make the report: mlcycle train report {told.path}",
+                    "interrupted during the report; the run itself is complete",
+                    f"write the report with: mlcycle train report {summary.path}",
                     signal_number,
                 )
-    return _metrics(recipe, progress.best_step, training_data, found, asked.images)
+    return _metrics(recipe, progress.best_step, training_data, found, options.images)
 
 
 def _metrics(
@@ -127,7 +127,7 @@ def _metrics(
     chosen = _points(truths, found, recipe)
     threshold = chosen.thresholds.get(operating_points.BALANCED, rule.threshold or rule.score_floor)
     ap_B, ap50_B = coco.drawn(matches, bootstrap.weights(len(images), draws=DRAWS))
-    seen = mistakes.Seen(images, found, matches, threshold)
+    predictions = mistakes.Predictions(images, found, matches, threshold)
     return Validation(
         step=step,
         matches=matches,
@@ -138,8 +138,8 @@ def _metrics(
         thresholds=chosen.thresholds,
         calibration=calibrate(matches),
         groups=groups.by_group(matches, [each.group or NO_GROUP for each in images], threshold),
-        misses=mistakes.misses(seen, _upright) if thumbnails else [],
-        false_alarms=mistakes.false_alarms(seen, _upright) if thumbnails else [],
+        misses=mistakes.misses(predictions, _upright) if thumbnails else [],
+        false_alarms=mistakes.false_alarms(predictions, _upright) if thumbnails else [],
         has_thumbnails=thumbnails,
     )
 
@@ -147,7 +147,7 @@ def _metrics(
 def _points(truths: list[tuple[np.ndarray, np.ndarray]], found: list[Prediction], recipe: Recipe) -> Points:
     try:
         return operating_points.choose(truths, found, recipe.inference, Rates())
-    except DataError:  # it finds no face at any threshold
+    except DataError:  # no face is detected at any threshold
         return Points({})
 
 

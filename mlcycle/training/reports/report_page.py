@@ -1,101 +1,88 @@
-"""A run's report as one page of HTML, which loads nothing and runs nothing."""
+"""A run's report as one HTML page."""
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
-from html import escape
+from typing import Any
 
 from mlcycle import __version__
-from mlcycle.reporting import sections
-from mlcycle.training.reports import report_facts, report_validation
+from mlcycle.reporting import pages
+from mlcycle.reporting.charts import detection
+from mlcycle.reporting.charts.detection import Mark
+from mlcycle.reporting.pages import interval, percent, share
+from mlcycle.training.progress import flops
+from mlcycle.training.reports import curves, report_facts
+from mlcycle.training.reports.report_facts import duration
 from mlcycle.training.reports.report_validation import Validation
 from mlcycle.training.run.run_summary import RunSummary
 
+MEBIBYTE = 2**20
 
-def render(summary: RunSummary, seen: Validation | None, why_not: str) -> str:
+
+def render(summary: RunSummary, validation: Validation | None, missing_reason: str) -> str:
     """Returns the page.
 
     Args:
-        seen: what was found on the held-out images; None where they were not looked at, with the reason in
-            `why_not`.
+        validation: the results on the validation images, or None if there are none, with the reason in
+            `missing_reason`.
     """
-    val = report_validation.render(seen) if seen else [_nothing_seen(why_not)]
-    parts = [
-        _opening(summary),
-        _tiles(summary, seen),
-        report_facts.curves(summary),
-        *val,
-        report_facts.speed(summary),
-        report_facts.data_and_environment(summary),
-        report_facts.recipe(summary),
-        _closing(seen),
-    ]
     score = f", AP50 {summary.best.average_precision_50:.3f}" if summary.best else ""
-    return sections.page(f"Training report: {summary.name}{score}", parts)
+    ap = dict(summary.curve("average_precision"))
+    rate = summary.mean_rate("flops_per_second")
+    return pages.render(
+        "run_report.html",
+        title=f"Training report: {summary.name}{score}",
+        summary=summary,
+        val_images=summary.data.get("held_out_photographs"),
+        validation=validation,
+        missing_reason=missing_reason,
+        tiles=_tiles(summary, validation),
+        curves=curves.of_run(summary),
+        evaluations=[(step, ap50, ap.get(step)) for step, ap50 in summary.curve("average_precision_50")],
+        time=report_facts.time_by_part(summary),
+        duration=duration(sum(summary.seconds_by_part().values())),
+        arithmetic="" if math.isnan(rate) else flops.format_rate(rate),
+        memory_mib=max((value for _, value in summary.curve("memory_bytes")), default=0) / MEBIBYTE,
+        environment=report_facts.environments(summary),
+        version=__version__,
+        now=datetime.now(UTC),
+        **(_charts(validation) if validation else {}),
+    )
 
 
-def _opening(summary: RunSummary) -> str:
-    recipe = str(summary.recipe.get("name", "a recipe"))
-    of = f" of {summary.planned:,}" if summary.planned else ""
-    state = "" if summary.is_finished else " It has not come to its end: this is what there is so far."
-    best = f"{_best(summary)} " if summary.best else "It has not been evaluated yet."
-    return f"""<h1>Training report: {escape(summary.name)}</h1>
-<p>A face detector by the recipe <code>{escape(recipe)}</code>, after {summary.steps:,}{of} steps on
-{escape(str(summary.environment.get("device", "an unknown device")))}. {best}{state}</p>"""
-
-
-def _best(summary: RunSummary) -> str:
-    best = summary.best
-    assert best
-    val = summary.data.get("held_out_photographs")
-    images = f"{val:,} held-out images" if isinstance(val, int) else "held-out images"
-    return f"Its best score on {images} is an AP50 of <b>{best.average_precision_50:.3f}</b>, at step {best.step:,}."
-
-
-def _tiles(summary: RunSummary, seen: Validation | None) -> str:
+def _tiles(summary: RunSummary, validation: Validation | None) -> list[tuple[str, str, str]]:
     tiles = []
-    if seen and seen.whole.faces:
-        ap50, ap = seen.intervals
-        tiles.append(("AP50", sections.share(seen.whole.ap50), sections.between(ap50)))
-        tiles.append(("AP .50 to .95", sections.share(seen.whole.ap), sections.between(ap)))
-        if point := seen.points.get("balanced"):
-            alarms = f"{point['false_alarms_a_photograph']:.2f} false alarms an image"
-            tiles.append(("Recall, balanced", f"{point['recall']:.3f}", f"at {seen.threshold:.2f}, with {alarms}"))
-    elif summary.best:
-        at = f"at step {summary.best.step:,}"
-        tiles.append(("AP50", sections.share(summary.best.average_precision_50), at))
-        tiles.append(("AP .50 to .95", sections.share(summary.best.average_precision), at))
+    if validation and validation.whole.faces:
+        ap50, ap = validation.intervals
+        tiles.append(("AP50", share(validation.whole.ap50), interval(ap50)))
+        tiles.append(("AP .50 to .95", share(validation.whole.ap), interval(ap)))
+        if point := validation.points.get("balanced"):
+            alarms = f"{point['false_alarms_a_photograph']:.2f} false alarms per image"
+            note = f"at {validation.threshold:.2f}, with {alarms}"
+            tiles.append(("Recall, balanced", f"{point['recall']:.3f}", note))
+    elif best := summary.best:
+        tiles.append(("AP50", share(best.average_precision_50), f"at step {best.step:,}"))
+        tiles.append(("AP .50 to .95", share(best.average_precision), f"at step {best.step:,}"))
     if summary.seconds:
-        tiles.append(("Time", _small_units(report_facts.duration(summary.seconds)), f"for {summary.steps:,} steps"))
-        tiles.append(("Images a second", f"{summary.mean_rate('images_per_second'):,.0f}", "mean over all steps"))
-        waiting = sections.percent(summary.mean_rate("data_wait_share"))
-        tiles.append(("Waiting for data", waiting, "of the time of a step"))
-    note = ""
-    if seen:
-        note = """<p>AP50 and AP are measured anew, image by image as the frozen file looks at them, and so
-may be off in the third digit from the curve's. “a to b”: there a figure lies in 95 of 100 samples of the images
-(bootstrap).</p>"""
-    return sections.tiles(tiles) + note if tiles else ""
+        tiles.append(("Time", duration(summary.seconds), f"for {summary.steps:,} steps"))
+        tiles.append(("Images per second", f"{summary.mean_rate('images_per_second'):,.0f}", "mean over all steps"))
+        tiles.append(("Waiting for data", percent(summary.mean_rate("data_wait_share")), "of the time of a step"))
+    return tiles
 
 
-def _small_units(duration: str) -> str:
-    """Returns a duration as HTML, its units smaller than its numbers."""
-    return "".join(word if word[0].isdigit() else f"<i>{word}</i> " for word in duration.split()).rstrip()
-
-
-def _nothing_seen(why_not: str) -> str:
-    return f"""<h2>Held-out images</h2>
-<p>There is nothing to show of them: {escape(why_not)}. Make this page anew when that has changed:
-<code>mlcycle train report RUN</code>.</p>"""
-
-
-def _closing(seen: Validation | None) -> str:
-    if seen and seen.has_thumbnails:
-        shown = len(seen.misses) + len(seen.false_alarms)
-        images = f"""This page holds {shown} cut-outs of the held-out images: give it to nobody who may not see
-these. <code>mlcycle train report RUN --no-images</code> makes one without."""
-    else:
-        images = "This page holds no images."
-    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return f"""<footer><p>{images} It loads nothing, and nothing was sent anywhere.</p>
-<p>Made by mlcycle {escape(__version__)}, {now}.</p></footer>"""
+def _charts(validation: Validation) -> dict[str, Any]:
+    marks = [
+        Mark(f"{name} {validation.thresholds[name]:.2f}", point["recall"], point["precision"])
+        for name, point in validation.points.items()
+        if point["recall"] is not None and point["precision"] is not None
+    ]
+    by_iou, by_height = "All faces, by IoU", "By the height of the face, at IoU 0.5"
+    return {
+        "precision_recall": [
+            (by_iou, detection.precision_recall(by_iou, detection.iou_curves(validation.whole), marks)),
+            (by_height, detection.precision_recall(by_height, detection.height_curves(validation.whole))),
+        ],
+        "histogram": detection.score_histogram(validation.matches, validation.threshold),
+        "reliability": detection.reliability_diagram(validation.calibration) if validation.calibration.bins else "",
+    }
