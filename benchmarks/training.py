@@ -109,13 +109,13 @@ def contestant(options: argparse.Namespace) -> tuple[Callable[[int], object], in
     from mlcycle.training.distributed.device import available_processors, keep_memory, share_processors
     from mlcycle.training.recipes.recipe_file import find, load
     from mlcycle.training.studies.bare_step import Bare
-    from mlcycle.training.studies.profiling import Rehearsal
+    from mlcycle.training.studies.profiling import TrialTraining
 
     # All steps alike, or a turn with more large crops than another would be told to have more images than it has.
     recipe = load(find(options.recipe), [*options.overrides, "augment.large=0"])
     training_data, device, batch = load_training_data(recipe.data), torch.device("cpu"), recipe.schedule.batch
     if options.contestant == "mlcycle":
-        return Rehearsal(recipe, training_data, device, sys.maxsize, lambda text: None).make, batch
+        return TrialTraining(recipe, training_data, device, sys.maxsize, lambda text: None).run_steps, batch
     if options.contestant == "plain":
         from plain_loop import PlainLoop
 

@@ -1,4 +1,4 @@
-"""`mlcycle demo`: the whole cycle on real images, told as a story."""
+"""`mlcycle demo`: training, freezing and inference on real images."""
 
 from __future__ import annotations
 
@@ -11,50 +11,50 @@ from mlcycle.cli import console
 from mlcycle.extras import extra
 
 if TYPE_CHECKING:
-    from mlcycle.demo.story import Told
+    from mlcycle.demo.conductor import DemoSummary
 
 
 def demo(
-    folder: Annotated[Path, typer.Option("--folder", metavar="DIR", help="Where all of it goes.")] = Path("demo"),
+    folder: Annotated[Path, typer.Option("--folder", metavar="DIR", help="Folder for all files.")] = Path("demo"),
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Begin anew: remove what an earlier demo made.")
+        bool, typer.Option("--overwrite", help="Start again and remove the files of an earlier demo.")
     ] = False,
 ) -> None:
-    """Train, freeze and ask: the two lives of a model in a few minutes, on real images.
+    """Train, freeze and run a small face detector on real images, in a few minutes.
 
-    A small face detector learns from real faces, is frozen into one file, and is asked about images that it never
-    saw. A second run repeats nothing that is done, and goes on where one was broken off. Exits 5 if a face is missed.
+    The detector is trained on real faces, frozen into one file, and run on images that were not used for training. A
+    second run repeats no finished step, and resumes an interrupted one. Exits with 5 if a face is missed.
 
     Example:  mlcycle demo --folder demo
     """
     with extra("train,demo", "mlcycle demo"):
         for package in ("torch", "onnx", "skimage", "matplotlib"):
             _must_have(package)
-        from mlcycle.demo.story import check, tell
-    told = tell(folder, overwrite=overwrite, say=console.say, quiet=console.is_quiet())
-    _print(told)
-    check(told)
+        from mlcycle.demo.conductor import check, run_demo
+    summary = run_demo(folder, overwrite=overwrite, say=console.say, quiet=console.is_quiet())
+    _print(summary)
+    check(summary)
 
 
 def _must_have(package: str) -> None:
-    # Found, not imported: only the commands that the demo runs need these, and importing them all takes seconds.
+    # Only the commands that the demo runs import these; importing them here would take seconds.
     import importlib.util
 
     if importlib.util.find_spec(package) is None:
         raise ModuleNotFoundError(f"No module named {package!r}", name=package)
 
 
-def _print(told: Told) -> None:
+def _print(summary: DemoSummary) -> None:
     from rich.table import Table
 
-    table = Table(title="Two lives of one model; inference is for one image", title_justify="left")
+    table = Table(title="Training and inference compared; inference is for one image", title_justify="left")
     for heading in ("", "training", "inference", "ratio"):
         table.add_column(heading, justify="left" if not heading else "right")
-    for row in told.rows:
+    for row in summary.rows:
         table.add_row(row.what, row.training, row.inference, row.ratio)
     out = console.out_console()
     out.print(table)
-    console.data(f"The file between them: {told.frozen.name}, {told.frozen.size:,} bytes, sha256 {told.frozen.sha256}")
-    for answer in told.answers:
-        console.data(f"{answer.image}: {answer.verdict}")
-    console.data(f"The page to show: {told.page}")
+    console.data(f"Model file: {summary.frozen.name}, {summary.frozen.size:,} bytes, sha256 {summary.frozen.sha256}")
+    for result in summary.results:
+        console.data(f"{result.image}: {result.verdict}")
+    console.data(f"Page: {summary.page}")

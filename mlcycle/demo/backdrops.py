@@ -1,7 +1,7 @@
-"""What stands behind the demo's faces: face-free images that scikit-image brings, recoloured and put together.
+"""Backgrounds of the demo's scenes: face-free sample images of scikit-image, recoloured and combined.
 
-The images are opened from the package's own folder, never fetched. Of each, the left part serves the training
-scenes and the right part the validation scenes, so that no pixel is in both.
+The images are read from the package's folder, not downloaded. The left part of each is for training scenes and the
+right part for validation scenes, so that they share no pixel.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
-# Kept out on purpose: astronaut, coffee and camera (never to be seen in training), coins (they bear small portraits).
+# Without astronaut, coffee and camera (not used for training) and coins (which show small portraits).
 IMAGES = {
     "brick.png": "a brick wall; CC0 (CC0Textures)",
     "cell.png": "a cell floating in saline, by Paul Müller and others; CC0",
@@ -34,14 +34,14 @@ TRAINING_SHARE = 0.7
 
 @dataclass(frozen=True, slots=True)
 class Backdrops:
-    """The parts of the images that one split may use, each an RGB image."""
+    """The parts of the images that belong to one split, each an RGB image."""
 
     parts: tuple[Image.Image, ...]
 
     def crop(
         self, rng: np.random.Generator, size: tuple[int, int], zoom: tuple[float, float] = (0.4, 2.5)
     ) -> Image.Image:
-        """Returns a piece of a random image: width, height `size`, at a random scale, mirrored, recoloured."""
+        """Returns a random crop of a random image at width, height `size`, mirrored at random and recoloured."""
         part = self.parts[rng.integers(len(self.parts))]
         scale = np.exp(rng.uniform(*np.log(zoom)))
         width, height = (min(side / scale, limit) for side, limit in zip(size, part.size, strict=True))
@@ -65,7 +65,7 @@ def load_backdrops(folder: Path, training: bool) -> Backdrops:
 
 
 def recoloured(rng: np.random.Generator, image: Image.Image) -> Image.Image:
-    """Gives an RGB image another light: channels exchanged, tinted, brighter or darker, of more or less contrast."""
+    """Returns an RGB image with random channel order, tint, brightness and contrast."""
     pixels_HW3 = np.asarray(image, np.float32) / 255
     if rng.random() < 0.3:
         pixels_HW3 = pixels_HW3[..., rng.permutation(3)]
@@ -84,7 +84,7 @@ def as_image(pixels_HW3: np.ndarray) -> Image.Image:
 
 
 def compose_backdrop(rng: np.random.Generator, backdrops: Backdrops, side: int) -> Image.Image:
-    """Returns a square backdrop: a piece, two that melt together, or a plain wall; with shapes cut from others."""
+    """Returns a square backdrop: a crop, two blended crops, or a plain wall, with shapes cut from other crops."""
     scene = _plain_wall(rng, side) if rng.random() < 0.25 else backdrops.crop(rng, (side, side))
     if rng.random() < 0.4:
         where = as_image(rng.uniform(-0.3, 1.3, (4, 4))).resize((side, side), Image.Resampling.BICUBIC)
@@ -100,7 +100,7 @@ def _plain_wall(rng: np.random.Generator, side: int) -> Image.Image:
 
 
 def _add_shape(rng: np.random.Generator, backdrops: Backdrops, scene: Image.Image) -> None:
-    # Round things, straight edges and stripes of every size: faces must be told from these by what is inside them.
+    # Ovals, rings and edges of every size, so that the network cannot recognise a face by its outline alone.
     width, height = np.exp(rng.uniform(np.log(10), np.log(scene.width * 0.8), 2)).astype(int)
     mask = Image.new("L", (int(width), int(height)), 0)
     draw = ImageDraw.Draw(mask)

@@ -1,4 +1,4 @@
-"""Running mlcycle's own commands as processes, and measuring what each one took."""
+"""Runs mlcycle's own commands as subprocesses, and measures their time and memory."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from mlcycle.errors import MlcycleError
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one command took.
+    """The result of one command.
 
     Attributes:
-        line: the command as a person would type it.
-        seconds: from its start to its end, by the wall's clock.
-        peak_bytes: the most memory that it, or the largest process that it started, held; 0 where no system tells.
-        output: what it wrote to stdout.
+        line: the command as a user would type it.
+        seconds: wall-clock time from start to exit.
+        peak_bytes: peak memory of the largest process; 0 if the system does not report it.
+        output: its stdout.
     """
 
     line: str
@@ -33,26 +33,26 @@ class Outcome:
 
 
 class CommandFailedError(MlcycleError):
-    """Raised when a command of the story fails; it has said why on stderr, and its exit code is taken over."""
+    """Raised when a command of the demo fails; its message is on stderr, and its exit code becomes the demo's."""
 
     def __init__(self, line: str, exit_code: int) -> None:
-        super().__init__(f"`{line}` did not succeed", "what went wrong is said above; then run mlcycle demo again")
+        super().__init__(f"`{line}` failed", "fix the error above, then run mlcycle demo again")
         self.exit_code = exit_code
 
 
-def as_typed(words: list[str]) -> str:
-    """Returns the command line of these arguments, as a person would type it."""
+def command_line(words: list[str]) -> str:
+    """Returns the command line of these arguments, as a user would type it."""
     return shlex.join(["mlcycle", *words])
 
 
 def run(words: list[str], folder: Path) -> Outcome:
-    """Runs `mlcycle WORDS…` in a folder; what it says on stderr goes to ours.
+    """Runs `mlcycle WORDS…` in a folder, with stderr passed through.
 
     Raises:
-        CommandFailedError: it exited with something else than 0.
+        CommandFailedError: its exit code is not 0.
     """
-    line, start = as_typed(words), time.perf_counter()
-    # A session of its own: Ctrl-C comes to us, and we tell the command once, which then saves what it has.
+    line, start = command_line(words), time.perf_counter()
+    # In a session of its own: Ctrl-C reaches only the demo, which sends it to the command once, so that it saves.
     process = subprocess.Popen(
         [sys.executable, "-m", "mlcycle", *words],
         cwd=folder,
@@ -78,7 +78,7 @@ def run(words: list[str], folder: Path) -> Outcome:
 
 
 def _environment() -> dict[str, str]:
-    """This very mlcycle, wherever it is run from: paths that were relative to our folder are made absolute."""
+    """The environment with this mlcycle first on PYTHONPATH, and relative paths there made absolute."""
     given = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
     here = str(Path(mlcycle.__file__).resolve().parent.parent)
     paths = dict.fromkeys([here, *(str(Path(each).resolve()) for each in given)])

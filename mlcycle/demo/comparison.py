@@ -1,4 +1,4 @@
-"""The two lives of a model side by side: what was measured, in words for people."""
+"""Compares training and inference: what each costs, as text for the page and the terminal."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from mlcycle.demo.source_images import Box
 
 
 @dataclass(frozen=True, slots=True)
-class Study:
-    """What the training took.
+class TrainingCost:
+    """The cost of the training.
 
     Attributes:
-        seconds: of training, checks on held-out scenes included.
-        images: how many crops were looked at (batches times their size).
+        seconds: of training, including evaluations on validation scenes.
+        images: the number of crops (steps times batch size).
         scenes, faces: in the training set.
-        multiply_adds: of all passes, forward and backward.
-        peak_bytes: the most memory held; 0 if not known.
-        average_precision_50: on held-out scenes, of the weights that were frozen.
+        multiply_adds: of all forward and backward passes.
+        peak_bytes: peak memory; 0 if unknown.
+        average_precision_50: of the frozen weights on validation scenes.
     """
 
     seconds: float
@@ -31,7 +31,7 @@ class Study:
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """The file between the two lives: its name, sha256 in hex, size in bytes, and the seconds that freezing took."""
+    """The frozen model file: its name, sha256 in hex, size in bytes, and the seconds that freezing took."""
 
     name: str
     sha256: str
@@ -40,15 +40,15 @@ class Frozen:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What the frozen model said of one unseen image.
+class ImageResult:
+    """The detections of the frozen model in one unseen image.
 
     Attributes:
         image: name of the file.
-        box_4: where the face is by eye, or None where there is none.
+        box_4: the face, located by eye, or None if the image has no face.
         found: boxes (x1 y1 x2 y2, pixels) and scores, best first.
-        overlap: the largest intersection over union of a found box with the face; 0 if none.
-        milliseconds: from the file to the answer, loading the model not included.
+        overlap: the largest intersection over union of a detection with the face; 0 if none.
+        milliseconds: from the file to the result, without loading the model.
     """
 
     image: str
@@ -59,21 +59,21 @@ class Answer:
 
     @property
     def is_right(self) -> bool:
-        """Returns whether the face was found (by half its area or more), or rightly none where there is none."""
+        """Returns whether the face was found at IoU 0.5, or nothing in an image without a face."""
         return not self.found if self.box_4 is None else self.overlap >= 0.5
 
     @property
     def verdict(self) -> str:
-        """Returns what is to be said of it, in a sentence."""
+        """Returns the result in one sentence."""
         score = f"{self.found[0][1]:.2f}" if self.found else ""
         if self.box_4 is None:
-            return f"It saw a face where there is none (score {score})." if self.found else "No face here. Right."
+            return f"A false alarm (score {score})." if self.found else "No face found, as expected."
         return f"That's a face. (score {score})" if self.is_right else "The face was not found."
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the comparison: what, in training, in inference, and how many times more the first is."""
+    """One line of the comparison: a quantity in training and in inference, and the ratio of the two."""
 
     what: str
     training: str
@@ -81,30 +81,30 @@ class Row:
     ratio: str
 
 
-def compare(study: Study, answer: Answer, looking: tuple[int, int]) -> list[Row]:
+def compare(training: TrainingCost, result: ImageResult, inference: tuple[int, int]) -> list[Row]:
     """Returns the lines of the comparison.
 
     Args:
-        looking: multiply-adds and peak bytes of one answer.
+        inference: multiply-adds and peak bytes for one image.
     """
-    multiply_adds, peak_bytes = looking
+    multiply_adds, peak_bytes = inference
     return [
         Row(
             "time",
-            duration(study.seconds),
-            duration(answer.milliseconds / 1000),
-            _times(study.seconds * 1000, answer.milliseconds),
+            duration(training.seconds),
+            duration(result.milliseconds / 1000),
+            _times(training.seconds * 1000, result.milliseconds),
         ),
-        Row("images seen", f"{study.images:,}", "1", _times(study.images, 1)),
+        Row("images", f"{training.images:,}", "1", _times(training.images, 1)),
         Row(
             "multiply-adds",
-            quantity(study.multiply_adds),
+            quantity(training.multiply_adds),
             quantity(multiply_adds),
-            _times(study.multiply_adds, multiply_adds),
+            _times(training.multiply_adds, multiply_adds),
         ),
-        Row("memory at its peak", size(study.peak_bytes), size(peak_bytes), _times(study.peak_bytes, peak_bytes)),
-        Row("what changes", "the weights", "nothing", ""),
-        Row("what it needs", "labelled faces, torch", "the file, onnxruntime", ""),
+        Row("peak memory", size(training.peak_bytes), size(peak_bytes), _times(training.peak_bytes, peak_bytes)),
+        Row("changes", "the weights", "nothing", ""),
+        Row("needs", "labelled faces, torch", "the file, onnxruntime", ""),
     ]
 
 
@@ -116,7 +116,7 @@ def duration(seconds: float) -> str:
 
 
 def quantity(number: float) -> str:
-    """Returns a large number in words, e.g. "61 million" or "4.2 trillion"."""
+    """Returns a large number as text, e.g. "61 million" or "4.2 trillion"."""
     for name, unit in (("trillion", 1e12), ("billion", 1e9), ("million", 1e6)):
         if number >= unit:
             return f"{_two_digits(number / unit)} {name}"
@@ -141,5 +141,5 @@ def _times(training: float, inference: float) -> str:
     ratio = training / inference
     if ratio < 1000:
         return f"{_two_digits(ratio)} times"
-    # More digits than two would say more than was measured.
+    # Two digits, the precision of the measurement.
     return f"{quantity(float(f'{ratio:.2g}'))} times"

@@ -1,8 +1,8 @@
-"""One figure of a demo scene: a face, or something else in a face's place, with hair, neck and clothes about it.
+"""One figure of a demo scene: a face or a distractor in its place, with hair, neck and clothes around it.
 
-All that could betray a face without being one (the soft edge, the skin's colour, the hair, the shoulders, the blur of
-enlarging) is given to faces and to other things alike, so that the network has to learn what lies between them.
-Lengths are in pixels of the 25 x 25 images until a figure is brought to its final size.
+Every cue other than the face itself (soft edge, skin colour, hair, shoulders, blur of enlarging) occurs with faces and
+distractors alike, so that the network has to learn the face. Lengths are in pixels of the 25 x 25 images until a
+figure is resized to its final size.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from mlcycle.demo.backdrops import Backdrops, as_image
 
 PATCH = 25
-# Where the tight box of a face (forehead to chin, ear to ear) lies in a patch: measured on the mean of all faces.
+# The tight box of a face (forehead to chin, ear to ear) in a patch, measured on the mean of all faces.
 FACE_BOX = (2.2, 0.6, 20.2, 23.9)
-# A figure's canvas, and where the patch lies on it.
+# The size of a figure's canvas, and the corner of the patch on it.
 WIDTH, HEIGHT, LEFT, TOP = 62, 80, 19, 17
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure to be pasted: its image, its mask, and its face's box (x1 y1 x2 y2, pixels of this image)."""
+    """A figure to paste: its image, its mask, and the box of its face (x1 y1 x2 y2, pixels of this image)."""
 
     image: Image.Image
     mask: Image.Image
@@ -31,7 +31,7 @@ class Figure:
 
 
 def new_face(rng: np.random.Generator, faces_N2525: np.ndarray) -> np.ndarray:
-    """Returns a face in grey 0..1: one of those photographed, or the upper half of one flowing into another's lower."""
+    """Returns a grey face in 0..1: a sample, or the upper half of one blended with the lower half of another."""
     face_2525 = faces_N2525[rng.integers(len(faces_N2525))]
     if rng.random() < 0.4:
         other_2525 = faces_N2525[rng.integers(len(faces_N2525))]
@@ -45,7 +45,7 @@ def new_face(rng: np.random.Generator, faces_N2525: np.ndarray) -> np.ndarray:
 def new_distractor(
     rng: np.random.Generator, faces_N2525: np.ndarray, others_N2525: np.ndarray, backdrops: Backdrops
 ) -> np.ndarray:
-    """Returns what is no face: a photographed non-face, a piece of a backdrop, or a face that is out of order."""
+    """Returns a distractor: a non-face sample, a crop of a backdrop, or a distorted face."""
     kind = rng.random()
     if kind < 0.2:
         return others_N2525[rng.integers(len(others_N2525))]
@@ -62,16 +62,16 @@ def new_distractor(
 
 
 def _other_phases(rng: np.random.Generator, face_2525: np.ndarray) -> np.ndarray:
-    """The waves that a face is made of, each as strong as it was, and all shifted: its stains and shades, no face."""
+    """Returns a face's Fourier amplitudes with random phases: its texture without the face."""
     spectrum = np.fft.rfft2(face_2525 - face_2525.mean())
     turned_2525 = np.fft.irfft2(np.abs(spectrum) * np.exp(2j * np.pi * rng.random(spectrum.shape)), (PATCH, PATCH))
-    # Brighter in the middle, as faces often are.
+    # Brighter in the middle, like many faces.
     hill_P = np.hanning(PATCH)
     return turned_2525 + face_2525.mean() + rng.uniform(0, 0.5) * hill_P[:, None] * hill_P[None, :]
 
 
 def _shuffled(rng: np.random.Generator, face_2525: np.ndarray) -> np.ndarray:
-    """A face cut into 25 tiles that are laid in another order."""
+    """Returns a face cut into 25 tiles in random order."""
     tiles = face_2525.reshape(5, 5, 5, 5).transpose(0, 2, 1, 3).reshape(25, 5, 5)[rng.permutation(25)]
     return tiles.reshape(5, 5, 5, 5).transpose(0, 2, 1, 3).reshape(PATCH, PATCH)
 
@@ -79,12 +79,12 @@ def _shuffled(rng: np.random.Generator, face_2525: np.ndarray) -> np.ndarray:
 def make_figure(
     rng: np.random.Generator, patch_2525: np.ndarray, backdrops: Backdrops, height: float, behind: Image.Image
 ) -> Figure:
-    """Dresses a patch and brings it to the size at which its face box is `height` pixels high.
+    """Adds hair and clothes to a patch and resizes it so that its face box is `height` pixels high.
 
-    `behind` is a piece of the scene: its mean colour shows where the figure's soft edges let it.
+    `behind` is the scene: its mean colour shows through the figure's soft edges.
     """
     final = height / (FACE_BOX[3] - FACE_BOX[1])
-    # Small figures are drawn larger and reduced, as a camera does; very large ones smaller and enlarged, to save time.
+    # Small figures are drawn larger and reduced, like in a camera; very large ones smaller and enlarged, for speed.
     scale = min(max(final, 1.0), 4.0)
     skin = _coloured(rng, _enlarged(rng, patch_2525, scale))
     canvas = _Canvas(rng, backdrops, scale, mean_colour(behind))
@@ -106,7 +106,7 @@ def mean_colour(image: Image.Image) -> tuple[int, int, int]:
 
 
 def _enlarged(rng: np.random.Generator, patch_2525: np.ndarray, scale: float) -> Image.Image:
-    """Brings a patch to `scale` times its size, in a new light and with fine detail added, in grey."""
+    """Returns a grey patch at `scale` times its size, with random lighting and added fine detail."""
     spread = max(float(patch_2525.std()), 0.02)
     patch_2525 = (patch_2525 - patch_2525.mean()) / spread * rng.uniform(0.09, 0.2) + rng.uniform(0.3, 0.72)
     slope = rng.normal(0, 0.2, 2)
@@ -116,7 +116,7 @@ def _enlarged(rng: np.random.Generator, patch_2525: np.ndarray, scale: float) ->
     grey = Image.fromarray(patch_2525.astype(np.float32)).resize((side, side), Image.Resampling.LANCZOS)
     if scale <= 1.5:
         return as_image(np.asarray(grey))
-    # An enlarged image is blurred, and blur must not be the mark of a face: edges are sharpened, skin gets grain.
+    # Enlarging blurs, and blur must not identify a face: edges are sharpened and grain is added.
     crisp = as_image(np.asarray(grey)).filter(
         ImageFilter.UnsharpMask(scale * rng.uniform(0.4, 0.9), int(rng.uniform(0, 130)), 0)
     )
@@ -128,7 +128,7 @@ def _enlarged(rng: np.random.Generator, patch_2525: np.ndarray, scale: float) ->
 
 
 def _coloured(rng: np.random.Generator, grey: Image.Image) -> Image.Image:
-    # A curve for each channel: red rises first and blue last, as light on skin does.
+    # A tone curve for each channel, with red brightest and blue darkest, like skin.
     if rng.random() < 0.15:
         return grey.convert("RGB")
     powers = rng.uniform(0.55, 0.95), rng.uniform(0.9, 1.1), rng.uniform(1.05, 1.6)
@@ -138,9 +138,9 @@ def _coloured(rng: np.random.Generator, grey: Image.Image) -> Image.Image:
 
 
 class _Canvas:
-    """A figure while it is painted, layer over layer: its image, and the mask of what was painted on so far.
+    """A figure that is painted layer by layer: its image, and the mask of the painted pixels.
 
-    Its methods take lengths in pixels of the 25 x 25 images, of which each has `scale` here.
+    Its methods take lengths in pixels of the 25 x 25 images; each is `scale` pixels here.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class _Canvas:
         self.skin = ground
 
     def add_body(self) -> None:
-        """A neck of a shade of the skin, and shoulders in cloth."""
+        """Adds a neck in a shade of the skin, and shoulders in cloth."""
         middle, shade = self.middle + self.rng.normal(0, 1.5), self.rng.uniform(0.6, 1.0)
         neck = self._oval((middle, TOP + 24), (self.rng.uniform(5, 8), self.rng.uniform(8, 12)), 0.5)
         width, height = self.rng.uniform(19, 26), self.rng.uniform(16, 26)
@@ -163,14 +163,14 @@ class _Canvas:
         self._lay(self._cloth(self._dye(dark=0.5)), body)
 
     def add_hair(self) -> None:
-        """Hair behind the face, short or long."""
+        """Adds short or long hair behind the face."""
         across, down = self.rng.uniform(9.5, 16), self.rng.uniform(13, 19)
         middle = self.middle + self.rng.normal(0, 1), TOP + 12 - self.rng.uniform(1, 7) + max(0.0, down - 16)
         shape = self._oval(middle, (across, down), self.rng.uniform(0.3, 1.0))
         self._lay(self._cloth(self._hair_colour()), shape)
 
     def add_patch(self, skin: Image.Image) -> None:
-        """The patch: its oval alone, or nearly the whole image with its own surroundings; soft-edged in both."""
+        """Adds the patch with soft edges: only its oval, or nearly the whole patch."""
         corner, soft = (round(LEFT * self.scale), round(TOP * self.scale)), self.rng.uniform(0.5, 1.4)
         if self.rng.random() < 0.55:
             middle = self.middle + self.rng.normal(0, 0.4), TOP + 12.2 + self.rng.normal(0, 0.4)
@@ -189,14 +189,14 @@ class _Canvas:
         self._lay(filling, ImageChops.darker(shape, inside))
 
     def add_fringe(self) -> None:
-        """A fringe or a hat: it comes down over the forehead, and sticks out above."""
+        """Adds a fringe or a hat over the forehead."""
         across, down = self.rng.uniform(9, 13), self.rng.uniform(4, 8)
         middle = self.middle + self.rng.normal(0, 1.5), TOP + self.rng.uniform(2, 5.5) - down
         shape = self._oval(middle, (across, down), self.rng.uniform(0.2, 0.7))
         self._lay(self._cloth(self._hair_colour()), shape)
 
     def finish(self, final: float) -> Figure:
-        """Turns and stretches the figure a little, brings it from `scale` to `final`, and reckons its face's box."""
+        """Rotates and stretches the figure a little, resizes it from `scale` to `final`, and computes the face box."""
         angle = np.radians(np.clip(self.rng.normal(0, 9), -25, 25))
         stretch = float(np.exp(self.rng.normal(0, 0.06)))
         size = max(8, round(WIDTH * final * stretch)), max(8, round(HEIGHT * final))
@@ -207,7 +207,7 @@ class _Canvas:
         face_22 = np.array(FACE_BOX).reshape(2, 2) + np.array([LEFT, TOP])
         centre_2 = np.array([WIDTH, HEIGHT]) / 2
         middle_2 = turn_22 @ (face_22.mean(axis=0) - centre_2) + centre_2
-        # The box about an oval that has been turned.
+        # The bounding box of a rotated ellipse.
         reach_2 = np.sqrt((turn_22**2) @ ((face_22[1] - face_22[0]) / 2) ** 2)
         zoom_2 = np.array(size) / (WIDTH, HEIGHT)
         return Figure(image, mask, np.concatenate([(middle_2 - reach_2) * zoom_2, (middle_2 + reach_2) * zoom_2]))
@@ -220,18 +220,18 @@ class _Canvas:
         return shape.filter(ImageFilter.GaussianBlur(soft * self.scale))
 
     def _dye(self, dark: float) -> np.ndarray:
-        """A colour, RGB in 0..1: a dark one in this share of the cases, seldom a loud one."""
+        """Returns a colour, RGB in 0..1: dark with probability `dark`, rarely saturated."""
         level = self.rng.uniform(0.02, 0.5) if self.rng.random() < dark else self.rng.uniform(0.2, 1.0)
         return level * (1 + self.rng.normal(0, 0.1 if self.rng.random() < 0.6 else 0.4, 3))
 
     def _hair_colour(self) -> np.ndarray:
-        # Fair hair is hardly to be told from the forehead below it: where the face ends must be learned from the face.
+        # Hair in the colour of the skin: the network has to learn where the face ends from the face.
         if self.rng.random() < 0.45:
             return np.array(self.skin) / 255 * self.rng.uniform(0.55, 1.15) * (1 + self.rng.normal(0, 0.06, 3))
         return self._dye(dark=0.75)
 
     def _cloth(self, colour_3: np.ndarray) -> Image.Image:
-        """Cloth or hair: a colour with the pattern of some backdrop woven in."""
+        """Returns cloth or hair: a colour with the texture of a random backdrop."""
         half = max(self.mask.width // 2, 1), max(self.mask.height // 2, 1)
         pattern_HW = np.asarray(self.backdrops.crop(self.rng, half).convert("L"), np.float32) / 255
         pixels_HW3 = colour_3 + (pattern_HW - pattern_HW.mean())[..., None] * self.rng.uniform(0, 0.7)

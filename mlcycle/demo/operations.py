@@ -1,4 +1,4 @@
-"""How much arithmetic a model file does: its multiply-adds, counted while it looks at an image."""
+"""Counts the multiply-adds of a model file."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ PASSES_OF_TRAINING = 3
 
 
 def multiply_adds(model: Path, height: int, width: int) -> int:
-    """Returns the multiply-adds of a model's convolutions for one image; its other operations are few beside them.
+    """Returns the multiply-adds of a model's convolutions for one image; its other operations are negligible.
 
-    Each convolution does, for each number that it puts out, one multiply-add for each weight of one of its filters. The
-    sizes are not reckoned but measured: the model is run on a black image and asked for the shape of every map.
+    For each output value a convolution does one multiply-add for each weight of one of its filters. The model runs on a
+    black image with every feature map as an output, so that the sizes are measured.
     """
     import onnx
     import onnxruntime
@@ -25,7 +25,7 @@ def multiply_adds(model: Path, height: int, width: int) -> int:
     filters = {node.output[0]: weights[node.input[1]][1:] for node in graph.graph.node if node.op_type == "Conv"}
     graph.graph.output.extend(onnx.ValueInfoProto(name=name) for name in filters)
     options = onnxruntime.SessionOptions()
-    # Nothing may be fused away, or the maps would not be there to be measured.
+    # Fusion would remove feature maps.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
     image_1HW3 = np.zeros((1, height, width, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""The demo's labelled data set: scenes put together from real photographed faces, in seconds and without a network.
+"""The demo's labelled data set: scenes composed of photos of real faces, in seconds and without a download.
 
 The faces are the hundred of scikit-image's `lfw_subset`; 80 are for training and 20 for validation.
 """
@@ -25,11 +25,11 @@ SIDE = 320
 TRAIN_SCENES, VAL_SCENES = 800, 100
 TRAIN_FACES = 80
 SMALLEST, LARGEST = 14.0, 140.0
-# Among the photographed "non-faces" these show parts of faces.
-NOT_QUITE_FACELESS = (125, 126, 130, 193, 196)
+# Non-face samples that show parts of faces.
+PARTLY_FACES = (125, 126, 130, 193, 196)
 
 README = """\
-The demo's data set: scenes put together by `mlcycle demo` from images that scikit-image brings.
+The demo's data set: scenes composed by `mlcycle demo` from sample images of scikit-image.
 
 The faces are the first hundred of `skimage.data.lfw_subset`: 25 x 25 pixels, grey, a random choice from Labeled Faces
 in the Wild (Huang, Mattar, Lee, Learned-Miller: Learning to align from scratch, NIPS 2012; http://vis-www.cs.umass.edu/lfw/),
@@ -39,8 +39,8 @@ scikit-image distributes them under its own licence, BSD-3-Clause.
 Backdrops:
 {backdrops}
 
-Never used here, so that they can serve as images never seen: astronaut, coffee and camera of scikit-image,
-grace_hopper of matplotlib.
+Not used here, so that they are new to the model: astronaut, coffee and camera of scikit-image, grace_hopper of
+matplotlib.
 
 Layout: COCO (annotations/train.json, annotations/val.json, images/). Seed {seed}. Made with: mlcycle data demo
 """
@@ -48,7 +48,7 @@ Layout: COCO (annotations/train.json, annotations/val.json, images/). Seed {seed
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """What one split may use: faces and non-faces in grey 0..1, and pieces of images to stand behind them."""
+    """The sources of the scenes of one split: grey faces and non-faces in 0..1, and backdrops."""
 
     faces_N2525: np.ndarray
     others_N2525: np.ndarray
@@ -56,21 +56,21 @@ class TrainingData:
 
 
 def build_scenes(folder: Path, seed: int = 1) -> str:
-    """Writes the data set into `folder`, unless it is already there and complete.
+    """Writes the data set into `folder`, unless it is complete already.
 
     Args:
-        folder: annotations/{train,val}.json (COCO), images/{train,val}/*.jpg and README.txt are made in it.
+        folder: gets annotations/{train,val}.json (COCO), images/{train,val}/*.jpg and README.txt.
         seed: the same seed gives the same scenes.
 
     Returns:
-        One sentence that says what was done.
+        One sentence on what was done.
 
     Raises:
-        DataError: the folder holds something else, or the seed is another one.
+        DataError: the folder holds other files, or scenes of another seed.
         InputError: the folder cannot be written.
     """
     marker = folder / "README.txt"
-    readme = README.format(seed=seed, backdrops="\n".join(f"- {name}: {said}" for name, said in IMAGES.items()))
+    readme = README.format(seed=seed, backdrops="\n".join(f"- {name}: {source}" for name, source in IMAGES.items()))
     if marker.exists() and marker.read_text("utf-8") == readme:
         return f"{folder} is complete already ({TRAIN_SCENES} scenes for training, {VAL_SCENES} for validation)"
     _refuse_other(folder)
@@ -80,19 +80,19 @@ def build_scenes(folder: Path, seed: int = 1) -> str:
 
 
 def _write_all(folder: Path, readme: str, seed: int) -> int:
-    """Writes the set into a sibling and renames it; returns how many faces it has."""
-    with files.atomic_folder(folder, overwrite=True) as growing:  # over an empty one: _refuse_other has seen to that
+    """Writes the set to a temporary folder and renames it; returns its number of faces."""
+    with files.atomic_folder(folder, overwrite=True) as growing:  # the folder is empty: _refuse_other checks
         faces = sum(_write_split(growing, split, seed) for split in ("train", "val"))
         (growing / "README.txt").write_text(readme, "utf-8")
     return faces
 
 
 def load_training_data(training: bool) -> TrainingData:
-    """Loads what training or validation scenes are made of; the two share no face and no pixel of a backdrop."""
+    """Loads the sources of training or validation scenes; the two share no face and no pixel of a backdrop."""
     folder = package_folder("skimage") / "data"
     patches_N2525 = np.load(folder / "lfw_subset.npy", allow_pickle=False).astype(np.float64)
-    others = [index for index in range(100, 200) if index not in NOT_QUITE_FACELESS]
-    # Every fifth is kept for validation.
+    others = [index for index in range(100, 200) if index not in PARTLY_FACES]
+    # Every fifth face is for validation.
     val = np.arange(0, 100, 100 // (100 - TRAIN_FACES))
     faces = np.setdiff1d(np.arange(100), val) if training else val
     chosen = [index for index in others if (index % 5 != 0) == training]
@@ -100,10 +100,10 @@ def load_training_data(training: bool) -> TrainingData:
 
 
 def compose_scene(rng: np.random.Generator, training_data: TrainingData) -> tuple[bytes, np.ndarray]:
-    """Puts one scene together.
+    """Composes one scene.
 
     Returns:
-        the scene as a JPEG file's bytes, and boxes_N4 (float64, x1 y1 x2 y2, pixels), every box wholly inside.
+        the scene as the bytes of a JPEG file, and boxes_N4 (float64, x1 y1 x2 y2, pixels), all within the scene.
     """
     scene = compose_backdrop(rng, training_data.backdrops, SIDE)
     count = 0 if rng.random() < 0.1 else int(rng.integers(1, 8))
@@ -121,12 +121,12 @@ def compose_scene(rng: np.random.Generator, training_data: TrainingData) -> tupl
         if box_4 is not None:
             taken.append(box_4)
             boxes += [box_4] if is_face else []
-    return _photographed(rng, scene), np.array(boxes, np.float64).reshape(-1, 4)
+    return _camera(rng, scene), np.array(boxes, np.float64).reshape(-1, 4)
 
 
 def _refuse_other(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"{folder} holds something else than the demo's scenes", "remove it, or name another folder")
+        raise DataError(f"{folder} holds files that are not the demo's scenes", "remove it, or choose another folder")
 
 
 def _write_split(root: Path, split: str, seed: int) -> int:
@@ -139,7 +139,7 @@ def _write_split(root: Path, split: str, seed: int) -> int:
         (root / "images" / split / f"{index:04d}.jpg").write_bytes(scene)
         return boxes_N4
 
-    # Threads are enough: Pillow lets the others run while it works, and each scene has a random state of its own.
+    # Threads suffice, because Pillow releases the GIL; each scene has its own random state.
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as threads:
         boxes = list(threads.map(write, range(TRAIN_SCENES if training else VAL_SCENES)))
     (root / "annotations").mkdir(exist_ok=True)
@@ -165,7 +165,7 @@ def _size(rng: np.random.Generator) -> float:
 
 
 def _place(rng: np.random.Generator, scene: Image.Image, figure: Figure, taken: list[np.ndarray]) -> np.ndarray | None:
-    """Pastes a figure where it hides no face; returns its own face's box in the scene, or None if there is no room."""
+    """Pastes a figure where it hides no face; returns the box of its face in the scene, or None if it does not fit."""
     x1, y1, x2, y2 = figure.box_4
     if x2 - x1 > SIDE - 2 or y2 - y1 > SIDE - 2:
         return None
@@ -179,14 +179,14 @@ def _place(rng: np.random.Generator, scene: Image.Image, figure: Figure, taken: 
 
 
 def _covers(box_4: np.ndarray, other_4: np.ndarray) -> bool:
-    # A figure is about twice as wide as its face: what is painted later must not hide what was labelled before.
+    # A figure is about twice as wide as its face: later figures must not hide labelled faces.
     reach = 0.7 * (box_4[2:] - box_4[:2])
     grown_4 = np.concatenate([box_4[:2] - reach, box_4[2:] + reach * (1, 2)])
     return bool((np.minimum(grown_4[2:], other_4[2:]) > np.maximum(grown_4[:2], other_4[:2])).all())
 
 
-def _photographed(rng: np.random.Generator, scene: Image.Image) -> bytes:
-    """Gives the whole scene one light, one lens and one sensor: slope, white balance, exposure, blur, noise, JPEG."""
+def _camera(rng: np.random.Generator, scene: Image.Image) -> bytes:
+    """Simulates a camera: blur, uneven light, white balance, exposure, noise and JPEG compression."""
     if rng.random() < 0.2:
         scene = scene.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 1.2))))
     pixels_HW3 = np.asarray(scene, np.float32) / 255
@@ -195,7 +195,6 @@ def _photographed(rng: np.random.Generator, scene: Image.Image) -> bytes:
     light_HW = 1 + slope[0] * across_S[None, :] + slope[1] * across_S[:, None]
     pixels_HW3 = (pixels_HW3 * light_HW[..., None] * rng.uniform(0.88, 1.12, 3)).clip(0, 1) ** rng.uniform(0.7, 1.45)
     noise_HW3 = rng.standard_normal(pixels_HW3.shape, np.float32) * rng.uniform(0, 0.035)
-    photographed = as_image(pixels_HW3 + noise_HW3)
     memory = BytesIO()
-    photographed.save(memory, "JPEG", quality=int(rng.integers(35, 96)))
+    as_image(pixels_HW3 + noise_HW3).save(memory, "JPEG", quality=int(rng.integers(35, 96)))
     return memory.getvalue()

@@ -1,4 +1,4 @@
-"""Images that installable packages bring: where they lie, and which of them the demo's model never sees."""
+"""Sample images of installed packages: their paths, and those that the demo keeps out of training."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Unseen:
-    """An image that is kept from training.
+    """An image that is not used for training.
 
     Attributes:
         name: of its file in the demo's folder.
-        box_4: the face in it, x1 y1 x2 y2 in pixels (forehead to chin, ear to ear), by eye; None if it has no face.
-        said: what it shows, for people, in a few words.
+        box_4: its face, x1 y1 x2 y2 in pixels (forehead to chin, ear to ear), located by eye; None without a face.
+        caption: what it shows, in a few words.
         source: who made it, and its licence.
     """
 
@@ -28,7 +28,7 @@ class Unseen:
     package: str
     path: str
     box_4: Box | None
-    said: str
+    caption: str
     source: str
 
 
@@ -61,10 +61,10 @@ UNSEEN = (
 
 
 def package_folder(package: str) -> Path:
-    """Returns where a package lies, without importing it: that would take longer than all that the demo needs of it.
+    """Returns the folder of a package without importing it, which would be slow.
 
     Raises:
-        ModuleNotFoundError: it is not installed.
+        ModuleNotFoundError: the package is not installed.
     """
     found = importlib.util.find_spec(package)
     if found is None or found.origin is None:
@@ -73,7 +73,7 @@ def package_folder(package: str) -> Path:
 
 
 def write_unseen(folder: Path) -> list[Path]:
-    """Copies the unseen images into a folder and returns their paths; one that is there already is left alone."""
+    """Copies the unseen images into a folder and returns their paths; existing files are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / each.name for each in UNSEEN]
     for each, path in zip(UNSEEN, paths, strict=True):
@@ -83,7 +83,7 @@ def write_unseen(folder: Path) -> list[Path]:
 
 
 def contact_sheet(paths: list[Path], columns: int, side: int) -> Image.Image:
-    """Returns the images as one image, each cut to a square of `side` pixels."""
+    """Returns the images as one image, each resized to a square of `side` pixels."""
     rows = -(-len(paths) // columns)
     sheet = Image.new("RGB", (columns * side, rows * side))
     for index, path in enumerate(paths):

@@ -1,7 +1,7 @@
-"""How far a figure may be trusted: percentile bootstrap over images (Efron, 1979).
+"""Confidence intervals of metrics: percentile bootstrap over images (Efron, 1979).
 
-Images are drawn and not faces, because the faces of one image are alike. All samples are drawn at once, as
-weights, so that a figure that is a sum over images costs one product of matrices for all of them.
+Images are drawn, not faces, because the faces of one image are correlated. All samples are drawn at once as weights, so
+that a metric that is a sum over images needs one matrix product for all of them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Interval:
 def weights(images: int, *, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
     """Returns weights_BP: how often each of P images is in each of B samples, drawn with replacement.
 
-    Equal seeds give equal samples. Without images there is no sample.
+    Equal seeds give equal samples. Without images the result is empty.
     """
     random = np.random.default_rng(seed)
     if not images:
@@ -33,7 +33,7 @@ def weights(images: int, *, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
 
 
 def interval(values_B: np.ndarray, confidence: float = CONFIDENCE) -> Interval:
-    """Returns what holds `confidence` of a figure's values over the samples; NaN values are left out."""
+    """Returns the interval that holds the share `confidence` of a metric's values over the samples, without NaN."""
     kept = np.asarray(values_B, float)
     kept = kept[~np.isnan(kept)]
     if not len(kept):
@@ -44,6 +44,6 @@ def interval(values_B: np.ndarray, confidence: float = CONFIDENCE) -> Interval:
 
 
 def ratio(above_P: np.ndarray, below_P: np.ndarray, weights_BP: np.ndarray) -> Interval:
-    """Returns the interval of a share: a sum over images by another."""
+    """Returns the interval of a ratio of two sums over images."""
     above_B, below_B = weights_BP @ above_P, weights_BP @ below_P
     return interval(np.divide(above_B, below_B, out=np.full_like(below_B, np.nan), where=below_B > 0))

@@ -1,7 +1,8 @@
-"""Whether scores are what they seem: of the detections scored about 0.8, are 80 of 100 faces? At IoU 0.5.
+"""Calibration of scores at IoU 0.5: of the detections with scores of about 0.8, are 80 % faces?
 
-The expected calibration error (Naeini, Cooper and Hauskrecht, 2015) is the mean distance of the two over bins of equal
-width, each counted by its detections. Detections that count neither way, as in a region to be ignored, are left out.
+The expected calibration error (Naeini, Cooper and Hauskrecht, 2015) is the mean difference between score and share over
+bins of equal width, weighted by their detections. Detections that count neither way, as in an ignored region, are left
+out.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import numpy as np
 from mlcycle.evaluation.matches import Matches
 
 BINS = 10
-# Standard errors on both sides of a share that hold it in 95 of 100 samples.
-CERTAINTY = 1.96
+# Standard errors of a 95 % interval.
+Z = 1.96
 
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Detections with scores from `least` to `most`: how many, how many of them are right, and their mean score."""
+    """Detections with scores from `least` to `most`: their number, how many are right, and their mean score."""
 
     least: float
     most: float
@@ -33,16 +34,16 @@ class Bin:
         return self.right / self.detections
 
     def interval(self) -> tuple[float, float]:
-        """Returns where the share lies in 95 of 100 samples of so many detections, by Wilson (1927)."""
-        number, squared = self.detections, CERTAINTY**2
+        """Returns the 95 % interval of the share, by Wilson (1927)."""
+        number, squared = self.detections, Z**2
         middle = (self.right + squared / 2) / (number + squared)
-        spread = CERTAINTY * math.sqrt(self.share * (1 - self.share) * number + squared / 4) / (number + squared)
+        spread = Z * math.sqrt(self.share * (1 - self.share) * number + squared / 4) / (number + squared)
         return max(0.0, middle - spread), min(1.0, middle + spread)
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The bins that hold a detection, lowest first, and the expected calibration error; NaN without a detection."""
+    """The bins with detections, lowest first, and the expected calibration error; NaN without detections."""
 
     bins: tuple[Bin, ...]
     error: float

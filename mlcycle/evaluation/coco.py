@@ -1,11 +1,11 @@
-"""COCO's average precision, for one class: the number that pycocotools gives, on plain arrays and fast.
+"""COCO's average precision for one class, equal to that of pycocotools, on plain arrays.
 
 Source: Lin et al., "Microsoft COCO: Common Objects in Context" (2014), and the rules of its evaluation: detections are
-matched greedily, best score first, at IoU .50 to .95; precision is made monotone and read at 101 recalls. Regions to be
-ignored behave as COCO's crowds: a detection inside one, or matched to one, counts neither way.
+matched greedily, best score first, at IoU .50 to .95; precision is made monotone and read at 101 recalls. Ignored
+regions behave like COCO's crowds: a detection inside one, or matched to one, counts neither way.
 
-The work has two steps, so that a statistic can be repeated over many draws of images without matching again:
-`match_images` compares boxes, `summarise` counts.
+There are two steps, so that a metric can be computed for many samples of images without matching again: `match_images`
+compares boxes, `summarise` counts.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from mlcycle.evaluation.matches import IOU_THRESHOLDS, Matches, Prediction, Trut
 from mlcycle.evaluation.sizes import BY_AREA, BY_HEIGHT, SizeRange
 
 RECALLS = np.linspace(0.0, 1.0, 101)
-# Score bins of `drawn`: a curve of a thousand points has the area of the exact one to three digits.
+# Score bins of `drawn`: with a thousand points the area is exact to three digits.
 BINS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class SizePrecision:
-    """Average precision of faces of one size; NaN where there is no such face.
+    """Average precision of faces of one size; NaN without such a face.
 
     `precision_T101` is the monotone precision at the recalls 0, 0.01, … 1 for each IoU threshold .50, .55, … .95.
     """
@@ -39,9 +39,9 @@ class SizePrecision:
 
 @dataclass(frozen=True, slots=True)
 class AveragePrecision:
-    """The result: `ap` is the mean over IoU .50 to .95; NaN (pycocotools says -1) where no face counts.
+    """The result: `ap` is the mean over IoU .50 to .95; NaN (-1 in pycocotools) if no face counts.
 
-    `by_size` holds the same for each range of sizes asked for, by its name.
+    `by_size` holds the same for each requested range of sizes, by its name.
     """
 
     ap: float
@@ -65,20 +65,19 @@ def average_precision(
     Args:
         truths: for each image (boxes_N4, ignore_N): x1 y1 x2 y2 in pixels, and bool, True for a region to ignore.
         predictions: for the same images (boxes_M4, scores_M), in any order.
-        max_detections: how many, by score, count in an image: 100 in COCO; images of crowds need more.
-        ranges: the ranges of sizes reported beside the whole. As in COCO, in a range a face of another size is set
-            aside, and so is a false alarm of another size.
+        max_detections: the number of best detections that count in an image: 100 in COCO; crowds need more.
+        ranges: additional ranges of sizes. As in COCO, faces and false alarms of other sizes are ignored in a range.
 
     Raises:
-        ValueError: the two lists differ in length, or arrays of one image do not fit together.
+        ValueError: the two lists, or the arrays of one image, differ in length.
     """
     return summarise(match_images(truths, predictions, max_detections=max_detections, ranges=ranges))
 
 
 def summarise(matches: Matches, weights_P: np.ndarray | None = None) -> AveragePrecision:
-    """Counts: average precision of matches.
+    """Returns the average precision of matches.
 
-    `weights_P` says how often each image is in the sample (a bootstrap draw); by default each once.
+    `weights_P` is the number of times that each image is in the sample (of a bootstrap), by default 1.
     """
     weights_P = np.ones(matches.faces_RP.shape[1]) if weights_P is None else weights_P
     weights_D = weights_P[matches.image_D]
@@ -94,7 +93,7 @@ def summarise(matches: Matches, weights_P: np.ndarray | None = None) -> AverageP
 def drawn(matches: Matches, weights_BP: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns ap_B and ap50_B of all sizes over B samples of the images, for an interval; NaN without a face.
 
-    Detections are gathered in bins of like scores first, so that a sample costs a product of matrices and no sorting.
+    Detections are first grouped into bins of similar scores, so that a sample needs a matrix product but no sorting.
     """
     right_TD, wrong_TD = matches.right_RTD[0], matches.wrong_RTD[0]
     faces_B = weights_BP @ matches.faces_RP[0]
@@ -115,15 +114,15 @@ def drawn(matches: Matches, weights_BP: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _bins(right_D: np.ndarray) -> np.ndarray:
-    """Returns the bin of each detection, best first; each bin has about as many right ones as any other."""
+    """Returns the bin of each detection, best first; all bins have about the same number of right detections."""
     before_D = np.cumsum(right_D) - right_D
     return before_D * BINS // max(1, int(right_D.sum()) + 1)
 
 
 def _size_precision(right_TD: np.ndarray, wrong_TD: np.ndarray, weights_D: np.ndarray, faces: float) -> SizePrecision:
     if faces == 0:
-        nowhere = np.full((len(IOU_THRESHOLDS), len(RECALLS)), np.nan)
-        return SizePrecision(np.nan, np.nan, np.nan, 0, nowhere)
+        empty_T101 = np.full((len(IOU_THRESHOLDS), len(RECALLS)), np.nan)
+        return SizePrecision(np.nan, np.nan, np.nan, 0, empty_T101)
     precision_T101 = np.array(
         [
             precision_at_recalls(np.cumsum(right_D * weights_D), np.cumsum(wrong_D * weights_D), faces)
@@ -138,11 +137,11 @@ def precision_at_recalls(right_D: np.ndarray, wrong_D: np.ndarray, faces: float)
     """Reads a precision-recall curve at COCO's 101 recalls.
 
     Args:
-        right_D, wrong_D: how many detections were right and wrong down to each one, best score first.
-        faces: how many there were to find.
+        right_D, wrong_D: cumulative numbers of right and wrong detections, best score first.
+        faces: the number of labelled faces.
 
     Returns:
-        The best precision at each recall 0, 0.01, … 1 or beyond; 0 at recalls that are not reached.
+        The best precision at or above each recall 0, 0.01, … 1; 0 at recalls that are not reached.
     """
     precision_D = right_D / np.maximum(right_D + wrong_D, np.spacing(1))
     envelope_D = np.maximum.accumulate(precision_D[::-1])[::-1]

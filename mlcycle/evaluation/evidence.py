@@ -1,8 +1,7 @@
-"""What a detector says about each label of a set, and would say if the label were wrong.
+"""Collects a detector's evidence for and against each label of a set, and against randomly corrupted labels.
 
-To know what wrong labels look like, labels of the set are spoilt at random and looked at in the same way: moved by .2
-to .6 of their sides, made larger or smaller by a factor of 1.3 to 2, put elsewhere on the image, and points moved
-by .15 to .5 of the face's size or given in the order of a mirrored face.
+Corrupted labels are moved by .2 to .6 of their sides, resized by a factor of 1.3 to 2, or put at a random place of the
+image; their points are moved by .15 to .5 of the face's size or put in the order of a mirrored face.
 """
 
 from __future__ import annotations
@@ -14,22 +13,22 @@ import numpy as np
 
 from mlcycle.evaluation import matching
 
-# The least overlap (intersection over union) at which a box may be about the same face as a label that is wrong.
-ABOUT = 0.2
-# A second box on a face that has one already, by overlap or by the share that lies inside, is no missing label.
+# The lowest overlap (intersection over union) at which a detection may be of the same face as a wrong label.
+NEAR = 0.2
+# A second box on a labelled face, by overlap or by the share inside the label, is not a missing label.
 SAME_FACE, INSIDE, IGNORED = 0.3, 0.7, 0.5
 MIRRORED = (1, 0, 2, 4, 3)
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """The labels of one image and what a detector found on it: boxes x1 y1 x2 y2, points x y, in pixels.
+    """The labels and detections of one image: boxes x1 y1 x2 y2, points x y, in pixels.
 
     Attributes:
-        boxes_N4, ignore_N, points_N52: labels; those ignored are contradicted by nothing. NaN where there is no point.
-        found_M4, scores_M, found_points_M52: detections; None from a detector without points.
+        boxes_N4, ignore_N, points_N52: labels; ignored ones are never contradicted. NaN for a missing point.
+        found_M4, scores_M, found_points_M52: detections; None for a detector without points.
         size: width, height of the image in pixels.
-        shrink: input pixels of the network for each pixel of the image.
+        shrink: pixels of the network's input per pixel of the image.
     """
 
     boxes_N4: np.ndarray
@@ -44,15 +43,15 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What there is for and against each of L labels of a set.
+    """The evidence for and against each of L labels of a set.
 
     Attributes:
-        case_L, row_L: its image, and its row there.
-        found_L: the row of the detection about the same face, or -1; then score and overlap are 0.
+        case_L, row_L: index of its image, and its row there.
+        found_L: the row of the detection of the same face, or -1; then score and overlap are 0.
         height_L: of the label, in pixels of the network's input.
         score_L, overlap_L: of the detection; intersection over union.
-        off_L: mean distance of labelled from found points, in sizes of the face; NaN where one of both is not there.
-        outside_L: how far the farthest labelled point lies beyond the box, in sides of it; NaN without a point.
+        off_L: mean distance of labelled from found points, in sizes of the face; NaN without one of them.
+        outside_L: distance of the farthest labelled point from the box, in sides of the box; NaN without a point.
     """
 
     case_L: np.ndarray
@@ -67,7 +66,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Alarms:
-    """The detections that have no label: image, row there, height in pixels of the network's input, score."""
+    """The detections without a label: index of the image, row, height in pixels of the network's input, score."""
 
     case_A: np.ndarray
     found_A: np.ndarray
@@ -76,10 +75,10 @@ class Alarms:
 
 
 def pair(case: Case) -> np.ndarray:
-    """Returns for each label the row of the detection about the same face, or -1: int, [N]; each is taken once.
+    """Returns for each label the row of the detection of the same face, or -1: int, [N]; each is used once.
 
-    The best first, by overlap times the square root of the score: a sure box that fits less well is rather about the
-    face than a doubtful one that fits by chance.
+    Pairs are made in the order of overlap times the square root of the score: a detection with a high score and a lower
+    overlap is more likely of the face than a weak one that overlaps by chance.
     """
     taken_N, free_M = np.full(len(case.boxes_N4), -1), np.ones(len(case.scores_M), bool)
     worth_MN = _worth(case, case.boxes_N4)
@@ -92,7 +91,7 @@ def pair(case: Case) -> np.ndarray:
 
 
 def of_labels(cases: Sequence[Case], pairs: Sequence[np.ndarray]) -> Evidence:
-    """Returns the evidence about all labels that count, in order."""
+    """Returns the evidence of all labels that count, in order."""
     return _joined(
         [
             _evidence(number, case, case.boxes_N4, case.points_N52, found_N, ~case.ignore_N)
@@ -101,32 +100,32 @@ def of_labels(cases: Sequence[Case], pairs: Sequence[np.ndarray]) -> Evidence:
     )
 
 
-def of_misplaced(cases: Sequence[Case], pairs: Sequence[np.ndarray], random: np.random.Generator) -> Evidence:
-    """Returns the evidence about labels that were moved or resized, each alone while all others stay."""
+def of_moved_boxes(cases: Sequence[Case], pairs: Sequence[np.ndarray], random: np.random.Generator) -> Evidence:
+    """Returns the evidence of moved or resized labels, one changed at a time."""
     parts = []
     for number, (case, found_N) in enumerate(zip(cases, pairs, strict=True)):
-        boxes_N4 = _misplaced(case.boxes_N4, random)
+        boxes_N4 = _moved(case.boxes_N4, random)
         found = _best_for(case, boxes_N4, found_N)
         parts.append(_evidence(number, case, boxes_N4, case.points_N52, found, ~case.ignore_N))
     return _joined(parts)
 
 
-def of_invented(cases: Sequence[Case], pairs: Sequence[np.ndarray], random: np.random.Generator) -> Evidence:
-    """Returns the evidence about labels that were put somewhere on the image, where no label is."""
+def of_random_boxes(cases: Sequence[Case], pairs: Sequence[np.ndarray], random: np.random.Generator) -> Evidence:
+    """Returns the evidence of labels at random places of the image without a label."""
     parts = []
     for number, (case, found_N) in enumerate(zip(cases, pairs, strict=True)):
         sides_N2 = case.boxes_N4[:, 2:] - case.boxes_N4[:, :2]
-        room_N2 = np.array(case.size) - sides_N2
-        corners_N2 = random.random(room_N2.shape) * room_N2
+        free_N2 = np.array(case.size) - sides_N2
+        corners_N2 = random.random(free_N2.shape) * free_N2
         boxes_N4 = np.concatenate([corners_N2, corners_N2 + sides_N2], axis=1)
-        alone_N = ~(matching.intersections(boxes_N4, case.boxes_N4) > 0).any(axis=1) & (room_N2 > 0).all(axis=1)
+        alone_N = ~(matching.intersections(boxes_N4, case.boxes_N4) > 0).any(axis=1) & (free_N2 > 0).all(axis=1)
         found = _best_for(case, boxes_N4, np.full_like(found_N, -1), free_M=_free(case, found_N))
         parts.append(_evidence(number, case, boxes_N4, case.points_N52, found, ~case.ignore_N & alone_N))
     return _joined(parts)
 
 
-def of_other_points(cases: Sequence[Case], pairs: Sequence[np.ndarray], random: np.random.Generator) -> Evidence:
-    """Returns the evidence about labels whose points were moved or mirrored."""
+def of_moved_points(cases: Sequence[Case], pairs: Sequence[np.ndarray], random: np.random.Generator) -> Evidence:
+    """Returns the evidence of labels with moved or mirrored points."""
     parts = []
     for number, (case, found_N) in enumerate(zip(cases, pairs, strict=True)):
         size_N = np.sqrt(matching.areas(case.boxes_N4))
@@ -138,7 +137,7 @@ def of_other_points(cases: Sequence[Case], pairs: Sequence[np.ndarray], random: 
 
 
 def alarms(cases: Sequence[Case], pairs: Sequence[np.ndarray]) -> Alarms:
-    """Returns the detections that no label is about, nor a region to be ignored."""
+    """Returns the detections that match neither a label nor an ignored region."""
     parts: list[tuple[np.ndarray, ...]] = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0), np.zeros(0))]
     for number, (case, found_N) in enumerate(zip(cases, pairs, strict=True)):
         rows = np.flatnonzero(_free(case, found_N))
@@ -146,22 +145,22 @@ def alarms(cases: Sequence[Case], pairs: Sequence[np.ndarray]) -> Alarms:
         fits_AN = matching.overlaps(found_A4, case.boxes_N4, case.ignore_N)
         own_A1 = np.maximum(matching.areas(found_A4)[:, None], 1e-9)
         inside_AN = matching.intersections(found_A4, case.boxes_N4) / own_A1
-        told_AN = (fits_AN >= np.where(case.ignore_N, IGNORED, SAME_FACE)) | (inside_AN >= INSIDE)
-        rows = rows[~told_AN.any(axis=1)]
+        labelled_AN = (fits_AN >= np.where(case.ignore_N, IGNORED, SAME_FACE)) | (inside_AN >= INSIDE)
+        rows = rows[~labelled_AN.any(axis=1)]
         heights = (case.found_M4[rows, 3] - case.found_M4[rows, 1]) * case.shrink
         parts.append((np.full(len(rows), number), rows, heights, case.scores_M[rows]))
     return Alarms(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def joined(parts: Sequence[Evidence]) -> Evidence:
-    """Returns several as one, in their order."""
+    """Concatenates evidence, in order."""
     names = [each.name for each in fields(Evidence)]
     return Evidence(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 def _worth(case: Case, boxes_N4: np.ndarray) -> np.ndarray:
     overlap_MN = matching.overlaps(case.found_M4, boxes_N4, np.zeros(len(boxes_N4), bool))
-    counts_MN = (overlap_MN >= ABOUT) & ~case.ignore_N
+    counts_MN = (overlap_MN >= NEAR) & ~case.ignore_N
     return np.where(counts_MN, overlap_MN * np.sqrt(case.scores_M)[:, None], 0)
 
 
@@ -172,7 +171,7 @@ def _free(case: Case, found_N: np.ndarray) -> np.ndarray:
 
 
 def _best_for(case: Case, boxes_N4: np.ndarray, found_N: np.ndarray, free_M: np.ndarray | None = None) -> np.ndarray:
-    """Returns for each box, as if it were alone wrong, the best detection that no other label has, or -1: int, [N]."""
+    """Returns for each box the best detection that no other label has, or -1: int, [N]."""
     free_M = _free(case, found_N) if free_M is None else free_M
     own_MN = np.arange(len(case.scores_M))[:, None] == found_N
     worth_MN = np.where(free_M[:, None] | own_MN, _worth(case, boxes_N4), 0)
@@ -181,31 +180,31 @@ def _best_for(case: Case, boxes_N4: np.ndarray, found_N: np.ndarray, free_M: np.
     return np.where(worth_MN.max(axis=0) > 0, worth_MN.argmax(axis=0), -1)
 
 
-def _misplaced(boxes_N4: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    many = len(boxes_N4)
+def _moved(boxes_N4: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    count = len(boxes_N4)
     sides_N2 = boxes_N4[:, 2:] - boxes_N4[:, :2]
-    is_moved_N1 = random.random((many, 1)) < 0.5
-    factor_N1 = random.uniform(1.3, 2, (many, 1)) ** random.choice([-1, 1], (many, 1))
+    is_moved_N1 = random.random((count, 1)) < 0.5
+    factor_N1 = random.uniform(1.3, 2, (count, 1)) ** random.choice([-1, 1], (count, 1))
     middle_N2 = (
-        boxes_N4[:, :2] + sides_N2 / 2 + np.where(is_moved_N1, sides_N2 * _directions(many, 0.2, 0.6, random), 0)
+        boxes_N4[:, :2] + sides_N2 / 2 + np.where(is_moved_N1, sides_N2 * _directions(count, 0.2, 0.6, random), 0)
     )
     half_N2 = sides_N2 / 2 * np.where(is_moved_N1, 1, factor_N1)
     return np.concatenate([middle_N2 - half_N2, middle_N2 + half_N2], axis=1)
 
 
-def _directions(many: int, least: float, most: float, random: np.random.Generator) -> np.ndarray:
-    """Vectors of these lengths that point anywhere: float64, [N, 2]."""
-    angle_N = random.uniform(0, 2 * np.pi, many)
-    return np.stack([np.cos(angle_N), np.sin(angle_N)], axis=1) * random.uniform(least, most, (many, 1))
+def _directions(count: int, least: float, most: float, random: np.random.Generator) -> np.ndarray:
+    """Returns vectors of random direction and of lengths from `least` to `most`: float64, [N, 2]."""
+    angle_N = random.uniform(0, 2 * np.pi, count)
+    return np.stack([np.cos(angle_N), np.sin(angle_N)], axis=1) * random.uniform(least, most, (count, 1))
 
 
 def _evidence(
     number: int, case: Case, boxes_N4: np.ndarray, points_N52: np.ndarray, found_N: np.ndarray, counts_N: np.ndarray
 ) -> tuple[np.ndarray, ...]:
-    """The columns of Evidence about those labels of one image that count."""
+    """Returns the columns of Evidence for the labels of one image that count."""
     rows = np.flatnonzero(counts_N & np.isfinite(boxes_N4).all(axis=1))
     found_L, boxes_L4, points_L52 = found_N[rows], boxes_N4[rows].astype(float), points_N52[rows].astype(float)
-    # A row more, of nothing, for the labels without a detection, whose row is -1.
+    # An empty last row for labels without a detection, whose row is -1.
     nothing_4, scores_M = np.zeros((1, 4)), np.append(case.scores_M, 0.0)
     return (
         np.full(len(rows), number),
@@ -226,7 +225,7 @@ def _joined(parts: list[tuple[np.ndarray, ...]]) -> Evidence:
 
 
 def _fits(first_L4: np.ndarray, second_L4: np.ndarray) -> np.ndarray:
-    """Intersection over union of pairs of boxes."""
+    """Returns the intersection over union of pairs of boxes."""
     sides_L2 = np.minimum(first_L4[:, 2:], second_L4[:, 2:]) - np.maximum(first_L4[:, :2], second_L4[:, :2])
     shared_L = np.clip(sides_L2, 0, None).prod(axis=1)
     whole_L = matching.areas(first_L4) + matching.areas(second_L4) - shared_L

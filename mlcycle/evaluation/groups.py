@@ -1,4 +1,4 @@
-"""Average precision by the groups that a set files its images under: WIDER FACE's events, or folders."""
+"""Average precision by the groups of a set: WIDER FACE's events, or folders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlcycle.evaluation.matches import Matches, of_images
 
 @dataclass(frozen=True, slots=True)
 class GroupPrecision:
-    """One group's figures: COCO's average precision, NaN without a face, and recall at the threshold that was given."""
+    """The metrics of one group: COCO's average precision, NaN without a face, and recall at a given threshold."""
 
     name: str
     images: int
@@ -24,11 +24,11 @@ class GroupPrecision:
 
 
 def by_group(matches: Matches, groups: Sequence[str], threshold: float) -> list[GroupPrecision]:
-    """Measures each group by itself, hardest first; nothing where all images are of one group, or of none.
+    """Returns the metrics of each group, hardest first; nothing if there are fewer than two groups.
 
     Args:
         groups: the group of each image.
-        threshold: at which recall is told.
+        threshold: of the recall.
     """
     groups_P = np.array(groups, object)
     names = sorted(set(groups))

@@ -1,7 +1,7 @@
-"""How far landmarks lie from where they were labelled, as a share of the face's size.
+"""Landmark errors: distances of predicted from labelled points, as shares of the face's size.
 
-The size is the square root of the labelled box's area. It is known for every face, also in profile, where the distance
-of the eyes, by which faces are often measured, says little.
+The size is the square root of the area of the labelled box. Unlike the common distance of the eyes, it is also defined
+for faces in profile.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ GOOD = 0.1
 
 @dataclass(frozen=True, slots=True)
 class LandmarkError:
-    """Errors as shares of the face's size, over faces that were found and have landmarks.
+    """Errors as shares of the face's size, over detected faces with labelled landmarks.
 
     Attributes:
-        faces: how many; `labelled` is how many there were to find.
-        mean: over the faces, of each the mean over its labelled points.
+        faces: their number; `labelled` is the number of faces with labelled landmarks.
+        mean: over the faces of the mean over their labelled points.
         mean_interval: its 95 % interval.
-        by_point: the mean of each point, by its name; NaN for one that is labelled on no face.
-        good: the share of faces whose mean error is below a tenth.
+        by_point: the mean error of each point, by its name; NaN if it is labelled on no face.
+        good: the share of faces with a mean error below 10 %.
     """
 
     faces: int
@@ -40,11 +40,11 @@ class LandmarkError:
 
 @dataclass(frozen=True, slots=True)
 class ImageLandmarks:
-    """Of one image.
+    """The landmarks of one image.
 
     Attributes:
         boxes_N4, points_N52: of its labels, in pixels; NaN for a point that is not labelled.
-        counted_N: bool, the labelled faces that are not to be ignored.
+        counted_N: bool, the labelled faces that are not ignored.
         found_M52: the points of its detections.
     """
 
@@ -60,14 +60,14 @@ def measure(
     names: tuple[str, ...],
     threshold: float,
 ) -> LandmarkError | None:
-    """Compares the landmarks of faces that were found at IoU 0.5 with a score of at least `threshold`.
+    """Compares the landmarks of faces detected at IoU 0.5 with a score of at least `threshold`.
 
     Args:
-        images: those that were matched, in their order.
+        images: the matched images, in order.
         names: of the five points.
 
     Returns:
-        The errors, or None where no face has landmarks.
+        The errors, or None if no face has labelled landmarks.
     """
     labelled = sum(
         int((np.isfinite(each.points_N52).all(axis=2).any(axis=1) & each.counted_N).sum()) for each in images
@@ -89,7 +89,7 @@ def measure(
 
 
 def _errors(matches: Matches, images: Sequence[ImageLandmarks], threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the error of each point of K faces (NaN: not labelled), and the number of each one's image."""
+    """Returns the error of each point of K faces (NaN if not labelled), and the index of their images."""
     good = np.flatnonzero(matches.right_RTD[0, 0] & (matches.scores_D >= threshold))
     image_K = matches.image_D[good]
     of_image = [images[number] for number in image_K]

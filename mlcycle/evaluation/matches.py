@@ -1,4 +1,4 @@
-"""What comparing detections with truths gave, for all images of a set: the base of every figure but WIDER's own.
+"""Matches of detections with labels for all images of a set: the base of every metric except WIDER's own.
 
 The rules are COCO's; see mlcycle.evaluation.coco.
 """
@@ -17,23 +17,23 @@ Truth = tuple[np.ndarray, np.ndarray]
 Prediction = tuple[np.ndarray, np.ndarray]
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
-# Images that are matched together: enough for speed, few enough for memory.
+# Images that are matched in one batch: enough for speed, few enough for memory.
 IMAGES_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """What comparing boxes gave, over P images with D detections in all, best score first.
+    """The matches of P images with D detections in total, best score first.
 
     Attributes:
         ranges: the R ranges of sizes.
         scores_D: float64.
-        image_D: which image a detection is of.
-        row_D: which of the detections that were given for this image it is.
-        face_D: which of its truths it found, whatever its size, at the lowest IoU threshold, or -1.
-        right_RTD: bool, for each range and each of T IoU thresholds: it found a face that counts.
-        wrong_RTD: bool: it found nothing. Neither right nor wrong: it counts neither way.
-        faces_RP: how many faces count.
+        image_D: index of the image of a detection.
+        row_D: index of the detection among those given for its image.
+        face_D: index of the truth that it matches at the lowest IoU threshold, of any size, or -1.
+        right_RTD: bool, for each range and each of T IoU thresholds: it matches a face that counts.
+        wrong_RTD: bool: it matches nothing. A detection that is neither right nor wrong counts neither way.
+        faces_RP: number of faces that count.
     """
 
     ranges: tuple[SizeRange, ...]
@@ -55,7 +55,7 @@ def match_images(
 ) -> Matches:
     """Compares the boxes; arguments and errors as in `coco.average_precision`.
 
-    The range "all" is put before the others.
+    The range "all" is added as the first.
     """
     if len(truths) != len(predictions):
         raise ValueError(f"{len(truths)} images have truths and {len(predictions)} have predictions")
@@ -68,12 +68,12 @@ def match_images(
 
 
 def of_images(matches: Matches, chosen_P: np.ndarray) -> Matches:
-    """Returns the matches of some images (bool, [P]), of all sizes only; they keep their numbers."""
+    """Returns the matches of some images (bool, [P]), of all sizes only; image indices stay the same."""
     return _some(matches, chosen_P[matches.image_D], matches.faces_RP[:1] * chosen_P)
 
 
 def first_detections(matches: Matches, number: int) -> Matches:
-    """Returns the matches of all sizes only, and of so many detections, those scored best."""
+    """Returns the matches of the `number` best detections, of all sizes only."""
     return _some(matches, slice(number), matches.faces_RP[:1])
 
 
@@ -92,7 +92,7 @@ def _some(matches: Matches, chosen_D: np.ndarray | slice, faces_1P: np.ndarray) 
 
 @dataclass(frozen=True, slots=True)
 class _Image:
-    """The truths of one image and its detections, best score first; `row_M` is where they stood."""
+    """The truths of one image and its detections, best score first; `row_M` is their original index."""
 
     truth_N4: np.ndarray
     ignore_N: np.ndarray
@@ -101,7 +101,7 @@ class _Image:
     row_M: np.ndarray
 
     def near(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns detection, truth and overlap of each pair that might be matched."""
+        """Returns detection, truth and overlap of each pair that can be matched."""
         overlap_MN = matching.overlaps(self.boxes_M4, self.truth_N4, self.ignore_N)
         detection_K, truth_K = np.nonzero(overlap_MN >= IOU_THRESHOLDS[0])
         return detection_K, truth_K, overlap_MN[detection_K, truth_K]
@@ -120,7 +120,7 @@ def _image(truth: Truth, prediction: Prediction, max_detections: int) -> _Image:
 
 
 def _match_several(images: list[_Image], first: int, ranges: tuple[SizeRange, ...]) -> Matches:
-    """Matches images together, as one long list of truths and one of detections; `first` is the first's number."""
+    """Matches images in one batch, as one list of truths and one of detections; `first` is the first image's index."""
     truth_N4 = np.concatenate([each.truth_N4 for each in images] or [np.zeros((0, 4))])
     boxes_M4 = np.concatenate([each.boxes_M4 for each in images] or [np.zeros((0, 4))])
     ignore_N = _joined([each.ignore_N for each in images], bool)
@@ -175,12 +175,12 @@ def _joined(arrays: list[np.ndarray], kind: type) -> np.ndarray:
 
 
 def _padded(aside_RN: np.ndarray) -> np.ndarray:
-    """One truth more that does not count, for the detections without a truth, whose index is -1."""
+    """Adds a truth that does not count, for detections without a truth, whose index is -1."""
     return np.pad(aside_RN, ((0, 0), (0, 1)), constant_values=True)
 
 
 def _sums(marks_RN: np.ndarray, lengths_P: np.ndarray) -> np.ndarray:
-    """Adds up marks over pieces of these lengths: int, [R, P]."""
+    """Sums marks over consecutive pieces of these lengths: int, [R, P]."""
     totals = np.pad(np.cumsum(marks_RN, axis=1), ((0, 0), (1, 0)))
     ends = np.cumsum(lengths_P)
     return totals[:, ends] - totals[:, ends - lengths_P]

@@ -1,9 +1,9 @@
-"""Which detection found which face: COCO's greedy matching, for all IoU thresholds and ranges of sizes at once.
+"""Matches detections to faces: COCO's greedy matching, for all IoU thresholds and ranges of sizes at once.
 
-Greedy matching is a chain: what a detection may take depends on what better scored ones took. But it depends only on
-those that want one of the same faces, and few do. So it runs in rounds: in each, every detection that no undecided,
-better scored one competes with is decided, in all images together. A handful of rounds replaces a loop over tens
-of thousands of detections, and gives the same.
+In greedy matching, the match of a detection depends on better scored detections, but only on the few that overlap the
+same faces. So matching runs in rounds over all images: each round matches every detection that competes with no
+unmatched, better scored detection. A handful of rounds replaces a loop over tens of thousands of detections, with the
+same result.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 
 def intersections(first_M4: np.ndarray, second_N4: np.ndarray) -> np.ndarray:
-    """Returns the areas, in square pixels, that M boxes share with N others (x1 y1 x2 y2): float64, [M, N]."""
+    """Returns the intersections of M boxes with N others (x1 y1 x2 y2), in square pixels: float64, [M, N]."""
     least_MN2 = np.minimum(first_M4[:, None, 2:], second_N4[None, :, 2:])
     most_MN2 = np.maximum(first_M4[:, None, :2], second_N4[None, :, :2])
     sides_MN2 = np.clip(least_MN2 - most_MN2, 0, None)
@@ -22,16 +22,16 @@ def intersections(first_M4: np.ndarray, second_N4: np.ndarray) -> np.ndarray:
 
 
 def areas(boxes_N4: np.ndarray) -> np.ndarray:
-    """Returns the areas of boxes (x1 y1 x2 y2) in square pixels; a box turned inside out has none."""
+    """Returns the areas of boxes (x1 y1 x2 y2) in square pixels; an inverted box has area 0."""
     sides_N2 = np.clip(boxes_N4[:, 2:] - boxes_N4[:, :2], 0, None)
     return sides_N2[:, 0] * sides_N2[:, 1]
 
 
 def overlaps(boxes_M4: np.ndarray, truth_N4: np.ndarray, ignore_N: np.ndarray) -> np.ndarray:
-    """Returns how well M detections fit N truths: intersection over union, [M, N].
+    """Returns intersection over union of M detections with N truths: [M, N].
 
-    For a truth that is ignored it is the intersection over the *detection's* area, as COCO does for crowds: a region
-    to be ignored may hold any number of faces, and whatever lies inside it is neither right nor wrong.
+    For an ignored truth it is the intersection over the *detection's* area, as COCO does for crowds: an ignored region
+    may hold any number of faces, and a detection inside it is neither right nor wrong.
     """
     shared_MN = intersections(boxes_M4, truth_N4)
     own_M1 = areas(boxes_M4)[:, None]
@@ -41,12 +41,12 @@ def overlaps(boxes_M4: np.ndarray, truth_N4: np.ndarray, ignore_N: np.ndarray) -
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Detections and truths that overlap enough to be matched, of any number of images.
+    """Pairs of detections and truths that overlap enough to be matched, of any number of images.
 
     Attributes:
-        detection_K: the detection of each of K pairs, rising; those of an image are numbered best score first.
+        detection_K: the detection of each of K pairs, ascending; those of an image are numbered best score first.
         truth_K: its truth. Images share neither detections nor truths.
-        overlap_K: what `overlaps` gave for it.
+        overlap_K: its value of `overlaps`.
     """
 
     detection_K: np.ndarray
@@ -62,19 +62,19 @@ def match(
 ) -> np.ndarray:
     """Matches detections, best score first within each image, to truths.
 
-    Each detection takes, among the truths not taken yet that it overlaps enough, the one it overlaps most (of equal
-    ones the later, as COCO's own loop does); a truth set aside only if no other is left. A truth with `ignore_N` can be
-    taken any number of times.
+    Each detection takes the free truth that it overlaps most, if it overlaps it enough (of equal overlaps the later, as
+    in COCO's loop). It takes a truth that does not count only if no other is free. A truth with `ignore_N` can be taken
+    any number of times.
 
     Args:
-        pairs: those with an overlap of at least the least threshold.
-        detections: how many there are, M.
-        ignore_N: bool, truths that are regions to be ignored.
+        pairs: those with an overlap of at least the lowest threshold.
+        detections: their number M.
+        ignore_N: bool, truths that are ignored regions.
         aside_RN: bool, for each of R ranges of sizes the truths that do not count there; includes `ignore_N`.
-        thresholds_T: least overlap of a match.
+        thresholds_T: lowest overlap of a match.
 
     Returns:
-        taken_RTM: int32, the truth that each detection was matched to, or -1.
+        taken_RTM: int32, the truth that each detection is matched to, or -1.
     """
     taken_RTM = np.full((len(aside_RN), len(thresholds_T), detections), -1, np.int32)
     free_RTN = np.ones((len(aside_RN), len(thresholds_T), len(ignore_N)), bool)
@@ -90,7 +90,7 @@ def match(
 
 
 def _decidable(pairs: Pairs, detections: int, ignore_N: np.ndarray) -> np.ndarray:
-    """Returns which pairs, bool, [K], are of detections that come first at every truth that they compete for."""
+    """Returns, bool, [K], which pairs belong to detections that are the best at every truth that they compete for."""
     first_N = np.full(len(ignore_N), detections)
     np.minimum.at(first_N, pairs.truth_K, pairs.detection_K)
     waits_K = (first_N[pairs.truth_K] < pairs.detection_K) & ~ignore_N[pairs.truth_K]
@@ -106,7 +106,7 @@ def _best(
     order = np.lexsort((pairs.truth_K, pairs.overlap_K))
     rank_K = np.empty(len(order), np.int64)
     rank_K[order] = np.arange(len(order))
-    # A truth that counts ranks above all that do not.
+    # Truths that count rank above all others.
     rank_RK = rank_K + len(order) * ~aside_RN[:, pairs.truth_K]
     possible_RTK = free_RTN[:, :, pairs.truth_K] & (pairs.overlap_K >= thresholds_T[:, None])
     ranks_RTK = np.where(possible_RTK, rank_RK[:, None, :], -1)

@@ -1,4 +1,4 @@
-"""All figures of one evaluation."""
+"""All metrics of one evaluation."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class WiderMetrics:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What was evaluated, on what, and how.
+    """The model, the data and the settings of an evaluation.
 
     Attributes:
         model, sha256: name and digest of the model file.
-        data, split, fingerprint: the labelled set: its path as given, its split, the sha256 of what was used of it.
-        ignored: how many boxes count neither as faces nor as false alarms.
-        unreadable: name, code and sentence of each image that could not be read; its faces count as missed.
-        long_side: of the input, in pixels; 0 for the images' own size.
-        score_floor: detections scored less were not looked at.
-        max_detections: nor, in one image, more than these.
-        workers: how many images were in work at once, by one thread each.
+        data, split, fingerprint: of the labelled set: its path as given, its split, the sha256 of the evaluated part.
+        ignored: the number of boxes that count neither as faces nor as false alarms.
+        unreadable: name, code and message of each image that could not be read; its faces count as missed.
+        long_side: of the input, in pixels; 0 for the original size of the images.
+        score_floor: the lowest score of a detection.
+        max_detections: the largest number of detections in one image.
+        workers: the number of worker threads, each of which processes one image at a time.
     """
 
     model: str
@@ -52,7 +52,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Intervals:
-    """95 % intervals over samples of the images, each of the figure of its name."""
+    """95 % intervals over samples of the images, each of the metric of its name."""
 
     ap: Interval
     ap50: Interval
@@ -63,18 +63,18 @@ class Intervals:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """The figures.
+    """The metrics of an evaluation.
 
     Attributes:
-        subject: what they are of.
+        subject: the model, the data and the settings.
         coco: COCO's average precision.
-        wider: WIDER FACE's, or None where the set is another, or its official ground truth is not there.
+        wider: WIDER FACE's average precision, or None for other sets and without the official ground truth.
         balanced: recall and false alarms at the model's threshold "balanced".
-        quiet: the same where there is at most one false alarm in ten images.
-        intervals: how far these may be trusted.
-        face_free: false alarms on images without a face, or None where every image has one.
-        landmarks: their errors, or None where the model has none or none is labelled.
-        groups: what the set files its images under, hardest first; empty where it does not.
+        quiet: the same with at most one false alarm in ten images.
+        intervals: of these metrics.
+        face_free: false alarms on images without a face, or None if every image has one.
+        landmarks: their errors, or None if the model has no landmarks or none is labelled.
+        groups: metrics by group of the set, hardest first; empty if it has none.
         milliseconds: mean time of each stage for one image.
     """
 

@@ -1,7 +1,6 @@
-"""What a detector does at one threshold: the faces it finds, and the false alarms it costs. At IoU 0.5.
+"""Operating points: recall and false alarms of a detector at a threshold, at IoU 0.5.
 
-A threshold that is chosen to be kept is a number of thousandths: the last bits of scores are not the same on every
-processor, and nobody can tell thresholds apart that are nearer to each other.
+A threshold that is stored is rounded to thousandths, because the last bits of scores differ between processors.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from mlcycle.evaluation.matches import Matches, first_detections, of_images
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """`recall` is a share of the faces that count (NaN where there is none), `false_alarms` a number per image.
+    """`recall` is the share of the faces that count (NaN without faces), `false_alarms` the number per image.
 
-    `threshold` is the least score accepted; infinite where nothing is.
+    `threshold` is the lowest accepted score; infinite if nothing is accepted.
     """
 
     threshold: float
@@ -29,12 +28,13 @@ class OperatingPoint:
 
 @dataclass(frozen=True, slots=True)
 class FaceFree:
-    """False alarms on images on which there is no face, and nothing to be ignored.
+    """False alarms on images without faces and ignored regions.
 
     Attributes:
-        images: how many.
-        given: what the threshold that was given costs there; `given_interval` is of its false alarms an image.
-        allowed: the lowest threshold that costs no more than was allowed.
+        images: their number.
+        given: the operating point at the given threshold; `given_interval` is the interval of its false alarms per
+            image.
+        allowed: the operating point of the lowest threshold within the allowed false alarms.
     """
 
     images: int
@@ -44,9 +44,9 @@ class FaceFree:
 
 
 def at_threshold(matches: Matches, threshold: float, weights_P: np.ndarray | None = None) -> OperatingPoint:
-    """Returns what comes of accepting every detection scored at least `threshold`.
+    """Returns the operating point that accepts every detection with a score of at least `threshold`.
 
-    `weights_P` says how often each image is in the sample; by default each once.
+    `weights_P` is the number of times that each image is in the sample, by default 1.
     """
     right_D, wrong_D, faces, images = _counts(matches, weights_P)
     accepted = int(np.searchsorted(-matches.scores_D, -threshold, side="right"))
@@ -54,7 +54,7 @@ def at_threshold(matches: Matches, threshold: float, weights_P: np.ndarray | Non
 
 
 def threshold_intervals(matches: Matches, threshold: float, weights_BP: np.ndarray) -> tuple[Interval, Interval]:
-    """Returns the intervals of recall, and of false alarms an image, at a threshold over samples of images."""
+    """Returns the intervals of recall and of false alarms per image at a threshold, over samples of images."""
     accepted_D = matches.scores_D >= threshold
     faces_P = matches.faces_RP[0]
     right_P, wrong_P = (
@@ -66,14 +66,14 @@ def threshold_intervals(matches: Matches, threshold: float, weights_BP: np.ndarr
 
 
 def at_false_alarms(matches: Matches, per_image: float, weights_P: np.ndarray | None = None) -> OperatingPoint:
-    """Returns the point of most recall with at most so many false alarms per image (0.1: one in ten images).
+    """Returns the operating point of highest recall with at most `per_image` false alarms per image.
 
-    Detections of equal score are accepted together or not at all.
+    Of detections with equal scores all are accepted or none.
     """
     right_D, wrong_D, faces, images = _counts(matches, weights_P)
     ends = np.append(0, np.flatnonzero(np.append(np.diff(matches.scores_D) != 0, True)) + 1)
     ends = ends[ends <= len(matches.scores_D)]
-    # A rounding error must not turn ten false alarms in a hundred images into more than a tenth.
+    # Tolerates rounding: ten false alarms in a hundred images are not more than 0.1 per image.
     allowed = ends[wrong_D[ends] <= per_image * images + 1e-9]
     accepted = int(allowed[-1])
     threshold = float(matches.scores_D[accepted - 1]) if accepted else float("inf")
@@ -81,8 +81,8 @@ def at_false_alarms(matches: Matches, per_image: float, weights_P: np.ndarray | 
 
 
 def false_alarms_interval(matches: Matches, per_image: float, weights_BP: np.ndarray) -> Interval:
-    """Returns the interval of the recall of `at_false_alarms` over samples of as many images as the set has."""
-    # Most samples have used up their false alarms long before the last detection, and are done with the first ones.
+    """Returns the interval of the recall of `at_false_alarms` over samples of the images."""
+    # Most samples reach the allowed false alarms long before the last detection, so the first detections suffice.
     allowed = per_image * matches.faces_RP.shape[1]
     wrong_D = matches.wrong_RTD[0, 0]
     first = first_detections(matches, int(np.searchsorted(np.cumsum(wrong_D), 3 * allowed + 10)) + 1)
@@ -98,9 +98,9 @@ def on_face_free(matches: Matches, empty_P: np.ndarray, threshold: float, allowe
     """Measures false alarms on images without a face.
 
     Args:
-        empty_P: bool, which images have neither faces nor regions to be ignored.
-        threshold: at which false alarms are counted.
-        allowed: false alarms an image for which a threshold is looked for.
+        empty_P: bool, the images without faces and ignored regions.
+        threshold: of `given`.
+        allowed: false alarms per image of `allowed`.
     """
     some, sample_P = of_images(matches, empty_P), empty_P.astype(float)
     accepted = some.image_D[some.scores_D >= threshold]
@@ -115,14 +115,15 @@ def on_face_free(matches: Matches, empty_P: np.ndarray, threshold: float, allowe
 
 
 def thousandths(least: float) -> np.ndarray:
-    """Returns thresholds_K to choose among: rising from the first that is not below `least` to 1."""
+    """Returns candidate thresholds_K: ascending thousandths from the first that is not below `least` to 1."""
     return np.arange(int(np.ceil(least * 1000 - 1e-9)), 1001) / 1000
 
 
 def best_f1(matches: Matches, thresholds_K: np.ndarray) -> OperatingPoint | None:
-    """Returns the point of the best F1, the harmonic mean of precision and recall; None where no face is found at all.
+    """Returns the operating point of the best F1, the harmonic mean of precision and recall; None without a detected
+    face.
 
-    Of thresholds that are equally good it is the middle of the longest row: the farthest from what would change.
+    Of equally good thresholds it is the middle of the longest interval, which is farthest from any change.
     """
     right_D, wrong_D, faces, _ = _counts(matches, None)
     accepted_K = _accepted(matches, thresholds_K)
@@ -130,21 +131,21 @@ def best_f1(matches: Matches, thresholds_K: np.ndarray) -> OperatingPoint | None
     f1_K = 2 * right_K / np.maximum(right_K + wrong_K + faces, 1)
     if not right_K.any():
         return None
-    # A row of equally good ones begins where the value before was another.
+    # A new interval starts where the value changes.
     rows = np.split(np.arange(len(f1_K)), np.flatnonzero(np.diff(f1_K)) + 1)
     longest = max((row for row in rows if f1_K[row[0]] == f1_K.max()), key=len)
     return at_threshold(matches, float(thresholds_K[longest[(len(longest) - 1) // 2]]))
 
 
 def lowest(matches: Matches, thresholds_K: np.ndarray, per_image: float) -> OperatingPoint | None:
-    """Returns the point of the lowest threshold with at most so many false alarms an image; None if none has."""
+    """Returns the lowest threshold with at most `per_image` false alarms per image; None if there is none."""
     _, wrong_D, _, images = _counts(matches, None)
     allowed_K = wrong_D[_accepted(matches, thresholds_K)] <= per_image * images + 1e-9
     return at_threshold(matches, float(thresholds_K[int(allowed_K.argmax())])) if allowed_K.any() else None
 
 
 def precision(matches: Matches, threshold: float) -> float:
-    """Returns the share of faces among what is accepted at a threshold; NaN where nothing is."""
+    """Returns the precision of the accepted detections at a threshold; NaN if none is accepted."""
     right_D, wrong_D, _, _ = _counts(matches, None)
     (accepted,) = _accepted(matches, np.array([threshold]))
     both = right_D[accepted] + wrong_D[accepted]
@@ -152,7 +153,7 @@ def precision(matches: Matches, threshold: float) -> float:
 
 
 def _accepted(matches: Matches, thresholds_K: np.ndarray) -> np.ndarray:
-    """Returns how many detections are scored at least so high."""
+    """Returns the number of detections with a score of at least each threshold."""
     return np.searchsorted(-matches.scores_D, -thresholds_K, side="right")
 
 

@@ -1,4 +1,4 @@
-"""Ranges of sizes that faces are reported in: COCO's, by area, and by the height of the face."""
+"""Ranges of face sizes: COCO's, by area, and by the height of the face."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlcycle.evaluation import matching
 
 @dataclass(frozen=True, slots=True)
 class SizeRange:
-    """Which faces count: those whose area (square pixels) or height (pixels) lies between two values, both included."""
+    """Faces whose area (square pixels) or height (pixels) lies between two values, both included."""
 
     name: str
     least: float

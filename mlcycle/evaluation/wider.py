@@ -2,17 +2,17 @@
 
 Source: Yang et al., "WIDER FACE: A Face Detection Benchmark" (2016), and the protocol of its evaluation tools:
 
-1. All scores of the set are brought to 0..1 by their least and greatest.
-2. Each detection is compared with *all* labelled faces of its image; a box from x to x + w is taken to cover
-   w + 1 pixels. It hits the face that it overlaps most (the first of equals) if intersection over union is >= 0.5.
-3. A level names the faces that count. A detection that hits another face is no proposal: it counts neither way. Hitting
-   a face a second time is a false alarm.
-4. At each of 1000 thresholds 0.999, 0.998, … 0: precision is faces found over proposals, recall faces found over faces.
+1. All scores of the set are scaled to 0..1 by their minimum and maximum.
+2. Each detection is compared with *all* labelled faces of its image; a box from x to x + w covers w + 1 pixels. It hits
+   the face that it overlaps most (the first of equal ones) if intersection over union is >= 0.5.
+3. A level defines the faces that count. A detection that hits another face is not a proposal: it counts neither way. A
+   second hit of a face is a false alarm.
+4. At each of 1000 thresholds 0.999, 0.998, … 0: precision is found faces over proposals, recall found faces over faces.
 5. Average precision is the area under the envelope of these points, closed at recall 1 with precision 0.
 
-Images for which no face is labelled take no part, beyond their scores in (1). The official tool works on all 3,226
-images; here the images given are the whole set, and only their faces are counted. Boxes are taken as they
-are, where the tool reads them from text, often rounded.
+Images without a labelled face are left out, except for their scores in (1). The official tool evaluates all 3,226
+images; here the given images are the whole set, and only their faces count. Boxes are not rounded, while the tool
+reads them from text, often rounded.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ Prediction = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class LevelPrecision:
-    """One level's result: NaN where no face counts.
+    """The result of one level; NaN if no face counts.
 
-    `precision_1000` and `recall_1000` are the curve, at the falling thresholds of the protocol.
+    `precision_1000` and `recall_1000` are the curve, at the descending thresholds of the protocol.
     """
 
     ap: float
@@ -44,10 +44,10 @@ class LevelPrecision:
 
 @dataclass(frozen=True, slots=True)
 class LevelCounts:
-    """What one level's result is counted from, for each of P images.
+    """The counts of one level for each of P images.
 
-    `proposals_P1000` and `found_P1000` are how many proposals, and of them faces found for the first time, an image
-    has down to each threshold; `faces_P` how many faces count.
+    `proposals_P1000` and `found_P1000` are the numbers of proposals, and of first hits among them, at or above each
+    threshold; `faces_P` is the number of faces that count.
     """
 
     proposals_P1000: np.ndarray
@@ -62,11 +62,11 @@ def average_precision(
 
     Args:
         faces: boxes_N4 of all labelled faces of each image: x1 y1 x2 y2 in pixels, with x2 = x + w of the label.
-        counted: for each level, by its name, counted_N of each image: bool, the faces that count at it.
+        counted: name of a level → counted_N of each image: bool, the faces that count.
         predictions: for each image (boxes_M4, scores_M): x1 y1 x2 y2 in pixels, in any order.
 
     Raises:
-        ValueError: the lists differ in length, or arrays of one image do not fit together.
+        ValueError: the lists, or the arrays of one image, differ in length.
     """
     return {level: summarise(counts) for level, counts in count(faces, counted, predictions).items()}
 
@@ -74,7 +74,7 @@ def average_precision(
 def count(
     faces: Sequence[np.ndarray], counted: Mapping[str, Sequence[np.ndarray]], predictions: Sequence[Prediction]
 ) -> dict[str, LevelCounts]:
-    """Compares the boxes; arguments and errors as in `average_precision`."""
+    """Returns the counts of each level; arguments and errors as in `average_precision`."""
     predictions = [best_first(*each) for each in normalised(predictions)]
     hits = [hit_faces(boxes, truth) for (boxes, _), truth in zip(predictions, faces, strict=True)]
     scores = [scores for _, scores in predictions]
@@ -82,7 +82,7 @@ def count(
 
 
 def summarise(counts: LevelCounts) -> LevelPrecision:
-    """Counts: one level's result over all images."""
+    """Returns the result of one level over all images."""
     faces = int(counts.faces_P.sum())
     found, proposals = counts.found_P1000.sum(axis=0), counts.proposals_P1000.sum(axis=0)
     recall, precision = _curve(found, proposals, float(faces))
@@ -92,7 +92,7 @@ def summarise(counts: LevelCounts) -> LevelPrecision:
 def drawn(counts: LevelCounts, weights_BP: np.ndarray) -> np.ndarray:
     """Returns ap_B over B samples of the images, for an interval; scores stay normalised over the whole set.
 
-    `weights_BP` says how often each image is in each sample.
+    `weights_BP` is the number of times that each image is in each sample.
     """
     found_B1000, proposals_B1000 = weights_BP @ counts.found_P1000, weights_BP @ counts.proposals_P1000
     recall_B1000, precision_B1000 = _curve(found_B1000, proposals_B1000, (weights_BP @ counts.faces_P)[:, None])
@@ -100,7 +100,7 @@ def drawn(counts: LevelCounts, weights_BP: np.ndarray) -> np.ndarray:
 
 
 def normalised(predictions: Sequence[Prediction]) -> list[Prediction]:
-    """Brings all scores to 0..1: the least of the set becomes 0, the greatest 1; all 1 where they are equal."""
+    """Scales all scores to 0..1 by the minimum and maximum of the set; equal scores become 1."""
     pairs = [
         (np.asarray(boxes, float).reshape(-1, 4), np.asarray(scores, float).reshape(-1))
         for boxes, scores in predictions
@@ -113,10 +113,10 @@ def normalised(predictions: Sequence[Prediction]) -> list[Prediction]:
 
 
 def best_first(boxes_M4: np.ndarray, scores_M: np.ndarray) -> Prediction:
-    """Orders detections by falling score; equal ones stay as they are.
+    """Sorts detections by descending score; equal scores keep their order.
 
     Raises:
-        ValueError: there are more boxes than scores, or fewer.
+        ValueError: the numbers of boxes and scores differ.
     """
     if len(boxes_M4) != len(scores_M):
         raise ValueError(f"{len(boxes_M4)} detections with {len(scores_M)} scores")
@@ -125,9 +125,9 @@ def best_first(boxes_M4: np.ndarray, scores_M: np.ndarray) -> Prediction:
 
 
 def hit_faces(boxes_M4: np.ndarray, faces_N4: np.ndarray) -> np.ndarray:
-    """Returns for each detection which face it hits, or -1: int, [M].
+    """Returns the index of the face that each detection hits, or -1: int, [M].
 
-    An image without faces takes no part, and gives an empty array.
+    The result is empty for an image without faces, which is left out.
     """
     faces_N4 = np.asarray(faces_N4, float).reshape(-1, 4)
     if not len(faces_N4) or not len(boxes_M4):
@@ -138,7 +138,7 @@ def hit_faces(boxes_M4: np.ndarray, faces_N4: np.ndarray) -> np.ndarray:
 
 
 def overlaps(boxes_M4: np.ndarray, faces_N4: np.ndarray) -> np.ndarray:
-    """Returns intersection over union, [M, N], where a box from x1 to x2 covers x2 - x1 + 1 pixels."""
+    """Returns intersection over union, [M, N]; a box from x1 to x2 covers x2 - x1 + 1 pixels."""
     least = np.minimum(boxes_M4[:, None, 2:], faces_N4[None, :, 2:])
     most = np.maximum(boxes_M4[:, None, :2], faces_N4[None, :, :2])
     shared_MN = np.prod(np.clip(least - most + 1, 0, None), axis=2)
@@ -168,7 +168,7 @@ def _curve(found: np.ndarray, proposals: np.ndarray, faces: float | np.ndarray) 
 
 
 def judge(hit_M: np.ndarray, counted_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns which detections of one image, best first, are proposals, and which find a new face: bool, [M]."""
+    """Returns which detections of one image, best first, are proposals, and which are first hits: bool, [M]."""
     on_counted_M = (hit_M >= 0) & counted_N[hit_M]
     proposal_M = (hit_M < 0) | on_counted_M
     new_M = np.zeros(len(hit_M), bool)
@@ -178,8 +178,8 @@ def judge(hit_M: np.ndarray, counted_N: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def area_under_envelope(recall: np.ndarray, precision: np.ndarray) -> np.ndarray:
-    """Returns the area under precision-recall curves, points along the last axis in rising order of recall, each
-    precision raised to the best that stands at its recall or beyond; NaN where the recall is."""
+    """Returns the area under the envelope of precision-recall curves, with points along the last axis in ascending
+    order of recall. The envelope is the best precision at or above a recall. NaN if the recall is NaN."""
     around = [(0, 0)] * (recall.ndim - 1)
     steps = np.diff(np.pad(recall, [*around, (1, 1)], constant_values=(0, 1)), axis=-1)
     best_first = np.pad(precision, [*around, (0, 1)])[..., ::-1]

@@ -1,4 +1,4 @@
-"""Reads the official ground truth of WIDER FACE's evaluation: wider_face_val.mat and one .mat for each level."""
+"""Reads the official ground truth of WIDER FACE: wider_face_val.mat and one .mat for each level."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class OfficialFaces:
 
     Attributes:
         boxes_N4: float64, x1 y1 x2 y2 in pixels, with x2 = x + w of the label.
-        counted: for each level counted_N: bool, the faces that count at it.
+        counted: level → counted_N: bool, the faces that count.
     """
 
     boxes_N4: np.ndarray
@@ -36,7 +36,7 @@ def read(folder: Path) -> dict[str, OfficialFaces]:
     """Reads the four files; keys are "EVENT/STEM" with the stem of the image's file name. Needs scipy.
 
     Raises:
-        DataError: a file is missing, cannot be read, or does not have the lists of the official ones.
+        DataError: a file is missing, cannot be read, or lacks the lists of the official files.
     """
     faces = _lists(folder / FILES[0], "face_bbx_list")
     boxes = {name: _corners(box) for name, box in faces.items()}
@@ -49,11 +49,11 @@ def read(folder: Path) -> dict[str, OfficialFaces]:
             for name, boxes_N4 in boxes.items()
         }
     except (KeyError, IndexError) as problem:
-        raise DataError(f"the files in {folder} do not belong together: {problem}", "fetch all four again") from None
+        raise DataError(f"the files in {folder} do not match: {problem}", "download all four again") from None
 
 
 def _lists(path: Path, wanted: str) -> dict[str, np.ndarray]:
-    """One list of a .mat file, which nests event by event and image by image, by "EVENT/STEM"."""
+    """Returns one list of a .mat file, which is nested by event and image, by "EVENT/STEM"."""
     content = _load(path)
     try:
         return {
@@ -64,7 +64,7 @@ def _lists(path: Path, wanted: str) -> dict[str, np.ndarray]:
             for image, values in zip(images[0], events_values[0], strict=True)
         }
     except (KeyError, IndexError, ValueError, AttributeError):
-        raise DataError(f"{path} does not have the lists of the official file", "fetch it again") from None
+        raise DataError(f"{path} lacks the lists of the official file", "download it again") from None
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -73,9 +73,9 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         return loadmat(str(path))
     except FileNotFoundError:
-        raise DataError(f"there is no {path}", "WIDER FACE's eval_tools.zip brings it in ground_truth") from None
-    except Exception as problem:  # scipy raises whatever the bytes of a damaged file lead it to
-        raise DataError(f"{path} cannot be read: {problem}", "fetch it again") from None
+        raise DataError(f"{path} does not exist", "WIDER FACE's eval_tools.zip has it in ground_truth") from None
+    except Exception as problem:  # scipy raises many kinds of errors for a damaged file
+        raise DataError(f"{path} cannot be read: {problem}", "download it again") from None
 
 
 def _corners(boxes: np.ndarray) -> np.ndarray:
@@ -85,7 +85,7 @@ def _corners(boxes: np.ndarray) -> np.ndarray:
 
 
 def _marks(numbers: np.ndarray, faces: int) -> np.ndarray:
-    """Numbers of faces, counted from 1, as marks."""
+    """Turns face numbers, which start at 1, into a mask."""
     counted_N = np.zeros(faces, bool)
     counted_N[np.asarray(numbers, int).reshape(-1) - 1] = True
     return counted_N

@@ -1,4 +1,4 @@
-"""The worst mistakes of a detector, to be looked at: large faces that it missed, and what it took for a face."""
+"""The worst mistakes of a detector: the largest missed faces, and the false alarms with the highest scores."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from mlcycle.evaluation.matches import Matches, Truth
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """A labelled face that no detection above the threshold found.
+    """A labelled face without a matching detection above the threshold.
 
     Attributes:
-        image, face: its number, and the face's row in the image's truths.
+        image, face: index of the image, and of the face among its truths.
         box_4: x1 y1 x2 y2 in pixels.
-        score: of the detection below the threshold that found it, or NaN where there is none.
+        score: of the matching detection below the threshold, or NaN without one.
     """
 
     image: int
@@ -29,10 +29,10 @@ class Miss:
 
 @dataclass(frozen=True, slots=True)
 class FalseAlarm:
-    """A detection that found nothing.
+    """A detection that matches no face.
 
     Attributes:
-        image, row: its number, and the detection's row among those given for the image.
+        image, row: index of the image, and of the detection among those given for it.
         score: of the detection.
     """
 
@@ -42,7 +42,7 @@ class FalseAlarm:
 
 
 def misses(matches: Matches, truths: Sequence[Truth], threshold: float, limit: int) -> list[Miss]:
-    """Returns the largest faces that were missed at IoU 0.5, largest first; `truths` are those that were matched."""
+    """Returns the largest faces that are missed at IoU 0.5, largest first; `truths` are the matched ones."""
     best = [np.full(len(boxes_N4), np.nan) for boxes_N4, _ in truths]
     for detection in np.flatnonzero(matches.right_RTD[0, 0]):
         best[matches.image_D[detection]][matches.face_D[detection]] = matches.scores_D[detection]
@@ -55,7 +55,7 @@ def misses(matches: Matches, truths: Sequence[Truth], threshold: float, limit: i
 
 
 def false_alarms(matches: Matches, limit: int) -> list[FalseAlarm]:
-    """Returns the detections with the highest scores that found neither a face nor a region to be ignored."""
+    """Returns the detections with the highest scores that match neither a face nor an ignored region."""
     wrong = np.flatnonzero(matches.wrong_RTD[0, 0])[:limit]
     return [
         FalseAlarm(int(matches.image_D[each]), int(matches.row_D[each]), float(matches.scores_D[each]))

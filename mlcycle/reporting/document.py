@@ -1,4 +1,4 @@
-"""The figures of an evaluation as JSON, and detections as COCO results: for programs."""
+"""The metrics of an evaluation as JSON, and detections as COCO results, for programs."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def as_json(metrics: Metrics) -> str:
 
 
 def as_dict(metrics: Metrics) -> dict[str, Any]:
-    """Returns all figures; one that does not exist, such as the precision of no face, is None.
+    """Returns all metrics; one that is undefined, such as the precision without a face, is None.
 
-    A pair whose name ends in _95 is the 95 % interval of the figure of that name.
+    A pair whose name ends in _95 is the 95 % interval of the metric of that name.
     """
     intervals, total = metrics.intervals, sum(metrics.milliseconds.values())
     return {
@@ -54,9 +54,9 @@ def as_dict(metrics: Metrics) -> dict[str, Any]:
 
 
 def coco_results(images: Iterable[tuple[str, tuple[Any, Any], np.ndarray, np.ndarray]]) -> str:
-    """Returns detections in COCO's form for results: image_id, category_id, bbox (x y w h) and score, with file_name.
+    """Returns detections as COCO results: image_id, category_id, bbox (x y w h) and score, with file_name.
 
-    `images` gives name, the ids of the image and of the category, boxes_M4 (x1 y1 x2 y2) and scores_M of each.
+    `images` yields name, the ids of the image and of the category, boxes_M4 (x1 y1 x2 y2) and scores_M.
     """
     rows = [
         json.dumps(
@@ -140,7 +140,7 @@ def _face_free(metrics: FaceFree | None) -> dict[str, Any] | None:
     if metrics is None:
         return None
     given, allowed = _point(metrics.given), _point(metrics.allowed)
-    del given["recall"], allowed["recall"]  # there is nothing to find
+    del given["recall"], allowed["recall"]  # without faces there is no recall
     return {
         "images": metrics.images,
         "balanced": given | {"false_alarms_per_image_95": _pair(metrics.given_interval)},

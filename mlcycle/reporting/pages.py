@@ -60,5 +60,8 @@ def small_units(value: str) -> Markup:
     """Returns "1 h 46 min" with its units in small type."""
     number, *rest = value.split()
     return Markup("").join(
-        [number, *(Markup(" {}").format(word) if word[0].isdigit() else Markup("<i>{}</i>").format(word) for word in rest)]
+        [
+            number,
+            *(Markup(" {}").format(word) if word[0].isdigit() else Markup("<i>{}</i>").format(word) for word in rest),
+        ]
     )

@@ -1,4 +1,4 @@
-"""The figures of an evaluation as lines of text for people."""
+"""The metrics of an evaluation as a table for a terminal."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from mlcycle.evaluation.landmarks import LandmarkError
 from mlcycle.evaluation.metrics import Metrics, WiderMetrics
 from mlcycle.evaluation.operating_point import FaceFree, OperatingPoint
 
-# Groups shown; all of them are in the JSON and on the page.
+# Groups in the table; the JSON and the page have all of them.
 HARDEST = 5
 
 
 def as_table(metrics: Metrics) -> str:
-    """Returns the figures as a text; "a to b" beside a figure holds it in 95 of 100 samples of the images."""
+    """Returns the metrics as text; "a to b" is a 95 % interval over samples of the images."""
     sections = [_subject(metrics)]
     if metrics.coco.faces:
         sections.append(_coco(metrics))
@@ -29,7 +29,7 @@ def as_table(metrics: Metrics) -> str:
         sections.append(_face_free(metrics.face_free))
     if metrics.landmarks:
         sections.append(_landmarks(metrics.landmarks))
-    sections.append([_time_row(metrics), "        a to b: 95 of 100 samples of the images lie there"])
+    sections.append([_time_row(metrics), "        a to b: 95 % interval over samples of the images"])
     return "\n\n".join("\n".join(section) for section in sections)
 
 
@@ -79,7 +79,7 @@ def _thresholds(metrics: Metrics) -> list[str]:
     intervals = metrics.intervals
     balanced = f"recall {_range(intervals.balanced_recall)}, false alarms {_range(intervals.balanced_false_alarms)}"
     return [
-        f"{'at a threshold of':<18}{'':>8}{'recall':>8}   false alarms an image",
+        f"{'at a threshold of':<18}{'':>8}{'recall':>8}   false alarms per image",
         f"{'balanced':<18}{_point_row(metrics.balanced)}   {balanced}",
         f"{'1 alarm in 10':<18}{_point_row(metrics.quiet)}   recall {_range(intervals.quiet_recall)}",
     ]
@@ -87,7 +87,7 @@ def _thresholds(metrics: Metrics) -> list[str]:
 
 def _face_free(metrics: FaceFree) -> list[str]:
     return [
-        f"{'without a face':<18}{'':>8}{'':>8}   false alarms an image, on {metrics.images:,} images",
+        f"{'without a face':<18}{'':>8}{'':>8}   false alarms per image, on {metrics.images:,} images",
         f"{'balanced':<18}{_point_row(metrics.given)}   {_range(metrics.given_interval)}",
         f"{'1 alarm in 10':<18}{_point_row(metrics.allowed)}",
     ]
@@ -129,5 +129,5 @@ def _time_row(metrics: Metrics) -> str:
     if not metrics.milliseconds:
         return "time    no image could be read"
     stages = ", ".join(f"{stage} {value:.1f}" for stage, value in metrics.milliseconds.items())
-    several = f", {metrics.subject.workers} at once" if metrics.subject.workers > 1 else ""
-    return f"time    {sum(metrics.milliseconds.values()):.1f} ms an image ({stages}) on one thread{several}"
+    several = f", {metrics.subject.workers} threads" if metrics.subject.workers > 1 else ""
+    return f"time    {sum(metrics.milliseconds.values()):.1f} ms per image ({stages}) on one thread{several}"

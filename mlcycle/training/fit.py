@@ -38,7 +38,7 @@ from mlcycle.training.progress.meter import Meter
 from mlcycle.training.recipes.recipe import Recipe, ScoreLayer
 from mlcycle.training.recipes.recipe_file import dump
 from mlcycle.training.records import Records
-from mlcycle.training.reports.report import Asked, write_report
+from mlcycle.training.reports.report import ReportOptions, write_report
 from mlcycle.training.run.checkpoint import Progress
 from mlcycle.training.run.run_folder import RunFolder, RunOptions
 from mlcycle.training.stopping import SIGNALS, StopRequest, child_handler, set_child_handler
@@ -375,7 +375,7 @@ class _Run:
         return f"mlcycle train --resume {self.records.folder.path}{devices}"
 
     def _write_report(self, stop: StopRequest, display: Display) -> None:
-        asked = Asked(self.options.images, display.predicting, lambda: stop.signal_number)
-        written = write_report(self.records.folder.path, asked)
-        if written.why_not:
-            display.note(f"the report holds nothing but curves: {written.why_not}")
+        options = ReportOptions(self.options.images, display.predicting, lambda: stop.signal_number)
+        written = write_report(self.records.folder.path, options)
+        if written.missing_reason:
+            display.note(f"the report holds nothing but curves: {written.missing_reason}")

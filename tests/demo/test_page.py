@@ -1,4 +1,4 @@
-"""The page: whole in itself, well formed, and saying what was measured."""
+"""The demo page: self-contained, well formed, and with the measured numbers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mlcycle.demo.comparison import Answer, Frozen, Study, compare, duration, quantity, size
-from mlcycle.demo.page import Story, render
+from mlcycle.demo.comparison import Frozen, ImageResult, TrainingCost, compare, duration, quantity, size
+from mlcycle.demo.page import DemoResults, render
 from mlcycle.demo.source_images import UNSEEN, overlap
 
-VOID = {"meta", "img", "br", "line", "circle", "polyline"}
-STUDY = Study(123.4, 38_400, 600, 2_345, 8 * 10**12, 900_000_000, 0.87)
+VOID = {"meta", "img", "br"}
+TRAINING = TrainingCost(123.4, 38_400, 600, 2_345, 8 * 10**12, 900_000_000, 0.87)
 FROZEN = Frozen("demo.onnx", "ab" * 32, 612_345, 9.2)
-FOUND = Answer("astronaut.png", (178, 76, 270, 181), (((178.0, 70.0, 268.0, 180.0), 0.83),), 0.88, 12.5)
+FOUND = ImageResult("astronaut.png", (178, 76, 270, 181), (((178.0, 70.0, 268.0, 180.0), 0.83),), 0.88, 12.5)
 
 
 class _Reader(HTMLParser):
@@ -44,18 +44,18 @@ def page(tmp_path: Path) -> str:
     Image.new("RGB", (320, 320), "grey").save(tmp_path / "scenes/0000.jpg")
     for each in UNSEEN:
         Image.new("RGB", (64, 48), "white").save(tmp_path / "annotated" / each.name)
-    missed = Answer("grace_hopper.jpg", (160, 132, 366, 334), (), 0.0, 9.0)
-    none = Answer("coffee.png", None, (), 0.0, 8.0)
+    missed = ImageResult("grace_hopper.jpg", (160, 132, 366, 334), (), 0.0, 9.0)
+    none = ImageResult("coffee.png", None, (), 0.0, 8.0)
     metrics = ({"step": 20, "loss": 3.0}, {"step": 40, "loss": 1.5}, {"step": 40, "average_precision_50": 0.6})
-    story = Story(
-        STUDY,
+    demo = DemoResults(
+        TRAINING,
         FROZEN,
         (FOUND, missed, none),
-        tuple(compare(STUDY, FOUND, (400_000_000, 90_000_000))),
+        tuple(compare(TRAINING, FOUND, (400_000_000, 90_000_000))),
         ("mlcycle train demo", "mlcycle infer 'a <image>.jpg'"),
         metrics,
     )
-    return render(story, tmp_path / "scenes", tmp_path / "annotated")
+    return render(demo, tmp_path / "scenes", tmp_path / "annotated")
 
 
 def test_every_element_is_closed_and_every_image_described(page: str) -> None:
@@ -68,10 +68,14 @@ def test_every_element_is_closed_and_every_image_described(page: str) -> None:
     assert len(images) == 1 + len(UNSEEN)
     assert all(each["alt"] for each in images)
     assert [attributes.get("lang") for tag, attributes in reader.elements if tag == "html"] == ["en"]
-    assert all(attributes.get("aria-label") for tag, attributes in reader.elements if tag == "svg")
+    drawings = [
+        attributes for tag, attributes in reader.elements if tag == "svg" and attributes.get("class") != "sample"
+    ]
+    assert len(drawings) == 2
+    assert all(attributes["aria-label"] for attributes in drawings)
 
 
-def test_the_page_asks_nothing_of_anywhere(page: str) -> None:
+def test_page_loads_nothing(page: str) -> None:
     reader = _Reader()
     reader.feed(page)
 
@@ -83,27 +87,27 @@ def test_the_page_asks_nothing_of_anywhere(page: str) -> None:
     assert not re.search(r"@import|url\(", page)
 
 
-def test_the_page_tells_figures_verdicts_and_commands(page: str) -> None:
-    for told in ("2 min 3 s", "12.5 ms", "38,400", "612 kB", "ab" * 32, "That&#x27;s a face. (score 0.83)"):
-        assert told in page
+def test_page_shows_numbers_verdicts_and_commands(page: str) -> None:
+    for text in ("2 min 3 s", "12.5 ms", "38,400", "612 kB", "ab" * 32, "That&#39;s a face. (score 0.83)"):
+        assert text in page
     assert "The face was not found." in page
-    assert "No face here. Right." in page
+    assert "No face found, as expected." in page
     assert "$ mlcycle train demo" in page
     assert "a &lt;image&gt;.jpg" in page
 
 
-def test_ratios_are_those_of_the_figures() -> None:
-    rows = {row.what: row for row in compare(STUDY, FOUND, (400_000_000, 90_000_000))}
+def test_ratios_follow_from_the_numbers() -> None:
+    rows = {row.what: row for row in compare(TRAINING, FOUND, (400_000_000, 90_000_000))}
 
     assert rows["time"].ratio == "9,900 times"
     assert rows["multiply-adds"].ratio == "20,000 times"
-    assert rows["memory at its peak"].ratio == "10 times"
-    assert compare(STUDY, FOUND, (1, 0))[3].inference == "not measured"
-    assert compare(STUDY, FOUND, (1, 0))[3].ratio == ""
+    assert rows["peak memory"].ratio == "10 times"
+    assert compare(TRAINING, FOUND, (1, 0))[3].inference == "not measured"
+    assert compare(TRAINING, FOUND, (1, 0))[3].ratio == ""
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("text", "expected"),
     [
         (duration(59.7), "1 min 0 s"),
         (duration(41.2), "41 s"),
@@ -114,8 +118,8 @@ def test_ratios_are_those_of_the_figures() -> None:
         (size(0), "not measured"),
     ],
 )
-def test_numbers_are_said_in_words_for_people(said: str, expected: str) -> None:
-    assert said == expected
+def test_numbers_are_formatted_for_reading(text: str, expected: str) -> None:
+    assert text == expected
 
 
 @pytest.mark.parametrize(
@@ -128,7 +132,7 @@ def test_numbers_are_said_in_words_for_people(said: str, expected: str) -> None:
         ((((0.0, 0.0, 10.0, 9.0), 0.7),), (0, 0, 10, 20), False),
     ],
 )
-def test_an_answer_is_right_if_half_of_the_face_is_met(found: tuple, stated: tuple | None, is_right: bool) -> None:
+def test_result_is_right_at_iou_half(found: tuple, stated: tuple | None, is_right: bool) -> None:
     best = max((overlap(box_4, stated) for box_4, _ in found if stated), default=0.0)
 
-    assert Answer("photo.jpg", stated, found, best, 1.0).is_right is is_right
+    assert ImageResult("photo.jpg", stated, found, best, 1.0).is_right is is_right

@@ -81,7 +81,7 @@ def test_a_complete_folder_is_left_alone_and_another_is_refused(
     assert "complete already" in scenes.build_scenes(built)
     assert scene.stat().st_mtime_ns == before
     (tmp_path / "mine.txt").write_text("keep me")
-    with pytest.raises(DataError, match="something else"):
+    with pytest.raises(DataError, match="not the demo's scenes"):
         scenes.build_scenes(tmp_path)
     assert [each.name for each in tmp_path.iterdir()] == ["mine.txt"]
 

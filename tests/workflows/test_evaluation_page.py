@@ -1,4 +1,4 @@
-"""`mlcycle evaluate --page`: what is on the page, and that it needs nothing else."""
+"""`mlcycle evaluate --page`: its contents, and that it loads nothing."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from mlcycle.reporting import mistakes
 
 data = pytest.importorskip("skimage.data")
 
-# x y w h. The model finds a painted patch exactly, so what is labelled but not painted is missed, and the other way.
-FOUND, ALARM, MISSED, LITTLE = [40, 30, 60, 80], [200, 100, 40, 40], [150, 120, 120, 90], [10, 250, 12, 14]
+# x y w h. The model detects a painted patch exactly: a label without a patch is missed, a patch without one is a false
+# alarm.
+FOUND, ALARM, MISSED, SMALL = [40, 30, 60, 80], [200, 100, 40, 40], [150, 120, 120, 90], [10, 250, 12, 14]
 KINDS = {
-    "found & missed <b>.png": ([FOUND, MISSED, LITTLE], [(FOUND, GREEN)]),
+    "found & missed <b>.png": ([FOUND, MISSED, SMALL], [(FOUND, GREEN)]),
     "alarm.png": ([], [(ALARM, BLUE)]),
     "quiet.png": ([], []),
 }
-# Where the tiny model puts the points in a box, as shares of its sides.
+# The landmarks of the tiny model, as shares of the sides of a box.
 SPOTS_52 = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]])
 
 
@@ -36,7 +37,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory):
-    """Three images: a face found, whose left eye is labelled 7 pixels off, two missed, and two without a face."""
+    """Three images: one detected face, whose left eye is labelled 7 pixels off, with two missed faces; two without."""
     root = tmp_path_factory.mktemp("labelled")
     (root / "images").mkdir()
     labels = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "face"}]}
@@ -64,7 +65,7 @@ def page(model, labelled, tmp_path_factory):
 
 
 class Elements(HTMLParser):
-    """The attributes of every element, and the elements that were opened and not closed."""
+    """The attributes of every element, and the elements that are still open."""
 
     def __init__(self):
         super().__init__()
@@ -99,7 +100,7 @@ def sample_images(page):
     return found
 
 
-def test_the_page_loads_nothing_and_runs_nothing(page):
+def test_page_loads_nothing_and_runs_nothing(page):
     tags = {tag for tag, _ in elements(page)}
     assert not tags & {"script", "link", "iframe", "object"}
     assert not re.search(r"https?:|url\(|@import", page)
@@ -107,19 +108,19 @@ def test_the_page_loads_nothing_and_runs_nothing(page):
     assert len(page) < 3e6
 
 
-def test_the_worst_mistakes_are_shown_largest_and_surest_first(page):
+def test_largest_misses_and_highest_scores_come_first(page):
     captions = [caption for caption, _ in sample_images(page)]
     assert captions == ["120 × 90 px, no box", "12 × 14 px, no box", "score 1.00, no label there"]
 
 
-def test_an_image_shows_the_box_in_its_colour_where_the_label_says(page):
+def test_crop_shows_the_box_in_its_colour_at_the_label(page):
     [(_, missed), _, (_, alarm)] = sample_images(page)
     # The square around the missed face is 2.2 times its longer side, 264 pixels; its middle is the face's.
     middle, scale = np.array(missed.size) / 2, missed.width / 264
     left = middle - np.array([60, 45]) * scale
     assert near(missed, round(left[0]) + 1, round(middle[1]), mistakes.LABEL)
     assert not near(missed, round(middle[0]), round(middle[1]), mistakes.LABEL)
-    # The false alarm is painted blue, with the colour of what was found around it.
+    # The false alarm is painted blue, with an outline in the colour of detections.
     assert near(alarm, alarm.width // 2, alarm.height // 2, BLUE)
     assert near(alarm, round(alarm.width / 2 - 20 * alarm.width / 88) + 1, alarm.height // 2, mistakes.FOUND)
 
@@ -129,19 +130,19 @@ def near(image, x, y, colour):
     return bool((np.abs(pixels - colour).sum(axis=2) < 120).any())
 
 
-def test_names_are_written_as_text(page):
+def test_names_are_escaped(page):
     assert "found &amp; missed &lt;b&gt;.png" in page
     assert "missed <b>" not in page
 
 
-def test_the_figures_are_those_of_the_json(capsys, model, labelled, page):
+def test_metrics_match_the_json(capsys, model, labelled, page):
     capsys.readouterr()
     assert run(["evaluate", str(model), "--data", str(labelled), "--workers", "1", "--format", "json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert f"<b>{result['coco']['ap50']:.3f}</b>" in page
     free = result["face_free"]
     assert (free["images"], free["balanced"]["false_alarms_per_image"]) == (2, 0.5)
-    # Nothing may be accepted if two images together may have no false alarm.
+    # Two images allow no false alarm, so nothing is accepted.
     assert free["one_false_alarm_in_ten_images"]["threshold"] is None
     landmarks = result["landmarks"]
     assert (landmarks["faces"], landmarks["labelled_faces"]) == (1, 1)
@@ -150,15 +151,15 @@ def test_the_figures_are_those_of_the_json(capsys, model, labelled, page):
     assert result["groups"] == []
 
 
-def test_the_table_has_them_too(capsys, model, labelled):
+def test_table_has_false_alarms_and_landmarks(capsys, model, labelled):
     capsys.readouterr()
     assert run(["evaluate", str(model), "--data", str(labelled), "--workers", "1"]) == 0
     table = capsys.readouterr().out
-    assert "false alarms an image, on 2 images" in table
+    assert "false alarms per image, on 2 images" in table
     assert "1 found of 1 labelled faces" in table
 
 
-def test_a_page_that_exists_stays_and_two_outputs_of_one_name_are_refused(capsys, model, labelled, tmp_path):
+def test_existing_page_is_kept_and_two_outputs_of_one_name_are_refused(capsys, model, labelled, tmp_path):
     path = tmp_path / "page.html"
     path.write_text("mine")
     arguments = ["evaluate", str(model), "--data", str(labelled), "--workers", "1", "--page", str(path)]
@@ -171,7 +172,7 @@ def test_a_page_that_exists_stays_and_two_outputs_of_one_name_are_refused(capsys
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_set_without_faces_and_images_that_cannot_be_read_still_have_a_page(model, tmp_path):
+def test_page_of_a_set_without_faces_and_with_an_unreadable_image(model, tmp_path):
     (tmp_path / "images").mkdir()
     Image.fromarray(data.rocket()[:200, :200]).save(tmp_path / "images" / "a.png")
     (tmp_path / "images" / "b.png").write_bytes(b"no image")
@@ -183,5 +184,5 @@ def test_a_set_without_faces_and_images_that_cannot_be_read_still_have_a_page(mo
     assert run([*arguments, "--format", "json", "-o", str(metrics)]) == 3
     assert sample_images(path.read_text("utf-8")) == []
     assert "1 images could not be read" in path.read_text("utf-8")
-    # The image that could not be read would flatter, and is left out.
+    # The unreadable image is left out, because it has no false alarm.
     assert json.loads(metrics.read_text())["face_free"]["images"] == 1

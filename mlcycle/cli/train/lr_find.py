@@ -16,7 +16,7 @@ from mlcycle.extras import extra
 from mlcycle.inference.outputs.output import open_output
 
 if TYPE_CHECKING:
-    from mlcycle.training.studies.lr_curve import Found
+    from mlcycle.training.studies.lr_curve import LrCurve
 
 # Fewer steps make no curve.
 LEAST_STEPS = 20
@@ -58,29 +58,29 @@ def find_rate(
         # torch takes seconds to come: a recipe that is wrong has been refused before.
         chosen = recipe_file.load(recipe_file.find(recipe), overrides or [])
         from mlcycle.training.studies import lr_finder
-    wanted = lr_finder.Range(low, high, steps)
+    wanted = lr_finder.LrRange(low, high, steps)
     with console.progress("trying rates", steps) as advance:
-        found = lr_finder.find_rate(chosen, wanted, device.value, advance)
+        found = lr_finder.find_learning_rate(chosen, wanted, device.value, advance)
     if not found.losses:
         raise MlcycleError("the loss was not finite at the first rate", "lower --low; mlcycle data check")
     words = [each for each in overrides or [] if each.partition("=")[0].strip() != "schedule.learning_rate"]
     if found.suggestion:
-        words.append(f"schedule.learning_rate={lr_page.told(found.suggestion.rate)}")
+        words.append(f"schedule.learning_rate={lr_page.rate_text(found.suggestion.rate)}")
     command = shlex.join(["mlcycle", "train", recipe, *words])
     with open_output(out, overwrite=overwrite) as file:
         file.write(lr_page.render(chosen.name, found, chosen.schedule.learning_rate, command))
     _tell(found, out, command)
 
 
-def _tell(found: Found, page: Path, command: str) -> None:
+def _tell(found: LrCurve, page: Path, command: str) -> None:
     from mlcycle.training.progress.display import sparkline
-    from mlcycle.training.studies.lr_page import ending, told
+    from mlcycle.training.studies.lr_page import ending, rate_text
 
     ceiling = max(found.smoothed_N[0], found.smoothed_N.min())
     drawn = sparkline([min(loss, ceiling) for loss in found.smoothed_N.tolist()], width=60)
     console.say(ending(found))
     console.say(f"loss  {drawn}")
-    console.say(f"rate  {told(found.rates[0])}{told(found.rates[-1]):>{60 - len(told(found.rates[0]))}}")
+    console.say(f"rate  {rate_text(found.rates[0])}{rate_text(found.rates[-1]):>{60 - len(rate_text(found.rates[0]))}}")
     console.say(f"the page: {page}")
     suggestion = found.suggestion
     if suggestion is None:
@@ -88,8 +88,10 @@ def _tell(found: Found, page: Path, command: str) -> None:
             "at none of these rates did the loss fall, so none can be suggested",
             "try more --steps, a higher --high, or a lower --low",
         )
-    if suggestion.is_at_the_end:
-        console.warn(f"the loss still fell at {told(found.rates[-1])}: a higher --high may suggest another rate")
-    console.say(f"the loss falls most steeply at {told(suggestion.rate)}, and is lowest at {told(suggestion.lowest)}")
-    console.data(told(suggestion.rate))
+    if suggestion.is_at_end:
+        console.warn(f"the loss still fell at {rate_text(found.rates[-1])}: a higher --high may suggest another rate")
+    console.say(
+        f"the loss falls most steeply at {rate_text(suggestion.rate)}, and is lowest at {rate_text(suggestion.lowest)}"
+    )
+    console.data(rate_text(suggestion.rate))
     console.say(f"next: {command}")

@@ -59,7 +59,7 @@ def profile(
 
         chosen = recipe_file.load(recipe_file.find(recipe), overrides or [])
         from mlcycle.training.studies import profiling
-    found = profiling.profile(chosen, trace, steps=steps, warm_up=warm_up, device=device.value, tell=console.say)
+    found = profiling.profile(chosen, trace, steps=steps, warm_up=warm_up, device=device.value, say=console.say)
     for line in _lines(found):
         console.data(line)
     console.data(str(trace))

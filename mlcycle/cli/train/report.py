@@ -41,7 +41,7 @@ def report(
     """
     check_free(out, overwrite)
     with extra("train", "mlcycle train report"):
-        from mlcycle.training.reports.report import Asked, write_report
+        from mlcycle.training.reports.report import ReportOptions, write_report
 
     with ExitStack() as bar:
 
@@ -49,9 +49,9 @@ def report(
             console.say(f"looking at {images:,} held-out images")
             return bar.enter_context(console.progress("looking", images))
 
-        written = write_report(run, Asked(images, started), out)
-    if written.why_not:
-        console.warn(f"the report holds nothing but curves: {written.why_not}")
+        written = write_report(run, ReportOptions(images, started), out)
+    if written.missing_reason:
+        console.warn(f"the report holds nothing but curves: {written.missing_reason}")
     console.data(str(written.path))
 
 
@@ -83,7 +83,7 @@ def compare(
     else:
         console.data(comparison.as_table(compared, shutil.get_terminal_size().columns))
     if not compared.is_same_data:
-        console.warn(comparison.said_of_data(compared))
+        console.warn(comparison.data_note(compared))
     if html is not None:
         with open_output(html, overwrite=overwrite) as file:
             file.write(comparison_page.render(compared))

@@ -79,7 +79,7 @@ def sweep(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
     Example:  mlcycle train sweep --table sweeps/demo
     """
     with extra("train", "mlcycle train sweep"):
-        from mlcycle.training.studies.sweep import must_be_possible
+        from mlcycle.training.studies.sweep import check_requirements
         from mlcycle.training.studies.sweep_folder import SweepFolder
     if table:
         _show(SweepFolder(_folder_alone(recipe, overrides, out)))
@@ -87,7 +87,7 @@ def sweep(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
     settings = _settings(recipe, overrides or [], seeds, (random, choose) if random else None)
     folder = SweepFolder(out or SWEEPS / settings[0].recipe.name)
     folder.check(settings)
-    must_be_possible(settings, folder, retry_failed, device.value, devices or 1)
+    check_requirements(settings, folder, retry_failed, device.value, devices or 1)
     _tell_plan(settings, folder, retry_failed)
     if not dry_run:
         where = [] if device is Device.auto else ["--device", device.value]
@@ -119,11 +119,11 @@ def _settings(
 
 
 def _tell_plan(settings: Sequence[Setting], folder: SweepFolder, retry_failed: bool) -> None:
-    from mlcycle.training.studies.sweep import still_to_do
+    from mlcycle.training.studies.sweep import unfinished
 
     names = {each.name for each in settings}
-    runs = [folder.look(each.name) for each in settings]
-    todo = {each.name for each in still_to_do(runs, retry_failed=retry_failed)}
+    runs = [folder.run_state(each.name) for each in settings]
+    todo = {each.name for each in unfinished(runs, retry_failed=retry_failed)}
     beside = len([name for name in folder.plan.runs if name not in names])
     console.say(f"{_number(len(settings), 'run')} in {folder.path}, {len(todo)} to train:")
     for each in runs[:LISTED]:
@@ -153,20 +153,20 @@ def _again(words: Sequence[str], out: Path, seeds: int | None, sample: tuple[int
 
 
 def _train(settings: Sequence[Setting], folder: SweepFolder, where: list[str], retry_failed: bool, again: str) -> None:
-    from mlcycle.training.studies.sweep import Way, still_to_do
+    from mlcycle.training.studies.sweep import SweepOptions, unfinished
     from mlcycle.training.studies.sweep import sweep as train_all
 
-    runs = [folder.look(each.name) for each in settings]
-    todo = {each.name for each in still_to_do(runs, retry_failed=retry_failed)}
+    runs = [folder.run_state(each.name) for each in settings]
+    todo = {each.name for each in unfinished(runs, retry_failed=retry_failed)}
     steps = sum(each.recipe.schedule.steps for each in settings if each.name in todo)
     steps -= sum(each.summary.steps for each in runs if each.name in todo and each.summary)
     with console.progress("steps of the sweep", steps) as advance:
-        train_all(settings, folder, Way(where, retry_failed, console.say, advance, again))
+        train_all(settings, folder, SweepOptions(where, retry_failed, console.say, advance, again))
     _tell_table(folder)
-    unfinished = [each for each in map(folder.look, (each.name for each in settings)) if each.state != "finished"]
-    if unfinished:
+    missing = [each for each in map(folder.run_state, (each.name for each in settings)) if each.state != "finished"]
+    if missing:
         raise MlcycleError(
-            f"{_number(len(unfinished), 'run')} of {len(settings)} did not finish",
+            f"{_number(len(missing), 'run')} of {len(settings)} did not finish",
             f"what they said is in {folder.path / 'logs'}; those again: {again} --retry-failed",
         )
 
@@ -194,9 +194,9 @@ def _tell_table(folder: SweepFolder) -> None:
         if each.state == FAILED:
             reason = sweep_table.shortened(each.entry.reason)
             console.say(f"{each.name} failed with exit code {each.entry.code}: {reason}")
-    stories = [each.summary for each in runs if each.summary]
-    if len(stories) > 1 and not (compared := comparison.compare(stories)).is_same_data:
-        console.warn(comparison.said_of_data(compared))
+    summaries = [each.summary for each in runs if each.summary]
+    if len(summaries) > 1 and not (compared := comparison.compare(summaries)).is_same_data:
+        console.warn(comparison.data_note(compared))
     console.say(f"the page: {folder.path / PAGE}; a line for each run: {folder.path / CSV}")
     begun = [next((each for each in row.runs if each.summary), None) for row in sweep_table.rows(runs)]
     if len(best := [each for each in begun if each][:2]) == 2:

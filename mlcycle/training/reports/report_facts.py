@@ -37,9 +37,7 @@ def _facts(environment: dict[str, Any]) -> dict[str, str]:
 
 def _changes(first: dict[str, Any], later: dict[str, Any]) -> dict[str, str]:
     before = _facts(first)
-    return {
-        key: value for key, value in _facts(later).items() if before.get(key) != value and key != "started from"
-    }
+    return {key: value for key, value in _facts(later).items() if before.get(key) != value and key != "started from"}
 
 
 def _texts(facts: dict[str, Any]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The bare step: what a training step cannot do without, as a measure for all that it does beside it."""
+"""The bare step: forward pass, losses and backward pass alone, as a yardstick for a whole training step."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from mlcycle.training.trainer import losses_of
 FACES = 5
 
 
-class Bare:
-    """A recipe's network, its forward pass, losses and backward pass, on one batch that never changes.
+class BareStep:
+    """A recipe's network with its forward pass, losses and backward pass, on one constant batch.
 
     Args:
         count: images of the batch, with five faces each.
@@ -29,10 +29,10 @@ class Bare:
         self.images = images.to(torch.bfloat16 if self.is_half else torch.float32)
 
     def step(self) -> None:
-        """Makes one; the weights stay as they are."""
+        """Runs one step without changing the weights."""
         self.network.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_half):
-            answers = self.network(self.images)
-        sums = losses_of(answers, self.batch, self.rule)
+            outputs = self.network(self.images)
+        sums = losses_of(outputs, self.batch, self.rule)
         parts = sums.over(sums.counts_3)
         (parts.score + parts.box + parts.landmarks).backward()

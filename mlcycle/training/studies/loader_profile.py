@@ -1,4 +1,4 @@
-"""Where the time goes that a sample takes to be read, by Python's own profiler: the readers know no clock."""
+"""The time of each part of reading a sample, measured by Python's profiler, so that the loader needs no timers."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from mlcycle.training.data.samples import Key, Samples, collate
 from mlcycle.training.distributed.device import one_thread
 
 HERE = Path(window.__file__).parent
-# A part of the work, and the functions that do it and nothing else.
+# A part of the work, and the function that does only this.
 PARTS = {
     "resizing": window.resize,
     "mirroring": window.mirror,
-    "turning": crop.turn,
-    "through JPEG": crop.through_jpeg,
-    "putting into a batch": collate,
+    "rotating": crop.turn,
+    "JPEG compression": crop.through_jpeg,
+    "collating": collate,
 }
-READING, REST = "opening and decoding, or reading what is decoded", "choosing the window, cutting and labels"
+READING, REST = "opening and decoding, or reading the decoded cache", "choosing the crop, cropping and labels"
 
 
 def reading_costs(samples: Samples, keys: Sequence[Key]) -> dict[str, float]:
-    """Reads these samples on one thread; returns each part's share of a sample's seconds.
+    """Reads samples on one thread; returns the seconds of each part per sample.
 
     Raises:
         DataError: an image cannot be read.
     """
-    watched = cProfile.Profile()
+    profiler = cProfile.Profile()
     with one_thread():
         read = [samples[key] for key in keys]  # also fills the file system's cache
-        with watched:
+        with profiler:
             read = [samples[key] for key in keys]
             batch = collate(read)
     if isinstance(batch, DataError):
         raise batch
-    seconds = _seconds(pstats.Stats(watched))
+    seconds = _seconds(pstats.Stats(profiler))
     parts = {name: seconds.get(function.__name__, 0.0) for name, function in PARTS.items()}
-    # Whatever an image's pixels come from has a `part`, which ends with a resize.
+    # Every source of pixels has a method `part`, which ends with a resize.
     pixels = seconds.get("part", 0.0) + seconds.get("size", 0.0) - parts["resizing"]
     whole = sum(seconds[each] for each in ("__getitem__", "collate"))
     parts = {READING: pixels, **parts, REST: whole - pixels - sum(parts.values())}
@@ -48,7 +48,7 @@ def reading_costs(samples: Samples, keys: Sequence[Key]) -> dict[str, float]:
 
 
 def _seconds(stats: pstats.Stats) -> dict[str, float]:
-    """Returns the seconds spent in each function of this folder, with those that it called."""
+    """Returns the cumulative seconds of each function in the data package."""
     seconds: dict[str, float] = {}
     for (file, _, name), (_, _, _, spent, _) in stats.stats.items():  # type: ignore[attr-defined]
         if Path(file).parent == HERE:

@@ -1,8 +1,8 @@
-"""What a learning-rate range test says: losses by rate → where they fall, where they rise again, and a rate to take.
+"""Reads the curve of the learning-rate finder: losses by rate → whether they diverge, and a rate to train with.
 
-L. N. Smith, Cyclical Learning Rates for Training Neural Networks, WACV 2017, section 3.3: let the rate rise over a
-short training, and take one from where it learns, before it becomes ragged. That the steepest fall of the loss is taken
-is what libraries have made of it; Smith reads accuracies by eye.
+L. N. Smith, Cyclical Learning Rates for Training Neural Networks, WACV 2017, section 3.3: raise the rate during a short
+training and choose one from where the accuracy rises, before it becomes ragged. Smith reads the curve by eye; choosing
+the steepest fall of the loss is the practice of libraries.
 """
 
 from __future__ import annotations
@@ -13,41 +13,41 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# The loss is judged by a mean of neighbours: of how many of N steps, as the width of a bell (standard deviation).
+# The loss is smoothed by a Gaussian kernel; its standard deviation is this share of all steps.
 WIDTH = 1 / 30
-# While the test runs, by a moving mean of the past, held against the mean of the first few.
+# While the test runs, a moving mean of the past losses is compared with the mean of the first few.
 MEMORY, FIRST = 0.9, 10
-# A loss that falls less than by this share, or by as many times the noise that is left in the means, has not fallen.
+# A loss has fallen if it falls by this share and by this many standard deviations of the smoothed noise.
 GAIN, CERTAIN = 0.05, 4.0
-# A loss has diverged that has given back this share of its fall, or is as many times the lowest.
-GIVEN_BACK, TIMES = 0.75, 4.0
+# A loss has diverged if it regains this share of its fall, or reaches this multiple of the lowest loss.
+REGAINED, MULTIPLE = 0.75, 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A rate to take, and what it was read from.
+    """A suggested learning rate.
 
     Attributes:
         rate: where the smoothed loss falls most steeply over the logarithm of the rate.
-        lowest: the rate where the smoothed loss is lowest; above it, training is at risk.
-        is_at_the_end: whether the loss still fell at the highest rate that was tried.
+        lowest: the rate where the smoothed loss is lowest; above it, training may diverge.
+        is_at_end: whether the loss still fell at the highest rate.
     """
 
     rate: float
     lowest: float
-    is_at_the_end: bool
+    is_at_end: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What came of a test.
+class LrCurve:
+    """The result of the learning-rate finder.
 
     Attributes:
-        rates, losses: of the steps that were made.
-        smoothed_N: the losses, as they are judged.
-        suggestion: None where the loss did not fall.
-        has_diverged: whether the test was ended by that.
-        device: in words.
+        rates, losses: of each step.
+        smoothed_N: the smoothed losses.
+        suggestion: None if the loss did not fall.
+        has_diverged: whether the loss diverged, which ends the test.
+        device: its description.
     """
 
     rates: list[float]
@@ -59,12 +59,12 @@ class Found:
 
 
 def rates(low: float, high: float, steps: int) -> list[float]:
-    """Returns rates that rise from one to the other by the same factor at each step."""
+    """Returns rates from `low` to `high`, each larger than the one before by the same factor."""
     return [low * (high / low) ** (step / (steps - 1)) for step in range(steps)]
 
 
 def has_diverged(losses: Sequence[float]) -> bool:
-    """Tells whether a loss that has fallen is nearly back where it was at the beginning, or far above its lowest.
+    """Returns whether a loss that has fallen is nearly back at its first value, or far above its lowest.
 
     Args:
         losses: of the steps so far.
@@ -77,14 +77,14 @@ def has_diverged(losses: Sequence[float]) -> bool:
     first, best, now = np.mean(losses[:FIRST]), past_N.min(), past_N[-1]
     noise = _noise(losses) / math.sqrt(FIRST)
     has_fallen = first - best > max(GAIN * first, CERTAIN * noise)
-    return bool((has_fallen and now > best + GIVEN_BACK * (first - best)) or now > TIMES * max(best, noise))
+    return bool((has_fallen and now > best + REGAINED * (first - best)) or now > MULTIPLE * max(best, noise))
 
 
 def smooth(losses: Sequence[float], steps: int) -> np.ndarray:
-    """Returns losses_N as means of their neighbours; a bell decides how much each of these counts.
+    """Returns the losses smoothed by a Gaussian kernel: float64, [N].
 
     Args:
-        steps: how many the whole test has, of which the bell's width is a share.
+        steps: of the whole test; the width of the kernel is a share of them.
     """
     places = np.arange(len(losses))
     weights_NN = np.exp(-0.5 * ((places[:, None] - places[None]) / max(1.0, WIDTH * steps)) ** 2)
@@ -92,7 +92,7 @@ def smooth(losses: Sequence[float], steps: int) -> np.ndarray:
 
 
 def suggest(rates_N: Sequence[float], losses: Sequence[float], steps: int) -> Suggestion | None:
-    """Returns what the curve says; None where the loss did not fall."""
+    """Returns the rate of the steepest fall; None if the loss did not fall."""
     smoothed_N = smooth(losses, steps)
     lowest = int(smoothed_N.argmin())
     if lowest < 2:
@@ -105,12 +105,12 @@ def suggest(rates_N: Sequence[float], losses: Sequence[float], steps: int) -> Su
 
 
 def _noise_left(losses: Sequence[float], steps: int) -> float:
-    """Returns the standard deviation that noise has in the smoothed losses."""
+    """Returns the standard deviation of the noise in the smoothed losses."""
     return _noise(losses) / math.sqrt(2 * math.sqrt(math.pi) * max(1.0, WIDTH * steps))
 
 
 def _noise(losses: Sequence[float]) -> float:
-    """Returns the standard deviation of losses at one rate, by how much neighbours differ."""
+    """Returns the standard deviation of losses at one rate, estimated from differences of neighbours."""
     return float(np.median(np.abs(np.diff(losses))) / (0.6745 * math.sqrt(2)))  # of a normal distribution
 
 

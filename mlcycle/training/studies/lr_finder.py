@@ -1,5 +1,4 @@
-"""The conductor of `mlcycle train find-rate`: a short training at a rising rate, and what its loss says. It writes
-nothing."""
+"""The conductor of the learning-rate finder: a short training at a rising rate, which writes no run folder."""
 
 from __future__ import annotations
 
@@ -20,35 +19,35 @@ from mlcycle.training.recipes.recipe import Recipe
 from mlcycle.training.records import load_start_weights
 from mlcycle.training.stopping import StopRequest
 from mlcycle.training.studies import lr_curve
-from mlcycle.training.studies.lr_curve import Found
+from mlcycle.training.studies.lr_curve import LrCurve
 from mlcycle.training.trainer import Trainer
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
-    """The rates that are tried: `steps` from `low` to `high`, each larger than the one before by the same factor."""
+class LrRange:
+    """The tried rates: `steps` from `low` to `high`, each larger than the one before by the same factor."""
 
     low: float
     high: float
     steps: int
 
 
-def find_rate(recipe: Recipe, wanted: Range, device: str, advance: Callable[[int], None]) -> Found:
-    """Trains from the recipe's beginning, at rates that rise step by step, until its loss diverges.
+def find_learning_rate(recipe: Recipe, tried: LrRange, device: str, advance: Callable[[int], None]) -> LrCurve:
+    """Trains from the recipe's initial weights, at a rate that rises with each step, until the loss diverges.
 
-    Batches, augmentation, optimizer and precision are the recipe's; its schedule plays no part.
+    Batches, augmentation, optimizer and precision are those of the recipe; its learning-rate schedule is not used.
 
     Args:
         advance: called with 1 after each step.
 
     Raises:
         DeviceError, DataError: the device or the data cannot be used.
-        Interrupted: a signal came.
+        Interrupted: a signal was received.
     """
     chosen = choose_device(device)
     training_data = load_training_data(recipe.data)
     keep_memory()
-    rates = lr_curve.rates(wanted.low, wanted.high, wanted.steps)
+    rates = lr_curve.rates(tried.low, tried.high, tried.steps)
     losses: list[float] = []
     with StopRequest() as stop:
         for loss in _losses(recipe, training_data, chosen, rates):
@@ -56,20 +55,20 @@ def find_rate(recipe: Recipe, wanted: Range, device: str, advance: Callable[[int
             advance(1)
             if stop:
                 raise Interrupted(
-                    f"interrupted at step {len(losses)} of {wanted.steps}", "begin anew", stop.signal_number
+                    f"interrupted at step {len(losses)} of {tried.steps}", "start again", stop.signal_number
                 )
             if lr_curve.has_diverged(losses):
                 break
     has_diverged = lr_curve.has_diverged(losses)
     finite = losses if math.isfinite(losses[-1]) else losses[:-1]
-    smoothed_N = lr_curve.smooth(finite, wanted.steps)
-    tried = rates[: len(finite)]
-    suggestion = lr_curve.suggest(tried, finite, wanted.steps) if finite else None
-    return Found(tried, finite, smoothed_N, suggestion, has_diverged, describe(chosen))
+    smoothed_N = lr_curve.smooth(finite, tried.steps)
+    rates = rates[: len(finite)]
+    suggestion = lr_curve.suggest(rates, finite, tried.steps) if finite else None
+    return LrCurve(rates, finite, smoothed_N, suggestion, has_diverged, describe(chosen))
 
 
 def _losses(recipe: Recipe, training_data: TrainingData, device: torch.device, rates: list[float]) -> Iterator[float]:
-    """Yields the loss of each step; one that is not finite is the last."""
+    """Yields the loss of each step, up to the first that is not finite."""
     readers = share_processors(device, recipe.schedule.workers)
     trainer = Trainer(recipe, device, ProcessGroup())
     load_start_weights(recipe, trainer)

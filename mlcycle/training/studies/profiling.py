@@ -1,4 +1,4 @@
-"""The conductor of `mlcycle train profile`: where the time of a training step goes. Read it top to bottom."""
+"""The conductor of `mlcycle train profile`: measures the parts of a training step. Read it top to bottom."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ from mlcycle.training.progress import flops
 from mlcycle.training.progress.stopwatch import Marker, Stopwatch, finish
 from mlcycle.training.recipes.recipe import Recipe
 from mlcycle.training.records import load_start_weights
-from mlcycle.training.studies.bare_step import Bare
+from mlcycle.training.studies.bare_step import BareStep
 from mlcycle.training.studies.loader_profile import reading_costs
 from mlcycle.training.trainer import Trainer
 
 WAITING, REST = "waiting for data", "rest"
-# The bare step and the whole one take turns so many times: what else the machine does meanwhile hits both alike.
+# Rounds of whole and bare steps in turn, so that other load on the machine affects both alike.
 ROUNDS = 5
-# Steps in the trace, which holds some thousand events of each.
+# Steps in the trace, which holds thousands of events of each step.
 TRACED = 3
 OPERATORS = 12
 BARE_WARM_UP = 3
-# Samples whose reading is looked at.
+# Samples whose reading is profiled.
 READ = 128
 
-Tell = Callable[[str], None]
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """One of torch's operators: its own seconds and its calls in a step, without those that it calls."""
+    """One of torch's operators: its own seconds per step, without the operators that it calls, and its calls."""
 
     name: str
     seconds: float
@@ -56,7 +56,7 @@ class Operator:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """So many steps in one go and as many bare ones: seconds, those spent waiting for data, and what was done."""
+    """Whole steps and as many bare steps: their seconds, those spent waiting for data, images and FLOPs."""
 
     seconds: float
     waiting: float
@@ -67,21 +67,21 @@ class Round:
 
     @property
     def share(self) -> float:
-        """FLOP/s as a share of the bare step's: a step of large crops has fewer images and as much arithmetic."""
+        """FLOP/s as a share of the bare step's, because a step of larger crops has fewer images."""
         return (self.flops / self.seconds) / (self.bare_flops / self.bare_seconds)
 
 
 @dataclass(slots=True)
 class Profile:
-    """What was found out.
+    """The result of a profile.
 
     Attributes:
-        device: in words.
-        readers: processes that read beside the training; 0 where it reads by itself.
-        accumulation: in how many parts a step is made.
-        rounds: of steps as a training makes them.
-        parts: seconds of each part of a step, where each is waited for; together they are `step`.
-        operators: those that took longest.
+        device: its description.
+        readers: loader processes; 0 if the training process reads.
+        accumulation: gradient accumulation, the number of parts of a step.
+        rounds: of steps as in a training.
+        parts: seconds of each part of a step, with synchronization after each; their sum is `step`.
+        operators: the slowest.
         reading: seconds of each part of reading a sample, on one thread.
     """
 
@@ -95,7 +95,7 @@ class Profile:
     reading: dict[str, float] = field(default_factory=dict)
 
     def rate(self, name: str) -> float:
-        """Returns how many of a round's `images` or `flops` were done in a second, over all rounds."""
+        """Returns a round's `images` or `flops` per second, over all rounds."""
         return sum(getattr(each, name) for each in self.rounds) / sum(each.seconds for each in self.rounds)
 
     @property
@@ -109,14 +109,14 @@ class Profile:
         return statistics.median(each.share for each in self.rounds)
 
 
-def profile(recipe: Recipe, trace: Path, *, steps: int, warm_up: int, device: str, tell: Tell) -> Profile:
-    """Makes real steps of a training that is kept nowhere, and looks at where their time goes.
+def profile(recipe: Recipe, trace: Path, *, steps: int, warm_up: int, device: str, say: Say) -> Profile:
+    """Runs real training steps without a run folder, and measures their parts.
 
     Args:
-        trace: the Chrome trace of the last few, .json or .json.gz; replaced if it is there.
-        steps: how many are timed as a training makes them, and again part by part.
-        warm_up: how many are made before.
-        tell: told what happens.
+        trace: the Chrome trace of the last steps, .json or .json.gz; an existing file is replaced.
+        steps: the number timed as in a training, and again part by part.
+        warm_up: steps before the first measurement.
+        say: called with a line of text about each stage.
 
     Raises:
         DeviceError, DataError: the device or the data cannot be used.
@@ -124,71 +124,69 @@ def profile(recipe: Recipe, trace: Path, *, steps: int, warm_up: int, device: st
     """
     chosen = choose_device(device)
     training_data = load_training_data(recipe.data)
-    rehearsal = Rehearsal(recipe, training_data, chosen, warm_up + 2 * steps + TRACED + ROUNDS, tell)
-    tell(f"{warm_up} steps to warm up, {2 * steps} that are timed and {TRACED} that are traced, on {describe(chosen)}")
-    found = rehearsal.found
+    trial = TrialTraining(recipe, training_data, chosen, warm_up + 2 * steps + TRACED + ROUNDS, say)
+    say(f"{warm_up} warm-up steps, {2 * steps} timed steps and {TRACED} traced steps, on {describe(chosen)}")
+    found = trial.found
     try:
-        rehearsal.warm_up(warm_up)
+        trial.warm_up(warm_up)
         rounds = 1 if found.readers else min(ROUNDS, steps)
-        found.rounds = [rehearsal.round(steps // rounds) for _ in range(rounds)]
-        found.parts, found.step = rehearsal.by_part(steps)
-        found.operators = rehearsal.traced(trace)
-        found.reading = rehearsal.reading()
+        found.rounds = [trial.round(steps // rounds) for _ in range(rounds)]
+        found.parts, found.step = trial.by_part(steps)
+        found.operators = trial.traced(trace)
+        found.reading = trial.reading()
     finally:
-        end_readers(rehearsal.batches)
+        end_readers(trial.batches)
     return found
 
 
-class Rehearsal:
-    """A training without a run: all that `fit` would have, but for what it writes down."""
+class TrialTraining:
+    """A training without a run folder: all of `fit` except its records."""
 
-    def __init__(
-        self, recipe: Recipe, training_data: TrainingData, device: torch.device, steps: int, tell: Tell
-    ) -> None:
+    def __init__(self, recipe: Recipe, training_data: TrainingData, device: torch.device, steps: int, say: Say) -> None:
         self.recipe, self.device = recipe, device
         schedule = recipe.schedule
         readers = share_processors(device, schedule.workers)
         keep_memory()
         accumulation = memory.accumulation_for(recipe, device, ProcessGroup())
         self.found = Profile(describe(device), readers.processes, accumulation)
-        decoded = _decode(recipe, training_data, tell)
+        decoded = _decode(recipe, training_data, say)
         self.trainer = Trainer(recipe, device, ProcessGroup())
         load_start_weights(recipe, self.trainer)
         self.flops_of = cache(partial(flops.per_image, self.trainer.ema))
-        self.bare = Bare(recipe, device, max(2, schedule.batch // accumulation))
+        self.bare = BareStep(recipe, device, max(2, schedule.batch // accumulation))
         self.steps = Steps(range(steps), schedule.batch, recipe.augment, recipe.seed, Share(accumulation=accumulation))
         self.samples = samples_of(recipe, training_data, readers, decoded)
         self.batches: Iterator[Any] = iter(loader(self.samples, self.steps, readers, device))
-        self.done = 0
+        self.step = 0
 
     def warm_up(self, steps: int) -> None:
-        """Makes steps and some bare ones, so that memory is taken and all kinds of work have been met once."""
-        self.make(steps)
+        """Runs steps and some bare ones, so that memory is allocated and caches are filled."""
+        self.run_steps(steps)
         for _ in range(BARE_WARM_UP):
             self.bare.step()
 
-    def make(self, steps: int, mark: Marker = record_function) -> tuple[int, int]:
-        """Makes so many steps; returns at how many images they looked, and with how many operations."""
+    def run_steps(self, steps: int, mark: Marker = record_function) -> tuple[int, int]:
+        """Runs training steps; returns their number of images and of floating-point operations."""
         self.trainer.mark = mark
         images = operations = 0
         for _ in range(steps):
             with mark(WAITING):
                 parts = [readable(next(self.batches)) for _ in range(self.found.accumulation)]
-            self.trainer.step(parts, self.done, learning_rate(self.done, self.recipe.schedule))
-            count, side = self.steps.size(self.done)
+            self.trainer.step(parts, self.step, learning_rate(self.step, self.recipe.schedule))
+            count, side = self.steps.size(self.step)
             images, operations = images + count, operations + count * self.flops_of(side)
-            self.done += 1
+            self.step += 1
         return images, operations
 
     def round(self, steps: int) -> Round:
-        """Makes steps as a training does, with nothing waited for but the data, and as many bare ones."""
+        """Runs steps as a training does, waiting only for data, and as many bare steps."""
         waiting = Stopwatch(torch.device("cpu"))
 
         def mark(name: str) -> Any:
             return waiting.stretch(name) if name == WAITING else record_function(name)
 
         seconds = -self._now()
-        images, operations = self.make(steps, mark)
+        images, operations = self.run_steps(steps, mark)
         seconds += self._now()
         bare_seconds = -self._now()
         for _ in range(steps * self.found.accumulation):
@@ -203,16 +201,16 @@ class Rehearsal:
         return time.perf_counter()
 
     def by_part(self, steps: int) -> tuple[dict[str, float], float]:
-        """Makes steps part by part; returns the seconds of each part of a step, and of a step."""
+        """Runs steps with a timer for each part; returns the seconds of each part of a step, and of a step."""
         watch, before = Stopwatch(self.device), self._now()
-        self.make(steps, watch.stretch)
+        self.run_steps(steps, watch.stretch)
         step = (self._now() - before) / steps
         parts = {name: seconds / steps for name, seconds in watch.seconds.items()}
         return parts | {REST: step - sum(parts.values())}, step
 
     def traced(self, path: Path) -> list[Operator]:
-        """Makes steps under torch's profiler, writes its trace, and returns the operators that took longest."""
-        os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else it tells stderr what it is about to do
+        """Runs steps under torch's profiler, writes its trace, and returns the slowest operators."""
+        os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else it writes its progress to stderr
         activities = [ProfilerActivity.CPU]
         if self.device.type == "cuda":
             activities.append(ProfilerActivity.CUDA)
@@ -225,18 +223,18 @@ class Rehearsal:
         with torch.profiler.profile(activities=activities) as profiler:
             for _ in range(TRACED):
                 with record_function("step"):
-                    self.make(1, mark)
+                    self.run_steps(1, mark)
             finish(self.device)
         _write_trace(profiler, path)
         return _longest(profiler, self.device, marks)
 
     def reading(self) -> dict[str, float]:
-        """Returns the seconds of each part of reading a sample: those that the first steps looked at."""
+        """Returns the seconds of each part of reading a sample, for the samples of the first steps."""
         keys = [key for part, _ in zip(self.steps, range(READ), strict=False) for key in part]
         return reading_costs(self.samples, keys[:READ])
 
 
-def _decode(recipe: Recipe, training_data: TrainingData, tell: Tell) -> dict[ImagePath, Decoded]:
+def _decode(recipe: Recipe, training_data: TrainingData, say: Say) -> dict[ImagePath, Decoded]:
     if recipe.data.decoded is None:
         return {}
     paths, last = [each.path for each in training_data.train], time.monotonic()
@@ -245,19 +243,19 @@ def _decode(recipe: Recipe, training_data: TrainingData, tell: Tell) -> dict[Ima
         nonlocal last
         if time.monotonic() - last > 10:
             last = time.monotonic()
-            tell(f"decoded {done:,} of {images:,} images")
+            say(f"decoded {done:,} of {images:,} images")
 
     return decode_all(Path(recipe.data.decoded), paths, advance)
 
 
 def _write_trace(profiler: torch.profiler.profile, path: Path) -> None:
-    # torch compresses what ends with .gz, and so the draft's name does as the file's own.
+    # torch compresses a file by its suffix .gz, so the draft keeps the suffix.
     draft = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
         profiler.export_chrome_trace(str(draft))
-        draft.replace(path)  # which fails where torch could not write: it does not say so
+        draft.replace(path)  # raises if torch could not write, which torch does not report
     except OSError:
-        raise InputError(f"{path} cannot be written", "make room, or choose another place with --trace") from None
+        raise InputError(f"{path} cannot be written", "free some space, or choose another place with --trace") from None
     finally:
         for each in (draft, draft.with_name(f"{draft.name}.tmp")):
             each.unlink(missing_ok=True)

@@ -1,10 +1,10 @@
 """A sweep's folder: its plan, its runs, and how each of them ended.
 
 sweeps/NAME/
-  sweep.json     the keys that are swept over, and of each run its values, how it ended, and the seconds it took
-  recipes/       NAME.yaml of each run, as it was resolved
-  NAME/          an ordinary run folder
-  logs/          NAME.txt: what its training said
+  sweep.json     the swept keys, and for each run its values, how it ended, and the seconds it took
+  recipes/       NAME.yaml of each run, resolved
+  NAME/          a run folder
+  logs/          NAME.txt: the output of its training
   sweep.csv, sweep.html
   lock           held while a sweep trains here
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,19 +30,19 @@ from mlcycle.training.studies.sweep_grid import Setting
 PLAN, CSV, PAGE = "sweep.json", "sweep.csv", "sweep.html"
 SCHEMA_VERSION = 1
 NEW, INTERRUPTED, FAILED, FINISHED = "new", "interrupted", "failed", "finished"
-# Exit codes of a training that a signal ended, after saving; one that was killed outright has a negative one.
+# Exit codes of a training that saved its checkpoint after a signal; one that was killed has a negative code.
 STOPPED = (129, 130, 143)
 
 
 @dataclass(slots=True)
 class Entry:
-    """What sweep.json says of a run.
+    """A run in sweep.json.
 
     Attributes:
-        values: of the keys that are swept over.
-        code: the exit code of its last training, the negative number of a signal that killed it, or None before it
+        values: of the swept keys.
+        code: the exit code of its last training, the negative number of the signal that killed it, or None before it
             has ended.
-        reason: what it said last, if it failed.
+        reason: its last log lines if it failed.
         seconds: of all its trainings, from start to exit.
     """
 
@@ -53,7 +54,7 @@ class Entry:
 
 @dataclass(slots=True)
 class Plan:
-    """sweep.json: the keys that are swept over, and an entry for each run, by name."""
+    """sweep.json: the swept keys, and an entry for each run, by name."""
 
     keys: list[str]
     runs: dict[str, Entry] = field(default_factory=dict)
@@ -61,7 +62,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run as it stands: its entry, its state (new, interrupted, failed, finished), and its story once begun."""
+    """A run: its entry, its state (new, interrupted, failed, finished), and its summary once it has started."""
 
     name: str
     entry: Entry
@@ -73,12 +74,12 @@ class SweepFolder:
     """Paths and small files of one sweep.
 
     Args:
-        path: the folder; `take` makes it.
+        path: the folder; `add` creates it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.own = RunFolder(path)  # for its lock, and its way of writing
+        self.own = RunFolder(path)  # for its lock and its atomic writes
         self.plan = Plan([])
 
     def run(self, name: str) -> Path:
@@ -94,45 +95,47 @@ class SweepFolder:
         """Reads the plan.
 
         Raises:
-            InputError: there is none, or it is damaged.
+            InputError: the file does not exist or is damaged.
         """
         try:
-            told = json.loads((self.path / PLAN).read_text("utf-8"))
-            runs = {name: Entry(**entry) for name, entry in told["runs"].items()}
-            self.plan = Plan(list(told["keys"]), runs)
+            document = json.loads((self.path / PLAN).read_text("utf-8"))
+            runs = {name: Entry(**entry) for name, entry in document["runs"].items()}
+            self.plan = Plan(list(document["keys"]), runs)
         except FileNotFoundError:
-            raise InputError(f"{self.path} is no sweep: it has no {PLAN}", "begin one: mlcycle train sweep") from None
+            raise InputError(
+                f"{self.path} is not a sweep folder: it has no {PLAN}", "start a sweep: mlcycle train sweep"
+            ) from None
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            raise InputError(f"{self.path / PLAN} is damaged", "put it back, or choose another folder") from None
+            raise InputError(f"{self.path / PLAN} is damaged", "restore it, or choose another folder") from None
 
     def check(self, settings: Sequence[Setting]) -> None:
-        """Reads the plan, if there is one, and makes sure that nothing here would be overwritten.
+        """Reads the plan, if it exists, and checks that nothing in the folder would be overwritten.
 
         Raises:
-            InputError: the folder holds something else, or a sweep of another recipe or over other keys.
+            InputError: the folder holds other files, or a sweep of another recipe or over other keys.
         """
         if not (self.path / PLAN).exists():
-            if self.path.exists() and not (self.path.is_dir() and self._holds_nothing_but_a_beginning()):
-                raise InputError(f"{self.path} exists already and holds no sweep", "choose another folder with --out")
+            if self.path.exists() and not (self.path.is_dir() and self._is_unstarted()):
+                raise InputError(f"{self.path} exists and is not a sweep folder", "choose another folder with --out")
             self.plan = Plan(list(settings[0].values))
             return
         self.read()
-        self._must_be_of_the_same_recipe(settings[0])
+        self._check_recipe(settings[0])
         for each in settings:
             begun = self.run(each.name) / RECIPE
             if begun.is_file() and recipe_file.load(begun) != each.recipe:
-                raise InputError(f"{begun.parent} was begun with another recipe", "choose another folder with --out")
+                raise InputError(f"{begun.parent} was started with another recipe", "choose another folder with --out")
 
-    def _holds_nothing_but_a_beginning(self) -> bool:
+    def _is_unstarted(self) -> bool:
         # A process may have been killed before it wrote its plan.
-        there = {*self.path.iterdir()} - {*files.drafts(self.path)}
-        return {each.name for each in there} <= {"lock", "recipes", "logs"}
+        present = {*self.path.iterdir()} - {*files.drafts(self.path)}
+        return {each.name for each in present} <= {"lock", "recipes", "logs"}
 
-    def _must_be_of_the_same_recipe(self, setting: Setting) -> None:
+    def _check_recipe(self, setting: Setting) -> None:
         keys = list(setting.values)
         if set(keys) != set(self.plan.keys):
             raise InputError(
-                f"{self.path} holds a sweep over {', '.join(self.plan.keys)}, and this one is over {', '.join(keys)}",
+                f"{self.path} holds a sweep over {', '.join(self.plan.keys)}, not over {', '.join(keys)}",
                 "nothing was changed; choose another folder with --out",
             )
         names = [name for name in self.plan.runs if self.recipe(name).is_file()]
@@ -141,14 +144,14 @@ class SweepFolder:
         before, now = (_fixed(each, keys) for each in (recipe_file.load(self.recipe(names[0])), setting.recipe))
         for key in [*now, *before]:
             if before.get(key) != now.get(key):
-                told = (json.dumps(each.get(key), ensure_ascii=False) for each in (before, now))
+                old, new = (json.dumps(each.get(key), ensure_ascii=False) for each in (before, now))
                 raise InputError(
-                    f"{self.path} holds a sweep of another recipe: its {key} is {next(told)}, and now {next(told)}",
+                    f"{self.path} holds a sweep of another recipe: its {key} is {old}, not {new}",
                     "nothing was changed; choose another folder with --out",
                 )
 
-    def take(self, settings: Sequence[Setting]) -> None:
-        """Writes the recipes and the plan of a sweep that was checked; what was planned here before stays planned."""
+    def add(self, settings: Sequence[Setting]) -> None:
+        """Writes the recipes and the plan of checked settings; earlier runs stay in the plan."""
         for folder in (self.path / "recipes", self.path / "logs"):
             folder.mkdir(parents=True, exist_ok=True)
         self.own.remove_drafts()
@@ -159,40 +162,37 @@ class SweepFolder:
         self.write_plan()
 
     def write_plan(self) -> None:
-        told = {
+        document = {
             "schema_version": SCHEMA_VERSION,
             "keys": self.plan.keys,
             "runs": {name: asdict(entry) for name, entry in self.plan.runs.items()},
         }
-        self.own.write(PLAN, json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+        self.own.write(PLAN, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
-    def look(self, name: str) -> Run:
-        """Returns a run as it stands."""
+    def run_state(self, name: str) -> Run:
+        """Returns a run with its current state."""
         entry = self.plan.runs.get(name, Entry({}))
-        path = self.run(name)
-        told = None
+        path, summary = self.run(name), None
         if (path / RECIPE).is_file():
-            try:
-                told = run_summary.read(path)
-            except MlcycleError:
-                told = None
-        return Run(name, entry, _state(entry, told), told)
+            with suppress(MlcycleError):
+                summary = run_summary.read(path)
+        return Run(name, entry, _state(entry, summary), summary)
 
     def runs(self) -> list[Run]:
         """Returns all runs of the plan, in its order."""
-        return [self.look(name) for name in self.plan.runs]
+        return [self.run_state(name) for name in self.plan.runs]
 
 
-def _state(entry: Entry, told: RunSummary | None) -> str:
+def _state(entry: Entry, summary: RunSummary | None) -> str:
     if entry.code is not None and entry.code > 0 and entry.code not in STOPPED:
         return FAILED
-    if told is None:
+    if summary is None:
         return NEW
-    return FINISHED if entry.code == 0 and told.is_finished else INTERRUPTED
+    return FINISHED if entry.code == 0 and summary.is_finished else INTERRUPTED
 
 
 def _fixed(recipe: Recipe, keys: Sequence[str]) -> dict[str, Any]:
-    """Returns the values of a recipe that are not swept over."""
+    """Returns the values of a recipe that are not swept."""
     values = run_summary.flat(recipe.model_dump(mode="json"))
 
     def is_swept(key: str) -> bool:

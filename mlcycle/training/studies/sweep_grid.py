@@ -1,7 +1,7 @@
-"""The settings of a sweep: overrides whose values are lists, and every combination of these as a recipe.
+"""The settings of a sweep: overrides with lists of values, and every combination of these as a recipe.
 
-A list in brackets is swept over, unless the recipe's key is itself a list (augment.zoom, data.train): then it is that
-key's one value, and a list of lists is swept over.
+A list in brackets is swept, unless the recipe's key is itself a list (augment.zoom, data.train): then it is a single
+value, and a list of lists is swept.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from mlcycle.training.recipes.recipe import Recipe
 from mlcycle.training.recipes.recipe_yaml import parse
 
 SEED = "seed"
-# Of a setting's name, in characters; a file's name may have 255 bytes, of which its recipe's needs some.
+# Characters of a setting's name; a file name has at most 255 bytes, including the suffix.
 LONGEST = 180
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=,+-]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
-    """A key of the recipe, as an override names it, and the values that it takes by turns."""
+class SweptKey:
+    """A key of the recipe, as an override names it, and its values."""
 
     key: str
     values: tuple[Any, ...]
@@ -40,64 +40,64 @@ class Swept:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One combination: a name that is fit for a folder, its value for each key that is swept over, and its recipe."""
+    """One combination: a name that is valid for a folder, its value for each swept key, and its recipe."""
 
     name: str
     values: dict[str, Any]
     recipe: Recipe
 
 
-def read(overrides: Sequence[str]) -> tuple[list[str], list[Swept]]:
-    """Tells overrides that hold for all runs from those that are swept over.
+def read(overrides: Sequence[str]) -> tuple[list[str], list[SweptKey]]:
+    """Separates overrides that hold for all runs from swept keys.
 
     Raises:
-        RecipeError: one is not understood, has no values, or is swept over and given twice.
+        RecipeError: an override cannot be parsed, has no values, or is swept and given twice.
     """
     plain, swept = [], []
     for override in overrides:
         key, equals, text = override.partition("=")
         where = f"override '{override}'"
         if not equals:
-            raise RecipeError(f"{where} is not understood", "write KEY.SUB=VALUE, for example schedule.steps=1000")
+            raise RecipeError(f"{where} cannot be parsed", "write KEY.SUB=VALUE, for example schedule.steps=1000")
         value = parse(text, where, numbered=False).data
         if not isinstance(value, list) or (_is_list(key) and not _is_list_of_lists(value)):
             plain.append(override)
             continue
         if not value:
-            raise RecipeError(f"{where}: there is nothing between the brackets to sweep over", f"{key}=[a,b]")
-        swept.append(Swept(key.strip(), tuple(value)))
+            raise RecipeError(f"{where}: the list of values is empty", f"{key}=[a,b]")
+        swept.append(SweptKey(key.strip(), tuple(value)))
     given = [each.partition("=")[0].strip() for each in plain] + [each.key for each in swept]
     for each in swept:
         if given.count(each.key) > 1:
-            raise RecipeError(f"{each.key} is swept over and stands twice", "keep one of them")
+            raise RecipeError(f"{each.key} is swept and given twice", "keep one of them")
     return plain, swept
 
 
-def with_seeds(swept: Sequence[Swept], first: int, count: int) -> list[Swept]:
+def with_seeds(swept: Sequence[SweptKey], first: int, count: int) -> list[SweptKey]:
     """Adds the seeds `first`, `first` + 1 …, `count` of them.
 
     Raises:
-        RecipeError: seeds are swept over already.
+        RecipeError: seeds are already swept.
     """
     if any(each.key == SEED for each in swept):
         raise RecipeError("seeds are given twice", "leave out --seeds or seed=[…]")
-    return [*swept, Swept(SEED, tuple(range(first, first + count)))]
+    return [*swept, SweptKey(SEED, tuple(range(first, first + count)))]
 
 
 def settings(
-    path: Path, overrides: Sequence[str], swept: Sequence[Swept], sample: tuple[int, int] | None = None
+    path: Path, overrides: Sequence[str], swept: Sequence[SweptKey], sample: tuple[int, int] | None = None
 ) -> list[Setting]:
-    """Returns all combinations as recipes, the last key changing first, but seeds last of all: every setting has been
-    trained once before the second seed begins.
+    """Returns all combinations as recipes. The last key changes fastest and seeds slowest: every setting is trained
+    once before the second seed starts.
 
     Args:
         path: the recipe's file.
         overrides: those that hold for all.
-        sample: how many combinations to take by chance, seeds not counted, and the number that chooses them; more of
-            one number hold all that fewer of it hold. None takes all.
+        sample: the number of combinations to draw at random, not counting seeds, and the random seed; a larger draw
+            of the same seed contains the smaller. None takes all.
 
     Raises:
-        RecipeError: one of them is no recipe, or two are the same one.
+        RecipeError: one of them is not a valid recipe, or two are the same.
     """
     others = [each for each in swept if each.key != SEED]
     combinations = list(itertools.product(*(each.values for each in others)))
@@ -120,9 +120,9 @@ def settings(
 def _setting(path: Path, overrides: Sequence[str], values: dict[str, Any]) -> Setting:
     own = [f"{key}={_as_yaml(value)}" for key, value in values.items()]
     recipe = recipe_file.load(path, [*overrides, *own])
-    # As the recipe has them, so that 2 and 2.0 have one name.
-    told = {key: _at(recipe.model_dump(mode="json"), key, value) for key, value in values.items()}
-    return Setting(name_of(told), told, recipe)
+    # Values as the recipe holds them, so that 2 and 2.0 have the same name.
+    resolved = {key: _at(recipe.model_dump(mode="json"), key, value) for key, value in values.items()}
+    return Setting(name_of(resolved), resolved, recipe)
 
 
 def _must_differ(found: Sequence[Setting]) -> None:
@@ -137,9 +137,9 @@ def _must_differ(found: Sequence[Setting]) -> None:
 def name_of(values: dict[str, Any]) -> str:
     """Returns "schedule.learning_rate=0.002,seed=1": the name of a setting, and of its folder.
 
-    What cannot stand in a file's name on every system is left out, and a digest of it all makes up for that.
+    Characters that some file systems do not allow are replaced; a digest then keeps the name unique.
     """
-    name = ",".join(f"{key}={in_words(value)}" for key, value in values.items())
+    name = ",".join(f"{key}={value_text(value)}" for key, value in values.items())
     safe = _UNSAFE.sub("_", name)
     if safe == name and len(name) <= LONGEST:
         return name
@@ -147,23 +147,23 @@ def name_of(values: dict[str, Any]) -> str:
     return f"{safe[:LONGEST]}-{hashlib.sha256(exact.encode()).hexdigest()[:8]}"
 
 
-def in_words(value: Any) -> str:
-    """Returns a value as short as it can be read: 0.002, 0.25-1.5 (of a list), muon."""
+def value_text(value: Any) -> str:
+    """Returns a value as short text: 0.002, 0.25-1.5 (of a list), muon."""
     if isinstance(value, float):
         return f"{value:.10g}"
     if isinstance(value, list) and not any(isinstance(each, list | dict) for each in value):
-        return "-".join(map(in_words, value))
+        return "-".join(map(value_text, value))
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _as_yaml(value: Any) -> str:
     if isinstance(value, str) and value and parse(value, "", numbered=False).data == value:
-        return value  # as it was typed, for the errors
+        return value  # as typed, for error messages
     return json.dumps(value, ensure_ascii=False)
 
 
 def _at(data: Any, key: str, given: Any) -> Any:
-    """Returns the value of a key, if it is one value or a list of values; of a section, what was given."""
+    """Returns the value of a key if it is a single value or a list of values; for a section, `given`."""
     for step in key.split("."):
         data = data[int(step)] if isinstance(data, list) else data[step]
     is_section = isinstance(data, dict) or (isinstance(data, list) and any(isinstance(each, dict) for each in data))
@@ -175,7 +175,7 @@ def _is_list_of_lists(value: Sequence[Any]) -> bool:
 
 
 def _is_list(key: str) -> bool:
-    """Tells whether the recipe has a list under this key; of one that it has not, nothing is known."""
+    """Returns whether the recipe's key is a list; False for an unknown key."""
     annotations: list[Any] = [Recipe]
     for step in key.strip().split("."):
         annotations = [inner for each in annotations for inner in _inside(each, step)]
@@ -183,7 +183,7 @@ def _is_list(key: str) -> bool:
 
 
 def _inside(annotation: Any, step: str) -> Iterator[Any]:
-    """Yields what may stand under a step of a key."""
+    """Yields the annotations that a step of a key leads to."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         if step in annotation.model_fields:
             yield from _alternatives(annotation.model_fields[step].annotation)
@@ -192,7 +192,7 @@ def _inside(annotation: Any, step: str) -> Iterator[Any]:
 
 
 def _alternatives(annotation: Any) -> Iterator[Any]:
-    """Yields the types that an annotation allows, without what pydantic is told of them."""
+    """Yields the types that an annotation allows, without pydantic's metadata."""
     if get_origin(annotation) in (Union, types.UnionType):
         for each in get_args(annotation):
             yield from _alternatives(each)

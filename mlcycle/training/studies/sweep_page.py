@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from mlcycle.reporting import pages
@@ -45,7 +46,7 @@ def render(name: str, runs: Sequence[Run], keys: Sequence[str]) -> str:
         columns=columns,
         lines=lines,
         by_value=_by_value(rows, runs, keys),
-        curves=curves.compared([(row.name, lambda key, row=row: mean_curve(row, key)) for row in begun[:LINES]], DRAWN),
+        curves=curves.compared([(row.name, partial(mean_curve, row)) for row in begun[:LINES]], DRAWN),
         begun=len(begun),
         shown=LINES,
         unfinished=[
@@ -78,7 +79,9 @@ def _by_value(rows: Sequence[Row], runs: Sequence[Run], keys: Sequence[str]) -> 
         values = _distinct([each.entry.values.get(key) for each in runs])
         if len(values) > 1:
             lines = _lines(key, values, rows if key != SEED else [], runs)
-            charts.append((key, over_values(f"Validation AP50 over {key}", [value_text(each) for each in values], lines)))
+            charts.append(
+                (key, over_values(f"Validation AP50 over {key}", [value_text(each) for each in values], lines))
+            )
     return [(key, chart) for key, chart in charts if chart]
 
 

@@ -1,4 +1,4 @@
-"""The report of a run: what is on the page, that it needs nothing else, and that it never stands in a run's way."""
+"""The report of a run: its contents, that it loads nothing, and that it never fails a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytest.importorskip("torch")
 from PIL import Image
 
 from mlcycle.errors import InputError, Interrupted
-from mlcycle.training.reports.report import Asked, write_report
+from mlcycle.training.reports.report import ReportOptions, write_report
 from mlcycle.training.run import run_summary
 
 pytestmark = pytest.mark.training
@@ -25,7 +25,7 @@ pytest_plugins = ("small_run",)
 
 
 class Page(HTMLParser):
-    """A page's elements with their attributes, and its words; fails where an element is not closed."""
+    """A page's elements with their attributes, and its text; fails if an element is not closed."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -51,8 +51,8 @@ class Page(HTMLParser):
         self.words += words
 
     @property
-    def said(self) -> str:
-        """Its words, with one space between two."""
+    def text_content(self) -> str:
+        """Its text with single spaces."""
         return " ".join(self.words.split())
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
@@ -61,13 +61,13 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def run(finished_run: Path, tmp_path: Path) -> Path:
-    """A copy of a finished run, to be changed."""
+    """A copy of a finished run that a test may change."""
     return Path(shutil.copytree(finished_run, tmp_path / "run"))
 
 
 @pytest.fixture(scope="module")
 def page(finished_run: Path) -> Page:
-    """As `mlcycle train` left it."""
+    """The report that `mlcycle train` writes."""
     return Page((finished_run / "report.html").read_text("utf-8"))
 
 
@@ -75,7 +75,7 @@ def change(path: Path, **values: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-def test_it_loads_nothing_runs_nothing_and_is_small(page: Page) -> None:
+def test_report_loads_nothing_runs_nothing_and_is_small(page: Page) -> None:
     assert not {tag for tag, _ in page.elements} & {"script", "link", "iframe", "object", "base", "form"}
     assert not re.search(r"https?:|url\(|@import|\bon\w+=", page.text)
     assert all(each["src"].startswith("data:image/jpeg;base64,") for each in page.all("img"))
@@ -83,19 +83,19 @@ def test_it_loads_nothing_runs_nothing_and_is_small(page: Page) -> None:
     assert len(page.text) < 700_000
 
 
-def test_it_tells_what_the_issue_asks_of_a_run(page: Page) -> None:
+def test_report_has_all_sections(page: Page) -> None:
     sections = ["Curves", "Precision and recall", "Scores and thresholds", "By size of the face", "Speed", "Data"]
     sections += ["Environment", "Recipe"]
     found = re.findall(r"<h2>([^<]*)</h2>", page.text)
     assert [each for each in found if each in sections] == sections
-    for words in ("Held-out AP50", "Loss and its parts", "Learning rate", "Images a second", "waiting for data"):
+    for words in ("Validation AP50", "Loss and its parts", "Learning rate", "Images per second", "waiting for data"):
         assert words in page.words
-    assert "after 6 of 6 steps on cpu" in page.said
+    assert "after 6 of 6 steps on cpu" in page.text_content
     assert "Expected calibration error" in page.words
     assert "schedule:\n  steps: 6" in page.words
 
 
-def test_drawings_have_names_and_images_have_words(page: Page) -> None:
+def test_charts_and_images_have_text_alternatives(page: Page) -> None:
     drawings = [each for each in page.all("svg") if each.get("aria-hidden") != "true" and each.get("class") != "sample"]
     assert len(drawings) >= 9
     assert all(each["role"] == "img" and each["aria-label"] for each in drawings)
@@ -105,46 +105,46 @@ def test_drawings_have_names_and_images_have_words(page: Page) -> None:
     assert all("tabindex" in each and each["role"] == "region" and each["aria-label"] for each in scrolling)
 
 
-def test_the_score_is_that_of_the_run_and_of_its_best_checkpoint(page: Page, finished_run: Path) -> None:
+def test_score_is_that_of_the_best_checkpoint(page: Page, finished_run: Path) -> None:
     best = run_summary.read(finished_run).best
     assert best
-    assert f"AP50 of {best.average_precision_50:.3f}, at step {best.step}" in page.said
-    assert "On the 6 held-out images, with 4 labelled faces" in page.said
+    assert f"AP50 of {best.average_precision_50:.3f}, at step {best.step}" in page.text_content
+    assert "On the 6 validation images, with 4 labelled faces" in page.text_content
 
 
-def test_the_worst_mistakes_are_images_and_can_be_left_out(page: Page, run: Path) -> None:
+def test_worst_mistakes_are_crops_and_can_be_left_out(page: Page, run: Path) -> None:
     shown = [each["src"].partition(",")[2] for each in page.all("img")]
     assert shown
     assert all(Image.open(io.BytesIO(base64.b64decode(each))).size == (208, 208) for each in shown)
-    assert f"holds {len(shown)} cut-outs of the held-out images" in page.said
-    write_report(run, Asked(images=False))
+    assert f"holds {len(shown)} crops of the validation images" in page.text_content
+    write_report(run, ReportOptions(images=False))
     without = Page((run / "report.html").read_text("utf-8"))
     assert without.all("img") == []
     assert "This page holds no images" in without.words
 
 
-def test_names_are_written_as_text(run: Path) -> None:
+def test_names_are_escaped(run: Path) -> None:
     evil = Path(run.rename(run.with_name('<img src=x onerror="alert(1)">&amp;')))
     change(evil / "environment.json", device="<script>alert(2)</script>", git_commit='"><b>')
     recipe = evil / "recipe.yaml"
     recipe.write_text(recipe.read_text().replace("name: tiny", "name: tiny # </pre><script>alert(3)</script>"))
-    page = Page(write_report(evil, Asked()).path.read_text("utf-8"))
+    page = Page(write_report(evil, ReportOptions()).path.read_text("utf-8"))
     assert page.all("script") == []
     assert all(each["src"].startswith("data:") for each in page.all("img"))
     assert '<img src=x onerror="alert(1)">&amp;' in page.words
 
 
-def test_a_run_that_goes_on_or_was_broken_off_has_a_report_too(run: Path) -> None:
+def test_unfinished_run_has_a_report(run: Path) -> None:
     lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
-    (run / "metrics.jsonl").write_text(lines[0] + '{"step": 4, "loss": Na')  # being written just now
-    write_report(run, Asked())
+    (run / "metrics.jsonl").write_text(lines[0] + '{"step": 4, "loss": Na')  # a line that is still being written
+    write_report(run, ReportOptions())
     page = Page((run / "report.html").read_text("utf-8"))
-    assert "this is what there is so far" in page.said
+    assert "this page shows what it has reported so far" in page.text_content
     shutil.rmtree(run / "checkpoints")
     (run / "metrics.jsonl").unlink()
     (run / "environment.json").unlink()
-    written = write_report(run, Asked())
-    assert written.why_not == "the run has not been evaluated yet"
+    written = write_report(run, ReportOptions())
+    assert written.missing_reason == "the run has not been evaluated yet"
     assert "Nothing has been reported yet" in Page(written.path.read_text("utf-8")).words
 
 
@@ -160,12 +160,12 @@ def test_a_run_that_goes_on_or_was_broken_off_has_a_report_too(run: Path) -> Non
         (lambda run: swap(run / "recipe.yaml", "seed: 3", "sead: 3"), "unknown key 'sead'"),
     ],
 )
-def test_where_the_images_cannot_be_asked_the_curves_are_there_and_the_reason(run: Path, spoil, reason) -> None:
+def test_report_without_predictions_has_curves_and_the_reason(run: Path, spoil, reason) -> None:
     spoil(run)
-    written = write_report(run, Asked())
-    assert reason in written.why_not
+    written = write_report(run, ReportOptions())
+    assert reason in written.missing_reason
     page = Page(written.path.read_text("utf-8"))
-    assert "Held-out AP50" in page.words
+    assert "Validation AP50" in page.words
     assert reason in page.words
 
 
@@ -175,35 +175,37 @@ def swap(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def test_a_stop_leaves_the_curves_and_says_how_to_go_on(run: Path) -> None:
+def test_interrupted_report_has_curves_and_a_hint(run: Path) -> None:
     (run / "report.html").unlink()
     looked: list[int] = []
     with pytest.raises(Interrupted) as stop:
-        write_report(run, Asked(started=lambda images: looked.append, stop=lambda: 15 if len(looked) == 2 else 0))
+        write_report(
+            run, ReportOptions(started=lambda images: looked.append, stop=lambda: 15 if len(looked) == 2 else 0)
+        )
     assert stop.value.exit_code == 143
     assert f"mlcycle train report {run}" in stop.value.hint
-    assert "were not looked at" in Page((run / "report.html").read_text("utf-8")).words
+    assert "predictions for this page were interrupted" in Page((run / "report.html").read_text("utf-8")).words
 
 
-def test_a_stop_leaves_a_report_that_is_there_as_it_is(run: Path) -> None:
+def test_interruption_keeps_an_existing_report(run: Path) -> None:
     before = (run / "report.html").read_text("utf-8")
     with pytest.raises(Interrupted):
-        write_report(run, Asked(stop=lambda: 2))
+        write_report(run, ReportOptions(stop=lambda: 2))
     assert (run / "report.html").read_text("utf-8") == before
 
 
-def test_parts_that_were_resumed_are_told_with_what_changed(run: Path) -> None:
+def test_resumed_parts_show_changes_of_the_environment(run: Path) -> None:
     first = json.loads((run / "environment.json").read_text())
     other = first | {"step": 3, "device": "cuda (Some GPU)"}
     change(run / "environment.json", resumed=[first | {"step": 2}, other])
-    page = Page(write_report(run, Asked()).path.read_text("utf-8"))
-    assert "Resumed at step 2In the same environment." in page.words
+    page = Page(write_report(run, ReportOptions()).path.read_text("utf-8"))
+    assert "Resumed at step 2 In the same environment." in page.text_content
     assert "Resumed at step 3, with another" in page.words
     assert "cuda (Some GPU)" in page.words
     assert "resumed at step 3" in page.words  # on the curves
 
 
-def test_the_command_writes_it_anywhere_and_over_nothing(mlcycle, run: Path, tmp_path: Path) -> None:
+def test_report_command_writes_a_new_file_only(mlcycle, run: Path, tmp_path: Path) -> None:
     target = tmp_path / "page.html"
     done = mlcycle("train", "report", run, "--no-images", "--out", target)
     assert (done.code, done.out) == (0, f"{target}\n")
@@ -216,7 +218,7 @@ def test_the_command_writes_it_anywhere_and_over_nothing(mlcycle, run: Path, tmp
     assert (done.code, "holds nothing but curves: the run has not been evaluated yet" in done.err) == (0, True)
 
 
-def test_a_place_that_cannot_be_written_is_named(run: Path, tmp_path: Path) -> None:
+def test_unwritable_target_is_named(run: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"page\.html cannot be written: Not a directory"):
-        write_report(run, Asked(), tmp_path / "file" / "page.html")
+        write_report(run, ReportOptions(), tmp_path / "file" / "page.html")

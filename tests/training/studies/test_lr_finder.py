@@ -1,4 +1,4 @@
-"""`mlcycle train find-rate`: what a curve suggests, when a test ends, and what it leaves."""
+"""The learning-rate finder: its suggestion, when it stops, and the files it writes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytest.importorskip("torch")  # the train extra
 from test_run_report import Page
 
 from mlcycle.training.studies import lr_curve, lr_page
-from mlcycle.training.studies.lr_curve import Found
+from mlcycle.training.studies.lr_curve import LrCurve
 
 pytest_plugins = ("small_run",)
 pytestmark = pytest.mark.training
@@ -22,7 +22,7 @@ STEPS = 150
 
 
 def losses(steepest: float, rising: float, noise: float = 0.03) -> tuple[list[float], list[float]]:
-    """Returns rates, and losses that fall from 2.5 to 1.8 most steeply at one rate and rise from another on."""
+    """Returns rates, and losses that fall from 2.5 to 1.8, most steeply at one rate, and rise from another."""
     tried = lr_curve.rates(1e-5, 10, STEPS)
     chance = np.random.default_rng(1)
     fall = [0.7 / (1 + (steepest / rate) ** 2) for rate in tried]
@@ -36,18 +36,18 @@ def test_rates_rise_by_one_factor() -> None:
 
 
 @pytest.mark.parametrize("steepest", [0.0003, 0.004, 0.03])
-def test_the_steepest_fall_is_suggested_whatever_the_noise(steepest: float) -> None:
-    tried, told = losses(steepest, 0.5)
-    found = lr_curve.suggest(tried, told, STEPS)
+def test_steepest_fall_is_suggested_despite_noise(steepest: float) -> None:
+    tried, noisy = losses(steepest, 0.5)
+    found = lr_curve.suggest(tried, noisy, STEPS)
     assert found is not None
     assert found.rate == pytest.approx(steepest, rel=0.5)
     assert 3 * steepest < found.lowest < 0.5
-    assert not found.is_at_the_end
+    assert not found.is_at_end
 
 
-def test_a_loss_that_does_not_fall_suggests_nothing() -> None:
-    tried, told = losses(1e9, 1e9)
-    assert lr_curve.suggest(tried, told, STEPS) is None
+def test_constant_or_rising_loss_suggests_nothing() -> None:
+    tried, noisy = losses(1e9, 1e9)
+    assert lr_curve.suggest(tried, noisy, STEPS) is None
     _, noisy = losses(1e9, 1e9, noise=0.6)
     assert lr_curve.suggest(tried, noisy, STEPS) is None
     rising = list(np.linspace(2, 4, STEPS))
@@ -55,16 +55,16 @@ def test_a_loss_that_does_not_fall_suggests_nothing() -> None:
     assert lr_curve.suggest(tried[:1], [2.0], STEPS) is None
 
 
-def test_a_loss_that_falls_to_the_last_is_said_to() -> None:
-    tried, told = losses(3.0, 1e9)
-    found = lr_curve.suggest(tried, told, STEPS)
+def test_loss_that_falls_to_the_end_is_marked() -> None:
+    tried, noisy = losses(3.0, 1e9)
+    found = lr_curve.suggest(tried, noisy, STEPS)
     assert found is not None
-    assert found.is_at_the_end
+    assert found.is_at_end
 
 
-def test_it_ends_where_the_loss_is_back_or_not_finite_and_not_for_noise() -> None:
-    _, told = losses(0.004, 0.5)
-    ends = [number for number in range(1, STEPS + 1) if lr_curve.has_diverged(told[:number])]
+def test_divergence_is_a_regained_or_infinite_loss_but_not_noise() -> None:
+    _, noisy = losses(0.004, 0.5)
+    ends = [number for number in range(1, STEPS + 1) if lr_curve.has_diverged(noisy[:number])]
     rates = lr_curve.rates(1e-5, 10, STEPS)
     assert 0.3 < rates[ends[0]] < 3
     _, flat = losses(1e9, 1e9, noise=0.2)
@@ -73,11 +73,11 @@ def test_it_ends_where_the_loss_is_back_or_not_finite_and_not_for_noise() -> Non
     assert lr_curve.has_diverged([2.0] * 20 + [100.0] * 3)
 
 
-def test_the_page_loads_nothing_and_shows_a_loss_that_diverges_at_its_border() -> None:
-    tried, told = losses(0.004, 0.5)
-    told[-1] = 1e12
-    smoothed_N = lr_curve.smooth(told, STEPS)
-    found = Found(tried, told, smoothed_N, lr_curve.suggest(tried, told, STEPS), True, "<cpu>")
+def test_page_loads_nothing_and_clips_a_diverging_loss() -> None:
+    tried, noisy = losses(0.004, 0.5)
+    noisy[-1] = 1e12
+    smoothed_N = lr_curve.smooth(noisy, STEPS)
+    found = LrCurve(tried, noisy, smoothed_N, lr_curve.suggest(tried, noisy, STEPS), True, "<cpu>")
     page = Page(lr_page.render("a", found, 0.002, "mlcycle train 'a b'"))
     assert not {tag for tag, _ in page.elements} & {"script", "link", "img", "cpu"}
     assert "https:" not in page.text
@@ -90,7 +90,7 @@ def test_the_page_loads_nothing_and_shows_a_loss_that_diverges_at_its_border() -
     assert "the recipe's 0.002" in str(label)
 
 
-def test_what_is_asked_wrongly_is_refused_before_it_trains(mlcycle, tmp_path: Path) -> None:
+def test_invalid_arguments_are_refused_before_training(mlcycle, tmp_path: Path) -> None:
     assert mlcycle("train", "find-rate", "demo", "--low", "1", "--high", "0.1").code == 2
     assert mlcycle("train", "find-rate", "demo", "schedule.batch=0").code == 2
     there = tmp_path / "page.html"
@@ -100,7 +100,7 @@ def test_what_is_asked_wrongly_is_refused_before_it_trains(mlcycle, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_a_real_one_leaves_nothing_but_its_page(mlcycle, recipe_path: Path, tmp_path: Path, monkeypatch) -> None:
+def test_real_run_writes_only_its_page(mlcycle, recipe_path: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     words = ("train", "find-rate", recipe_path, "schedule.batch=8", "--device", "cpu")
     done = mlcycle(*words, "--steps", "60")
@@ -110,6 +110,6 @@ def test_a_real_one_leaves_nothing_but_its_page(mlcycle, recipe_path: Path, tmp_
     assert 1e-5 < rate < 1
     assert f"next: mlcycle train {recipe_path} schedule.batch=8 schedule.learning_rate={done.out.strip()}" in done.err
     again = mlcycle(*words, "--steps", "60", "--overwrite")
-    assert again.out == done.out  # of one seed, on one machine
+    assert again.out == done.out  # the same seed on the same machine
     flat = mlcycle(*words, "--steps", "20", "--low", "1e-12", "--high", "1e-11", "--overwrite")
     assert (flat.code, "did the loss fall" in flat.err) == (1, True)

@@ -31,7 +31,7 @@ def profiled(recipe_path: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     values = ["schedule.workers=0", "schedule.accumulation=2", "augment.jpeg=1", "augment.rotate=1"]
     recipe = load(recipe_path, values)
     trace = folder / "trace.json.gz"
-    found = profiling.profile(recipe, trace, steps=4, warm_up=1, device="cpu", tell=lambda text: None)
+    found = profiling.profile(recipe, trace, steps=4, warm_up=1, device="cpu", say=lambda text: None)
     return found, folder
 
 
@@ -96,9 +96,7 @@ def test_what_is_decoded_is_read_and_a_reader_beside_is_one_round(
     values = ["schedule.workers=1", f"data.decoded={tmp_path / 'decoded'}"]
     trace = tmp_path / "trace.json"
     trace.write_text("old")
-    found = profiling.profile(
-        load(recipe_path, values), trace, steps=2, warm_up=1, device="cpu", tell=lambda text: None
-    )
+    found = profiling.profile(load(recipe_path, values), trace, steps=2, warm_up=1, device="cpu", say=lambda text: None)
     assert (found.readers, len(found.rounds), found.rounds[0].images) == (1, 1, 8)
     assert found.reading[loader_profile.READING] > 0
     assert json.loads(trace.read_text())["traceEvents"]
@@ -113,7 +111,7 @@ def test_an_image_that_cannot_be_read_is_named(recipe_path: Path, tmp_path: Path
     with pytest.raises(DataError, match=r"a\.jpg"):
         profiling.profile(
             load(recipe_path, ["schedule.workers=0"]), tmp_path / "t.json",
-            steps=1, warm_up=1, device="cpu", tell=lambda text: None,
+            steps=1, warm_up=1, device="cpu", say=lambda text: None,
         )  # fmt: skip
     assert not list(tmp_path.iterdir())
 

@@ -1,4 +1,4 @@
-"""`mlcycle train sweep`: what is trained, kept and refused, what a signal does and what a failure."""
+"""`mlcycle train sweep`: which runs are trained, kept and refused, and the effects of signals and failures."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from mlcycle.training.distributed import device
 from mlcycle.training.studies import sweep as conductor
 
 pytest_plugins = ("small_run",)
-pytestmark = [pytest.mark.training, pytest.mark.usefixtures("pretended")]
+pytestmark = [pytest.mark.training, pytest.mark.usefixtures("fake_training")]
 
-# In the place of a training: it writes what one would, fails with seed 3, and waits for a signal with seed 4.
-PRETENDED = """
+# Replaces a training: it writes the same files, fails with seed 3, and waits for a signal with seed 4.
+FAKE_TRAINING = """
 import json, pathlib, signal, sys, time
 import yaml
 from mlcycle.training import stopping
@@ -39,7 +39,7 @@ recipe = yaml.safe_load(text)
 run.mkdir(exist_ok=True)
 (run / "recipe.yaml").write_text(text)
 if recipe["seed"] == 3 and not (run.parent / "mended").exists():
-    print("some talk")
+    print("some output")
     sys.exit("error: the loss is not finite")
 if recipe["seed"] == 4 and "--resume" not in words:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -52,17 +52,17 @@ line = {"step": rule["steps"], "average_precision_50": rule["learning_rate"], "a
 
 
 @pytest.fixture
-def pretended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def fake_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     if "slow" not in request.keywords:
-        monkeypatch.setattr(conductor, "TRAINING", PRETENDED)
+        monkeypatch.setattr(conductor, "TRAINING", FAKE_TRAINING)
         monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
-        monkeypatch.setattr(conductor, "LOOK_EVERY", 0.02)
+        monkeypatch.setattr(conductor, "POLL_INTERVAL", 0.02)
         monkeypatch.setattr(conductor, "load_training_data", lambda data: None)
     monkeypatch.chdir(tmp_path)
 
 
 def called(sweep: Path) -> list[str]:
-    """Returns the trainings since the last time, and forgets them."""
+    """Returns the trainings since the last call, and resets the list."""
     file = sweep / "called.txt"
     lines = file.read_text().splitlines() if file.exists() else []
     file.unlink(missing_ok=True)
@@ -85,7 +85,7 @@ def test_every_setting_is_trained_once_and_finished_runs_are_kept(mlcycle, tmp_p
     assert (shown.code, shown.out) == (0, done.out)
 
 
-def test_other_values_are_added_and_another_recipe_is_refused(mlcycle, tmp_path: Path) -> None:
+def test_new_values_are_added_and_another_recipe_is_refused(mlcycle, tmp_path: Path) -> None:
     mlcycle("train", "sweep", "demo", "schedule.learning_rate=[0.1,0.3]", "--out", "s")
     sweep = tmp_path / "s"
     called(sweep)
@@ -94,25 +94,25 @@ def test_other_values_are_added_and_another_recipe_is_refused(mlcycle, tmp_path:
     assert "1 run of other values in s: kept as they are" in more.err
     assert len(more.out.splitlines()) == 4
     before = {path: path.read_bytes() for path in sweep.rglob("*") if path.is_file()}
-    for words, said in (
-        (["schedule.learning_rate=[0.7]", "model.depth=3"], "its model.depth is 1, and now 3"),
-        (["schedule.learning_rate=[0.7]", "--seeds", "2"], "a sweep over schedule.learning_rate, and this one is over"),
+    for words, message in (
+        (["schedule.learning_rate=[0.7]", "model.depth=3"], "its model.depth is 1, not 3"),
+        (["schedule.learning_rate=[0.7]", "--seeds", "2"], "a sweep over schedule.learning_rate, not over"),
     ):
         refused = mlcycle("train", "sweep", "demo", *words, "--out", "s")
         assert refused.code == 3
-        assert said in refused.err
+        assert message in refused.err
     (tmp_path / "other").mkdir()
     (tmp_path / "other/file").touch()
     assert mlcycle("train", "sweep", "demo", "seed=[1,2]", "--out", "other").code == 3
     begun = sweep / "schedule.learning_rate=0.3/recipe.yaml"
     begun.write_text(begun.read_text().replace("steps: 1800", "steps: 1801"))
     changed = mlcycle("train", "sweep", "demo", "schedule.learning_rate=[0.3]", "--out", "s")
-    assert (changed.code, "was begun with another recipe" in changed.err) == (3, True)
+    assert (changed.code, "was started with another recipe" in changed.err) == (3, True)
     begun.write_bytes(before[begun])
     assert {path: path.read_bytes() for path in sweep.rglob("*") if path.is_file()} == before
 
 
-def test_where_to_train_is_handed_on(mlcycle, tmp_path: Path) -> None:
+def test_device_options_are_passed_to_each_training(mlcycle, tmp_path: Path) -> None:
     where = ("--device", "cpu", "--devices", "2")
     ended = mlcycle("train", "sweep", "demo", "seed=[1,3]", "--out", "s", *where)
     assert called(tmp_path / "s") == [f"begin seed={seed} {' '.join(where)}" for seed in (1, 3)]
@@ -130,7 +130,7 @@ def test_all_recipes_are_checked_before_anything_is_written(mlcycle, tmp_path: P
     assert not list(tmp_path.iterdir())
 
 
-def test_what_would_end_every_run_ends_the_sweep_before_the_first(
+def test_missing_device_or_data_stops_the_sweep_before_the_first_run(
     mlcycle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(device.torch.cuda, "is_available", lambda: False)
@@ -141,10 +141,10 @@ def test_what_would_end_every_run_ends_the_sweep_before_the_first(
     monkeypatch.setattr(conductor, "load_training_data", training_data.load_training_data)
     lacking = mlcycle("train", "sweep", "demo", "seed=[1,3]", "--dry-run")
     assert (lacking.code, lacking.err.splitlines()[0]) == (3, "error: no such data set: data/demo")
-    assert mlcycle("train", "sweep", "demo", "seed=[1]").code == 0  # which has been trained
+    assert mlcycle("train", "sweep", "demo", "seed=[1]").code == 0  # its run has finished
 
 
-def test_a_run_that_fails_does_not_end_the_sweep(mlcycle, tmp_path: Path) -> None:
+def test_failed_run_does_not_stop_the_sweep(mlcycle, tmp_path: Path) -> None:
     command = ("train", "sweep", "demo", "seed=[1,3,5]", "--out", "s")
     done = mlcycle(*command)
     sweep = tmp_path / "s"
@@ -162,13 +162,13 @@ def test_a_run_that_fails_does_not_end_the_sweep(mlcycle, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_signal_saves_the_run_under_way_and_the_same_command_goes_on(number: int, mlcycle, tmp_path: Path) -> None:
+def test_signal_saves_the_current_run_and_the_same_command_resumes(number: int, mlcycle, tmp_path: Path) -> None:
     words = ["train", "sweep", "demo", "seed=[1,4,5]", "--out", "s"]
     code = "import sys; from mlcycle.training.studies import sweep; sweep.TRAINING = sys.argv.pop(1)\n"
     code += "sweep.load_training_data = lambda data: None\n"
     code += "from mlcycle.cli import main; main()"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, PRETENDED, *words], stderr=subprocess.PIPE, text=True, env=environment()
+        [sys.executable, "-c", code, FAKE_TRAINING, *words], stderr=subprocess.PIPE, text=True, env=environment()
     )
     sweep = tmp_path / "s"
     deadline = time.monotonic() + 60
@@ -176,17 +176,17 @@ def test_a_signal_saves_the_run_under_way_and_the_same_command_goes_on(number: i
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    _, message = process.communicate(timeout=60)
     assert process.returncode == (143 if number == signal.SIGTERM else -signal.SIGKILL)
     if number == signal.SIGTERM:
-        assert "go on with: mlcycle train sweep demo 'seed=[1,4,5]' --out s" in said
+        assert "resume with: mlcycle train sweep demo 'seed=[1,4,5]' --out s" in message
         assert json.loads((sweep / "sweep.json").read_text())["runs"]["seed=4"]["code"] == 143
     assert called(sweep) == ["begin seed=1", "begin seed=4"]
     assert mlcycle(*words).code == 0
     assert called(sweep) == ["resume seed=4", "begin seed=5"]
 
 
-def test_two_cannot_sweep_in_one_folder(mlcycle, tmp_path: Path) -> None:
+def test_folder_is_locked_during_a_sweep(mlcycle, tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
     with FileLock(tmp_path / "s/lock"):
         done = mlcycle("train", "sweep", "demo", "seed=[1,2]", "--out", "s")
@@ -194,7 +194,7 @@ def test_two_cannot_sweep_in_one_folder(mlcycle, tmp_path: Path) -> None:
     assert mlcycle("train", "sweep", "--table", "s").code == 3
 
 
-def test_a_run_is_gone_on_with_by_its_path(mlcycle, tmp_path: Path) -> None:
+def test_resume_accepts_the_path_of_a_run(mlcycle, tmp_path: Path) -> None:
     run = tmp_path / "sweeps/demo/schedule.learning_rate=0.1,seed=1"
     run.mkdir(parents=True)
     done = mlcycle("train", "--resume", run.relative_to(tmp_path))
@@ -202,7 +202,7 @@ def test_a_run_is_gone_on_with_by_its_path(mlcycle, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_real_trainings_one_of_which_diverges(mlcycle, recipe_path: Path, tmp_path: Path) -> None:
+def test_real_trainings_with_a_diverging_one(mlcycle, recipe_path: Path, tmp_path: Path) -> None:
     values = "schedule.learning_rate=[0.001,1.0e+30]"
     done = mlcycle("train", "sweep", recipe_path, values, "--device", "cpu", "--out", tmp_path / "s")
     assert done.code == 1

@@ -1,4 +1,4 @@
-"""Which overrides are swept over, what combinations that makes, and what they are called."""
+"""Which overrides are swept, their combinations, and the names of the settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ pytest.importorskip("torch")  # the train extra
 from mlcycle.errors import RecipeError
 from mlcycle.training.recipes import recipe_file
 from mlcycle.training.studies import sweep_grid
-from mlcycle.training.studies.sweep_grid import Swept, name_of, settings
+from mlcycle.training.studies.sweep_grid import SweptKey, name_of, settings
 
 pytestmark = pytest.mark.training
 
@@ -35,8 +35,8 @@ def demo() -> Path:
         ("model=[{width: 8},{width: 16, depth: 2}]", ({"width": 8}, {"width": 16, "depth": 2})),
     ],
 )
-def test_a_list_is_swept_over(override: str, values: tuple) -> None:
-    assert sweep_grid.read([override]) == ([], [Swept(override.partition("=")[0], values)])
+def test_list_is_swept(override: str, values: tuple) -> None:
+    assert sweep_grid.read([override]) == ([], [SweptKey(override.partition("=")[0], values)])
 
 
 @pytest.mark.parametrize(
@@ -50,25 +50,25 @@ def test_a_list_is_swept_over(override: str, values: tuple) -> None:
         "about.limits=[]",
     ],
 )
-def test_one_value_is_not_and_a_list_where_the_recipe_has_one_is_one_value(override: str) -> None:
+def test_single_value_and_list_valued_key_are_not_swept(override: str) -> None:
     assert sweep_grid.read([override]) == ([override], [])
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
-        (["seed=[]"], "nothing between the brackets"),
-        (["seed=[1,2]", "seed=3"], "stands twice"),
+        (["seed=[]"], "list of values is empty"),
+        (["seed=[1,2]", "seed=3"], "given twice"),
         (["seed=[1,2"], "not YAML"),
-        (["word"], "not understood"),
+        (["word"], "cannot be parsed"),
     ],
 )
-def test_what_cannot_be_swept_over_is_said(overrides: list[str], said: str) -> None:
-    with pytest.raises(RecipeError, match=said):
+def test_invalid_sweep_is_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
         sweep_grid.read(overrides)
 
 
-def test_the_grid_is_the_product_and_every_setting_comes_before_the_second_seed(demo: Path) -> None:
+def test_grid_is_the_product_with_seeds_slowest(demo: Path) -> None:
     _, swept = sweep_grid.read(["schedule.learning_rate=[0.002,4.0e-3]", "model.width=[8,16]"])
     made = settings(demo, ["schedule.steps=7"], sweep_grid.with_seeds(swept, 5, 2))
     assert [each.name for each in made[:5]] == [
@@ -82,23 +82,23 @@ def test_the_grid_is_the_product_and_every_setting_comes_before_the_second_seed(
     last = made[-1].recipe
     assert (last.schedule.learning_rate, last.model.width, last.seed, last.schedule.steps) == (0.004, 16, 6, 7)
     with pytest.raises(RecipeError, match="given twice"):
-        sweep_grid.with_seeds([Swept("seed", (1, 2))], 1, 2)
+        sweep_grid.with_seeds([SweptKey("seed", (1, 2))], 1, 2)
 
 
 def test_every_combination_is_checked_as_a_recipe(demo: Path) -> None:
-    for override, said in (
+    for override, message in (
         ("schedule.learning_rate=[0.1,-1]", "must be more than 0, not -1"),
         ("schedule.leaning_rate=[1,2]", "unknown key 'leaning_rate'"),
         ("inference.threshold=[0.5,0.001]", "threshold should not be below"),
         ("losses.box=[1,1.0]", "the same recipe"),
     ):
         plain, swept = sweep_grid.read([override])
-        with pytest.raises(RecipeError, match=said):
+        with pytest.raises(RecipeError, match=message):
             settings(demo, plain, swept)
 
 
-def test_a_larger_sample_holds_the_smaller_one_and_each_of_it_has_all_seeds(demo: Path) -> None:
-    swept = [Swept("model.width", tuple(range(4, 44, 4))), Swept("seed", (1, 2))]
+def test_larger_sample_contains_the_smaller_with_all_seeds(demo: Path) -> None:
+    swept = [SweptKey("model.width", tuple(range(4, 44, 4))), SweptKey("seed", (1, 2))]
     few, more = ([each.name for each in settings(demo, [], swept, (count, 3))] for count in (2, 5))
     assert set(few) < set(more)
     assert (len(few), len(more)) == (4, 10)
@@ -107,7 +107,7 @@ def test_a_larger_sample_holds_the_smaller_one_and_each_of_it_has_all_seeds(demo
     assert len(settings(demo, [], swept, (99, 3))) == 20
 
 
-def test_names_are_fit_for_files_and_told_apart(demo: Path) -> None:
+def test_names_are_valid_file_names_and_unique(demo: Path) -> None:
     assert name_of({"losses.box": 2.0, "augment.zoom": [0.25, 1.5]}) == "losses.box=2,augment.zoom=0.25-1.5"
     odd = [name_of({"data.decoded": value}) for value in ("a/b", "a:b", "ü" * 300, "../x", "a\x1b[31m")]
     assert len(set(odd)) == len(odd)
@@ -115,5 +115,5 @@ def test_names_are_fit_for_files_and_told_apart(demo: Path) -> None:
         assert name.isascii()
         assert len(name) < 200
         assert not set(name) & set('/\\:*?"<>| []\x1b')
-    made = settings(demo, [], [Swept("data.decoded", (None, "true", "1e5", "a b"))])
+    made = settings(demo, [], [SweptKey("data.decoded", (None, "true", "1e5", "a b"))])
     assert [each.recipe.data.decoded for each in made] == [None, "true", "1e5", "a b"]

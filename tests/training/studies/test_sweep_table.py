@@ -1,4 +1,4 @@
-"""A sweep's table, CSV and page: means over seeds, the best first, and what failed."""
+"""A sweep's table, CSV and page: means over seeds, best first, and failed runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KEYS = ["schedule.learning_rate", "seed"]
 
 @pytest.fixture
 def runs(tmp_path: Path) -> list[Run]:
-    """Two rates of two seeds each, of which the second's second has failed, and one that is new."""
+    """Two rates with two seeds each, the last of which failed, and a new run."""
     folder = SweepFolder(tmp_path / "sweep")
     for rate, seed, ap50, code in ((0.1, 1, 0.2, 0), (0.1, 2, 0.4, 0), (0.2, 1, 0.5, 0), (0.2, 2, 0.9, 1)):
         name = f"schedule.learning_rate={rate},seed={seed}"
@@ -44,7 +44,7 @@ def table(runs: list[Run]) -> list[list[str]]:
     return [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
 
 
-def test_the_best_mean_comes_first_and_only_runs_that_finished_count(runs: list[Run]) -> None:
+def test_best_mean_comes_first_and_only_finished_runs_count(runs: list[Run]) -> None:
     head, *lines = table(runs)
     assert head.split() == ["learning_rate", "seeds", "AP50", "AP", "step", "loss", "min"]
     assert lines[0].split() == ["0.2", "1", "of", "2", "0.500", "0.250", "40", "2.000", "3.0", "1", "failed"]
@@ -53,14 +53,14 @@ def test_the_best_mean_comes_first_and_only_runs_that_finished_count(runs: list[
     assert lines[2].split() == ["0.3", "0", "of", "1", "–", "–", "–", "–", "0.0", "new"]
 
 
-def test_without_a_finished_run_a_setting_comes_last_however_good_it_looked(runs: list[Run]) -> None:
+def test_setting_without_a_finished_run_comes_last(runs: list[Run]) -> None:
     ordered = sweep_table.rows([runs[0], runs[3]])
     assert [row.values["schedule.learning_rate"] for row in ordered] == [0.1, 0.2]
     assert ordered[1].ap50.mean == 0.45
     assert ordered[1].state == "failed at step 20"
 
 
-def test_keys_with_one_last_word_keep_their_sections() -> None:
+def test_keys_with_the_same_last_part_keep_their_sections() -> None:
     heads = sweep_table.columns(["losses.box", "model.box", "seed"], has_seeds=False, has_states=False)
     assert heads[:2] == ["losses.box", "model.box"]
 
@@ -74,17 +74,17 @@ def test_csv_has_a_line_for_each_run(runs: list[Run]) -> None:
     assert lines[2]["schedule.learning_rate"] == "0.1"
 
 
-def test_curves_are_means_at_the_steps_that_all_seeds_have(runs: list[Run]) -> None:
+def test_curves_are_means_at_common_steps(runs: list[Run]) -> None:
     row = next(each for each in sweep_table.rows(runs) if each.finished == 2)
     assert mean_curve(row, "loss") == [(20, 3.0), (40, 2.5)]
 
 
-def test_the_page_loads_nothing_and_says_what_it_draws(runs: list[Run]) -> None:
+def test_page_loads_nothing_and_describes_its_charts(runs: list[Run]) -> None:
     page = Page(render("a <b>", runs, KEYS))
     assert not {tag for tag, _ in page.elements} & {"script", "link", "img", "b>"}
     assert "https:" not in page.text
     labels = [str(each.get("aria-label")) for each in page.all("svg")]
-    assert "Held-out AP50 over schedule.learning_rate: all runs: 0.1 0.300, 0.2 0.500" in labels
+    assert "Validation AP50 over schedule.learning_rate: all runs: 0.1 0.300, 0.2 0.500" in labels
     assert not [label for label in labels if "over seed" in label]
-    assert any("Held-out AP50: learning_rate 0.2 at the end 0.5" in label for label in labels)
+    assert any("Validation AP50: learning_rate 0.2 ends at 0.5" in label for label in labels)
     assert "the loss is <not> finite" in page.words

@@ -1,4 +1,4 @@
-"""Curves over steps: readable ticks, thinned lines that keep their end, and names written as text."""
+"""Charts: round ticks, thinned lines that keep their end, and escaped names."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from mlcycle.reporting.timelines import POINTS, Scale, Series, over_steps, thin
+from mlcycle.reporting.charts.axes import Scale
+from mlcycle.reporting.charts.series import POINTS, Series, over_steps, thin
 
 
 def drawing(page):
-    return ElementTree.fromstring(re.sub(r"<ul class=legend>.*", "", page))
+    return ElementTree.fromstring(re.sub(r'<ul class="legend">.*', "", page))
 
 
 def texts(page):
@@ -31,14 +32,14 @@ def test_ticks_are_round_and_few(low, high, ticks):
     assert Scale(low, high, 0, 100).ticks() == pytest.approx(ticks)
 
 
-def test_a_logarithmic_scale_has_the_ticks_that_fit():
+def test_logarithmic_scale_has_the_ticks_that_fit():
     assert Scale(0.04, 1.2, 100, 0, is_log=True).ticks() == pytest.approx([0.1, 0.3, 1])
     assert len(Scale(0.7, 1.1, 100, 0, is_log=True).ticks()) > 2
     scale = Scale(0.01, 1, 100, 0, is_log=True)
     assert (scale.place(1), scale.place(0.1), scale.place(0.01)) == pytest.approx((0, 50, 100))
 
 
-def test_a_long_line_is_thinned_by_means_and_reaches_its_end():
+def test_long_line_is_thinned_by_means_and_reaches_its_end():
     points = [(step, float(step % 2)) for step in range(1, 10_001)]
     thinned = thin(points)
     assert len(thinned) == POINTS
@@ -47,15 +48,17 @@ def test_a_long_line_is_thinned_by_means_and_reaches_its_end():
     assert thin(points[:5]) == points[:5]
 
 
-def test_the_last_value_is_told_and_the_axes_are_named():
+def test_legend_has_the_last_value_and_axes_are_named():
     page = over_steps("Loss", [Series("loss", [(20, 2.0), (40_000, 0.5)])])
-    assert drawing(page).get("aria-label") == "Loss: loss at the end 0.5"
+    assert drawing(page).get("aria-label") == "Loss: loss ends at 0.5"
     assert {"step", "20k", "40k", "0"} <= set(texts(page))
     assert "<b>0.5</b>" in page
 
 
-def test_shares_are_told_in_percent_and_a_mark_says_what_it_is():
-    page = over_steps("Waiting", [Series("waiting", [(1, 0.1), (9, 0.25)])], is_share=True, marks=[(4, "resumed <4>")])
+def test_shares_are_in_percent_and_marks_have_titles():
+    page = over_steps(
+        "Waiting", [Series("waiting", [(1, 0.1), (9, 0.25)])], as_percent=True, marks=[(4, "resumed <4>")]
+    )
     assert "25.0 %" in page
     assert "20 %" in texts(page)
     assert next(each.text for each in drawing(page).iter("title")) == "resumed <4>"
@@ -72,7 +75,7 @@ def test_any_values_can_be_drawn(values, is_log, from_zero):
     assert all(0 <= each <= 400 for each in places)
 
 
-def test_nothing_is_drawn_of_nothing_and_names_are_text():
+def test_empty_series_draws_nothing_and_names_are_escaped():
     assert over_steps("Empty", [Series("empty", [])]) == ""
     page = over_steps('"<b>', [Series("<script>", [(1, 1.0), (2, 2.0)])])
     assert "<script>" not in page

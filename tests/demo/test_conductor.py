@@ -12,13 +12,13 @@ import pytest
 pytest.importorskip("skimage")
 pytest.importorskip("matplotlib")
 
-from mlcycle.demo import commands, story
-from mlcycle.demo.comparison import Answer, Frozen
+from mlcycle.demo import commands, conductor
+from mlcycle.demo.comparison import Frozen, ImageResult
 from mlcycle.demo.source_images import UNSEEN, overlap, write_unseen
 from mlcycle.errors import GateError, InputError
 
 
-def test_a_command_is_run_in_the_folder_and_measured(tmp_path: Path) -> None:
+def test_run_measures_a_command_in_the_folder(tmp_path: Path) -> None:
     outcome = commands.run(["--version"], tmp_path)
 
     assert outcome.line == "mlcycle --version"
@@ -27,14 +27,14 @@ def test_a_command_is_run_in_the_folder_and_measured(tmp_path: Path) -> None:
     assert outcome.peak_bytes > 1_000_000
 
 
-def test_a_command_that_fails_hands_on_its_exit_code(tmp_path: Path) -> None:
+def test_failed_command_keeps_its_exit_code(tmp_path: Path) -> None:
     with pytest.raises(commands.CommandFailedError, match=r"mlcycle model verify none\.onnx") as failed:
         commands.run(["model", "verify", "none.onnx"], tmp_path)
 
     assert failed.value.exit_code == 4
 
 
-def test_a_step_that_is_done_is_not_repeated_and_one_whose_work_is_gone_is(
+def test_finished_step_is_repeated_only_if_its_output_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     typed: list[list[str]] = []
@@ -42,45 +42,50 @@ def test_a_step_that_is_done_is_not_repeated_and_one_whose_work_is_gone_is(
     def run(words: list[str], folder: Path) -> commands.Outcome:
         typed.append(words)
         (folder / "made").touch()
-        return commands.Outcome(commands.as_typed(words), 1.0, 2, "")
+        return commands.Outcome(commands.command_line(words), 1.0, 2, "")
 
     monkeypatch.setattr(commands, "run", run)
-    story._prepare(tmp_path, overwrite=False)
+    conductor._prepare(tmp_path, overwrite=False)
 
     for expected in (1, 1):
-        story._Log(tmp_path, False, lambda _: None).step("data", ["data", "demo"], "made")
+        conductor._Log(tmp_path, False, lambda _: None).step("data", ["data", "demo"], "made")
         assert len(typed) == expected
     (tmp_path / "made").unlink()
-    story._Log(tmp_path, False, lambda _: None).step("data", ["data", "demo"], "made")
+    conductor._Log(tmp_path, False, lambda _: None).step("data", ["data", "demo"], "made")
     assert len(typed) == 2
 
 
-def test_a_training_that_was_broken_off_is_gone_on_with(tmp_path: Path) -> None:
-    assert story._training(tmp_path) == ["train", "demo"]
-    (tmp_path / story.RUN).mkdir(parents=True)
-    (tmp_path / story.RUN / "recipe.yaml").touch()
-    assert story._training(tmp_path) == ["train", "--resume", story.RUN]
+def test_interrupted_training_is_resumed(tmp_path: Path) -> None:
+    assert conductor._training(tmp_path) == ["train", "demo"]
+    (tmp_path / conductor.RUN).mkdir(parents=True)
+    (tmp_path / conductor.RUN / "recipe.yaml").touch()
+    assert conductor._training(tmp_path) == ["train", "--resume", conductor.RUN]
 
 
-def test_a_folder_of_someone_elses_is_refused_also_with_overwrite(tmp_path: Path, mlcycle: Callable[..., Any]) -> None:
+def test_foreign_folder_is_refused_even_with_overwrite(tmp_path: Path, mlcycle: Callable[..., Any]) -> None:
     (tmp_path / "thesis.txt").write_text("keep me")
 
     for overwrite in (False, True):
-        with pytest.raises(InputError, match="something else"):
-            story.tell(tmp_path, overwrite=overwrite, say=lambda _: None)
+        with pytest.raises(InputError, match="not of a demo"):
+            conductor.run_demo(tmp_path, overwrite=overwrite, say=lambda _: None)
     assert (tmp_path / "thesis.txt").read_text() == "keep me"
 
 
-def test_overwrite_removes_what_the_demo_made_and_nothing_else(tmp_path: Path) -> None:
-    (tmp_path / story.LOG).write_text("{}")
+def test_overwrite_removes_only_files_of_the_demo(tmp_path: Path) -> None:
+    (tmp_path / conductor.LOG).write_text("{}")
     for mine in ("notes.txt", "runs/mine/recipe.yaml", "models/mine.onnx", "data/mine/photo.jpg"):
         (tmp_path / mine).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / mine).write_text("mine")
-    for ours in (f"{story.RUN}/recipe.yaml", story.MODEL, f"{story.DATA}/README.txt", f"{story.ANSWERS}/a.png"):
+    for ours in (
+        f"{conductor.RUN}/recipe.yaml",
+        conductor.MODEL,
+        f"{conductor.DATA}/README.txt",
+        f"{conductor.PREDICTIONS}/a.png",
+    ):
         (tmp_path / ours).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / ours).write_text("ours")
 
-    story._prepare(tmp_path, overwrite=True)
+    conductor._prepare(tmp_path, overwrite=True)
 
     files = {each.relative_to(tmp_path).as_posix(): each.read_text() for each in tmp_path.rglob("*") if each.is_file()}
     assert files == {
@@ -88,16 +93,16 @@ def test_overwrite_removes_what_the_demo_made_and_nothing_else(tmp_path: Path) -
         "models/mine.onnx": "mine",
         "notes.txt": "mine",
         "runs/mine/recipe.yaml": "mine",
-        story.LOG: "{}\n",
+        conductor.LOG: "{}\n",
     }
 
 
-def test_a_missed_face_is_said_with_exit_code_5() -> None:
-    missed = Answer("astronaut.png", (0, 0, 9, 9), (), 0.0, 1.0)
-    told = story.Told(Path("index.html"), [], Frozen("demo.onnx", "", 1, 1.0), [missed])
+def test_missed_face_exits_with_code_5() -> None:
+    missed = ImageResult("astronaut.png", (0, 0, 9, 9), (), 0.0, 1.0)
+    summary = conductor.DemoSummary(Path("index.html"), [], Frozen("demo.onnx", "", 1, 1.0), [missed])
 
     with pytest.raises(GateError, match=r"astronaut\.png") as problem:
-        story.check(told)
+        conductor.check(summary)
     assert problem.value.exit_code == 5
 
 
@@ -111,7 +116,7 @@ def test_the_unseen_images_are_copied_once(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.training
-def test_the_demo_finds_faces_that_it_never_saw_and_the_second_telling_is_quick(
+def test_demo_finds_faces_in_new_images_and_second_run_repeats_nothing(
     tmp_path: Path, mlcycle: Callable[..., Any]
 ) -> None:
     pytest.importorskip("torch")
@@ -121,7 +126,7 @@ def test_the_demo_finds_faces_that_it_never_saw_and_the_second_telling_is_quick(
 
     assert first.code == 0, first.err
     assert "That's a face." in first.out
-    log = json.loads((folder / story.LOG).read_text())
+    log = json.loads((folder / conductor.LOG).read_text())
     records = {Path(each["input"]).name: each for each in json.loads(log["infer"]["output"])["records"]}
     for unseen in UNSEEN:
         boxes = [tuple(face["box"]) for face in records[unseen.name]["faces"]]
@@ -129,10 +134,10 @@ def test_the_demo_finds_faces_that_it_never_saw_and_the_second_telling_is_quick(
             assert boxes == []
         else:
             assert max((overlap(box_4, unseen.box_4) for box_4 in boxes), default=0.0) >= 0.5, unseen.name
-    assert (folder / story.PAGE).stat().st_size > 100_000
+    assert (folder / conductor.PAGE).stat().st_size > 100_000
 
     again = mlcycle("demo", "--folder", folder)
 
     assert again.code == 0
     assert again.err.count("(done before)") == 4
-    assert json.loads((folder / story.LOG).read_text()) == log
+    assert json.loads((folder / conductor.LOG).read_text()) == log
