@@ -198,7 +198,7 @@ def test_resume_accepts_the_path_of_a_run(mlcycle, tmp_path: Path) -> None:
     run = tmp_path / "sweeps/demo/schedule.learning_rate=0.1,seed=1"
     run.mkdir(parents=True)
     done = mlcycle("train", "--resume", run.relative_to(tmp_path))
-    assert (done.code, f"{run.relative_to(tmp_path)} holds no run to go on with" in done.err) == (3, True)
+    assert (done.code, f"{run.relative_to(tmp_path)} is not a run folder" in done.err) == (3, True)
 
 
 @pytest.mark.slow
