@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mlcycle.errors import UnreadableError
+from mlcycle.errors import InputError, UnreadableError
 from mlcycle.inference.decoding import images, limits
-from mlcycle.inference.record import Source
+from mlcycle.inference.detect import upright_image
+from mlcycle.inference.record import Source, printable
 from mlcycle.inference.sources import from_name
 
 HINT = "pass a path, bytes, a file opened in binary mode, a Pillow image or a uint8 array of shape (height, width, 3)"
@@ -52,6 +53,30 @@ def source_of(image: ImageInput, max_pixels: int = images.MAX_PIXELS) -> Source:
     if isinstance(image, BinaryFile):
         return _of_bytes(_name_of(image), _content(image))
     raise UnreadableError("unsupported", f"a value of type {type(image).__name__} is not an image", HINT)
+
+
+def state_of(source: Source) -> tuple[int, int] | None:
+    """Returns the size of a source's file in bytes and when it was changed; None of one without a file."""
+    if source.data is not None or source.image is not None:
+        return None
+    try:
+        status = source.path.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def unchanged_image(source: Source, max_pixels: int, state: tuple[int, int] | None) -> Image.Image:
+    """Returns the upright image of a source whose faces are known: they would lie elsewhere in another image.
+
+    Raises:
+        InputError: its file was changed since its state was taken.
+        UnreadableError: it cannot be read any more.
+    """
+    image = upright_image(source, max_pixels)
+    if state_of(source) != state:
+        raise InputError(f"{printable(source.key)} has changed since its faces were found", "find its faces again")
+    return image
 
 
 def _of_bytes(key: str, data: bytes) -> Source:

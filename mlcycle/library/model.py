@@ -19,10 +19,10 @@ from mlcycle.errors import MlcycleError, UnreadableError, UsageError
 from mlcycle.extras import extra
 from mlcycle.inference.batch.worker_threads import cores, ordered_map
 from mlcycle.inference.decoding import images
-from mlcycle.inference.detect import DetectOptions, Detector, load_sealed, read_model, upright_image
+from mlcycle.inference.detect import DetectOptions, Detector, load_sealed, read_model
 from mlcycle.inference.record import Record
 from mlcycle.library.faces import Faces, error_of
-from mlcycle.library.inputs import ImageInput, source_of
+from mlcycle.library.inputs import ImageInput, source_of, state_of, unchanged_image
 from mlcycle.progress import Silent
 
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino", "coreml"]
@@ -220,8 +220,9 @@ class Model:
             model = (detector.contract.name, detector.sha256)
             empty = Record(_name(image), error=(code, problem.message), model=model, provider=detector.provider)
             return Faces(empty, partial(_fail, problem), problem)
+        state = state_of(source)
         (record,) = detector.detect_batch([source], options)
-        return Faces(record, partial(upright_image, source, options.max_pixels), error_of(record))
+        return Faces(record, partial(unchanged_image, source, options.max_pixels, state), error_of(record))
 
     def _options(self, threshold: float | None, at: str | None, max_pixels: int) -> DetectOptions:
         wanted = self._threshold if threshold is None and at is None else self.contract.choose_threshold(threshold, at)

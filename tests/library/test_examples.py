@@ -50,6 +50,7 @@ def test_examples_of_inference_run(folder: Path, capsys: pytest.CaptureFixture[s
     assert {each.name for each in folder.glob("*.*")} >= {"drawn.png", "redacted.jpg", "face-0.png"}
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_examples_of_training_run(
     folder: Path, recipe_path: Path, labelled_set: Path, capsys: pytest.CaptureFixture[str]

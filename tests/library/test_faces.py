@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import sys
 from types import SimpleNamespace
@@ -141,7 +142,19 @@ def test_an_image_that_has_become_another_is_not_drawn_on(model, tmp_path):
     Image.fromarray(data.astronaut()).save(path)
     faces = model(path)
     Image.fromarray(data.astronaut()[:400]).save(path)
+    with pytest.raises(mlcycle.InputError, match="has changed"):
+        faces.redact()
     with pytest.raises(mlcycle.InputError, match="512 x 400"):
+        mlcycle.Faces.from_dict(faces.to_dict()).redact()
+
+
+def test_another_image_of_the_same_size_is_not_redacted_in_the_wrong_places(model, tmp_path):
+    path = tmp_path / "photo.png"
+    Image.fromarray(data.astronaut()).save(path)
+    faces = model(path)
+    Image.fromarray(data.astronaut()[::-1]).save(path)
+    os.utime(path, ns=(0, 0))
+    with pytest.raises(mlcycle.InputError, match="has changed"):
         faces.redact()
 
 

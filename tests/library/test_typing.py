@@ -84,10 +84,13 @@ mlcycle.laod("face-nano")
 """
 
 
-def strict(program: str, folder: Path) -> list[str]:
-    """Returns what mypy has to say of a program of a user's; of the library's own code it is silent."""
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What mypy has to say of both programs; of the library's own code it is silent."""
     pytest.importorskip("mypy")
-    (folder / "program.py").write_text(program)
+    folder = tmp_path_factory.mktemp("programs")
+    (folder / "right.py").write_text(PROGRAM)
+    (folder / "wrong.py").write_text(WRONG)
     (folder / "mypy.ini").write_text(
         "[mypy]\nstrict = true\nfollow_imports = silent\nno_error_summary = true\nshow_error_codes = true\n"
         "[mypy-torch.*,torchvision.*,onnx.*,pydantic.*]\nfollow_imports = skip\n"
@@ -95,17 +98,16 @@ def strict(program: str, folder: Path) -> list[str]:
     package = str(Path(mlcycle.__file__).parent.parent)
     found = {} if "site-packages" in package else {"MYPYPATH": package}  # installed, mypy finds it by itself
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "program.py"],
+        [sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "right.py", "wrong.py"],
         cwd=folder, env=environment(found), capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     assert not done.stderr
-    return done.stdout.splitlines()
+    return [line for line in done.stdout.splitlines() if ": error:" in line]
 
 
-def test_a_program_of_a_users_passes(tmp_path):
-    assert strict(PROGRAM, tmp_path) == []
+def test_a_program_of_a_users_passes(said: list[str]) -> None:
+    assert [line for line in said if line.startswith("right.py")] == []
 
 
-def test_mistakes_are_found(tmp_path):
-    said = strict(WRONG, tmp_path)
-    assert [line.partition(":")[2].partition(":")[0] for line in said if ": error:" in line] == ["4", "5", "6", "7"]
+def test_mistakes_are_found(said: list[str]) -> None:
+    assert [line.split(":")[1] for line in said if line.startswith("wrong.py")] == ["4", "5", "6", "7"]
