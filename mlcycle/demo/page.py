@@ -50,7 +50,7 @@ def render(demo: DemoResults, scenes: Path, annotated: Path) -> str:
     """
     return pages.render(
         "demo.html",
-        title="One face detector, from training to inference",
+        title="From training to inference",
         training=demo.training,
         results=demo.results,
         frozen=demo.frozen,

@@ -106,7 +106,7 @@ def test_missed_face_exits_with_code_5() -> None:
     assert problem.value.exit_code == 5
 
 
-def test_the_unseen_images_are_copied_once(tmp_path: Path) -> None:
+def test_unseen_images_are_copied_once(tmp_path: Path) -> None:
     paths = write_unseen(tmp_path)
     times = [each.stat().st_mtime_ns for each in paths]
 

@@ -1,4 +1,4 @@
-"""The demo's data set: the same for a seed, rightly labelled, and free of what is to stay unseen."""
+"""The demo's data set: deterministic, correctly labelled, and without the unseen images."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def built(few: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 24), ("val", 8)])
-def test_a_split_is_read_with_its_faces_inside_its_images(built: Path, split: str, count: int) -> None:
+def test_split_has_its_faces_inside_its_images(built: Path, split: str, count: int) -> None:
     images = read(built, split)
 
     assert len(images) == count
@@ -61,9 +61,7 @@ def test_faces_do_not_hide_each_other(built: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_seed_gives_the_same_scenes_and_another_seed_others(
-    few: pytest.MonkeyPatch, built: Path, tmp_path: Path
-) -> None:
+def test_scenes_depend_only_on_the_seed(few: pytest.MonkeyPatch, built: Path, tmp_path: Path) -> None:
     scenes.build_scenes(tmp_path / "again")
     scenes.build_scenes(tmp_path / "other", seed=2)
 
@@ -72,7 +70,7 @@ def test_a_seed_gives_the_same_scenes_and_another_seed_others(
     assert fingerprint(read(tmp_path / "other", "train")) != fingerprint(read(built, "train"))
 
 
-def test_a_complete_folder_is_left_alone_and_another_is_refused(
+def test_complete_folder_is_kept_and_foreign_folder_is_refused(
     few: pytest.MonkeyPatch, built: Path, tmp_path: Path
 ) -> None:
     scene = built / "images/train/0000.jpg"
@@ -86,7 +84,7 @@ def test_a_complete_folder_is_left_alone_and_another_is_refused(
     assert [each.name for each in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_what_breaks_off_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_build_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -97,7 +95,7 @@ def test_what_breaks_off_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     assert list(tmp_path.iterdir()) == []
 
 
-def test_training_and_validation_share_no_face_and_no_piece_of_a_backdrop() -> None:
+def test_training_and_validation_share_no_face_and_no_backdrop() -> None:
     train, val = scenes.load_training_data(training=True), scenes.load_training_data(training=False)
 
     assert len(train.faces_N2525) == scenes.TRAIN_FACES
@@ -111,8 +109,8 @@ def test_training_and_validation_share_no_face_and_no_piece_of_a_backdrop() -> N
             assert left.width + right.width == round(whole.width * smaller)
 
 
-def test_the_unseen_images_are_no_backdrops() -> None:
-    def look(image: Image.Image) -> np.ndarray:
+def test_unseen_images_are_not_backdrops() -> None:
+    def thumbnail(image: Image.Image) -> np.ndarray:
         small_1616 = np.asarray(image.convert("L").resize((16, 16)), np.float64)
         return (small_1616 - small_1616.mean()) / small_1616.std()
 
@@ -121,7 +119,7 @@ def test_the_unseen_images_are_no_backdrops() -> None:
 
     for path in unseen:
         with Image.open(path) as image:
-            kept = look(image)
+            kept = thumbnail(image)
         for name in IMAGES:
             with Image.open(folder / name) as backdrop:
-                assert np.corrcoef(kept.ravel(), look(backdrop).ravel())[0, 1] < 0.9, (path.name, name)
+                assert np.corrcoef(kept.ravel(), thumbnail(backdrop).ravel())[0, 1] < 0.9, (path.name, name)

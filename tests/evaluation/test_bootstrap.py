@@ -1,4 +1,4 @@
-"""How far figures may be trusted: samples of images, and what lies in 95 of 100 of them."""
+"""Confidence intervals: samples of images, and 95 % intervals of metrics over them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from mlcycle.evaluation import bootstrap
 
 
-def test_the_interval_holds_the_share_it_says_and_narrows_with_images():
+def test_interval_holds_its_share_and_narrows_with_images():
     def width(images):
         values_P = np.arange(images) % 2
         interval = bootstrap.interval(bootstrap.weights(images) @ values_P / images)
@@ -22,7 +22,7 @@ def test_the_interval_holds_the_share_it_says_and_narrows_with_images():
     assert width(1600) == pytest.approx(4 * 0.0125, abs=0.01)
 
 
-def test_a_sample_has_as_many_images_as_the_set_and_repeats_with_its_seed():
+def test_sample_has_the_size_of_the_set_and_depends_on_the_seed():
     weights_BP = bootstrap.weights(9, draws=50, seed=5)
     assert weights_BP.shape == (50, 9)
     assert (weights_BP.sum(axis=1) == 9).all()
@@ -31,13 +31,13 @@ def test_a_sample_has_as_many_images_as_the_set_and_repeats_with_its_seed():
     assert (weights_BP != bootstrap.weights(9, draws=50, seed=6)).any()
 
 
-def test_samples_without_a_figure_are_left_out_and_none_gives_none():
+def test_nan_samples_are_left_out():
     assert bootstrap.interval(np.array([math.nan, 2.0, 2.0])) == bootstrap.Interval(2.0, 2.0)
     assert math.isnan(bootstrap.interval(np.array([math.nan])).most)
     assert math.isnan(bootstrap.ratio(np.zeros(0), np.zeros(0), bootstrap.weights(0)).least)
 
 
-def test_a_share_is_of_the_sample_and_not_a_mean_of_shares():
+def test_ratio_is_of_sums_and_not_a_mean_of_ratios():
     # Two images, with one of one and none of nine: 1/10 of both, 1 of the first alone, 0 of the second.
     weights_BP = np.array([[1.0, 1.0], [2.0, 0.0], [0.0, 2.0]])
     interval = bootstrap.ratio(np.array([1.0, 0.0]), np.array([1.0, 9.0]), weights_BP[:1])

@@ -1,4 +1,4 @@
-"""Scores held against the share of right detections: bins, the error over them, and what is left out."""
+"""Calibration: bins of scores, their calibration error, and detections that are left out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FACE, ELSEWHERE, CROWD = [0, 0, 20, 20], [100, 100, 120, 120], [200, 200, 300, 3
 
 
 def calibration(*images):
-    """Of images with one face and one crowd each, in which (box, score) were found."""
+    """Matches of images with one face and one ignored crowd each, and detections (box, score)."""
     truths = [(np.array([FACE, CROWD], float), np.array([False, True])) for _ in images]
     found = [
         (np.array([box for box, _ in each], float).reshape(-1, 4), np.array([score for _, score in each], float))
@@ -23,26 +23,26 @@ def calibration(*images):
     return calibrate(match_images(truths, found, ranges=()))
 
 
-def test_each_bin_counts_its_detections_and_the_error_is_their_mean_distance():
+def test_error_is_the_weighted_mean_difference_of_the_bins():
     both = calibration([(FACE, 0.91), (ELSEWHERE, 0.95)], [(FACE, 0.93)], [(ELSEWHERE, 0.15)])
     assert [(each.least, each.detections, each.right) for each in both.bins] == [(0.1, 1, 0), (0.9, 3, 2)]
     assert both.bins[1].score == pytest.approx(0.93)
     assert both.error == pytest.approx((1 * 0.15 + 3 * (0.93 - 2 / 3)) / 4)
 
 
-def test_what_counts_neither_way_is_left_out_and_a_score_of_one_has_a_bin():
+def test_ignored_detections_are_left_out_and_score_one_has_a_bin():
     some = calibration([(FACE, 1.0), ([210, 210, 230, 230], 0.5)])
     assert [(each.least, each.detections, each.right) for each in some.bins] == [(0.9, 1, 1)]
     assert some.error == 0
 
 
-def test_nothing_found_has_no_error():
+def test_no_detections_have_no_error():
     nothing = calibration([])
     assert nothing.bins == ()
     assert math.isnan(nothing.error)
 
 
-def test_the_interval_is_wilsons():
+def test_interval_is_wilsons():
     # Newcombe (1998), table I: 81 of 263 and 0 of 20.
     assert Bin(0, 0.1, 263, 81, 0.05).interval() == pytest.approx((0.2553, 0.3662), abs=1e-4)
     assert Bin(0, 0.1, 20, 0, 0.05).interval() == pytest.approx((0.0, 0.1611), abs=1e-4)

@@ -1,4 +1,4 @@
-"""COCO's average precision: equal to pycocotools, whatever the images hold."""
+"""COCO's average precision: equal to pycocotools on random images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def truth(*boxes, ignore=()):
 
 
 def annotations(images, second, measure):
-    """COCO's form of a list of (boxes, marks or scores). Its `area` is only ever used to sort boxes into sizes."""
+    """Returns (boxes, marks or scores) as COCO annotations. Their `area` is only used for ranges of sizes."""
     rows = []
     for image, (boxes_N4, values_N) in enumerate(images):
         for (left, top, right, bottom), value in zip(boxes_N4.tolist(), values_N.tolist(), strict=True):
@@ -40,7 +40,7 @@ def annotations(images, second, measure):
 
 
 def independent(truths, predictions, max_detections, ranges=sizes.BY_AREA, measure="area"):
-    """Precision [T, 101, ranges] from pycocotools, or from faster-coco-eval where that is what is installed."""
+    """Precision [T, 101, ranges] from pycocotools, or from faster-coco-eval if that is installed."""
     try:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval as Evaluation
@@ -106,7 +106,7 @@ def test_sizes_by_height_agree_with_an_independent_evaluation(seed):
     assert_agrees(*random_images(seed), max_detections=100, ranges=sizes.BY_HEIGHT, measure="height")
 
 
-def test_a_crowd_with_many_detections_agrees_with_an_independent_evaluation():
+def test_crowd_with_many_detections_agrees_with_an_independent_evaluation():
     random = np.random.default_rng(7)
     corners_N2 = random.random((150, 2)) * 900
     boxes_N4 = np.concatenate([corners_N2, corners_N2 + 4 + random.random((150, 1)) * 60], axis=1)
@@ -123,16 +123,16 @@ def test_detections_equal_to_the_truth_score_one():
     assert (result.ap, result.ap50, result.faces, result.images) == (1.0, 1.0, 3, 2)
 
 
-def test_a_missed_image_lowers_recall_and_so_the_result():
-    # Of two faces one is found, without a false alarm: precision 1 at the recalls 0 … 0.50 (51 of 101), else 0.
+def test_missed_image_lowers_recall():
+    # One of two faces is found, without a false alarm: precision 1 at the recalls 0 … 0.50 (51 of 101), else 0.
     result = coco.average_precision([truth((0, 0, 9, 9))] * 2, [(np.array([[0, 0, 9, 9]]), np.array([0.9])), NOTHING])
     assert result.ap == pytest.approx(51 / 101)
 
 
-def test_a_detection_in_an_ignored_region_counts_neither_way():
+def test_detection_in_an_ignored_region_counts_neither_way():
     image = [truth((0, 0, 20, 20), (100, 100, 300, 300), ignore=[1])]
     on_the_face = np.array([[0, 0, 20, 20]])
-    # Three better scored ones lie inside the region, of which each covers a small part only.
+    # Three better scored detections lie inside the region; each covers only a small part of it.
     inside = np.array([[110, 110, 130, 130], [110, 110, 130, 130], [200, 200, 240, 240]])
     found = (np.concatenate([inside, on_the_face]), np.array([0.9, 0.9, 0.8, 0.1]))
     assert coco.average_precision(image, [found]).ap == 1.0
@@ -140,7 +140,7 @@ def test_a_detection_in_an_ignored_region_counts_neither_way():
     assert coco.average_precision(image, [outside]).ap < 0.5
 
 
-def test_a_second_detection_of_a_face_is_a_false_alarm():
+def test_second_detection_of_a_face_is_a_false_alarm():
     # Best first: right, wrong, right. Precision 1 at recalls to 0.50 (51 of 101) and 2/3 beyond (50 of 101).
     image = [truth((0, 0, 10, 10), (50, 50, 60, 60))]
     found = (np.array([[0, 0, 10, 10], [0, 0, 10, 10], [50, 50, 60, 60]]), np.array([0.9, 0.8, 0.7]))
@@ -155,22 +155,22 @@ def test_only_the_best_detections_count_up_to_the_limit():
     assert coco.average_precision(faces, [(boxes_N4, scores_N)], max_detections=120).ap == 1.0
 
 
-def test_sizes_by_height_part_at_the_limits():
+def test_height_ranges_meet_at_their_limits():
     boxes_N4 = np.array([[0, 0, 9, 15.9], [0, 50, 9, 66], [0, 100, 9, 131.9], [0, 200, 9, 232], [0, 300, 9, 396]])
     result = coco.average_precision([(boxes_N4, np.zeros(5, bool))], [NOTHING])
     assert [result.by_size[size.name].faces for size in sizes.BY_HEIGHT] == [1, 2, 1, 1]
 
 
-def test_without_any_face_there_is_no_figure():
+def test_metrics_without_a_face_are_nan():
     result = coco.average_precision([truth((0, 0, 9, 9), ignore=[0])], [(np.array([[0, 0, 9, 9]]), np.array([0.9]))])
     assert math.isnan(result.ap)
     assert result.faces == 0
     assert math.isnan(coco.average_precision([], []).ap)
 
 
-def test_an_image_drawn_twice_equals_the_image_given_twice():
+def test_image_of_weight_two_equals_the_image_given_twice():
     truths, predictions = random_images(3, images=5)
-    # In COCO the order of images decides between equal scores, and a weight stands for neighbours.
+    # In COCO the order of images decides between equal scores, and a weight of 2 means two adjacent copies.
     predictions = [
         (boxes, scores + np.arange(len(scores)) * 1e-6 + place) for place, (boxes, scores) in enumerate(predictions)
     ]
@@ -182,7 +182,7 @@ def test_an_image_drawn_twice_equals_the_image_given_twice():
     assert weighted.ap == pytest.approx(given.ap, abs=0.02)
 
 
-def test_arrays_that_do_not_fit_are_refused():
+def test_arrays_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match="1 images have truths and 0 have predictions"):
         coco.average_precision([truth()], [])
     with pytest.raises(ValueError, match="1 detections with 2 scores"):
@@ -190,7 +190,7 @@ def test_arrays_that_do_not_fit_are_refused():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_samples_drawn_at_once_have_nearly_the_precision_of_each_counted_alone(seed):
+def test_batched_samples_have_nearly_the_precision_of_single_ones(seed):
     matches = coco.match_images(*random_images(seed, images=20))
     weights_BP = bootstrap.weights(20, draws=30, seed=seed)
     ap_B, ap50_B = coco.drawn(matches, weights_BP)
@@ -199,6 +199,6 @@ def test_samples_drawn_at_once_have_nearly_the_precision_of_each_counted_alone(s
     np.testing.assert_allclose(ap50_B, [each.ap50 for each in alone], atol=5e-3)
 
 
-def test_a_sample_without_a_face_has_no_precision():
+def test_sample_without_a_face_has_no_precision():
     matches = coco.match_images([truth((0, 0, 9, 9)), truth()], [NOTHING, NOTHING])
     assert np.isnan(coco.drawn(matches, np.array([[0.0, 2.0], [1.0, 1.0]]))[0]).tolist() == [True, False]

@@ -1,4 +1,4 @@
-"""The measure on sets whose wrong labels are known, by a detector that is sure of large faces and not of small ones."""
+"""Contradictions in sets with known wrong labels, of a detector with high scores for large and low for small faces."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _case(random):
     found_N = (sides_N > 100) | (random.random(6) < 0.5)
     found_M4 = (boxes_N4 + random.normal(0, 0.03, (6, 4)) * sides_N[:, None])[found_N]
     scores_M = np.where(sides_N > 100, 0.95, 0.4)[found_N] + random.uniform(-0.04, 0.04, found_N.sum())
-    # False alarms as detectors have them: many, and sure of none.
+    # Realistic false alarms: many, with low scores.
     alarms_A2 = random.uniform((0, 650), (700, 700), (4, 2))
     found_M4 = np.concatenate(
         [found_M4, np.concatenate([alarms_A2, alarms_A2 + random.uniform(10, 90, (4, 1))], axis=1)]
@@ -60,7 +60,7 @@ def _without(case, row):
     return replace(case, boxes_N4=case.boxes_N4[kept], ignore_N=case.ignore_N[kept], points_N52=case.points_N52[kept])
 
 
-def test_each_way_of_being_wrong_comes_first_and_under_its_name(cases):
+def test_each_kind_of_error_comes_first_with_its_kind(cases):
     cases[3] = _without(cases[3], 1)
     cases[5] = _with_box(cases[5], 0, cases[5].boxes_N4[0] + [45, 0, 45, 0])
     cases[7] = _with_box(cases[7], 2, cases[7].boxes_N4[2] + [-40, -40, 40, 40])
@@ -68,7 +68,7 @@ def test_each_way_of_being_wrong_comes_first_and_under_its_name(cases):
     cases[11].points_N52[0] = cases[11].points_N52[0][[1, 0, 2, 4, 3]]
     no_points = [replace(each, points_N52=np.full_like(each.points_N52, np.nan)) for each in cases]
     listed = contradictions([*no_points[:11], cases[11], *cases[12:]])
-    # The face whose box was put elsewhere is without a label as well.
+    # The face whose box was moved has no label either.
     first = {(each.case, each.label, each.kind) for each in listed[:6]}
     assert first == {
         (3, -1, "no label"),
@@ -81,7 +81,7 @@ def test_each_way_of_being_wrong_comes_first_and_under_its_name(cases):
     assert all(each.bits > 3 for each in listed[:6])
 
 
-def test_a_large_face_that_is_not_found_is_odder_than_a_small_one(cases):
+def test_missed_large_face_has_more_bits_than_a_small_one(cases):
     at = next(number for number, case in enumerate(cases) if (pair(case) < 0).any())
     found = pair(cases[at])
     large, small = 0, int(np.flatnonzero(found < 0)[0])
@@ -98,8 +98,8 @@ def test_a_large_face_that_is_not_found_is_odder_than_a_small_one(cases):
     assert bits[at, small] < 1.5
 
 
-def test_the_height_that_counts_is_that_in_the_networks_input(cases):
-    """The same labels on images that are made ten times smaller before the network sees them."""
+def test_height_is_measured_in_the_networks_input(cases):
+    """The same labels on images that are reduced ten times for the network."""
     before = contradictions(cases)
     larger = [
         replace(
@@ -120,7 +120,7 @@ def test_the_height_that_counts_is_that_in_the_networks_input(cases):
     assert before[0].bits == pytest.approx(after[0].bits, rel=1e-6)
 
 
-def test_ignored_regions_judge_nobody_and_a_second_box_is_no_missing_label(cases):
+def test_ignored_regions_and_second_boxes_are_no_contradictions(cases):
     case = cases[0]
     ignored = replace(case, ignore_N=np.arange(6) == 0)
     listed = [each for each in contradictions([ignored, *cases[1:]]) if each.case == 0]
@@ -136,7 +136,7 @@ def test_ignored_regions_judge_nobody_and_a_second_box_is_no_missing_label(cases
     assert len(second.scores_M) - 1 not in alarms([second], [pair(second)]).found_A
 
 
-def test_the_list_is_the_same_each_time_and_takes_what_is_empty(cases):
+def test_list_is_deterministic_and_accepts_empty_images(cases):
     assert contradictions(cases) == contradictions(cases)
     nothing = Case(np.zeros((0, 4)), np.zeros(0, bool), np.zeros((0, 5, 2)), np.zeros((0, 4)), np.zeros(0), None, SIZE)
     assert contradictions([]) == contradictions([nothing]) == []

@@ -1,4 +1,4 @@
-"""The error of landmarks, of faces that were found, as a share of the face's size."""
+"""Landmark errors of detected faces, as shares of the face's size."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def measured(faces, found, threshold=0.5):
     return landmarks.measure(matches, [image], NAMES, threshold)
 
 
-def test_the_error_is_a_share_of_the_faces_size():
+def test_error_is_a_share_of_the_face_size():
     moved_52 = POINTS_52 + np.array([[3, 4], [0, 0], [0, 0], [0, 0], [0, 12]])
     result = measured([(FACE, POINTS_52, False)], [(FACE, moved_52, 0.9)])
     assert result.by_point["left_eye"] == pytest.approx(5 / 60)
@@ -32,7 +32,7 @@ def test_the_error_is_a_share_of_the_faces_size():
     assert (result.faces, result.labelled, result.good) == (1, 1, 1.0)
 
 
-def test_each_detection_is_compared_with_the_face_that_it_found():
+def test_each_detection_is_compared_with_its_matched_face():
     other = FACE + 300
     faces = [(FACE, POINTS_52, False), (other, POINTS_52 + 300, False)]
     result = measured(faces, [(other, POINTS_52 + 300, 0.7), (FACE + 1, POINTS_52 + 6, 0.9)])
@@ -42,7 +42,7 @@ def test_each_detection_is_compared_with_the_face_that_it_found():
     assert result.good == 0.5
 
 
-def test_points_that_are_not_labelled_and_faces_that_were_not_found_are_left_out():
+def test_unlabelled_points_and_missed_faces_are_left_out():
     some_52 = np.where(np.arange(5)[:, None] < 3, POINTS_52, np.nan)
     faces = [(FACE, some_52, False), (FACE + 300, POINTS_52 + 300, False), (FACE + 600, NONE_52, False)]
     found = [(FACE, POINTS_52 + np.array([6, 0]), 0.9), (FACE + 300, POINTS_52, 0.4), (FACE + 600, POINTS_52, 0.9)]
@@ -53,12 +53,12 @@ def test_points_that_are_not_labelled_and_faces_that_were_not_found_are_left_out
     assert measured(faces, found, threshold=0.3).faces == 2
 
 
-def test_ignored_faces_do_not_count_and_without_labelled_landmarks_there_is_no_figure():
+def test_ignored_faces_do_not_count_and_no_labelled_landmarks_give_none():
     assert measured([(FACE, POINTS_52, True)], [(FACE, POINTS_52, 0.9)]) is None
     assert measured([(FACE, NONE_52, False)], [(FACE, POINTS_52, 0.9)]) is None
 
 
-def test_where_no_face_with_landmarks_was_found_the_error_is_unknown():
+def test_error_is_nan_without_a_detected_face():
     result = measured([(FACE, POINTS_52, False)], [(FACE + 500, POINTS_52, 0.9)])
     assert (result.faces, result.labelled) == (0, 1)
     assert np.isnan(result.mean)

@@ -1,4 +1,4 @@
-"""Matching in rounds gives what matching one detection after the other gives."""
+"""Matching in rounds equals matching one detection after the other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ THRESHOLDS = np.array([0.5, 0.75])
 
 
 def plain_match(overlap_MN, ignore_N, aside_N, threshold):
-    """COCO's rule as a loop: each detection looks through all truths, those that count first."""
+    """COCO's rule as a loop: each detection is compared with all truths, those that count first."""
     taken, free = [], [True] * len(ignore_N)
     order = [*np.flatnonzero(~aside_N), *np.flatnonzero(aside_N)]
     for overlap_N in overlap_MN:
@@ -32,7 +32,7 @@ def plain_match(overlap_MN, ignore_N, aside_N, threshold):
 def test_rounds_agree_with_a_plain_loop(seed):
     random = np.random.default_rng(seed)
     detections, truths = int(random.integers(1, 30)), int(random.integers(1, 12))
-    # Few different overlaps, so that many are equal; most truths are wanted by several.
+    # Few distinct overlaps, so that many are equal; most truths overlap several detections.
     overlap_MN = random.integers(0, 11, (detections, truths)) / 10 * (random.random((detections, truths)) < 0.4)
     ignore_N = random.random(truths) < 0.2
     aside_RN = np.array([ignore_N, ignore_N | (random.random(truths) < 0.4)])
@@ -44,8 +44,8 @@ def test_rounds_agree_with_a_plain_loop(seed):
             assert taken_M.tolist() == plain_match(overlap_MN, ignore_N, aside_N, threshold)
 
 
-def test_a_long_chain_of_detections_that_want_each_others_faces():
-    # Detection i wants faces i and i + 1, and i + 1 more; the first takes its second face, and so on down the chain.
+def test_long_chain_of_competing_detections():
+    # Detection i overlaps faces i and i + 1, the latter more; the first takes its second face, and so on along the chain.
     number = 50
     detection_K = np.repeat(np.arange(number), 2)
     truth_K = detection_K + np.tile([0, 1], number)
@@ -55,7 +55,7 @@ def test_a_long_chain_of_detections_that_want_each_others_faces():
     assert taken_RTM[0, 0].tolist() == list(range(1, number + 1))
 
 
-def test_images_matched_in_several_parts_are_one_set(monkeypatch):
+def test_images_matched_in_batches_are_one_set(monkeypatch):
     random = np.random.default_rng(3)
     truths, found = [], []
     for number in range(7):

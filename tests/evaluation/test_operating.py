@@ -1,4 +1,4 @@
-"""Recall and false alarms at a threshold, and how far they may be trusted."""
+"""Recall and false alarms at a threshold, and their intervals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOWHERE = [200, 200, 240, 240]
 
 
 def image(*found):
-    """An image with one face, and (box, score) of what was found on it."""
+    """Matches of images with one face each and detections (box, score)."""
     boxes_M4 = np.array([box for box, _ in found], float).reshape(-1, 4)
     return (np.array([FACE], float), np.zeros(1, bool)), (boxes_M4, np.array([score for _, score in found]))
 
@@ -24,14 +24,14 @@ def matches(*images):
     return coco.match_images(truths, predictions)
 
 
-def test_a_threshold_accepts_scores_equal_to_it():
+def test_threshold_accepts_scores_equal_to_it():
     compared = matches(image((FACE, 0.5)), image((NOWHERE, 0.5), (FACE, 0.4)))
     assert operating_point.at_threshold(compared, 0.5) == operating_point.OperatingPoint(0.5, 0.5, 0.5)
     assert operating_point.at_threshold(compared, 0.4).recall == 1.0
     assert operating_point.at_threshold(compared, 0.51) == operating_point.OperatingPoint(0.51, 0.0, 0.0)
 
 
-def test_one_false_alarm_in_ten_images_may_be_kept_and_no_second_one():
+def test_one_false_alarm_in_ten_images_is_allowed_and_a_second_is_not():
     others = [image((FACE, 0.9))] * 8
     one = image((NOWHERE, 0.8), (FACE, 0.7))
     two = image((NOWHERE, 0.6), (FACE, 0.5))
@@ -39,26 +39,26 @@ def test_one_false_alarm_in_ten_images_may_be_kept_and_no_second_one():
     assert (point.threshold, point.recall, point.false_alarms) == (0.7, 0.9, 0.1)
 
 
-def test_equal_scores_are_accepted_together_or_not_at_all():
+def test_of_equal_scores_all_or_none_are_accepted():
     compared = matches(image((FACE, 0.9)), image((FACE, 0.8), (NOWHERE, 0.8)))
     assert operating_point.at_false_alarms(compared, 0.4).threshold == 0.9
     assert operating_point.at_false_alarms(compared, 0.5).recall == 1.0
 
 
-def test_where_the_best_scored_is_a_false_alarm_nothing_may_be_accepted():
+def test_nothing_is_accepted_if_the_best_score_is_a_false_alarm():
     point = operating_point.at_false_alarms(matches(image((NOWHERE, 0.9), (FACE, 0.8))), 0.1)
     assert (point.threshold, point.recall, point.false_alarms) == (math.inf, 0.0, 0.0)
     assert operating_point.at_false_alarms(matches(image()), 0.1).recall == 0.0
 
 
-def test_weights_stand_for_images_drawn_more_than_once():
+def test_weights_are_repeated_images():
     once = [image((FACE, 0.9)), image((NOWHERE, 0.8)), image((FACE, 0.7))]
     drawn = matches(once[0], once[0], once[2])
     weighted = operating_point.at_threshold(matches(*once), 0.5, np.array([2.0, 0.0, 1.0]))
     assert weighted == operating_point.at_threshold(drawn, 0.5)
 
 
-def test_the_intervals_at_a_threshold_are_those_of_the_samples():
+def test_intervals_at_a_threshold_are_those_of_the_samples():
     compared = matches(*[image((FACE, 0.9))] * 3, *[image((NOWHERE, 0.8), (NOWHERE, 0.7), (FACE, 0.1))] * 2, image())
     weights_BP = bootstrap.weights(6)
     points = [operating_point.at_threshold(compared, 0.5, weights_P) for weights_P in weights_BP]
@@ -68,7 +68,7 @@ def test_the_intervals_at_a_threshold_are_those_of_the_samples():
     assert recall.least < 0.5 < recall.most
 
 
-def test_images_without_a_face_are_counted_by_themselves():
+def test_face_free_images_are_measured_separately():
     empty = np.zeros((0, 4)), np.zeros(0, bool)
     alarms = np.array([NOWHERE, NOWHERE], float), np.array([0.9, 0.4])
     nothing = np.zeros((0, 4)), np.zeros(0)
@@ -76,18 +76,18 @@ def test_images_without_a_face_are_counted_by_themselves():
     compared = coco.match_images(truths, [alarms, nothing, alarms, nothing, nothing])
     metrics = operating_point.on_face_free(compared, np.array([False, True, True, True, True]), 0.5, 0.5)
     assert (metrics.images, metrics.given.threshold, metrics.given.false_alarms) == (4, 0.5, 0.25)
-    # With both detections there are two in four images, which is as many as is allowed.
+    # Both detections are two false alarms in four images, the allowed number.
     assert (metrics.allowed.threshold, metrics.allowed.false_alarms) == (0.4, 0.5)
     assert 0 <= metrics.given_interval.least < 0.25 < metrics.given_interval.most <= 1
     assert math.isnan(metrics.given.recall)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_interval_at_few_false_alarms_is_that_of_the_samples(seed):
+def test_interval_at_few_false_alarms_is_that_of_the_samples(seed):
     random = np.random.default_rng(seed)
     images = []
     for _ in range(40):
-        # Few scores, so that many are equal; more false alarms than are allowed, or in the last case hardly any.
+        # Few distinct scores, so that many are equal; more false alarms than allowed, or in the last case very few.
         boxes = [FACE] * int(random.integers(0, 2)) + [NOWHERE] * int(random.integers(0, 2 if seed == 3 else 9))
         images.append(image(*((box, float(random.integers(1, 9) / 10)) for box in boxes)))
     compared, weights_BP = matches(*images), bootstrap.weights(40, draws=100, seed=seed)
@@ -95,7 +95,7 @@ def test_the_interval_at_few_false_alarms_is_that_of_the_samples(seed):
     assert operating_point.false_alarms_interval(compared, 0.1, weights_BP) == bootstrap.interval(np.array(recalls))
 
 
-def test_the_best_f1_is_chosen_in_the_middle_of_what_is_as_good():
+def test_best_f1_is_the_middle_of_equally_good_thresholds():
     compared = matches(image((FACE, 0.9)), image((FACE, 0.8), (NOWHERE, 0.4)))
     # From .401 to .8 both faces are found and nothing else.
     assert operating_point.best_f1(compared, operating_point.thousandths(0.1)) == operating_point.OperatingPoint(
@@ -103,8 +103,8 @@ def test_the_best_f1_is_chosen_in_the_middle_of_what_is_as_good():
     )
 
 
-def test_two_rows_that_are_as_good_are_not_one():
-    # F1 is 2/3 with the first alone, and with the second and the false alarm before it; the second row is longer.
+def test_separate_intervals_of_equal_f1_are_not_joined():
+    # F1 is 2/3 with only the first, and with the second and the false alarm before it; the second interval is longer.
     compared = matches(image((FACE, 0.9)), image((NOWHERE, 0.85), (NOWHERE, 0.84), (FACE, 0.5)))
     point = operating_point.best_f1(compared, operating_point.thousandths(0.1))
     assert (point.recall, point.false_alarms) == (1.0, 1.0)
@@ -112,12 +112,12 @@ def test_two_rows_that_are_as_good_are_not_one():
     assert operating_point.best_f1(compared, operating_point.thousandths(0.6)).threshold == 0.875
 
 
-def test_without_a_face_found_there_is_no_best_f1():
+def test_best_f1_is_none_without_a_detected_face():
     assert operating_point.best_f1(matches(image((NOWHERE, 0.9))), operating_point.thousandths(0.1)) is None
     assert operating_point.best_f1(matches(image((FACE, 0.2))), operating_point.thousandths(0.3)) is None
 
 
-def test_the_lowest_threshold_keeps_to_the_rate_and_to_the_floor():
+def test_lowest_threshold_respects_rate_and_floor():
     compared = matches(image((FACE, 0.9)), image((NOWHERE, 0.6004), (FACE, 0.3)))
     assert operating_point.lowest(compared, operating_point.thousandths(0.02), 0.4).threshold == 0.601
     assert operating_point.lowest(compared, operating_point.thousandths(0.02), 0.5).threshold == 0.02
@@ -125,7 +125,7 @@ def test_the_lowest_threshold_keeps_to_the_rate_and_to_the_floor():
     assert operating_point.lowest(matches(image((NOWHERE, 1.0))), operating_point.thousandths(0.02), 0.5) is None
 
 
-def test_precision_is_the_share_of_faces_in_what_is_accepted():
+def test_precision_is_the_share_of_faces_among_accepted_detections():
     compared = matches(image((FACE, 0.9)), image((NOWHERE, 0.6), (FACE, 0.3)))
     assert operating_point.precision(compared, 0.5) == 0.5
     assert operating_point.precision(compared, 0.2) == pytest.approx(2 / 3)

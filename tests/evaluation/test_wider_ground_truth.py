@@ -15,7 +15,7 @@ COUNTED = {"easy": [[[1], []], [[]]], "medium": [[[1, 2], []], [[]]], "hard": [[
 
 
 def cells(values):
-    """A column of cells, in which MATLAB keeps lists of things of different size."""
+    """A column of cells, MATLAB's container for arrays of different sizes."""
     column = np.empty((len(values), 1), object)
     for place, value in enumerate(values):
         column[place, 0] = value
@@ -52,7 +52,7 @@ def test_faces_and_levels_are_read_by_event_and_stem(tmp_path):
     assert official["2--One/c"].boxes_N4.shape == (0, 4)
 
 
-def test_all_four_files_must_be_there(tmp_path):
+def test_all_four_files_are_required(tmp_path):
     assert wider_ground_truth.is_here(write(tmp_path))
     (tmp_path / "wider_hard_val.mat").unlink()
     assert not wider_ground_truth.is_here(tmp_path)
@@ -60,14 +60,14 @@ def test_all_four_files_must_be_there(tmp_path):
         wider_ground_truth.read(tmp_path)
 
 
-def test_a_damaged_file_is_named(tmp_path):
+def test_damaged_file_is_named(tmp_path):
     path = write(tmp_path) / "wider_easy_val.mat"
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(DataError, match=r"wider_easy_val\.mat"):
         wider_ground_truth.read(tmp_path)
 
 
-def test_another_mat_file_is_no_ground_truth(tmp_path):
+def test_other_mat_file_is_refused(tmp_path):
     scipy_io.savemat(write(tmp_path) / "wider_medium_val.mat", {"something": np.ones(3)})
     with pytest.raises(DataError, match="lacks the lists"):
         wider_ground_truth.read(tmp_path)

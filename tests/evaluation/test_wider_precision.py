@@ -1,4 +1,4 @@
-"""The official protocol of WIDER FACE, against cases worked out by hand and against a plain loop."""
+"""The official protocol of WIDER FACE, against hand-computed cases and a plain loop."""
 
 from __future__ import annotations
 
@@ -21,57 +21,57 @@ def evaluate(faces, counted, boxes, scores):
     return result["easy"]
 
 
-def test_every_face_found_first_scores_one():
+def test_all_faces_found_without_false_alarms_score_one():
     result = evaluate([FACE_A, FACE_B], [1, 1], [FACE_A, FACE_B, NOWHERE], [0.9, 0.8, 0.1])
     assert (result.ap, result.faces) == (1.0, 2)
 
 
-def test_a_false_alarm_between_two_faces():
+def test_false_alarm_between_two_faces():
     # Scores 0.9, 0.5, 0.1 become 1, 0.5, 0. Best first: A, nowhere, B.
     # Recall 0.5 at precision 1; recall 1 at precision 2/3. Area: 0.5 * 1 + 0.5 * 2/3.
     result = evaluate([FACE_A, FACE_B], [1, 1], [FACE_A, NOWHERE, FACE_B], [0.9, 0.5, 0.1])
     assert result.ap == pytest.approx(0.5 + 0.5 * 2 / 3)
 
 
-def test_a_face_never_found_leaves_its_part_of_the_area_empty():
-    # Of three faces two are found at precision 1; beyond recall 2/3 nothing.
+def test_missed_face_contributes_no_area():
+    # Two of three faces are found at precision 1; nothing beyond recall 2/3.
     result = evaluate([FACE_A, FACE_B, FACE_C], [1, 1, 1], [FACE_A, FACE_B], [0.9, 0.1])
     assert result.ap == pytest.approx(2 / 3)
 
 
-def test_a_detection_of_a_face_that_does_not_count_is_no_proposal():
+def test_detection_of_a_face_that_does_not_count_is_not_a_proposal():
     # B is not of this level. Best first: B (counts neither way), A. One face, one proposal.
     ignored = evaluate([FACE_A, FACE_B], [1, 0], [FACE_B, FACE_A], [0.9, 0.1])
     assert (ignored.ap, ignored.faces) == (1.0, 1)
-    # Were B no face at all, it would be a false alarm: precision 1/2 at recall 1.
+    # If B were not a face, it would be a false alarm: precision 1/2 at recall 1.
     assert evaluate([FACE_A], [1], [FACE_B, FACE_A], [0.9, 0.1]).ap == pytest.approx(0.5)
 
 
-def test_finding_a_face_twice_is_a_false_alarm_but_an_ignored_one_twice_is_not():
+def test_second_hit_is_a_false_alarm_unless_the_face_is_ignored():
     # Best first: A, A again (a proposal that finds nothing), B: recall 1/2 at precision 1, recall 1 at 2/3.
     twice = [FACE_A, FACE_A, FACE_B]
     assert evaluate([FACE_A, FACE_B], [1, 1], twice, [0.9, 0.5, 0.1]).ap == pytest.approx(0.5 + 0.5 * 2 / 3)
-    # A does not count: both its detections vanish.
+    # A does not count: both its detections are left out.
     assert evaluate([FACE_A, FACE_B], [0, 1], twice, [0.9, 0.5, 0.1]).ap == 1.0
 
 
-def test_the_best_overlap_decides_even_if_that_face_is_taken_or_ignored():
+def test_best_overlap_decides_even_if_that_face_is_taken_or_ignored():
     # The detection overlaps the ignored face fully and the counted one by 21*16 / (21*21 + 21*21 - 21*16) = 0.615.
-    # It goes to the ignored one and is no proposal, although the counted face is free: that face stays unfound.
+    # It hits the ignored face and is not a proposal, so the counted face is missed.
     counted, ignored = [0, 0, 20, 20], [0, 5, 20, 25]
     result = evaluate([counted, ignored], [1, 0], [ignored, NOWHERE], [0.9, 0.1])
     assert result.ap == 0.0
 
 
 def test_boxes_cover_one_pixel_more_than_their_difference():
-    # 0 to 9 covers 10 pixels: 10 x 5 in 10 x 10 are 50 of 100, just enough; taken as 9 x 4 in 9 x 9 they were 36 of 81.
+    # 0 to 9 covers 10 pixels: 10 x 5 in 10 x 10 is 50 of 100, just enough; 9 x 4 in 9 x 9 would be 36 of 81.
     assert evaluate([[0, 0, 9, 9]], [1], [[0, 0, 9, 4], NOWHERE], [0.9, 0.1]).ap == 1.0
     assert evaluate([[0, 0, 9, 9]], [1], [[0, 0, 9, 3.9], NOWHERE], [0.9, 0.1]).ap == 0.0
 
 
-def test_points_are_taken_at_a_thousand_thresholds_only():
-    # Normalised: 1, 0.9995, 0.9985, 0. The first two pass 0.999 together: the curve starts at precision 1/2 though the
-    # best one alone is right. At 0.998 the third joins: recall 1 at precision 2/3, which the envelope carries back.
+def test_curve_has_only_a_thousand_thresholds():
+    # Normalised: 1, 0.9995, 0.9985, 0. The first two both pass 0.999: the curve starts at precision 1/2, although the
+    # best one is right. At 0.998 the third is added: recall 1 at precision 2/3, which the envelope extends to lower recalls.
     scores = [1.0, 0.9995, 0.9985, 0.0]
     result = evaluate([FACE_A, FACE_B], [1, 1], [FACE_A, NOWHERE, FACE_B, NOWHERE], scores)
     assert result.ap == pytest.approx(2 / 3)
@@ -80,14 +80,14 @@ def test_points_are_taken_at_a_thousand_thresholds_only():
     assert result.precision_1000[-2:].tolist() == pytest.approx([2 / 3, 2 / 4])
 
 
-def test_a_score_equal_to_a_threshold_passes_it():
-    # 0.5 is the 500th threshold exactly: at the 499th (0.501) one proposal, from the 500th on two.
+def test_score_equal_to_a_threshold_passes_it():
+    # 0.5 is exactly the 500th threshold: one proposal at the 499th (0.501), two from the 500th.
     result = evaluate([FACE_A, FACE_B], [1, 1], [FACE_A, FACE_B, NOWHERE], [1.0, 0.5, 0.0])
     assert result.recall_1000[[498, 499]].tolist() == [0.5, 1.0]
 
 
 def test_scores_are_normalised_over_the_whole_set():
-    # The second image's detection has the set's least score, so it comes last: 0.5 * 1 + 0.5 * 2/3.
+    # The second image's detection has the lowest score of the set, so it comes last: 0.5 * 1 + 0.5 * 2/3.
     faces = [np.array([FACE_A], float), np.array([FACE_B], float)]
     predictions = [
         (np.array([FACE_A, NOWHERE], float), np.array([0.30, 0.29])),
@@ -97,7 +97,7 @@ def test_scores_are_normalised_over_the_whole_set():
     assert wider.average_precision(faces, counted, predictions)["easy"].ap == pytest.approx(0.5 + 0.5 * 2 / 3)
 
 
-def test_images_without_detections_count_their_faces_and_those_without_faces_nothing():
+def test_images_without_detections_count_and_images_without_faces_do_not():
     nothing = np.zeros((0, 4))
     faces = [np.array([FACE_A], float), np.array([FACE_B], float), nothing]
     counted = {"easy": [np.array([True]), np.array([True]), np.zeros(0, bool)]}
@@ -110,19 +110,19 @@ def test_images_without_detections_count_their_faces_and_those_without_faces_not
     assert (result.ap, result.faces) == (0.5, 2)
 
 
-def test_levels_are_judged_apart():
+def test_levels_are_independent():
     counted = {"easy": [np.array([True, False])], "hard": [np.array([True, True])]}
     found = [(np.array([FACE_A], float), np.array([0.7]))]
     result = wider.average_precision([np.array([FACE_A, FACE_B], float)], counted, found)
     assert (result["easy"].ap, result["hard"].ap) == (1.0, 0.5)
 
 
-def test_no_face_of_a_level_gives_no_figure_and_no_detection_at_all_gives_zero():
+def test_level_without_faces_is_nan_and_no_detection_is_zero():
     assert math.isnan(evaluate([FACE_A], [0], [FACE_A], [0.9]).ap)
     assert evaluate([FACE_A], [1], np.zeros((0, 4)), np.zeros(0)).ap == 0.0
 
 
-def test_lists_that_do_not_fit_are_refused():
+def test_lists_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match="1 detections with 2 scores"):
         evaluate([FACE_A], [1], [FACE_A], [0.1, 0.2])
     with pytest.raises(ValueError, match="argument"):
@@ -202,11 +202,11 @@ def test_random_images_agree_with_a_plain_loop(seed):
     assert ours == pytest.approx(plain_average_precision(faces, counted, predictions), abs=1e-12)
 
 
-def test_a_sample_of_images_has_the_figure_of_the_images_that_it_holds():
+def test_sample_has_the_precision_of_its_images():
     random = np.random.default_rng(1)
     faces = [np.array([FACE_A, FACE_B], float) for _ in range(6)]
     found = [(np.array([FACE_A, NOWHERE, FACE_B], float), random.random(3)) for _ in faces]
-    # The least and the greatest score are in the sample, so that its scores are normalised as those of the set.
+    # The lowest and the highest score are in the sample, so that its scores are normalised like those of the set.
     found[0] = (found[0][0], np.array([1.0, 0.0, 0.5]))
     counts = wider.count(faces, {"hard": [np.array([True, True])] * 6}, found)["hard"]
     drawn = [0, 0, 2, 3, 3, 3]

@@ -1,4 +1,4 @@
-"""The worst mistakes, and the groups with the worst figures."""
+"""The worst mistakes, and the hardest groups."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def compared(*images):
     return coco.match_images(truths, found), truths
 
 
-def test_the_largest_missed_faces_come_first_with_the_score_that_was_too_low():
+def test_largest_missed_faces_come_first_with_their_score():
     matches, truths = compared(
         ([SMALL, LARGE], [0, 0], [LARGE], [0.3]), ([SMALL, WIDE], [0, 0], [SMALL, NOWHERE], [0.9, 0.8])
     )
@@ -33,20 +33,20 @@ def test_the_largest_missed_faces_come_first_with_the_score_that_was_too_low():
     assert [miss.face for miss in worst.misses(matches, truths, 0.2, limit=9)] == [1, 0]
 
 
-def test_an_ignored_face_is_not_missed_and_what_lies_in_it_is_no_false_alarm():
+def test_ignored_face_is_not_missed_and_detections_in_it_are_not_false_alarms():
     matches, truths = compared(([LARGE], [1], [[110, 110, 150, 150], NOWHERE], [0.9, 0.6]))
     assert worst.misses(matches, truths, 0.5, limit=9) == []
     assert [(alarm.row, alarm.score) for alarm in worst.false_alarms(matches, limit=9)] == [(1, 0.6)]
 
 
-def test_false_alarms_come_surest_first_and_name_the_row_that_was_given():
-    # Given in no order: the rows are those of the image's own list.
+def test_false_alarms_come_by_score_with_their_original_row():
+    # The detections are not sorted: rows refer to the image's own list.
     matches, _ = compared(([LARGE], [0], [NOWHERE, LARGE, LARGE], [0.5, 0.9, 0.7]), ([], [], [SMALL, WIDE], [0.1, 0.8]))
     alarms = worst.false_alarms(matches, limit=3)
     assert [(alarm.image, alarm.row, alarm.score) for alarm in alarms] == [(1, 1, 0.8), (0, 2, 0.7), (0, 0, 0.5)]
 
 
-def test_each_group_is_measured_by_itself_hardest_first():
+def test_groups_are_measured_separately_hardest_first():
     matches, _ = compared(
         ([SMALL], [0], [SMALL], [0.9]),
         ([LARGE], [0], [NOWHERE, LARGE], [0.9, 0.4]),
@@ -64,6 +64,6 @@ def test_each_group_is_measured_by_itself_hardest_first():
     assert result[0].recall == pytest.approx(1 / 3)
 
 
-def test_a_set_that_is_not_divided_has_no_groups():
+def test_set_without_groups_has_none():
     matches, _ = compared(([SMALL], [0], [SMALL], [0.9]), ([], [], [], []))
     assert groups.by_group(matches, ["", ""], 0.5) == []

@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 COLOURS = 6
-# A pattern for each line, so that lines can be told apart without colour.
+# A pattern for each line, so that lines differ without colour.
 DASHES = (None, "7 3", "2 3", "9 3 2 3", "12 4")
 SOFT, INK, RULE, MISS = "var(--soft)", "var(--ink)", "var(--rule)", "var(--miss)"
 # About the width of a digit.
@@ -108,7 +108,7 @@ class Size:
         return self.height - self.bottom
 
 
-SMALL, LARGE = Size(380, 230, 58, 16, 12, 42), Size(480, 360, 48, 14, 12, 44)
+SMALL, LARGE = Size(380, 230, 58, 16, 12, 42), Size(480, 360, 56, 14, 12, 44)
 
 
 class Axes:
@@ -212,7 +212,7 @@ def legend(entries: Iterable[tuple[Markup, str, str]]) -> Markup:
 
 
 def tick_label(value: float, *, as_percent: bool = False) -> str:
-    """Returns a number as short as it fits beside an axis: 0.2, 40k, 1.5G."""
+    """Returns a number short enough for an axis: 0.2, 40k, 1.5G."""
     if as_percent:
         return f"{value * 100:.3g} %"
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):

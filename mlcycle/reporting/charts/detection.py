@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from markupsafe import Markup
@@ -88,17 +89,16 @@ def _points(curve: Curve) -> list[tuple[float, float]]:
 def _marks(chart: Axes, marks: Sequence[Mark]) -> Markup:
     """Returns a ring for each mark. Names go below and to the left of the curve, where nothing is drawn, one under
     the other, and above and to the right only where the left is too narrow."""
-    drawn, lowest, highest = [], 0.0, float(chart.size.height)
-    narrow = chart.size.left + NAME
+    narrow, base = chart.size.left + NAME, chart.size.base
     places = sorted((chart.x.place(each.recall), chart.y.place(each.precision), each.name) for each in marks)
-    for x, y, name in places:
-        if x >= narrow:
-            lowest = max(lowest + LINE, y + LINE)
-            drawn.append(_ring((x, y), -18, lowest, name))
-    for x, y, name in reversed(places):
-        if x < narrow:
-            highest = min(highest - LINE, y - LINE / 2)
-            drawn.append(_ring((x, y), 18, highest, name))
+    left, right = [each for each in places if each[0] >= narrow], [each for each in places if each[0] < narrow]
+    below = list(accumulate((y + LINE for _, y, _ in left), lambda above, own: max(above + LINE, own)))
+    # Names stay above the axis.
+    fitting = accumulate(reversed(below), lambda under, own: min(under - LINE, own), initial=base - LINE / 2 + LINE)
+    below = list(fitting)[:0:-1]
+    above = accumulate((y - LINE / 2 for _, y, _ in reversed(right)), lambda under, own: min(under - LINE, own))
+    drawn = [_ring((x, y), -18, height, name) for (x, y, name), height in zip(left, below, strict=True)]
+    drawn += [_ring((x, y), 18, height, name) for (x, y, name), height in zip(reversed(right), above, strict=True)]
     return join(drawn)
 
 

@@ -110,11 +110,14 @@ def over_rates(
     shown, line = ([min(loss, ceiling) for loss in each] for each in (losses, smoothed))
     chart = Axes(SMALL, (rates[0], rates[-1]), axes.range_of([*shown, *line], from_zero=False), x_log=True)
     named = "; ".join([f"first {first:.3f}, lowest {lowest:.3f}", *(f"{name} {rate:.2g}" for rate, name in marks)])
-    styles = [{"stroke": axes.colour(number), "stroke_dasharray": "5 4"} for number, _ in enumerate(marks, 1)]
+    styles = [
+        {"stroke": axes.colour(number), "stroke_dasharray": "5 4", "stroke_width": 1.6}
+        for number, _ in enumerate(marks, 1)
+    ]
     drawing = chart.svg(
         f"Loss over learning rate: {named}",
         chart.y_axis((value, tick_label(value)) for value in chart.y.ticks()),
-        chart.x_axis(((rate, f"{rate:g}") for rate in chart.x.ticks()), "learning rate, logarithmic"),
+        chart.x_axis(((rate, _rate(rate)) for rate in chart.x.ticks()), "learning rate, logarithmic"),
         chart.dots(list(zip(rates, shown, strict=True)), radius=1.8, fill=SOFT, fill_opacity=".55"),
         chart.polyline(list(zip(rates, line, strict=True))),
         *(
@@ -153,6 +156,11 @@ def over_values(title: str, values: Sequence[str], lines: Sequence[Trials]) -> M
         return drawing
     samples = (axes.line_sample(**axes.line_style(number)) for number in range(len(lines)))
     return drawing + axes.legend((sample, line.name, "") for sample, line in zip(samples, lines, strict=True))
+
+
+def _rate(rate: float) -> str:
+    """Returns a rate as 0.01 or 5e-4, short enough for a phone."""
+    return f"{rate:g}" if rate >= 0.01 else f"{rate:.0e}".replace("e-0", "e-")
 
 
 def _means(line: Trials) -> list[tuple[int, float]]:

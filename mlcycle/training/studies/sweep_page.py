@@ -17,7 +17,7 @@ from mlcycle.training.studies.sweep_folder import FINISHED, Run
 from mlcycle.training.studies.sweep_grid import SEED, value_text
 from mlcycle.training.studies.sweep_table import Row
 
-# Lines that can be told apart in one chart.
+# The most lines in one chart.
 LINES = 6
 # Scores and losses; the other curves are the same for most settings.
 DRAWN = curves.CURVES[:3]

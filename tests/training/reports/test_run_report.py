@@ -149,7 +149,7 @@ def test_unfinished_run_has_a_report(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "reason"),
+    ("damage", "reason"),
     [
         (
             lambda run: change(run / "environment.json", data={"fingerprint": "other"}),
@@ -160,8 +160,8 @@ def test_unfinished_run_has_a_report(run: Path) -> None:
         (lambda run: swap(run / "recipe.yaml", "seed: 3", "sead: 3"), "unknown key 'sead'"),
     ],
 )
-def test_report_without_predictions_has_curves_and_the_reason(run: Path, spoil, reason) -> None:
-    spoil(run)
+def test_report_without_predictions_has_curves_and_the_reason(run: Path, damage, reason) -> None:
+    damage(run)
     written = write_report(run, ReportOptions())
     assert reason in written.missing_reason
     page = Page(written.path.read_text("utf-8"))
@@ -177,10 +177,10 @@ def swap(path: Path, old: str, new: str) -> None:
 
 def test_interrupted_report_has_curves_and_a_hint(run: Path) -> None:
     (run / "report.html").unlink()
-    looked: list[int] = []
+    predicted: list[int] = []
     with pytest.raises(Interrupted) as stop:
         write_report(
-            run, ReportOptions(started=lambda images: looked.append, stop=lambda: 15 if len(looked) == 2 else 0)
+            run, ReportOptions(started=lambda images: predicted.append, stop=lambda: 15 if len(predicted) == 2 else 0)
         )
     assert stop.value.exit_code == 143
     assert f"mlcycle train report {run}" in stop.value.hint

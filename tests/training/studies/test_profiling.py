@@ -1,4 +1,4 @@
-"""`mlcycle train profile`: what it finds belongs to real steps, and nothing is left of them but the trace."""
+"""`mlcycle train profile`: it measures real steps, and writes only the trace."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PARTS = [
 
 @pytest.fixture(scope="module")
 def profiled(recipe_path: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[profiling.Profile, Path]:
-    """What is found in a few steps of small crops, each turned and compressed; and the folder of the trace."""
+    """The profile of a few steps with small rotated and compressed crops, and the folder of the trace."""
     folder = tmp_path_factory.mktemp("profile")
     values = ["schedule.workers=0", "schedule.accumulation=2", "augment.jpeg=1", "augment.rotate=1"]
     recipe = load(recipe_path, values)
@@ -35,14 +35,14 @@ def profiled(recipe_path: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     return found, folder
 
 
-def test_the_parts_are_all_of_a_step_in_their_order(profiled: tuple[profiling.Profile, Path]) -> None:
+def test_parts_add_up_to_a_step_in_order(profiled: tuple[profiling.Profile, Path]) -> None:
     found, _ = profiled
     assert list(found.parts) == [*PARTS, "rest"]
     assert sum(found.parts.values()) == pytest.approx(found.step)
     assert min(found.parts[name] for name in PARTS) > 0
 
 
-def test_rounds_count_what_they_did(profiled: tuple[profiling.Profile, Path]) -> None:
+def test_rounds_count_images_and_flops(profiled: tuple[profiling.Profile, Path]) -> None:
     found, _ = profiled
     assert (found.accumulation, found.readers, len(found.rounds)) == (2, 0, 4)
     for each in found.rounds:
@@ -51,13 +51,13 @@ def test_rounds_count_what_they_did(profiled: tuple[profiling.Profile, Path]) ->
     assert found.rate("flops") / found.rate("images") == pytest.approx(found.rounds[0].flops / 4)
 
 
-def test_a_step_of_large_crops_counts_by_its_arithmetic() -> None:
-    # As quick as the bare step, at a quarter of the images of four times the pixels.
+def test_share_of_the_bare_step_is_by_flops() -> None:
+    # As fast as the bare step, with a quarter of the images at four times the pixels.
     large = profiling.Round(seconds=2.0, waiting=0.0, bare_seconds=2.0, images=8, flops=3200, bare_flops=3200)
     assert large.share == 1
 
 
-def test_the_trace_has_every_part_within_every_step(profiled: tuple[profiling.Profile, Path]) -> None:
+def test_trace_has_every_part_in_every_step(profiled: tuple[profiling.Profile, Path]) -> None:
     _, folder = profiled
     assert [path.name for path in folder.iterdir()] == ["trace.json.gz"]
     events = json.loads(gzip.decompress((folder / "trace.json.gz").read_bytes()))["traceEvents"]
@@ -75,7 +75,7 @@ def test_the_trace_has_every_part_within_every_step(profiled: tuple[profiling.Pr
     assert any("conv" in each["name"] for each in events)
 
 
-def test_operators_are_those_of_torch_and_no_parts(profiled: tuple[profiling.Profile, Path]) -> None:
+def test_operators_are_torchs_without_parts(profiled: tuple[profiling.Profile, Path]) -> None:
     names = [each.name for each in profiled[0].operators]
     assert not {*PARTS, "step"} & set(names)
     assert "aten::convolution_backward" in names
@@ -84,13 +84,13 @@ def test_operators_are_those_of_torch_and_no_parts(profiled: tuple[profiling.Pro
     )
 
 
-def test_reading_has_a_time_for_all_that_was_done(profiled: tuple[profiling.Profile, Path]) -> None:
+def test_reading_has_a_time_for_each_part(profiled: tuple[profiling.Profile, Path]) -> None:
     reading = profiled[0].reading
     assert list(reading) == [loader_profile.READING, *loader_profile.PARTS, loader_profile.REST]
     assert min(reading.values()) > 0
 
 
-def test_what_is_decoded_is_read_and_a_reader_beside_is_one_round(
+def test_decoded_cache_is_read_and_loader_processes_give_one_round(
     recipe_path: Path, labelled_set: Path, tmp_path: Path
 ) -> None:
     values = ["schedule.workers=1", f"data.decoded={tmp_path / 'decoded'}"]
@@ -103,7 +103,7 @@ def test_what_is_decoded_is_read_and_a_reader_beside_is_one_round(
     assert {path.name for path in tmp_path.iterdir()} == {"decoded", "trace.json"}
 
 
-def test_an_image_that_cannot_be_read_is_named(recipe_path: Path, tmp_path: Path, monkeypatch) -> None:
+def test_unreadable_image_is_named(recipe_path: Path, tmp_path: Path, monkeypatch) -> None:
     def broken(*arguments, **named):
         raise DataError("the image a.jpg cannot be read")
 
@@ -116,7 +116,7 @@ def test_an_image_that_cannot_be_read_is_named(recipe_path: Path, tmp_path: Path
     assert not list(tmp_path.iterdir())
 
 
-def test_a_stopwatch_adds_up_each_name_also_within_another() -> None:
+def test_stopwatch_adds_up_nested_names() -> None:
     watch = Stopwatch(torch.device("cpu"))
     for _ in range(2):
         with watch.stretch("outer"), watch.stretch("inner"):
@@ -125,7 +125,7 @@ def test_a_stopwatch_adds_up_each_name_also_within_another() -> None:
     assert 0 < watch.seconds["inner"] < watch.seconds["outer"]
 
 
-def test_the_trace_is_not_replaced_unless_told_and_has_a_known_suffix(mlcycle, recipe_path, tmp_path, monkeypatch):
+def test_trace_is_replaced_only_with_overwrite_and_needs_a_known_suffix(mlcycle, recipe_path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "trace.json.gz").write_text("mine")
     refused = mlcycle("train", "profile", str(recipe_path))
@@ -136,10 +136,10 @@ def test_the_trace_is_not_replaced_unless_told_and_has_a_known_suffix(mlcycle, r
     assert mlcycle("train", "profile", str(recipe_path), "--trace", "no/where.json").code == 3
 
 
-def test_the_command_prints_tables_and_where_the_trace_lies(mlcycle, recipe_path, profiled, tmp_path, monkeypatch):
-    def found(recipe, trace, **asked):
+def test_command_prints_tables_and_the_path_of_the_trace(mlcycle, recipe_path, profiled, tmp_path, monkeypatch):
+    def found(recipe, trace, **options):
         assert (recipe.schedule.workers, str(trace)) == (0, "trace.json")
-        assert (asked["steps"], asked["warm_up"], asked["device"]) == (2, 1, "cpu")
+        assert (options["steps"], options["warm_up"], options["device"]) == (2, 1, "cpu")
         return profiled[0]
 
     monkeypatch.setattr(profiling, "profile", found)
@@ -158,7 +158,7 @@ def test_the_command_prints_tables_and_where_the_trace_lies(mlcycle, recipe_path
     assert lines[-1] == "trace.json"
 
 
-def test_a_trace_that_torch_could_not_write_is_said(tmp_path: Path) -> None:
+def test_unwritable_trace_is_an_error(tmp_path: Path) -> None:
     class FullDisk:
         def export_chrome_trace(self, path: str) -> None:
             Path(f"{path}.tmp").touch()
