@@ -45,7 +45,7 @@ def test_rounds_agree_with_a_plain_loop(seed):
 
 
 def test_long_chain_of_competing_detections():
-    # Detection i overlaps faces i and i + 1, the latter more; the first takes its second face, and so on along the chain.
+    # Detection i overlaps faces i and i + 1, the latter more; each takes its second face, along the whole chain.
     number = 50
     detection_K = np.repeat(np.arange(number), 2)
     truth_K = detection_K + np.tile([0, 1], number)

@@ -71,7 +71,7 @@ def test_boxes_cover_one_pixel_more_than_their_difference():
 
 def test_curve_has_only_a_thousand_thresholds():
     # Normalised: 1, 0.9995, 0.9985, 0. The first two both pass 0.999: the curve starts at precision 1/2, although the
-    # best one is right. At 0.998 the third is added: recall 1 at precision 2/3, which the envelope extends to lower recalls.
+    # best one is right. At 0.998 the third is added: recall 1 at precision 2/3, which the envelope extends.
     scores = [1.0, 0.9995, 0.9985, 0.0]
     result = evaluate([FACE_A, FACE_B], [1, 1], [FACE_A, NOWHERE, FACE_B, NOWHERE], scores)
     assert result.ap == pytest.approx(2 / 3)
