@@ -62,7 +62,7 @@ def decoding(model: str, paths: list[Path], threads: int, *, reduced: bool) -> f
     least = contract.reduced_jpeg * contract.resize.long_side if reduced and contract.reduced_jpeg else None
 
     def decode(path: Path) -> None:
-        images.decode(images.read(path), least_side=least).image.load()
+        images.decode(images.read(path), min_side=least).image.load()
 
     return in_threads(decode, paths, threads)
 

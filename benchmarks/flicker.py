@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mlcycle.inference.copies.redact import AROUND
+from mlcycle.inference.copies.redact import ELLIPSE_SCALE
 from mlcycle.inference.detect import Detector, load_detector
 from mlcycle.inference.models import find_model
 from mlcycle.inference.record import Source
@@ -63,7 +63,7 @@ def is_covered(boxes_N4: np.ndarray, true_4: np.ndarray) -> bool:
     covered_HW = np.zeros_like(inside_HW)
     for x1, y1, x2, y2 in boxes_N4.tolist():
         x_of_one, y_of_one = (2 * x_HW - x1 - x2) / (x2 - x1), (2 * y_HW - y1 - y2) / (y2 - y1)
-        covered_HW |= x_of_one**2 + y_of_one**2 <= AROUND**2
+        covered_HW |= x_of_one**2 + y_of_one**2 <= ELLIPSE_SCALE**2
     return bool(covered_HW[inside_HW].mean() >= 0.9)
 
 

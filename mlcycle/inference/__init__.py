@@ -1,1 +1,1 @@
-"""Inference: an image and a model file → the faces. numpy, Pillow and onnxruntime; never torch."""
+"""Inference: an image and a model file → faces. Uses numpy, Pillow and onnxruntime, never torch."""

@@ -1,8 +1,8 @@
-"""The conductor of `mlcycle infer`: images from the file to the faces in them; reads from top to bottom.
+"""The conductor of `mlcycle infer`: from an image file to the faces in it; reads from top to bottom.
 
-A few images go all the way in one thread, from reading to the copies that are written; many threads do so at
-once. So reading, decoding, resizing, running and writing overlap on all cores, no stage waits for another one's queue,
-and there are never more images in memory than threads.
+Each worker thread takes one batch at a time through all stages, from reading to writing copies. So reading, decoding,
+resizing, the graph and writing overlap on all cores without queues between the stages, and memory holds one batch per
+thread.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ Faces = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 @dataclass(frozen=True, slots=True)
 class DetectOptions:
-    """How to look at images.
+    """How to detect faces in images.
 
     Attributes:
-        threshold: the least score that counts as a face; None takes the contract's threshold "balanced".
-        long_side: the input's long side in pixels; None takes the contract's, 0 the image's own size.
-        max_pixels: larger images are refused by their headers.
-        overwrite: whether copies may take the place of existing files.
-        redaction: what is done to faces in redacted copies: blur, pixelate or fill.
-        reduced_jpeg: whether large JPEGs are decoded at a reduced scale where the contract allows it.
-        align: whether crops are turned and scaled by the landmarks.
-        token: what the temporary names of copies have in common.
-        lanes: how many threads look at images.
-        batch: how many images a thread takes at once; those of one input size go through the graph together.
+        threshold: minimum score of a face; None takes the contract's threshold "balanced".
+        long_side: of the input in pixels; None takes the contract's, 0 the image's own size.
+        max_pixels: images with more pixels in their header are refused.
+        overwrite: whether copies may replace existing files.
+        redaction: method for redacted copies: blur, pixelate or fill.
+        reduced_jpeg: whether large JPEGs are decoded at a reduced scale if the contract allows it.
+        align: whether crops are aligned by the landmarks.
+        token: common part of the temporary names of copies.
+        workers: number of worker threads.
+        batch: images per thread; those of one input size share a run of the graph.
     """
 
     threshold: float | None = None
@@ -68,12 +68,12 @@ DEFAULT = DetectOptions()
 
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """A loaded model file that answers for images.
+    """A loaded model file, ready to detect faces.
 
     Attributes:
-        session: the graph, ready to run, and its contract.
-        sha256: digest of the model file whose bytes were loaded.
-        path: where they were read from.
+        session: the graph and its contract.
+        sha256: digest of the loaded model file.
+        path: of the model file.
     """
 
     session: Session
@@ -89,148 +89,147 @@ class Detector:
         return self.session.provider
 
     def detect_file(self, path: str | Path, *, long_side: int | None = None, threshold: float | None = None) -> Record:
-        """Returns the record of one image; one that cannot be read gives a record with an error, no exception.
-
-        `long_side` and `threshold` as in DetectOptions.
-        """
+        """Returns the record of one image, with an error if it is unreadable; arguments as in DetectOptions."""
         options = DetectOptions(threshold=threshold, long_side=long_side)
         return self.detect_batch([Source(Path(path), Path(path).as_posix())], options)[0]
 
     def detect_all(self, sources: Iterable[Source], options: DetectOptions = DEFAULT) -> Iterator[Record]:
-        """Yields one record per source, in their order, while the next ones are being looked at."""
-        if options.workers == 1 and options.batch == 1:  # one image should not wait for threads to be brought in
+        """Yields one record per source, in order; worker threads process the next sources meanwhile."""
+        if options.workers == 1 and options.batch == 1:  # a single image should not wait for the import of threads
             for source in sources:
                 yield from self.detect_batch([source], options)
             return
         from mlcycle.inference.batch.worker_threads import ordered_map
 
         for records in ordered_map(
-            lambda some: self.detect_batch(some, options), several(sources, options.batch), options.workers
+            lambda batch: self.detect_batch(batch, options), chunked(sources, options.batch), options.workers
         ):
             yield from records
 
     def detect_batch(self, sources: Sequence[Source], options: DetectOptions = DEFAULT) -> list[Record]:
-        """Takes a few images from the file to their records and copies; may be called by several threads at once.
+        """Takes images from the file to their records and copies; several threads may call it at once.
 
-        Images behind each other that have the same input size go through the graph together.
+        Consecutive images with the same input size share a run of the graph.
         """
         records: list[Record] = []
-        prepared = (self._prepare(source, options) for source in sources)
-        for _, alike in groupby(list(prepared) if len(sources) > 1 else prepared, _input_size):
-            records += self._answer(list(alike), options)
+        inputs = (self._prepare(source, options) for source in sources)
+        for _, same_size in groupby(list(inputs) if len(sources) > 1 else inputs, _input_size):
+            records += self._run(list(same_size), options)
         return records
 
-    def _prepare(self, source: Source, options: DetectOptions) -> _Prepared:
-        """Read, decode, turn upright, resize: what needs no session, so that it may run beside one."""
-        prepared = _Prepared(source)
+    def _prepare(self, source: Source, options: DetectOptions) -> _InputImage:
+        """Reads, decodes, orients and resizes an image: all that needs no session."""
+        image = _InputImage(source)
         long_side = self.contract.resize.long_side if options.long_side is None else options.long_side
-        prepared.clock.start()
+        image.stopwatch.start()
         try:
             data = _read(source, options.max_pixels)
-            prepared.clock.lap("read")
-            decoded = _decode(source, data, options.max_pixels, self._least_side(long_side, options))
-            image, prepared.note = decoded.upright(), decoded.note
-            prepared.clock.lap("decode")
-            inside = self._fixed_size() or long_side
-            prepared.input_HW3, prepared.frame = letterbox.shrink(image, inside, decoded.upright_size)
-            prepared.clock.lap("resize")
-            if source.copies:  # what is looked at does not depend on whether copies are wanted, so this is apart
-                whole = decoded.image.size == decoded.size
-                prepared.image = image if whole else _decode(source, data, options.max_pixels).upright()
-                prepared.clock.lap("copies")
+            image.stopwatch.lap("read")
+            decoded = _decode(source, data, options.max_pixels, self._min_side(long_side, options))
+            upright, image.note = decoded.upright(), decoded.note
+            image.stopwatch.lap("decode")
+            target = self._fixed_size() or long_side
+            image.input_HW3, image.frame = letterbox.shrink(upright, target, decoded.upright_size)
+            image.stopwatch.lap("resize")
+            if source.copies:  # decoded again in full, so that the input is the same with and without copies
+                is_full = decoded.image.size == decoded.size
+                image.upright = upright if is_full else _decode(source, data, options.max_pixels).upright()
+                image.stopwatch.lap("copies")
         except images.UnreadableError as problem:
-            prepared.error = (problem.code, problem.message)
+            image.error = (problem.code, problem.message)
         except MemoryError:
-            prepared.error = ("too-large", "there is not enough memory for it")
-        except Exception as problem:  # whatever it is, the other images are not to blame
-            prepared.error = ("unexpected", f"reading it failed with {type(problem).__name__}")
-        return prepared
+            image.error = ("too-large", "not enough memory")
+        except Exception as problem:  # a failure of one image must not stop the others
+            image.error = ("unexpected", f"reading it failed with {type(problem).__name__}")
+        return image
 
     def _fixed_size(self) -> tuple[int, int] | None:
-        """Returns the width and height of every input of a file with fixed shapes."""
+        """Returns the input's width and height in pixels for a model with fixed shapes, else None."""
         size = self.contract.input_size
         return (size.width, size.height) if size else None
 
-    def _least_side(self, long_side: int, options: DetectOptions) -> float | None:
-        """Returns how long a JPEG must stay that is decoded at a reduced scale, or None where it must not be."""
-        times = self.contract.reduced_jpeg
-        return times * long_side if times and long_side and options.reduced_jpeg else None
+    def _min_side(self, long_side: int, options: DetectOptions) -> float | None:
+        """Returns the minimum long side of a JPEG decoded at a reduced scale, or None to decode it in full."""
+        factor = self.contract.reduced_jpeg
+        return factor * long_side if factor and long_side and options.reduced_jpeg else None
 
-    def _answer(self, alike: list[_Prepared], options: DetectOptions) -> list[Record]:
-        """Runs the graph on images of one size; those that could not be read have no image and need no graph."""
-        inputs = [each.input_HW3 for each in alike if each.input_HW3 is not None]
+    def _run(self, batch: list[_InputImage], options: DetectOptions) -> list[Record]:
+        """Runs the graph on images of one input size; unreadable images have no input and only get records."""
+        inputs = [each.input_HW3 for each in batch if each.input_HW3 is not None]
         if not inputs:
-            return [self._record(each, None) for each in alike]
+            return [self._record(each, None) for each in batch]
         if size := self._fixed_size():
-            if len(alike) > 1:
-                return [record for each in alike for record in self._answer([each], options)]
+            if len(batch) > 1:
+                return [record for each in batch for record in self._run([each], options)]
             inputs = [padded(inputs[0], *size)]
         begin = time.perf_counter()
         try:
             outputs = self.session.run(inputs[0][None] if len(inputs) == 1 else np.stack(inputs))
         except Exception as problem:  # onnxruntime has a dozen classes; most likely memory ran out
-            if len(alike) > 1:
-                return [record for each in alike for record in self._answer([each], options)]
-            alike[0].error = ("model-failed", f"the model failed on it: {' '.join(str(problem).split())[:200]}")
-            return [self._record(alike[0], None)]
-        milliseconds = (time.perf_counter() - begin) * 1000 / len(alike)
-        return [self._finish(each, row, outputs, milliseconds, options) for row, each in enumerate(alike)]
+            if len(batch) > 1:
+                return [record for each in batch for record in self._run([each], options)]
+            batch[0].error = ("model-failed", f"the model failed on it: {' '.join(str(problem).split())[:200]}")
+            return [self._record(batch[0], None)]
+        milliseconds = (time.perf_counter() - begin) * 1000 / len(batch)
+        return [self._finish(each, row, outputs, milliseconds, options) for row, each in enumerate(batch)]
 
     def _finish(
-        self, prepared: _Prepared, row: int, outputs: Faces, milliseconds: float, options: DetectOptions
+        self, image: _InputImage, row: int, outputs: Faces, milliseconds: float, options: DetectOptions
     ) -> Record:
-        assert prepared.frame is not None
-        prepared.clock.milliseconds["run"] = milliseconds
-        prepared.clock.start()
+        assert image.frame is not None
+        image.stopwatch.milliseconds["run"] = milliseconds
+        image.stopwatch.start()
         threshold = self.contract.thresholds["balanced"] if options.threshold is None else options.threshold
         own: Faces = (outputs[0][row], outputs[1][row], None if outputs[2] is None else outputs[2][row])
-        faces = select(own, threshold, prepared.frame)
-        prepared.clock.lap("select")
-        record = self._record(prepared, faces)
-        if not prepared.source.copies or prepared.image is None:  # without an image, the record says why
+        faces = select(own, threshold, image.frame)
+        image.stopwatch.lap("select")
+        record = self._record(image, faces)
+        if not image.source.copies or image.upright is None:  # without an upright image the record has an error
             return record
-        record = _with_copies(record, prepared, options)
-        prepared.clock.lap("copies")
+        record = _with_copies(record, image, options)
+        image.stopwatch.lap("copies")
         return record
 
-    def _record(self, prepared: _Prepared, faces: Faces | None) -> Record:
-        frame = prepared.frame
+    def _record(self, image: _InputImage, faces: Faces | None) -> Record:
+        frame = image.frame
         boxes_N4, scores_N, landmarks_N52 = faces or (np.zeros((0, 4), np.float32), np.zeros(0, np.float32), None)
         return Record(
-            input=prepared.source.key,
-            part=prepared.source.part,
+            input=image.source.key,
+            part=image.source.part,
             boxes_N4=boxes_N4,
             scores_N=scores_N,
             landmarks_N52=landmarks_N52,
             landmark_names=self.contract.landmarks,
             width=frame.width if frame else 0,
             height=frame.height if frame else 0,
-            note=prepared.note,
-            error=prepared.error,
+            note=image.note,
+            error=image.error,
             model=(self.contract.name, self.sha256),
             provider=self.provider,
-            milliseconds=prepared.clock.milliseconds,
+            milliseconds=image.stopwatch.milliseconds,
         )
 
 
 def load_detector(
     model_path: str | Path, *, provider: str = "auto", threads: int | None = None, signed_by: PublicKey | None = None
 ) -> Detector:
-    """Reads a model file once, verifies these bytes, loads these very bytes, and sees that they answer as they must.
+    """Reads a model file once, verifies its bytes, loads exactly these bytes and runs their self-test.
 
-    `provider` is auto, cpu, cuda, tensorrt, openvino or coreml; `threads` None leaves onnxruntime the choice. With
-    `signed_by` the signature beside the file must be by this key, and for these bytes, before anything else reads them.
+    Args:
+        provider: auto, cpu, cuda, tensorrt, openvino or coreml.
+        threads: None lets onnxruntime choose.
+        signed_by: if given, the file's signature must be by this key; it is checked before the bytes are parsed.
 
     Raises:
         ModelFileError: missing, damaged, tampered with, not signed by the key, of another format, not loadable, or its
             self-test fails.
-        DeviceError: the provider is not there, or the self-test fails on it.
+        DeviceError: the provider is not available, or the self-test fails on it.
     """
     return load_sealed(read_model(Path(model_path), signed_by), provider=provider, threads=threads)
 
 
 def read_model(path: Path, signed_by: PublicKey | None = None) -> SealedBytes:
-    """Reads a model file once and verifies these bytes: their seal, the digest beside the file, and the signature.
+    """Reads a model file once and verifies its bytes: the seal, the digest in NAME.sha256, and the signature.
 
     Raises:
         ModelFileError: missing, damaged, tampered with, or not signed by the key.
@@ -244,14 +243,14 @@ def read_model(path: Path, signed_by: PublicKey | None = None) -> SealedBytes:
 
 
 def load_sealed(sealed: SealedBytes, *, provider: str = "auto", threads: int | None = None) -> Detector:
-    """Loads the bytes of a model file that were read and verified already; arguments and errors as load_detector's."""
+    """Loads the verified bytes of a model file; arguments and errors as in load_detector."""
     session = open_session(sealed, provider=provider, threads=threads)
     run_self_test(session, sealed.path)
     return Detector(session, sealed.sha256, sealed.path)
 
 
 def run_self_test(session: Session, path: Path) -> None:
-    """Runs the self-test of a file, if it has one.
+    """Runs a model file's self-test, if it has one.
 
     Raises:
         ModelFileError: it fails on the CPU.
@@ -271,13 +270,13 @@ def run_self_test(session: Session, path: Path) -> None:
     sentence = f"the self-test of {path} {why}, on the provider {session.provider}"
     if session.provider == "cpu":
         raise ModelFileError(sentence, "fetch the file again, or install another onnxruntime")
-    raise DeviceError(sentence, f"ask for --provider cpu; to compare all: mlcycle model selftest {path}")
+    raise DeviceError(sentence, f"use --provider cpu; mlcycle model selftest {path} compares all providers")
 
 
 def select(outputs: Faces, threshold: float, frame: letterbox.Frame) -> Faces:
-    """Takes the graph's outputs for one image, keeps what scores at least `threshold`, and maps it back.
+    """Keeps the rows of one image that score at least `threshold`, and maps them from the input to the image.
 
-    Rows of score 0 are padding, which fills an image up to the row count of its batch, and are no detections.
+    Rows of score 0 are not detections: they pad each image to the row count of its batch.
     Returns boxes_N4 (x1 y1 x2 y2), scores_N and landmarks_N52 (or None), in pixels of the upright image.
     """
     boxes_N4, scores_N, landmarks_N52 = outputs
@@ -289,7 +288,7 @@ def select(outputs: Faces, threshold: float, frame: letterbox.Frame) -> Faces:
 
 
 def upright_image(source: Source, max_pixels: int = images.MAX_PIXELS) -> Image.Image:
-    """Returns the upright RGB image of a source, decoded in full.
+    """Returns the upright RGB image of a source, decoded at full size.
 
     Raises:
         UnreadableError: it cannot be read.
@@ -299,80 +298,80 @@ def upright_image(source: Source, max_pixels: int = images.MAX_PIXELS) -> Image.
 
 def _read(source: Source, max_pixels: int) -> bytes:
     if source.offset or source.image:
-        return b""  # beside the image that is meant the file may hold a thousand others
+        return b""  # decoded from the file by offset: it may hold a thousand other pages
     return images.read(source.path, max_pixels) if source.data is None else source.data
 
 
-def _decode(source: Source, data: bytes, max_pixels: int, least_side: float | None = None) -> images.Decoded:
+def _decode(source: Source, data: bytes, max_pixels: int, min_side: float | None = None) -> images.Decoded:
     if source.image:
         image = source.image()
         return images.Decoded(image, image.size, 1, "")
     if not source.offset:
-        return images.decode(data, max_pixels, least_side)
-    with reading.opened(source.path) if source.data is None else io.BytesIO(source.data) as file:
+        return images.decode(data, max_pixels, min_side)
+    with reading.open_file(source.path) if source.data is None else io.BytesIO(source.data) as file:
         return images.decode_page(file, source.offset, max_pixels)
 
 
-def several(sources: Iterable[Source], count: int) -> Iterator[list[Source]]:
-    """Yields so many sources at a time, and at last what is left."""
+def chunked(sources: Iterable[Source], count: int) -> Iterator[list[Source]]:
+    """Yields lists of `count` sources; the last may be shorter."""
     remaining = iter(sources)
-    while some := list(islice(remaining, count)):
-        yield some
+    while chunk := list(islice(remaining, count)):
+        yield chunk
 
 
-def _input_size(prepared: _Prepared) -> tuple[int, ...]:
-    return () if prepared.input_HW3 is None else prepared.input_HW3.shape
+def _input_size(image: _InputImage) -> tuple[int, ...]:
+    return () if image.input_HW3 is None else image.input_HW3.shape
 
 
-def _with_copies(record: Record, prepared: _Prepared, options: DetectOptions) -> Record:
-    """Writes the copies that are wanted of the image; what goes wrong is said in the record, beside the faces."""
+def _with_copies(record: Record, image: _InputImage, options: DetectOptions) -> Record:
+    """Writes the requested copies of the image; the record names them, or has the error next to the faces."""
     from mlcycle.inference.copies import image_copies
 
     written: dict[str, str] = {}
-    for kind, path in prepared.source.copies.items():
+    for kind, path in image.source.copies.items():
         try:
             if kind == "cropped":
-                written |= _crops(record, prepared, path, options)
+                written |= _crops(record, image, path, options)
                 continue
             image_copies.save(
-                _copy(kind, record, prepared, options), path, overwrite=options.overwrite, token=options.token
+                _copy(kind, record, image, options), path, overwrite=options.overwrite, token=options.token
             )
         except FileExistsError:
             return replace(record, copies=written, error=("exists", f"its {kind} copy {path} exists already"))
         except (OSError, MemoryError, ValueError) as problem:
             if getattr(problem, "errno", None) in files.FULL:
-                raise  # every image would fail alike
-            why = getattr(problem, "strerror", None) or problem or "memory is short"
+                raise  # every image would fail the same way
+            why = getattr(problem, "strerror", None) or problem or "not enough memory"
             error = ("not-written", f"its {kind} copy {path} cannot be written: {why}")
             return replace(record, copies=written, error=error)
         written[kind] = path.as_posix()
     return replace(record, copies=written)
 
 
-def _copy(kind: str, record: Record, prepared: _Prepared, options: DetectOptions) -> Image.Image:
-    assert prepared.image is not None
+def _copy(kind: str, record: Record, image: _InputImage, options: DetectOptions) -> Image.Image:
+    assert image.upright is not None
     if kind == "redacted":
         from mlcycle.inference.copies import redact
 
-        return redact.redact(prepared.image, record.boxes_N4, options.redaction)
-    from mlcycle.inference.copies import annotate  # brings fonts, which nobody else needs
+        return redact.redact(image.upright, record.boxes_N4, options.redaction)
+    from mlcycle.inference.copies import annotate  # imports fonts, which nothing else needs
 
-    return annotate.draw(prepared.image, record.boxes_N4, record.scores_N, record.landmarks_N52)
+    return annotate.draw(image.upright, record.boxes_N4, record.scores_N, record.landmarks_N52)
 
 
-def _crops(record: Record, prepared: _Prepared, folder: Path, options: DetectOptions) -> dict[str, str]:
-    assert prepared.image is not None
+def _crops(record: Record, image: _InputImage, folder: Path, options: DetectOptions) -> dict[str, str]:
+    assert image.upright is not None
     from mlcycle.inference.copies import crops
 
     points_N52 = record.landmarks_N52 if options.align else None
     overwrite, token = options.overwrite, options.token
-    boxes_N4, image = record.boxes_N4, prepared.image
-    written = crops.write(image, boxes_N4, folder, landmarks_N52=points_N52, overwrite=overwrite, token=token)
+    boxes_N4, upright = record.boxes_N4, image.upright
+    written = crops.write(upright, boxes_N4, folder, landmarks_N52=points_N52, overwrite=overwrite, token=token)
     return {"cropped": folder.as_posix()} if written else {}
 
 
-class _Clock:
-    """A stopwatch with laps: the milliseconds of each stage that was reached."""
+class _Stopwatch:
+    """Measures the milliseconds of each stage that an image reaches."""
 
     def __init__(self) -> None:
         self.milliseconds: dict[str, float] = {}
@@ -388,12 +387,12 @@ class _Clock:
 
 
 @dataclass(slots=True)
-class _Prepared:
-    """An image on its way: what the decoding thread hands to the one that runs the session."""
+class _InputImage:
+    """An image between decoding and the graph; `upright` is the full image if copies are requested."""
 
     source: Source
-    clock: _Clock = field(default_factory=_Clock)
-    image: Image.Image | None = None
+    stopwatch: _Stopwatch = field(default_factory=_Stopwatch)
+    upright: Image.Image | None = None
     note: str = ""
     input_HW3: np.ndarray | None = None
     frame: letterbox.Frame | None = None

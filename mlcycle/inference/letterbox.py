@@ -1,4 +1,4 @@
-"""The contract's resize rule, and the way back from the input's pixels to the image's."""
+"""The contract's resize rule, and the inverse transform from input pixels to image pixels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """How an image was laid into an input: both sizes, in pixels."""
+    """The sizes, in pixels, of an image and of the input it was resized to."""
 
     width: int
     height: int
@@ -22,15 +22,15 @@ class Frame:
 def shrink(
     image: Image.Image, long_side: int | tuple[int, int], size: tuple[int, int] | None = None
 ) -> tuple[np.ndarray, Frame]:
-    """Makes an upright RGB image so small that its long side is `long_side` pixels; never larger; 0 keeps its size.
+    """Reduces an upright RGB image until its long side has `long_side` pixels; never enlarges it; 0 keeps its size.
 
-    Where `long_side` is a width and a height, it becomes so small that it fits inside. `size` is the image's own
-    width and height, if it was decoded at a reduced scale: what comes out has the size it would have had otherwise.
+    If `long_side` is a width and a height, the image is reduced to fit inside. `size` is the original width and height
+    of an image decoded at a reduced scale: the input then has the same size as from the full image.
 
-    The filter is an antialiased triangle: Pillow's BILINEAR, whose support grows with the reduction, over all pixels
-    at once (`reducing_gap` gives other pixels).
+    The filter is an antialiased triangle: Pillow's BILINEAR, whose support grows with the reduction, in one step
+    (`reducing_gap` gives other pixels).
 
-    Returns input_HW3 (uint8 RGB) and the frame to come back by.
+    Returns input_HW3 (uint8 RGB) and the frame for the inverse transform.
     """
     width, height = size or image.size
     if isinstance(long_side, tuple):

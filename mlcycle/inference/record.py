@@ -1,4 +1,4 @@
-"""What is asked and what is answered: a source, which of its parts, and the record of it, as data and as a sentence."""
+"""An image to detect faces in (a source) and the result for it (a record), as data and as a sentence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import numpy as np
 
@@ -25,13 +25,13 @@ JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"})
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Which of the images of a file is meant: a page of a TIFF, or a frame of a video.
+    """One of several images in a file: a page of a TIFF or a frame of a video.
 
     Attributes:
         kind: "page" or "frame".
-        number: from 1 on.
-        count: how many there are, where that is known.
-        seconds: since the beginning of the video, for a frame.
+        number: counted from 1.
+        count: number of pages or frames in the file, if known.
+        seconds: time of a frame since the start of the video.
     """
 
     kind: str
@@ -40,23 +40,23 @@ class Part:
     seconds: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns what is known of it, as JSON has it."""
-        known = {"kind": self.kind, "number": self.number, "count": self.count, "seconds": self.seconds}
-        return {key: value for key, value in known.items() if value is not None}
+        """Returns the known values for JSON."""
+        values = {"kind": self.kind, "number": self.number, "count": self.count, "seconds": self.seconds}
+        return {key: value for key, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An image to look at.
+    """An image to detect faces in.
 
     Attributes:
-        path: where it lies.
-        data: its bytes, if they came by themselves.
-        key: what its record is called: the name as given, or the path below the folder, with "/" on every system.
-        copies: where the copies of it go that are wanted, by their kind: annotated, redacted, cropped (a folder).
-        part: which of the file's images is meant, if each is one of its own.
-        offset: where in the file the page begins that is meant; 0 of a plain image.
-        image: gives the upright image, or raises UnreadableError, where another has decoded it: a frame of a video.
+        path: of the file.
+        data: the file's bytes, if they do not come from a file.
+        key: name of its record: the name as given, or the path below the folder, with "/" on every system.
+        copies: paths of the requested copies by kind: annotated, redacted, cropped (a folder).
+        part: the page or frame, for a file of several images.
+        offset: of the page's directory in a TIFF; 0 for a plain image.
+        image: returns the decoded upright image, or raises UnreadableError; for frames and images in memory.
     """
 
     path: Path
@@ -69,28 +69,28 @@ class Source:
 
     @property
     def identity(self) -> tuple[bytes, int]:
-        """Returns what no two images of a folder share: the key's bytes, and the number of the part, or 0."""
+        """Returns the key's bytes and the number of the part, or 0: unique within a folder."""
         return os.fsencode(self.key), self.part.number if self.part else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of one image after `infer`.
+    """The result for one image.
 
     Attributes:
-        input: the image's key: its path as given, or below the folder that was given.
+        input: the image's key: its path as given, or below the given folder.
         boxes_N4: x1 y1 x2 y2 in pixels of the upright image, best first.
         scores_N: 0 to 1.
         landmarks_N52: x y in pixels of the upright image, or None for a model without landmarks.
         landmark_names: the five points in order, or ().
-        part: which of the file's images it is, where each is an image of its own; None of a plain image.
-        width, height: of the upright image in pixels; 0 when it could not be read.
-        note: what a reader should know, e.g. "first of 12 frames", or "".
-        error: a stable code and a sentence, or None. Faces beside an error were found, but a copy was not written.
+        part: the page or frame; None for a plain image.
+        width, height: of the upright image in pixels; 0 if it could not be read.
+        note: for the reader, e.g. "first of 12 frames", or "".
+        error: a stable code and a sentence, or None. With both faces and an error, a copy was not written.
         model: name and sha256 of the model file.
-        provider: what really ran it, e.g. "cpu".
+        provider: the execution provider in use, e.g. "cpu".
         milliseconds: time of each stage that was reached.
-        copies: where the copies of it were written, by their kind: annotated, redacted, cropped (a folder).
+        copies: paths of the written copies by kind: annotated, redacted, cropped (a folder).
     """
 
     input: str
@@ -115,7 +115,7 @@ class Record:
 
     @property
     def redacted_quality(self) -> int | str | None:
-        """Returns the JPEG quality of the redacted copy, that of a video in words, or "lossless"; None without one."""
+        """Returns the redacted copy's JPEG quality, video codec setting, or "lossless"; None without such a copy."""
         if "redacted" not in self.copies:
             return None
         suffix = Path(self.copies["redacted"]).suffix.lower()
@@ -125,11 +125,11 @@ class Record:
 
     @property
     def status(self) -> str:
-        """Returns "error", "empty" (read, and no face in it) or "ok"."""
+        """Returns "error", "empty" (no face found) or "ok"."""
         return "error" if self.error else "ok" if len(self.scores_N) else "empty"
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the record as JSON has it: boxes to 0.01 pixel, scores to six digits."""
+        """Returns the record for JSON: boxes to 0.01 pixel, scores to six digits."""
         return {
             "schema_version": SCHEMA_VERSION,
             "input": self.input,
@@ -149,16 +149,16 @@ class Record:
         }
 
     @classmethod
-    def from_dict(cls, known: Mapping[str, Any], landmark_names: tuple[str, ...]) -> Record:
-        """Returns the record that `as_dict` was written from, to the digits that were kept."""
-        faces = known["faces"]
+    def from_dict(cls, values: Mapping[str, Any], landmark_names: tuple[str, ...]) -> Record:
+        """Returns the record of a dictionary from `as_dict`, with its rounded numbers."""
+        faces = values["faces"]
         points = [[face["landmarks"][name] for name in landmark_names] for face in faces]
-        part, image, error = known["part"], known["image"] or {"width": 0, "height": 0}, known["error"]
-        copies = {kind: known[kind] for kind in ("annotated", "redacted") if known[kind]}
-        if crops := known.get("crops"):
+        part, image, error = values["part"], values["image"] or {"width": 0, "height": 0}, values["error"]
+        copies = {kind: values[kind] for kind in ("annotated", "redacted") if values[kind]}
+        if crops := values.get("crops"):
             copies["cropped"] = crops[0].rpartition("/")[0]
         return cls(
-            input=known["input"],
+            input=values["input"],
             part=Part(**part) if part else None,
             boxes_N4=np.array([face["box"] for face in faces], np.float64).reshape(-1, 4),
             scores_N=np.array([face["score"] for face in faces], np.float64),
@@ -166,22 +166,22 @@ class Record:
             landmark_names=landmark_names,
             width=image["width"],
             height=image["height"],
-            note=known["note"],
+            note=values["note"],
             error=(error["code"], error["message"]) if error else None,
-            model=(known["model"]["name"], known["model"]["sha256"]),
-            provider=known["provider"],
-            milliseconds=known.get("milliseconds", {}),
+            model=(values["model"]["name"], values["model"]["sha256"]),
+            provider=values["provider"],
+            milliseconds=values.get("milliseconds", {}),
             copies=copies,
         )
 
     def crops(self) -> list[str] | None:
-        """Returns the path of each face's crop, in the order of the faces; None where none were written."""
+        """Returns the path of each face's crop, in the order of the faces; None if no crops were written."""
         if "cropped" not in self.copies:
             return None
         return [f"{self.copies['cropped']}/{crop_name(row + 1)}" for row in range(len(self.scores_N))]
 
     def faces(self) -> list[dict[str, Any]]:
-        """Returns box, score and, if the model gives any, landmarks by name, of each face, as JSON has them."""
+        """Returns each face's box, score and, if the model has landmarks, landmarks by name, for JSON."""
         faces: list[dict[str, Any]] = []
         for row, (box_4, score) in enumerate(zip(self.boxes_N4, self.scores_N, strict=True)):
             face: dict[str, Any] = {"box": _rounded(box_4), "score": round(float(score), 6)}
@@ -192,8 +192,18 @@ class Record:
         return faces
 
 
-def failing(source: Source, problem: Exception) -> Source:
-    """Returns the source as one that cannot be read: it gives this error when it is looked at."""
+class FinishedRecords(Protocol):
+    """The records of images that need no detection any more, such as those in a run's ledger."""
+
+    def has(self, source: Source) -> bool:
+        """Returns whether an image is finished."""
+
+    def find(self, source: Source) -> Record:
+        """Returns the record of a finished image."""
+
+
+def unreadable(source: Source, problem: Exception) -> Source:
+    """Returns a source whose record will have this error."""
     return replace(source, image=partial(_fail, problem), copies={})
 
 
@@ -201,28 +211,28 @@ def _fail(problem: Exception) -> NoReturn:
     raise problem
 
 
-def line(record: Record) -> str:
-    """Returns a record as one line of JSON, in ASCII, so that a name in any encoding survives any terminal or pipe."""
+def json_line(record: Record) -> str:
+    """Returns a record as one line of JSON, in ASCII, so that names in any encoding survive any terminal or pipe."""
     return json.dumps(record.as_dict(), ensure_ascii=True, allow_nan=False)
 
 
 def crop_name(number: int) -> str:
-    """Returns the name of a face's crop in its folder; the best face of an image is number 1."""
+    """Returns the file name of a face's crop; the best face of an image is number 1."""
     return f"{number}.png"
 
 
 def verdict(record: Record) -> str:
-    """Returns the sentence that a person reads."""
+    """Returns the result as a sentence."""
     count = len(record.scores_N)
-    said = "No face." if not count else "That's a face." if count == 1 else f"Those are {count} faces."
+    sentence = "No face." if not count else "That's a face." if count == 1 else f"Those are {count} faces."
     if record.error:
         why = printable(record.error[1])
-        said = f"{said} But {why}." if record.width else f"Unreadable: {why}."
-    return f"{said} ({record.note})" if record.note else said
+        sentence = f"{sentence} But {why}." if record.width else f"Unreadable: {why}."
+    return f"{sentence} ({record.note})" if record.note else sentence
 
 
 def title(key: str, part: Part | None) -> str:
-    """Returns what a person calls an image, as a terminal may show it: "a.tif page 2" or "a.mp4 frame 40, 1.56 s"."""
+    """Returns an image's printable name: "a.tif page 2" or "a.mp4 frame 40, 1.56 s"."""
     if part is None:
         return printable(key)
     seconds = "" if part.seconds is None else f", {part.seconds:.2f} s"
@@ -230,12 +240,12 @@ def title(key: str, part: Part | None) -> str:
 
 
 def readable(text: str) -> str:
-    """Returns a name in UTF-8: what is none of it becomes an escape, as \\xff."""
+    """Returns a name as valid UTF-8; other bytes become escapes such as \\xff."""
     return os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
 def printable(text: str) -> str:
-    """Returns a name as a terminal may show it: what is no printable character becomes an escape, as \\n or \\xff."""
+    """Returns a name that is safe for a terminal; other characters become escapes such as \\n or \\xff."""
     text = readable(text)
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 

@@ -1,4 +1,4 @@
-"""What was named on the command line → images, each with the key that its record carries."""
+"""Names, patterns, lists and folders → image sources, each with the key of its record."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _VIDEO_SUFFIXES = frozenset(os.fsencode(suffix) for suffix in VIDEO_SUFFIXES)
 
 
 class Folder:
-    """The images below a folder, in the order of their keys' bytes, as often as they are asked for.
+    """The images below a folder, in the order of their keys' bytes; it can be iterated repeatedly.
 
-    Their names are kept in a temporary file, so that memory does not grow with their number, or in memory, if no disk
-    is to see them.
+    Their names are kept in a temporary file, so that memory does not grow with their number, or in memory, if they must
+    not be written to disk.
 
     Attributes:
-        others: how many other files were passed over.
-        videos: how many of these are videos.
+        others: number of other files, which are skipped.
+        videos: number of videos among these.
     """
 
     def __init__(self, folder: Path, names: IO[bytes], count: int, others: int, videos: int) -> None:
@@ -43,35 +43,35 @@ class Folder:
         return self._count
 
     def __iter__(self) -> Iterator[Source]:
-        place, rest = 0, b""
-        while block := self._read(place, 1 << 16):
-            place += len(block)
+        offset, rest = 0, b""
+        while block := self._read(offset, 1 << 16):
+            offset += len(block)
             *names, rest = (rest + block).split(b"\0")
             for name in names:
                 key = os.fsdecode(name)
                 yield Source(self._folder / key, key)
 
-    def _read(self, place: int, size: int) -> bytes:
+    def _read(self, offset: int, size: int) -> bytes:
         if isinstance(self._names, io.BytesIO):
-            return self._names.getbuffer()[place : place + size].tobytes()
-        return os.pread(self._names.fileno(), size, place)
+            return self._names.getbuffer()[offset : offset + size].tobytes()
+        return os.pread(self._names.fileno(), size, offset)
 
 
 def from_names(names: Iterable[str], standard_input: Callable[[], bytes]) -> list[Source]:
-    """Takes each name as an image, whatever its suffix; whether it can be read is found out later.
+    """Returns a source for each name, whatever its suffix; the files are read later.
 
-    `-` is an image whose bytes come from standard input, `@FILE` stands for the names in a file, one a line, and
-    a name that is no file's but holds *, ? or [ for all files that it fits, ** for folders within folders.
+    `-` is an image on standard input; `@FILE` is a file with one name per line; a name with *, ? or [ that is not a
+    file is a pattern, in which ** matches folders at any depth.
 
     Raises:
-        UsageError: a name is a URL, or standard input is asked for twice.
-        InputError: a list cannot be read, or names nothing.
+        UsageError: a name is a URL, or - is given twice.
+        InputError: a list cannot be read or is empty.
     """
     sources: list[Source] = []
     for name in names:
         if name == STANDARD_INPUT:
             if any(each.data is not None for each in sources):
-                raise UsageError("standard input holds one image, and is named twice", "name - once")
+                raise UsageError("standard input has one image, and - is given twice", "give - once")
             sources.append(Source(Path("stdin"), name, data=standard_input()))
         elif name.startswith("@"):
             sources += from_listed(_read_list(Path(name[1:])).split(b"\n"))
@@ -81,7 +81,7 @@ def from_names(names: Iterable[str], standard_input: Callable[[], bytes]) -> lis
 
 
 def from_listed(lines: Iterable[bytes]) -> list[Source]:
-    """Takes each line as the name of an image, as it stands, in any encoding; empty ones are passed over.
+    """Returns a source for each line, a name in any encoding; empty lines are skipped.
 
     Raises:
         UsageError: a name is a URL.
@@ -95,14 +95,14 @@ def _named(name: str) -> list[Source]:
         return [from_name(name)]
     import glob
 
-    # What fits nothing is passed on as it is, and becomes the record of an image that is not there.
-    found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (Path.glob takes no pattern that begins at /)
-    fitting = [each for each in found if not Path(each).is_dir()]
-    return [from_name(each) for each in fitting or [name]]
+    # A pattern without matches is kept as a name, whose record then has the error not-found.
+    found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
+    matches = [each for each in found if not Path(each).is_dir()]
+    return [from_name(each) for each in matches or [name]]
 
 
 def from_name(name: str) -> Source:
-    """Takes one name as an image, whatever its suffix.
+    """Returns the source of one name, whatever its suffix.
 
     Raises:
         UsageError: it is a URL.
@@ -116,29 +116,32 @@ def _read_list(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as problem:
-        raise InputError(f"the list {path} cannot be read: {problem.strerror}", "name images in a file") from None
+        raise InputError(f"the list {path} cannot be read: {problem.strerror}", "pass a file of image names") from None
     if not data.strip():
-        raise InputError(f"the list {path} names no image", "give it one name a line")
+        raise InputError(f"the list {path} is empty", "write one name per line")
     return data
 
 
 def from_folder(folder: Path, without: Sequence[Path] = (), *, in_memory: bool = False, videos: bool = False) -> Folder:
-    """Finds all images below a folder, by suffix; hidden files are passed over in silence, loops entered once.
+    """Finds all images below a folder by their suffixes; hidden files are skipped, and loops of links entered once.
 
-    A folder that cannot be read stands for what is in it, with "/" behind its key, so that it is not lost in silence.
-    `without` are folders that are not entered: those of the copies, which may lie inside. With `in_memory` the names
-    are not put into a temporary file. Videos are passed over as other files are, unless `videos` says that they count.
+    A folder that cannot be read becomes a source with "/" after its key, so that the results show it.
+
+    Args:
+        without: folders to skip, such as those of copies.
+        in_memory: whether the names are kept in memory instead of in a temporary file.
+        videos: whether videos count as images.
 
     Raises:
-        InputError: it is no folder, or cannot be read.
+        InputError: no such folder, or it cannot be read.
     """
     import tempfile
 
     if not folder.is_dir():
-        raise InputError(f"there is no folder {folder}", "name a folder that holds images")
-    # It lives as long as the Folder.
+        raise InputError(f"no such folder: {folder}", "name a folder of images")
+    # Open as long as the Folder exists.
     names: IO[bytes] = io.BytesIO() if in_memory else tempfile.TemporaryFile()  # noqa: SIM115
-    count = others = unwatched = 0
+    count = others = other_videos = 0
     for name in _walk(folder, without):
         suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 (a Path for each of a million names is slow)
         if name.endswith(b"/") or suffix in _SUFFIXES or (videos and suffix in _VIDEO_SUFFIXES):
@@ -146,27 +149,27 @@ def from_folder(folder: Path, without: Sequence[Path] = (), *, in_memory: bool =
             count += 1
         else:
             others += 1
-            unwatched += suffix in _VIDEO_SUFFIXES
+            other_videos += suffix in _VIDEO_SUFFIXES
     names.flush()
-    return Folder(folder, names, count, others, unwatched)
+    return Folder(folder, names, count, others, other_videos)
 
 
 def named_files(named: Sequence[Path]) -> list[Path]:
-    """Returns the image files named, and those below the folders named, sorted.
+    """Returns the named image files and those below the named folders, in order.
 
     Raises:
-        InputError: one of them is not there.
+        InputError: one of them does not exist.
     """
     files: list[Path] = []
     for each in named:
-        if not os.path.exists(each):  # noqa: PTH110  (where it cannot be asked for, Path's way raises)
-            raise InputError(f"there is no image or folder {each}", "check --images")
+        if not os.path.exists(each):  # noqa: PTH110  (Path.exists raises for paths that are too long)
+            raise InputError(f"no such image or folder: {each}", "check --images")
         files += [source.path for source in from_folder(each)] if each.is_dir() else [each]
     return files
 
 
 def in_shard(source: Source, shard: tuple[int, int]) -> bool:
-    """Tells whether an image belongs to the i-th of n parts (i from 1 on); its key alone decides, anywhere."""
+    """Returns whether an image belongs to shard i of n (i counted from 1); this depends on its key alone."""
     number, count = shard
     digest = hashlib.blake2b(source.identity[0], digest_size=8).digest()
     return int.from_bytes(digest) % count == number - 1
@@ -175,9 +178,9 @@ def in_shard(source: Source, shard: tuple[int, int]) -> bool:
 def _walk(folder: Path, without: Sequence[Path]) -> Iterator[bytes]:
     """Yields the paths of files below a folder, and of folders that cannot be read, in the order of their bytes.
 
-    As bytes they take a fifth of the memory of what `os.scandir` makes of them; of a folder all names are held at once.
+    All names of a folder are held at once; as bytes they take a fifth of the memory of `os.scandir` entries.
     """
-    # A link may lead to a folder above or beside; each real folder is entered once, under the first name that is met.
+    # Links may lead to parent or sibling folders; each real folder is entered once, under the first name found.
     entered = {_identity(os.fsencode(each)) for each in without if each.is_dir()}
     root = os.fsencode(folder)
     entered.add(_identity(root))
@@ -208,7 +211,7 @@ def _joined(folder: bytes, name: bytes) -> bytes:
 def _identity(folder: bytes) -> tuple[int, int] | None:
     try:
         status = os.stat(folder)  # noqa: PTH116
-    except OSError:  # it went away, may not be looked at, or has too long a path
+    except OSError:  # it was removed, is not accessible, or has too long a path
         return None
     return status.st_dev, status.st_ino
 
@@ -221,7 +224,7 @@ def _below_or_none(folder: bytes) -> list[bytes] | None:
 
 
 def _below(folder: bytes) -> list[bytes]:
-    """Returns the names in a folder that are shown, those of folders with a "/" behind, sorted by their bytes."""
+    """Returns the names in a folder except hidden ones, sorted by their bytes; folders have "/" at the end."""
     with os.scandir(folder) as entries:
         return sorted(entry.name + b"/" * _is_folder(entry) for entry in entries if not entry.name.startswith(b"."))
 
@@ -229,5 +232,5 @@ def _below(folder: bytes) -> list[bytes]:
 def _is_folder(entry: os.DirEntry[bytes]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads to itself
+    except OSError:  # a link to itself
         return False

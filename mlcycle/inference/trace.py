@@ -1,8 +1,7 @@
-"""Every stage of inference laid open, for the comparison with training.
+"""Writes the output of every stage of inference, for the comparison with the training pipeline.
 
-Run as `python -m mlcycle.inference.trace MODEL LIST OUT`, in a process of its own, which must never have seen torch.
-LIST names images with NUL between; OUT receives 00000.npz, 00001.npz … in that order. An image that cannot be
-read has the key `error` alone.
+Run as `python -m mlcycle.inference.trace MODEL LIST OUT`, in a separate process without torch. LIST has image names
+separated by NUL; OUT receives 00000.npz, 00001.npz … in that order. An unreadable image has only the key `error`.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from mlcycle.machine import own_process
 def trace(model_path: Path, list_path: Path, folder: Path) -> None:
     """Writes one archive per image.
 
-    Keys: graph_least_score, least_score and max_faces (the contract's rule), decode_sha256 and decode_shape (the rows
-    as they lie in the file), upright_sha256 and upright_shape, resized (uint8 HxWx3), graph_boxes, graph_scores,
-    graph_landmarks (input pixels, all above the floor), and boxes, scores, landmarks (image's pixels, above the
-    balanced threshold). Landmarks have no rows where the model has none.
+    Keys: graph_least_score, least_score and max_faces (from the contract), decode_sha256 and decode_shape (before the
+    EXIF orientation), upright_sha256 and upright_shape, resized (uint8 HxWx3), graph_boxes, graph_scores,
+    graph_landmarks (input pixels, all above the score floor), and boxes, scores, landmarks (image pixels, above the
+    balanced threshold). Landmarks have no rows for a model without landmarks.
 
     Raises:
         MlcycleError: the model cannot be used, or torch is in this process.
@@ -39,7 +38,7 @@ def trace(model_path: Path, list_path: Path, folder: Path) -> None:
     for number, name in enumerate(names):
         np.savez(folder / f"{number:05d}.npz", **_stages(detector, os.fsdecode(name)))
     if "torch" in sys.modules:
-        raise MlcycleError("torch was imported in the process that must infer without it")
+        raise MlcycleError("torch was imported in the inference process, which must not use it")
 
 
 def _stages(detector: detect.Detector, path: str) -> dict[str, Any]:

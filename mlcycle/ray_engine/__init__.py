@@ -1,1 +1,1 @@
-"""`mlcycle infer dir --engine ray`: the steps of mlcycle.inference, done by the workers of a Ray cluster."""
+"""`mlcycle infer dir --engine ray`: detection in the workers of a Ray cluster."""

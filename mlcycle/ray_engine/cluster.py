@@ -1,4 +1,4 @@
-"""A Ray cluster, held through a process in which Ray lives; see mlcycle.ray_engine.driver."""
+"""A Ray cluster, used through a separate driver process; see mlcycle.ray_engine.driver."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from typing import Any
 
 from mlcycle.errors import MlcycleError
 from mlcycle.ray_engine.driver import Row, Start
-from mlcycle.ray_engine.worker import Orders
+from mlcycle.ray_engine.worker import WorkerSetup
 
-# Seconds that Ray has to end in; it takes two.
-PATIENCE = 20
+# Seconds to wait for Ray to end; it takes two.
+END_SECONDS = 20
 
 
 class Cluster:
-    """Workers that answer.
+    """The workers of a Ray cluster.
 
     Attributes:
-        workers: how many there are.
+        workers: number of workers.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], start: Start) -> None:
@@ -33,20 +33,20 @@ class Cluster:
         self._send(start)
         self.workers: int = self._receive()
 
-    def answers(self, orders: Orders, rows: list[Row]) -> Iterator[bytes]:
-        """Yields the answer to each row as it comes, in any order.
+    def map(self, setup: WorkerSetup, rows: list[Row]) -> Iterator[bytes]:
+        """Yields the result of each row as it comes, in any order.
 
         Raises:
-            MlcycleError: workers died over and over, or Ray ended.
+            MlcycleError: workers died repeatedly, or Ray ended.
         """
-        self._send((orders, rows))
-        while (answer := self._receive()) is not None:
-            yield answer
+        self._send((setup, rows))
+        while (result := self._receive()) is not None:
+            yield result
 
-    def _send(self, thing: Any) -> None:
+    def _send(self, message: Any) -> None:
         assert self._process.stdin is not None
         try:
-            pickle.dump(thing, self._process.stdin)
+            pickle.dump(message, self._process.stdin)
             self._process.stdin.flush()
         except BrokenPipeError:
             raise self._ended() from None
@@ -54,45 +54,45 @@ class Cluster:
     def _receive(self) -> Any:
         assert self._process.stdout is not None
         try:
-            thing = pickle.load(self._process.stdout)
+            message = pickle.load(self._process.stdout)
         except EOFError:
             raise self._ended() from None
-        if isinstance(thing, Exception):
-            raise thing
-        return thing
+        if isinstance(message, Exception):
+            raise message
+        return message
 
     def _ended(self) -> MlcycleError:
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(PATIENCE)
+            self._process.wait(END_SECONDS)
         return MlcycleError(
-            f"Ray ended of itself, with exit code {self._process.returncode}",
-            "-v shows what it said; what is done is kept: go on with --resume",
+            f"Ray ended unexpectedly with exit code {self._process.returncode}",
+            "-v shows its output; finished images are kept: continue with --resume",
         )
 
 
 @contextmanager
-def opened(address: str | None, workers: int | None, *, loud: bool) -> Iterator[Cluster]:
+def open_cluster(address: str | None, workers: int | None, verbose: bool) -> Iterator[Cluster]:
     """Starts a cluster on this machine, which ends with the block, or connects to the one at `address`.
 
     Args:
-        address: "auto" or HOST:PORT, or None.
-        workers: how many to have; None takes as many as the cluster has cores.
-        loud: whether what Ray says goes to stderr.
+        address: "auto" or HOST:PORT, or None to start a cluster.
+        workers: number of workers; None takes one per core of the cluster.
+        verbose: whether Ray's output goes to stderr.
 
     Raises:
-        DeviceError: the cluster is not there, or cannot be started.
+        DeviceError: the cluster is not reachable, or cannot be started.
         ModuleNotFoundError: Ray Data is not installed.
     """
     with TemporaryDirectory(prefix="mlcycle-", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        process = _started()
+        process = _start_driver()
         try:
-            yield Cluster(process, Start(address, workers, loud, folder))
+            yield Cluster(process, Start(address, workers, verbose, folder))
         finally:
             _end(process)
 
 
-def _started() -> subprocess.Popen[bytes]:
-    # The very package that is running, wherever it was started from; and nothing from among the images (-P).
+def _start_driver() -> subprocess.Popen[bytes]:
+    # Imports the running package itself, and nothing from the current folder of images (-P).
     package = str(Path(__file__).resolve().parent.parent.parent)
     paths = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), package)))
     return subprocess.Popen(
@@ -100,7 +100,7 @@ def _started() -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": paths},
-        start_new_session=True,  # Ctrl-C is this process's to answer
+        start_new_session=True,  # only this process handles Ctrl-C
     )
 
 
@@ -108,14 +108,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     assert process.stdin is not None
     assert process.stdout is not None
     process.terminate()
-    process.stdout.close()  # it may be about to answer
+    process.stdout.close()  # it may be writing a result
     with suppress(BrokenPipeError):
         process.stdin.close()
     try:
         with suppress(subprocess.TimeoutExpired):
-            process.wait(PATIENCE)
+            process.wait(END_SECONDS)
     finally:
         process.kill()
         process.wait()
-        with suppress(ProcessLookupError):  # most often nothing is left of what it started
+        with suppress(ProcessLookupError):  # usually no child process is left
             os.killpg(process.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""What a worker of a Ray cluster does: it loads the model once, and looks at the images that it is given."""
+"""A worker of a Ray cluster: it loads the model once and detects faces in the images it is given."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from mlcycle.inference.detect import DetectOptions, Detector, load_sealed
 from mlcycle.inference.record import Record, Source
 from mlcycle.machine import own_process
 
-Answer = list[Record] | MlcycleError | OSError
-# Counts how often something was begun, by all workers, and returns that with this time.
-Begun = Callable[[Hashable], int]
-# How often an image is begun that workers die over. It must not kill them for ever.
-TRIES = 3
+WorkerResult = list[Record] | MlcycleError | OSError
+# Counts the attempts of all workers at something; returns their number including this one.
+CountAttempt = Callable[[Hashable], int]
+# Attempts at an image that kills workers; after that the run fails.
+MAX_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
-    """What all workers are told.
+class WorkerSetup:
+    """What all workers need.
 
     Attributes:
-        model: the model file, under a path that holds on all nodes.
-        sha256: what its digest must be.
-        provider: what runs it.
-        options: how to look at images; a worker has one lane.
-        folder: where relative paths begin, or None where there are none.
-        witness: an image that is there, as this process saw it; a worker that does not would find none at all.
+        model: the model file, under a path that is valid on all nodes.
+        sha256: the digest that it must have.
+        provider: that runs it.
+        options: how to detect faces; a worker has one thread.
+        folder: the current folder for relative paths, or None if all paths are absolute.
+        visible_image: an existing image; a worker that does not see it would find no image at all.
         version: of mlcycle.
     """
 
@@ -42,73 +42,71 @@ class Orders:
     provider: str
     options: DetectOptions
     folder: Path | None
-    witness: Path | None
+    visible_image: Path | None
     version: str = mlcycle.__version__
 
 
 class Worker:
-    """Loads the model once, then takes images to records, call by call.
+    """Loads the model once, then returns the records of images with each call.
 
-    What stops a run is no exception, but the worker's answer: Ray would wrap an exception in others of its own, and
-    would make a worker that cannot begin again and again.
+    An error that ends the run is returned as a result: Ray would wrap an exception in its own classes, and would
+    restart a worker that fails to start again and again.
     """
 
-    def __init__(self, orders: Orders, begun: Begun) -> None:
+    def __init__(self, setup: WorkerSetup, count_attempt: CountAttempt) -> None:
         own_process.claim()  # Ray started it for this alone
-        self._options = replace(orders.options, workers=1)
-        self._begun = begun
+        self._options = replace(setup.options, workers=1)
+        self._count_attempt = count_attempt
         self._detector: Detector | None = None
         self._problem: MlcycleError | None = None
         try:
-            self._detector = _begin(orders)
+            self._detector = _load(setup)
         except MlcycleError as problem:
-            self._problem = type(problem)(f"{problem.message}, says a worker on {platform.node()}", problem.hint)
+            self._problem = type(problem)(f"{problem.message}, on the node {platform.node()}", problem.hint)
 
     def __call__(self, row: dict[str, bytes]) -> dict[str, bytes]:
-        """Takes {"sources": a pickled list[Source]} to {"answer": a pickled Answer}."""
-        return {"answer": pickle.dumps(self._answer(pickle.loads(row["sources"])))}
+        """Maps {"sources": a pickled list[Source]} to {"result": a pickled WorkerResult}."""
+        return {"result": pickle.dumps(self._detect(pickle.loads(row["sources"])))}
 
-    def _answer(self, sources: list[Source]) -> Answer:
+    def _detect(self, sources: list[Source]) -> WorkerResult:
         if self._detector is None:
             assert self._problem is not None
             return self._problem
         try:
-            if self._begun(("all from", sources[0].identity)) == 1:
+            if self._count_attempt(("all from", sources[0].identity)) == 1:
                 return list(self._detector.detect_all(sources, self._options))
-            # A worker has died over them: one by one, so that it comes out over which.
-            return [record for source in sources for record in self._once_more(source, self._detector)]
-        except (MlcycleError, OSError) as problem:  # OSError: the disk for copies is full
+            # A worker died on them: now one by one, to find out on which image.
+            return [record for source in sources for record in self._retry(source, self._detector)]
+        except (MlcycleError, OSError) as problem:  # OSError: the disk of the copies is full
             return problem
 
-    def _once_more(self, source: Source, detector: Detector) -> list[Record]:
-        if self._begun(("one", source.identity)) > TRIES:
+    def _retry(self, source: Source, detector: Detector) -> list[Record]:
+        if self._count_attempt(("one", source.identity)) > MAX_ATTEMPTS:
             raise MlcycleError(
-                f"{TRIES} workers in a row died over the image {source.key}",
-                "is memory short? else take it out of the folder; then go on with --resume",
+                f"{MAX_ATTEMPTS} workers in a row died on the image {source.key}",
+                "check the free memory, or remove the image; then continue with --resume",
             )
         return detector.detect_batch([source], self._options)
 
 
-def _begin(orders: Orders) -> Detector:
-    if orders.version != mlcycle.__version__:
+def _load(setup: WorkerSetup) -> Detector:
+    if setup.version != mlcycle.__version__:
         raise UsageError(
-            f"mlcycle is {mlcycle.__version__} there and {orders.version} here", "install the same on all nodes"
+            f"mlcycle is {mlcycle.__version__} there and {setup.version} here", "install the same version on all nodes"
         )
-    if orders.folder is not None:
+    if setup.folder is not None:
         try:
-            os.chdir(orders.folder)
+            os.chdir(setup.folder)
         except OSError as problem:
             raise InputError(
-                f"{orders.folder} cannot be entered: {problem.strerror}", "all nodes must see the same disk"
+                f"the folder {setup.folder} cannot be opened: {problem.strerror}", "mount the same disk on all nodes"
             ) from None
-    if orders.witness is not None and not os.path.exists(orders.witness):  # noqa: PTH110 (Path.exists can raise)
-        raise InputError(
-            f"the image {orders.witness} is not there", "all nodes must see the folder under the same path"
-        )
-    sealed = read_sealed(orders.model)
-    if sealed.sha256 != orders.sha256:  # before anything looks into it: the first process may have demanded a signature
+    if setup.visible_image is not None and not os.path.exists(setup.visible_image):  # noqa: PTH110 (Path.exists raises)
+        raise InputError(f"no such image: {setup.visible_image}", "mount the folder under the same path on all nodes")
+    sealed = read_sealed(setup.model)
+    if sealed.sha256 != setup.sha256:  # before it is parsed, because the first process may have required a signature
         raise ModelFileError(
-            f"{orders.model} is {sealed.sha256[:12]} there, and was {orders.sha256[:12]} here",
-            "do not replace it while it is used, and let all nodes see the same file",
+            f"{setup.model} is {sealed.sha256[:12]} there, and was {setup.sha256[:12]} here",
+            "do not replace it while it is in use, and provide the same file to all nodes",
         )
-    return load_sealed(sealed, provider=orders.provider, threads=1)
+    return load_sealed(sealed, provider=setup.provider, threads=1)

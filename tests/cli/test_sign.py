@@ -188,7 +188,7 @@ def test_a_process_that_infers_exits_4_without_a_signature(process: Run, forged:
     assert process("infer", album / "one.jpg", "--model", forged).code == 0
 
 
-def test_the_webcam_demands_it_too(
+def test_the_webcam_requires_it_too(
     mlcycle: Run, forged: Path, key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("av")
@@ -204,15 +204,15 @@ def test_the_webcam_demands_it_too(
         def __exit__(self, *_: object) -> None: ...
 
         def walk(self) -> None:
-            pytest.fail("what is not signed was loaded")
+            pytest.fail("an unsigned model was loaded")
 
-    monkeypatch.setattr(camera, "opened", lambda number: Camera())
+    monkeypatch.setattr(camera, "open_camera", lambda number: Camera())
     with pytest.raises(ModelFileError, match="is not the signed file"):
         webcam.webcam(0, InferOptions(model=forged, require_signature=key.with_suffix(".pub")))
     assert mlcycle("infer", "webcam", "--model", forged, "--require-signature", key.with_suffix(".pub")).code == 4
 
 
-def test_a_private_run_demands_it_and_names_no_path(process: Run, signed: Path, key: Path, album: Path) -> None:
+def test_a_private_run_requires_it_and_names_no_path(process: Run, signed: Path, key: Path, album: Path) -> None:
     options = ("--private", "--model", signed, "--require-signature", key.with_suffix(".pub"))
     passed = process("infer", album / "one.jpg", *options)
     assert passed.code == 0
@@ -242,7 +242,7 @@ def test_without_the_extra_the_line_that_installs_it_is_said(arguments: tuple[st
     assert done.stderr.splitlines()[-1] == "hint: pip install 'mlcycle[sign]'"
 
 
-def test_a_worker_of_ray_looks_into_nothing_but_what_the_first_process_verified(
+def test_a_ray_worker_loads_only_the_file_that_the_first_process_verified(
     model: Path, album: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlcycle.errors import ModelFileError
@@ -250,15 +250,15 @@ def test_a_worker_of_ray_looks_into_nothing_but_what_the_first_process_verified(
     from mlcycle.inference.record import Source
     from mlcycle.ray_engine import worker
 
-    orders = worker.Orders(model, read_sealed(model).sha256, "cpu", detect.DEFAULT, None, None)
+    setup = worker.WorkerSetup(model, read_sealed(model).sha256, "cpu", detect.DEFAULT, None, None)
     model.chmod(0o644)
     model.write_bytes(tiny_bytes(contract_json='{"format": 1, "name": "evil"}'))
     Path(f"{model}.sha256").unlink()
     monkeypatch.setattr(detect, "open_session", lambda *_, **__: pytest.fail("it was loaded"))
-    began = worker.Worker(orders, lambda thing: 1)
-    answer = pickle.loads(began({"sources": pickle.dumps([Source(album / "one.jpg", "one.jpg")])})["answer"])
-    assert isinstance(answer, ModelFileError)
-    assert "was " + orders.sha256[:12] in answer.message
+    started = worker.Worker(setup, lambda key: 1)
+    result = pickle.loads(started({"sources": pickle.dumps([Source(album / "one.jpg", "one.jpg")])})["result"])
+    assert isinstance(result, ModelFileError)
+    assert "was " + setup.sha256[:12] in result.message
 
 
 def test_an_exported_folder_is_signed_as_a_whole(mlcycle: Run, key: Path, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_without_a_model_of_ones_own_the_bundled_one_answers(mlcycle, images, tm
     outcome = mlcycle("infer", images["astronaut"])
     assert outcome.code == 0
     assert "face-nano" in outcome.err
-    assert "comes with mlcycle" in outcome.err
+    assert "(bundled)" in outcome.err
 
 
 @pytest.mark.parametrize("model", bundled.names())

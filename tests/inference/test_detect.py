@@ -87,10 +87,10 @@ def test_a_copy_for_which_memory_is_short_is_an_error_beside_the_faces(
     detector = load_detector(write_tiny_model(tmp_path / "tiny.onnx", long_side=128, reduced_jpeg=2), provider="cpu")
     decode = images.decode
 
-    def decode_small_ones(data: bytes, max_pixels: int, least_side: float | None = None) -> images.Decoded:
-        if least_side is None:
+    def decode_small_ones(data: bytes, max_pixels: int, min_side: float | None = None) -> images.Decoded:
+        if min_side is None:
             raise MemoryError
-        return decode(data, max_pixels, least_side)
+        return decode(data, max_pixels, min_side)
 
     monkeypatch.setattr(images, "decode", decode_small_ones)
     sources = [Source(tmp_path / "photo.jpg", "a", copies={"redacted": tmp_path / "a.jpg"})]

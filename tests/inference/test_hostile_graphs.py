@@ -63,7 +63,7 @@ def test_an_answer_that_breaks_the_contract_is_an_error_of_the_image(
     errors = [record["error"] for record in json.loads(outcome.out)["records"]]
     assert outcome.code == 3
     assert {each["code"] for each in errors} == {"model-failed"}
-    assert "not what its contract says" in errors[0]["message"]
+    assert "do not match its contract" in errors[0]["message"]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_outputs_of_other_types_are_refused_when_it_is_loaded(
 ) -> None:
     outcome = mlcycle("model", "verify", answering(tmp_path / "x.onnx", **spoilt))
     assert (outcome.code, outcome.out) == (4, "")
-    assert "is not what its contract says" in outcome.err
+    assert "does not match its contract" in outcome.err
 
 
 def without_a_shape(model: ModelProto) -> None:

@@ -17,7 +17,7 @@ from odd_files import encoded
 from odd_names import fill
 from PIL import Image
 
-from mlcycle.inference.copies.image_copies import placed
+from mlcycle.inference.copies.image_copies import with_copy_paths
 from mlcycle.inference.record import Source, readable
 
 pytest_plugins = ("tiny_album",)
@@ -91,7 +91,7 @@ def test_names_of_copies_stay_apart_and_within_what_file_systems_take(tmp_path: 
     keys = [long, long, long.replace("x.", "y."), f"in/{long}", "e\u0301.jpg", "é.jpg", "É.jpg", "...jpg", "x" * 300]
     kinds = {"annotated": tmp_path / "a", "cropped": tmp_path / "c"}
     for keep_tree in (True, False):
-        sources = list(placed([Source(Path(key), key) for key in keys], kinds, keep_tree=keep_tree))
+        sources = list(with_copy_paths([Source(Path(key), key) for key in keys], kinds, keep_tree=keep_tree))
         for kind, folder in kinds.items():
             names = [source.copies[kind].relative_to(folder) for source in sources]
             assert len({os.path.normcase(name).lower() for name in names}) == len(keys)

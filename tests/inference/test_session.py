@@ -55,7 +55,7 @@ def test_a_provider_that_quietly_became_another_is_refused(tiny: Path, monkeypat
         return plain(data, options, providers=["CPUExecutionProvider"])
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", falls_back)
-    with pytest.raises(DeviceError, match="took another"):
+    with pytest.raises(DeviceError, match="used another"):
         load_detector(tiny, provider="cuda")
     assert load_detector(tiny, provider="auto").provider == "cpu"
 
@@ -84,10 +84,10 @@ def sealed_with(contract_json: str) -> SealedBytes:
     [
         ({"format": 2}, "has format 2"),
         ({"format": "new"}, "has format new"),
-        ({"landmarks": []}, "not what its contract says"),
-        ({"colour": "BGR"}, "does not know"),
-        ({"orientation": "as-stored"}, "does not know"),
-        ({"resize": {"long_side": 640, "rule": "stretch", "filter": "antialiased-triangle"}}, "does not know"),
+        ({"landmarks": []}, "does not match its contract"),
+        ({"colour": "BGR"}, "unknown preprocessing"),
+        ({"orientation": "as-stored"}, "unknown preprocessing"),
+        ({"resize": {"long_side": 640, "rule": "stretch", "filter": "antialiased-triangle"}}, "unknown preprocessing"),
         ({"thresholds": {}}, "no threshold"),
         ({"resize": {"side": 640}}, "incomplete"),
     ],
@@ -109,7 +109,7 @@ def test_files_that_are_no_models_of_ours(tmp_path: Path) -> None:
     foreign = unsealed_model()
     add_metadata(foreign, "{}")
     foreign.metadata_props[0].key = "somebody.else"
-    with pytest.raises(ModelFileError, match="carries no contract"):
+    with pytest.raises(ModelFileError, match="has no contract"):
         open_session(SealedBytes(foreign.SerializeToString(), "", Path("x.onnx")))
     with pytest.raises(ModelFileError, match="structure cannot be read"):
         open_session(SealedBytes(b"\x00garbage", "", Path("x.onnx")))
@@ -118,7 +118,7 @@ def test_files_that_are_no_models_of_ours(tmp_path: Path) -> None:
 def test_which_model_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLCYCLE_MODEL", raising=False)
-    assert find_model() == (Path("face-nano"), "the one that comes with mlcycle")
+    assert find_model() == (Path("face-nano"), "bundled")
     (tmp_path / "models").mkdir()
     for number, name in enumerate(("new.onnx", "old.onnx", ".hidden.onnx", "notes.txt")):
         path = tmp_path / "models" / name

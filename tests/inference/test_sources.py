@@ -74,7 +74,7 @@ def test_a_list_gives_its_names_in_order_and_in_any_encoding(tmp_path: Path) -> 
     assert [source.key for source in found] == ["first.jpg", "b.jpg", " a b .png", os.fsdecode(b"\xff.jpg")]
 
 
-@pytest.mark.parametrize(("content", "words"), [(None, "cannot be read"), (b" \n\n", "names no image")])
+@pytest.mark.parametrize(("content", "words"), [(None, "cannot be read"), (b" \n\n", "is empty")])
 def test_a_list_without_names_is_refused(tmp_path: Path, content: bytes | None, words: str) -> None:
     if content is not None:
         (tmp_path / "list.txt").write_bytes(content)
@@ -104,7 +104,7 @@ def test_a_pattern_stands_for_the_files_that_fit(tmp_path: Path) -> None:
 def test_standard_input_holds_one_image() -> None:
     (source,) = from_names(["-"], lambda: b"bytes")
     assert (source.key, source.data) == ("-", b"bytes")
-    with pytest.raises(UsageError, match="named twice"):
+    with pytest.raises(UsageError, match="given twice"):
         from_names(["-", "-"], lambda: b"bytes")
 
 

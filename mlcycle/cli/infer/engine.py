@@ -1,11 +1,12 @@
-"""What looks at the images of a folder: threads of this process, or workers of a Ray cluster."""
+"""Where `mlcycle infer dir` detects faces: in threads of this process, or in workers of a Ray cluster."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mlcycle.cli import console
@@ -14,52 +15,50 @@ from mlcycle.cli.infer.tally import number
 from mlcycle.errors import UsageError
 
 if TYPE_CHECKING:
-    from mlcycle.inference.detect import DetectOptions, Detector
-    from mlcycle.inference.record import Record, Source
-
-    Look = Callable[[Iterable[Source], DetectOptions], Iterator[Record]]
+    from mlcycle.inference.detect import Detector
+    from mlcycle.inference.pages_and_frames import DetectImages
 
 
-def fitting(wishes: InferOptions, *, videos: bool) -> InferOptions:
-    """Returns the wishes as the engine takes them: on Ray auto is the CPU, whatever the first machine has.
+def for_engine(options: InferOptions) -> InferOptions:
+    """Checks the options against the engine; on Ray, the provider auto becomes cpu on every node.
 
     Raises:
-        UsageError: the engine cannot do what is asked of it.
+        UsageError: the engine does not support an option.
     """
-    if wishes.engine is Engine.local:
-        if wishes.address:
-            raise UsageError("--address names a Ray cluster, and none is asked for", "say --engine ray")
-        return wishes
-    if wishes.private or videos:
-        option = "--private" if wishes.private else "--videos"
-        raise UsageError(f"--engine ray does not know {option}", f"leave out {option}, or --engine ray")
-    if not wishes.is_run():
-        raise UsageError("--engine ray works on a run, which --out does not name", "give it a folder: --out RUN")
-    if wishes.provider in (Provider.cuda, Provider.tensorrt):
-        raise UsageError("--engine ray works on CPUs", f"leave out --provider {wishes.provider}, or --engine ray")
-    if wishes.address not in (None, "auto") and not re.fullmatch(r"[^/]+:\d{1,5}", wishes.address):
-        raise UsageError(f"--address {wishes.address} is no address of a cluster", "write auto, or HOST:PORT")
-    return replace(wishes, provider=Provider.cpu) if wishes.provider is Provider.auto else wishes
+    if options.engine is Engine.local:
+        if options.address:
+            raise UsageError("--address needs a Ray cluster", "add --engine ray")
+        return options
+    if options.private or options.videos:
+        option = "--private" if options.private else "--videos"
+        raise UsageError(f"--engine ray does not support {option}", f"leave out {option}, or --engine ray")
+    if not options.is_run():
+        raise UsageError("--engine ray needs a run folder", "name one: --out RUN")
+    if options.provider in (Provider.cuda, Provider.tensorrt):
+        raise UsageError("--engine ray runs on CPUs", f"leave out --provider {options.provider}, or --engine ray")
+    if options.address not in (None, "auto") and not re.fullmatch(r"[^/]+:\d{1,5}", options.address):
+        raise UsageError(f"--address {options.address} is not a cluster address", "pass auto, or HOST:PORT")
+    return replace(options, provider=Provider.cpu) if options.provider is Provider.auto else options
 
 
 @contextmanager
-def engine(detector: Detector, wishes: InferOptions) -> Iterator[Look]:
-    """Yields what takes images to records.
+def open_engine(detector: Detector, options: InferOptions) -> Iterator[DetectImages]:
+    """Yields the function that detects faces in images.
 
     Raises:
-        MissingExtraError: Ray is asked for and not installed.
-        DeviceError: the Ray cluster is not there, or cannot be started.
+        MissingExtraError: Ray is requested and not installed.
+        DeviceError: the Ray cluster is not reachable, or cannot be started.
     """
-    if wishes.engine is Engine.local:
+    if options.engine is Engine.local:
         yield detector.detect_all
         return
     from mlcycle.extras import extra
     from mlcycle.inference.batch.worker_threads import cores
-    from mlcycle.ray_engine.cluster import opened
-    from mlcycle.ray_engine.detect import detect_all
+    from mlcycle.ray_engine.cluster import open_cluster
+    from mlcycle.ray_engine.detect import detect_on_cluster
 
-    workers = wishes.threads or (None if wishes.address else cores())
-    with extra("ray", "--engine ray"), opened(wishes.address, workers, loud=console.is_verbose()) as cluster:
-        where = f"at {wishes.address}" if wishes.address else "on this machine"
-        console.say(f"{number(cluster.workers, 'worker')} of Ray, {where}")
-        yield lambda sources, options: detect_all(sources, detector, options, cluster)
+    workers = options.threads or (None if options.address else cores())
+    with extra("ray", "--engine ray"), open_cluster(options.address, workers, console.is_verbose()) as cluster:
+        where = f"at {options.address}" if options.address else "on this machine"
+        console.say(f"{number(cluster.workers, 'Ray worker')} {where}")
+        yield partial(detect_on_cluster, cluster, detector)

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     cls=default_group("image"),
     rich_markup_mode=None,
-    help="""Find the faces in images and videos.
+    help="""Detect faces in images and videos.
 
 Example:  mlcycle infer photo.jpg
 """,
@@ -62,13 +62,13 @@ def image(  # noqa: PLR0913, PLR0917
         list[str] | None,
         typer.Argument(
             metavar="IMAGE",
-            help="Images of any kind, and videos; patterns, as 'in/**/*.jpg'; @FILE, a list of names; -, the "
-            "bytes of one image on standard input.",
+            help="Image and video files, patterns such as 'in/**/*.jpg', @FILE for a list of names, or - for one image "
+            "on standard input.",
             show_default=False,
         ),
     ] = None,
     stdin0: Annotated[
-        bool, typer.Option("--stdin0", help="Read names from standard input too, with a zero byte behind each.")
+        bool, typer.Option("--stdin0", help="Read more names, each followed by a zero byte, from standard input.")
     ] = False,
     model: ModelOption = None,
     require_signature: RequireSignatureOption = None,
@@ -88,9 +88,9 @@ def image(  # noqa: PLR0913, PLR0917
     every: EveryOption = 0,
     private: PrivateOption = False,
 ) -> None:
-    """Find the faces in the images that are named, on each page of a TIFF, and in each frame of a video.
+    """Detect faces in images, TIFF pages and video frames.
 
-    One that cannot be read does not stop the others; the exit code is then 3. No face at all is no failure.
+    An unreadable image does not stop the others; the exit code is then 3. An image without faces is not an error.
 
     Example:  mlcycle infer photo.jpg --annotate found
 
@@ -99,20 +99,20 @@ def image(  # noqa: PLR0913, PLR0917
     from mlcycle.cli.infer.private import absolute, guarded
     from mlcycle.cli.infer.stream import stream
 
-    wishes = InferOptions(
+    options = InferOptions(
         model=model, require_signature=require_signature, format=format, out=out, annotate=annotate, redact=redact,
         crops=crops, align=align, overwrite=overwrite, threshold=threshold, at=at, provider=provider, threads=threads,
         batch=batch, max_pixels=max_pixels, every=every, private=private,
     )  # fmt: skip
     names = [absolute(name) for name in images or []] if private else images or []
-    with guarded(wishes, names, is_run=False) as wishes:
+    with guarded(options, names, is_run=False) as options:
         found = _named(names, stdin0)
-        stream(partial(_placed, found, wishes, keep_tree=False), len(found), wishes, faces=True)
+        stream(partial(_sources, found, options, keep_tree=False), len(found), options, faces=True)
 
 
 @app.command(name="dir")
 def folder(  # noqa: PLR0913, PLR0917
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder; folders inside it count too.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder, with all folders below it.")],
     videos: VideosOption = False,
     every: EveryOption = 0,
     model: ModelOption = None,
@@ -137,17 +137,16 @@ def folder(  # noqa: PLR0913, PLR0917
     engine: EngineOption = Engine.local,
     address: AddressOption = None,
 ) -> None:
-    """Find the faces in all images below a folder.
+    """Detect faces in all images below a folder.
 
-    Hidden files and files that are no images by their suffix are passed over, and so are videos without --videos:
-    a minute of video has as many frames as 1,800 images. An image that cannot be read does not stop the
-    others; the exit code is then 3.
+    Hidden files and files without an image suffix are skipped, and so are videos without --videos: a minute of video
+    is 1,800 frames. An unreadable image does not stop the others; the exit code is then 3.
 
-    Where --out has no suffix of a format, as `--out RUN`, it is a folder with a ledger: whatever ends the command, the
-    same with --resume goes on with what is missing, and RUN/records.jsonl is then what it would have been.
+    If --out has no format's suffix, as in `--out RUN`, it is a run folder: however the command ends, the same command
+    with --resume processes the missing images and writes the same RUN/records.jsonl.
 
-    With --engine ray, Ray Data gives the images to workers, one thread each, all of which must see the folder, the
-    model file and the folders of copies under the same paths. What a worker that died was looking at is done again.
+    With --engine ray, Ray Data distributes the images to workers of one thread each. All nodes must have the folder,
+    the model file and the folders of copies under the same paths. The images of a worker that dies are processed again.
 
     Example:  mlcycle infer dir holiday --out holiday.jsonl
 
@@ -155,30 +154,30 @@ def folder(  # noqa: PLR0913, PLR0917
 
     Example:  mlcycle infer dir archive --out run --engine ray --address auto
     """
-    from mlcycle.cli.infer.engine import fitting
+    from mlcycle.cli.infer.engine import for_engine
     from mlcycle.cli.infer.private import guarded
 
-    wishes = InferOptions(
+    options = InferOptions(
         model=model, require_signature=require_signature, format=format, out=out, annotate=annotate, redact=redact,
         crops=crops, align=align, overwrite=overwrite, threshold=threshold, at=at, provider=provider, threads=threads,
         batch=batch, max_pixels=max_pixels, every=every, private=private,
-        engine=engine, address=address,
+        engine=engine, address=address, videos=videos, resume=resume, retry_failed=retry_failed,
+        shard=shard_of(shard),
     )  # fmt: skip
-    wishes = fitting(wishes, videos=videos)
-    part = shard_of(shard)
-    if not wishes.is_run() and (resume or retry_failed):
+    options = for_engine(options)
+    if not options.is_run() and (resume or retry_failed):
         from mlcycle.errors import UsageError
 
         option = "--resume" if resume else "--retry-failed"
-        raise UsageError(f"{option} goes on with a run, and --out names none", "give it a folder: --out RUN")
+        raise UsageError(f"{option} needs a run folder", "name one: --out RUN")
     folder = folder.absolute() if private else folder
-    with guarded(wishes, [folder], is_run=wishes.is_run()) as wishes:
-        _look_below(folder, wishes, part, again=(resume, retry_failed), videos=videos)
+    with guarded(options, [folder], is_run=options.is_run()) as options:
+        _detect_below(folder, options)
 
 
 @app.command()
 def webcam(
-    camera: Annotated[int, typer.Argument(metavar="CAMERA", min=0, help="Which camera; the first is 0.")] = 0,
+    camera: Annotated[int, typer.Argument(metavar="CAMERA", min=0, help="Number of the camera; the first is 0.")] = 0,
     model: ModelOption = None,
     require_signature: RequireSignatureOption = None,
     threshold: ThresholdOption = None,
@@ -187,28 +186,36 @@ def webcam(
     threads: ThreadsOption = None,
     every: EveryOption = 0,
 ) -> None:
-    """Find the faces in what a camera sees: a line of JSON for each frame, until Ctrl-C.
+    """Detect faces in camera frames, one line of JSON each.
+
+    Ctrl-C ends it.
 
     Example:  mlcycle infer webcam --every 0.5
     """
     from mlcycle.cli.infer import webcam
 
-    wishes = InferOptions(
+    options = InferOptions(
         model=model, require_signature=require_signature, threshold=threshold, at=at, provider=provider,
         threads=threads, every=every,
     )  # fmt: skip
-    webcam.webcam(camera, wishes)
+    webcam.webcam(camera, options)
 
 
 @app.command()
 def merge(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders that `mlcycle infer dir --out RUN` left.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="The folder to write.", show_default=False)],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN", help="Folders written by `mlcycle infer dir --out RUN`.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="RUN", help="Write the merged run to this folder.", show_default=False),
+    ],
     format: FormatOption = None,
 ) -> None:
-    """Make one run of several: of the shards of a folder, or of one run in another format.
+    """Merge runs, such as the shards of a folder, into one.
 
-    Their settings must agree. Of an image that several have, an answer counts more than an error.
+    Their settings must agree. For an image in several runs, a result takes precedence over an error. A single run is
+    converted to another --format.
 
     Example:  mlcycle infer merge run-1 run-2 --out run --format csv
     """
@@ -219,36 +226,34 @@ def merge(
 
 @app.command()
 def names(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A folder that --private left, with its names.key.")],
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder whose images were looked at.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder of --private, with its names.key.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of the run's images.")],
 ) -> None:
-    """Say what the images of a folder are called in a private run.
+    """Print the hashed names of images in a private run.
 
-    One line of JSON for each, with its hashed name and its own. It takes the run's key: who deletes RUN/names.key makes
-    sure that nobody can.
+    One line of JSON for each image in the folder, with its hashed name and its own. This needs the run's key: without
+    RUN/names.key, nobody can match the names.
 
     Example:  mlcycle infer names run archive | grep 5ad0
     """
-    from mlcycle.cli.infer.private import say_names
+    from mlcycle.cli.infer.private import print_names
 
-    say_names(run, _found(folder, without=[run], videos=True))
+    print_names(run, _found(folder, without=[run], videos=True))
 
 
-def _look_below(
-    folder: Path, wishes: InferOptions, part: tuple[int, int] | None, again: tuple[bool, bool], *, videos: bool
-) -> None:
-    without = [*wishes.folders().values(), *([wishes.out] if wishes.out else [])]
-    found = _found(folder, without, in_memory=wishes.private, videos=videos)
-    sources = partial(_placed, found, wishes, keep_tree=True, shard=part)
-    count = sum(1 for _ in sources()) if part else len(found)
-    if wishes.is_run():
+def _detect_below(folder: Path, options: InferOptions) -> None:
+    without = [*options.folders().values(), *([options.out] if options.out else [])]
+    found = _found(folder, without, in_memory=options.private, videos=options.videos)
+    sources = partial(_sources, found, options, keep_tree=True)
+    count = sum(1 for _ in sources()) if options.shard else len(found)
+    if options.is_run():
         from mlcycle.cli.infer.run import run
 
-        run(sources, count, wishes, part, again)
+        run(sources, count, options)
         return
     from mlcycle.cli.infer.stream import stream
 
-    stream(sources, count, wishes, faces=False)
+    stream(sources, count, options, faces=False)
 
 
 def _named(names: list[str], stdin0: bool) -> list[Source]:
@@ -256,16 +261,16 @@ def _named(names: list[str], stdin0: bool) -> list[Source]:
     from mlcycle.inference.sources import from_listed, from_names
 
     if not names and not stdin0:
-        raise UsageError("no image is named", "mlcycle infer photo.jpg, or mlcycle infer dir FOLDER")
+        raise UsageError("no image given", "mlcycle infer photo.jpg, or mlcycle infer dir FOLDER")
     if names and all(Path(name).is_dir() for name in names):
         raise UsageError(f"{names[0]} is a folder", f"mlcycle infer dir {names[0]}")
     if stdin0 and "-" in names:
-        raise UsageError("standard input holds names, or an image, not both", "leave out --stdin0 or -")
+        raise UsageError("standard input cannot have both names and an image", "leave out --stdin0 or -")
     found = from_names(names, sys.stdin.buffer.read)
     if stdin0:
         found += from_listed(sys.stdin.buffer.read().split(b"\0"))
     if not found:
-        raise InputError("standard input names no image", "write a zero byte behind each name, as find -print0")
+        raise InputError("no image names on standard input", "end each name with a zero byte, as find -print0 does")
     return found
 
 
@@ -274,33 +279,31 @@ def _found(folder: Path, without: list[Path], *, in_memory: bool = False, videos
     from mlcycle.inference.sources import from_folder
 
     found = from_folder(folder, without, in_memory=in_memory, videos=videos)
-    passed_over = f"{found.others} other files were passed over" if found.others > 1 else "1 other file was passed over"
+    skipped = "1 other file skipped" if found.others == 1 else f"{found.others} other files skipped"
     if found.videos:
-        passed_over += f", {found.videos} of them with the suffix of a video; --videos looks at them"
+        skipped += f", {found.videos} of them with a video suffix; --videos includes them"
     if not len(found):
-        raise InputError(f"{folder} holds no images", passed_over if found.others else "name another folder")
+        raise InputError(f"{folder} contains no images", skipped if found.others else "name another folder")
     if found.others:
-        console.say(passed_over)
+        console.say(skipped)
     return found
 
 
-def _placed(
-    found: list[Source] | Folder, wishes: InferOptions, *, keep_tree: bool, shard: tuple[int, int] | None = None
-) -> Iterator[Source]:
-    """Yields the images and pages of the shard with the places of their copies, which do not depend on the shard.
+def _sources(found: list[Source] | Folder, options: InferOptions, *, keep_tree: bool) -> Iterator[Source]:
+    """Yields the shard's images and pages with the paths of their copies, which do not depend on the shard.
 
-    In a private run their own names say which shard they belong to, as in any other run, and nobody sees them after.
+    In a private run too, the shard depends on the images' own names; after that only the hashed names are used.
     """
-    from mlcycle.inference.parts import split
+    from mlcycle.inference.pages_and_frames import split_pages
 
-    sources: Iterator[Source] = iter(found)
-    if wishes.names:
-        sources, shard = wishes.names.hide(_of_shard(sources, shard)), None
-    sources = split(sources)
-    if folders := wishes.folders():
-        from mlcycle.inference.copies.image_copies import placed
+    sources, shard = iter(found), options.shard
+    if options.names:
+        sources, shard = options.names.hide(_of_shard(sources, shard)), None
+    sources = split_pages(sources)
+    if folders := options.folders():
+        from mlcycle.inference.copies.image_copies import with_copy_paths
 
-        sources = placed(sources, folders, keep_tree=keep_tree)
+        sources = with_copy_paths(sources, folders, keep_tree=keep_tree)
     return _of_shard(sources, shard)
 
 

@@ -1,4 +1,4 @@
-"""The model that answers `mlcycle infer`, and how it is to look: found, loaded and said before the first image."""
+"""The model and the detection options of `mlcycle infer`, and the records they give."""
 
 from __future__ import annotations
 
@@ -11,118 +11,111 @@ from mlcycle.cli.infer.options import InferOptions, Provider
 from mlcycle.cli.model.keys import public_key
 
 if TYPE_CHECKING:
-    from mlcycle.cli.infer.engine import Look
-    from mlcycle.inference.batch.ledger import Ledger
     from mlcycle.inference.detect import DetectOptions, Detector
-    from mlcycle.inference.record import Record, Source
+    from mlcycle.inference.pages_and_frames import DetectImages
+    from mlcycle.inference.record import FinishedRecords, Record, Source
 
-# Of a video, which has to be decoded to count them: enough to be looked at side by side.
+# Frames of a video before it is decoded: any number that uses all worker threads.
 _FRAMES = 100
 
 
-def refuse_taken_copies(sources: Callable[[], Iterator[Source]], wishes: InferOptions) -> None:
-    """Raises InputError if a folder for copies cannot take them, or what they would be called is there already."""
+def refuse_existing_copies(sources: Callable[[], Iterator[Source]], options: InferOptions) -> None:
+    """Raises InputError if a folder for copies is not usable, or a copy exists already."""
     from mlcycle.errors import InputError
 
-    folders = wishes.folders()
+    folders = options.folders()
     for kind, folder in folders.items():
         if folder.exists() and not folder.is_dir():
-            raise InputError(f"{folder} is no folder to put {kind} copies into", "name a folder")
+            raise InputError(f"{folder} is not a folder for {kind} copies", "name a folder")
     if len({folder.resolve() for folder in folders.values()}) < len(folders):
-        raise InputError("two kinds of copies would have the same names", "give each kind of copy a folder of its own")
+        raise InputError("two kinds of copies have the same folder", "give each kind of copy its own folder")
     if folders:
         from mlcycle.inference.copies.image_copies import must_be_free
 
-        must_be_free(sources, overwrite=wishes.overwrite)
+        must_be_free(sources, overwrite=options.overwrite)
 
 
-def images(sources: Callable[[], Iterator[Source]], files: int) -> int:
-    """Returns about how many images there are at least: of a single file those in it, of several one in each."""
-    from mlcycle.inference.parts import is_video
+def count_images(sources: Callable[[], Iterator[Source]], files: int) -> int:
+    """Returns a lower estimate of the number of images: one per file, or those in a single file."""
+    from mlcycle.inference.pages_and_frames import is_video
 
     return files if files > 1 else sum(_FRAMES if is_video(each) else 1 for each in sources())
 
 
-def detector_for(wishes: InferOptions, count: int) -> Detector:
-    """Loads the model that is wished for, or else found, and says which it is and what runs it.
+def load_model(options: InferOptions, count: int) -> Detector:
+    """Loads the model for `count` images and prints its name and provider.
 
-    Many images are looked at side by side, by one thread each; a single one has all threads for itself.
+    Several images are processed in parallel with one thread each; a single one uses all threads.
     """
     from mlcycle.inference.models import find_model
 
-    path, how = find_model(wishes.model)
-    wanted = wishes.require_signature
-    key = public_key(wanted, "--require-signature") if wanted else None
+    path, how = find_model(options.model)
+    required = options.require_signature
+    key = public_key(required, "--require-signature") if required else None
     from mlcycle.inference.detect import load_detector
 
-    threads = 1 if count > 1 else wishes.threads
-    detector = load_detector(path, provider=wishes.provider, threads=threads, signed_by=key)
+    threads = 1 if count > 1 else options.threads
+    detector = load_detector(path, provider=options.provider, threads=threads, signed_by=key)
     contract = detector.contract
     console.detail(f"verified {detector.sha256}")
     if key:
         console.detail(f"signed by the {key.kind} key {key.fingerprint}")
-    console.detail(f"long side {contract.resize.long_side} px, thresholds: {_points(contract.thresholds)}")
-    place = "" if wishes.private else f" from {path}"
+    points = ", ".join(f"{name} ({value:g})" for name, value in sorted(contract.thresholds.items()))
+    console.detail(f"long side {contract.resize.long_side} px, thresholds: {points}")
+    source = "" if options.private else f" from {path}"
     console.say(
-        f"model {detector.contract.name} {detector.sha256[:12]}{place} ({how}), on {detector.provider}"
-        + (" (auto)" if wishes.provider == Provider.auto else "")
+        f"model {contract.name} {detector.sha256[:12]}{source} ({how}), on {detector.provider}"
+        + (" (auto)" if options.provider == Provider.auto else "")
     )
     return detector
 
 
-def options_for(wishes: InferOptions, detector: Detector, count: int) -> DetectOptions:
-    """Returns how to look at `count` images; warns of a threshold that the model cannot go down to.
+def detect_options(options: InferOptions, detector: Detector, count: int) -> DetectOptions:
+    """Returns how to detect faces in `count` images; warns of a threshold below the model's score floor.
 
     Raises:
-        UsageError: the model has no landmarks to align by, or not the operating point that is asked for.
+        UsageError: the model has no landmarks to align by, or no such operating point.
     """
     from mlcycle.errors import UsageError
     from mlcycle.inference.detect import DEFAULT
 
-    if wishes.align and len(detector.contract.landmarks) != 5:
-        what = f"--align needs the five landmarks of a face, and the model {detector.contract.name} gives none"
-        raise UsageError(what, "leave it out, or name a model that gives them, such as --model face-nano")
+    if options.align and len(detector.contract.landmarks) != 5:
+        what = f"--align needs five landmarks, and the model {detector.contract.name} has none"
+        raise UsageError(what, "leave it out, or choose a model with landmarks, such as --model face-nano")
     floor = detector.contract.selection.score_floor
-    if wishes.threshold is not None and wishes.threshold < floor:
-        console.warn(f"the model gives no scores below {floor}, so that a lower threshold finds no more")
-    options = replace(
+    if options.threshold is not None and options.threshold < floor:
+        console.warn(f"the model gives no scores below {floor}; a lower threshold finds no more faces")
+    chosen = replace(
         DEFAULT,
-        threshold=detector.contract.choose_threshold(wishes.threshold, wishes.at),
-        max_pixels=wishes.max_pixels or DEFAULT.max_pixels,
-        overwrite=wishes.overwrite,
-        redaction=wishes.redact[0].value if wishes.redact else DEFAULT.redaction,
-        align=wishes.align,
+        threshold=detector.contract.choose_threshold(options.threshold, options.at),
+        max_pixels=options.max_pixels or DEFAULT.max_pixels,
+        overwrite=options.overwrite,
+        redaction=options.redact[0].value if options.redact else DEFAULT.redaction,
+        align=options.align,
     )
     if count <= 1:
-        return options
+        return chosen
     from mlcycle.inference.batch.worker_threads import cores
 
-    return replace(options, batch=wishes.batch, workers=min(wishes.threads or cores(), count))
-
-
-def _points(thresholds: dict[str, float]) -> str:
-    return ", ".join(f"{name} ({value:g})" for name, value in sorted(thresholds.items()))
+    return replace(chosen, batch=options.batch, workers=min(options.threads or cores(), count))
 
 
 def records_of(
     detector: Detector,
     sources: Iterable[Source],
-    options: DetectOptions,
-    wishes: InferOptions,
-    book: Ledger | None = None,
-    is_done: Callable[[Source], bool] = lambda source: False,
-    look: Look | None = None,
+    detection: DetectOptions,
+    options: InferOptions,
+    finished: FinishedRecords | None = None,
+    detect_images: DetectImages | None = None,
 ) -> Iterator[Record]:
-    """Yields the record of each image as it may be written down: without a path, where --private is wished.
+    """Yields the records of all images that are not finished; with --private, without paths."""
+    from mlcycle.inference.pages_and_frames import detect_sources
 
-    Those that are done are passed over; `book` has their records. `look` looks in the detector's place.
-    """
-    from mlcycle.inference.parts import detect_all
-
-    recall = book.find if book else None
-    records = detect_all(detector, sources, options, every=wishes.every, known=is_done, recall=recall, look=look)
-    if not wishes.private:
+    records = detect_sources(
+        detector, sources, detection, every=options.every, finished=finished, detect_images=detect_images
+    )
+    if not options.private:
         return records
-    from mlcycle.inference.privacy.hashed_names import discreet
+    from mlcycle.inference.privacy.hashed_names import without_paths
 
-    return (discreet(record, wishes.out) for record in records)
+    return (without_paths(record, options.out) for record in records)

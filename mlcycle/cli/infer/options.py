@@ -1,4 +1,4 @@
-"""What can be asked of `mlcycle infer`: the options that its commands share."""
+"""The options that the commands of `mlcycle infer` share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from mlcycle.inference.privacy.hashed_names import Names
+    from mlcycle.inference.privacy.hashed_names import HashedNames
 
 
 class Format(StrEnum):
@@ -51,8 +51,8 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         metavar="FILE",
-        help="The model file, or the name of one that comes with mlcycle. Else $MLCYCLE_MODEL, else the newest in "
-        "./models, else face-nano.",
+        help="Use this model file or bundled model. Default: $MLCYCLE_MODEL, else the newest file in ./models, else "
+        "face-nano.",
     ),
 ]
 RequireSignatureOption = Annotated[
@@ -60,12 +60,12 @@ RequireSignatureOption = Annotated[
     typer.Option(
         "--require-signature",
         metavar="PUB",
-        help="Load the model file only if FILE.sig beside it is a signature of its bytes by this public key.",
+        help="Refuse the model file unless FILE.sig is its signature by this public key.",
     ),
 ]
 FormatOption = Annotated[
     Format | None,
-    typer.Option("--format", help="How to write results; else table, or what --out ends in."),
+    typer.Option("--format", help="Write results in this format. Default: the suffix of --out, else table."),
 ]
 OutOption = Annotated[
     Path | None,
@@ -73,29 +73,30 @@ OutOption = Annotated[
         "--out",
         "-o",
         metavar="FILE",
-        help="Write the results to this file instead of stdout; yolo needs a folder, parquet a file.",
+        help="Write the results to this file instead of stdout. yolo needs a folder, parquet a file.",
     ),
 ]
 ResumeOption = Annotated[
-    bool, typer.Option("--resume", help="Go on with the run in --out RUN; begin it where there is none.")
+    bool, typer.Option("--resume", help="Continue the run in --out RUN, or start it if there is none.")
 ]
 RetryFailedOption = Annotated[
-    bool, typer.Option("--retry-failed", help="Go on with the run, and do the images that failed once more.")
+    bool, typer.Option("--retry-failed", help="Continue the run and process its failed images again.")
 ]
 ShardOption = Annotated[
-    str | None, typer.Option("--shard", metavar="I/N", help="Look at the i-th of n parts only, as 2/8.")
+    str | None, typer.Option("--shard", metavar="I/N", help="Process only part I of N of the images, e.g. 2/8.")
 ]
 AnnotateOption = Annotated[
-    Path | None, typer.Option("--annotate", metavar="DIR", help="Write a copy of each image with its faces drawn.")
+    Path | None,
+    typer.Option("--annotate", metavar="DIR", help="Write a copy of each image with boxes, scores and landmarks."),
 ]
 RedactOption = Annotated[
     tuple[Redaction, Path] | None,
     typer.Option(
         "--redact",
-        metavar="WAY DIR",
-        help="Write a copy of each image with its faces made unrecognisable, WAY is blur, pixelate or fill, and "
-        "without metadata; JPEGs have quality 92, videos become MPEG-4 or VP9 and keep their sound. A lower "
-        "--threshold misses fewer.",
+        metavar="METHOD DIR",
+        help="Write a copy of each image with unrecognisable faces and without metadata; METHOD is blur, pixelate or "
+        "fill. JPEGs have quality 92; videos become MPEG-4 or VP9 and keep their sound. A lower --threshold misses "
+        "fewer faces.",
     ),
 ]
 CropsOption = Annotated[
@@ -103,14 +104,14 @@ CropsOption = Annotated[
     typer.Option(
         "--crops",
         metavar="DIR",
-        help="Cut out the faces of each image as PNG, the best as DIR/PHOTO/1.png: the square around the box and "
-        "20 % more at each end, black where it leaves the image.",
+        help="Write each face as PNG, the best of an image as DIR/PHOTO/1.png: the square around its box plus 20 % on "
+        "each side, black outside the image.",
     ),
 ]
 AlignOption = Annotated[
     bool,
     typer.Option(
-        "--align", help="Turn and scale crops by the landmarks to the 112 x 112 pixels that face recognition expects."
+        "--align", help="Align crops by the landmarks to the 112 x 112 pixels that face recognition models expect."
     ),
 ]
 OverwriteOption = Annotated[
@@ -118,60 +119,65 @@ OverwriteOption = Annotated[
 ]
 ThresholdOption = Annotated[
     float | None,
-    typer.Option("--threshold", min=0, max=1, help="The least score that counts as a face; else the model file's own."),
+    typer.Option(
+        "--threshold", min=0, max=1, help="Report faces with at least this score. Default: the model's threshold."
+    ),
 ]
 AtOption = Annotated[
     str | None,
     typer.Option(
         "--at",
         metavar="POINT",
-        help="One of the model file's own thresholds: balanced, precise (few false alarms) or sensitive (few misses).",
+        help="Use one of the model's thresholds: balanced (default), precise (few false alarms) or sensitive (few "
+        "missed faces).",
     ),
 ]
-ProviderOption = Annotated[Provider, typer.Option("--provider", help="What runs the model; auto says what it took.")]
+ProviderOption = Annotated[
+    Provider, typer.Option("--provider", help="Run the model on this provider; auto chooses the best available.")
+]
 ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Threads, or workers of Ray; else as many as there are cores.")
+    int | None, typer.Option("--threads", min=1, help="Use this many threads or Ray workers. Default: one per core.")
 ]
 EngineOption = Annotated[
     Engine,
-    typer.Option("--engine", help="What looks at the images: threads of this process, or workers of a Ray cluster."),
+    typer.Option("--engine", help="Detect in threads of this process, or in workers of a Ray cluster."),
 ]
 AddressOption = Annotated[
     str | None,
     typer.Option(
         "--address",
         metavar="HOST:PORT",
-        help="The Ray cluster to connect to, or auto; else one on this machine is started, and ended.",
+        help="Connect to this Ray cluster, or to the one that auto finds. Default: start one on this machine.",
     ),
 ]
 BatchOption = Annotated[
     int,
     typer.Option(
-        "--batch", min=1, help="Images of one size that go through the model together; on a CPU 1 is the quickest."
+        "--batch", min=1, help="Run the model on up to this many images of one size at once. 1 is fastest on CPUs."
     ),
 ]
 EveryOption = Annotated[
     float,
-    typer.Option("--every", metavar="SECONDS", min=0, help="Of videos look at a frame every so often; 0 at all."),
+    typer.Option("--every", metavar="SECONDS", min=0, help="Seconds between analysed video frames; 0 analyses all."),
 ]
-VideosOption = Annotated[bool, typer.Option("--videos", help="Look at videos too, frame by frame.")]
+VideosOption = Annotated[bool, typer.Option("--videos", help="Process videos too, frame by frame.")]
 MaxPixelsOption = Annotated[
     int | None,
-    typer.Option("--max-pixels", min=1, help="Refuse images with more pixels by their header; else 178,956,970."),
+    typer.Option("--max-pixels", min=1, help="Refuse images with more pixels in their header. Default: 178,956,970."),
 ]
 PrivateOption = Annotated[
     bool,
     typer.Option(
         "--private",
-        help="No network, no other program, nothing written outside --out, and in results and talk no names of "
-        "images or folders but hashes; what tries is refused, and the exit code is 7. See docs/private.md.",
+        help="Refuse network access, other programs and writing outside --out (exit code 7), and replace the names of "
+        "images and folders by hashes in results and messages. See docs/private.md.",
     ),
 ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InferOptions:
-    """The options that both commands share, as given, what --private calls images, and what looks at a folder."""
+    """The options of `mlcycle infer` as given; `names` are the hashed names of --private."""
 
     model: Path | None = None
     require_signature: Path | None = None
@@ -190,7 +196,11 @@ class InferOptions:
     max_pixels: int | None = None
     every: float = 0.0
     private: bool = False
-    names: Names | None = None
+    names: HashedNames | None = None
+    videos: bool = False
+    resume: bool = False
+    retry_failed: bool = False
+    shard: tuple[int, int] | None = None
     engine: Engine = Engine.local
     address: str | None = None
 
@@ -198,37 +208,37 @@ class InferOptions:
         from mlcycle.errors import UsageError
 
         if self.format is Format.yolo and self.out is None:
-            raise UsageError("yolo labels are a folder of files", "name it: --format yolo --out FOLDER")
+            raise UsageError("yolo labels need a folder", "name one: --format yolo --out FOLDER")
         if self.format is Format.parquet and self.out is None:
-            raise UsageError("parquet is no format for a stream", "name a file: --out faces.parquet")
+            raise UsageError("parquet needs a file", "name one: --out faces.parquet")
         if self.at is not None and self.threshold is not None:
-            raise UsageError("--at and --threshold both say what counts as a face", "leave out one of them")
+            raise UsageError("--at and --threshold exclude each other", "leave out one of them")
         if self.align and self.crops is None:
-            raise UsageError("--align turns crops, and none are asked for", "name a folder: --crops DIR --align")
+            raise UsageError("--align needs --crops", "name a folder: --crops DIR --align")
         if self.every and (self.redact or self.annotate):
-            what = "--redact and --annotate copy videos whole, and --every would leave frames out"
-            raise UsageError(what, "leave out --every, or ask for --crops or records alone")
+            what = "--redact and --annotate copy whole videos, and --every skips frames"
+            raise UsageError(what, "leave out --every, or --redact and --annotate")
 
     def is_run(self) -> bool:
-        """Tells whether --out is a folder with a ledger: it ends in no format's suffix, and no table is asked for."""
+        """Returns whether --out is a run folder: it has no format's suffix, and the format is not table."""
         return self.out is not None and self.format is not Format.table and self.format_of_suffix() is None
 
     def format_of_suffix(self) -> Format | None:
-        """Returns the format that --out ends in, if any."""
+        """Returns the format of the suffix of --out, if any."""
         return _BY_SUFFIX.get(self.out.suffix.lower()) if self.out else None
 
     def folders(self) -> dict[str, Path]:
-        """Returns the folder of each kind of copy that is wanted."""
+        """Returns kind → folder of the requested copies."""
         redacted = self.redact[1] if self.redact else None
-        wanted = {"annotated": self.annotate, "redacted": redacted, "cropped": self.crops}
-        return {kind: folder for kind, folder in wanted.items() if folder is not None}
+        folders = {"annotated": self.annotate, "redacted": redacted, "cropped": self.crops}
+        return {kind: folder for kind, folder in folders.items() if folder is not None}
 
 
 def shard_of(text: str | None) -> tuple[int, int] | None:
-    """Reads "2/8" as the second of eight parts.
+    """Parses "2/8" as the second of eight parts.
 
     Raises:
-        UsageError: it is nothing like that.
+        UsageError: the text has another form.
     """
     if text is None:
         return None
@@ -237,4 +247,4 @@ def shard_of(text: str | None) -> tuple[int, int] | None:
         return int(number), int(count)
     from mlcycle.errors import UsageError
 
-    raise UsageError(f"--shard {text} names no part", "write 2/8 for the second of eight parts")
+    raise UsageError(f"--shard {text} is not a part", "write 2/8 for the second of eight parts")

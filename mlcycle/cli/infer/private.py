@@ -1,4 +1,4 @@
-"""`mlcycle infer … --private`: puts the guard up, takes paths out of all that is said, and tells what was refused."""
+"""`mlcycle infer … --private`: enforces the guard, removes paths from messages, and reports refused actions."""
 
 from __future__ import annotations
 
@@ -21,35 +21,36 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def guarded(wishes: InferOptions, given: Sequence[str | Path], *, is_run: bool) -> Iterator[InferOptions]:
-    """Yields the wishes to follow; with --private the guard is up, and they say what images are called.
+def guarded(options: InferOptions, inputs: Sequence[str | Path], *, is_run: bool) -> Iterator[InferOptions]:
+    """Yields the options for the block; with --private they have hashed names, and the guard is in force.
 
-    `given` are the images or the folder; they are not named in what is said, and an error in the block loses what
-    it says of other paths. `is_run` tells whether --out is a folder with a ledger.
+    Args:
+        inputs: the images or the folder; messages do not name them, and errors in the block lose other paths.
+        is_run: whether --out is a run folder.
 
     Raises:
-        UsageError: copies are wanted outside of --out.
-        PrivacyError: something was refused while the block ran; it comes in the place of the block's own error.
+        UsageError: copies are requested outside --out.
+        PrivacyError: an action was refused in the block; it replaces the block's own error.
     """
-    if not wishes.private:
-        yield wishes
+    if not options.private:
+        yield options
         return
     # images first: it silences libtiff by ctypes, which the guard does not let happen.
     from mlcycle.inference.decoding import images  # noqa: F401
     from mlcycle.inference.privacy import guard, hashed_names
 
-    words = _words(wishes, given, "RUN" if is_run else "FILE")
-    console.cover(partial(hashed_names.covered, words=words))
-    wishes = _within_out(wishes, is_run)
-    run = wishes.out if is_run else None
-    guard.enforce([run] if run else _file(wishes.out), temporary=run)
+    words = _placeholders(options, inputs, "RUN" if is_run else "FILE")
+    console.cover(partial(hashed_names.replace_paths, words=words))
+    options = _within_out(options, is_run)
+    run = options.out if is_run else None
+    guard.enforce([run] if run else _file(options.out), temporary=run)
     outcome: Exception | None = None
     try:
-        yield replace(wishes, names=hashed_names.names_of(run))
+        yield replace(options, names=hashed_names.load_names(run))
     except typer.Exit as leave:
         outcome = leave
     except Exception as problem:
-        outcome = _discreet(problem, words)
+        outcome = _without_paths(problem, words)
     if guard.refused():
         raise _refused() from None
     if outcome is None or isinstance(outcome, typer.Exit):
@@ -58,27 +59,27 @@ def guarded(wishes: InferOptions, given: Sequence[str | Path], *, is_run: bool) 
         raise outcome from None
 
 
-def say_names(run: Path, found: Iterable[Source]) -> None:
-    """Says what each image is called in a private run.
+def print_names(run: Path, sources: Iterable[Source]) -> None:
+    """Prints a line of JSON for each image: its hashed name in a private run, and its own name.
 
     Raises:
         InputError: the run has no key, or it cannot be read.
     """
     import json
 
-    from mlcycle.inference.privacy.hashed_names import NAME, names_of
+    from mlcycle.inference.privacy.hashed_names import NAME, load_names
 
-    names = names_of(run)
-    if not names.kept:
-        raise InputError(f"there is no {NAME} in {run}", "name the folder that mlcycle infer dir --private --out left")
-    for source in found:
+    names = load_names(run)
+    if not names.is_saved:
+        raise InputError(f"no {NAME} in {run}", "name a folder written by mlcycle infer dir --private --out RUN")
+    for source in sources:
         console.data(json.dumps({"input": names.name(source.key), "name": source.key}))
 
 
 def absolute(name: str) -> str:
-    """Returns the name of an image as seen from the root, so that it can be told from other words in what is said.
+    """Returns the absolute path of an image, which can be replaced in messages without touching other words.
 
-    URLs, patterns and - stay as they are; of @FILE it is the file.
+    URLs, patterns and - are unchanged; of @FILE the path of the file becomes absolute.
     """
     if name == "-" or "://" in name or any(each in name for each in "*?["):
         return name
@@ -86,52 +87,52 @@ def absolute(name: str) -> str:
     return "@" * listed + os.path.abspath(name[listed:])  # noqa: PTH100 (a Path would follow no rule for bytes)
 
 
-def _within_out(wishes: InferOptions, is_run: bool) -> InferOptions:
-    """Returns the wishes with the places to write as seen from the root."""
-    out = wishes.out.resolve() if wishes.out else None
-    for kind, folder in wishes.folders().items():
+def _within_out(options: InferOptions, is_run: bool) -> InferOptions:
+    """Returns the options with absolute output paths, after checking that they are in the run folder."""
+    out = options.out.resolve() if options.out else None
+    for kind, folder in options.folders().items():
         if not (out and is_run and folder.resolve().is_relative_to(out)):
             raise UsageError(
-                f"with --private, {kind} copies lie in the folder of the run",
+                f"with --private, {kind} copies must be in the run folder",
                 "mlcycle infer dir FOLDER --private --out RUN, with RUN/NAME for the copies",
             )
-    redact = (wishes.redact[0], wishes.redact[1].resolve()) if wishes.redact else None
-    annotate, crops = (folder.resolve() if folder else None for folder in (wishes.annotate, wishes.crops))
-    return replace(wishes, out=out, annotate=annotate, redact=redact, crops=crops)
+    redact = (options.redact[0], options.redact[1].resolve()) if options.redact else None
+    annotate, crops = (folder.resolve() if folder else None for folder in (options.annotate, options.crops))
+    return replace(options, out=out, annotate=annotate, redact=redact, crops=crops)
 
 
 def _file(out: Path | None) -> list[Path]:
-    """Returns what is written where --out is a file: it, and what it is called until it is whole."""
+    """Returns the files that are written if --out is a file: it and its temporary name."""
     return [out, out.with_name(f"{out.name}.part")] if out else []
 
 
-def _words(wishes: InferOptions, given: Sequence[str | Path], out: str) -> dict[str, str]:
-    """Returns what is said in the place of each path that is known."""
-    known = {str(each).removeprefix("@"): "IMAGE" if isinstance(each, str) else "FOLDER" for each in given}
-    models = [each for each in (wishes.model, os.environ.get("MLCYCLE_MODEL")) if each]
+def _placeholders(options: InferOptions, inputs: Sequence[str | Path], out: str) -> dict[str, str]:
+    """Returns path → the word that replaces it in messages."""
+    words = {str(each).removeprefix("@"): "IMAGE" if isinstance(each, str) else "FOLDER" for each in inputs}
+    models = [each for each in (options.model, os.environ.get("MLCYCLE_MODEL")) if each]
     read = [(each, "MODEL") for each in models] + [(f"{each}.sig", "SIGNATURE") for each in models]
-    for path, word in (*read, (wishes.require_signature, "KEY"), (wishes.out, out)):
+    for path, word in (*read, (options.require_signature, "KEY"), (options.out, out)):
         if path:
-            known |= {str(path): word, str(Path(path).resolve()): word}
-    # Without a slash it could be any word: "in", "images".
-    return {path: word for path, word in known.items() if "/" in path and path != "/"}
+            words |= {str(path): word, str(Path(path).resolve()): word}
+    # A path without a slash could be any word: "in", "images".
+    return {path: word for path, word in words.items() if "/" in path and path != "/"}
 
 
-def _discreet(problem: Exception, words: dict[str, str]) -> Exception:
-    """Returns the error without what it says of paths that are not known, and without the errors that it came from."""
-    from mlcycle.inference.privacy.hashed_names import KEPT_BACK, covered, names_a_path
+def _without_paths(problem: Exception, words: dict[str, str]) -> Exception:
+    """Returns the error without unknown paths and without its causes."""
+    from mlcycle.inference.privacy.hashed_names import WITHHELD, names_a_path, replace_paths
 
     if isinstance(problem, OSError) and problem.errno:
-        discreet: Exception = OSError(problem.errno, problem.strerror)
+        private: Exception = OSError(problem.errno, problem.strerror)
     elif not isinstance(problem, MlcycleError):
-        discreet = MlcycleError(f"something unexpected happened: {type(problem).__name__}", "run again with --debug")
+        private = MlcycleError(f"something unexpected happened: {type(problem).__name__}", "run again with --debug")
     else:
-        message, hint = covered(problem.message, words), covered(problem.hint, words)
-        discreet = problem
-        discreet.message = KEPT_BACK if names_a_path(message) else message
-        discreet.hint = "" if names_a_path(hint) else hint
-        discreet.args = (discreet.message,)
-    return discreet.with_traceback(problem.__traceback__)
+        message, hint = replace_paths(problem.message, words), replace_paths(problem.hint, words)
+        private = problem
+        private.message = WITHHELD if names_a_path(message) else message
+        private.hint = "" if names_a_path(hint) else hint
+        private.args = (private.message,)
+    return private.with_traceback(problem.__traceback__)
 
 
 def _refused() -> PrivacyError:
@@ -139,8 +140,8 @@ def _refused() -> PrivacyError:
 
     what = ", ".join(f"{event} ({count} times)" if count > 1 else event for event, count in guard.refused().items())
     error = PrivacyError(
-        f"something reached beyond what --private lets happen, and was refused: {what}",
-        "run again with --debug to see which code it was; do not trust that code before you know",
+        f"--private refused actions: {what}",
+        "run again with --debug to see which code tried them; do not trust that code until you know",
     )
-    error.add_note(f"The first that was refused:\n{guard.stack()}")
+    error.add_note(f"The first refused action:\n{guard.stack()}")
     return error

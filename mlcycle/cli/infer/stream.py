@@ -1,4 +1,4 @@
-"""`mlcycle infer` whose results go to stdout or to one file, as they come."""
+"""`mlcycle infer` with results on stdout or in one file, written as they come."""
 
 from __future__ import annotations
 
@@ -9,54 +9,58 @@ from typing import TYPE_CHECKING
 import typer
 
 from mlcycle.cli import console
-from mlcycle.cli.infer.model import detector_for, images, options_for, records_of, refuse_taken_copies
+from mlcycle.cli.infer.model import count_images, detect_options, load_model, records_of, refuse_existing_copies
 from mlcycle.cli.infer.options import Format, InferOptions
-from mlcycle.cli.infer.results import results
-from mlcycle.cli.infer.tally import Tally, begins_a_file
+from mlcycle.cli.infer.tally import closing_line
+from mlcycle.inference.batch.tally import Tally, is_first_of_file
 
 if TYPE_CHECKING:
     from mlcycle.inference.outputs.formats import Writer
     from mlcycle.inference.record import Source
 
 
-def stream(sources: Callable[[], Iterator[Source]], count: int, wishes: InferOptions, *, faces: bool) -> None:
-    """Looks at images and writes each record at once; exits with 3 if one failed.
+def stream(sources: Callable[[], Iterator[Source]], count: int, options: InferOptions, *, faces: bool) -> None:
+    """Detects faces in images and writes each record at once; exits with 3 if one failed.
 
-    `sources` gives the images as often as it is called, and `count` says how many files they are in; the table
-    tells of each of the `faces`, if wanted. The bar counts files, of a single file its images.
+    Args:
+        sources: yields the images, each time it is called.
+        count: number of files; the progress bar counts them, or the images in a single one.
+        faces: whether the table has a line for each face.
     """
-    refuse_taken_copies(sources, wishes)
-    many = images(sources, count)
-    detector = detector_for(wishes, many)
-    options = options_for(wishes, detector, many)
+    refuse_existing_copies(sources, options)
+    images = count_images(sources, count)
+    detector = load_model(options, images)
+    detection = detect_options(options, detector, images)
     tally = Tally()
     try:
         with (
-            _writer(wishes, sources, faces) as writer,
-            console.progress("looking", count if count > 1 else None) as advance,
+            _writer(options, sources, faces) as writer,
+            console.progress("detecting", count if count > 1 else None) as advance,
         ):
-            for record in records_of(detector, sources(), options, wishes):
+            for record in records_of(detector, sources(), detection, options):
                 writer.write(record)
                 tally.count(record)
-                if count == 1 or begins_a_file(record.part):
+                if count == 1 or is_first_of_file(record.part):
                     advance()
     finally:
-        console.say("; ".join([tally.sentence(), *tally.copies_sentences(wishes)]))
+        console.say(closing_line(tally, options))
     if tally.failed:
         raise typer.Exit(3)
 
 
 @contextmanager
-def _writer(wishes: InferOptions, sources: Callable[[], Iterator[Source]], faces: bool) -> Iterator[Writer]:
-    format = wishes.format or wishes.format_of_suffix() or Format.table
+def _writer(options: InferOptions, sources: Callable[[], Iterator[Source]], faces: bool) -> Iterator[Writer]:
+    format = options.format or options.format_of_suffix() or Format.table
     if format is not Format.table:
-        with results(
-            wishes.out, format, tree=not faces, overwrite=wishes.overwrite, in_memory=wishes.private
+        from mlcycle.inference.outputs.results import open_results
+
+        with open_results(
+            options.out, format, tree=not faces, overwrite=options.overwrite, in_memory=options.private
         ) as writer:
             yield writer
         return
     from mlcycle.inference.outputs import formats, output
     from mlcycle.inference.record import title
 
-    with output.open_output(wishes.out, overwrite=wishes.overwrite) as text:
+    with output.open_output(options.out, overwrite=options.overwrite) as text:
         yield formats.Table(text, (title(source.key, source.part) for source in sources()), faces=faces)

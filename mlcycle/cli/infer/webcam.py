@@ -1,4 +1,4 @@
-"""`mlcycle infer webcam`: a line for each frame that a camera gives, as long as it does."""
+"""`mlcycle infer webcam`: a line of JSON for each analysed frame of a camera."""
 
 from __future__ import annotations
 
@@ -6,38 +6,40 @@ import sys
 from pathlib import Path
 
 from mlcycle.cli import console
-from mlcycle.cli.infer.model import detector_for, options_for
+from mlcycle.cli.infer.model import detect_options, load_model
 from mlcycle.cli.infer.options import InferOptions
-from mlcycle.cli.infer.tally import Tally
+from mlcycle.cli.infer.tally import counts
 from mlcycle.errors import DeviceError
+from mlcycle.inference.batch.tally import Tally
 
 
-def webcam(number: int, wishes: InferOptions) -> None:
-    """Looks at one frame after the other and says at once what was found; Ctrl-C ends it.
+def webcam(number: int, options: InferOptions) -> None:
+    """Detects faces in frame after frame and prints each record at once, until Ctrl-C.
 
     Raises:
-        DeviceError: there is no such camera, or it has stopped.
+        DeviceError: no such camera, or it has stopped.
     """
     from mlcycle.errors import UnreadableError
-    from mlcycle.inference.record import Part, Source, line
+    from mlcycle.inference.record import Part, Source, json_line
     from mlcycle.inference.video import camera
-    from mlcycle.inference.video.detect_video import Due
+    from mlcycle.inference.video.detect_video import FrameSampler
 
     name = f"webcam:{number}"
-    is_due, tally = Due(wishes.every), Tally()
-    with camera.opened(number) as video:
-        detector = detector_for(wishes, 1)
-        options = options_for(wishes, detector, 1)
+    is_due, tally = FrameSampler(options.every), Tally()
+    with camera.open_camera(number) as video:
+        detector = load_model(options, 1)
+        detection = detect_options(options, detector, 1)
         try:
             for frame in video.walk():
                 if not is_due(frame.seconds):
                     continue
                 part = Part("frame", frame.number, None, round(frame.seconds, 6))
-                (record,) = detector.detect_batch([Source(Path(name), name, part=part, image=frame.upright)], options)
-                console.data(line(record))
-                sys.stdout.flush()  # somebody waits for each line
+                source = Source(Path(name), name, part=part, image=frame.upright)
+                (record,) = detector.detect_batch([source], detection)
+                console.data(json_line(record))
+                sys.stdout.flush()  # the reader waits for each line
                 tally.count(record)
         except UnreadableError as problem:
             raise DeviceError(f"the camera {number} has stopped: {problem.message}", "plug it in again") from None
         finally:
-            console.say(tally.sentence())
+            console.say(counts(tally))

@@ -1,7 +1,7 @@
-"""The ledger of a batch: what has been answered so far, so that a batch that was broken off can be gone on with.
+"""The ledger of a batch run: the records of all finished images, so that an interrupted run can be resumed.
 
-It is an SQLite database, ledger.sqlite in the folder of the run, which one process at a time holds. A record is in it
-whole or not at all, whatever ends the process, and an image counts as done when its record is in it.
+It is an SQLite database, ledger.sqlite in the run folder, held by one process at a time. Records are written
+atomically, however the process ends. An image is finished when its record is in the ledger.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from mlcycle.errors import InputError, UsageError
-from mlcycle.inference.record import Record, line
+from mlcycle.inference.record import Record, json_line
 
 NAME = "ledger.sqlite"
 FORMAT = 1
-# Records between two commits. Those that a killed process had not committed are asked for again.
-TOGETHER = 16
+# Records per commit. The uncommitted records of a killed process are computed again.
+COMMIT_EVERY = 16
 _TABLES = """
 create table about (name text primary key, value text not null) without rowid;
 create table records (
@@ -36,8 +36,8 @@ class Ledger:
     """An open ledger, held by this process until `close`.
 
     Attributes:
-        settings: what decides the answers, as at the first start: model, threshold, copies …
-        token: what the temporary names of this run have in common.
+        settings: everything that affects the records, from the start of the run: model, threshold, copies …
+        token: common part of the temporary names of this run's copies.
     """
 
     def __init__(self, folder: Path, database: sqlite3.Connection) -> None:
@@ -52,42 +52,48 @@ class Ledger:
         return int(count)
 
     def has(self, identity: tuple[bytes, int]) -> bool:
-        """Tells whether an image, or one of the parts of a file, is done."""
+        """Returns whether an image, or a part of a file, is finished."""
         found = self._database.execute("select 1 from records where input = ? and part = ?", identity).fetchone()
         return found is not None
 
     def find(self, identity: tuple[bytes, int]) -> Record:
-        """Returns the record of an image, or of one of the parts of a file, that is done."""
+        """Returns the record of a finished image, or part of a file."""
         query = "select line from records where input = ? and part = ?"
         (text,) = self._database.execute(query, identity).fetchone()
         return Record.from_dict(json.loads(text), tuple(self.settings["landmarks"]))
 
     def add(self, record: Record) -> None:
-        """Takes a record in, in the place of an older one of the image; not its times, which no two runs share.
+        """Adds a record, replacing an older one of the image; without times, which differ between runs.
 
         Raises:
             InputError: the disk is full, or fails.
         """
         code = record.error[0] if record.error else None
-        values = (*record.identity, record.status, code, len(record.scores_N), line(replace(record, milliseconds={})))
-        with _told(self._folder):
+        values = (
+            *record.identity,
+            record.status,
+            code,
+            len(record.scores_N),
+            json_line(replace(record, milliseconds={})),
+        )
+        with _as_input_errors(self._folder):
             if not self._database.in_transaction:
                 self._database.execute("begin")
             self._database.execute("insert or replace into records values (?, ?, ?, ?, ?, ?)", values)
             self._uncommitted += 1
-            if self._uncommitted >= TOGETHER:
+            if self._uncommitted >= COMMIT_EVERY:
                 self.commit()
 
     def commit(self) -> None:
-        """Makes sure of all records that were added."""
+        """Commits all added records."""
         self._uncommitted = 0
-        if self._database.in_transaction:  # when a disk is full, SQLite has ended it already
-            with _told(self._folder):
+        if self._database.in_transaction:  # on a full disk SQLite has already ended it
+            with _as_input_errors(self._folder):
                 self._database.execute("commit")
 
     def forget_failed(self) -> int:
-        """Takes out the records with an error, so that these images are not done; returns how many there were."""
-        with _told(self._folder):
+        """Removes the records with an error, so that these images are not finished; returns their number."""
+        with _as_input_errors(self._folder):
             return self._database.execute("delete from records where status = 'error'").rowcount
 
     def records(self) -> Iterator[Record]:
@@ -97,7 +103,7 @@ class Ledger:
             yield Record.from_dict(json.loads(text), names)
 
     def counts(self) -> Counter[str]:
-        """Returns how many records there are of each status and of each error code, and how many faces."""
+        """Returns the number of records of each status and of each error code, and the number of faces."""
         counts: Counter[str] = Counter()
         rows = self._database.execute("select status, code, count(*), sum(faces) from records group by status, code")
         for status, code, count, faces in rows:
@@ -108,7 +114,7 @@ class Ledger:
         return counts
 
     def close(self) -> None:
-        """Commits what was added and lets go of the ledger."""
+        """Commits the added records and releases the ledger."""
         try:
             self.commit()
         finally:
@@ -116,15 +122,15 @@ class Ledger:
 
 
 def begin(folder: Path, settings: Mapping[str, Any]) -> Ledger:
-    """Begins the ledger of a new run in a folder, which is made.
+    """Creates the ledger of a new run in a folder, which is created too.
 
     Raises:
         InputError: another process holds it, or it cannot be written.
     """
-    with _told(folder):
+    with _as_input_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         database = _open(folder / NAME)
-        # All in one transaction: a process killed in here leaves no ledger behind, and the next one begins anew.
+        # One transaction: a process killed here leaves no ledger, and the next one starts again.
         about = {"format": str(FORMAT), "settings": json.dumps(dict(settings)), "token": os.urandom(8).hex()}
         database.executescript(f"begin exclusive; {_TABLES}")
         database.executemany("insert into about values (?, ?)", about.items())
@@ -133,12 +139,12 @@ def begin(folder: Path, settings: Mapping[str, Any]) -> Ledger:
 
 
 def resume(folder: Path) -> Ledger | None:
-    """Opens the ledger in a folder; None where a process was killed before it had begun one.
+    """Opens the ledger in a folder; None if a process was killed before it had created the tables.
 
     Raises:
         InputError: another process holds it, it is damaged, or cannot be read.
     """
-    with _told(folder):
+    with _as_input_errors(folder):
         database = _open(folder / NAME)
         if not database.execute("select 1 from sqlite_master where name = 'records'").fetchone():
             database.close()
@@ -148,47 +154,46 @@ def resume(folder: Path) -> Ledger | None:
             database.close()
             raise InputError(
                 f"the ledger in {folder} has format {number}; this mlcycle reads format {FORMAT}",
-                "go on with the mlcycle that began it, or choose another folder",
+                "resume with the mlcycle version that started the run, or choose another folder",
             )
         return Ledger(folder, database)
 
 
-def is_there(folder: Path) -> bool:
-    """Tells whether a folder holds a ledger."""
+def exists(folder: Path) -> bool:
+    """Returns whether a folder has a ledger."""
     return (folder / NAME).exists()
 
 
 def remove(folder: Path) -> None:
-    """Takes a ledger away, so that another can be begun.
+    """Removes a ledger, so that a new one can be created.
 
     Raises:
         InputError: another process holds it.
     """
-    with _told(folder):
+    with _as_input_errors(folder):
         _open(folder / NAME).close()  # raises if it is held
         for suffix in ("-wal", "-shm", ""):
             Path(f"{folder / NAME}{suffix}").unlink(missing_ok=True)
 
 
 def must_agree(ledger: Ledger, settings: Mapping[str, Any], folder: Path) -> None:
-    """Raises UsageError if a run was begun with other settings than it is to be gone on with."""
+    """Raises UsageError if a run was started with other settings than the given ones."""
     for name, value in settings.items():
         was = ledger.settings.get(name)
         if was != value:
             raise UsageError(
-                f"the run in {folder} was begun with {name} {_said(was)}, not {_said(value)}",
-                "give the same options, or choose another folder with --out",
+                f"the run in {folder} was started with {name} {_text(was)}, not {_text(value)}",
+                "pass the same options, or choose another folder with --out",
             )
 
 
-def _said(value: Any) -> str:
+def _text(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
 def _open(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-    # Held for as long as it is open. So the write-ahead log needs no memory that processes share, which network file
-    # systems cannot give.
+    # Locked while it is open, so that the write-ahead log needs no shared memory, which network file systems lack.
     database.execute("pragma locking_mode = exclusive")
     database.execute("pragma journal_mode = wal")
     database.execute("pragma synchronous = normal")
@@ -198,22 +203,24 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
-    """Turns what SQLite and the system say into an error that says what to do."""
+def _as_input_errors(folder: Path) -> Iterator[None]:
+    """Turns errors of SQLite and the system into InputErrors with hints."""
     try:
         yield
     except sqlite3.Error as problem:
-        raise _in_our_words(problem, folder) from problem
+        raise _input_error(problem, folder) from problem
     except OSError as problem:
         raise InputError(f"{folder} cannot be written: {problem.strerror}", "choose another folder") from None
 
 
-def _in_our_words(problem: sqlite3.Error, folder: Path) -> InputError:
+def _input_error(problem: sqlite3.Error, folder: Path) -> InputError:
     code = getattr(problem, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return InputError(f"another process is at work in {folder}", "wait for its end, or choose another folder")
+        return InputError(f"another process uses {folder}", "wait until it ends, or choose another folder")
     if code == sqlite3.SQLITE_FULL:
-        return InputError(f"the disk that holds {folder} is full", "make room, then go on with --resume")
+        return InputError(f"the disk of {folder} is full", "free disk space, then continue with --resume")
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return InputError(f"the ledger in {folder} is damaged", "choose another folder, and keep this one for a look")
+        return InputError(
+            f"the ledger in {folder} is damaged", "choose another folder, and keep this one to examine it"
+        )
     return InputError(f"the ledger in {folder} cannot be used: {problem}", "choose another folder with --out")

@@ -1,7 +1,7 @@
-"""Work on many things at once, and answers in the order of the things; memory does not grow with their number.
+"""Maps a function over many items in worker threads; results come in the order of the items, with bounded memory.
 
-All that the threads and their caller share are SimpleQueues, which are C throughout. A signal that comes while the
-caller holds the lock of a Future or a Semaphore, which are Python, would leave it locked, and a thread waiting for it.
+The threads and their caller share only SimpleQueues, which are implemented in C. A signal that arrives while the caller
+holds the lock of a Future or Semaphore, which are Python code, would leave it locked and a thread waiting.
 """
 
 from __future__ import annotations
@@ -13,59 +13,58 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import TypeVar
 
-Thing = TypeVar("Thing")
-Answer = TypeVar("Answer")
-_Outcome = tuple[Answer | None, BaseException | None]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+_Outcome = tuple[Result | None, BaseException | None]
 
-# How many things each lane may be ahead of the one whose answer is waited for: so many small ones are done meanwhile,
-# where one takes long.
-AHEAD = 8
-# How many things each lane may hold that it is not done with: a decoded frame of a video takes megabytes.
-AT_HAND = 2
+# Results per thread that may wait for an earlier one: small items are finished while a large one takes long.
+MAX_WAITING_RESULTS = 8
+# Items per thread that may be fetched and not yet finished: a decoded video frame takes megabytes.
+MAX_FETCHED_ITEMS = 2
 
 
 def cores() -> int:
-    """Returns how many cores this process may use: those it is bound to, or what its container grants, if less."""
+    """Returns the number of cores this process may use, by its CPU affinity and its container's limit."""
     from mlcycle.machine import machine
 
     return max(1, math.ceil(machine.cores().usable))
 
 
 def ordered_map(
-    work: Callable[[Thing], Answer], things: Iterable[Thing], workers: int, ahead: int = AHEAD
-) -> Iterator[Answer]:
-    """Yields `work(thing)` for each thing, in their order, from so many threads at once.
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int, ahead: int = MAX_WAITING_RESULTS
+) -> Iterator[Result]:
+    """Yields `function(item)` for each item, in order, computed in `workers` threads.
 
-    A thing is asked for only when there is room for it, and `ahead` answers of each thread may wait for their turn.
-    When the caller stops, or work raises, what has not been begun is not begun any more.
+    Items are fetched only as threads become free, and at most `ahead` results per thread wait for an earlier one. If
+    the caller stops or the function raises, no further items are started.
     """
     if workers <= 1:
-        yield from map(work, things)
+        yield from map(function, items)
         return
-    todo: SimpleQueue[tuple[Thing, SimpleQueue[_Outcome[Answer]]] | None] = SimpleQueue()
-    waiting: deque[SimpleQueue[_Outcome[Answer]]] = deque()
-    room: SimpleQueue[None] = SimpleQueue()
+    todo: SimpleQueue[tuple[Item, SimpleQueue[_Outcome[Result]]] | None] = SimpleQueue()
+    waiting: deque[SimpleQueue[_Outcome[Result]]] = deque()
+    free_slots: SimpleQueue[None] = SimpleQueue()
     ended = False
 
-    def lane() -> None:
-        while (item := todo.get()) is not None:
+    def work() -> None:
+        while (task := todo.get()) is not None:
             if not ended:
-                item[1].put(_outcome(work, item[0]))
-            room.put(None)
+                task[1].put(_outcome(function, task[0]))
+            free_slots.put(None)
 
-    for _ in range(AT_HAND * workers):
-        room.put(None)
-    threads = [Thread(target=lane, name=f"mlcycle-lane_{number}", daemon=True) for number in range(workers)]
+    for _ in range(MAX_FETCHED_ITEMS * workers):
+        free_slots.put(None)
+    threads = [Thread(target=work, name=f"mlcycle-worker_{number}", daemon=True) for number in range(workers)]
     for thread in threads:
         thread.start()
     try:
-        for thing in _as_there_is(room, things):
+        for item in _fetch(items, free_slots):
             waiting.append(SimpleQueue())
-            todo.put((thing, waiting[-1]))
+            todo.put((item, waiting[-1]))
             while waiting and (not waiting[0].empty() or len(waiting) >= ahead * workers):
-                yield _answer(waiting.popleft().get())
+                yield _result(waiting.popleft().get())
         while waiting:
-            yield _answer(waiting.popleft().get())
+            yield _result(waiting.popleft().get())
     finally:
         ended = True
         for _ in threads:
@@ -74,26 +73,26 @@ def ordered_map(
             thread.join()
 
 
-def _outcome(work: Callable[[Thing], Answer], thing: Thing) -> _Outcome[Answer]:
+def _outcome(function: Callable[[Item], Result], item: Item) -> _Outcome[Result]:
     try:
-        return work(thing), None
-    except BaseException as problem:  # it is raised again where the answer is waited for
+        return function(item), None
+    except BaseException as problem:  # raised again in the caller's thread
         return None, problem
 
 
-def _answer(outcome: _Outcome[Answer]) -> Answer:
-    answer, problem = outcome
+def _result(outcome: _Outcome[Result]) -> Result:
+    result, problem = outcome
     if problem is not None:
         raise problem
-    return answer  # type: ignore[return-value]
+    return result  # type: ignore[return-value]
 
 
-def _as_there_is(room: SimpleQueue[None], things: Iterable[Thing]) -> Iterator[Thing]:
-    remaining = iter(things)
+def _fetch(items: Iterable[Item], free_slots: SimpleQueue[None]) -> Iterator[Item]:
+    remaining = iter(items)
     while True:
-        room.get()
+        free_slots.get()
         try:
-            thing = next(remaining)
+            item = next(remaining)
         except StopIteration:
             return
-        yield thing
+        yield item

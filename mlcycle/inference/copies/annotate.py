@@ -1,4 +1,4 @@
-"""Draws what was found onto a copy of the image."""
+"""Draws detections onto a copy of the image."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def draw(
 ) -> Image.Image:
     """Returns a copy of an upright RGB image with boxes (x1 y1 x2 y2, pixels), scores and landmarks drawn on it.
 
-    Lines and letters grow with the image, and shrink with a face that they would hide.
+    Lines and text scale with the image, and are smaller for faces that they would cover.
     """
     copy = image.copy()
     pen = ImageDraw.Draw(copy)
-    # The best face is drawn last, so that its label lies on top of its neighbours'.
+    # The best face is drawn last, so that its label is on top.
     for row in reversed(range(len(scores_N))):
         box_4 = boxes_N4[row]
         line = _line_width(image.size, box_4)
@@ -50,7 +50,7 @@ def _draw_label(pen: ImageDraw.ImageDraw, text: str, box_4: np.ndarray, size: tu
     pad = font_size / 4
     width, height = right - left + 2 * pad, bottom - top + 2 * pad
     if width > x2 - x1:
-        return  # it would cover the neighbours; a face so small has to do with its box
+        return  # it would cover neighbouring faces
     x = min(max(0.0, x1), max(0.0, size[0] - width))
     y = y1 - height if y1 >= height else min(y1, size[1] - height)
     pen.rounded_rectangle((x, y, x + width, y + height), radius=pad, fill=_BOX)
@@ -58,6 +58,6 @@ def _draw_label(pen: ImageDraw.ImageDraw, text: str, box_4: np.ndarray, size: tu
 
 
 def _ordered(box_4: np.ndarray) -> tuple[float, float, float, float]:
-    # Pixel x2 is the first one outside; and the pen insists on corners in order, also of a box with no area.
+    # Pixel x2 is the first one outside; Pillow needs ordered corners even for a box without area.
     x1, y1, x2, y2 = box_4.tolist()
     return x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)

@@ -1,4 +1,4 @@
-"""Copies of images: where they go, and how they are written."""
+"""Copies of images: their paths, and writing them."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ from mlcycle import files
 from mlcycle.errors import InputError
 from mlcycle.inference.record import JPEG_QUALITY, JPEG_SUFFIXES, VIDEO_SUFFIXES, Part, Source
 
-# The most that a name has on nearly every file system, and what is no suffix any more, though a dot stands before it.
-NAME_BYTES = 255
-LONGEST_SUFFIX = 16
+# The longest file name on nearly every file system. A longer text after a dot is not treated as a suffix.
+MAX_NAME_BYTES = 255
+MAX_SUFFIX_LENGTH = 16
 
 
-def placed(sources: Iterable[Source], folders: Mapping[str, Path], *, keep_tree: bool) -> Iterator[Source]:
-    """Gives each image the places of its copies, one for each kind and its folder; no two share a name.
+def with_copy_paths(sources: Iterable[Source], folders: Mapping[str, Path], *, keep_tree: bool) -> Iterator[Source]:
+    """Yields each source with the paths of its copies, one for each kind and its folder; all paths differ.
 
-    With `keep_tree` a copy has the image's key below the folder, else its file's name. What is neither JPEG, PNG
-    nor a video becomes PNG: a.tif → a.tif.png, and of its page 2 a.tif.2.png; crops have a folder, a.tif or a.tif.2.
-    Names that would meet, also on file systems that do not tell a from A or one way to write é from another, are
-    numbered: a-2.jpg. One that would be too long for a file is cut before its suffix. None can climb out of the folder.
-    In the same order, the names are the same.
+    With `keep_tree` a copy has the image's key below the folder, else its file's name. Formats other than JPEG, PNG and
+    video become PNG: a.tif → a.tif.png, its page 2 a.tif.2.png; crops have a folder, a.tif or a.tif.2. Names that
+    collide, also on file systems that ignore case or Unicode normalisation, are numbered: a-2.jpg. A name that is too
+    long is truncated before its suffix. No path leaves the folder. The same order of sources gives the same names.
     """
     taken = _Taken()
     for source in sources:
@@ -38,7 +37,7 @@ def placed(sources: Iterable[Source], folders: Mapping[str, Path], *, keep_tree:
 
 
 def must_be_free(sources: Callable[[], Iterable[Source]], *, overwrite: bool) -> None:
-    """Refuses at once what is known to be taken; `sources` is called as often as they are looked through.
+    """Refuses copies whose paths exist, before any work; `sources` yields the images, each time it is called.
 
     Raises:
         InputError: a copy exists and `overwrite` is off, or it would replace one of the images.
@@ -48,12 +47,12 @@ def must_be_free(sources: Callable[[], Iterable[Source]], *, overwrite: bool) ->
     for source in sources():
         for path in source.copies.values():
             count += 1
-            if os.path.exists(path):  # noqa: PTH110 (a Path raises where the whole is too long for the system)
+            if os.path.exists(path):  # noqa: PTH110 (Path.exists raises for paths that are too long)
                 existing[_identity(path)] = path
     if existing and not overwrite:
         raise InputError(
-            f"of {count} copies {len(existing)} exist already, for example {next(iter(existing.values()))}",
-            "choose another folder, or say --overwrite",
+            f"{len(existing)} of {count} copies exist already, for example {next(iter(existing.values()))}",
+            "choose another folder, or pass --overwrite",
         )
     for source in sources() if existing else ():
         if source.path.exists() and (taken := existing.get(_identity(source.path))):
@@ -61,33 +60,33 @@ def must_be_free(sources: Callable[[], Iterable[Source]], *, overwrite: bool) ->
 
 
 class _Taken:
-    """The names that are taken in folders, as digests, since a million names would fill the memory."""
+    """The paths in use, as digests, because a million names would fill the memory."""
 
     def __init__(self) -> None:
         self._digests: set[int] = set()
-        self._last: dict[int, int] = {}  # the last number that was given to names that are called alike
+        self._last: dict[int, int] = {}  # digest of a path → the last number given to it
 
     def take(self, folder: Path, name: str) -> Path:
-        """Returns where the name is in the folder, or the next one by its number that is free there."""
+        """Returns the path of the name in the folder, or of the name with the next free number."""
         suffix = Path(name).suffix
-        suffix = suffix if len(suffix) <= LONGEST_SUFFIX else ""
-        stem = name.removesuffix(suffix)
-        path = folder / _fitting(stem, suffix)
+        suffix = suffix if len(suffix) <= MAX_SUFFIX_LENGTH else ""
+        base = name.removesuffix(suffix)
+        path = folder / _truncated(base, suffix)
         first = digest = _digest(_folded(str(path)))
         while digest in self._digests:
-            # Of ten thousand that are called alike, not each may ask for all numbers of those before.
+            # Continues at the last number: ten thousand equal names must not each try all earlier numbers.
             number = self._last[first] = self._last.get(first, 1) + 1
-            path = folder / _fitting(stem, f"-{number}{suffix}")
+            path = folder / _truncated(base, f"-{number}{suffix}")
             digest = _digest(_folded(str(path)))
         self._digests.add(digest)
         return path
 
 
-def _fitting(path: str, end: str) -> str:
-    """Returns path and end as one; what stands behind the last slash is cut before the end, if it is too long."""
+def _truncated(path: str, end: str) -> str:
+    """Returns path + end, with the last component of the path truncated to MAX_NAME_BYTES in total."""
     above, slash, name = path.rpartition("/")
-    name = name[:NAME_BYTES]
-    while len(os.fsencode(name + end)) > NAME_BYTES:
+    name = name[:MAX_NAME_BYTES]
+    while len(os.fsencode(name + end)) > MAX_NAME_BYTES:
         name = name[:-1]
     return f"{above}{slash}{name}{end}"
 
@@ -112,13 +111,16 @@ def _name(key: str, part: Part | None, *, image: bool) -> str:
 
 
 def save(image: Image.Image, path: Path, *, overwrite: bool = False, token: str = "") -> None:
-    """Writes an image without metadata: whole or not at all, and over another file only if told so.
+    """Writes an image atomically and without metadata.
 
-    A file of the very same bytes is no other file: it is what a run that was killed had finished. `token` is what the
-    temporary names of a run have in common, so that going on with it also takes away what it left behind.
+    An existing file with the same bytes is kept: a killed run had finished it.
+
+    Args:
+        overwrite: whether another file may be replaced.
+        token: common part of a run's temporary names, so that resuming it removes what it left.
 
     Raises:
-        FileExistsError: another file is there, and `overwrite` is off.
+        FileExistsError: another file exists, and `overwrite` is off.
         OSError: it cannot be written.
     """
     data = _encode(image, path)
@@ -128,7 +130,7 @@ def save(image: Image.Image, path: Path, *, overwrite: bool = False, token: str 
 
 def _encode(image: Image.Image, path: Path) -> bytes:
     image = image.copy()
-    image.info.clear()  # Pillow would write a JPEG's comment and a PNG's colour profile again
+    image.info.clear()  # else Pillow would write a JPEG's comment and a PNG's colour profile
     stream = io.BytesIO()
     if path.suffix.lower() == ".png":
         image.save(stream, "PNG", compress_level=3)

@@ -1,4 +1,4 @@
-"""Makes faces unrecognisable in a copy of the image."""
+"""Redacts faces in a copy of the image."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from PIL import Image, ImageDraw
 
 RedactionMethod = Literal["blur", "pixelate", "fill"]
 
-# The ellipse through the corners of a box is this much longer than its sides: hair, chin and ears are within.
-AROUND = 2**0.5
-# What is left of a face: the means of so many fields across the shorter side of its ellipse, fewer than eyes, nose and
-# mouth take to be told apart. A Gaussian blur would leave an image that can be sharpened again. Of 714 faces on 192
-# images of groups, face-nano found 11 % again with five fields, 2 % with four, 0.6 % with three.
-FIELDS = 3
-FILLING = (96, 96, 96)
+# The ellipse through the corners of a box is longer than its sides by this factor; it includes hair, chin and ears.
+ELLIPSE_SCALE = 2**0.5
+# Cells across the shorter side of a face's ellipse; only their means remain, too few to distinguish eyes, nose and
+# mouth. A Gaussian blur could be sharpened again. Of 714 faces in 192 group images, face-nano found 11 % again with
+# five cells, 2 % with four and 0.6 % with three.
+CELLS = 3
+FILL_COLOUR = (96, 96, 96)
 
 
-def redact(image: Image.Image, boxes_N4: np.ndarray, way: RedactionMethod) -> Image.Image:
+def redact(image: Image.Image, boxes_N4: np.ndarray, method: RedactionMethod) -> Image.Image:
     """Returns a copy of an upright RGB image whose faces cannot be recognised.
 
-    Each is covered by the ellipse through the corners of its box. Of `blur` and `pixelate` nothing is left but the
-    means of three fields across, smoothly or as squares; `fill` leaves nothing.
+    Each face is covered by the ellipse through the corners of its box. `blur` and `pixelate` keep only the means of
+    three cells across, smoothly or as squares; `fill` keeps nothing.
 
     Args:
         boxes_N4: x1 y1 x2 y2 in pixels of the image.
@@ -31,12 +31,12 @@ def redact(image: Image.Image, boxes_N4: np.ndarray, way: RedactionMethod) -> Im
     for box_4 in boxes_N4.tolist():
         region = _region(box_4, image.size)
         if region[0] < region[2] and region[1] < region[3]:
-            copy.paste(_covered(copy.crop(region), way), region[:2], _mask(box_4, region))
+            copy.paste(_redacted(copy.crop(region), method), region[:2], _mask(box_4, region))
     return copy
 
 
 def _region(box_4: list[float], size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Returns the whole pixels that the ellipse around a box touches, within the image."""
+    """Returns the whole pixels within the image that the ellipse around a box touches: x1 y1 x2 y2."""
     left, top, right, bottom = _ellipse(box_4)
     return (
         max(0, int(np.floor(left))), max(0, int(np.floor(top))),
@@ -46,23 +46,23 @@ def _region(box_4: list[float], size: tuple[int, int]) -> tuple[int, int, int, i
 
 def _ellipse(box_4: list[float]) -> tuple[float, float, float, float]:
     x1, y1, x2, y2 = box_4
-    across, down = AROUND * (x2 - x1) / 2, AROUND * (y2 - y1) / 2
+    half_width, half_height = ELLIPSE_SCALE * (x2 - x1) / 2, ELLIPSE_SCALE * (y2 - y1) / 2
     x, y = (x1 + x2) / 2, (y1 + y2) / 2
-    return x - across, y - down, x + across, y + down
+    return x - half_width, y - half_height, x + half_width, y + half_height
 
 
-def _covered(region: Image.Image, way: RedactionMethod) -> Image.Image:
-    if way == "fill":
-        return Image.new("RGB", region.size, FILLING)
+def _redacted(region: Image.Image, method: RedactionMethod) -> Image.Image:
+    if method == "fill":
+        return Image.new("RGB", region.size, FILL_COLOUR)
     shorter = min(region.size)
-    fields = [max(1, round(FIELDS * side / shorter)) for side in region.size]
-    means = region.resize((fields[0], fields[1]), Image.Resampling.BOX)
-    return means.resize(region.size, Image.Resampling.NEAREST if way == "pixelate" else Image.Resampling.BICUBIC)
+    cells = [max(1, round(CELLS * side / shorter)) for side in region.size]
+    means = region.resize((cells[0], cells[1]), Image.Resampling.BOX)
+    return means.resize(region.size, Image.Resampling.NEAREST if method == "pixelate" else Image.Resampling.BICUBIC)
 
 
 def _mask(box_4: list[float], region: tuple[int, int, int, int]) -> Image.Image:
     mask = Image.new("L", (region[2] - region[0], region[3] - region[1]))
     left, top, right, bottom = _ellipse(box_4)
-    place = (left - region[0], top - region[1], right - region[0], bottom - region[1])
-    ImageDraw.Draw(mask).ellipse(place, fill=255)
+    bounds = (left - region[0], top - region[1], right - region[0], bottom - region[1])
+    ImageDraw.Draw(mask).ellipse(bounds, fill=255)
     return mask

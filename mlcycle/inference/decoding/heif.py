@@ -1,4 +1,4 @@
-"""HEIC and HEIF, which Pillow does not read: told by their brands, and opened by the extra `heif`."""
+"""HEIC and HEIF, which Pillow does not read: recognised by their brands and opened with the extra `heif`."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ _BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 msf1".split()
 
 
 def is_heif(data: bytes) -> bool:
-    """Tells HEIF by the brands at its begin from AVIF, which Pillow reads itself, and from video."""
+    """Returns whether bytes are HEIF by their brands, and not AVIF, which Pillow reads, or video."""
     if data[4:8] != b"ftyp":
         return False
     end = min(int.from_bytes(data[:4]), 1024)
-    brands = {data[8:12], *(data[place : place + 4] for place in range(16, end, 4))}
+    brands = {data[8:12], *(data[offset : offset + 4] for offset in range(16, end, 4))}
     return bool(brands & _BRANDS) and not brands & {b"avif", b"avis"}
 
 
-def opened(data: bytes) -> ImageFile.ImageFile:
-    """Returns the primary image, not yet decoded, at the size that it is to be shown in.
+def open_heif(data: bytes) -> ImageFile.ImageFile:
+    """Returns the primary image, not yet decoded, at its display size.
 
-    libheif turns it by the container's own marks while it decodes, so nothing is left to be turned.
+    libheif applies the container's own rotation while decoding, so the image needs no further rotation.
 
     Raises:
-        UnreadableError: unsupported, the package is not installed; the sentence says how to install it.
-        Exception: it is broken.
+        UnreadableError: unsupported, the package is not installed; the message has the command to install it.
+        Exception: the file is damaged.
     """
     try:
         from pillow_heif import HeifImageFile

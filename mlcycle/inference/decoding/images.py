@@ -1,14 +1,14 @@
-"""Image files: bytes → an upright RGB image, or a stable code and a sentence that says why not.
+"""Image bytes → an upright RGB image, or an error with a stable code.
 
-What is decided here, and stands in docs/model-file.md as the decoding that the model was frozen with:
+These rules are part of the model file's format (docs/model-file.md):
 
-- the EXIF orientation is applied (all eight), and nothing of the file's metadata is used besides;
-- transparent pixels are laid onto white, as a viewer shows them;
+- the EXIF orientation is applied (all eight); other metadata is ignored;
+- transparent pixels are composited on white, as viewers do;
 - 16-bit pixels keep their high byte; nothing is clipped to white;
-- of animations the first image counts, of HEIF the primary one, and the record says so; pages of a TIFF are images
-  of their own, but who decodes the file as one gets the first;
-- colour profiles (ICC) are ignored: the pixels count as sRGB;
-- a file that ends early is an error, never half an image.
+- of an animation the first frame is used, of HEIF the primary image, and the record notes it; pages of a TIFF are
+  separate images, but `decode` returns the first one;
+- colour profiles (ICC) are ignored: pixels are taken as sRGB;
+- a truncated file is an error, never half an image.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from mlcycle.errors import UnreadableError
 from mlcycle.inference.decoding import heif, limits, tiff_pages
-from mlcycle.inference.decoding.memory import Room, give_back
-from mlcycle.inference.decoding.reading import opened
+from mlcycle.inference.decoding.memory import MemoryBudget, release_free_memory
+from mlcycle.inference.decoding.reading import open_file
 from mlcycle.machine import own_process
 
-# Twice Pillow's own mark for a suspicious image, which is where Pillow itself refuses: about 179 megapixels.
+# Pillow's own limit for refusing an image: twice its limit for a warning, about 179 megapixels.
 MAX_PIXELS = 178_956_970
-# What the largest of them takes. Smaller ones are decoded side by side for as long as they take no more together.
-_ROOM = Room(limits.BYTES_A_PIXEL * MAX_PIXELS)
+# The memory for the largest image. Smaller ones are decoded in parallel as long as they fit in it.
+_BUDGET = MemoryBudget(limits.BYTES_PER_PIXEL * MAX_PIXELS)
 _HUGE = 2**24
-# Formats that images come in. Others that Pillow knows are not even opened: EPS would start another program.
-# Pillow loads the first five for any image, the rest takes it a while.
+# The supported formats. Other formats that Pillow knows are never opened: EPS would start another program.
+# Pillow imports the first five for any image; importing the others takes longer.
 _FIRST = ("JPEG", "PNG", "GIF", "BMP", "PPM")
 _MORE = ("AVIF", "DIB", "ICO", "JPEG2000", "PCX", "QOI", "SGI", "SUN", "TGA", "TIFF", "WEBP")
 _REFUSED = ("DDS", "EPS", "FITS", "ICNS", "PSD", "WMF")
@@ -59,24 +59,24 @@ _PIECES = {"TIFF": "pages", "MPO": "images", "HEIF": "images"}
 @functools.cache
 def _silence_libraries() -> None:
     logging.getLogger("PIL").addHandler(logging.NullHandler())
-    # libtiff writes on stderr by itself, which Pillow leaves be. Where it is built in otherwise, it goes on doing so.
+    # libtiff writes to stderr, which Pillow does not prevent. A libtiff that is linked differently still does.
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
 
 
-if own_process.is_claimed():  # at once, since --private lets nothing be loaded later
+if own_process.is_claimed():  # at import, because --private refuses to load libraries later
     _silence_libraries()
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A decoded image, not yet upright.
+    """A decoded image before its orientation is applied.
 
     Attributes:
-        image: mode RGB, 8 bits a channel, the rows as they lie in the file.
-        size: width and height of the whole image; those of `image` are less if it was decoded at a reduced scale.
-        orientation: the EXIF orientation that is still to be applied, 1 to 8.
-        note: what a reader of the record should know, e.g. "first of 12 frames", or "".
+        image: mode RGB, 8 bits per channel, in the file's row order.
+        size: width and height of the full image; `image` is smaller if it was decoded at a reduced scale.
+        orientation: the EXIF orientation to apply, 1 to 8.
+        note: for the reader of the record, e.g. "first of 12 frames", or "".
     """
 
     image: Image.Image
@@ -86,14 +86,14 @@ class Decoded:
 
     @property
     def upright_size(self) -> tuple[int, int]:
-        """Returns width and height of the whole image as a person sees it, in pixels."""
+        """Returns width and height of the full upright image in pixels."""
         width, height = self.size
         return (height, width) if self.orientation >= 5 else (width, height)
 
     def upright(self) -> Image.Image:
-        """Returns the image as a person sees it; it stays a Pillow image to spare a copy of all its pixels."""
-        turn = _UPRIGHT.get(self.orientation)
-        return self.image if turn is None else self.image.transpose(turn)
+        """Returns the upright image; a Pillow image, which avoids a copy of its pixels."""
+        transpose = _UPRIGHT.get(self.orientation)
+        return self.image if transpose is None else self.image.transpose(transpose)
 
 
 def read(path: str | Path, max_pixels: int = MAX_PIXELS) -> bytes:
@@ -102,18 +102,18 @@ def read(path: str | Path, max_pixels: int = MAX_PIXELS) -> bytes:
     Raises:
         UnreadableError: not-found, not-a-file, no-permission, too-large or unreadable.
     """
-    # Eight bytes a pixel is the most that an image takes without compression.
-    with opened(path, most_bytes=8 * max_pixels) as file:
+    # An uncompressed image has at most eight bytes per pixel.
+    with open_file(path, max_bytes=8 * max_pixels) as file:
         size = file.seek(0, io.SEEK_END)
         file.seek(0)
         return file.read(size)
 
 
-def decode(data: bytes, max_pixels: int = MAX_PIXELS, least_side: float | None = None) -> Decoded:
-    """Decodes an image of any format and mode to 8-bit RGB; what is too large is refused by its header.
+def decode(data: bytes, max_pixels: int = MAX_PIXELS, min_side: float | None = None) -> Decoded:
+    """Decodes an image of any format and mode to 8-bit RGB; an image that is too large is refused by its header.
 
-    Of a JPEG, the decoder makes 1/2, 1/4 or 1/8 of its size if its long side then still has `least_side` pixels: a
-    third of the time, and nearly the same image once it is made smaller. None decodes it in full.
+    A JPEG is decoded at 1/2, 1/4 or 1/8 of its size if its long side then still has `min_side` pixels: this takes a
+    third of the time, and gives nearly the same image after resizing. None decodes it in full.
 
     Raises:
         UnreadableError: empty, not-an-image, unsupported, truncated, damaged or too-large.
@@ -121,12 +121,12 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, least_side: float | None =
     if not data:
         raise UnreadableError("empty", "the file is empty")
     limits.check_file(data)
-    light = limits.lightened(data)
-    return _decoded(lambda: _opened(light), light, max_pixels, least_side, lambda image: _note(image, light))
+    data = limits.without_large_chunks(data)
+    return _decoded(lambda: _open(data), data, max_pixels, min_side, lambda image: _note(image, data))
 
 
 def decode_page(file: BinaryIO, offset: int, max_pixels: int = MAX_PIXELS) -> Decoded:
-    """Decodes the one page of a TIFF whose directory begins at `offset`, and reads nothing of the others.
+    """Decodes the page of a TIFF whose directory is at `offset`, without reading other pages.
 
     Raises:
         UnreadableError: unsupported, truncated, damaged or too-large.
@@ -139,14 +139,14 @@ def decode_page(file: BinaryIO, offset: int, max_pixels: int = MAX_PIXELS) -> De
         except UnreadableError as problem:
             if problem.code != "not-an-image":
                 raise
-            message = "the page's directory is damaged, or beyond the end of the file"
+            message = "the page's directory is damaged or outside the file"
             raise UnreadableError("damaged", message) from None
 
 
 def from_pillow(image: Image.Image, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Returns an image that was opened with Pillow as its file would be decoded: upright, mode RGB, 8 bits a channel.
+    """Converts a Pillow image as `decode` does with its file: upright, mode RGB, 8 bits per channel.
 
-    It is loaded if it was not, and else left as it is; of several frames the present one counts.
+    It is loaded if necessary, and not changed; of several frames the current one is used.
 
     Raises:
         UnreadableError: empty, unsupported, truncated, damaged or too-large.
@@ -155,7 +155,7 @@ def from_pillow(image: Image.Image, max_pixels: int = MAX_PIXELS) -> Image.Image
         raise UnreadableError("empty", "it has no pixels")
     limits.check_size(*image.size, max_pixels)
     try:
-        with _ROOM.take(limits.bytes_needed(image, image.size)):
+        with _BUDGET.take(limits.bytes_needed(image, image.size)):
             image.load()
             return Decoded(_rgb(image), image.size, _orientation(image), "").upright()
     except UnreadableError:
@@ -169,45 +169,43 @@ def _tiff(view: Any) -> ImageFile.ImageFile:
 
 
 def _decoded(
-    opened: Callable[[], ImageFile.ImageFile],
+    open_image: Callable[[], ImageFile.ImageFile],
     data: Any,
     max_pixels: int,
-    least_side: float | None,
+    min_side: float | None,
     note: Callable[[ImageFile.ImageFile], str],
 ) -> Decoded:
     if own_process.is_claimed():
         _silence_libraries()
-        # Pillow asks it of images within images too, as of those in an icon; it means twice the figure.
+        # Pillow checks it for nested images too, such as those in an icon, and refuses from twice this value.
         Image.MAX_IMAGE_PIXELS = (max_pixels + 1) // 2
     try:
-        with opened() as image:
+        with open_image() as image:
             limits.check_image(image, data, max_pixels)
-            decoded = _loaded(image, least_side, note)
+            decoded = _loaded(image, min_side, note)
     except UnreadableError:
         raise
     except Exception as problem:
-        # Broken files make Pillow raise nearly anything: OSError, SyntaxError, ValueError, struct.error, zlib.error …
+        # For damaged files Pillow raises almost any class: OSError, SyntaxError, ValueError, struct.error, zlib.error …
         raise _unreadable(problem, data) from None
     if decoded.size[0] * decoded.size[1] > _HUGE:
-        give_back()
+        release_free_memory()
     return decoded
 
 
-def _loaded(
-    image: ImageFile.ImageFile, least_side: float | None, note: Callable[[ImageFile.ImageFile], str]
-) -> Decoded:
-    whole = image.size
-    reduced = least_side is not None and _reduce(image, least_side)
-    with _ROOM.take(limits.bytes_needed(image, whole)):
+def _loaded(image: ImageFile.ImageFile, min_side: float | None, note: Callable[[ImageFile.ImageFile], str]) -> Decoded:
+    full_size = image.size
+    reduced = min_side is not None and _reduce(image, min_side)
+    with _BUDGET.take(limits.bytes_needed(image, full_size)):
         image.load()
-        # Asked for after loading: Pillow turns TIFFs by itself, and then says that nothing is left to turn.
-        size = whole if reduced else image.size
+        # Read after loading: Pillow applies the orientation of TIFFs itself, and then reports it as upright.
+        size = full_size if reduced else image.size
         return Decoded(_rgb(image), size, _orientation(image), note(image))
 
 
-def _opened(data: bytes) -> ImageFile.ImageFile:
+def _open(data: bytes) -> ImageFile.ImageFile:
     if heif.is_heif(data):
-        return heif.opened(data)
+        return heif.open_heif(data)
     try:
         return Image.open(io.BytesIO(data), formats=_FIRST)
     except UnidentifiedImageError:
@@ -215,19 +213,19 @@ def _opened(data: bytes) -> ImageFile.ImageFile:
         return Image.open(io.BytesIO(data), formats=[each for each in _MORE if each in Image.OPEN])
 
 
-def _reduce(image: ImageFile.ImageFile, least_side: float) -> bool:
-    """Has a JPEG decoded at the least scale that leaves it long enough; tells whether there is one."""
+def _reduce(image: ImageFile.ImageFile, min_side: float) -> bool:
+    """Sets the smallest decoding scale of a JPEG that keeps `min_side`; returns whether it is a reduced one."""
     width, height = image.size
-    by = next((by for by in (8, 4, 2) if max(width, height) / by >= max(least_side, 1)), 1)
-    if by == 1 or min(width, height) < by or image.format != "JPEG" or image.mode not in ("RGB", "L"):
+    factor = next((factor for factor in (8, 4, 2) if max(width, height) / factor >= max(min_side, 1)), 1)
+    if factor == 1 or min(width, height) < factor or image.format != "JPEG" or image.mode not in ("RGB", "L"):
         return False
-    image.draft(None, (width // by, height // by))
+    image.draft(None, (width // factor, height // factor))
     return True
 
 
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
-        # Pillow would clip to 255 here; of 16-bit colours it keeps the high byte, and so do we of grey.
+        # Pillow would clip to 255 here; like its 16-bit colours, 16-bit grey keeps the high byte.
         return _grey_to_rgb((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         return _grey_to_rgb(_wide_to_bytes(np.asarray(image)))
@@ -235,7 +233,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         return _on_white(image)
     if image.mode != "RGB":
         return image.convert("RGB")
-    # These decoders hold on to images of their own for as long as the image is there.
+    # These decoders keep their own copy of the pixels as long as the image exists.
     return image.copy() if image.format in ("AVIF", "HEIF", "WEBP") else image
 
 
@@ -252,10 +250,10 @@ def _grey_to_rgb(values_HW: np.ndarray) -> Image.Image:
 
 
 def _wide_to_bytes(values_HW: np.ndarray) -> np.ndarray:
-    """Scales 32-bit grey to uint8 by the range it evidently has: 0 to 1 (fractions), to 255 or to 65535."""
+    """Scales 32-bit grey to uint8 by its apparent range: 0 to 1 (fractions), to 255 or to 65535."""
     low, high = values_HW.min(), values_HW.max()
     if not (low >= 0 and high <= 65535):
-        raise UnreadableError("unsupported", "its pixels are numbers outside 0 to 65535", "save it with 8 or 16 bits")
+        raise UnreadableError("unsupported", "it has pixel values outside 0 to 65535", "save it with 8 or 16 bits")
     strips = [slice(*each) for each in _strips(*values_HW.shape)]
     fractions = high <= 1 and any(bool((values_HW[each] != np.floor(values_HW[each])).any()) for each in strips)
     scale = 255 if fractions else 1
@@ -267,19 +265,19 @@ def _wide_to_bytes(values_HW: np.ndarray) -> np.ndarray:
 
 
 def _strips(height: int, width: int) -> list[tuple[int, int]]:
-    """Returns the first and the next row of strips of about a megapixel, so that what is in between stays small."""
+    """Returns start and end rows of strips of about a megapixel, which bound the memory for temporary arrays."""
     rows = max(1, 2**20 // width)
     return [(top, min(height, top + rows)) for top in range(0, height, rows)]
 
 
 def _orientation(image: Image.Image) -> int:
     if image.format == "HEIF":
-        return 1  # its own marks have turned it already, and they count, not EXIF
+        return 1  # libheif has applied the container's rotation, which takes precedence over EXIF
     try:
-        fit = limits.is_exif_fit(image.info.get("exif") or b"")
-        value = image.getexif().get(_ORIENTATION, 1) if fit else 1
+        safe = limits.is_exif_safe(image.info.get("exif") or b"")
+        value = image.getexif().get(_ORIENTATION, 1) if safe else 1
     except Exception:
-        return 1  # EXIF that cannot be parsed turns nothing
+        return 1  # EXIF that cannot be parsed is ignored
     return value if value in _UPRIGHT else 1
 
 
@@ -293,14 +291,14 @@ def _note(image: Image.Image, data: bytes) -> str:
 
 
 def _unreadable(problem: Exception, data: bytes) -> UnreadableError:
-    said = " ".join(str(problem).split())[:120]
+    text = " ".join(str(problem).split())[:120]
     if isinstance(problem, UnidentifiedImageError):
         return _unidentified(data)
     if isinstance(problem, (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError)):
         return UnreadableError("too-large", "it has too many pixels", "raise --max-pixels if you trust it")
-    if isinstance(problem, EOFError) or any(words in said.lower() for words in ("truncated", "end of file")):
+    if isinstance(problem, EOFError) or any(words in text.lower() for words in ("truncated", "end of file")):
         return UnreadableError("truncated", "the file ends before the image does")
-    return UnreadableError("damaged", f"the image is damaged: {said or type(problem).__name__}")
+    return UnreadableError("damaged", f"the image is damaged: {text or type(problem).__name__}")
 
 
 def _unidentified(data: bytes) -> UnreadableError:
@@ -312,8 +310,8 @@ def _unidentified(data: bytes) -> UnreadableError:
             return UnreadableError("damaged", "the image is damaged: not a whole AVIF file")
         return UnreadableError("unsupported", "AVIF files need a newer Pillow", hint)
     if data[4:8] == b"ftyp":
-        return UnreadableError("unsupported", "it is a video, or of a kind that is not read", hint)
+        return UnreadableError("unsupported", "it is a video or an unsupported type of image", hint)
     for format in _REFUSED:
         if format in Image.OPEN and (accepts := Image.OPEN[format][1]) and accepts(data[:16]):
-            return UnreadableError("unsupported", f"{format} files are not read", hint)
+            return UnreadableError("unsupported", f"{format} files are not supported", hint)
     return UnreadableError("not-an-image", "it is not an image of a known format")

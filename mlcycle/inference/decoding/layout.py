@@ -1,6 +1,6 @@
-"""How files of some formats are laid out: just enough to count their pieces without reading what is in them.
+"""The layout of image file formats: just enough to count their parts without decoding them.
 
-Nothing here fails on a broken file: it ends where the pieces do.
+Nothing here raises on a damaged file: iteration ends at the damage.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ JPEG_START = b"\xff\xd8"
 JPEG_2000_STARTS = (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
 
 JPEG_SCAN, JPEG_END, JPEG_EXIF = 0xDA, 0xD9, 0xE1
-# Not a zero that is stuffed behind FF in the image's data, not FF that fills up, not one of the marks to resume at.
+# Excludes the zero stuffed after FF in image data, fill bytes FF, and restart markers.
 _JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _GIF_FRAME, _GIF_EXTENSION, _GIF_COMMENT, _GIF_END = 0x2C, 0x21, 0xFE, 0x3B
-# The bytes that a value of each type of TIFF takes.
+# TIFF value type → bytes per value.
 _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 
 
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yields the marker of each segment of a JPEG, where the marker begins and where what it says begins."""
+    """Yields the marker of each segment of a JPEG, the marker's offset and the content's offset."""
     at = len(JPEG_START)
     while found := _JPEG_MARKER.search(data, at):
         start = found.end()
@@ -37,7 +37,7 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def jpeg_scans(data: bytes) -> int:
-    """Counts how often a JPEG goes over its image: a progressive image does so about ten times."""
+    """Counts the scans of a JPEG; a progressive one has about ten."""
     count = 0
     for marker, _, _ in jpeg_segments(data):
         if marker == JPEG_END and count:
@@ -47,7 +47,7 @@ def jpeg_scans(data: bytes) -> int:
 
 
 def jpeg_2000_tiles(data: bytes) -> int:
-    """Counts the tiles that the codestream's header divides its image into."""
+    """Counts the tiles that a JPEG 2000 header divides its image into."""
     start = data.find(JPEG_2000_STARTS[0]) + 8
     if start < 8 or len(data) < start + 32:
         return 0
@@ -56,7 +56,7 @@ def jpeg_2000_tiles(data: bytes) -> int:
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yields name, start and end of each chunk of a PNG before the last."""
+    """Yields name, start and end of each chunk of a PNG except the last."""
     at = len(PNG_START)
     while at + 8 <= len(data) and (name := data[at + 4 : at + 8]) != b"IEND":
         end = at + 12 + int.from_bytes(data[at : at + 4])
@@ -65,7 +65,7 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def gif_frames(data: bytes) -> tuple[int, int]:
-    """Counts the frames of a GIF, and the bytes of its comments."""
+    """Returns the number of frames of a GIF and of bytes in its comments."""
     frames = comments = 0
     at = 13 + _gif_palette(data, 10)
     while at + 1 < len(data) and (kind := data[at]) != _GIF_END:
@@ -93,12 +93,12 @@ def _gif_blocks_end(data: bytes, at: int) -> int:
 
 
 def tiff_directories(data: bytes | mmap) -> Iterator[tuple[int, int]]:
-    """Yields where the entries of each page of a TIFF, or of EXIF, begin and end; each page once, loops end."""
-    met: set[int] = set()
+    """Yields the start and end of the entries of each page of a TIFF, or of EXIF; a loop of pages ends."""
+    seen: set[int] = set()
     _, big = _tiff_kind(data)
     at = _tiff_number(data, 8 if big else 4, "I")
-    while at and at not in met:
-        met.add(at)
+    while at and at not in seen:
+        seen.add(at)
         count = _tiff_number(data, at, "H")
         start = at + (8 if big else 2)
         end = start + count * (20 if big else 12)
@@ -109,21 +109,21 @@ def tiff_directories(data: bytes | mmap) -> Iterator[tuple[int, int]]:
 
 
 def tiff_entries(data: bytes | mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yields type, number of values and bytes of each entry; of bytes 0 where they do not lie within the file."""
+    """Yields type, number of values and bytes of each entry; 0 bytes for values stored inline or outside the file."""
     order, big = _tiff_kind(data)
-    for kind, count, place in struct.iter_unpack(order + ("2xHQQ" if big else "2xHII"), data[start:end]):
+    for kind, count, offset in struct.iter_unpack(order + ("2xHQQ" if big else "2xHII"), data[start:end]):
         size = count * _TIFF_SIZES.get(kind, 0)
-        # What takes no more room than the place itself stands there.
-        yield kind, count, size if (8 if big else 4) < size <= len(data) - place else 0
+        # Values no larger than the offset field are stored in it.
+        yield kind, count, size if (8 if big else 4) < size <= len(data) - offset else 0
 
 
 def _tiff_number(data: bytes | mmap, at: int, kind: str) -> int:
-    """Reads a number of this `kind`, or of eight bytes in a BigTIFF; 0 where the file has ended."""
+    """Reads a number of a struct type, or of eight bytes in a BigTIFF; 0 beyond the end of the file."""
     order, big = _tiff_kind(data)
-    wanted = order + ("Q" if big else kind)
-    if at + struct.calcsize(wanted) > len(data):
+    form = order + ("Q" if big else kind)
+    if at + struct.calcsize(form) > len(data):
         return 0
-    return struct.unpack_from(wanted, data, at)[0]
+    return struct.unpack_from(form, data, at)[0]
 
 
 def _tiff_kind(data: bytes | mmap) -> tuple[str, bool]:

@@ -1,4 +1,4 @@
-"""How many images are decoded at once: as many as fit into the room there is, however many threads want to."""
+"""Limits how many images are decoded at once, by a memory budget that all threads share."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import threading
 from collections.abc import Iterator
 
 
-class Room:
-    """So many bytes for all who share it.
+class MemoryBudget:
+    """A number of bytes that several threads share.
 
-    Who wants more than are free waits; who wants more than there are at all waits until it is alone.
+    A caller that needs more memory than is free waits. A caller that needs more than the whole budget waits until it is
+    the only one.
     """
 
     def __init__(self, size: int) -> None:
@@ -20,7 +21,7 @@ class Room:
 
     @contextlib.contextmanager
     def take(self, size: int) -> Iterator[None]:
-        """Holds so many bytes for as long as its block runs."""
+        """Reserves bytes while its block runs."""
         size = min(size, self._size)
         with self._changed:
             self._changed.wait_for(lambda: self._free >= size)
@@ -33,10 +34,10 @@ class Room:
                 self._changed.notify_all()
 
 
-def give_back() -> None:
-    """Gives memory that is free back to the system, as far as the C library can be told to.
+def release_free_memory() -> None:
+    """Returns freed memory to the system, if the C library supports it.
 
-    glibc keeps what a thread has freed for that thread: with many of them it would soon be many huge images' worth.
+    glibc keeps the freed memory of each thread: with many threads this would add up to many huge images.
     """
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,4 +1,4 @@
-"""The pages of a TIFF: where each begins, found without reading any of them."""
+"""Finds the pages of a TIFF without decoding them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import BinaryIO
 
 from mlcycle.errors import UnreadableError
 
-# A file of more pages is refused: a chain of directories costs its maker fourteen bytes a page.
-MOST = 10_000
+# A file with more pages is refused: a hostile chain of directories needs only fourteen bytes per page.
+MAX_PAGES = 10_000
 _SUBFILE_TYPE = 254
-# An image made smaller, or a mask, that belongs to another page of the file.
-_NO_PAGE = 1 | 4
+# Flags of a reduced image or a mask that belongs to another page of the file.
+_NOT_A_PAGE = 1 | 4
 
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """How the numbers of a TIFF are written: struct's letter of the byte order, and sizes in bytes."""
+    """The byte order (as in struct) of a TIFF, the struct types of its numbers, and sizes in bytes."""
 
     order: str
     offset: str
@@ -27,38 +27,38 @@ class _Layout:
     entry: int
     first: int
 
-    def number(self, file: BinaryIO, place: int, letter: str) -> int:
-        """Reads a number of the type that struct has this letter for; raises struct.error beyond the file."""
+    def number(self, file: BinaryIO, offset: int, letter: str) -> int:
+        """Reads a number of a struct type; raises struct.error beyond the end of the file."""
         form = self.order + letter
-        if place > file.seek(0, io.SEEK_END):
-            raise struct.error  # farther away the system would not even look
-        file.seek(place)
+        if offset > file.seek(0, io.SEEK_END):
+            raise struct.error  # the system refuses to seek to very large offsets
+        file.seek(offset)
         return int(struct.unpack(form, file.read(struct.calcsize(form)))[0])
 
 
 def offsets(file: BinaryIO) -> list[int]:
-    """Returns where the directory of each page begins; of a file that is no TIFF, and of one without pages, none.
+    """Returns the offset of each page's directory; none for a file that is not a TIFF or has no pages.
 
-    The chain of pages ends where it leads back to one of them. Where it leads to nothing, that counts as a page, which
-    then cannot be decoded. Images made smaller and masks, which say so themselves, are no pages.
+    The chain of pages ends if it loops. An offset outside the file counts as a page, which then cannot be decoded.
+    Reduced images and masks, which have flags, are not pages.
 
     Raises:
-        UnreadableError: too-large, there are more than MOST.
+        UnreadableError: too-large, more than MAX_PAGES pages.
     """
     layout = _layout(_head(file))
     if layout is None:
         return []
     found: list[int] = []
-    met: set[int] = set()
+    seen: set[int] = set()
     try:
         offset = layout.number(file, layout.first, layout.offset)
-        while offset and offset not in met:
-            if len(met) == MOST:
-                raise UnreadableError("too-large", f"it has more than {MOST:,} pages")
-            met.add(offset)
+        while offset and offset not in seen:
+            if len(seen) == MAX_PAGES:
+                raise UnreadableError("too-large", f"it has more than {MAX_PAGES:,} pages")
+            seen.add(offset)
             found.append(offset)
             entries = layout.number(file, offset, layout.count)
-            if entries and _is_no_page(file, offset, layout):
+            if entries and _is_reduced_or_mask(file, offset, layout):
                 found.pop()
             end = offset + struct.calcsize("=" + layout.count) + entries * layout.entry
             offset = layout.number(file, end, layout.offset)
@@ -68,9 +68,9 @@ def offsets(file: BinaryIO) -> list[int]:
 
 
 def first_at(file: BinaryIO, offset: int) -> Mapped | io.BytesIO:
-    """Returns a TIFF as if it began with the page at `offset`, so that a decoder reads nothing of those before it.
+    """Returns a TIFF whose first page is the one at `offset`, so that a decoder skips the pages before it.
 
-    It can be read like a file, and its `getvalue` gives its bytes, or what reads like them.
+    It is readable like a file, and its `getvalue` returns its bytes or a bytes-like object.
     """
     layout = _layout(_head(file))
     assert layout is not None
@@ -86,10 +86,10 @@ def first_at(file: BinaryIO, offset: int) -> Mapped | io.BytesIO:
 
 
 class Mapped(mmap.mmap):
-    """A file's bytes as they lie on the disk; what is written into them stays in memory."""
+    """A file mapped into memory; writes stay in memory."""
 
     def getvalue(self) -> Mapped:
-        return self  # Pillow hands this on to libtiff; else it would read the whole file into memory
+        return self  # Pillow passes it to libtiff; else it would read the whole file into memory
 
 
 def _head(file: BinaryIO) -> bytes:
@@ -107,11 +107,11 @@ def _layout(head: bytes) -> _Layout | None:
     return _Layout(order, "Q", "Q", entry=20, first=8) if magic == 43 else None
 
 
-def _is_no_page(file: BinaryIO, offset: int, layout: _Layout) -> bool:
-    # Entries are sorted, and no tag that is in use comes before this one.
+def _is_reduced_or_mask(file: BinaryIO, offset: int, layout: _Layout) -> bool:
+    # Entries are sorted, and this tag is the lowest one in use.
     entry = offset + struct.calcsize("=" + layout.count)
     if layout.number(file, entry, "H") != _SUBFILE_TYPE:
         return False
     value = entry + layout.entry - struct.calcsize("=" + layout.offset)
     short = layout.number(file, entry + 2, "H") == 3
-    return bool(layout.number(file, value, "H" if short else "I") & _NO_PAGE)
+    return bool(layout.number(file, value, "H" if short else "I") & _NOT_A_PAGE)

@@ -1,4 +1,4 @@
-"""Rows of CSV, which any reader takes apart again, whatever an image is called."""
+"""CSV rows that any reader parses correctly, whatever the names of images contain."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ class Rows:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        # Python quotes what holds a character of the line's end, and readers take a lone carriage return for one too.
+        # Python quotes values with a character of the line terminator; readers also treat a lone \r as a line end.
         self._writer = csv.writer(self, lineterminator="\r\n")
 
     def writerow(self, values: Iterable[Any]) -> None:
-        """Writes the values of a row; None becomes nothing."""
+        """Writes the values of a row; None becomes an empty field."""
         self._writer.writerow(values)
 
     def write(self, row: str) -> None:
-        """Takes what the csv module has made of a row."""
+        """Receives a row from the csv module."""
         self._stream.write(row.removesuffix("\r\n") + "\n")

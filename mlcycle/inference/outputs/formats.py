@@ -1,4 +1,4 @@
-"""The ways to write records down: JSON for programs, rows for tables, lines for people."""
+"""Output formats for records: JSON, CSV and COCO for programs, a table for people."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import json
 from collections.abc import Callable, Iterable
 from typing import IO, Any, Protocol, TextIO
 
-from mlcycle.inference.record import SCHEMA_VERSION, Record, line, readable, title, verdict
+from mlcycle.inference.record import SCHEMA_VERSION, Record, json_line, readable, title, verdict
 
 CSV_COLUMNS = ("input", "part", "status", "error", "width", "height", "face", "x1", "y1", "x2", "y2", "score")
 
 
 class Writer(Protocol):
-    """What writes records down, one at a time, and says when they end."""
+    """Writes records one at a time; `close` completes the output."""
 
     def write(self, record: Record) -> None: ...
 
@@ -26,11 +26,11 @@ class JsonLines:
         self._stream = stream
 
     def write(self, record: Record) -> None:
-        self._stream.write(line(record) + "\n")
+        self._stream.write(json_line(record) + "\n")
         self._stream.flush()
 
     def close(self) -> None:
-        """Ends the output; what was written so far is whole."""
+        """Does nothing: the lines are complete."""
 
 
 class Json:
@@ -38,23 +38,23 @@ class Json:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._between = f'{{"schema_version": {SCHEMA_VERSION}, "records": [\n'
+        self._separator = f'{{"schema_version": {SCHEMA_VERSION}, "records": [\n'
 
     def write(self, record: Record) -> None:
-        self._stream.write(self._between + line(record))
-        self._between = ",\n"
+        self._stream.write(self._separator + json_line(record))
+        self._separator = ",\n"
 
     def close(self) -> None:
-        """Ends the document; what was written so far is whole."""
-        self._stream.write(("\n" if self._between == ",\n" else self._between) + "]}\n")
+        """Completes the document with the records so far."""
+        self._stream.write(("\n" if self._separator == ",\n" else self._separator) + "]}\n")
 
 
 class Csv:
-    """Writes a row for each face; an image without one, or with an error, has one row with no face in it."""
+    """Writes a row for each face; an image without faces or with an error has one row without a face."""
 
     def __init__(self, stream: TextIO) -> None:
         from mlcycle.inference.outputs.csv_rows import (
-            Rows,  # each format brings what it alone needs: every start would pay for it
+            Rows,  # imported only for this format, because every start would pay for it
         )
 
         self._writer = Rows(stream)
@@ -72,7 +72,7 @@ class Csv:
             self._writer.writerow([*image, *[None] * (len(self._head) - len(image))])
 
     def close(self) -> None:
-        """Ends the rows; without records there is the head alone."""
+        """Writes the header if there were no records."""
         if not self._head:
             self._begin(())
 
@@ -82,17 +82,17 @@ class Csv:
 
 
 class Coco:
-    """Writes one COCO document: images as they come, faces behind them.
+    """Writes one COCO document: images as they come, then faces.
 
-    The faces are kept until then in `meanwhile`, or else in a temporary file.
+    The faces are collected in `buffer`, or else in a temporary file.
     """
 
-    def __init__(self, stream: TextIO, meanwhile: IO[str] | None = None) -> None:
+    def __init__(self, stream: TextIO, buffer: IO[str] | None = None) -> None:
         import tempfile
 
         self._stream = stream
         # Closed in close.
-        self._annotations = meanwhile or tempfile.TemporaryFile("w+", encoding="ascii")  # noqa: SIM115
+        self._annotations = buffer or tempfile.TemporaryFile("w+", encoding="ascii")  # noqa: SIM115
         self._images = self._faces = 0
         self._names: tuple[str, ...] = ()
 
@@ -120,7 +120,7 @@ class Coco:
             self._annotations.write((",\n" if self._faces > 1 else "") + json.dumps(annotation))
 
     def close(self) -> None:
-        """Ends the document; what was written so far is whole."""
+        """Completes the document with the records so far."""
         import shutil
 
         category: dict[str, Any] = {"id": 1, "name": "face"} | ({"keypoints": self._names} if self._names else {})
@@ -133,7 +133,7 @@ class Coco:
 
 
 class Table:
-    """Writes for people: a line per image, and, with `faces`, a line for each face below it."""
+    """Writes a table for people: a line for each image and, with `faces`, a line for each of its faces."""
 
     def __init__(self, stream: TextIO, titles: Iterable[str], *, faces: bool) -> None:
         self._stream = stream
@@ -148,10 +148,10 @@ class Table:
         self._stream.flush()
 
     def close(self) -> None:
-        """Ends the table; it needs no closing line."""
+        """Does nothing: the table needs no closing line."""
 
 
-# Those that need nothing but a stream.
+# The formats that need only a stream.
 WRITERS: dict[str, Callable[[TextIO], Writer]] = {"json": Json, "jsonl": JsonLines, "csv": Csv, "coco": Coco}
 
 

@@ -1,4 +1,4 @@
-"""Where the records go: stdout, or a file that appears when it is whole."""
+"""Opens the output for records: stdout, or a file that gets its name when it is complete."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from mlcycle.errors import InputError
 
 @contextmanager
 def open_output(path: Path | None, *, overwrite: bool = False) -> Iterator[TextIO]:
-    """Opens stdout (None) or a file beside `path`, which takes its name only when the block has ended well.
+    """Opens stdout (None) or a temporary file, which becomes `path` when the block ends normally.
 
-    If the block is broken off, what was written so far stays in `path` with .part behind its name.
+    If the block is interrupted, the records so far stay in `path` with the suffix .part.
 
     Raises:
-        InputError: the file exists and `overwrite` is off, or it cannot be written; not what else fails in the block.
+        InputError: the file exists and `overwrite` is off, or it cannot be written; other errors of the block pass.
     """
     if path is None:
         yield sys.stdout
         return
     if path.is_dir() or (path.exists() and not overwrite):
-        raise InputError(f"{path} exists already", "name another file, or say --overwrite")
+        raise InputError(f"{path} exists already", "name another file, or pass --overwrite")
     part = path.with_name(path.name + ".part")
     try:
         with files.atomic(path, overwrite=overwrite, partial=part) as file:
@@ -34,7 +34,7 @@ def open_output(path: Path | None, *, overwrite: bool = False) -> Iterator[TextI
             yield stream
     except OSError as problem:
         if not files.is_about(problem, path, unnamed=False):
-            raise  # of another file, which the block reads or writes
+            raise  # it is about another file of the block
         if isinstance(problem, FileExistsError):
-            raise InputError(f"{path} appeared meanwhile; the records are in {part}", "rename that file") from None
+            raise InputError(f"{path} was created meanwhile; the records are in {part}", "rename that file") from None
         raise InputError(f"{path} cannot be written: {problem.strerror}", "choose another place with --out") from None

@@ -1,9 +1,7 @@
-"""Results as a Parquet file: one row an image, with its faces as a list in the column `faces`.
+"""Results as a Parquet file: one row per image, with its faces as a list in the column `faces`.
 
-A flat table of faces is what csv is; in it an image that has none, or that failed, needs a row that is no face, and
-whoever counts images counts faces. Here a row is an image, its faces are null where it failed and [] where it
-has none, and UNNEST(faces) gives the flat table, whose columns have the same names as those of csv. Numbers are not
-rounded.
+The faces are null for a failed image and [] for one without faces. UNNEST(faces) gives the flat table of the csv
+format, with the same column names, but without rows for images without faces. Numbers are not rounded.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from pyarrow import parquet
 
 from mlcycle.inference.record import SCHEMA_VERSION, Record, readable
 
-# A row group is written when so many images or faces wait for it, so that memory does not grow with their number.
+# A row group is written at this many buffered images or faces, so that memory does not grow with their number.
 IMAGES = 10_000
 FACES = 50_000
 _COLUMNS = {
@@ -41,7 +39,7 @@ _COLUMNS = {
 
 
 class Parquet:
-    """Writes a Parquet file into a stream that was opened for text; the bytes below it are what is written."""
+    """Writes a Parquet file into the binary buffer of a text stream."""
 
     def __init__(self, stream: TextIO) -> None:
         self._file = stream.buffer
@@ -57,12 +55,12 @@ class Parquet:
             self._flush()
 
     def close(self) -> None:
-        """Writes what waits, and the end; what was written so far is whole."""
+        """Writes the buffered records and completes the file."""
         self._flush().close()
 
     def _flush(self) -> parquet.ParquetWriter:
         if self._writer is None:
-            # The first record says which landmarks there are; without any there are none.
+            # The first record defines the landmark columns; without records there are none.
             self._landmarks = self._waiting[0].landmark_names if self._waiting else ()
             self._writer = parquet.ParquetWriter(self._file, schema(self._landmarks), compression="zstd")
         if self._waiting:
@@ -72,19 +70,19 @@ class Parquet:
 
 
 def schema(landmarks: Sequence[str]) -> pa.Schema:
-    """Returns the columns: what is known of an image, and its faces as structures of x1 y1 x2 y2, score, points."""
+    """Returns the columns: those of an image, and its faces as structures of x1 y1 x2 y2, score, landmarks."""
     columns = {**_COLUMNS, "faces": pa.list_(pa.struct(_face(landmarks)))}
     return pa.schema(columns, {"mlcycle.schema_version": str(SCHEMA_VERSION)})
 
 
 def table(records: list[Record], landmarks: Sequence[str]) -> pa.Table:
-    """Returns the rows of some records; boxes, scores and landmarks are taken over as the arrays they are."""
-    known = [_known(record) for record in records]
-    columns = [pa.array([row[name] for row in known], kind) for name, kind in _COLUMNS.items()]
+    """Returns the rows of records; boxes, scores and landmarks stay arrays throughout."""
+    rows = [_row(record) for record in records]
+    columns = [pa.array([row[name] for row in rows], kind) for name, kind in _COLUMNS.items()]
     return pa.Table.from_arrays([*columns, _faces(records, landmarks)], schema=schema(landmarks))
 
 
-def _known(record: Record) -> dict[str, object]:
+def _row(record: Record) -> dict[str, object]:
     code, message = record.error or (None, None)
     return {
         "input": readable(record.input),
@@ -112,7 +110,7 @@ def _path(record: Record, kind: str) -> str | None:
 
 def _faces(records: list[Record], landmarks: Sequence[str]) -> pa.Array:
     counts = [len(record.scores_N) for record in records]
-    unknown = pa.array([record.error is not None and not len(record.scores_N) for record in records])
+    is_null = pa.array([record.error is not None and not len(record.scores_N) for record in records])
     points = len(landmarks)
     numbers = [
         np.concatenate([record.boxes_N4 for record in records]),
@@ -121,7 +119,7 @@ def _faces(records: list[Record], landmarks: Sequence[str]) -> pa.Array:
     ]
     columns = np.concatenate(numbers, axis=1, dtype=np.float32).T
     structures = pa.StructArray.from_arrays([pa.array(column) for column in columns], fields=_face(landmarks))
-    return pa.ListArray.from_arrays(pa.array(np.cumsum([0, *counts]), pa.int32()), structures, mask=unknown)
+    return pa.ListArray.from_arrays(pa.array(np.cumsum([0, *counts]), pa.int32()), structures, mask=is_null)
 
 
 def _points(record: Record, count: int) -> np.ndarray:

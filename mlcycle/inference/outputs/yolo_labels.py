@@ -1,13 +1,13 @@
-"""Results as a data set in YOLO's layout, which training and annotation tools open when the images lie beside it.
+"""Results as a data set in YOLO's layout, which training and annotation tools open together with its images.
 
-    labels/in/a.txt        a row a face: class cx cy w h, then x y visibility of each landmark, in shares of the sides
-    predictions/in/a.txt   the same rows, each with the score behind
-    images.txt        the images that have labels, where these tools look for them: ./images/in/a.jpg
-    labels.csv             every image, with what became of it and the names it has here
-    data.yaml              the names of class and landmarks, and what becomes of these in a mirror
+    labels/in/a.txt        a row per face: class cx cy w h, then x y visibility of each landmark, relative to the image
+    predictions/in/a.txt   the same rows, each followed by the score
+    images.txt             the images with labels, at the paths that these tools expect: ./images/in/a.jpg
+    labels.csv             every image, with its status and the names of its files here
+    data.yaml              the names of class and landmarks, and the order of landmarks in a mirrored image
 
-A label has no score, since trainers, importers and mlcycle's own reader refuse a row with a column more. An image
-without a label file would count as one without faces; so one that failed is kept out of images.txt.
+Labels have no score, because trainers, importers and mlcycle's own reader refuse an additional column. An image without
+a label file would count as one without faces, so failed images are not in images.txt.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from mlcycle.errors import InputError
 from mlcycle.inference.outputs.csv_rows import Rows
 from mlcycle.inference.record import Record, readable
 
-# labels.csv comes first: it says that the others are ours.
+# labels.csv is the first: its header identifies the folder as mlcycle's.
 CONTENTS = ("labels.csv", "labels", "predictions", "images.txt", "data.yaml")
 ELSEWHERE = "choose another place with --out"
 COLUMNS = ("input", "part", "status", "error", "faces", "image", "labels")
 
 
 @contextmanager
-def opened(folder: Path, *, tree: bool, overwrite: bool = False) -> Iterator[YoloLabels]:
-    """Opens a folder for labels; they appear in it when the block has ended well, and all at once where it is new.
+def open_labels(folder: Path, *, tree: bool, overwrite: bool = False) -> Iterator[YoloLabels]:
+    """Opens a folder for labels; they appear in it when the block ends normally, atomically if the folder is new.
 
-    What else the folder holds, such as images/, stays as it is. If the block is broken off, what was written so far
-    stays in a folder that ends in .part.
+    Other contents of the folder, such as images/, are unchanged. If the block is interrupted, the labels so far stay
+    in a folder with the suffix .part.
 
     Args:
-        tree: whether labels keep the folders of their images, or their names alone.
+        tree: whether labels keep the folders of their images, or only their names.
 
     Raises:
-        InputError: there are labels and `overwrite` is off, or others than mlcycle's, or they cannot be written.
+        InputError: it has labels and `overwrite` is off, or labels not written by mlcycle, or it cannot be written.
     """
-    place = folder.resolve()
-    # In a folder that exists, which may be a disk of its own, and else beside the one that is to be.
-    part = place / ".mlcycle.part" if place.exists() else place.with_name(place.name + ".part")
+    target = folder.resolve()
+    # Within an existing folder, which may be a mount point; else next to the new one.
+    part = target / ".mlcycle.part" if target.exists() else target.with_name(target.name + ".part")
     _refuse(folder, overwrite)
     with files.attributed(folder, ELSEWHERE):
         _begin(part, overwrite)
@@ -55,34 +55,34 @@ def opened(folder: Path, *, tree: bool, overwrite: bool = False) -> Iterator[Yol
     try:
         yield labels
     except BaseException:
-        with suppress(InputError):  # what was raised first counts
+        with suppress(InputError):  # the first error is raised
             labels.close()
         raise
     labels.close()
     _refuse(folder, overwrite)
     with files.attributed(folder, ELSEWHERE):
-        _take_place(part, place)
+        _move(part, target)
 
 
 class YoloLabels:
-    """Writes the labels of each image into a folder that was made for them."""
+    """Writes the labels of each image into a new folder."""
 
     def __init__(self, folder: Path, *, tree: bool) -> None:
         self._folder = folder
         self._tree = tree
-        self._taken: set[bytes] = set()  # digests, since a million names would fill the memory
+        self._taken: set[bytes] = set()  # digests, because a million names would fill the memory
         self._landmarks: tuple[str, ...] = ()
         with files.attributed(folder, ELSEWHERE):
             for name in ("labels", "predictions"):
                 (folder / name).mkdir()
-            # Names hold nothing here that is not printable, but inputs are what they are.
+            # Names here are printable, but inputs may be anything.
             self._list = (folder / "images.txt").open("w", encoding="utf-8", newline="\n")
             self._table = (folder / "labels.csv").open("w", encoding="utf-8", newline="\n")
             self._rows = Rows(self._table)
             self._rows.writerow(COLUMNS)
 
     def write(self, record: Record) -> None:
-        """Writes the labels of an image, and its row.
+        """Writes the labels of an image and its row in labels.csv.
 
         Raises:
             InputError: they cannot be written.
@@ -92,38 +92,38 @@ class YoloLabels:
 
     def _write(self, record: Record) -> None:
         self._landmarks = record.landmark_names
-        known = (readable(record.input), record.part.number if record.part else None, record.status)
+        start = (readable(record.input), record.part.number if record.part else None, record.status)
         if record.error:
-            self._rows.writerow([*known, record.error[0], None, None, None])
+            self._rows.writerow([*start, record.error[0], None, None, None])
             return
-        stem, suffix = self._name(record)
+        base, suffix = self._name(record)
         faces = list(zip(rows(record), record.scores_N.tolist(), strict=True))
-        self._save(f"labels/{stem}.txt", [row for row, _ in faces])
-        self._save(f"predictions/{stem}.txt", [f"{row} {score:.6f}" for row, score in faces])
-        self._list.write(f"./images/{stem}{suffix}\n")
-        self._rows.writerow([*known, None, len(faces), f"images/{stem}{suffix}", f"labels/{stem}.txt"])
+        self._save(f"labels/{base}.txt", [row for row, _ in faces])
+        self._save(f"predictions/{base}.txt", [f"{row} {score:.6f}" for row, score in faces])
+        self._list.write(f"./images/{base}{suffix}\n")
+        self._rows.writerow([*start, None, len(faces), f"images/{base}{suffix}", f"labels/{base}.txt"])
 
     def close(self) -> None:
-        """Ends the lists, and says what the labels mean; what was written so far is whole."""
+        """Completes the lists with the records so far, and writes data.yaml."""
         with files.attributed(self._folder, ELSEWHERE):
             self._list.close()
             self._table.close()
             (self._folder / "data.yaml").write_text(configuration(self._landmarks), "utf-8")
 
     def _name(self, record: Record) -> tuple[str, str]:
-        """Returns what the image is called here, without and with its suffix, which no other is."""
+        """Returns a unique name for the image in this folder: its base name with folders, and its suffix."""
         path = Path("stdin" if record.input == "-" else record.input if self._tree else Path(record.input).name)
-        # Tools put labels/ for the last images/ of a path, and so there may be one alone.
+        # Tools replace the last images/ of a path by labels/, so a path must have only one.
         parts = [part for part in path.parts if part not in ("..", path.anchor, "images")] or ["image"]
         name = "".join(each if each.isprintable() else "_" for each in "/".join(parts))
         suffix = Path(name).suffix
-        stem = name.removesuffix(suffix)
+        base = name.removesuffix(suffix)
         if record.part:
-            stem, suffix = f"{name}.{record.part.number}", ".png"
-        free, number = stem, 1
+            base, suffix = f"{name}.{record.part.number}", ".png"
+        free, number = base, 1
         while (digest := hashlib.blake2b(free.lower().encode(), digest_size=8).digest()) in self._taken:
             number += 1
-            free = f"{stem}-{number}"
+            free = f"{base}-{number}"
         self._taken.add(digest)
         return free, suffix
 
@@ -134,28 +134,28 @@ class YoloLabels:
 
 
 def rows(record: Record) -> list[str]:
-    """Returns "0 cx cy w h" of each face, then "x y 2" of each landmark, or "0 0 0" of one outside the image.
+    """Returns for each face "0 cx cy w h", then "x y 2" for each landmark, or "0 0 0" for one outside the image.
 
-    Shares of the upright image's width and height, to six digits: trainers refuse what is not within 0 to 1.
+    Relative to the upright image's width and height, with six digits: trainers refuse values outside 0 to 1.
     """
     size_2 = np.array([record.width, record.height], np.float64)
     corners_N22 = record.boxes_N4.reshape(-1, 2, 2) / size_2
-    middles_N2, sides_N2 = corners_N22.mean(axis=1), corners_N22[:, 1] - corners_N22[:, 0]
+    centres_N2, sides_N2 = corners_N22.mean(axis=1), corners_N22[:, 1] - corners_N22[:, 0]
     lines = []
-    for row, (middle_2, side_2) in enumerate(zip(middles_N2, sides_N2, strict=True)):
-        numbers = [f"{value:.6f}" for value in (*middle_2, *side_2)]
+    for row, (centre_2, side_2) in enumerate(zip(centres_N2, sides_N2, strict=True)):
+        numbers = [f"{value:.6f}" for value in (*centre_2, *side_2)]
         if record.landmarks_N52 is not None:
-            numbers += [_point(*share_2) for share_2 in (record.landmarks_N52[row] / size_2).tolist()]
+            numbers += [_point(*point_2) for point_2 in (record.landmarks_N52[row] / size_2).tolist()]
         lines.append(" ".join(["0", *numbers]))
     return lines
 
 
 def configuration(landmarks: tuple[str, ...]) -> str:
-    """Returns the text of data.yaml; paths in it are meant from its own folder."""
+    """Returns the text of data.yaml; its paths are relative to its folder."""
     lines = [
-        "# Put the images into images/, under the names that labels.csv gives them.",
+        "# Put the images into images/ with the names in labels.csv.",
         "train: images.txt",
-        "val: images.txt  # the same ones: divide them before you train",
+        "val: images.txt  # the same images: split them before training",
         "names: {0: face}",
     ]
     if landmarks:
@@ -175,15 +175,17 @@ def _point(x: float, y: float) -> str:
 
 def _refuse(folder: Path, overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is no folder to put labels into", "name a folder")
-    there = [name for name in CONTENTS if os.path.lexists(folder / name)]
-    if there and not overwrite:
-        raise InputError(f"{folder / there[0]} exists already", "name another folder, or say --overwrite")
-    if there and not _is_ours(folder / "labels.csv"):
-        raise InputError(f"{folder / there[0]} was not written by mlcycle, and stays", "name another folder")
+        raise InputError(f"{folder} is not a folder for labels", "name a folder")
+    existing = [name for name in CONTENTS if os.path.lexists(folder / name)]
+    if existing and not overwrite:
+        raise InputError(f"{folder / existing[0]} exists already", "name another folder, or pass --overwrite")
+    if existing and not _is_by_mlcycle(folder / "labels.csv"):
+        raise InputError(
+            f"{folder / existing[0]} was not written by mlcycle, and is not replaced", "name another folder"
+        )
 
 
-def _is_ours(table: Path) -> bool:
+def _is_by_mlcycle(table: Path) -> bool:
     try:
         with table.open(encoding="utf-8") as file:
             return file.readline().rstrip("\n") == ",".join(COLUMNS)
@@ -194,19 +196,19 @@ def _is_ours(table: Path) -> bool:
 def _begin(part: Path, overwrite: bool) -> None:
     if part.exists():
         if not overwrite:
-            raise InputError(f"{part} is left of a run that was broken off", "remove it, or say --overwrite")
-        if not set(os.listdir(part)) <= set(CONTENTS):  # noqa: PTH208 (names are all it takes)
-            raise InputError(f"{part} is in the way", "remove it, or name another folder")
+            raise InputError(f"{part} was left by an interrupted run", "remove it, or pass --overwrite")
+        if not set(os.listdir(part)) <= set(CONTENTS):  # noqa: PTH208 (only names are needed)
+            raise InputError(f"{part} has other files", "remove it, or name another folder")
         shutil.rmtree(part)
     part.mkdir(parents=True)
 
 
-def _take_place(part: Path, place: Path) -> None:
-    if not place.exists():
-        part.rename(place)
+def _move(part: Path, target: Path) -> None:
+    if not target.exists():
+        part.rename(target)
         return
     for name in CONTENTS:
-        old = place / name
+        old = target / name
         if old.is_dir() and not old.is_symlink():
             shutil.rmtree(old)
         else:

@@ -1,8 +1,7 @@
-"""The guard of `--private`: what reaches for the network, for another program, or for a place outside --out to write in
-is refused and counted.
+"""The guard of `--private`: refuses and counts network access, other programs and writing outside --out.
 
-It is one of Python's audit hooks: once it is there nothing takes it away again, and it sees what any Python code of the
-process does, other packages' too. It does not see what native code does by itself; docs/private.md says what follows.
+It is a Python audit hook: once added it cannot be removed, and it sees what any Python code in the process does,
+including other packages. It does not see what native code does; docs/private.md explains the consequences.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ from typing import Any
 
 from mlcycle.errors import UsageError
 
-# Families of events, by how their names begin: all of them are refused, whatever they are about.
+# Prefixes of events that are always refused.
 REFUSED = (
     *("socket.", "urllib.", "http.", "ftplib.", "smtplib.", "imaplib.", "poplib.", "nntplib.", "telnetlib."),
     *("webbrowser.", "syslog.", "subprocess.", "pty.", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn"),
     *("os.startfile", "ensurepip.", "sqlite3.enable_load_extension", "sqlite3.load_extension"),
 )
-# What changes files: which arguments of the event are places, and which one is the open folder that each is below.
+# Events that change files → the arguments that are paths, each with the argument of the open folder it is relative to.
 PLACES: dict[str, tuple[tuple[int, int | None], ...]] = {
     **dict.fromkeys(("os.remove", "os.rmdir", "shutil.rmtree"), ((0, 1),)),
     **dict.fromkeys(("os.mkdir", "os.chmod"), ((0, 2),)),
@@ -45,58 +44,58 @@ _guard: _Guard | None = None
 
 
 class RefusedError(PermissionError):
-    """Raised where something that --private does not let happen was tried."""
+    """Raised in code that tries what --private refuses."""
 
 
 def enforce(places: Sequence[Path], temporary: Path | None) -> None:
-    """Puts the guard up, for as long as the process lives.
+    """Enforces the guard until the process ends.
 
     Args:
-        places: absolute; files and folders that may be written, with all that is below. With none, nothing may.
-        temporary: the folder for temporary files, one of `places`; None where there may be none.
+        places: absolute paths of files and folders that may be written, with everything below.
+        temporary: the folder for temporary files, one of `places`; None to allow none.
 
     Raises:
-        UsageError: the guard is up already.
+        UsageError: the guard is already enforced.
     """
-    global _guard  # noqa: PLW0603 (there is one guard in a process, as there is one list of hooks)
+    global _guard  # noqa: PLW0603 (a process has one list of audit hooks, and so one guard)
     if _guard:
-        raise UsageError("--private is in force in this process already", "begin another process")
+        raise UsageError("--private is already in force in this process", "start another process")
     sys.dont_write_bytecode = True
     if temporary:
         import tempfile
 
         tempfile.tempdir = str(temporary)
         os.environ["TMPDIR"] = os.environ["SQLITE_TMPDIR"] = str(temporary)  # for native code
-    os.environ["CUDA_CACHE_DISABLE"] = "1"  # CUDA would keep what it compiles in the home folder
+    os.environ["CUDA_CACHE_DISABLE"] = "1"  # CUDA would cache compiled kernels in the home folder
     _guard = _Guard([os.path.realpath(each) for each in places])
     sys.addaudithook(_guard.see)
 
 
 def refused() -> dict[str, int]:
-    """Returns how often which event was refused so far, in the order of their names."""
+    """Returns event → number of refusals so far, sorted by event."""
     return dict(sorted(Counter(_guard.refusals).items())) if _guard else {}
 
 
 def report() -> dict[str, Any]:
-    """Returns what is enforced and what was refused so far, as JSON has it."""
+    """Returns the enforced events and the refusals so far, for JSON."""
     return {"enforced": sorted(ENFORCED), "refused": refused()}
 
 
 def stack() -> str:
-    """Returns which lines of which code led to the first refusal; "" where there was none."""
+    """Returns the stack trace of the first refusal; "" if there was none."""
     return _guard.stack if _guard else ""
 
 
 class _Guard:
     def __init__(self, places: Sequence[str]) -> None:
         self.places = [each.rstrip("/") for each in places]
-        self.refusals: list[str] = []  # appending is whole in every thread; counting would not be
+        self.refusals: list[str] = []  # appending is atomic between threads; counting is not
         self.stack = ""
 
     def see(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
             path, _, flags = arguments
-            # A number is a file that is open already.
+            # A number is an open file.
             if flags & _WRITES and not isinstance(path, int) and path != os.devnull and not self._is_within(path):
                 self._refuse(event)
         elif event in PLACES:
@@ -108,9 +107,9 @@ class _Guard:
             self._refuse(event)
 
     def _is_within(self, path: Any) -> bool:
-        """Tells whether a path is in a place that may be written, itself and where it leads if it is a link.
+        """Returns whether a path, and the target if it is a link, is in a place that may be written.
 
-        A relative one never is: whoever opens it may be looking from another folder than this process stands in.
+        A relative path never is, because it may be relative to another folder than the current one.
         """
         name = os.fsdecode(path) if path else ""
         if not name.startswith("/"):
@@ -120,7 +119,7 @@ class _Guard:
         return all(any(f"{each}/".startswith(f"{place}/") for place in self.places) for each in (itself, target))
 
     def _is_free(self, event: str, path: Any) -> bool:
-        """Tells whether a path may be touched in spite of where it is: the folders above --out may have to be made."""
+        """Returns whether a path outside may be changed: parent folders of --out may be created."""
         if event == "os.mkdir" and path:
             above = os.path.realpath(os.fsdecode(path)).rstrip("/")
             return any(place.startswith(f"{above}/") for place in self.places)
@@ -132,11 +131,11 @@ class _Guard:
             import traceback
 
             self.stack = "".join(traceback.format_list(traceback.extract_stack()[:-2]))
-        raise RefusedError(errno.EPERM, f"--private does not let it happen ({event})")
+        raise RefusedError(errno.EPERM, f"--private refuses it ({event})")
 
 
 def _joined(path: Any, folder: int | None) -> Any:
-    """Returns where a path, or the number of an open file, is, seen from an open folder (-1 or None for none)."""
+    """Returns a path, or the path of an open file's number, joined to that of an open folder (-1 or None for none)."""
     if isinstance(path, int):
         return _path_of(path)
     if folder is None or folder == -1:
@@ -146,7 +145,7 @@ def _joined(path: Any, folder: int | None) -> Any:
 
 
 def _path_of(number: int) -> str:
-    """Returns the path of an open file or folder; "" where the system does not tell."""
+    """Returns the path of an open file or folder; "" if the system does not report it."""
     try:
         if sys.platform == "darwin":
             import fcntl

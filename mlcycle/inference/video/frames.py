@@ -1,6 +1,6 @@
-"""The frames of an open video, from a file or a camera, one after the other as they come out of the decoder.
+"""The frames of an open video, from a file or a camera, as the decoder returns them.
 
-PyAV is brought in by whoever looks at a video, and nobody else needs it.
+PyAV is imported only when a video is opened.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from PIL import Image
 
 from mlcycle.errors import UnreadableError
 
-# A video that ends so many seconds before its container says so has lost its end.
-_SHORT = 0.5
-# Where x and y of a stored pixel go: a, b, c, d of the display matrix, and what turns the stored image upright.
-_TURNS = {
+# A video that ends this many seconds before its container's duration is truncated.
+_MAX_MISSING_SECONDS = 0.5
+# a, b, c, d of the display matrix → the transposition that makes the stored image upright.
+_TRANSPOSES = {
     (-1, 0, 0, 1): Image.Transpose.FLIP_LEFT_RIGHT,
     (-1, 0, 0, -1): Image.Transpose.ROTATE_180,
     (1, 0, 0, -1): Image.Transpose.FLIP_TOP_BOTTOM,
@@ -31,27 +31,27 @@ _TURNS = {
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A frame as it came out of the decoder.
+    """A frame from the decoder.
 
     Attributes:
-        number: from 1 on, in the order in which they are shown.
-        seconds: since the first one.
-        decoded: PyAV's VideoFrame, its pixels as they are stored: half the bytes of RGB, or less.
-        turn: what makes these pixels upright; None where they are, or where no right angle would do it.
+        number: counted from 1 in display order.
+        seconds: since the first frame.
+        decoded: PyAV's VideoFrame, in the stored pixel format: at most half the bytes of RGB.
+        transpose: makes these pixels upright; None if they are, or if the rotation is not a multiple of 90 degrees.
     """
 
     number: int
     seconds: float
     decoded: Any
-    turn: Image.Transpose | None = None
+    transpose: Image.Transpose | None = None
 
     def upright(self) -> Image.Image:
-        """Returns the image as a person sees it, 8-bit RGB; may be called in another thread than the decoding one."""
+        """Returns the upright 8-bit RGB image; it may be called in another thread than the decoder's."""
         plane = self.decoded.reformat(format="rgb24", threads=1).planes[0]
         size = (plane.width, plane.height)
-        # PyAV's own to_image copies row by row, which takes five times as long as all the rest.
+        # PyAV's own to_image copies row by row, which takes five times as long as everything else here.
         image = Image.frombuffer("RGB", size, plane, "raw", "RGB", plane.line_size, 1)
-        return image if self.turn is None else image.transpose(self.turn)
+        return image if self.transpose is None else image.transpose(self.transpose)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +60,9 @@ class Video:
 
     Attributes:
         container: PyAV's InputContainer.
-        stream: that of its images.
-        sounds: those of its sound, where libav knows what they are.
-        count: how many frames there are, where the container has a list of them.
+        stream: the video stream.
+        sounds: the audio streams with a known codec.
+        count: number of frames, if the container has a list of them.
     """
 
     container: Any
@@ -71,14 +71,14 @@ class Video:
     count: int | None = None
 
     def walk(self) -> Iterator[Frame | Any]:
-        """Yields frames, and between them packets of sound, as they lie in the file.
+        """Yields frames, and between them audio packets, in the order of the file.
 
         Raises:
             UnreadableError: unsupported, empty, truncated or damaged, after all frames before the damage.
         """
-        numbered = _Numbered(self.stream)
+        frames = _FrameCounter(self.stream)
         ends = dict.fromkeys((self.stream, *self.sounds), 0.0)
-        for packet in self._packets(numbered):
+        for packet in self._packets(frames):
             if packet.pts is not None:
                 end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
                 ends[packet.stream] = max(ends[packet.stream], end)
@@ -87,12 +87,12 @@ class Video:
             elif packet.has_sidedata("encryption_info"):
                 raise UnreadableError("unsupported", "it is encrypted")
             else:
-                yield from self._decoded(packet, numbered)
-        if not numbered.last:
-            raise UnreadableError("empty", "it holds no frame")
-        self._must_be_whole(ends, numbered)
+                yield from self._decoded(packet, frames)
+        if not frames.last:
+            raise UnreadableError("empty", "it contains no frame")
+        self._must_be_whole(ends, frames)
 
-    def _packets(self, numbered: _Numbered) -> Iterator[Any]:
+    def _packets(self, frames: _FrameCounter) -> Iterator[Any]:
         packets = self.container.demux(self.stream, *self.sounds)
         while True:
             try:
@@ -103,76 +103,77 @@ class Video:
                 continue
             except Exception as problem:
                 why = getattr(problem, "strerror", None) or problem
-                raise UnreadableError("damaged", f"it cannot be read on after {numbered.said()}: {why}") from None
+                raise UnreadableError("damaged", f"it cannot be read after {frames.position()}: {why}") from None
             if packet is None:
                 return
             yield packet
 
-    def _decoded(self, packet: Any, numbered: _Numbered) -> Iterator[Frame]:
-        if packet.is_corrupt:  # not sent to the decoder, which would make up what is missing
-            yield from numbered.frames(self.stream.decode(None))
-            raise UnreadableError("truncated", f"it is cut short after {numbered.said()}")
+    def _decoded(self, packet: Any, frames: _FrameCounter) -> Iterator[Frame]:
+        if packet.is_corrupt:  # not sent to the decoder, which would conceal missing data
+            yield from frames.number(self.stream.decode(None))
+            raise UnreadableError("truncated", f"it is truncated after {frames.position()}")
         try:
             decoded = packet.decode()
         except Exception:
-            yield from numbered.frames(self.stream.decode(None))
-            raise UnreadableError("damaged", f"it is damaged after {numbered.said()}") from None
-        yield from numbered.frames(decoded)
+            yield from frames.number(self.stream.decode(None))
+            raise UnreadableError("damaged", f"it is damaged after {frames.position()}") from None
+        yield from frames.number(decoded)
 
-    def _must_be_whole(self, ends: dict[Any, float], numbered: _Numbered) -> None:
+    def _must_be_whole(self, ends: dict[Any, float], frames: _FrameCounter) -> None:
         stream, reached = self.stream, ends[self.stream]
-        if self.container.format.name == "avi":  # whose duration is reckoned from the size of the file, and so cut too
-            promised = float(stream.frames / stream.average_rate) if stream.average_rate else 0.0
+        if self.container.format.name == "avi":  # its duration is computed from the size of the truncated file
+            declared = float(stream.frames / stream.average_rate) if stream.average_rate else 0.0
         elif stream.duration is not None:
-            promised = float((stream.duration + (stream.start_time or 0)) * stream.time_base)
+            declared = float((stream.duration + (stream.start_time or 0)) * stream.time_base)
         else:
-            promised, reached = (self.container.duration or 0) / 1e6, max(ends.values())
-        if promised - reached > _SHORT:
-            raise UnreadableError("truncated", f"it is cut short after {numbered.said()} of {promised:.1f}")
+            declared, reached = (self.container.duration or 0) / 1e6, max(ends.values())
+        if declared - reached > _MAX_MISSING_SECONDS:
+            raise UnreadableError("truncated", f"it is truncated after {frames.position()} of {declared:.1f}")
 
 
-class _Numbered:
-    """Counts frames and tells their time."""
+class _FrameCounter:
+    """Numbers frames and computes their times."""
 
     def __init__(self, stream: Any) -> None:
         self.last = 0
         self._stream = stream
         self._first: float | None = None
         self._seconds = 0.0
-        self._turn: Image.Transpose | None = None
+        self._transpose: Image.Transpose | None = None
 
-    def frames(self, decoded: list[Any]) -> Iterator[Frame]:
+    def number(self, decoded: list[Any]) -> Iterator[Frame]:
         for frame in decoded:
             self.last += 1
-            if self.last == 1:  # not of each: PyAV's frame and its side data hold each other, and would stay in memory
-                self._turn = _turn(frame)
-            if frame.pts is None:  # then frames follow each other evenly
+            if self.last == 1:  # only once: PyAV's frame and its side data refer to each other and would leak memory
+                self._transpose = _transpose(frame)
+            if frame.pts is None:  # then frames are evenly spaced
                 rate = self._stream.average_rate or self._stream.guessed_rate or 25
                 shown = (self._first or 0.0) + (self.last - 1) / float(rate)
             else:
                 shown = float(frame.pts * self._stream.time_base)
             self._first = shown if self._first is None else self._first
-            self._seconds = max(0.0, shown - self._first)  # of a broken file a frame may come before the first
-            yield Frame(self.last, self._seconds, frame, self._turn)
+            self._seconds = max(0.0, shown - self._first)  # in a damaged file a frame may precede the first
+            yield Frame(self.last, self._seconds, frame, self._transpose)
 
-    def said(self) -> str:
+    def position(self) -> str:
+        """Returns e.g. "120 frames, 4.0 s"."""
         return f"{self.last:,} frame{'s' * (self.last != 1)}, {self._seconds:.1f} s"
 
 
-def _turn(frame: Any) -> Image.Transpose | None:
+def _transpose(frame: Any) -> Image.Transpose | None:
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return None
     numbers_9 = np.frombuffer(matrix, np.int32)
     a, b, c, d = np.rint(numbers_9[[0, 1, 3, 4]] / 65536).astype(int).tolist()
-    return _TURNS.get((a, b, c, d))
+    return _TRANSPOSES.get((a, b, c, d))
 
 
 def library() -> Any:
     """Returns PyAV.
 
     Raises:
-        UnreadableError: unsupported, it is not installed; the sentence says how to install it.
+        UnreadableError: unsupported, it is not installed; the message has the command to install it.
     """
     try:
         import av

@@ -1,8 +1,8 @@
-"""Writes a copy of a video whose frames were painted on: upright, at the same times, with the sound as it was.
+"""Writes a copy of a video with changed frames: upright, at the same times, with the original sound.
 
-Images are compressed anew, by encoders that everybody may use: libavcodec's own for MPEG-4, libvpx for VP9. H.264 is
-left out, since the one encoder of it that PyAV brings, x264, is under the GPL. Nothing but images and sound is in the
-copy: no title, day or place, no subtitles, chapters, covers or tracks of other data.
+Frames are encoded again, by encoders with permissive licences: libavcodec's own for MPEG-4, libvpx for VP9. H.264 is
+not used, because PyAV's only encoder for it, x264, is under the GPL. The copy has only frames and sound: no title, date
+or location, no subtitles, chapters, covers or data tracks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mlcycle.inference.video.frames import Frame, Video, library
 
 _FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".avi": "avi"}
 _VP9 = {"crf": str(VP9_CRF), "b:v": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"}
-# Names of PyAV's numbers: the matrices between RGB and what is stored, and the range of stored numbers.
+# PyAV's numbers for the matrices between RGB and the stored pixels, and for the range of stored values.
 _MATRICES = {1: 1, 5: 5, 6: 5, 9: 9}
 _LIMITED = 1
 _TRANSPOSED = (
@@ -31,13 +31,13 @@ _TRANSPOSED = (
     Image.Transpose.TRANSVERSE,
 )
 
-Paint = Callable[[int, Image.Image], Image.Image]
-SideBySide = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
+ChangeFrame = Callable[[int, Image.Image], Image.Image]
+OrderedMap = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Painted:
-    """A frame to be written: PyAV's VideoFrame, its time and duration in the stream's units, and its shape."""
+class _OutputFrame:
+    """A frame to write: PyAV's VideoFrame, its time and duration in the stream's units, and if it is transposed."""
 
     frame: Any
     pts: int | None
@@ -46,56 +46,58 @@ class _Painted:
 
 
 def write(
-    video: Video, path: Path, paint: Paint, side_by_side: SideBySide, *, overwrite: bool = False, token: str = ""
+    video: Video, path: Path, change: ChangeFrame, ordered_map: OrderedMap, *, overwrite: bool = False, token: str = ""
 ) -> int:
-    """Writes the copy whole or not at all, and returns how many frames it has.
+    """Writes the copy atomically, and returns its number of frames.
+
+    An existing file with the same bytes is kept.
 
     Args:
-        film: the open video.
-        paint: takes a frame's number, from 1 on, and its upright RGB image, and returns the one to write.
-        side_by_side: maps a function over an iterable, in order, as lanes.ordered_map does.
-        overwrite: whether another file may be replaced; one of the very same bytes is no other file.
-        token: what the temporary names of a run have in common.
+        video: the open video.
+        change: takes a frame's number, counted from 1, and its upright RGB image, and returns the one to write.
+        ordered_map: maps a function over an iterable in order, as worker_threads.ordered_map does.
+        overwrite: whether another file may be replaced.
+        token: common part of a run's temporary names.
 
     Raises:
-        FileExistsError: another file is there, and `overwrite` is off.
+        FileExistsError: another file exists, and `overwrite` is off.
         UnreadableError: the video is damaged.
-        OSError, ValueError: it cannot be written, or the container does not take its sound.
+        OSError, ValueError: it cannot be written, or the container does not support its sound.
     """
     with files.atomic(path, overwrite=overwrite, token=token, durable=False) as file:
-        return _write(video, Path(file.name), path.suffix.lower(), paint, side_by_side)
+        return _write(video, Path(file.name), path.suffix.lower(), change, ordered_map)
 
 
-def _write(video: Video, temporary: Path, suffix: str, paint: Paint, side_by_side: SideBySide) -> int:
+def _write(video: Video, temporary: Path, suffix: str, change: ChangeFrame, ordered_map: OrderedMap) -> int:
     av = library()
 
-    def work(thing: Frame | Any) -> _Painted | Any:
-        return _painted(av, thing, paint) if isinstance(thing, Frame) else thing
+    def encode(item: Frame | Any) -> _OutputFrame | Any:
+        return _output_frame(av, item, change) if isinstance(item, Frame) else item
 
-    options = {"fflags": "+bitexact"}  # else the writer puts its version in
+    options = {"fflags": "+bitexact"}  # else the container gets the writer's version
     with av.open(f"file:{temporary}", "w", format=_FORMATS[suffix], container_options=options) as container:
         writer = _Writer(container, video, "libvpx-vp9" if suffix == ".webm" else "mpeg4")
-        for thing in side_by_side(work, video.walk()):
-            if isinstance(thing, _Painted):
-                writer.show(thing)
-            elif thing.dts is not None:
-                writer.sound(thing)
+        for item in ordered_map(encode, video.walk()):
+            if isinstance(item, _OutputFrame):
+                writer.write_frame(item)
+            elif item.dts is not None:
+                writer.write_sound(item)
         writer.close()
     return writer.count
 
 
-def _painted(av: Any, frame: Frame, paint: Paint) -> _Painted:
-    """Paints, in whichever thread; the colours go back by the matrix that they came by."""
+def _output_frame(av: Any, frame: Frame, change: ChangeFrame) -> _OutputFrame:
+    """Changes a frame, in any thread, and converts it back with the original's colour matrix."""
     decoded = frame.decoded
-    image = av.VideoFrame.from_image(paint(frame.number, frame.upright()))
+    image = av.VideoFrame.from_image(change(frame.number, frame.upright()))
     matrix = _MATRICES.get(int(decoded.colorspace))
     stored = image.reformat(format="yuv420p", dst_colorspace=matrix, dst_color_range=_LIMITED, threads=1)
     stored.color_primaries, stored.color_trc = decoded.color_primaries, decoded.color_trc
-    return _Painted(stored, decoded.pts, decoded.duration or 0, frame.turn in _TRANSPOSED)
+    return _OutputFrame(stored, decoded.pts, decoded.duration or 0, frame.transpose in _TRANSPOSED)
 
 
 class _Writer:
-    """The streams of a copy; they begin with the first image, whose size they have to know."""
+    """The output streams; they are added with the first frame, because they need its size."""
 
     def __init__(self, container: Any, video: Video, codec: str) -> None:
         self.count = 0
@@ -106,20 +108,20 @@ class _Writer:
         self._times: dict[int, tuple[int, int]] = {}
         self._last: int | None = None
 
-    def show(self, painted: _Painted) -> None:
+    def write_frame(self, output: _OutputFrame) -> None:
         if self._stream is None:
-            self._begin(painted)
-        pts = painted.pts
+            self._begin(output)
+        pts = output.pts
         if pts is None or (self._last is not None and pts <= self._last):
             pts = 0 if self._last is None else self._last + 1
         self._last = pts
-        # The encoder counts frames; their own times, which it might not be able to write down, come back behind it.
-        painted.frame.pts, painted.frame.time_base = self.count, self._stream.codec_context.time_base
-        self._times[self.count] = (pts, painted.duration)
+        # The encoder gets frame numbers as times, because it may not represent the original ones; _mux restores these.
+        output.frame.pts, output.frame.time_base = self.count, self._stream.codec_context.time_base
+        self._times[self.count] = (pts, output.duration)
         self.count += 1
-        self._mux(self._stream.encode(painted.frame))
+        self._mux(self._stream.encode(output.frame))
 
-    def sound(self, packet: Any) -> None:
+    def write_sound(self, packet: Any) -> None:
         if self._stream is None:
             self._early.append(packet)
             return
@@ -129,17 +131,17 @@ class _Writer:
     def close(self) -> None:
         self._mux(self._stream.encode(None))
 
-    def _begin(self, painted: _Painted) -> None:
-        self._stream = self._images(painted)
+    def _begin(self, first: _OutputFrame) -> None:
+        self._stream = self._video_stream(first)
         try:
             self._sounds = {sound: self._container.add_stream_from_template(sound) for sound in self._video.sounds}
         except ValueError:
-            raise ValueError(f"{self._container.format.name} does not take sound of its kind") from None
+            raise ValueError(f"{self._container.format.name} does not support its audio codec") from None
         for packet in self._early:
-            self.sound(packet)
+            self.write_sound(packet)
 
-    def _images(self, painted: _Painted) -> Any:
-        frame, original = painted.frame, self._video.stream
+    def _video_stream(self, first: _OutputFrame) -> Any:
+        frame, original = first.frame, self._video.stream
         stream = self._container.add_stream(self._codec, rate=_rate(original))
         stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv420p"
         stream.time_base = original.time_base
@@ -148,7 +150,7 @@ class _Writer:
         context.colorspace, context.color_range = frame.colorspace, _LIMITED
         context.color_primaries, context.color_trc = frame.color_primaries, frame.color_trc
         if shape := original.sample_aspect_ratio:
-            context.sample_aspect_ratio = 1 / shape if painted.transposed else shape
+            context.sample_aspect_ratio = 1 / shape if first.transposed else shape
         context.options = {"flags": "+bitexact"}
         if self._codec == "mpeg4":
             context.qmin = context.qmax = MPEG4_QUANTISER
@@ -168,5 +170,5 @@ class _Writer:
 
 def _rate(original: Any) -> Fraction:
     rate = Fraction(original.average_rate or original.guessed_rate or 25).limit_denominator(1001)
-    # MPEG-4 has sixteen bits for what a second is divided into.
+    # MPEG-4 has sixteen bits for the units of a second.
     return rate if 0 < rate.numerator < 1 << 16 else Fraction(min(max(round(rate), 1), 1000))

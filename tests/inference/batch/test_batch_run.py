@@ -65,14 +65,14 @@ def test_a_run_is_never_begun_over_another_thing(mlcycle: Run, album: Path, tiny
     before = contents(run)
     refused = mlcycle(*arguments)
     assert refused.code == 3
-    assert "holds a run already" in refused.err
+    assert "already has a run" in refused.err
     assert contents(run) == before
     (album / "broken.jpg").unlink()
     anew = mlcycle(*arguments, "--overwrite")
     assert (anew.code, len(lines(run))) == (0, 3)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "diary.txt").touch()
-    assert "something else than a run" in mlcycle(*arguments[:-1], tmp_path / "full").err
+    assert "not a run folder" in mlcycle(*arguments[:-1], tmp_path / "full").err
 
 
 def test_only_what_is_missing_is_looked_at(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_only_what_is_missing_is_looked_at(mlcycle: Run, album: Path, tiny: Path
     assert mlcycle(*arguments, "--resume").code == 3  # where there is none, one is begun
     (album / "new.png").hardlink_to(album / "inside" / "two.png")
     outcome = mlcycle(*arguments, "--resume")
-    assert "4 images of before" in outcome.err
+    assert "4 images already finished" in outcome.err
     assert "1 image, 2 faces, 0 failed" in outcome.err
     assert outcome.code == 3  # the broken one is broken still
     assert [each["input"] for each in lines(run)] == [
@@ -101,7 +101,7 @@ def test_failed_ones_are_done_again(mlcycle: Run, album: Path, tiny: Path, tmp_p
     assert "0 images, 0 faces" in mlcycle(*arguments, "--resume").err
     outcome = mlcycle(*arguments, "--retry-failed")
     assert outcome.code == 0
-    assert "1 image that failed will be done again" in outcome.err
+    assert "1 failed image will be processed again" in outcome.err
     assert [each["status"] for each in lines(run)] == ["empty", "ok", "empty", "ok"]
 
 
@@ -110,7 +110,7 @@ def test_a_run_is_not_gone_on_with_under_other_settings(mlcycle: Run, album: Pat
     mlcycle(*arguments)
     outcome = mlcycle(*arguments, "--resume", "--threshold", "0.7")
     assert outcome.code == 2
-    assert "begun with threshold 0.5, not 0.7" in outcome.err
+    assert "started with threshold 0.5, not 0.7" in outcome.err
     outcome = mlcycle(*arguments, "--resume", "--redact", "blur", tmp_path / "copies")
     assert outcome.code == 2
     assert not (tmp_path / "copies").exists()
@@ -138,14 +138,14 @@ def test_shards_together_are_the_whole(mlcycle: Run, album: Path, tiny: Path, tm
 def test_a_shard_that_is_none_is_refused(mlcycle: Run, album: Path, tiny: Path, shard: str) -> None:
     outcome = mlcycle("infer", "dir", album, "--model", tiny, f"--shard={shard}")
     assert outcome.code == 2
-    assert "names no part" in outcome.err
+    assert "is not a part" in outcome.err
 
 
 def test_resuming_needs_a_run(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
     for out in ([], ["--out", tmp_path / "faces.csv"]):
         outcome = mlcycle("infer", "dir", album, "--model", tiny, "--resume", *out)
         assert outcome.code == 2
-        assert "--resume goes on with a run" in outcome.err
+        assert "--resume needs a run folder" in outcome.err
 
 
 def test_a_run_can_be_written_in_another_format(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ book = ledger.resume(Path({str(run)!r})); print("held", flush=True); sys.stdin.r
         for again in ("--resume", "--overwrite"):
             refused = mlcycle(*arguments, again)
             assert refused.code == 3
-            assert "another process is at work" in refused.err
+            assert "another process uses" in refused.err
         other.kill()
     assert mlcycle(*arguments, "--resume").code == 3
     (run / ledger.NAME).write_bytes(b"no database" * 100)
@@ -195,7 +195,7 @@ def test_stopped_by_a_signal_it_says_how_to_go_on(
         assert process.stderr is not None
         said = process.stderr.read()
     assert process.returncode == code
-    assert "go on with the same command and --resume" in said
+    assert "continue with the same command and --resume" in said
     assert not (run / "records.jsonl").exists()
     book = ledger.resume(run)
     assert book is not None

@@ -1,4 +1,4 @@
-"""`mlcycle infer dir --engine ray`: what it refuses, what a worker says, and real clusters whose workers are killed."""
+"""`mlcycle infer dir --engine ray`: refused options, results of a worker, and real clusters with killed workers."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from PIL import Image
 
 from mlcycle.errors import InputError, ModelFileError, UsageError
 from mlcycle.inference.detect import DEFAULT, Detector
-from mlcycle.inference.parts import split
+from mlcycle.inference.pages_and_frames import split_pages
 from mlcycle.inference.record import Source
 from mlcycle.ray_engine import detect
 from mlcycle.ray_engine.cluster import Cluster
-from mlcycle.ray_engine.worker import Answer, Orders, Worker
+from mlcycle.ray_engine.worker import Worker, WorkerResult, WorkerSetup
 
 pytest_plugins = ("tiny_album",)
 
 Run = Callable[..., Outcome]
-real = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
+needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
 
 
 @pytest.mark.parametrize(
@@ -39,11 +39,11 @@ real = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks
     [
         (("--engine", "ray"), "--out RUN"),
         (("--engine", "ray", "--out", "faces.csv"), "--out RUN"),
-        (("--engine", "ray", "--out", "run", "--provider", "cuda"), "works on CPUs"),
+        (("--engine", "ray", "--out", "run", "--provider", "cuda"), "runs on CPUs"),
         (("--engine", "ray", "--out", "run", "--address", "ray://there:10001"), "HOST:PORT"),
         (("--address", "auto", "--out", "run"), "--engine ray"),
-        (("--engine", "ray", "--out", "run", "--private"), "does not know --private"),
-        (("--engine", "ray", "--out", "run", "--videos"), "does not know --videos"),
+        (("--engine", "ray", "--out", "run", "--private"), "does not support --private"),
+        (("--engine", "ray", "--out", "run", "--videos"), "does not support --videos"),
     ],
 )
 def test_what_ray_cannot_do_is_refused(options: tuple[str, ...], said: str, mlcycle: Run, album: Path) -> None:
@@ -52,7 +52,7 @@ def test_what_ray_cannot_do_is_refused(options: tuple[str, ...], said: str, mlcy
     assert said in outcome.err
 
 
-def test_without_the_extra_the_line_that_installs_it_is_said(process: Run, album: Path, tiny: Path) -> None:
+def test_without_the_extra_the_hint_installs_it(process: Run, album: Path, tiny: Path) -> None:
     (album / "ray").mkdir()
     (album / "ray" / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'ray'\", name='ray')\n")
     env = {"PYTHONPATH": os.pathsep.join([str(album), environment()["PYTHONPATH"]])}
@@ -63,116 +63,118 @@ def test_without_the_extra_the_line_that_installs_it_is_said(process: Run, album
 
 
 @pytest.fixture
-def orders(detector: Detector, album: Path) -> Orders:
-    return Orders(detector.path, detector.sha256, "cpu", DEFAULT, None, album / "one.jpg")
+def setup(detector: Detector, album: Path) -> WorkerSetup:
+    return WorkerSetup(detector.path, detector.sha256, "cpu", DEFAULT, None, album / "one.jpg")
 
 
-def asked(orders: Orders, album: Path, begun_before: int = 0) -> Answer:
-    """Returns what a worker with these orders answers about two images, pickled there and back as by Ray."""
+def result_of(setup: WorkerSetup, album: Path, earlier_attempts: int = 0) -> WorkerResult:
+    """Returns a worker's result for two images, with setup, images and result pickled as by Ray."""
     sources = [Source(album / name, name) for name in ("one.jpg", "broken.jpg")]
-    begun = Counter({("all from", sources[0].identity): begun_before})
+    attempts = Counter({("all from", sources[0].identity): earlier_attempts})
 
-    def count(thing: Hashable) -> int:
-        begun[thing] += 1
-        return begun[thing]
+    def count(key: Hashable) -> int:
+        attempts[key] += 1
+        return attempts[key]
 
-    worker = Worker(pickle.loads(pickle.dumps(orders)), count)
-    return pickle.loads(worker({"sources": pickle.dumps(sources)})["answer"])
-
-
-@pytest.mark.parametrize("begun_before", [0, 1, 3])
-def test_a_worker_answers_with_records_also_after_others_died(begun_before: int, orders: Orders, album: Path) -> None:
-    answer = asked(orders, album, begun_before)
-    assert isinstance(answer, list)
-    assert [(each.input, each.status) for each in answer] == [("one.jpg", "ok"), ("broken.jpg", "error")]
+    worker = Worker(pickle.loads(pickle.dumps(setup)), count)
+    return pickle.loads(worker({"sources": pickle.dumps(sources)})["result"])
 
 
-def test_a_worker_takes_pages_and_what_could_not_be_counted(orders: Orders, album: Path) -> None:
+@pytest.mark.parametrize("earlier_attempts", [0, 1, 3])
+def test_a_worker_returns_records_even_after_others_died(
+    earlier_attempts: int, setup: WorkerSetup, album: Path
+) -> None:
+    result = result_of(setup, album, earlier_attempts)
+    assert isinstance(result, list)
+    assert [(each.input, each.status) for each in result] == [("one.jpg", "ok"), ("broken.jpg", "error")]
+
+
+def test_a_worker_accepts_pages_and_unreadable_sources(setup: WorkerSetup, album: Path) -> None:
     pages = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
     pages[0].save(album / "two.tif", save_all=True, append_images=pages[1:])
     (album / "none.tif").mkdir()
-    sources = list(split([Source(album / name, name) for name in ("two.tif", "none.tif")]))
-    answer = pickle.loads(
-        Worker(orders, lambda thing: 1)(pickle.loads(pickle.dumps({"sources": pickle.dumps(sources)})))["answer"]
+    sources = list(split_pages([Source(album / name, name) for name in ("two.tif", "none.tif")]))
+    result = pickle.loads(
+        Worker(setup, lambda key: 1)(pickle.loads(pickle.dumps({"sources": pickle.dumps(sources)})))["result"]
     )
-    assert [(each.input, each.part and each.part.number) for each in answer] == [
+    assert [(each.input, each.part and each.part.number) for each in result] == [
         ("two.tif", 1),
         ("two.tif", 2),
         ("none.tif", None),
     ]
-    assert answer[2].error[0] == "not-a-file"
+    assert result[2].error[0] == "not-a-file"
 
 
 @pytest.mark.parametrize(
-    ("changes", "kind", "said"),
+    ("changes", "kind", "words"),
     [
         ({"sha256": "0" * 64}, ModelFileError, "was 000000000000 here"),
         ({"model": Path("/nowhere/face.onnx")}, ModelFileError, "/nowhere/face.onnx"),
-        ({"witness": Path("/nowhere/one.jpg")}, InputError, "/nowhere/one.jpg is not there"),
-        ({"folder": Path("/nowhere")}, InputError, "/nowhere cannot be entered"),
+        ({"visible_image": Path("/nowhere/one.jpg")}, InputError, "no such image: /nowhere/one.jpg"),
+        ({"folder": Path("/nowhere")}, InputError, "/nowhere cannot be opened"),
         ({"version": "0.0.1"}, UsageError, "0.0.1 here"),
     ],
 )
-def test_a_worker_that_cannot_begin_says_why(
-    changes: dict[str, object], kind: type, said: str, orders: Orders, album: Path
+def test_a_worker_that_cannot_start_returns_the_error(
+    changes: dict[str, object], kind: type, words: str, setup: WorkerSetup, album: Path
 ) -> None:
-    answer = asked(replace(orders, **changes), album)
-    assert type(answer) is kind
-    assert said in str(answer)
-    assert "says a worker on " in str(answer)
-    assert answer.hint
+    error = result_of(replace(setup, **changes), album)
+    assert type(error) is kind
+    assert words in str(error)
+    assert "on the node " in str(error)
+    assert error.hint
 
 
-class Here:
-    """Stands in for a cluster: its workers are in this process, and answer in another order."""
+class LocalCluster:
+    """A stand-in for a cluster: its worker is in this process and returns results in reverse order."""
 
     workers = 2
 
     def __init__(self) -> None:
         self.rounds: list[list[int]] = []
 
-    def answers(self, orders: Orders, rows: list[dict[str, bytes]]) -> Iterator[bytes]:
+    def map(self, setup: WorkerSetup, rows: list[dict[str, bytes]]) -> Iterator[bytes]:
         self.rounds.append([len(pickle.loads(row["sources"])) for row in rows])
-        worker = Worker(orders, lambda thing: 1)
+        worker = Worker(setup, lambda key: 1)
         for row in reversed(rows):
-            yield worker(row)["answer"]
+            yield worker(row)["result"]
 
 
-def test_images_go_out_in_rounds_and_each_comes_back_once(
+def test_images_are_sent_in_rounds_and_each_gives_one_record(
     detector: Detector, album: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(detect, "ROUND", 10)
+    monkeypatch.setattr(detect, "IMAGES_PER_WORKER", 10)
     sources = [Source(album / "one.jpg", f"{number:02}.jpg") for number in range(47)]
-    cluster = Here()
-    records = list(detect.detect_all(iter(sources), detector, DEFAULT, cast(Cluster, cluster)))
+    cluster = LocalCluster()
+    records = list(detect.detect_on_cluster(cast(Cluster, cluster), detector, iter(sources), DEFAULT))
     assert sorted(record.input for record in records) == [source.key for source in sources]
     assert [sum(sizes) for sizes in cluster.rounds] == [20, 20, 7]
-    assert max(cluster.rounds[0]) == 1  # few for two workers: one by one, so that both are busy until the end
+    assert max(cluster.rounds[0]) == 1  # few images are sent one by one, so that both workers are busy until the end
 
 
 @pytest.fixture
 def archive(album: Path) -> Path:
-    """A folder with 480 images: three hundred of one face, and some of two, of none, and broken."""
+    """A folder with 480 images: about 300 with one face, the others with two, with none, or broken."""
     for name, count in (("one.jpg", 300), ("inside/two.png", 60), ("none.jpg", 60), ("broken.jpg", 56)):
         for number in range(count):
-            stem, dot, suffix = name.partition(".")
-            (album / f"{stem}-{number:03d}{dot}{suffix}").hardlink_to(album / name)
+            base, dot, suffix = name.partition(".")
+            (album / f"{base}-{number:03d}{dot}{suffix}").hardlink_to(album / name)
     return album
 
 
 @pytest.fixture
-def alone(archive: Path, tiny: Path, tmp_path: Path, process: Run) -> dict[str, bytes]:
-    """What a run of the archive leaves that does without Ray."""
-    (tmp_path / "alone").mkdir()
-    assert process(*words(archive, tiny), cwd=tmp_path / "alone").code == 3
-    left = what_is_left(tmp_path / "alone")
-    assert len(left) == 1 + 480 - 57
-    return left
+def local_run(archive: Path, tiny: Path, tmp_path: Path, process: Run) -> dict[str, bytes]:
+    """The files of a run of the archive without Ray."""
+    (tmp_path / "local").mkdir()
+    assert process(*words(archive, tiny), cwd=tmp_path / "local").code == 3
+    files = files_of(tmp_path / "local")
+    assert len(files) == 1 + 480 - 57
+    return files
 
 
 @contextmanager
 def running(arguments: list[str], folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """Runs mlcycle in a folder, with its own process group, as a terminal would; ends it if the test fails."""
+    """Runs mlcycle in a folder in its own process group, as a terminal does; ends it if the test fails."""
     folder.mkdir()
     command = [sys.executable, "-m", "mlcycle", *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -184,19 +186,19 @@ def running(arguments: list[str], folder: Path) -> Iterator[subprocess.Popen[str
 
 
 def words(archive: Path, tiny: Path, *more: str) -> list[str]:
-    """Returns a command that writes to ./run, and copies to ./copies."""
+    """Returns a command that writes results to ./run and copies to ./copies."""
     given = ("infer", "dir", archive, "--model", tiny, "--out", "run", "--redact", "fill", "copies", *more)
     return [str(each) for each in given]
 
 
-def what_is_left(folder: Path) -> dict[str, bytes]:
-    """Returns the records and copies below a folder by their names."""
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Returns name → bytes of the records and copies below a folder."""
     files = [folder / "run" / "records.jsonl", *(folder / "copies").rglob("*")]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files if path.is_file()}
 
 
 def family(ancestor: int) -> dict[int, bytes]:
-    """Returns the processes that descend from one, with their command lines."""
+    """Returns a process and its descendants with their command lines."""
     parents, lines = {}, {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -214,67 +216,67 @@ def workers_of(ancestor: int) -> list[int]:
     return [each for each, line in family(ancestor).items() if line.startswith(b"ray::") and b"Map(Worker)" in line]
 
 
-def wait_for(what: Callable[[], object]) -> None:
+def wait_for(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + 300
-    while not what():
-        assert time.monotonic() < deadline, "it did not happen"
+    while not condition():
+        assert time.monotonic() < deadline, "timeout"
         time.sleep(0.02)
 
 
-def midway(folder: Path) -> None:
-    """Waits until some of the copies are written, and checks that most are not."""
-    wait_for(lambda: len(what_copies(folder)) >= 120)
-    assert len(what_copies(folder)) < 400
+def wait_for_some_copies(folder: Path) -> None:
+    """Waits until some of the copies are written, and checks that some are not."""
+    wait_for(lambda: len(copies_in(folder)) >= 120)
+    assert len(copies_in(folder)) < 400
 
 
-def what_copies(folder: Path) -> list[Path]:
+def copies_in(folder: Path) -> list[Path]:
     return list((folder / "copies").rglob("*.*g")) if (folder / "copies").exists() else []
 
 
-@real
+@needs_proc
 @pytest.mark.slow
-def test_a_killed_worker_loses_and_doubles_nothing(
-    archive: Path, alone: dict[str, bytes], tiny: Path, tmp_path: Path
+def test_a_killed_worker_neither_loses_nor_repeats_records(
+    archive: Path, local_run: dict[str, bytes], tiny: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("ray.data")
     with running(words(archive, tiny, "--engine", "ray", "--threads", "2"), tmp_path / "rayed") as run:
-        midway(tmp_path / "rayed")
-        everybody = family(run.pid)
+        wait_for_some_copies(tmp_path / "rayed")
+        processes = family(run.pid)
         first, second = workers_of(run.pid)
         assert b"RAY_USAGE_STATS_ENABLED=0" in Path(f"/proc/{second}/environ").read_bytes().split(b"\0")
-        nodes = [line for line in everybody.values() if b"--node_ip_address=" in line]
+        nodes = [line for line in processes.values() if b"--node_ip_address=" in line]
         assert nodes
         assert all(b"--node_ip_address=127.0.0.1" in line for line in nodes)
         os.kill(first, signal.SIGKILL)
         out, said = run.communicate(timeout=300)
     assert run.returncode == 3
-    assert what_is_left(tmp_path / "rayed") == alone
+    assert files_of(tmp_path / "rayed") == local_run
     assert out == ""
     assert [line.split(" ")[0] for line in said.splitlines()] == ["1", "model", "2", "480", "480"]
-    assert not [line for each in everybody for line in family(each).values()]
+    assert not [line for each in processes for line in family(each).values()]
 
 
-@real
+@needs_proc
 @pytest.mark.slow
-def test_ctrl_c_leaves_a_run_to_go_on_with_and_no_process(
-    archive: Path, alone: dict[str, bytes], tiny: Path, tmp_path: Path, process: Run
+def test_ctrl_c_leaves_a_resumable_run_and_no_process(
+    archive: Path, local_run: dict[str, bytes], tiny: Path, tmp_path: Path, process: Run
 ) -> None:
     pytest.importorskip("ray.data")
     with running(words(archive, tiny, "--engine", "ray", "--threads", "2"), tmp_path / "rayed") as run:
-        midway(tmp_path / "rayed")
-        everybody = family(run.pid)
+        wait_for_some_copies(tmp_path / "rayed")
+        processes = family(run.pid)
         os.killpg(run.pid, signal.SIGINT)
         out, said = run.communicate(timeout=300)
     assert (run.returncode, out) == (130, "")
     assert "stopped by Ctrl-C" in said
-    assert not [line for each in everybody for line in family(each).values()]
-    gone_on = process(*words(archive, tiny, "--resume"), cwd=tmp_path / "rayed")
-    assert gone_on.code == 3
-    assert "of before" in gone_on.err
-    assert what_is_left(tmp_path / "rayed") == alone
+    assert not [line for each in processes for line in family(each).values()]
+    resumed = process(*words(archive, tiny, "--resume"), cwd=tmp_path / "rayed")
+    assert resumed.code == 3
+    assert "already finished" in resumed.err
+    assert files_of(tmp_path / "rayed") == local_run
 
 
-# Kills whichever process opens a certain image, as a broken decoder might.
+# Kills any process that opens a certain image, as a decoder that crashes would.
 DEADLY = """
 import os, signal, sys
 def watch(event, arguments):
@@ -284,11 +286,9 @@ sys.addaudithook(watch)
 """
 
 
-@real
+@needs_proc
 @pytest.mark.slow
-def test_an_image_that_kills_workers_does_not_do_so_for_ever(
-    album: Path, tiny: Path, tmp_path: Path, process: Run
-) -> None:
+def test_an_image_that_kills_workers_ends_the_run(album: Path, tiny: Path, tmp_path: Path, process: Run) -> None:
     pytest.importorskip("ray.data")
     (album / "inside" / "deadly.jpg").hardlink_to(album / "one.jpg")
     (tmp_path / "hook").mkdir()
@@ -297,14 +297,14 @@ def test_an_image_that_kills_workers_does_not_do_so_for_ever(
     arguments = words(album, tiny, "--engine", "ray", "--threads", "1")
     outcome = process(*arguments, cwd=tmp_path, env=env)
     assert outcome.code == 1
-    assert "3 workers in a row died over the image inside/deadly.jpg" in outcome.err
+    assert "3 workers in a row died on the image inside/deadly.jpg" in outcome.err
     (album / "inside" / "deadly.jpg").unlink()
     assert process(*arguments, "--resume", cwd=tmp_path, env=env).code == 3
     assert len((tmp_path / "run" / "records.jsonl").read_text().splitlines()) == 4
 
 
-# Stands in for a cluster of three machines: a head without a core, on which mlcycle is called, and two nodes of one;
-# each with an address of its own, so that mlcycle connects through the head and not through the node that dies.
+# A stand-in for a cluster of three machines: a head without cores, where mlcycle runs, and two nodes with one core
+# each. Each has its own address, so that mlcycle connects through the head and not through the node that dies.
 CLUSTER = """
 import sys
 from ray.cluster_utils import Cluster
@@ -321,10 +321,10 @@ cluster.shutdown()
 """
 
 
-@real
+@needs_proc
 @pytest.mark.slow
-def test_a_node_of_a_cluster_that_dies_loses_and_doubles_nothing(
-    archive: Path, alone: dict[str, bytes], tiny: Path, tmp_path: Path
+def test_a_node_that_dies_neither_loses_nor_repeats_records(
+    archive: Path, local_run: dict[str, bytes], tiny: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("ray.data")
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
@@ -343,13 +343,13 @@ def test_a_node_of_a_cluster_that_dies_loses_and_doubles_nothing(
         assert address
         arguments = words(archive, tiny, "--engine", "ray", "--address", address)
         with running(arguments, tmp_path / "rayed") as run:
-            midway(tmp_path / "rayed")
+            wait_for_some_copies(tmp_path / "rayed")
             assert len(workers_of(cluster.pid)) == 2
             cluster.stdin.write("\n")
             cluster.stdin.flush()
             out, said = run.communicate(timeout=300)
         cluster.communicate("\n", timeout=60)
     assert run.returncode == 3, said
-    assert what_is_left(tmp_path / "rayed") == alone
-    assert f"2 workers of Ray, at {address}" in said
+    assert files_of(tmp_path / "rayed") == local_run
+    assert f"2 Ray workers at {address}" in said
     assert out == ""

@@ -63,7 +63,7 @@ def test_things_are_asked_for_only_when_there_is_room(count: int) -> None:
     answers = worker_threads.ordered_map(lambda number: number, things(), count)
     for number in range(20):
         assert next(answers) == number
-        assert asked <= number + 1 + worker_threads.AHEAD * count
+        assert asked <= number + 1 + worker_threads.MAX_WAITING_RESULTS * count
     answers.close()  # type: ignore[attr-defined]
     assert asked < 100
 

@@ -78,7 +78,7 @@ def test_stripes_that_are_too_fine_for_the_crop_leave_no_others(scale: float, de
 
 
 def test_landmarks_in_one_point_are_refused_and_those_outside_give_black() -> None:
-    with pytest.raises(ValueError, match="in one point"):
+    with pytest.raises(ValueError, match="coincide"):
         aligned(Image.new("RGB", (50, 50), "white"), np.full((5, 2), 20.0))
     assert not np.asarray(aligned(Image.new("RGB", (50, 50), "white"), TEMPLATE_52 + 5000)).any()
 
@@ -106,7 +106,7 @@ def test_what_cannot_be_aligned_is_said_before_anything_is_written(mlcycle: Run,
     arguments = ("infer", album / "one.jpg", "--model", plain, "--align")
     outcome = mlcycle(*arguments, "--crops", tmp_path / "out")
     assert (outcome.code, outcome.out, (tmp_path / "out").exists()) == (2, "", False)
-    assert "needs the five landmarks" in outcome.err
+    assert "needs five landmarks" in outcome.err
     outcome = mlcycle(*arguments)
     assert (outcome.code, outcome.out) == (2, "")
     assert "--crops" in outcome.err

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mlcycle.inference.copies.image_copies import placed, save
+from mlcycle.inference.copies.image_copies import save, with_copy_paths
 from mlcycle.inference.record import Part, Source
 
 
 def test_no_two_copies_share_a_name(tmp_path: Path) -> None:
     keys = ["a.jpg", "A.JPG", "a.jpg", "a.tif", "a.tif.png", "in/a.jpg", "noend", "../../up.jpg", "/abs/x.png"]
-    sources = placed([Source(Path(key), key) for key in keys], {"annotated": tmp_path}, keep_tree=True)
+    sources = with_copy_paths([Source(Path(key), key) for key in keys], {"annotated": tmp_path}, keep_tree=True)
     names = [source.copies["annotated"].relative_to(tmp_path).as_posix() for source in sources]
     assert names == [
         "a.jpg",
@@ -31,7 +31,7 @@ def test_no_two_copies_share_a_name(tmp_path: Path) -> None:
 def test_a_copy_that_is_a_folder_is_called_as_the_image(tmp_path: Path) -> None:
     keys = ["a.jpg", "A.JPG", "a.tif", "in/a.jpg", "noend", "noend", "../../up.jpg"]
     given = [*(Source(Path(key), key) for key in keys), Source(Path("a.tif"), "a.tif", part=Part("page", 2))]
-    sources = placed(given, {"cropped": tmp_path}, keep_tree=True)
+    sources = with_copy_paths(given, {"cropped": tmp_path}, keep_tree=True)
     names = [source.copies["cropped"].relative_to(tmp_path).as_posix() for source in sources]
     assert names == ["a.jpg", "A-2.JPG", "a.tif", "in/a.jpg", "noend", "noend-2", "up.jpg", "a.tif.2"]
 

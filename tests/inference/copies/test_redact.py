@@ -11,7 +11,7 @@ import pytest
 from conftest import Outcome
 from PIL import Image
 
-from mlcycle.inference.copies.redact import FIELDS, redact
+from mlcycle.inference.copies.redact import CELLS, redact
 
 pytest_plugins = ("tiny_album",)
 
@@ -39,7 +39,7 @@ def test_the_whole_box_is_covered_and_what_lies_far_from_it_is_not(way: str) -> 
 def test_two_faces_that_differ_within_the_fields_become_the_same(way: str) -> None:
     random = np.random.default_rng(1)
     face_HW3 = random.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-    field = SIDE // FIELDS
+    field = SIDE // CELLS
     other_HW3 = face_HW3.copy()
     for row in range(0, SIDE, field):
         for column in range(0, SIDE, field):
@@ -91,7 +91,7 @@ def test_copies_keep_the_tree_and_carry_no_metadata(mlcycle: Run, album: Path, t
     assert b"secret" not in (out / "one.jpg").read_bytes()
     refused = mlcycle("infer", "dir", album, "--model", tiny, "--redact", "fill", out)
     assert refused.code == 3
-    assert "of 4 copies 3 exist already" in refused.err
+    assert "3 of 4 copies exist already" in refused.err
 
 
 def test_both_kinds_of_copies_in_one_folder_are_refused(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:

@@ -252,6 +252,6 @@ def test_a_jpeg_can_be_decoded_at_a_reduced_scale(least: float | None, size: tup
     for suffix in ("JPEG", "PNG"):
         stream = io.BytesIO()
         Image.fromarray(pixels_HW3).save(stream, suffix)
-        decoded = images.decode(stream.getvalue(), least_side=least)
+        decoded = images.decode(stream.getvalue(), min_side=least)
         assert decoded.size == decoded.upright_size == (320, 200)
         assert decoded.image.size == (size if suffix == "JPEG" else (320, 200))

@@ -12,11 +12,11 @@ from threading import Event, Thread
 import pytest
 from conftest import environment
 
-from mlcycle.inference.decoding.memory import Room, give_back
+from mlcycle.inference.decoding.memory import MemoryBudget, release_free_memory
 
 
 def test_who_does_not_fit_in_waits_for_those_who_are_there() -> None:
-    room, started, entered = Room(10), Event(), Event()
+    room, started, entered = MemoryBudget(10), Event(), Event()
 
     def another() -> None:
         started.set()
@@ -33,7 +33,7 @@ def test_who_does_not_fit_in_waits_for_those_who_are_there() -> None:
 
 
 def test_what_is_larger_than_the_room_has_it_alone() -> None:
-    room, started, entered = Room(10), Event(), Event()
+    room, started, entered = MemoryBudget(10), Event(), Event()
 
     def small() -> None:
         started.set()
@@ -50,7 +50,7 @@ def test_what_is_larger_than_the_room_has_it_alone() -> None:
 
 
 def test_an_error_leaves_the_room_free() -> None:
-    room = Room(10)
+    room = MemoryBudget(10)
     with pytest.raises(ValueError, match="broken"), room.take(10):
         raise ValueError("broken")
     entered = Event()
@@ -68,7 +68,7 @@ def test_free_memory_is_given_back_to_the_system() -> None:
     # Blocks too small to be mapped on their own, and one above them that stays: glibc keeps what is freed below it.
     program = """
     from pathlib import Path
-    from mlcycle.inference.decoding.memory import give_back
+    from mlcycle.inference.decoding.memory import release_free_memory
 
     def megabytes():
         return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
@@ -78,7 +78,7 @@ def test_free_memory_is_given_back_to_the_system() -> None:
     full = megabytes()
     del blocks
     kept = megabytes()
-    give_back()
+    release_free_memory()
     print(full - kept, full - megabytes())
     """
     done = subprocess.run(
@@ -92,5 +92,5 @@ def test_free_memory_is_given_back_to_the_system() -> None:
 def test_a_c_library_that_cannot_give_memory_back_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr(ctypes, "CDLL", lambda name: asked.append(name) or object())
-    give_back()
+    release_free_memory()
     assert asked == [None]

@@ -19,7 +19,7 @@ from mlcycle.errors import UnreadableError
 from mlcycle.inference.decoding import tiff_pages
 from mlcycle.inference.decoding.images import decode, decode_page
 from mlcycle.inference.detect import DetectOptions, Detector
-from mlcycle.inference.parts import split
+from mlcycle.inference.pages_and_frames import split_pages
 from mlcycle.inference.record import Part, Source
 
 pytest_plugins = ("tiny_album",)
@@ -46,7 +46,7 @@ def directories(data: bytes) -> list[int]:
 
 
 def answers(detector: Detector, path: Path) -> list[tuple[str, Part | None]]:
-    records = detector.detect_all(split([Source(path, path.name)]), DetectOptions())
+    records = detector.detect_all(split_pages([Source(path, path.name)]), DetectOptions())
     return [(record.error[0] if record.error else record.status, record.part) for record in records]
 
 
@@ -60,7 +60,7 @@ def test_each_page_has_a_record(
 ) -> None:
     path = written(tmp_path / "scan.TIF", three(pixels), compression=compression)
     assert answers(detector, path) == [("empty", part(1, 3)), ("ok", part(2, 3)), ("empty", part(3, 3))]
-    records = list(detector.detect_all(split([Source(Path("-"), "-", data=path.read_bytes())]), DetectOptions()))
+    records = list(detector.detect_all(split_pages([Source(Path("-"), "-", data=path.read_bytes())]), DetectOptions()))
     assert [record.height for record in records] == [400, 390, 380]
     assert {record.note for record in records} == {""}
 
@@ -89,7 +89,7 @@ def test_pages_lie_each_its_own_way(tmp_path: Path, pixels: np.ndarray, detector
         image.encoderinfo = {"tiffinfo": {ORIENTATION: orientation}}
     with Image.new("RGB", (1, 1)) as book:
         book.save(path, save_all=True, append_images=laid)
-    records = list(detector.detect_all(split([Source(path, "scan.tif")]), DetectOptions(max_pixels=512 * 400)))
+    records = list(detector.detect_all(split_pages([Source(path, "scan.tif")]), DetectOptions(max_pixels=512 * 400)))
     assert [record.boxes_N4.tolist() for record in records[1:]] == [[list(FACE)]] * 8
 
 
@@ -131,7 +131,7 @@ def chain(count: int, back_to: int | None = None) -> bytes:
 def test_loops_end_and_endless_chains_are_refused(tmp_path: Path, detector: Detector) -> None:
     for back_to in (0, 1, 4):
         assert len(directories(chain(5, back_to))) == 5
-    assert len(directories(chain(tiff_pages.MOST))) == tiff_pages.MOST
+    assert len(directories(chain(tiff_pages.MAX_PAGES))) == tiff_pages.MAX_PAGES
     long = tmp_path / "long.tif"
     long.write_bytes(chain(100_000))
     with pytest.raises(UnreadableError):
@@ -160,7 +160,7 @@ def test_small_copies_and_masks_are_no_pages(tmp_path: Path, pixels: np.ndarray)
         image.encoderinfo = {"tiffinfo": {254: kind}}
     with Image.new("RGB", (8, 8)) as book:
         book.save(tmp_path / "scan.tif", save_all=True, append_images=images, tiffinfo={254: 2})
-    assert [source.part for source in split([Source(tmp_path / "scan.tif", "a")])] == [part(1, 2), part(2, 2)]
+    assert [source.part for source in split_pages([Source(tmp_path / "scan.tif", "a")])] == [part(1, 2), part(2, 2)]
 
 
 def test_big_tiffs_have_pages_too(tmp_path: Path, pixels: np.ndarray, detector: Detector) -> None:

@@ -19,7 +19,7 @@ from tiny_model import write_tiny_model
 from mlcycle.artifact.contract import LANDMARKS
 from mlcycle.datasets import reading
 from mlcycle.errors import InputError
-from mlcycle.inference.outputs.yolo_labels import CONTENTS, configuration, opened, rows
+from mlcycle.inference.outputs.yolo_labels import CONTENTS, configuration, open_labels, rows
 from mlcycle.inference.record import Part, Record
 
 pytest_plugins = ("tiny_album",)
@@ -112,7 +112,7 @@ def test_what_is_left_becomes_right_in_a_mirror() -> None:
 def test_no_two_images_share_labels(tmp_path: Path) -> None:
     names = ["a.jpg", "a.png", "A.JPG", "images/a.jpg", "in/images/b.jpg", "../../up.jpg", "noend", "-"]
     names.append(os.fsdecode(b"f\xff\n.jpg"))
-    with opened(tmp_path / "out", tree=True) as labels:
+    with open_labels(tmp_path / "out", tree=True) as labels:
         for name in names:
             labels.write(record(name))
         for number in (1, 2):
@@ -141,7 +141,7 @@ def test_no_two_images_share_labels(tmp_path: Path) -> None:
 
 
 def test_of_images_that_are_named_the_folders_are_left_out(tmp_path: Path) -> None:
-    with opened(tmp_path / "out", tree=False) as labels:
+    with open_labels(tmp_path / "out", tree=False) as labels:
         labels.write(record("/home/me/a.jpg"))
         labels.write(record("b/a.jpg"))
     assert [row["labels"] for row in table(tmp_path / "out")] == ["labels/a.txt", "labels/a-2.txt"]
@@ -151,11 +151,11 @@ def test_labels_come_beside_images_and_replace_only_labels(tmp_path: Path) -> No
     image = tmp_path / "images" / "a.jpg"
     image.parent.mkdir()
     image.write_bytes(b"mine")
-    with opened(tmp_path, tree=True) as labels:
+    with open_labels(tmp_path, tree=True) as labels:
         labels.write(record("a.jpg"))
-    with pytest.raises(InputError, match="exists already"), opened(tmp_path, tree=True):
+    with pytest.raises(InputError, match="exists already"), open_labels(tmp_path, tree=True):
         pass
-    with opened(tmp_path, tree=True, overwrite=True) as labels:
+    with open_labels(tmp_path, tree=True, overwrite=True) as labels:
         labels.write(record("b.jpg"))
     assert [path.name for path in (tmp_path / "labels").iterdir()] == ["b.txt"]
     assert image.read_bytes() == b"mine"
@@ -166,11 +166,11 @@ def test_labels_of_others_are_never_replaced(tmp_path: Path) -> None:
     theirs = tmp_path / "labels" / "a.txt"
     theirs.parent.mkdir()
     theirs.write_text("by hand\n")
-    with pytest.raises(InputError, match="not written by mlcycle"), opened(tmp_path, tree=True, overwrite=True):
+    with pytest.raises(InputError, match="not written by mlcycle"), open_labels(tmp_path, tree=True, overwrite=True):
         pass
     assert theirs.read_text() == "by hand\n"
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="is no folder"), opened(tmp_path / "file", tree=True, overwrite=True):
+    with pytest.raises(InputError, match="is not a folder"), open_labels(tmp_path / "file", tree=True, overwrite=True):
         pass
 
 
@@ -182,7 +182,7 @@ def test_a_run_that_is_broken_off_leaves_no_half_a_data_set(tmp_path: Path, ther
         out.mkdir()
 
     def broken_off() -> None:
-        with opened(out, tree=True) as labels:
+        with open_labels(out, tree=True) as labels:
             labels.write(record("a.jpg"))
             raise KeyboardInterrupt
 
@@ -191,23 +191,23 @@ def test_a_run_that_is_broken_off_leaves_no_half_a_data_set(tmp_path: Path, ther
     assert not (out / "labels").exists()
     assert (part / "labels" / "a.txt").exists()
     assert len(table(part)) == 1
-    with pytest.raises(InputError, match="broken off"):
+    with pytest.raises(InputError, match="interrupted run"):
         broken_off()
-    with opened(out, tree=True, overwrite=True) as labels:
+    with open_labels(out, tree=True, overwrite=True) as labels:
         labels.write(record("b.jpg"))
     assert not part.exists()
     assert [row["input"] for row in table(out)] == ["b.jpg"]
 
 
 def test_an_error_is_one_about_the_labels_only_where_it_is(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), opened(tmp_path / "out", tree=True):
+    with pytest.raises(FileNotFoundError), open_labels(tmp_path / "out", tree=True):
         (tmp_path / "missing.jpg").read_bytes()
     shutil.rmtree(tmp_path / "out.part")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
     try:
         with pytest.raises(InputError, match=r"out\.part cannot be written: File too large"):  # noqa: SIM117
-            with opened(tmp_path / "out", tree=True) as labels:
+            with open_labels(tmp_path / "out", tree=True) as labels:
                 labels.write(record("a.jpg"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

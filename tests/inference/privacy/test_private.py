@@ -17,7 +17,7 @@ import pytest
 from conftest import Outcome, environment
 from PIL import Image
 
-from mlcycle.inference.privacy.hashed_names import names_of
+from mlcycle.inference.privacy.hashed_names import load_names
 
 pytest_plugins = ("tiny_album",)
 
@@ -119,7 +119,7 @@ def test_who_has_the_key_goes_on_and_says_which_is_which(holiday: Holiday, mlcyc
     arguments = [moved.get(each, each) for each in holiday.arguments[:8]]
     arguments += ["--redact", "blur", run / "redacted", "--annotate", run / "deep" / "er", "--resume"]
     on = command(*arguments)
-    assert "3 images of before in RUN" in on.err
+    assert "3 images already finished in RUN" in on.err
     assert "1 image, 1 face, 0 failed" in on.err
     lines = mlcycle("infer", "names", run, folder).out.splitlines()
     names = {each["input"]: each["name"] for each in map(json.loads, lines)}
@@ -129,11 +129,11 @@ def test_who_has_the_key_goes_on_and_says_which_is_which(holiday: Holiday, mlcyc
         "Withwhom/Whoitis-two.png": "ok",
         "later.jpg": "ok",
     }
-    assert "was begun with private yes, not none" in mlcycle(*[x for x in arguments if x != "--private"]).err
+    assert "was started with private yes, not none" in mlcycle(*[x for x in arguments if x != "--private"]).err
     (run / "names.key").unlink()
     lost = command(*arguments)
     assert (lost.code, (run / "names.key").exists()) == (2, False)
-    assert re.search("RUN was begun with names.key [0-9a-f]{16}, not none", lost.err)
+    assert re.search("RUN was started with names.key [0-9a-f]{16}, not none", lost.err)
     assert mlcycle("infer", "names", run, folder).code == 3
 
 
@@ -162,7 +162,7 @@ def test_what_tries_is_told(holiday: Holiday, tmp_path: Path) -> None:
     words = (*holiday.arguments[:6], "--out", run, "--debug")
     outcome = command(*words, code=("-c", MEDDLER.replace("ELSEWHERE", str(elsewhere))))
     assert outcome.code == 7
-    assert "was refused: open (2 times), socket.getaddrinfo (2 times)" in outcome.err
+    assert "--private refused actions: open (2 times), socket.getaddrinfo (2 times)" in outcome.err
     assert "in meddling" in outcome.err
     refused = json.loads((run / "summary.json").read_text())["private"]["refused"]
     assert refused == {"open": 2, "socket.getaddrinfo": 2}
@@ -193,9 +193,9 @@ def test_results_may_go_to_one_file(holiday: Holiday, tiny: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["dir", "Secret", "--private", "--redact", "blur", "away", "--out", "run"], 2, "in the folder of the run"),
-        (["dir", "Secret", "--private"], 3, "there is no folder FOLDER"),
-        (["@list", "--private"], 2, "names a path, which --private keeps back"),
+        (["dir", "Secret", "--private", "--redact", "blur", "away", "--out", "run"], 2, "must be in the run folder"),
+        (["dir", "Secret", "--private"], 3, "no such folder: FOLDER"),
+        (["@list", "--private"], 2, "names a path, which --private withholds"),
     ],
 )
 def test_errors_name_no_path(words: list[str], code: int, said: str, tmp_path: Path) -> None:
@@ -247,12 +247,12 @@ def test_the_kernel_sees_no_socket_and_no_writing_elsewhere(holiday: Holiday, tm
 
 
 def test_a_key_is_drawn_for_each_run(tmp_path: Path) -> None:
-    first, second = names_of(tmp_path), names_of(tmp_path)
+    first, second = load_names(tmp_path), load_names(tmp_path)
     assert first.name("a.JPG") != second.name("a.JPG")
     assert first.name("a.JPG").endswith(".jpg")
     assert first.name("page.tif").endswith(".png")
     assert first.name("film.MP4").endswith(".mp4")
-    first.keep(tmp_path)
-    second.keep(tmp_path)  # as by a second process: the first one's key holds
-    assert second.name("a.JPG") == first.name("a.JPG") == names_of(tmp_path).name("a.JPG")
+    first.save_key(tmp_path)
+    second.save_key(tmp_path)  # as by a second process: the first one's key holds
+    assert second.name("a.JPG") == first.name("a.JPG") == load_names(tmp_path).name("a.JPG")
     assert HASHED.fullmatch(first.name(os.fsdecode(b"\xff/\xff.jpg")))

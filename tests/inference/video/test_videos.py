@@ -15,8 +15,8 @@ from conftest import Outcome
 from PIL import Image
 from small_videos import RATE, SIDE, SIZE, images, place, write_video
 
-from mlcycle.inference import parts
-from mlcycle.inference.batch.worker_threads import AT_HAND, ordered_map
+from mlcycle.inference import pages_and_frames
+from mlcycle.inference.batch.worker_threads import MAX_FETCHED_ITEMS, ordered_map
 from mlcycle.inference.detect import DetectOptions, Detector
 from mlcycle.inference.record import VIDEO_SUFFIXES, Part, Record, Source
 from mlcycle.inference.video import detect_video, video_file
@@ -28,7 +28,9 @@ Run = Callable[..., Outcome]
 
 
 def records(detector: Detector, path: Path, *, every: float = 0.0, **options: int) -> list[Record]:
-    return list(parts.detect_all(detector, [Source(path, path.name)], DetectOptions(**options), every=every))
+    return list(
+        pages_and_frames.detect_sources(detector, [Source(path, path.name)], DetectOptions(**options), every=every)
+    )
 
 
 def answers(found: list[Record]) -> list[str]:
@@ -95,9 +97,9 @@ def test_variable_rates_keep_their_times(tmp_path: Path, detector: Detector) -> 
 
 
 def test_no_frame_is_left_out_for_its_time() -> None:
-    is_due = detect_video.Due(0)
+    is_due = detect_video.FrameSampler(0)
     assert [is_due(seconds) for seconds in (0.04, 0.0, -0.04, 0.04, 0.08)] == [True] * 5
-    is_due = detect_video.Due(0.1)
+    is_due = detect_video.FrameSampler(0.1)
     assert [is_due(number / 30) for number in range(10)] == [True, False, False] * 3 + [True]
 
 
@@ -195,7 +197,7 @@ def test_a_folder_s_videos_are_looked_at_when_that_is_asked(mlcycle: Run, album:
     write_video(album / "film.mp4", images(3))
     arguments = ("infer", "dir", album, "--model", tiny, "--format", "jsonl")
     outcome = mlcycle(*arguments)
-    assert "2 other files were passed over, 1 of them with the suffix of a video; --videos" in outcome.err
+    assert "2 other files skipped, 1 of them with a video suffix; --videos" in outcome.err
     assert "video" not in outcome.out
     assert mlcycle(*arguments, "--videos").out.count('"film.mp4"') == 3
     assert mlcycle(*arguments, "--videos", "--every", "60").out.count('"film.mp4"') == 1
@@ -226,7 +228,7 @@ def test_a_run_does_not_look_again_at_frames_that_are_done(
     assert sorted(detected) == list(range(before, 76))
     assert [each["part"]["number"] for each in lines(tmp_path / "run")] == list(range(1, 76))  # type: ignore[index]
     changed = mlcycle(*arguments, "--resume", "--every", "1")
-    assert (changed.code, "was begun with every 0.0, not 1.0" in changed.err) == (2, True)
+    assert (changed.code, "was started with every 0.0, not 1.0" in changed.err) == (2, True)
 
 
 def test_each_frame_has_a_folder_for_its_crops(mlcycle: Run, tmp_path: Path, tiny: Path) -> None:
@@ -252,7 +254,7 @@ def test_few_things_are_held_that_nobody_is_done_with() -> None:
 
     threading.Timer(0.3, lambda: (most.append(len(taken)), gate.set())).start()
     assert list(ordered_map(work, things(), workers)) == list(range(100))
-    assert most[0] <= AT_HAND * workers
+    assert most[0] <= MAX_FETCHED_ITEMS * workers
 
 
 def test_frames_do_not_pile_up_in_memory(tmp_path: Path) -> None:
@@ -260,7 +262,7 @@ def test_frames_do_not_pile_up_in_memory(tmp_path: Path) -> None:
     gc.collect()
     gc.disable()  # what only the collector of garbage can free would pile up between two of its rounds
     try:
-        for frame, _ in video_file.looked_through(path, 10**6):
+        for frame, _ in video_file.read_frames(path, 10**6):
             frame.upright()
         assert sum(type(each) is av.VideoFrame for each in gc.get_objects()) < 10
     finally:

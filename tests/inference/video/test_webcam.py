@@ -36,7 +36,7 @@ def test_a_camera_that_is_not_there_exits_6(mlcycle: Run, tiny: Path) -> None:
     outcome = mlcycle("infer", "webcam", "98", "--model", tiny)
     assert (outcome.code, outcome.out) == (6, "")
     assert "the camera 98 cannot be opened" in outcome.err
-    assert "hint: see that it is plugged in" in outcome.err
+    assert "hint: check that it is plugged in" in outcome.err
 
 
 def test_each_frame_is_a_line(mlcycle: Run, tiny: Path, video: Path) -> None:

@@ -1,0 +1,47 @@
+"""Counts images, faces, failures and copies, and sums the time of each stage."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlcycle.inference.record import Part, Record
+
+
+class Tally:
+    """Counts records.
+
+    Attributes:
+        images, faces, failed: number of images, of faces, and of images with an error.
+        copies: kind of copy → number of images that have one.
+        milliseconds: stage → total time over the images that reached it.
+        has_videos: whether a record is a frame of a video.
+    """
+
+    def __init__(self) -> None:
+        self.images = self.faces = self.failed = 0
+        self.copies: Counter[str] = Counter()
+        self.milliseconds: defaultdict[str, float] = defaultdict(float)
+        self.has_videos = False
+        self._start = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Returns the time since counting began."""
+        return max(time.perf_counter() - self._start, 1e-9)
+
+    def count(self, record: Record) -> None:
+        self.images += 1
+        self.faces += len(record.scores_N)
+        self.failed += record.error is not None
+        self.copies.update(record.copies.keys())
+        self.has_videos |= record.part is not None and record.part.kind == "frame"
+        for stage, milliseconds in record.milliseconds.items():
+            self.milliseconds[stage] += milliseconds
+
+
+def is_first_of_file(part: Part | None) -> bool:
+    """Returns whether an image is the first or only one of its file."""
+    return part is None or part.number == 1
