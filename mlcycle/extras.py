@@ -1,4 +1,4 @@
-"""Packages that some commands need and `pip install mlcycle` does not bring."""
+"""Packages that some commands need and `pip install mlcycle` does not install."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from mlcycle.errors import MissingExtraError
 
 @contextmanager
 def extra(name: str, what: str) -> Iterator[None]:
-    """Turns a missing third-party package, imported in the block, into the line that installs it.
+    """Turns a failed import of a third-party package in the block into an error that shows how to install it.
 
     Args:
         name: the extra, as in `pip install 'mlcycle[train]'`.
-        what: what needs it, as the user knows it: "mlcycle train".
+        what: the command or option that needs it: "mlcycle train".
 
     Raises:
-        MissingExtraError: a package that is not mlcycle's own cannot be found.
+        MissingExtraError: a package other than mlcycle cannot be found.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""The door: commands declare, import, call and print; what goes wrong is said here, in one place."""
+"""The command line: runs a command and reports its errors in one place, with an exit code."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from mlcycle.machine import own_process
 
 GLOBAL_OPTIONS = ("-q", "--quiet", "-v", "--verbose", "--debug", "--version")
 BROKEN_PIPE = 128 + 13
-# What a system says of a disk that is full, and of files that are not ours to write or to read.
-NO_ROOM, NOT_ALLOWED = (errno.ENOSPC, errno.EDQUOT), (errno.EROFS, errno.EACCES, errno.EPERM)
+# Errors of a full disk, and of files without permission.
+DISK_FULL, NOT_ALLOWED = (errno.ENOSPC, errno.EDQUOT), (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class Terminated(KeyboardInterrupt):
-    """Raised by SIGTERM and SIGHUP where they arrive, so that `finally` blocks run and no `except Exception` swallows
-    them; `signal_number` says which it was."""
+    """Raised by SIGTERM and SIGHUP. `finally` blocks run, and no `except Exception` catches it.
+
+    Attributes:
+        signal_number: the signal that arrived.
+    """
 
     def __init__(self, signal_number: int) -> None:
         super().__init__()
@@ -31,15 +34,15 @@ class Terminated(KeyboardInterrupt):
 
 def main() -> NoReturn:
     """Runs the command line of this process and exits; the codes are listed in docs/exit-codes.md."""
-    sys.dont_write_bytecode |= "--private" in sys.argv  # before the guard is up, Python would keep what it compiles
+    sys.dont_write_bytecode |= "--private" in sys.argv  # before the guard starts, Python would write bytecode files
     signal.signal(signal.SIGTERM, _terminate)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
-        signal.signal(signal.SIGHUP, _terminate)  # a terminal that was closed; not where nohup says to ignore it
+        signal.signal(signal.SIGHUP, _terminate)  # the terminal was closed; nohup ignores the signal
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Runs one command line and returns its exit code; whatever goes wrong is said on stderr."""
+    """Runs one command line and returns its exit code; errors are printed on stderr."""
     _prepare_streams()
     own_process.claim()
     try:
@@ -47,49 +50,49 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
         return code
     except MlcycleError as problem:
-        return _say(problem)
+        return _report(problem)
     except Terminated as stop:
         name = signal.Signals(stop.signal_number).name
-        return _say(Interrupted(f"stopped by {name}", signal_number=stop.signal_number))
+        return _report(Interrupted(f"stopped by {name}", signal_number=stop.signal_number))
     except KeyboardInterrupt:
-        return _say(Interrupted("stopped by Ctrl-C", signal_number=signal.SIGINT))
+        return _report(Interrupted("stopped by Ctrl-C", signal_number=signal.SIGINT))
     except BrokenPipeError:
-        # Whoever read our output has gone, as `head` does: no news. What is still buffered goes nowhere.
+        # The reader of the output has exited, as `head` does: not an error. Buffered output is discarded.
         _discard_stdout()
         return BROKEN_PIPE
     except OSError as problem:
-        if problem.errno in NO_ROOM and problem.filename is None:
+        if problem.errno in DISK_FULL and problem.filename is None:
             _discard_stdout()
-        return _say(_of_the_system(problem), problem)
+        return _report(_system_error(problem), problem)
     except Exception as problem:
         if isinstance(problem, ImportError) and _was_stopped(problem):
-            return _say(Interrupted("stopped by Ctrl-C", signal_number=signal.SIGINT))
-        return _say(_unexpected(problem), problem)
+            return _report(Interrupted("stopped by Ctrl-C", signal_number=signal.SIGINT))
+        return _report(_unexpected(problem), problem)
 
 
 def _was_stopped(problem: BaseException | None) -> bool:
-    """Tells whether Ctrl-C is behind an error: modules in C++ that it stops on their way in call it a failed import."""
+    """Returns whether Ctrl-C caused an error: C++ modules that it stops while loading report a failed import."""
     while problem is not None and not isinstance(problem, KeyboardInterrupt):
         problem = problem.__cause__ or problem.__context__
     return problem is not None
 
 
-def _of_the_system(problem: OSError) -> MlcycleError:
-    """Makes a sentence of what the system says, about the file that it is about."""
+def _system_error(problem: OSError) -> MlcycleError:
+    """Turns an error of the operating system into a sentence that names its file."""
     where = None if problem.filename is None else os.fsdecode(problem.filename)
     if problem.errno in NOT_ALLOWED and where is not None:
         return InputError(f"{where} cannot be used: {problem.strerror}", "choose another place")
-    if problem.errno not in NO_ROOM:
+    if problem.errno not in DISK_FULL:
         return _unexpected(problem)
     what = f"{where} cannot be written: {problem.strerror}"
     if where is None:
-        what = "the disk is full, or what results were written to is"
-    return InputError(what, "make room and run it again")
+        what = "the disk that results are written to is full"
+    return InputError(what, "free some space and run the command again")
 
 
 def _unexpected(problem: Exception) -> MlcycleError:
     what = " ".join(f"{type(problem).__name__}: {problem}".split()).removesuffix(":")
-    return MlcycleError(f"something unexpected happened: {what}", "run again with --debug to see where")
+    return MlcycleError(f"unexpected error: {what}", "run again with --debug to see the traceback")
 
 
 def _run(arguments: list[str]) -> int:
@@ -97,13 +100,13 @@ def _run(arguments: list[str]) -> int:
 
     from mlcycle.cli.app import app
 
-    # Typer exports this one of its usage errors; its base is the class of them all, in every version of Typer.
+    # Typer exports this usage error; its base class is that of all usage errors, in every version of Typer.
     usage_problem: type[Exception] = typer.BadParameter.__bases__[0]
     console.configure(debug="--debug" in arguments)
     command = typer.main.get_command(app)
-    if "_MLCYCLE_COMPLETE" in os.environ:  # a shell asks what could come next
+    if "_MLCYCLE_COMPLETE" in os.environ:  # a shell requests completions
         command.main([], prog_name="mlcycle")
-    # Not command.main, which would swallow Ctrl-C and broken pipes and give them codes of its own.
+    # Not command.main, which catches Ctrl-C and broken pipes and exits with other codes.
     try:
         with command.make_context("mlcycle", arguments) as context:
             outcome = command.invoke(context)
@@ -112,20 +115,20 @@ def _run(arguments: list[str]) -> int:
     except typer.Abort:
         raise KeyboardInterrupt from None
     except usage_problem as problem:
-        raise _in_our_words(problem) from problem
+        raise _usage_error(problem) from problem
     return outcome if isinstance(outcome, int) else 0
 
 
 def globals_first(arguments: Sequence[str]) -> list[str]:
-    """Moves -q, -v, --debug and --version to the front, from wherever they stand before a "--"."""
+    """Moves -q, -v, --debug and --version to the front, from anywhere before a "--"."""
     end = list(arguments).index("--") if "--" in arguments else len(arguments)
     before, after = arguments[:end], arguments[end:]
-    ours = [each for each in before if each in GLOBAL_OPTIONS]
-    return ours + [each for each in before if each not in GLOBAL_OPTIONS] + list(after)
+    options = [each for each in before if each in GLOBAL_OPTIONS]
+    return options + [each for each in before if each not in GLOBAL_OPTIONS] + list(after)
 
 
-def _in_our_words(problem: Any) -> UsageError:
-    """Makes one sentence and one hint of a usage error of Typer's."""
+def _usage_error(problem: Any) -> UsageError:
+    """Turns a usage error of Typer into one sentence and one hint."""
     command = problem.ctx.command_path if problem.ctx else "mlcycle"
     see_help = f"see {command} --help"
     option = getattr(problem, "option_name", None)
@@ -139,7 +142,7 @@ def _in_our_words(problem: Any) -> UsageError:
     return UsageError(message[:1].lower() + message[1:], see_help)
 
 
-def _say(problem: MlcycleError, cause: BaseException | None = None) -> int:
+def _report(problem: MlcycleError, cause: BaseException | None = None) -> int:
     console.fail(problem.message, problem.hint, cause or problem)
     return problem.exit_code
 
@@ -149,11 +152,11 @@ def _terminate(signal_number: int, frame: object) -> None:
 
 
 def _prepare_streams() -> None:
-    # A daemon may have closed them; what is said then goes nowhere.
+    # A daemon may have closed the streams; output is then discarded.
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  (open as long as we are)
-    # A file name that is not UTF-8 goes out as the bytes it has; where the stream is not UTF-8 nothing fails either.
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  (stays open until the process ends)
+    # A file name that is not UTF-8 is written as its own bytes, or escaped if the stream is not UTF-8.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             utf8 = (stream.encoding or "").lower().replace("-", "") == "utf8"
@@ -161,6 +164,6 @@ def _prepare_streams() -> None:
 
 
 def _discard_stdout() -> None:
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)

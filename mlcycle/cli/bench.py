@@ -1,4 +1,4 @@
-"""`mlcycle bench`: how fast a model file answers on this machine."""
+"""`mlcycle bench`: latency, throughput and memory of a model file on this machine."""
 
 from __future__ import annotations
 
@@ -15,43 +15,44 @@ if TYPE_CHECKING:
 
 ALLOWED = "10%"
 
-
 FileArgument = Annotated[
     Path | None,
     typer.Argument(
-        metavar="FILE", help="The model file; without it the one that `mlcycle infer` takes.", show_default=False
+        metavar="FILE", help="The model file; by default the one that `mlcycle infer` uses.", show_default=False
     ),
 ]
 DataOption = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="A folder of images; without it 20 that are made for it.", show_default=False),
+    typer.Option(metavar="DIR", help="A folder of images; by default 20 generated ones.", show_default=False),
 ]
-DurationOption = Annotated[float, typer.Option(metavar="SECONDS", min=0.01, help="For how long to ask.")]
+DurationOption = Annotated[float, typer.Option(metavar="SECONDS", min=0.01, help="Duration of the measurement.")]
 WarmupOption = Annotated[
-    float, typer.Option(metavar="SECONDS", min=0, help="For how long to ask before, counting nothing.")
+    float, typer.Option(metavar="SECONDS", min=0, help="Duration of the warm-up, which is not measured.")
 ]
-ConcurrencyOption = Annotated[int, typer.Option(metavar="N", min=1, max=256, help="Images in work at once.")]
+ConcurrencyOption = Annotated[int, typer.Option(metavar="N", min=1, max=256, help="Images processed at once.")]
 RateOption = Annotated[
     float | None,
     typer.Option(
         metavar="R",
         min=0.001,
-        help="Ask R times a second, whatever became of the last; without it as soon as one is answered.",
+        help="Send R requests per second, independent of their completion; by default each follows the one before.",
         show_default=False,
     ),
 ]
 ColdStartsOption = Annotated[
-    int, typer.Option(metavar="N", min=0, help="Fresh processes to start; 0: do not measure it.")
+    int, typer.Option(metavar="N", min=0, help="Processes started to measure the cold start; 0 measures none.")
 ]
 PriceOption = Annotated[
-    str | None, typer.Option(metavar="PRICE/h", help="What this machine costs an hour, as 0.9/h.", show_default=False)
+    str | None,
+    typer.Option(metavar="PRICE/h", help="Price of this machine per hour, such as 0.9/h.", show_default=False),
 ]
 BaselineOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="An earlier --out FILE to compare with.", show_default=False)
+    Path | None,
+    typer.Option(metavar="FILE", help="The --out FILE of an earlier run to compare with.", show_default=False),
 ]
 MaxRegressOption = Annotated[
     str | None,
-    typer.Option(metavar="P%", help=f"How much worse than it to allow; {ALLOWED} if not given.", show_default=False),
+    typer.Option(metavar="P%", help=f"Largest regression allowed; {ALLOWED} by default.", show_default=False),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 OutOption = Annotated[
@@ -79,16 +80,16 @@ def bench(  # noqa: PLR0913 (an option of a command is a parameter)
     out: OutOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Measure how fast a model file answers on this machine.
+    """Measure the speed of a model file on this machine.
 
-    Gives percentiles of the latency, of each stage too, the throughput, a cold start, the peak memory and, where there
-    is a counter, the energy; and says what is inside the timed window and what it was measured on.
+    Reports percentiles of the latency, also by stage, the throughput, the cold start, the peak memory and, if the
+    machine has a counter, the energy. States which stages are timed, and on which machine.
 
-    With --rate, a latency counts from the moment at which the image was due. An image that cannot be read
-    is counted as failed, and in no other figure; if none can be, the exit code is 3.
+    With --rate, the latency of a request starts at the time at which it was due. An image that cannot be read counts
+    as a failed request and enters no other number; if all fail, the exit code is 3.
 
-    With --baseline, the exit code is 5 if p50 or p95 of the latency has risen, or the throughput has fallen, by more
-    than --max-regress. A baseline of another machine, other settings or other images is refused.
+    With --baseline, the exit code is 5 if p50 or p95 of the latency rose, or the throughput fell, by more than
+    --max-regress. A baseline from another machine, or with other settings or images, is refused.
 
     Example:  mlcycle bench --data images --out now.json --price 0.9/h
 
@@ -97,26 +98,26 @@ def bench(  # noqa: PLR0913 (an option of a command is a parameter)
     _check(out, overwrite, baseline, max_regress)
     _must_be_finite(duration=duration, warmup=warmup, rate=rate)
 
-    from mlcycle.benching import baseline as earlier
+    from mlcycle.benching import baseline as baselines
     from mlcycle.benching.bench import Plan
     from mlcycle.benching.bench import bench as measure
     from mlcycle.benching.cost import price_an_hour
     from mlcycle.benching.load import Load
 
-    allowed = earlier.allowance(max_regress or ALLOWED)
+    allowed = baselines.allowance(max_regress or ALLOWED)
     price_of_hour = None if price is None else price_an_hour(price)
-    old = None if baseline is None else earlier.read(baseline)
+    old = None if baseline is None else baselines.read(baseline)
     plan = Plan(Load(duration, concurrency, rate), warmup, threads, cold_starts, price_of_hour)
 
     def check(known: dict[str, Any]) -> None:
         if old is not None and baseline is not None:
-            earlier.must_compare(old, known, baseline)
+            baselines.must_compare(old, known, baseline)
 
     document = measure(_detector(file, provider, threads), data, plan, console.Terminal(), check)
-    document["baseline"] = None if old is None else earlier.compare(old, document, allowed)
-    _tell(document, as_json, out, overwrite)
+    document["baseline"] = None if old is None else baselines.compare(old, document, allowed)
+    _report(document, as_json, out, overwrite)
     if document["baseline"] is not None:
-        earlier.check(document["baseline"])
+        baselines.check(document["baseline"])
 
 
 def _detector(file: Path | None, provider: str, threads: int | None) -> Detector:
@@ -126,12 +127,12 @@ def _detector(file: Path | None, provider: str, threads: int | None) -> Detector
     from mlcycle.inference.detect import load_detector
 
     detector = load_detector(path, provider=provider, threads=threads)
-    why = "as named" if file is not None else how
+    why = "as requested" if file is not None else how
     console.say(f"model {detector.contract.name} {detector.sha256[:12]} from {path} ({why}), on {detector.provider}")
     return detector
 
 
-def _tell(document: dict[str, Any], as_json: bool, out: Path | None, overwrite: bool) -> None:
+def _report(document: dict[str, Any], as_json: bool, out: Path | None, overwrite: bool) -> None:
     import json
 
     from mlcycle.benching.table import as_table
@@ -142,25 +143,25 @@ def _tell(document: dict[str, Any], as_json: bool, out: Path | None, overwrite: 
     if out is not None:
         with open_output(out, overwrite=overwrite) as stream:
             stream.write(f"{text}\n")
-        console.say(f"the figures are in {out}")
+        console.say(f"results written to {out}")
     if failed := document["requests"]["failed"]:
-        console.warn(f"{failed:,} requests failed, and are in no figure but this")
+        console.warn(f"{failed:,} requests failed; all other numbers leave them out")
     if never := document["requests"]["never_begun"]:
-        console.warn(f"this machine cannot keep this rate: {never:,} requests that were due were never begun")
+        console.warn(f"this machine cannot sustain the rate: {never:,} requests were due and never started")
 
 
 def _check(out: Path | None, overwrite: bool, baseline: Path | None, max_regress: str | None) -> None:
-    """Finds out before the work, not after it, that a result cannot be written or compared."""
+    """Raises an error before the measurement if its result could not be written or compared."""
     from mlcycle.errors import InputError, UsageError
 
     if max_regress is not None and baseline is None:
-        raise UsageError("--max-regress needs a baseline", "name an earlier result: --baseline FILE")
+        raise UsageError("--max-regress needs a baseline", "pass an earlier result: --baseline FILE")
     if out is None:
         return
     if baseline is not None and out.resolve() == baseline.resolve():
-        raise UsageError("--out would replace the baseline, also by a slower one", "name another file")
+        raise UsageError("--out would replace the baseline", "choose another file")
     if out.is_dir() or (out.exists() and not overwrite):
-        raise InputError(f"{out} exists already", "name another file, or say --overwrite")
+        raise InputError(f"{out} already exists", "choose another file, or pass --overwrite")
 
 
 def _must_be_finite(**options: float | None) -> None:
@@ -170,4 +171,4 @@ def _must_be_finite(**options: float | None) -> None:
 
     for name, value in options.items():
         if value is not None and not math.isfinite(value):
-            raise UsageError(f"--{name} {value} is no number of anything", "write a number such as 10")
+            raise UsageError(f"--{name} {value} is not a finite number", "pass a number such as 10")

@@ -1,4 +1,4 @@
-"""What is said, and where: data on stdout, talk on stderr; no colour and no bars without a terminal."""
+"""Output: results on stdout, messages on stderr; no colour and no progress bars without a terminal."""
 
 from __future__ import annotations
 
@@ -28,50 +28,50 @@ _settings = _Settings()
 
 
 def configure(*, quiet: bool = False, verbose: bool = False, debug: bool = False) -> None:
-    """Sets how much is said; called once per command line."""
+    """Sets the verbosity; called once per command line."""
     _settings.quiet, _settings.verbose, _settings.debug = quiet, verbose, debug
 
 
 def cover(by: Callable[[str], str]) -> None:
-    """Lets `by` take out of all talk, from now on, what nobody is to read."""
+    """Passes all further messages through `by`, which removes what must stay private."""
     _settings.cover = by
 
 
 def data(text: str) -> None:
-    """Writes a result to stdout, exactly, with a newline behind it."""
+    """Writes a result to stdout, unchanged, followed by a newline."""
     sys.stdout.write(f"{text}\n")
 
 
 def say(text: str) -> None:
-    """Tells people something on stderr, in a line, unless -q was given."""
+    """Writes a one-line message to stderr, unless -q was given."""
     if not _settings.quiet:
-        _talk(_printable(text))
+        _write(_printable(text))
 
 
 def detail(text: str) -> None:
-    """Tells people something on stderr, in a line, only if -v was given."""
+    """Writes a one-line message to stderr if -v was given."""
     if _settings.verbose:
-        _talk(_printable(text))
+        _write(_printable(text))
 
 
 def warn(text: str) -> None:
-    """Warns on stderr, in a line, also with -q."""
-    _talk(f"{_coloured('warning:', 33)} {_printable(text)}")
+    """Writes a one-line warning to stderr, also with -q."""
+    _write(f"{_coloured('warning:', 33)} {_printable(text)}")
 
 
 def fail(message: str, hint: str = "", problem: BaseException | None = None) -> None:
-    """Says on stderr what went wrong and what to do; with --debug after the traceback of `problem`."""
+    """Writes an error and its hint to stderr; with --debug, the traceback of `problem` comes first."""
     if _settings.debug and problem is not None:
-        _talk("".join(traceback.format_exception(problem)).rstrip())
-    _talk(f"{_coloured('error:', 31)} {_printable(message)}")
+        _write("".join(traceback.format_exception(problem)).rstrip())
+    _write(f"{_coloured('error:', 31)} {_printable(message)}")
     if hint:
-        _talk(f"{_coloured('hint:', 36)} {_printable(hint)}")
+        _write(f"{_coloured('hint:', 36)} {_printable(hint)}")
 
 
 def trace(text: str) -> None:
-    """Shows a traceback on stderr, as it is; nothing where there is none."""
+    """Writes a traceback to stderr unchanged; writes nothing if it is empty."""
     if text:
-        _talk(text.rstrip())
+        _write(text.rstrip())
 
 
 def is_quiet() -> bool:
@@ -90,14 +90,14 @@ def is_terminal() -> bool:
 
 
 def rich_console() -> Console:
-    """Returns a rich Console on stderr; it says nothing with -q, and knows NO_COLOR by itself."""
+    """Returns a rich Console on stderr. It prints nothing with -q and respects NO_COLOR."""
     from rich.console import Console
 
     return Console(stderr=True, quiet=_settings.quiet, highlight=False)
 
 
 def out_console() -> Console:
-    """Returns a rich Console on stdout, for tables that people read; it knows NO_COLOR by itself."""
+    """Returns a rich Console on stdout, for tables. It respects NO_COLOR."""
     from rich.console import Console
 
     return Console(highlight=False)
@@ -105,9 +105,9 @@ def out_console() -> Console:
 
 @contextmanager
 def progress(description: str, total: int | None) -> Iterator[Advance]:
-    """Draws a bar on stderr while its block runs, if stderr is a terminal and -q was not given; else does nothing."""
+    """Draws a progress bar on stderr while its block runs, if stderr is a terminal and -q was not given."""
     if _settings.quiet or not is_terminal():
-        yield _stand_still
+        yield _no_bar
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -121,33 +121,33 @@ def progress(description: str, total: int | None) -> Iterator[Advance]:
         yield advance
 
 
-def _stand_still(n: int = 1) -> None:
+def _no_bar(n: int = 1) -> None:
     pass
 
 
 class Terminal:
-    """Shows the progress of long work on stderr: what the command line gives for a mlcycle.progress.Progress."""
+    """Shows progress on stderr; the command line's implementation of mlcycle.progress.Progress."""
 
     say, detail, bar = staticmethod(say), staticmethod(detail), staticmethod(progress)
 
 
 def _printable(text: str) -> str:
-    # A file may be called anything, and a model say anything of itself, also what a terminal would obey.
+    # Names of files and texts of model files can contain control sequences of terminals.
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
-def _talk(text: str) -> None:
-    # stdout first, so that both keep their order where they go to the same place.
+def _write(text: str) -> None:
+    # Flushing stdout first keeps the order if both streams go to the same place.
     sys.stdout.flush()
     text = _settings.cover(text) if _settings.cover else text
-    # A terminal that was closed, or a reader that has gone, changes nothing of what came of a command.
+    # A closed terminal or pipe does not change the result of the command.
     with suppress(OSError):
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
 
 
 def coloured_data(word: str, code: int) -> str:
-    """Returns a word of a result in bold and one of a terminal's colours, if stdout is a terminal that shows them."""
+    """Returns a word in bold and in a terminal colour, if stdout is a terminal that shows colours."""
     return _coloured(word, code, sys.stdout)
 
 

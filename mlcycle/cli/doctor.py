@@ -1,4 +1,4 @@
-"""`mlcycle doctor`: what runs where on this machine, and why not."""
+"""`mlcycle doctor`: which providers run the model on this machine, and why others do not."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ import typer
 from mlcycle.cli import console
 from mlcycle.cli.infer.options import ModelOption, Provider
 
-# As a terminal numbers them, for a heading and for marks.
+# Terminal colour codes for headings and marks.
 _COLOURS = {"heading": 39, "ok": 32, "warning": 33, "problem": 31, "-": 90}
 
 
 def doctor(
     model: ModelOption = None,
-    provider: Annotated[Provider, typer.Option("--provider", help="What must run the model.")] = Provider.auto,
+    provider: Annotated[
+        Provider, typer.Option("--provider", help="The provider that must run the model.")
+    ] = Provider.auto,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a page.")] = False,
 ) -> None:
-    """Show what runs the model on this machine, what does not and why, and what is installed.
+    """Show which providers run the model on this machine, and what is installed.
 
-    Each provider that is in this onnxruntime is tried with the model on a blank image, in a process of its own. Exits
-    0 if the one that must run the model does, 4 if the model file is not whole, and else 6; warnings change no code.
+    Runs the model on a blank image with each provider of the installed onnxruntime, each in its own process. Exits 0 if
+    the required provider runs the model, 4 if the model file is invalid, and 6 otherwise. Warnings do not change the
+    exit code.
 
     Example:  mlcycle doctor --provider cuda --json
     """
@@ -43,12 +46,12 @@ def doctor(
 
 
 def _width() -> int | None:
-    """Returns the columns of the terminal that stdout is, None if it is none."""
+    """Returns the width of the terminal in columns, None if stdout is not a terminal."""
     import shutil
     import sys
 
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def _paint(word: str, what: str) -> str:
-    return console.coloured_data(word, _COLOURS[what]) if word else word
+def _paint(word: str, kind: str) -> str:
+    return console.coloured_data(word, _COLOURS[kind]) if word else word

@@ -1,4 +1,4 @@
-"""`mlcycle export`: variants of a model file."""
+"""`mlcycle export`: variants of a model file, and other formats."""
 
 from __future__ import annotations
 
@@ -16,48 +16,48 @@ FileArgument = Annotated[
     Path, typer.Argument(metavar="FILE", help="The model file that `mlcycle freeze` wrote.", show_default=False)
 ]
 PrecisionOption = Annotated[
-    Literal["float16", "bfloat16", "int8"] | None, typer.Option(help="What to compute in.", show_default=False)
+    Literal["float16", "bfloat16", "int8"] | None, typer.Option(help="Precision of the variant.", show_default=False)
 ]
 InputSizeOption = Annotated[
-    str, typer.Option(metavar="WxH", help="The one size of input to take, in pixels: 640x480.", show_default=False)
+    str, typer.Option(metavar="WxH", help="Fixed input size in pixels, such as 640x480.", show_default=False)
 ]
-OpsetOption = Annotated[
-    int | None, typer.Option(help="Version of ONNX's operators, newer than the file's.", show_default=False)
-]
+OpsetOption = Annotated[int | None, typer.Option(help="ONNX opset version, newer than the file's.", show_default=False)]
 FormatOption = Annotated[
     Literal["onnx", "openvino", "web", "triton", "kserve", "tensorrt"],
-    typer.Option("--format", help="What to write; each is described in docs/export.md."),
+    typer.Option("--format", help="Output format; see docs/export.md."),
 ]
 RuntimeOption = Annotated[
-    Path | None, typer.Option(help="For web: where the npm package onnxruntime-web lies.", show_default=False)
+    Path | None, typer.Option(help="For web: the folder of the npm package onnxruntime-web.", show_default=False)
 ]
 StorageOption = Annotated[
     str,
-    typer.Option(metavar="URI", help="For kserve: where the folder will lie: s3://models/face.", show_default=False),
+    typer.Option(
+        metavar="URI",
+        help="For kserve: URI from which the folder is served, such as s3://models/face.",
+        show_default=False,
+    ),
 ]
 ImagesOption = Annotated[
     list[Path] | None,
-    typer.Option(
-        help="An image, or a folder of them, such as the model will see; may be given again.", show_default=False
-    ),
+    typer.Option(help="Image or folder for calibration and comparison; can be repeated.", show_default=False),
 ]
 OutOption = Annotated[
     Path | None,
     typer.Option(
         "--out",
         "-o",
-        help="The file or folder to write. Default: NAME-CHANGE-DIGEST beside FILE; for a bundled one in ./models.",
+        help="Output file or folder. Default: NAME-CHANGE-DIGEST next to FILE, or in ./models for a bundled model.",
         show_default=False,
     ),
 ]
-CountOption = Annotated[int, typer.Option(min=1, help="How many of the images to use, spread over them.")]
+CountOption = Annotated[int, typer.Option(min=1, help="Number of images to use, spread over all given ones.")]
 DataOption = Annotated[
-    Path | None, typer.Option(help="A labelled set to measure parent and variant on.", show_default=False)
+    Path | None, typer.Option(help="Labelled set on which to measure parent and variant.", show_default=False)
 ]
-SplitOption = Annotated[str, typer.Option(help="Its split; without it val, or the only one.", show_default=False)]
-MaxDropOption = Annotated[
-    float, typer.Option(min=0, help="Points of AP50 that the variant may lose on the labelled set.")
+SplitOption = Annotated[
+    str, typer.Option(help="Split of the set; by default val, or the only one.", show_default=False)
 ]
+MaxDropOption = Annotated[float, typer.Option(min=0, help="Largest loss of AP50 on the labelled set, in points.")]
 
 
 def export(  # noqa: PLR0913 (an option of a command is a parameter)
@@ -76,26 +76,25 @@ def export(  # noqa: PLR0913 (an option of a command is a parameter)
     split: SplitOption = "",
     max_drop: MaxDropOption = 0.5,
 ) -> None:
-    """Make a variant of a model file for where it must run.
+    """Convert a model file for another device, runtime or server.
 
-    --precision int8 quarters the size, and is two to three times as fast on CPUs that multiply bytes (x86 with VNNI,
-    ARM with dot product); make it on a CPU like the one that will run it. Every other image is used to find the
-    range of the network's values. float16 halves the size, and is faster on GPUs that have half-precision units;
-    bfloat16 is for accelerators that know it.
+    --precision int8 reduces the size to a quarter and is two to three times as fast on CPUs with int8 dot-product
+    instructions (x86 with VNNI, ARM with dot product). Run the export on a CPU of the same kind. Every second image
+    calibrates the activation ranges. float16 halves the size and is faster on GPUs with half-precision units; bfloat16
+    is for accelerators that support it.
 
-    --input-size fixes the size of the input, for accelerators that compile a graph for one; --opset gives newer
-    operators. Each can be combined with the others. What comes of it is a sealed model file with a contract of its own
-    that names its parent.
+    --input-size fixes the input size, for accelerators that compile a graph for one size. --opset selects newer
+    operators. These options can be combined. The variant is a sealed model file whose contract names its parent.
 
-    --format writes a model file, a variant as well, for another runtime or a server: openvino, web (a page that
-    finds faces in the browser), triton and kserve (a model repository), tensorrt (an engine for this machine's GPU).
+    --format writes a model file or variant for another runtime or server: openvino, web (a page that runs the model in
+    the browser), triton and kserve (a model repository), tensorrt (an engine for the GPU of this machine).
 
-    Before anything is written, what was made must answer the parent's self-test, and with --data lose no more than
-    --max-drop points of AP50, over all faces and over those of each height of which at least 300 are labelled;
-    without, it must find the same faces on the images: 95 of 100 that parent or variant finds must be found by
-    both, with an IoU of at least 0.5, and their scores must differ by at most 0.02 in the mean. If it fails,
-    nothing is written, and the exit code is 5. Latency of both is shown side by side. What holds the model file as
-    it is, as web, triton and kserve do, needs neither.
+    A variant must pass the parent's self-test before it is written. With --data, it must lose at most --max-drop
+    points of AP50, over all faces and over each face height with at least 300 labelled faces. Without --data, it must
+    find the same faces on the images: of the faces that parent or variant finds, both must find 95 %, with an IoU of
+    at least 0.5 and a mean score difference of at most 0.02. Otherwise nothing is written and the exit code is 5. The
+    latency of both is printed side by side. web, triton and kserve contain the model file unchanged and need no
+    images.
 
     Example:  mlcycle export models/face.onnx --precision int8 --images images/
     """
@@ -108,9 +107,9 @@ def export(  # noqa: PLR0913 (an option of a command is a parameter)
         progress=console.Terminal(),
     )  # fmt: skip
     if form == "onnx":
-        _tell(exported)
+        _report_variant(exported)
     else:
-        _tell_of_package(exported)
+        _report_package(exported)
 
 
 def _size(text: str) -> tuple[int, int] | None:
@@ -118,11 +117,11 @@ def _size(text: str) -> tuple[int, int] | None:
         return None
     found = re.fullmatch(r"([0-9]{1,5})(?:x([0-9]{1,5}))?", text)
     if found is None:
-        raise UsageError(f"{text!r} is no size of an input", "write width and height in pixels: --input-size 640x480")
+        raise UsageError(f"{text!r} is not an input size", "pass width and height in pixels: --input-size 640x480")
     return int(found[1]), int(found[2] or found[1])
 
 
-def _tell_of_package(exported: Exported) -> None:
+def _report_package(exported: Exported) -> None:
     from mlcycle.exporting.gates.side_by_side import table_of_latencies
 
     console.say(exported.verdict)
@@ -133,14 +132,14 @@ def _tell_of_package(exported: Exported) -> None:
     console.data(str(exported.path))
 
 
-def _tell(exported: Exported) -> None:
+def _report_variant(exported: Exported) -> None:
     from mlcycle.exporting.gates.side_by_side import table
 
     console.say(f"parent and variant agree: {exported.verdict}")
     if exported.self_test:
         distance, tolerance = exported.self_test
         console.say(
-            f"self-test: {distance} apart; {tolerance.pixels:g} px and {tolerance.score:g} are allowed from now on"
+            f"self-test: differs by {distance}; its tolerance is {tolerance.pixels:g} px and {tolerance.score:g}"
         )
     for line in table(exported.latencies, exported.parent_size, exported.size).splitlines():
         console.say(line)

@@ -1,4 +1,4 @@
-"""How `mlcycle freeze` and `mlcycle model reproduce` tell of the thresholds that they choose."""
+"""Reports the thresholds that `mlcycle freeze` and `mlcycle model reproduce` choose."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ if TYPE_CHECKING:
     from mlcycle.training.export.operating_points import Points
 
 
-def tell(points: Points) -> None:
-    """Shows the thresholds and what they do on the images that they were chosen on; warns of what is missing."""
+def report_points(points: Points) -> None:
+    """Prints the thresholds with their metrics on the validation images; warns about missing ones."""
     if not points.measured:
-        console.warn(f"the file has the recipe's threshold alone, and none could be chosen: {points.why_not}")
+        console.warn(f"the file has only the recipe's threshold; no other could be chosen: {points.why_not}")
         return
     told = points.measured
-    console.say(f"thresholds on {told['photographs']:,} held-out images with {told['faces']:,} faces:")
-    console.say(f"  {'':<10}{'threshold':>10}{'recall':>10}{'precision':>11}   false alarms an image")
-    for name, figures in told["points"].items():
+    console.say(f"thresholds on {told['photographs']:,} validation images with {told['faces']:,} faces:")
+    console.say(f"  {'':<10}{'threshold':>10}{'recall':>10}{'precision':>11}   false alarms per image")
+    for name, metrics in told["points"].items():
         threshold = f"{points.thresholds[name]:g}"
-        alarms = figures["false_alarms_a_photograph"]
+        alarms = metrics["false_alarms_a_photograph"]
         console.say(
-            f"  {name:<10}{threshold:>10}{_share(figures['recall']):>10}{_share(figures['precision']):>11}   {alarms:g}"
+            f"  {name:<10}{threshold:>10}{_share(metrics['recall']):>10}{_share(metrics['precision']):>11}   {alarms:g}"
         )
     if "precise" not in points.thresholds:
         allowed = told["false_alarms_allowed"]["precise"]
         console.warn(
-            f"no threshold keeps to {allowed:g} false alarms an image, so that the file has no point 'precise'"
+            f"no threshold has at most {allowed:g} false alarms per image, so the file has no threshold 'precise'"
         )
 
 

@@ -1,4 +1,4 @@
-"""The conductor of `mlcycle model inspect`: a model file → the document behind its card; reads from top to bottom."""
+"""The conductor of `mlcycle model inspect`: a model file → the document of its model card. Read it top to bottom."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from mlcycle.artifact.contract import CONTRACT_KEY
 from mlcycle.artifact.seal import SealedBytes, read_sealed
 from mlcycle.artifact.structure import section_digests, structure_of
 from mlcycle.inference.session import Session, open_session
-from mlcycle.inspecting import graph, known_answer, multiply_adds
+from mlcycle.inspecting import graph, multiply_adds, self_test_image
 from mlcycle.inspecting.opened import read_contract
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def examine(path: Path) -> dict[str, Any]:
-    """Verifies a model file, loads it, runs its self-test and counts what it computes.
+    """Verifies and loads a model file, runs its self-test and counts its multiply-adds.
 
-    Returns the document: file, sha256, bytes, contract, sections, graph, multiply_adds, self_test, and the names of the
-    digest and the signature beside it, as JSON has them.
+    Returns the JSON document: file, sha256, bytes, contract, sections, graph, multiply_adds, self_test, and the names
+    of its digest file and signature.
 
     Raises:
         ModelFileError: the file cannot be used.
@@ -38,18 +38,18 @@ def examine(path: Path) -> dict[str, Any]:
         "graph": _graph(sealed),
         "multiply_adds": _costs(sealed, session),
         "self_test": _self_test(session),
-        "digest": _beside(sealed.path, "sha256"),
-        "signature": _beside(sealed.path, "sig"),
+        "digest": _sidecar_name(sealed.path, "sha256"),
+        "signature": _sidecar_name(sealed.path, "sig"),
     }
 
 
 def as_json(document: dict[str, Any]) -> str:
-    """Returns the document as text, in ASCII, so that nothing in it can command a terminal."""
+    """Returns the document as ASCII text, which has no control sequences of terminals."""
     return json.dumps(document, indent=2, ensure_ascii=True)
 
 
 def _graph(sealed: SealedBytes) -> dict[str, Any]:
-    return graph.figures(structure_of(sealed.data), sealed.data)
+    return graph.statistics(structure_of(sealed.data), sealed.data)
 
 
 def _costs(sealed: SealedBytes, session: Session) -> list[dict[str, Any]]:
@@ -61,26 +61,26 @@ def _costs(sealed: SealedBytes, session: Session) -> list[dict[str, Any]]:
 
 
 def _self_test(session: Session) -> dict[str, Any] | None:
-    """Says what the file knows the answer to, and how far the answer here is from it."""
-    known, tolerance = session.self_test, session.tolerance
-    if known is None or tolerance is None:
+    """Returns the expected output, and the difference between it and the output on this machine."""
+    expected, tolerance = session.self_test, session.tolerance
+    if expected is None or tolerance is None:
         return None
-    facts = known_answer.facts(known) | {
-        "tolerance": known_answer.tolerance_as_dict(tolerance),
+    facts = self_test_image.facts(expected) | {
+        "tolerance": self_test_image.tolerance_as_dict(tolerance),
         "provider": session.provider,
         "distance": None,
         "within": False,
-        "why_not": None,
+        "error": None,
     }
     try:
         distance = session.distance()
     except Exception as problem:  # onnxruntime has a dozen classes
-        return facts | {"why_not": " ".join(str(problem).split())[:200]}
+        return facts | {"error": " ".join(str(problem).split())[:200]}
     assert distance is not None
-    return facts | {"distance": known_answer.distance_as_dict(distance), "within": distance.within(tolerance)}
+    return facts | {"distance": self_test_image.distance_as_dict(distance), "within": distance.within(tolerance)}
 
 
-def _beside(path: Path, kind: str) -> str | None:
-    """Returns the name of the file beside a model file that has this ending more; a signature is not checked here."""
-    beside = path.with_name(f"{path.name}.{kind}")
-    return beside.name if beside.is_file() else None
+def _sidecar_name(path: Path, suffix: str) -> str | None:
+    """Returns the name of a sidecar file of a model file, if it exists; a signature is not verified here."""
+    sidecar = path.with_name(f"{path.name}.{suffix}")
+    return sidecar.name if sidecar.is_file() else None

@@ -1,4 +1,4 @@
-"""The document of `mlcycle model inspect` → the sections of a model card, in the order in which people ask."""
+"""The document of `mlcycle model inspect` → the sections of a model card."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 from mlcycle.artifact.dotted_names import flatten
 from mlcycle.errors import ModelFileError
-from mlcycle.inspecting.known_answer import distance_text, tolerance_text
 from mlcycle.inspecting.section import MISSING, Section, Table, counted, shown
+from mlcycle.inspecting.self_test_image import distance_text, tolerance_text
 
-# What a contract's `about` is asked for, and how that is called for people; whatever else stands in it comes behind.
+# Keys of the contract's `about` and their titles, always shown; other keys follow.
 ABOUT = {
     "intended_use": "intended use",
     "limits": "limits",
@@ -19,15 +19,15 @@ ABOUT = {
     "data_licence": "licence of the data",
 }
 _KNOWN = {
-    "held_out_average_precision_50": "held-out AP50",
-    "git_commit": "commit of the code",
+    "held_out_average_precision_50": "validation AP50",
+    "git_commit": "git commit",
     "started_from": "started from",
-    "data.fingerprint": "fingerprint of the data",
+    "data.fingerprint": "data fingerprint",
 }
 
 
 def summary(document: dict[str, Any]) -> str:
-    """Returns the sentence below a card's title."""
+    """Returns the sentence below the title of a card."""
     contract = document["contract"]
     points = f", and {counted(len(contract['landmarks']), 'point')} of each," if contract["landmarks"] else ""
     labels = " and ".join(f"{label}s" for label in contract["labels"])
@@ -38,17 +38,17 @@ def sections(document: dict[str, Any], *, file: str, whole: bool) -> list[Sectio
     """Returns the sections of a card.
 
     Args:
-        file: how the model file is to be named in commands.
-        whole: with every setting of the recipe, and not only what it is called.
+        file: the name of the model file in suggested commands.
+        whole: include every setting of the recipe.
 
     Raises:
-        ModelFileError: the contract holds values of other kinds than it must.
+        ModelFileError: the contract has values of the wrong type.
     """
     try:
         return list(_sections(document, file, whole=whole))
     except (TypeError, ValueError, KeyError, AttributeError, RecursionError):
-        sentence = f"the contract of {document['file']} holds values of other kinds than it must"
-        raise ModelFileError(sentence, "freeze the model again; --json shows it as it is") from None
+        sentence = f"the contract of {document['file']} has values of the wrong type"
+        raise ModelFileError(sentence, "freeze the model again; --json prints it unchanged") from None
 
 
 def _sections(document: dict[str, Any], file: str, *, whole: bool) -> Iterator[Section]:
@@ -65,21 +65,21 @@ def _what(document: dict[str, Any]) -> Section:
     parent = f"the file with sha256 {contract['parent']}" if contract["parent"] else "none: frozen from a training run"
     rows = (
         ("name", str(contract["name"])),
-        ("finds", ", ".join(map(str, contract["labels"]))),
-        ("points", shown(contract["landmarks"])),
+        ("detects", ", ".join(map(str, contract["labels"]))),
+        ("landmarks", shown(contract["landmarks"])),
         ("precision", str(contract["precision"])),
         ("size", f"{document['bytes']:,} bytes"),
         ("sha256", document["sha256"]),
-        ("made from", parent),
+        ("parent", parent),
     )
     return Section("What it is", rows)
 
 
 def _purpose(document: dict[str, Any]) -> Section:
     about = document["contract"]["about"]
-    asked = [(title, _sentences(about[key]) if about.get(key) else MISSING) for key, title in ABOUT.items()]
-    more = [(name, shown(value)) for name, value in flatten({key: about[key] for key in about if key not in ABOUT})]
-    return Section("What it is for", (*asked, *more))
+    known = [(title, _sentences(about[key]) if about.get(key) else MISSING) for key, title in ABOUT.items()]
+    other = [(name, shown(value)) for name, value in flatten({key: about[key] for key in about if key not in ABOUT})]
+    return Section("What it is for", (*known, *other))
 
 
 def _sentences(value: Any) -> str:
@@ -92,56 +92,57 @@ def _use(document: dict[str, Any], file: str) -> Section:
     size = contract["input_size"]
     fixed = f"always {size['width']} x {size['height']}, {size['batch']} at once" if size else "any size"
     reduced = contract["reduced_jpeg"]
-    jpeg = "in full only" if reduced is None else f"also smaller, down to {reduced:g} times the input's long side"
+    jpeg = "at full size" if reduced is None else f"at reduced size, down to {reduced:g} times the input's long side"
     rows: tuple[tuple[str, str], ...] = (
         (
             "input",
             f"{contract['dtype']}, {contract['layout']}, {contract['colour']}, {contract['orientation']}, {fixed}",
         ),
-        ("long side", f"{resize['long_side']:,} px, by the rule {resize['rule']}, with the filter {resize['filter']}"),
+        ("long side", f"{resize['long_side']:,} px, rule {resize['rule']}, filter {resize['filter']}"),
         ("padding", f"{padding['side']}, with {padding['value']}"),
         ("boxes", f"{contract['box_order']}, in pixels of the input"),
         ("large JPEGs", f"decoded {jpeg}"),
         (
             "selection",
-            f"{selection['method']} in the graph, IoU {selection['iou_threshold']:g}, scores from"
-            f" {selection['score_floor']:g} on, at most {counted(selection['max_faces'], 'face')}",
+            f"{selection['method']} in the graph, IoU {selection['iou_threshold']:g}, scores of at"
+            f" least {selection['score_floor']:g}, at most {counted(selection['max_faces'], 'face')}",
         ),
     )
-    asked = (f"mlcycle infer photo.jpg --model {shlex.quote(file)}",)
+    command = f"mlcycle infer photo.jpg --model {shlex.quote(file)}"
     rows += tuple(_measured_on(contract))
-    return Section("How to use it", rows, _operating_points(contract), commands=asked)
+    return Section("How to use it", rows, _operating_points(contract), commands=(command,))
 
 
 def _operating_points(contract: dict[str, Any]) -> Table:
-    """Returns the thresholds by name, with what was measured there when the model was frozen, if anything was."""
+    """Returns the thresholds by name, with the metrics measured when the model was frozen, if any."""
     measured = _mapping(_mapping(contract["training"].get("operating_points")).get("points"))
     rows = []
     for name, threshold in sorted(contract["thresholds"].items(), key=lambda item: item[1]):
         facts = _mapping(measured.get(name))
-        figures = [_figure(facts.get(key)) for key in ("recall", "precision", "false_alarms_a_photograph")]
-        rows.append((str(name), f"{threshold:g}", *figures))
-    return Table(("operating point", "least score", "recall", "precision", "false alarms"), tuple(rows))
+        metrics = [_metric(facts.get(key)) for key in ("recall", "precision", "false_alarms_a_photograph")]
+        rows.append((str(name), f"{threshold:g}", *metrics))
+    return Table(("operating point", "threshold", "recall", "precision", "false alarms"), tuple(rows))
 
 
 def _measured_on(contract: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yields on what operating points were measured, and by which rule each was chosen."""
-    told = _mapping(contract["training"].get("operating_points"))
-    if told:
-        on = " and ".join(f"{shown(told[key])} {key}" for key in ("photographs", "faces") if key in told)
-        what = "" if contract["parent"] is None else " when it was frozen, before it became this variant"
-        yield "measured", f"on {on} that were held out{what}; false alarms are those of an image"
-    for name, facts in _mapping(told.get("points")).items():
+    """Yields the images on which operating points were measured, and the rule for each threshold."""
+    measured = _mapping(contract["training"].get("operating_points"))
+    if measured:
+        counts = {"images": measured.get("photographs"), "faces": measured.get("faces")}
+        on = " with ".join(f"{shown(count)} {name}" for name, count in counts.items() if count is not None)
+        parent = "" if contract["parent"] is None else ", with the float32 model before this variant was exported"
+        yield "measured", f"on {on} of the validation set{parent}; false alarms are per image"
+    for name, facts in _mapping(measured.get("points")).items():
         if rule := _mapping(facts).get("rule"):
             yield str(name), shown(rule)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
-    """What stands in `training` may be anything."""
+    """Returns a mapping, or an empty one for another type: `training` can contain anything."""
     return value if isinstance(value, Mapping) else {}
 
 
-def _figure(value: Any) -> str:
+def _metric(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, (int, float)) else "not measured"
 
 
@@ -150,7 +151,7 @@ def _origin(document: dict[str, Any], *, whole: bool) -> Section:
     training.pop("operating_points", None)
     recipe = training.pop("recipe", None)
     rows = [("recipe", _recipe(recipe, whole=whole))]
-    rows += [(_called(name), shown(value)) for name, value in flatten(training)]
+    rows += [(_title(name), shown(value)) for name, value in flatten(training)]
     return Section("Where it comes from", tuple(rows))
 
 
@@ -162,7 +163,7 @@ def _recipe(recipe: Any, *, whole: bool) -> str:
     return f"{recipe.get('name', 'without a name')}, {counted(settings, 'setting')}, {where}"
 
 
-def _called(name: str) -> str:
+def _title(name: str) -> str:
     return _KNOWN.get(name) or name.replace("_", " ").replace(".", " ")
 
 
@@ -187,7 +188,7 @@ def _weights(graph: dict[str, Any]) -> Section:
 
 def _costs(costs: list[dict[str, Any]]) -> Section:
     rows = tuple((_size(each), _millions(each["count"])) for each in costs)
-    return Section("Cost of an image", table=Table(("input", "multiply-adds"), rows))
+    return Section("Cost per image", table=Table(("input", "multiply-adds"), rows))
 
 
 def _size(cost: dict[str, Any]) -> str:
@@ -197,36 +198,32 @@ def _size(cost: dict[str, Any]) -> str:
 
 def _millions(count: int | None) -> str:
     return (
-        "not counted: too large to be tried, or it cannot be run here"
-        if count is None
-        else f"{count / 1e6:,.1f} million"
+        "not counted: too large, or it does not run on this machine" if count is None else f"{count / 1e6:,.1f} million"
     )
 
 
 def _self_test(test: dict[str, Any] | None) -> Section:
     if test is None:
-        return Section("Self-test", sentence="The file carries none: it was frozen before files had one.")
+        return Section("Self-test", sentence="None: the file was frozen by an older version.")
     image = test["image"]
-    here = distance_text(test["distance"]) if test["distance"] else f"fails: {test['why_not']}"
+    result = distance_text(test["distance"]) if test["distance"] else f"fails: {test['error']}"
     rows = (
-        ("asks for", f"{counted(test['rows'], 'face')} in a drawing of {image['width']} x {image['height']} px"),
-        ("allowed", tolerance_text(test["tolerance"])),
-        ("here", f"{here}, on {test['provider']}: {'as it must be' if test['within'] else 'too far'}"),
+        ("test image", f"{image['width']} x {image['height']} px with {counted(test['rows'], 'face')}"),
+        ("tolerance", tolerance_text(test["tolerance"])),
+        ("difference", f"{result}, on {test['provider']}: {'passed' if test['within'] else 'failed'}"),
     )
     return Section("Self-test", rows)
 
 
 def _trust(document: dict[str, Any], file: str) -> Section:
-    return Section(
-        "Whether to trust it", tuple(_proofs(document)), commands=tuple(_checks(document, shlex.quote(file)))
-    )
+    return Section("Integrity", tuple(_proofs(document)), commands=tuple(_checks(document, shlex.quote(file))))
 
 
 def _proofs(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    yield "seal", "whole: no byte has changed since it was sealed"
+    yield "seal", "valid: no byte has changed"
     digest, signature = document["digest"], document["signature"]
-    yield "digest", f"{digest} beside it names this file" if digest else "none beside it"
-    yield "signature", f"{signature} lies beside it, and was not checked here" if signature else "none beside it"
+    yield "digest", f"{digest} names this file" if digest else "no .sha256 file"
+    yield "signature", f"{signature} exists; not verified here" if signature else "no .sig file"
 
 
 def _checks(document: dict[str, Any], file: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What a graph is made of, in figures: operators, parameters, and bytes of weights by their type."""
+"""Statistics of a graph: operators, parameters, and the size of its weights by type."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ import numpy as np
 from mlcycle.artifact import protobuf
 from mlcycle.artifact.structure import Structure, Tensor
 
-# Of ModelProto, GraphProto and NodeProto: the graph, a node, and a node's inputs and operator.
+# Field numbers of ModelProto (graph), GraphProto (node) and NodeProto (inputs, operator).
 _GRAPH, _NODE, _INPUT, _OPERATOR = 7, 1, 1, 4
 _SCALING = (b"QuantizeLinear", b"DequantizeLinear")
-# Whole numbers of 64 bits are shapes and axes, and truths are switches.
+# int64 tensors are shapes and axes, bool tensors are switches.
 _NO_PARAMETERS = ("int64", "bool", "?")
 
 
-def figures(structure: Structure, data: bytes) -> dict[str, Any]:
-    """Returns the figures of a graph, as JSON has them.
+def statistics(structure: Structure, data: bytes) -> dict[str, Any]:
+    """Returns the statistics of a graph for a JSON document.
 
-    A parameter is a value of the weights that the network computes with: not one of shapes and axes, and not the scales
-    and offsets of an int8 file, so that such a file has as many as its parent, or nearly.
+    Parameters are the values of the weights, without shapes and axes, and without the scales and zero points of an int8
+    file. Such a file has about as many parameters as its parent.
 
     Args:
-        data: the bytes of the file that the structure was read from.
+        data: the bytes of the file from which the structure was read.
     """
     scales = set(_scales(data))
     learned = (each for name, each in structure.tensors.items() if name not in scales)
     return {
         "ir_version": structure.ir_version,
         "opsets": {domain or "ai.onnx": version for domain, version in structure.opsets.items()},
-        "operators": {_called(domain, name): count for (domain, name), count in structure.operators.most_common()},
+        "operators": {_full_name(domain, name): count for (domain, name), count in structure.operators.most_common()},
         "parameters": sum(each.count for each in learned if each.type not in _NO_PARAMETERS),
         "weights": _by_type(structure.tensors),
     }
 
 
-def _called(domain: str, name: str) -> str:
+def _full_name(domain: str, name: str) -> str:
     return f"{domain}.{name}" if domain else name
 
 
 def _by_type(tensors: dict[str, Tensor]) -> dict[str, dict[str, int]]:
-    """Returns of each type how many tensors there are, how many values in them and how many bytes these take."""
+    """Returns the number of tensors, values and bytes of each type."""
     found: dict[str, dict[str, int]] = {}
     for each in tensors.values():
         sums = found.setdefault(each.type, {"tensors": 0, "values": 0, "bytes": 0})
@@ -60,7 +60,7 @@ def _size(tensor: Tensor) -> int:
 
 
 def _scales(data: bytes) -> Iterator[str]:
-    """Yields the names of the scales and offsets by which values become bytes, and bytes values."""
+    """Yields the names of the scales and zero points of QuantizeLinear and DequantizeLinear."""
     for graph in protobuf.fields(data, 0, len(data)):
         if graph.number != _GRAPH:
             continue

@@ -1,4 +1,4 @@
-"""Sections as Markdown that can be committed beside a model file."""
+"""Renders sections as Markdown, for a model card that is committed next to a model file."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from mlcycle.inference.record import printable
 from mlcycle.inspecting.section import Section, Table
 
-# What Markdown obeys inside a line. An underscore between letters, as in left_eye, is none of it.
-_OBEYED = re.compile(r"[\\`*\[\]<>|~&$#]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?<=:)//|@|(?<=www)\.")
+# Inline markup of Markdown. An underscore between letters, as in left_eye, is plain text.
+_MARKUP = re.compile(r"[\\`*\[\]<>|~&$#]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?<=:)//|@|(?<=www)\.")
 
 
 def render(title: str, summary: str, sections: list[Section]) -> str:
     """Returns a Markdown document: a title, a sentence, and a heading with tables for each section.
 
-    What comes from a file is text and nothing else in it: no link, no image, no markup.
+    Values from a model file are escaped: they cannot add links, images or markup.
     """
     blocks = [f"# {escaped(title)}", escaped(summary)]
     for section in sections:
@@ -29,12 +29,12 @@ def _blocks(section: Section) -> Iterator[str]:
     if section.rows:
         yield _table(("", ""), section.rows, words=True)
     if section.table:
-        yield _of(section.table)
+        yield _numbers(section.table)
     if section.commands:
         yield "\n".join(["```console", *(f"$ {printable(command)}" for command in section.commands), "```"])
 
 
-def _of(table: Table) -> str:
+def _numbers(table: Table) -> str:
     return _table(table.headings, table.rows, words=table.words)
 
 
@@ -45,11 +45,11 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, words: boo
 
 
 def escaped(text: str) -> str:
-    """Returns a text that Markdown shows as it is."""
-    return _OBEYED.sub(_as_text, printable(text))
+    """Returns a text that Markdown renders unchanged."""
+    return _MARKUP.sub(_escape, printable(text))
 
 
-def _as_text(found: re.Match[str]) -> str:
+def _escape(found: re.Match[str]) -> str:
     sign = found[0]
     return {"<": "&lt;", ">": "&gt;", "&": "&amp;", "//": "&#47;&#47;", "@": "&#64;", ".": "&#46;"}.get(
         sign, f"\\{sign}"

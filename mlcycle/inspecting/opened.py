@@ -1,4 +1,4 @@
-"""A model file that is looked at by its bytes alone: verified and admitted, but given to no runtime."""
+"""Reads a model file without a runtime: its bytes are verified, admitted and parsed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mlcycle.artifact import self_test as known
+from mlcycle.artifact import self_test as self_tests
 from mlcycle.artifact.admission import admit
 from mlcycle.artifact.contract import CONTRACT_KEY, Contract, from_json
 from mlcycle.artifact.seal import SealedBytes, read_sealed
@@ -17,22 +17,22 @@ from mlcycle.errors import ModelFileError
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A model file, verified.
+    """A verified model file.
 
     Attributes:
-        structure: what it is made of.
-        said: the contract as JSON has it, also with what this version does not know.
-        self_test: the known answer that it carries, or None.
+        structure: its operators, tensors and metadata.
+        contract_json: the contract as parsed JSON, including keys that this version does not know.
+        self_test: its self-test, or None.
     """
 
     sealed: SealedBytes
     structure: Structure
     contract: Contract
-    said: dict[str, Any]
-    self_test: known.SelfTest | None
+    contract_json: dict[str, Any]
+    self_test: self_tests.SelfTest | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns which file it is, as JSON has it."""
+        """Returns the identity of the file for a JSON document."""
         return {
             "file": str(self.sealed.path),
             "name": self.contract.name,
@@ -43,30 +43,30 @@ class Opened:
 
 
 def open_file(path: Path) -> Opened:
-    """Reads a model file, or the one of this name that comes with mlcycle.
+    """Reads a model file, or the bundled one of this name.
 
     Raises:
-        ModelFileError: it is missing, damaged, holds what it must not have, is no model or has no contract.
+        ModelFileError: it is missing or damaged, is not a model file, is not admitted, or has no contract.
     """
     return open_sealed(read_sealed(path))
 
 
 def open_sealed(sealed: SealedBytes) -> Opened:
-    """Looks at a model file whose bytes were read and verified already; errors as open_file's."""
+    """Parses a model file that has been read and verified; raises the errors of open_file."""
     structure = admit(sealed)
     metadata = structure.metadata
-    text, answer = metadata.get(CONTRACT_KEY), metadata.get(known.SELF_TEST_KEY)
+    text, test = metadata.get(CONTRACT_KEY), metadata.get(self_tests.SELF_TEST_KEY)
     if text is None:
-        raise ModelFileError(f"{sealed.path} carries no contract", "use a file that mlcycle froze: mlcycle freeze RUN")
-    contract, said = read_contract(text)
-    return Opened(sealed, structure, contract, said, None if answer is None else known.from_json(answer))
+        raise ModelFileError(f"{sealed.path} has no contract", "use a file that mlcycle froze: mlcycle freeze RUN")
+    contract, contract_json = read_contract(text)
+    return Opened(sealed, structure, contract, contract_json, None if test is None else self_tests.from_json(test))
 
 
 def read_contract(text: str) -> tuple[Contract, dict[str, Any]]:
-    """Returns a contract, and all that it says, with what is left out as it is understood.
+    """Returns a contract, and its JSON with default values for missing keys.
 
     Raises:
-        ModelFileError: the text is no contract, or of a format that this version does not know.
+        ModelFileError: the text is not a contract, or has a format that this version does not know.
     """
     contract = from_json(text)
     return contract, asdict(contract) | json.loads(text)

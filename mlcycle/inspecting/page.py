@@ -1,4 +1,4 @@
-"""Sections as a terminal shows them, and as plain lines for pipes and narrow windows."""
+"""Prints sections to a terminal, or as plain lines to pipes and narrow terminals."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from mlcycle.inspecting.section import Section, Table
 if TYPE_CHECKING:
     from rich.console import Console
 
-# With fewer columns a table of two has no room for its second.
+# In narrower terminals the second column of a table does not fit.
 LEAST_WIDTH = 60
 
 
 def put(sections: list[Section], console: Callable[[], Console], data: Callable[[str], None]) -> None:
-    """Prints sections to stdout: folded and in colours if it is a terminal with room for it, else as plain lines.
+    """Prints sections to stdout: wrapped and coloured on a terminal that is wide enough, else as plain lines.
 
     Args:
-        console: makes a rich console on stdout.
+        console: returns a rich console on stdout.
         data: writes a text to stdout.
     """
     if sys.stdout.isatty() and shutil.get_terminal_size().columns >= LEAST_WIDTH:
@@ -31,7 +31,7 @@ def put(sections: list[Section], console: Callable[[], Console], data: Callable[
 
 
 def plain(sections: list[Section]) -> str:
-    """Returns the sections as lines that are never folded, so that a program can look for one."""
+    """Returns the sections as lines that are never wrapped, so that a program can search them."""
     blocks = ["\n".join(_lines(section)) for section in sections]
     return "\n\n".join(blocks)
 
@@ -58,9 +58,9 @@ def _columns(table: Table) -> Iterator[str]:
 
 
 def show(sections: list[Section], console: Console) -> None:
-    """Prints the sections to a terminal: headings, and two columns of which the second is folded.
+    """Prints the sections to a terminal: headings, and two columns, the second one wrapped.
 
-    Nothing in them is read as rich's own marks, and no character is written that a terminal would obey.
+    Values are not interpreted as rich markup, and control characters are escaped.
     """
     from rich.table import Table as Grid
     from rich.text import Text

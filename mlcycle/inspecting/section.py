@@ -1,16 +1,16 @@
-"""What people read of a document: sections of named values and small tables, the same in a terminal and in Markdown."""
+"""Sections of named values and small tables, which are shown in a terminal or as Markdown."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-MISSING = "not said in the file"
+MISSING = "not given in the file"
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows below headings; all columns but the first hold numbers, unless `words` says otherwise."""
+    """Rows with headings. All columns but the first contain numbers, unless `words` is set."""
 
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -19,9 +19,9 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading with what stands below it: first a sentence, then named values, a table, and commands to go on with.
+    """A heading, followed by a sentence, named values, a table, and suggested commands.
 
-    Texts are as they are in the file: whoever shows them sees to it that no terminal and no browser obeys them.
+    Texts are unescaped values of the file. The code that shows them must escape them.
     """
 
     title: str
@@ -32,7 +32,7 @@ class Section:
 
 
 def shown(value: Any) -> str:
-    """Returns a value of JSON as people read it."""
+    """Returns a JSON value as text."""
     if value is None or value in ({}, [], ()):
         return "none"
     if isinstance(value, bool):
@@ -44,6 +44,6 @@ def shown(value: Any) -> str:
     return str(value)
 
 
-def counted(count: int, what: str) -> str:
+def counted(count: int, noun: str) -> str:
     """Returns "1 face" or "1,234 faces"."""
-    return f"{count:,} {what}" + ("" if count == 1 else "s")
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -177,7 +177,7 @@ def test_where_all_images_fail_there_is_no_result(warmup, mlcycle, tiny, tmp_pat
         (("--rate", "inf"), 2, "--rate inf"),
         (("--concurrency", "0"), 2, "concurrency"),
         (("--baseline", "old.json"), 3, "old.json is no measurement"),
-        (("--out", "old.json"), 3, "old.json exists already"),
+        (("--out", "old.json"), 3, "old.json already exists"),
         (("--data", "nowhere"), 3, "there is no folder"),
         (("none.onnx",), 4, "no such model file"),
     ],

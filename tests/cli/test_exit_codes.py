@@ -1,4 +1,4 @@
-"""One real invocation for each exit code, and signals to a real process."""
+"""One real command for each exit code, and signals to a real process."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from conftest import environment
 
 from mlcycle import cli
 
-# Stands in for a long command: writes that it has begun, and on its way out that its temporary file went.
+# A long command: creates a file when it starts, and removes its temporary file when it ends.
 LONG_COMMAND = """
 import signal, sys, time
-signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the tests were started by
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the parent process has set
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from pathlib import Path
 import typer
@@ -40,7 +40,7 @@ main()
 
 
 @pytest.mark.training
-def test_0_all_went_well(mlcycle):
+def test_0_success(mlcycle):
     assert mlcycle("train", "recipes", "show", "demo").code == 0
 
 
@@ -53,7 +53,7 @@ def test_2_wrong_override(mlcycle):
     )
 
 
-def test_2_a_missing_extra_gives_the_line_that_installs_it(tmp_path):
+def test_2_a_missing_extra_gives_its_install_command(tmp_path):
     code = "import sys; sys.modules['torch'] = None; from mlcycle.cli import run; sys.exit(run(sys.argv[1:]))"
     done = subprocess.run(
         [sys.executable, "-c", code, "train", "demo", "--out", str(tmp_path / "run")],
@@ -71,13 +71,13 @@ def test_2_a_missing_extra_gives_the_line_that_installs_it(tmp_path):
 
 
 @pytest.mark.training
-def test_3_output_is_there_already(mlcycle, tmp_path):
+def test_3_the_output_exists(mlcycle, tmp_path):
     (tmp_path / "demo.yaml").write_text("mine")
     assert mlcycle("train", "recipes", "copy", "demo", tmp_path).code == 3
     assert (tmp_path / "demo.yaml").read_text() == "mine"
 
 
-def test_3_a_place_that_takes_no_files(mlcycle, monkeypatch):
+def test_3_a_folder_that_is_not_writable(mlcycle, monkeypatch):
     def refused(arguments):
         raise OSError(errno.EROFS, "Read-only file system", "runs/a/lock")
 
@@ -93,8 +93,8 @@ def test_4_missing_or_damaged_model_file(mlcycle, tmp_path):
     assert mlcycle("model", "inspect", tmp_path / "damaged.onnx").code == 4
 
 
-def test_a_file_that_may_not_be_read_is_no_wrong_command_line(mlcycle, tmp_path, monkeypatch):
-    """The parser must not look: what it would say has the code of a wrong command line."""
+def test_an_unreadable_file_is_not_a_usage_error(mlcycle, tmp_path, monkeypatch):
+    """The parser must not check permissions: its errors have exit code 2."""
     from mlcycle.artifact.bundled import FOLDER
 
     monkeypatch.setattr(os, "access", lambda *arguments, **keywords: False)
@@ -103,7 +103,7 @@ def test_a_file_that_may_not_be_read_is_no_wrong_command_line(mlcycle, tmp_path,
     assert mlcycle("infer", tmp_path / "broken.jpg").code == 3
 
 
-def test_130_ctrl_c_on_the_way_into_a_module(mlcycle, monkeypatch):
+def test_130_ctrl_c_while_a_module_is_imported(mlcycle, monkeypatch):
     from mlcycle.inspecting import card
 
     def stopped(path):
@@ -126,7 +126,7 @@ def test_6_cuda_without_cuda(mlcycle, tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 @pytest.mark.parametrize(("number", "code"), [(2, 130), (15, 143), (1, 129)])
-def test_signals_let_temporary_files_go(tmp_path, number, code):
+def test_signals_remove_temporary_files(tmp_path, number, code):
     running = subprocess.Popen(
         [sys.executable, "-c", LONG_COMMAND, str(tmp_path)], stderr=subprocess.PIPE, text=True, env=environment()
     )
@@ -144,7 +144,7 @@ def test_signals_let_temporary_files_go(tmp_path, number, code):
 
 @pytest.mark.training
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX pipes")
-def test_141_a_reader_that_has_gone_is_no_news():
+def test_141_a_closed_pipe_is_not_an_error():
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
@@ -162,6 +162,6 @@ def test_141_a_reader_that_has_gone_is_no_news():
 def wait_for(path: Path, running: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 30
     while not path.exists():
-        assert running.poll() is None, "the command ended before it began"
+        assert running.poll() is None, "the command ended before it created its file"
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -56,12 +56,12 @@ def app(calls) -> typer.Typer:
         (["image", "dir"], ("image", ["dir"], "table")),
     ],
 )
-def test_the_default_command_is_meant_unless_another_is_named(app, calls, arguments, expected):
+def test_the_default_command_runs_unless_another_is_named(app, calls, arguments, expected):
     call(app, *arguments)
     assert calls == [expected]
 
 
-def test_nothing_at_all_shows_the_help_and_is_a_usage_error(app, calls, capsys):
+def test_a_missing_argument_prints_the_help_and_is_a_usage_error(app, calls, capsys):
     assert call(app) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -76,28 +76,28 @@ def test_the_help_lists_the_commands_and_names_the_default(app, capsys):
     assert "tool ARGS means tool image ARGS" in out
 
 
-def test_help_after_an_argument_is_the_default_command_s(app, capsys):
+def test_help_after_an_argument_is_that_of_the_default_command(app, capsys):
     call(app, "photo.jpg", "--help")
     assert "--format" in capsys.readouterr().out
 
 
-def test_a_slip_is_no_file_unless_there_is_one(app, calls, tmp_path, monkeypatch):
+def test_a_misspelt_command_is_an_error_unless_a_file_has_its_name(app, calls, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match="no such command: tool imgae") as slip:
+    with pytest.raises(UsageError, match="no such command: tool imgae") as problem:
         call(app, "imgae", "photo.jpg")
-    assert slip.value.hint == "did you mean tool image?"
+    assert problem.value.hint == "did you mean tool image?"
     (tmp_path / "imgae").touch()
     call(app, "imgae")
     assert calls == [("image", ["imgae"], "table")]
 
 
-def test_an_option_that_the_default_command_lacks_names_the_nearest(app):
+def test_an_unknown_option_suggests_the_nearest(app):
     with pytest.raises(USAGE_PROBLEM) as wrong:
         call(app, "--frmat", "json", "a.jpg")
     assert list(wrong.value.possibilities) == ["--format"]
 
 
-def test_a_default_command_that_needs_nothing_runs_alone():
+def test_a_default_command_without_required_arguments_runs():
     calls = []
     app = typer.Typer(cls=default_group("fit"), rich_markup_mode=None)
     app.command("fit")(lambda: calls.append("fit"))

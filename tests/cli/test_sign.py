@@ -1,4 +1,4 @@
-"""`mlcycle model sign`, `model verify --key` and `infer --require-signature`: what passes, and what exits 4."""
+"""`mlcycle model sign`, `model verify --key` and `infer --require-signature`: valid signatures pass, others exit 4."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ Run = Callable[..., Outcome]
 
 
 @pytest.fixture
-def album(tmp_path: Path, astronaut: Path) -> Path:
-    """A folder with one image, in which the model finds nothing."""
-    (tmp_path / "album").mkdir()
-    shutil.copy(astronaut, tmp_path / "album" / "one.jpg")
-    return tmp_path / "album"
+def images(tmp_path: Path, astronaut: Path) -> Path:
+    """A folder with one image, in which the model detects nothing."""
+    (tmp_path / "images").mkdir()
+    shutil.copy(astronaut, tmp_path / "images" / "one.jpg")
+    return tmp_path / "images"
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def signed(model: Path, key: Path) -> Path:
 
 @pytest.fixture
 def forged(signed: Path) -> Path:
-    """One byte of a signed model is another, it is sealed anew, and its digest is written anew."""
+    """A signed model with one changed byte, sealed again, without its digest file."""
     data = bytearray(signed.read_bytes()[:-64])
     data[data.index(b"written by hand")] ^= 1
     signed.chmod(0o644)
@@ -68,7 +68,7 @@ def test_a_signature_is_made_and_verified(mlcycle: Run, model: Path, key: Path) 
     made = mlcycle("model", "sign", model, "--key", key)
     digest = read_sealed(model).sha256
     assert (made.code, made.out) == (0, f"signed {digest}  {model}\n")
-    assert made.err == f"written: {model}.sig, by the p256 key {public.fingerprint}\n"
+    assert made.err == f"written: {model}.sig, signed with the p256 key {public.fingerprint}\n"
     verified = mlcycle("model", "verify", model, "--key", key.with_suffix(".pub"))
     assert (verified.code, verified.out) == (0, f"verified {digest}  {model}\n")
     assert f"signed by the p256 key {public.fingerprint}\n" in verified.err
@@ -93,14 +93,14 @@ def test_a_signature_elsewhere_and_a_renamed_model(mlcycle: Run, model: Path, ke
     assert "--key PUB" in alone.err
 
 
-def test_what_verify_refuses(mlcycle: Run, forged: Path, key: Path, other: Path) -> None:
-    said = set()
+def test_verify_refuses_forged_models_and_wrong_keys(mlcycle: Run, forged: Path, key: Path, other: Path) -> None:
+    messages = set()
     for name in (key.with_suffix(".pub"), other):
         outcome = mlcycle("model", "verify", forged, "--key", name)
         assert (outcome.code, outcome.out) == (4, "")
         assert "\nhint: " in outcome.err
-        said.add(outcome.err)
-    assert len(said) == 2
+        messages.add(outcome.err)
+    assert len(messages) == 2
     assert mlcycle("model", "verify", forged, "--key", key).code == 2
     assert mlcycle("model", "verify", forged, "--key", forged).code == 3
 
@@ -115,7 +115,7 @@ def test_a_damaged_model_is_not_signed(mlcycle: Run, model: Path, key: Path) -> 
     assert not Path(f"{model}.sig").exists()
 
 
-def test_a_signature_is_replaced_only_if_it_is_asked_for(mlcycle: Run, signed: Path, key: Path) -> None:
+def test_a_signature_is_replaced_only_with_overwrite(mlcycle: Run, signed: Path, key: Path) -> None:
     path = Path(f"{signed}.sig")
     before = path.read_bytes()
     refused = mlcycle("model", "sign", signed, "--key", key)
@@ -133,7 +133,7 @@ def test_neither_model_nor_key_is_overwritten_by_a_signature(mlcycle: Run, model
         assert place.read_bytes() == before
 
 
-def test_a_bundled_model_is_signed_elsewhere(mlcycle: Run, key: Path, tmp_path: Path) -> None:
+def test_the_signature_of_a_bundled_model_needs_an_output_file(mlcycle: Run, key: Path, tmp_path: Path) -> None:
     refused = mlcycle("model", "sign", "face-nano", "--key", key)
     assert refused.code == 2
     assert "--out SIG" in refused.err
@@ -150,45 +150,45 @@ def test_a_locked_key_signs_with_its_passphrase(mlcycle: Run, process: Run, mode
     assert mlcycle("model", "verify", model, "--key", public).code == 0
 
 
-def test_infer_loads_what_is_signed(process: Run, signed: Path, key: Path, album: Path) -> None:
+def test_infer_loads_a_signed_model(process: Run, signed: Path, key: Path, images: Path) -> None:
     options = ("--model", signed, "--require-signature", key.with_suffix(".pub"), "--format", "jsonl")
-    one = process("infer", album / "one.jpg", *options, "-v")
+    one = process("infer", images / "one.jpg", *options, "-v")
     assert one.code == 0
     assert json.loads(one.out)["status"] == "empty"
     assert f"signed by the p256 key {keys.read_public(key.with_suffix('.pub')).fingerprint}" in one.err
 
 
-@pytest.mark.parametrize("way", ["image", "dir", "run", "ray"])
-def test_infer_in_every_form_refuses_what_is_not_signed(
-    way: str, mlcycle: Run, forged: Path, key: Path, other: Path, album: Path, tmp_path: Path
+@pytest.mark.parametrize("form", ["image", "dir", "run", "ray"])
+def test_every_form_of_infer_refuses_a_model_without_a_valid_signature(
+    form: str, mlcycle: Run, forged: Path, key: Path, other: Path, images: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     forms: dict[str, tuple[str | Path, ...]] = {
-        "image": (album / "one.jpg",),
-        "dir": ("dir", album),
-        "run": ("dir", album, "--out", run),
-        "ray": ("dir", album, "--out", run, "--engine", "ray"),
+        "image": (images / "one.jpg",),
+        "dir": ("dir", images),
+        "run": ("dir", images, "--out", run),
+        "ray": ("dir", images, "--out", run, "--engine", "ray"),
     }
     unsigned = write_tiny_model(tmp_path / "unsigned.onnx")
     public = key.with_suffix(".pub")
-    said = set()
+    messages = set()
     for model, demanded in ((forged, public), (forged, other), (unsigned, public)):
-        outcome = mlcycle("infer", *forms[way], "--model", model, "--require-signature", demanded)
+        outcome = mlcycle("infer", *forms[form], "--model", model, "--require-signature", demanded)
         assert (outcome.code, outcome.out) == (4, "")
-        said.add(outcome.err.splitlines()[-2])
-    assert len(said) == 3
+        messages.add(outcome.err.splitlines()[-2])
+    assert len(messages) == 3
     assert not run.exists()
-    assert mlcycle("infer", *forms[way], "--model", forged, "--require-signature", key).code == 2
+    assert mlcycle("infer", *forms[form], "--model", forged, "--require-signature", key).code == 2
 
 
-def test_a_process_that_infers_exits_4_without_a_signature(process: Run, forged: Path, key: Path, album: Path) -> None:
-    outcome = process("infer", album / "one.jpg", "--model", forged, "--require-signature", key.with_suffix(".pub"))
+def test_a_process_that_infers_exits_4_without_a_signature(process: Run, forged: Path, key: Path, images: Path) -> None:
+    outcome = process("infer", images / "one.jpg", "--model", forged, "--require-signature", key.with_suffix(".pub"))
     assert (outcome.code, outcome.out) == (4, "")
     assert outcome.err.startswith(f"error: {forged} is not the signed file: its sha256 is ")
-    assert process("infer", album / "one.jpg", "--model", forged).code == 0
+    assert process("infer", images / "one.jpg", "--model", forged).code == 0
 
 
-def test_the_webcam_requires_it_too(
+def test_the_webcam_requires_the_signature(
     mlcycle: Run, forged: Path, key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("av")
@@ -212,13 +212,15 @@ def test_the_webcam_requires_it_too(
     assert mlcycle("infer", "webcam", "--model", forged, "--require-signature", key.with_suffix(".pub")).code == 4
 
 
-def test_a_private_run_requires_it_and_names_no_path(process: Run, signed: Path, key: Path, album: Path) -> None:
+def test_a_private_run_requires_the_signature_and_prints_no_path(
+    process: Run, signed: Path, key: Path, images: Path
+) -> None:
     options = ("--private", "--model", signed, "--require-signature", key.with_suffix(".pub"))
-    passed = process("infer", album / "one.jpg", *options)
+    passed = process("infer", images / "one.jpg", *options)
     assert passed.code == 0
     assert "private: nothing was refused" in passed.err
     Path(f"{signed}.sig").unlink()
-    refused = process("infer", album / "one.jpg", *options)
+    refused = process("infer", images / "one.jpg", *options)
     assert refused.code == 4
     assert refused.err.startswith("error: no such signature: SIGNATURE\n")
     assert str(signed.parent) not in refused.err
@@ -230,7 +232,7 @@ def test_a_private_run_requires_it_and_names_no_path(process: Run, signed: Path,
      ("model", "verify", "tiny.onnx", "--key", "a.pub"),
      ("infer", "tiny.onnx", "--model", "tiny.onnx", "--require-signature", "a.pub")],
 )  # fmt: skip
-def test_without_the_extra_the_line_that_installs_it_is_said(arguments: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_missing_extra_gives_its_install_command(arguments: tuple[str, ...], tmp_path: Path) -> None:
     write_tiny_model(tmp_path / "tiny.onnx")
     keys.write_pair(keys.generate("p256"), tmp_path / "a")
     code = "import sys; sys.modules['cryptography'] = None; from mlcycle.cli import run; sys.exit(run(sys.argv[1:]))"
@@ -242,9 +244,7 @@ def test_without_the_extra_the_line_that_installs_it_is_said(arguments: tuple[st
     assert done.stderr.splitlines()[-1] == "hint: pip install 'mlcycle[sign]'"
 
 
-def test_a_ray_worker_loads_only_the_file_that_the_first_process_verified(
-    model: Path, album: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_ray_worker_loads_only_the_verified_file(model: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlcycle.errors import ModelFileError
     from mlcycle.inference import detect
     from mlcycle.inference.record import Source
@@ -254,9 +254,9 @@ def test_a_ray_worker_loads_only_the_file_that_the_first_process_verified(
     model.chmod(0o644)
     model.write_bytes(tiny_bytes(contract_json='{"format": 1, "name": "evil"}'))
     Path(f"{model}.sha256").unlink()
-    monkeypatch.setattr(detect, "open_session", lambda *_, **__: pytest.fail("it was loaded"))
+    monkeypatch.setattr(detect, "open_session", lambda *_, **__: pytest.fail("the model was loaded"))
     started = worker.Worker(setup, lambda key: 1)
-    result = pickle.loads(started({"sources": pickle.dumps([Source(album / "one.jpg", "one.jpg")])})["result"])
+    result = pickle.loads(started({"sources": pickle.dumps([Source(images / "one.jpg", "one.jpg")])})["result"])
     assert isinstance(result, ModelFileError)
     assert "was " + setup.sha256[:12] in result.message
 

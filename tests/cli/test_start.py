@@ -1,4 +1,4 @@
-"""What a start loads: `--help` must not pull in what only commands need."""
+"""Imports at startup: `--help` must not import the packages that commands need."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def loaded_by(*arguments: str) -> set[str]:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["infer", "image", "--help"], ["--version"]])
-def test_help_loads_nothing_heavy(arguments):
+def test_help_imports_no_heavy_package(arguments):
     assert not loaded_by(*arguments) & HEAVY
 
 
@@ -48,6 +48,7 @@ def test_every_command_has_help_with_an_example():
 def test_a_group_s_help_lists_whole_first_paragraphs_within_80_columns(words, mlcycle, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     text = mlcycle(*words, "--help").out
+    assert "…" not in text
     assert max(map(len, text.splitlines())) <= 80
     joined = " ".join(text.split()).replace("- ", "-")
     members = [command for path, command in commands() if tuple(path[1:-1]) == words and path[1:]]
@@ -61,14 +62,14 @@ def test_the_main_help_groups_the_commands(mlcycle):
     assert [line for line in text.splitlines() if line and line[0] != " "][2:] == [f"{heading}:" for heading in PANELS]
 
 
-def test_completion_offers_commands(process):
+def test_completion_suggests_commands(process):
     env = {"_MLCYCLE_COMPLETE": "complete_bash", "COMP_WORDS": "mlcycle train rec", "COMP_CWORD": "2"}
     outcome = process(env=env)
     assert outcome.code == 0
     assert outcome.out.split() == ["recipes"]
 
 
-def test_an_image_loads_nothing_that_other_files_need(astronaut):
+def test_infer_on_an_image_imports_no_package_for_other_inputs(astronaut):
     loaded = loaded_by("infer", str(astronaut))
     assert {"numpy", "PIL", "onnxruntime"} <= loaded
     assert not loaded & {"av", "pillow_heif", "pyarrow", "cryptography"}

@@ -1,4 +1,4 @@
-"""How the command line speaks: what goes to stdout and stderr, how much, and how errors are worded."""
+"""Output of the command line: results on stdout, messages on stderr, verbosity, and error messages."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from mlcycle.errors import InputError, MissingExtraError
 from mlcycle.extras import extra
 
 
-def test_version_is_data(mlcycle):
+def test_the_version_goes_to_stdout(mlcycle):
     import mlcycle as package
 
     assert mlcycle("--version") == (0, f"mlcycle {package.__version__}\n", "")
 
 
-def test_help_is_data_and_no_command_at_all_is_a_usage_error(mlcycle):
-    asked, bare = mlcycle("--help"), mlcycle()
-    assert (asked.code, asked.err) == (0, "")
+def test_help_goes_to_stdout_and_a_missing_command_is_a_usage_error(mlcycle):
+    requested, bare = mlcycle("--help"), mlcycle()
+    assert (requested.code, requested.err) == (0, "")
     assert (bare.code, bare.out) == (2, "")
-    assert bare.err == asked.out
+    assert bare.err == requested.out
 
 
 @pytest.mark.parametrize(
@@ -58,35 +58,39 @@ def test_global_options_may_stand_anywhere_before_a_double_dash():
     assert globals_first(["-v", "infer", "-v", "--", "--debug"]) == ["-v", "-v", "infer", "--", "--debug"]
 
 
-def test_quiet_silences_talk_but_neither_data_nor_warnings_nor_errors(capsys):
-    for quiet, verbose, expected in [(False, False, "said\n"), (True, False, ""), (False, True, "said\nmore\n")]:
+def test_quiet_hides_messages_but_not_results_warnings_and_errors(capsys):
+    for quiet, verbose, expected in [
+        (False, False, "message\n"),
+        (True, False, ""),
+        (False, True, "message\ndetail\n"),
+    ]:
         console.configure(quiet=quiet, verbose=verbose)
-        console.say("said")
-        console.detail("more")
-        console.warn("care")
-        console.fail("broken", "mend it")
+        console.say("message")
+        console.detail("detail")
+        console.warn("careful")
+        console.fail("broken", "fix it")
         console.data("result")
         out, err = capsys.readouterr()
         assert out == "result\n"
-        assert err == f"{expected}warning: care\nerror: broken\nhint: mend it\n"
+        assert err == f"{expected}warning: careful\nerror: broken\nhint: fix it\n"
     console.configure()
 
 
 @pytest.mark.training
-def test_quiet_at_the_end_of_the_line(mlcycle, tmp_path, monkeypatch):
+def test_quiet_at_the_end_of_the_command_line(mlcycle, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "no recipe given" in mlcycle("train", "schedule.steps=0").err
     assert "no recipe given" not in mlcycle("train", "schedule.steps=0", "-q").err
 
 
-def test_bars_are_drawn_on_terminals_only(capsys):
+def test_progress_bars_need_a_terminal(capsys):
     with console.progress("reading", 2) as advance:
         advance()
         advance(1)
     assert capsys.readouterr() == ("", "")
 
 
-def test_no_colour_away_from_a_terminal(mlcycle):
+def test_colour_needs_a_terminal(mlcycle):
     assert "\x1b" not in mlcycle("zzz").err
 
 
@@ -95,23 +99,23 @@ def test_no_colour_away_from_a_terminal(mlcycle):
     ("changes", "coloured"),
     [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True), ({"TERM": "dumb"}, False)],
 )
-def test_colour_on_a_terminal_unless_refused(changes, coloured):
+def test_colour_on_a_terminal_unless_disabled(changes, coloured):
     import pty
 
     from conftest import environment
 
-    ours, theirs = pty.openpty()
+    main, other = pty.openpty()
     env = environment({"TERM": "xterm"} | changes)
-    subprocess.run([sys.executable, "-m", "mlcycle", "zzz"], stderr=theirs, env=env, check=False, timeout=60)
-    os.close(theirs)
-    said = os.read(ours, 10_000).decode()
-    os.close(ours)
-    assert "no such command" in said
-    assert ("\x1b[" in said) == coloured
+    subprocess.run([sys.executable, "-m", "mlcycle", "zzz"], stderr=other, env=env, check=False, timeout=60)
+    os.close(other)
+    output = os.read(main, 10_000).decode()
+    os.close(main)
+    assert "no such command" in output
+    assert ("\x1b[" in output) == coloured
 
 
 @pytest.mark.training
-def test_a_traceback_comes_with_debug_only(process, tmp_path):
+def test_a_traceback_needs_debug(process, tmp_path):
     (tmp_path / "taken.yaml").write_text("")
     arguments = ["train", "recipes", "copy", "demo", "taken.yaml"]
     plain = process(*arguments, cwd=tmp_path)
@@ -123,7 +127,7 @@ def test_a_traceback_comes_with_debug_only(process, tmp_path):
 
 
 @pytest.mark.training
-def test_an_unexpected_error_is_one_sentence_and_shows_its_place_with_debug(mlcycle, monkeypatch):
+def test_an_unexpected_error_is_one_sentence_and_has_a_traceback_with_debug(mlcycle, monkeypatch):
     from mlcycle.training.recipes import recipe_file
 
     def broken(name: str) -> None:
@@ -134,22 +138,22 @@ def test_an_unexpected_error_is_one_sentence_and_shows_its_place_with_debug(mlcy
     assert plain == (
         1,
         "",
-        "error: something unexpected happened: ZeroDivisionError: of all things\n"
-        "hint: run again with --debug to see where\n",
+        "error: unexpected error: ZeroDivisionError: of all things\n"
+        "hint: run again with --debug to see the traceback\n",
     )
     assert "in broken" in mlcycle("train", "recipes", "show", "demo", "--debug").err
 
 
-def test_a_missing_package_is_named_by_its_extra_but_our_own_mistakes_are_not_hidden():
+def test_a_missing_package_names_its_extra_but_a_missing_module_of_mlcycle_does_not():
     with pytest.raises(MissingExtraError) as missing, extra("train", "mlcycle train"):
         import no_such_package_anywhere  # noqa: F401
     assert missing.value.exit_code == 2
     assert missing.value.hint == "pip install 'mlcycle[train]'"
     with pytest.raises(ModuleNotFoundError), extra("train", "mlcycle train"):
-        import mlcycle.no_such_room  # noqa: F401
+        import mlcycle.no_such_package  # noqa: F401
 
 
-def test_a_name_that_is_not_utf8_goes_out_as_its_bytes(tmp_path):
+def test_a_name_that_is_not_utf8_is_written_as_its_bytes(tmp_path):
     from conftest import environment
 
     code = "from mlcycle.cli import _prepare_streams, console; _prepare_streams(); console.data('a\\udcffb')"
@@ -158,7 +162,7 @@ def test_a_name_that_is_not_utf8_goes_out_as_its_bytes(tmp_path):
     assert done.stdout.rstrip() == b"a\xffb"
 
 
-def test_what_a_model_or_a_file_is_called_commands_no_terminal(mlcycle, capfd, tmp_path):
+def test_names_of_models_and_files_are_escaped_for_terminals(mlcycle, capfd, tmp_path):
     pytest.importorskip("onnx")
     from tiny_model import write_tiny_model
 

@@ -1,4 +1,4 @@
-"""A model file with one of each operator that multiplies and adds, small enough to count by hand."""
+"""A small model file with one node of each counted operator, whose multiply-adds are counted by hand."""
 
 from __future__ import annotations
 
@@ -35,15 +35,18 @@ _SHAPES = {"whole": (6, 3, 3, 3), "groups": (4, 3, 3, 3), "larger": (4, 3, 2, 2)
 
 
 def by_hand(width: int, height: int) -> int:
-    """Returns its multiply-adds for an image with even sides."""
+    """Returns the multiply-adds of the model for an image with even sides."""
     half = width // 2 * (height // 2)
-    whole, groups = 6 * half * 3 * 9, 4 * half * 3 * 9  # in groups, each value sees half of the six channels
-    larger = 4 * half * 3 * 4  # each value becomes 2 x 2 pixels in half of the six channels
+    whole, groups = (
+        6 * half * 3 * 9,
+        4 * half * 3 * 9,
+    )  # with two groups, each value depends on half of the six channels
+    larger = 4 * half * 3 * 4  # each value contributes to 2 x 2 pixels in half of the six channels
     return whole + groups + larger + 6 * 5 + 5 * 4
 
 
 def write_counted(path: Path, size: InputSize | None = None) -> Path:
-    """Writes the file, with an input of any size or of one."""
+    """Writes the file, with inputs of any size or a fixed input size."""
     sides = f"[{size.batch}, {size.height}, {size.width}, 3]" if size else "[batch, height, width, 3]"
     model = parser.parse_model(_GRAPH.replace("[batch, height, width, 3]", sides))
     for name, shape in _SHAPES.items():

@@ -1,4 +1,4 @@
-"""`mlcycle model inspect`: what a card says is so, and nothing in a file commands whoever reads it."""
+"""`mlcycle model inspect`: the facts of a card are correct, and values of a file are escaped."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from conftest import environment
 
 onnx = pytest.importorskip("onnx")
 from counted_model import by_hand, write_counted  # noqa: E402
-from known_models import ABOUT, write_known  # noqa: E402
+from self_test_models import ABOUT, write_with_self_test  # noqa: E402
 from tiny_model import CONTRACT, tiny_bytes, write_tiny_model  # noqa: E402
 
 from mlcycle.artifact.bundled import FOLDER, names  # noqa: E402
@@ -26,10 +26,10 @@ from mlcycle.artifact.contract import InputSize  # noqa: E402
 from mlcycle.artifact.seal import read_sealed, write_sealed  # noqa: E402
 from mlcycle.artifact.structure import structure_of  # noqa: E402
 from mlcycle.inspecting import card_sections, page  # noqa: E402
-from mlcycle.inspecting.graph import figures  # noqa: E402
+from mlcycle.inspecting.graph import statistics  # noqa: E402
 from mlcycle.inspecting.multiply_adds import MOST_PIXELS, Size, measure  # noqa: E402
 
-# It clears a terminal, is bold for rich, and a script, a link, an image and the end of a cell for a browser.
+# Clears a terminal; bold for rich; a script, a link, an image and the end of a table cell for a browser.
 HOSTILE = "x\x1b[2J\x9b1m\r\n[bold]<script>alert(1)</script>[a](http://b)![c](d)|`e`**f** _g_ \\| \\`h\\`&lt;"
 
 
@@ -37,16 +37,16 @@ HOSTILE = "x\x1b[2J\x9b1m\r\n[bold]<script>alert(1)</script>[a](http://b)![c](d)
 def document(mlcycle):
     """Returns what `mlcycle model inspect FILE --json` prints."""
 
-    def ask(file: Path | str) -> dict:
+    def inspect(file: Path | str) -> dict:
         outcome = mlcycle("model", "inspect", file, "--json")
         assert outcome.code == 0, outcome.err
         return json.loads(outcome.out)
 
-    return ask
+    return inspect
 
 
 @pytest.mark.parametrize("size", [None, InputSize(96, 64, 2)])
-def test_multiply_adds_are_those_counted_by_hand(document, tmp_path, size):
+def test_multiply_adds_equal_those_counted_by_hand(document, tmp_path, size):
     found = document(write_counted(tmp_path / "counted.onnx", size))["multiply_adds"]
     if size is None:
         expected = {(side, side, 1): by_hand(side, side) for side in (320, 480, 640)}
@@ -55,14 +55,14 @@ def test_multiply_adds_are_those_counted_by_hand(document, tmp_path, size):
     assert {(each["width"], each["height"], each["batch"]): each["count"] for each in found} == expected
 
 
-def test_multiply_adds_are_counted_where_sides_are_odd_and_not_where_an_input_is_too_large(tmp_path):
+def test_multiply_adds_of_odd_sides_are_counted_and_too_large_inputs_are_not(tmp_path):
     sealed = read_sealed(write_counted(tmp_path / "counted.onnx"))
     assert measure(sealed, Size(31, 47)) == by_hand(32, 48)
     assert measure(sealed, Size(MOST_PIXELS, 2)) is None
 
 
-def test_multiply_adds_are_not_counted_from_half_a_profile(tmp_path, monkeypatch):
-    """As onnxruntime leaves one where the disk is full."""
+def test_a_truncated_profile_gives_no_multiply_adds(tmp_path, monkeypatch):
+    """As onnxruntime writes one if the disk is full."""
     sealed = read_sealed(write_counted(tmp_path / "counted.onnx"))
     whole = Path.read_text
     monkeypatch.setattr(Path, "read_text", lambda path, *how: whole(path, *how)[:-100])
@@ -70,8 +70,8 @@ def test_multiply_adds_are_not_counted_from_half_a_profile(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("name", names())
-def test_multiply_adds_of_the_bundled_models_are_those_of_the_shapes_inside(name):
-    """Counts them another way: all convolutions' results are made outputs, and come as arrays."""
+def test_multiply_adds_of_the_bundled_models_follow_from_their_shapes(name):
+    """Counts them in another way: the results of all convolutions become outputs of the graph."""
     model = onnx.load(FOLDER / f"{name}.onnx")
     weights = {each.name: tuple(each.dims) for each in model.graph.initializer}
     sources = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
@@ -89,9 +89,9 @@ def test_multiply_adds_of_the_bundled_models_are_those_of_the_shapes_inside(name
 
 
 @pytest.mark.parametrize("name", names())
-def test_figures_are_those_that_onnx_gives(name):
+def test_statistics_equal_those_from_onnx(name):
     model, data = onnx.load(FOLDER / f"{name}.onnx"), (FOLDER / f"{name}.onnx").read_bytes()
-    graph = figures(structure_of(data), data)
+    graph = statistics(structure_of(data), data)
     assert graph["operators"] == Counter(node.op_type for node in model.graph.node)
     assert (graph["ir_version"], graph["opsets"]) == (model.ir_version, {"ai.onnx": model.opset_import[0].version})
     arrays = {each.name: onnx.numpy_helper.to_array(each) for each in model.graph.initializer}
@@ -105,56 +105,59 @@ def test_figures_are_those_that_onnx_gives(name):
     assert graph["parameters"] == sum(each.size for each in learned)
 
 
-def test_the_document_has_all_that_the_contract_says_also_what_is_not_known(document, tmp_path):
-    said = json.loads(CONTRACT.to_json()) | {"added_later": {"by": "a newer mlcycle"}}
-    write_sealed(tiny_bytes(contract_json=json.dumps(said)), tmp_path / "tiny.onnx")
+def test_the_document_contains_the_whole_contract_with_unknown_keys(document, tmp_path):
+    contract = json.loads(CONTRACT.to_json()) | {"added_later": {"by": "a newer mlcycle"}}
+    write_sealed(tiny_bytes(contract_json=json.dumps(contract)), tmp_path / "tiny.onnx")
     found = document(tmp_path / "tiny.onnx")
-    assert found["contract"] == said
+    assert found["contract"] == contract
     assert found["bytes"] == (tmp_path / "tiny.onnx").stat().st_size
     assert (found["digest"], found["signature"], found["self_test"]) == ("tiny.onnx.sha256", None, None)
 
 
-def test_the_self_test_and_a_signature_are_told(document, mlcycle, tmp_path):
-    file = write_known(tmp_path / "a file.onnx", about=ABOUT)
+def test_the_card_shows_the_self_test_and_the_signature(document, mlcycle, tmp_path):
+    file = write_with_self_test(tmp_path / "a file.onnx", about=ABOUT)
     (tmp_path / "a file.onnx.sig").write_text("whatever it is")
     test = document(file)["self_test"]
     assert test["within"]
     assert 0 < test["distance"]["pixels"] <= test["tolerance"]["pixels"]
     text = mlcycle("model", "inspect", file).out
-    assert "a file.onnx.sig lies beside it, and was not checked here" in text
+    assert "a file.onnx.sig exists; not verified here" in text
     assert f"$ mlcycle model verify '{file}' --key PUB" in text
-    assert "as it must be" in text
+    assert "passed" in text
 
 
-def test_operating_points_stand_with_what_was_measured_there(mlcycle, tmp_path):
-    figures = {"rule": "the best F1", "recall": 0.8125, "precision": None, "false_alarms_a_photograph": 0.25}
-    told = {"images": 200, "faces": 1234, "points": {"balanced": figures}}
-    contract = replace(CONTRACT, thresholds={"balanced": 0.5, "strict": 0.9}, training={"operating_points": told})
+def test_operating_points_are_shown_with_their_metrics(mlcycle, tmp_path):
+    metrics = {"rule": "the best F1", "recall": 0.8125, "precision": None, "false_alarms_a_photograph": 0.25}
+    measured = {"photographs": 200, "faces": 1234, "points": {"balanced": metrics}}
+    contract = replace(CONTRACT, thresholds={"balanced": 0.5, "strict": 0.9}, training={"operating_points": measured})
     write_sealed(tiny_bytes(contract), tmp_path / "tiny.onnx")
     lines = [line.split() for line in mlcycle("model", "inspect", tmp_path / "tiny.onnx").out.splitlines()]
     assert ["balanced", "0.5", "0.8125", "not", "measured", "0.25"] in lines
     assert ["strict", "0.9", *["not", "measured"] * 3] in lines
     assert ["balanced", "the", "best", "F1"] in lines
-    assert "1,234 faces that were held out; false alarms" in mlcycle("model", "inspect", tmp_path / "tiny.onnx").out
+    assert (
+        "200 images with 1,234 faces of the validation set; false alarms"
+        in mlcycle("model", "inspect", tmp_path / "tiny.onnx").out
+    )
     write_sealed(tiny_bytes(replace(contract, parent="ab" * 32)), tmp_path / "variant.onnx")
-    assert "held out when it was frozen, before" in mlcycle("model", "inspect", tmp_path / "variant.onnx").out
+    assert "of the validation set, with the float32 model" in mlcycle("model", "inspect", tmp_path / "variant.onnx").out
 
 
-def test_what_is_not_said_is_said_to_be_missing_and_the_recipe_is_whole_where_asked(mlcycle, tmp_path):
+def test_missing_keys_are_marked_and_verbose_shows_the_whole_recipe(mlcycle, tmp_path):
     about, recipe = {"licence": "Apache-2.0", "contact": "nobody"}, {"schedule": {"learning_rate": 0.0015}}
     write_sealed(tiny_bytes(replace(CONTRACT, about=about, training={"recipe": recipe})), tmp_path / "face.onnx")
     file = tmp_path / "face.onnx"
     text = mlcycle("model", "inspect", file).out
     lines = [" ".join(line.split()) for line in text.splitlines()]
-    assert {"licence Apache-2.0", "limits not said in the file", "contact nobody"} <= set(lines)
+    assert {"licence Apache-2.0", "limits not given in the file", "contact nobody"} <= set(lines)
     assert "schedule.learning_rate" not in text
     assert "schedule.learning_rate" in mlcycle("-v", "model", "inspect", file).out
     markdown = mlcycle("model", "inspect", file, "--format", "md").out
     assert "| schedule.learning_rate | 0.0015 |" in markdown
-    assert str(tmp_path) not in markdown  # it is to be committed beside the file
+    assert str(tmp_path) not in markdown  # the card is committed next to the file
 
 
-def test_a_terminal_and_a_browser_obey_nothing_in_a_file(document, mlcycle, tmp_path):
+def test_values_of_a_file_are_escaped_for_terminals_and_browsers(document, mlcycle, tmp_path):
     about = {"limits": HOSTILE, HOSTILE: HOSTILE}
     shown = "".join(filter(str.isprintable, HOSTILE))  # names of other letters are refused
     contract = replace(CONTRACT, name=shown, labels=(shown,), about=about, training={HOSTILE: HOSTILE})
@@ -180,7 +183,7 @@ def test_a_terminal_and_a_browser_obey_nothing_in_a_file(document, mlcycle, tmp_
     assert set(kinds) == set(tame)
 
 
-def test_markdown_shows_what_stands_in_the_file_letter_by_letter(mlcycle, tmp_path):
+def test_markdown_renders_values_unchanged(mlcycle, tmp_path):
     contract = replace(CONTRACT, about={"limits": HOSTILE})
     write_sealed(tiny_bytes(contract), tmp_path / "hostile.onnx")
     from markdown_it import MarkdownIt
@@ -193,7 +196,7 @@ def test_markdown_shows_what_stands_in_the_file_letter_by_letter(mlcycle, tmp_pa
 
 
 def kinds_of(markdown: str) -> list[str]:
-    """Returns the kinds of all that a browser would make of a Markdown text."""
+    """Returns the token types of a Markdown text."""
     from markdown_it import MarkdownIt
 
     tokens = MarkdownIt("commonmark").enable("table").parse(markdown)
@@ -202,22 +205,24 @@ def kinds_of(markdown: str) -> list[str]:
 
 
 @pytest.mark.parametrize("change", [{"about": "fine"}, {"training": [1]}])
-def test_a_contract_that_tells_people_no_fields_exits_4_but_is_shown_as_it_is(document, mlcycle, tmp_path, change):
-    said = json.loads(CONTRACT.to_json())
-    write_sealed(tiny_bytes(contract_json=json.dumps(said | change)), tmp_path / "odd.onnx")
+def test_a_contract_with_values_of_the_wrong_type_exits_4_and_json_prints_it_unchanged(
+    document, mlcycle, tmp_path, change
+):
+    contract = json.loads(CONTRACT.to_json())
+    write_sealed(tiny_bytes(contract_json=json.dumps(contract | change)), tmp_path / "odd.onnx")
     assert mlcycle("model", "inspect", tmp_path / "odd.onnx").code == 4
-    assert document(tmp_path / "odd.onnx")["contract"] == said | change
+    assert document(tmp_path / "odd.onnx")["contract"] == contract | change
 
 
-def test_two_forms_at_once_are_refused(mlcycle, tmp_path):
+def test_two_output_formats_are_refused(mlcycle, tmp_path):
     file = write_tiny_model(tmp_path / "tiny.onnx")
     assert mlcycle("model", "inspect", file, "--json", "--format", "md").code == 2
     assert mlcycle("model", "inspect", file, "--json").out == mlcycle("model", "inspect", file, "--format", "json").out
 
 
-def test_nothing_that_trains_or_exports_is_needed(tmp_path):
-    """The commands run where packages of no extra can be imported."""
-    file = write_known(tmp_path / "known.onnx")
+def test_inspect_and_diff_need_no_extra(tmp_path):
+    """The commands run if the packages of the extras cannot be imported."""
+    file = write_with_self_test(tmp_path / "known.onnx")
     lines = [["model", "inspect", str(file), "--format", "md"], ["model", "diff", "face-nano", str(file)]]
     code = (
         "import sys\n"

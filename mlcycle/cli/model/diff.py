@@ -1,4 +1,4 @@
-"""`mlcycle model diff`: what changed between two model files."""
+"""`mlcycle model diff`: the differences between two model files."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def diff(
     *,
     images: Annotated[
         list[Path] | None,
-        typer.Option(help="An image, or a folder of them, to run both on; may be given again.", show_default=False),
+        typer.Option(help="Image or folder on which to run both; can be repeated.", show_default=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a report.")] = False,
 ) -> None:
-    """Show what differs between two model files: contract, operators, weights and, with --images, answers.
+    """Show the differences between two model files.
 
-    Weights are compared by their names: how far a tensor is from the other is said as a share of its largest value, and
-    of its mean one. An image's faces count from each file's own threshold "balanced"; two boxes are of one face if
-    their IoU is at least 0.5.
+    Compares contract, operators and weights and, with --images, detections. Weights are matched by name; the difference
+    of two tensors is given relative to the largest and to the mean absolute value. Detections count from the threshold
+    "balanced" of each file; two boxes match if their IoU is at least 0.5.
 
-    It is a report: it exits 0 whether they differ or not, and 4 if one of them cannot be read.
+    Exits 0 whether or not the files differ, and 4 if one of them cannot be read.
 
     Example:  mlcycle model diff models/face.onnx models/face-int8.onnx --images images/
     """
@@ -52,5 +52,5 @@ def _files(named: list[Path]) -> list[Path]:
     from mlcycle.inference.sources import named_files
 
     if named and not (files := named_files(named)):
-        raise InputError("there is no image in what --images names", "name a folder with images")
+        raise InputError("--images contains no image", "pass a folder with images")
     return files if named else []

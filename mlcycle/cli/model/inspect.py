@@ -1,4 +1,4 @@
-"""`mlcycle model inspect`: what a model file says of itself."""
+"""`mlcycle model inspect`: the model card of a model file."""
 
 from __future__ import annotations
 
@@ -21,18 +21,16 @@ class CardFormat(StrEnum):
 
 def inspect(
     file: FileArgument,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document; the same as --format json.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, as --format json.")] = False,
     form: Annotated[
         CardFormat | None,
-        typer.Option("--format", help="How to print it; md is a model card to lie beside the file. Default: text."),
+        typer.Option("--format", help="Output format; md is a model card in Markdown. Default: text."),
     ] = None,
 ) -> None:
-    """Show what a model file is: what for, how to use it, where it comes from, what it is made of.
+    """Show the model card of a model file: purpose, use, origin and contents.
 
-    The file is verified first; a damaged one exits 4. Its self-test is run, and its multiply-adds are counted, on the
-    CPU. With -v, text has every setting of the recipe, as json and md always have.
+    Verifies the file first; exits 4 if it is damaged. Runs the self-test and counts the multiply-adds on the CPU. With
+    -v, the text includes every setting of the recipe; json and md always do.
 
     Example:  mlcycle model inspect models/face.onnx --format md
     """
@@ -40,7 +38,7 @@ def inspect(
     from mlcycle.inspecting import card
 
     if as_json and form not in (None, CardFormat.json):
-        raise UsageError(f"--json and --format {form.value} ask for two things", "leave out one of them")
+        raise UsageError(f"--json and --format {form.value} contradict each other", "leave out one of them")
     document = card.examine(file)
     if as_json or form is CardFormat.json:
         console.data(card.as_json(document))

@@ -17,13 +17,13 @@ from mlcycle.extras import extra
 if TYPE_CHECKING:
     from mlcycle.artifact.signing.keys import PublicKey
 
-# What cryptography takes, and so openssl.
+# The longest passphrase that cryptography and openssl accept.
 _MOST_BYTES = 1000
 
 app = typer.Typer(
     cls=Group,
     rich_markup_mode=None,
-    help="""Make and show the keys that sign model files.
+    help="""Create and show the keys that sign model files.
 
 Example:  mlcycle model keys new release
 """,
@@ -40,75 +40,78 @@ PassphraseFileOption = Annotated[
     typer.Option(
         "--passphrase-file",
         metavar="FILE",
-        help="The file whose first line is the passphrase of the private key; else it is asked for where there is one.",
+        help="File whose first line is the passphrase of the private key; by default the terminal prompts for it.",
     ),
 ]
 
 
 @app.command()
 def new(
-    name: Annotated[Path, typer.Argument(metavar="NAME", help="What the files are called, without a suffix.")],
+    name: Annotated[Path, typer.Argument(metavar="NAME", help="Name of the two files, without a suffix.")],
     kind: Annotated[
-        Kind, typer.Option("--type", help="P-256, which other programs verify too, or Ed25519.")
+        Kind, typer.Option("--type", help="p256, which other programs can verify too, or ed25519.")
     ] = Kind.p256,
     passphrase: Annotated[
-        bool, typer.Option("--passphrase", help="Ask for a passphrase to lock the private key with.")
+        bool, typer.Option("--passphrase", help="Encrypt the private key with a passphrase.")
     ] = False,
     passphrase_file: PassphraseFileOption = None,
 ) -> None:
-    """Make a pair of keys: NAME.key, which signs and which nobody else may read, and NAME.pub, which checks.
+    """Create a key pair: NAME.key, which signs, and NAME.pub, which verifies.
 
-    Existing files are never overwritten. The fingerprint, sha256 of the public key as DER, goes to stdout.
+    Only the owner can read NAME.key. Existing files are never overwritten. The fingerprint goes to stdout: the sha256
+    of the public key in DER form.
 
     Example:  mlcycle model keys new release --passphrase
     """
     with extra("sign", "mlcycle model keys"):
         from mlcycle.artifact.signing import keys
 
-        word = asked(passphrase_file, "the new key", twice=True)() if passphrase or passphrase_file else None
+        secret = (
+            passphrase_reader(passphrase_file, "the new key", twice=True) if passphrase or passphrase_file else None
+        )
         key = keys.generate(kind.value)
-        private, public = keys.write_pair(key, name, word)
-    console.say(f"written: {private}, to be kept secret, and {public}, to be given away")
+        private, public = keys.write_pair(key, name, secret() if secret else None)
+    console.say(f"written: {private}, to keep secret, and {public}, to publish")
     console.data(f"{key.public.fingerprint}  {public}")
 
 
 @app.command()
 def show(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A private or a public key.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A private or public key file.")],
     passphrase_file: PassphraseFileOption = None,
 ) -> None:
-    """Show a key's type, its fingerprint, and the hint by which signatures name it.
+    """Show the type and fingerprint of a key, and its hint in signatures.
 
     Example:  mlcycle model keys show release.pub
     """
     with extra("sign", "mlcycle model keys"):
         from mlcycle.artifact.signing import keys
 
-        key, is_private = keys.read_either(file, asked(passphrase_file, str(file)))
+        key, is_private = keys.read_either(file, passphrase_reader(passphrase_file, str(file)))
     console.data(f"type         {key.kind}, {'private' if is_private else 'public'}")
     console.data(f"fingerprint  {key.fingerprint}")
     console.data(f"hint         {key.hint}")
 
 
-def asked(file: Path | None, what: str, *, twice: bool = False) -> Callable[[], bytes]:
-    """Returns what gets a passphrase: from a file, else from the terminal.
+def passphrase_reader(file: Path | None, what: str, *, twice: bool = False) -> Callable[[], bytes]:
+    """Returns a function that reads a passphrase from a file, or else from the terminal.
 
     Raises, when called:
-        UsageError: there is no terminal to ask at, or the two that were typed differ.
+        UsageError: there is no terminal, or the two typed passphrases differ.
         InputError: the file cannot be read, or the passphrase is empty or too long.
     """
 
-    def ask() -> bytes:
-        word = _first_line(file) if file else _typed(what, twice)
-        if not 0 < len(word) <= _MOST_BYTES:
+    def read() -> bytes:
+        secret = _first_line(file) if file else _typed(what, twice)
+        if not 0 < len(secret) <= _MOST_BYTES:
             raise InputError(f"a passphrase has 1 to {_MOST_BYTES} bytes", "choose another one")
-        return word
+        return secret
 
-    return ask
+    return read
 
 
 def public_key(path: Path, option: str) -> PublicKey:
-    """Reads the public key that an option names.
+    """Reads the public key given by an option.
 
     Raises:
         MissingExtraError: cryptography is not installed.
@@ -133,8 +136,8 @@ def _typed(what: str, twice: bool) -> bytes:
     from getpass import getpass
 
     if not sys.stdin.isatty():
-        raise UsageError(f"{what} takes a passphrase, and there is no terminal to ask at", "name a --passphrase-file")
-    word = getpass(f"passphrase of {what}: ", sys.stderr)
-    if twice and getpass("once more: ", sys.stderr) != word:
+        raise UsageError(f"{what} needs a passphrase, and there is no terminal", "pass --passphrase-file FILE")
+    secret = getpass(f"passphrase of {what}: ", sys.stderr)
+    if twice and getpass("once more: ", sys.stderr) != secret:
         raise UsageError("the two passphrases differ", "type the same one twice")
-    return word.encode()
+    return secret.encode()

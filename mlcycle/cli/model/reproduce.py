@@ -1,4 +1,4 @@
-"""`mlcycle model reproduce`: whether a run gives the very bytes of a model file."""
+"""`mlcycle model reproduce`: checks that a run gives exactly the bytes of a model file."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 def reproduce(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The model file that `mlcycle freeze` wrote.")],
-    run: Annotated[Path, typer.Option("--run", metavar="RUN", help="The run folder that it comes from.")],
+    run: Annotated[Path, typer.Option("--run", metavar="RUN", help="The run folder from which it was frozen.")],
 ) -> None:
-    """Build a model file again from its run, and compare every byte.
+    """Rebuild a model file from its run, and compare all bytes.
 
     Writes nothing. Exits 0 if all bytes are equal. Otherwise prints the differences in weights, graph, contract and
     self-test, as `mlcycle model diff` does, and exits 5.
@@ -34,18 +34,18 @@ def reproduce(
         from mlcycle.training.reproduce import reproduce as build_again
     from mlcycle.library.freeze import choosing
 
-    console.say(f"building {file} again from {run} …")
+    console.say(f"rebuilding {file} from {run} …")
     with choosing(console.Terminal()) as started:
         done = build_again(file, run, started)
     for each in done.taken_over:
         console.say(f"taken over from the file: {each}")
     if done.data != done.file.data:
-        _tell(done, file, run)
+        _report_differences(done, file, run)
     console.data(f"reproduced {done.file.sha256}  {file}")
 
 
-def _tell(done: Reproduction, file: Path, run: Path) -> None:
-    """Says what differs, as `mlcycle model diff` does, and raises GateError."""
+def _report_differences(done: Reproduction, file: Path, run: Path) -> None:
+    """Prints the differences, as `mlcycle model diff` does, and raises GateError."""
     import hashlib
 
     from mlcycle.artifact.seal import SealedBytes
@@ -54,28 +54,28 @@ def _tell(done: Reproduction, file: Path, run: Path) -> None:
     from mlcycle.inspecting.diff import difference, difference_sections
     from mlcycle.inspecting.opened import open_sealed
 
-    mine = SealedBytes(done.data, hashlib.sha256(done.data).hexdigest(), run)
-    document = difference.compare(open_sealed(done.file), open_sealed(mine))
-    console.say(f"what differs, A as it is in {file}, B as it comes from {run}:")
+    rebuilt = SealedBytes(done.data, hashlib.sha256(done.data).hexdigest(), run)
+    document = difference.compare(open_sealed(done.file), open_sealed(rebuilt))
+    console.say(f"differences, A: {file}, B: rebuilt from {run}")
     page.put(difference_sections.sections(document), console.out_console, console.data)
     if done.another_run:
         raise GateError(
-            f"{run} is another run than the one that {file} comes from: what differs is {_first(done.another_run)}",
-            "name the run that it was frozen from",
+            f"{file} was frozen from another run than {run}: they differ in {_first(done.another_run)}",
+            "pass the run from which it was frozen",
         )
     sections = [name for name, same in document["sections"].items() if same is False]
-    what = f"its {' and its '.join(sections)}" if sections else "how it is written"
-    raise GateError(f"{run} does not give {file}: what differs is {what}", _hint(document))
+    what = f"its {' and its '.join(sections)}" if sections else "its encoding"
+    raise GateError(f"{run} does not reproduce {file}, which differs in {what}", _hint(document))
 
 
 def _first(names: Sequence[str]) -> str:
-    return names[0] + (f", and {len(names) - 1} values more" if len(names) > 1 else "")
+    return names[0] + (f" and {len(names) - 1} more values" if len(names) > 1 else "")
 
 
 def _hint(document: dict[str, Any]) -> str:
-    """Another exporter may write the same network down in another way."""
+    """Returns what to do. Another version of the exporter can write the same network differently."""
     if document["sections"]["graph"] is False and any(
         each["field"].startswith("training.frozen_with.") for each in document["contract"]
     ):
-        return "the versions that wrote the graph differ: install those of the file, training.frozen_with"
-    return "train the run again from its recipe, or look into what has changed in it since"
+        return "different versions wrote the graph: install those in training.frozen_with of the file"
+    return "check what has changed in the run, or train it again from its recipe"

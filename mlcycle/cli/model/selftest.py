@@ -1,4 +1,4 @@
-"""`mlcycle model selftest`: whether a model file gives its known answer here, on each provider."""
+"""`mlcycle model selftest`: runs the self-test of a model file on each provider."""
 
 from __future__ import annotations
 
@@ -27,24 +27,26 @@ def selftest(
     *,
     provider: Annotated[
         list[Runner] | None,
-        typer.Option("--provider", help="What must run the model; may be given again. Else all that are there."),
+        typer.Option(
+            "--provider", help="Provider that must run the model; can be repeated. By default all available ones."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
     image: Annotated[
         Path | None,
-        typer.Option(metavar="PNG", help="Also write the drawing, four times as large, with the faces to be found."),
+        typer.Option(metavar="PNG", help="Also write the test image, four times as large, with the expected faces."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Let --image replace an existing file.")] = False,
 ) -> None:
-    """Run the self-test of a model file: does this machine give the answer that the file knows?
+    """Run the self-test of a model file on each provider of this machine.
 
-    A file carries a drawing of faces and what the network found in it when it was frozen. Each provider of onnxruntime
-    is asked in a process of its own; the CPU with the graph as onnxruntime rewrites it, and as it is written.
+    The self-test is a test image with the detections expected for it. Each provider of onnxruntime runs in its own
+    process; the CPU runs the graph with and without onnxruntime's optimisations.
 
-    Exits 0 if all that answered are near enough; 4 if one is too far off, the file cannot be run or carries no
-    self-test; 6 if a provider that was named does not run.
+    Exits 0 if all outputs are within the tolerance; 4 if one is not, or if the file cannot be run or has no self-test;
+    6 if a requested provider does not run.
 
-    Example:  mlcycle model selftest models/face.onnx --provider cpu --image drawing.png
+    Example:  mlcycle model selftest models/face.onnx --provider cpu --image test-image.png
     """
     from mlcycle.inspecting import page
     from mlcycle.inspecting.opened import open_file
@@ -66,14 +68,14 @@ def selftest(
         raise error
 
 
-def _draw(known: SelfTest, path: Path, *, overwrite: bool) -> None:
+def _draw(self_test: SelfTest, path: Path, *, overwrite: bool) -> None:
     from mlcycle import files
     from mlcycle.errors import InputError
     from mlcycle.inference.copies import image_copies
-    from mlcycle.inspecting import known_answer
+    from mlcycle.inspecting import self_test_image
 
     if path.suffix.lower() != ".png":
-        raise InputError(f"{path} is no name for a drawing, whose pixels must stay as they are", "name it NAME.png")
-    with files.attributed(path, "choose another name, or say --overwrite"):
-        image_copies.save(known_answer.drawing(known), path, overwrite=overwrite)
-    console.say(f"drawn: {path}")
+        raise InputError(f"{path} is not a PNG file name", "choose a name that ends in .png")
+    with files.attributed(path, "choose another name, or pass --overwrite"):
+        image_copies.save(self_test_image.with_expected_faces(self_test), path, overwrite=overwrite)
+    console.say(f"written: {path}")

@@ -1,4 +1,4 @@
-"""`mlcycle model verify`: whether a model file, or an exported folder, is what it was and what is meant."""
+"""`mlcycle model verify`: checks the integrity and origin of a model file or an exported folder."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ if TYPE_CHECKING:
 def verify(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The model file, or an exported folder.")],
     sha256: Annotated[
-        str | None, typer.Option("--sha256", metavar="HEX", help="The digest that the whole file must have.")
+        str | None, typer.Option("--sha256", metavar="HEX", help="The sha256 that the file must have.")
     ] = None,
     key: Annotated[
-        Path | None, typer.Option("--key", metavar="PUB", help="The public key that must have signed it.")
+        Path | None, typer.Option("--key", metavar="PUB", help="The public key of the required signer.")
     ] = None,
     signature: Annotated[
         Path | None,
-        typer.Option("--signature", metavar="SIG", help="The signature, if it is not FILE.sig or FOLDER/model.sig."),
+        typer.Option("--signature", metavar="SIG", help="The signature. Default: FILE.sig, or FOLDER/model.sig."),
     ] = None,
 ) -> None:
-    """Check that a model file is whole, loadable, answers its self-test, and is, with --sha256 or --key, the one meant.
+    """Verify a model file: seal, operators, contract, self-test and signature.
 
-    Of a folder that was exported it checks, with --key, that these files and no others were signed.
+    With --sha256, the file must have this digest; with --key, it must be signed by this key. For an exported folder,
+    --key is required, and exactly its files must be signed.
 
-    Exits 0 and says "verified", or exits 4 and says which check failed.
+    Exits 0 and prints "verified", or exits 4 with the check that failed.
 
     Example:  mlcycle model verify models/face.onnx --sha256 4f2a…
     """
     if signature is not None and key is None:
-        raise UsageError("--signature takes a key to check it with", "name the public one: --key PUB")
+        raise UsageError("--signature needs a public key", "pass it: --key PUB")
     if file.is_dir():
         _verify_folder(file, sha256, key, signature)
         return
@@ -48,27 +49,25 @@ def verify(
     expected = _expected(sha256, file)
     sealed = read_sealed(file)
     if expected is not None and sealed.sha256 != expected:
-        raise ModelFileError(
-            f"{file} is not the file that is meant: its sha256 is {sealed.sha256}", "fetch it again from its source"
-        )
+        raise ModelFileError(f"{file} has another sha256: {sealed.sha256}", "download it again")
     if key is not None:
         _check_signature(sealed, key, signature)
-    # Imported late: that a file is damaged can be told without onnxruntime.
+    # Imported late: damage is detected without onnxruntime.
     from mlcycle.inference.detect import load_sealed
     from mlcycle.inference.record import printable
 
     detector = load_sealed(sealed, provider="cpu", threads=1)
-    beside = digest_path(file)
+    digest_file = digest_path(file)
     checks = {
         "seal": True,
-        beside.name: beside.exists(),
+        digest_file.name: digest_file.exists(),
         "--sha256": expected is not None,
         "signature": key is not None,
         "operators and contract": True,
         "self-test": detector.session.self_test is not None,
     }
     console.data(f"verified {sealed.sha256}  {printable(str(file))}")
-    console.say(f"checked: {', '.join(name for name, was in checks.items() if was)}")
+    console.say(f"checked: {', '.join(name for name, done in checks.items() if done)}")
 
 
 def _expected(sha256: str | None, file: Path) -> str | None:
@@ -81,15 +80,15 @@ def _expected(sha256: str | None, file: Path) -> str | None:
 def _verify_folder(folder: Path, sha256: str | None, key: Path | None, signature: Path | None) -> None:
     if key is None or sha256 is not None:
         raise UsageError(
-            f"{folder} is a folder, of which a signature is checked and nothing else",
-            "name the public key: --key PUB; to check digests: sha256sum -c SHA256SUMS",
+            f"{folder} is a folder; only its signature can be verified",
+            "pass the public key: --key PUB; to check digests, run sha256sum -c SHA256SUMS",
         )
     public = _public(key)
     with extra("sign", "--key"):
         from mlcycle.artifact.signing.signature import check_folder
 
         signed = check_folder(folder, public, signature)
-    _tell(signed, public)
+    _report_signer(signed, public)
     console.data(f"verified {len(signed.digests)} files  {folder}")
 
 
@@ -99,7 +98,7 @@ def _check_signature(sealed: SealedBytes, key: Path, signature: Path | None) -> 
         from mlcycle.artifact.signing.signature import check_file
 
         signed = check_file(sealed, public, signature)
-    _tell(signed, public)
+    _report_signer(signed, public)
 
 
 def _public(key: Path) -> PublicKey:
@@ -108,7 +107,7 @@ def _public(key: Path) -> PublicKey:
     return public_key(key, "--key")
 
 
-def _tell(signed: Manifest, public: PublicKey) -> None:
+def _report_signer(signed: Manifest, public: PublicKey) -> None:
     from mlcycle.inference.record import printable
 
     console.say(f"{printable(signed.name)} was signed by the {public.kind} key {public.fingerprint}")

@@ -1,4 +1,4 @@
-"""The conductor of `mlcycle model diff`: two model files → what differs between them; reads from top to bottom."""
+"""The conductor of `mlcycle model diff`: two model files → the document of their differences. Read it top to bottom."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from mlcycle.artifact.structure import Structure, section_digests
 from mlcycle.inspecting.diff import weights
 from mlcycle.inspecting.opened import Opened
 
-SCHEMA_VERSION = 1
-# What a file is made of, in the order in which people ask.
+SCHEMA_VERSION = 2
+# Sections of a model file, in the order of the report.
 SECTIONS = ("weights", "graph", "contract", "self-test")
-# Entries of the metadata that are sections, or follow from them.
+# Metadata entries that are sections, or are derived from them.
 _OWN = {CONTRACT_KEY, SELF_TEST_KEY, SECTIONS_KEY, SEAL_KEY}
 
 
 def compare(
     a: Opened, b: Opened, images: Sequence[Path] = (), advance: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
-    """Compares two model files by their bytes, and by their answers about images, if there are any.
+    """Compares the contents of two model files, and their detections if there are images.
 
     Args:
         advance: called after each image.
 
-    Returns the document, as JSON has it.
+    Returns the JSON document.
 
     Raises:
         ModelFileError: one of them cannot be used.
     """
-    made_of = a.structure, b.structure
+    structures = a.structure, b.structure
     return {
         "schema_version": SCHEMA_VERSION,
         "a": a.as_dict(),
@@ -42,46 +42,46 @@ def compare(
         "same_bytes": a.sealed.sha256 == b.sealed.sha256,
         "related": _related(a, b),
         "sections": _sections(a, b),
-        "contract": list(_fields(a.said, b.said)),
-        "self_test": list(_fields(_known(a), _known(b))),
-        "metadata": _other_entries(*made_of),
-        "operators": list(_operators(*made_of)),
-        "weights": weights.compare(made_of[0].tensors, a.sealed.data, made_of[1].tensors, b.sealed.data),
-        "answers": _answers((a, b), images, advance) if images else None,
+        "contract": list(_fields(a.contract_json, b.contract_json)),
+        "self_test": list(_fields(_self_test(a), _self_test(b))),
+        "metadata": _other_entries(*structures),
+        "operators": list(_operators(*structures)),
+        "weights": weights.compare(structures[0].tensors, a.sealed.data, structures[1].tensors, b.sealed.data),
+        "detections": _detections((a, b), images, advance) if images else None,
     }
 
 
 def _related(one: Opened, other: Opened) -> str | None:
-    """Says whether one was exported from the other, or both from the same."""
+    """Returns a sentence if one was exported from the other, or both from the same file."""
     parents = one.contract.parent, other.contract.parent
     if parents[1] == one.sealed.sha256:
-        return "B was made from A"
+        return "B was exported from A"
     if parents[0] == other.sealed.sha256:
-        return "A was made from B"
-    return "both were made from the same file" if parents[0] and parents[0] == parents[1] else None
+        return "A was exported from B"
+    return "both were exported from the same file" if parents[0] and parents[0] == parents[1] else None
 
 
 def _sections(one: Opened, other: Opened) -> dict[str, bool | None]:
-    """Returns of each section whether it is the same in both, by its digest; None where neither has one."""
+    """Returns for each section whether its digest is equal in both; None if neither has the section."""
     digests = section_digests(one.sealed.data), section_digests(other.sealed.data)
     found = {name: [each.get(name) for each in digests] for name in SECTIONS}
     return {name: None if pair == [None, None] else pair[0] == pair[1] for name, pair in found.items()}
 
 
 def _fields(one: dict[str, Any], other: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yields the fields that differ, by their dotted names; one that only one has says which."""
+    """Yields the fields that differ, by their dotted names, and whether a field exists in one file only."""
     a, b = dict(flatten(one)), dict(flatten(other))
     for name in differing_names(one, other):
         only_in = None if name in a and name in b else "a" if name in a else "b"
         yield {"field": name, "a": a.get(name), "b": b.get(name), "only_in": only_in}
 
 
-def _known(opened: Opened) -> dict[str, Any]:
+def _self_test(opened: Opened) -> dict[str, Any]:
     return asdict(opened.self_test) if opened.self_test else {}
 
 
 def _other_entries(one: Structure, other: Structure) -> list[str]:
-    """Names the entries of the metadata that differ and are no sections; nothing reads them."""
+    """Returns the names of other metadata entries that differ; nothing reads them."""
     return [name for name in differing_names(one.metadata, other.metadata) if name not in _OWN]
 
 
@@ -92,7 +92,7 @@ def _operators(one: Structure, other: Structure) -> Iterator[dict[str, Any]]:
             yield {"operator": name, "domain": domain, "a": a[domain, name], "b": b[domain, name]}
 
 
-def _answers(files: tuple[Opened, Opened], images: Sequence[Path], advance: Callable[[], None]) -> dict[str, Any]:
+def _detections(files: tuple[Opened, Opened], images: Sequence[Path], advance: Callable[[], None]) -> dict[str, Any]:
     from mlcycle.inference.detect import load_sealed
     from mlcycle.inspecting.diff import predictions
 

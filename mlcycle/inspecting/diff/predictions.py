@@ -1,4 +1,4 @@
-"""What differs between the answers of two files about the same images."""
+"""Differences between the detections of two model files on the same images."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from mlcycle.evaluation.matching import overlaps
 from mlcycle.inference.record import Record
 
 MOST_SHOWN = 10
-# Two boxes that overlap so much are of one face.
+# Two boxes with at least this IoU match.
 LEAST_IOU = 0.5
 
-# Gets an image file and answers from half of the file's own threshold on.
-Ask = Callable[[Path], Record]
+# Image file → detections with scores of at least half of the model file's threshold.
+Detect = Callable[[Path], Record]
 
 
 @dataclass(slots=True)
 class _Compared:
-    """What two files found on an image, or on several.
+    """The detections of two files on one or several images.
 
     Attributes:
-        both: faces that both found above their own thresholds.
-        only_a, only_b: faces that one found.
-        nearly_a, nearly_b: those of them that the other scored too low, by half of its threshold at most.
-        overlaps, scores: IoU of the faces that both found, and the score of B's less that of A's.
+        both: faces that both detect above their own thresholds.
+        only_a, only_b: faces that only one detects.
+        nearly_a, nearly_b: faces among them that the other scores between half of its threshold and its threshold.
+        overlaps, scores: for faces that both detect, the IoU, and the score of B minus that of A.
     """
 
     both: int = 0
@@ -45,30 +45,30 @@ class _Compared:
 
     def as_dict(self) -> dict[str, Any]:
         counts = {name: getattr(self, name) for name in ("both", "only_a", "only_b", "nearly_a", "nearly_b")}
-        apart_N = np.abs(self.scores)
+        differences_N = np.abs(self.scores)
         return counts | {
             "mean_iou": float(np.mean(self.overlaps)) if self.both else None,
-            "mean_score_difference": float(apart_N.mean()) if self.both else None,
-            "largest_score_difference": float(apart_N.max()) if self.both else None,
+            "mean_score_difference": float(differences_N.mean()) if self.both else None,
+            "largest_score_difference": float(differences_N.max()) if self.both else None,
             "mean_score_change": float(np.mean(self.scores)) if self.both else None,
         }
 
-    def parted(self) -> tuple[int, float, float]:
-        """Returns by what images are sorted: faces of one alone, then boxes apart, then scores apart."""
+    def sort_key(self) -> tuple[int, float, float]:
+        """Returns the sort key of an image: faces of only one file, then box differences, then score differences."""
         faces = self.only_a + self.only_b
         return faces, 1 - min(self.overlaps, default=1.0), float(np.abs(self.scores).max()) if self.scores else 0.0
 
 
 def compare(
-    one: Ask, other: Ask, thresholds: tuple[float, float], images: Sequence[Path], advance: Callable[[], None]
+    one: Detect, other: Detect, thresholds: tuple[float, float], images: Sequence[Path], advance: Callable[[], None]
 ) -> dict[str, Any]:
-    """Asks two files about images, and returns how far they agree, as JSON has it.
+    """Runs two model files on images, and returns their differences for a JSON document.
 
     Args:
-        thresholds: of each, from which on it counts a face.
+        thresholds: the lowest score of a detection of A, and of B.
         advance: called after each image.
     """
-    whole, each_image, unreadable = _Compared(), [], []
+    total, each_image, unreadable = _Compared(), [], []
     for image in images:
         records = one(image), other(image)
         advance()
@@ -76,16 +76,16 @@ def compare(
             unreadable.append(str(image))
             continue
         compared = _compare(*records, thresholds)
-        whole.add(compared)
-        each_image.append((compared.parted(), image, compared))
+        total.add(compared)
+        each_image.append((compared.sort_key(), image, compared))
     each_image.sort(key=lambda row: row[0], reverse=True)
-    parted = [(image, compared) for by, image, compared in each_image[:MOST_SHOWN] if any(by)]
+    most = [(image, compared) for by, image, compared in each_image[:MOST_SHOWN] if any(by)]
     return {
         "images": len(each_image),
         "unreadable": unreadable,
         "thresholds": {"a": thresholds[0], "b": thresholds[1]},
-        "faces": whole.as_dict(),
-        "most": [{"image": str(image)} | compared.as_dict() for image, compared in parted],
+        "faces": total.as_dict(),
+        "most": [{"image": str(image)} | compared.as_dict() for image, compared in most],
     }
 
 
@@ -105,7 +105,7 @@ def _compare(one: Record, other: Record, thresholds: tuple[float, float]) -> _Co
 
 
 def _pairs(boxes_N4: np.ndarray, boxes_M4: np.ndarray) -> list[tuple[int, int, float]]:
-    """Pairs boxes (x1 y1 x2 y2), those that overlap most first, each with one other at most."""
+    """Matches boxes (x1 y1 x2 y2) greedily by IoU, each with at most one other."""
     overlap_NM = overlaps(boxes_N4, boxes_M4, np.zeros(len(boxes_M4), bool))
     pairs: list[tuple[int, int, float]] = []
     while overlap_NM.size and overlap_NM.max() >= LEAST_IOU:

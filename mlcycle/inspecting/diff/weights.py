@@ -1,4 +1,4 @@
-"""What differs between the weights of two files, tensor by tensor."""
+"""Differences between the weights of two model files, tensor by tensor."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Tensors = dict[str, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """How far a tensor is from the one of its name, in shares of the larger of the two.
+    """The difference between two tensors of one name.
 
     Attributes:
-        values, differing: how many there are, and how many of them differ.
-        largest: the largest difference, as a share of the largest value by size; None where something is no number.
-        mean: the mean difference, as a share of the mean size of values.
+        values, differing: the number of values, and of values that differ.
+        largest: the largest difference, relative to the largest absolute value; None if a value is not finite.
+        mean: the mean difference, relative to the mean absolute value.
     """
 
     name: str
@@ -34,16 +34,16 @@ class _Change:
 
 
 def compare(one: Tensors, one_data: bytes, other: Tensors, other_data: bytes) -> dict[str, Any]:
-    """Compares tensors by their names, and returns what was found, as JSON has it.
+    """Compares tensors by name, and returns the differences for a JSON document.
 
-    Values are compared where both have the same shape and type, or are floats of any width.
+    Values are compared if both have the same shape and type, or the same shape and any float type.
 
     Args:
-        one_data, other_data: the bytes of the files that the tensors lie in.
+        one_data, other_data: the bytes of the files that contain the tensors.
     """
     shared = [name for name in one if name in other]
-    alike = {name: None for name in shared if _may_be_compared(one[name], other[name])}
-    changes = [_change(name, _values(one[name], one_data), _values(other[name], other_data)) for name in alike]
+    comparable = {name: None for name in shared if _is_comparable(one[name], other[name])}
+    changes = [_change(name, _values(one[name], one_data), _values(other[name], other_data)) for name in comparable]
     differ = sorted((each for each in changes if each.differing), key=_by_size, reverse=True)
     means = [each.mean for each in differ if each.mean is not None]
     return {
@@ -56,7 +56,7 @@ def compare(one: Tensors, one_data: bytes, other: Tensors, other_data: bytes) ->
             if _kind(one[name]) != _kind(other[name])
         ],
         "compared": len(changes),
-        "unreadable": sum(_kind(one[name]) == _kind(other[name]) and name not in alike for name in shared),
+        "unreadable": sum(_kind(one[name]) == _kind(other[name]) and name not in comparable for name in shared),
         "differ": len(differ),
         "largest": max((each.largest for each in differ if each.largest is not None), default=0.0),
         "mean": float(np.mean(means)) if means else 0.0,
@@ -76,8 +76,8 @@ def _kind(tensor: Tensor) -> dict[str, Any]:
     return {"type": tensor.type, "shape": list(tensor.shape)}
 
 
-def _may_be_compared(one: Tensor, other: Tensor) -> bool:
-    """Tells whether numpy can read both; values that are not written as plain bytes are not read."""
+def _is_comparable(one: Tensor, other: Tensor) -> bool:
+    """Returns whether numpy can read both; only raw data is read."""
     types = one.type == other.type or (one.type in _FLOATS and other.type in _FLOATS)
     return types and one.shape == other.shape and _is_readable(one) and _is_readable(other)
 
@@ -101,6 +101,9 @@ def _change(name: str, one_N: np.ndarray, other_N: np.ndarray) -> _Change:
     differing = int((~same_N).sum())
     if not (np.isfinite(one_N).all() and np.isfinite(other_N).all()):
         return _Change(name, len(one_N), differing, None, None)
-    apart_N, sizes_2N = np.abs(one_N - other_N), np.abs(np.stack([one_N, other_N]))
-    largest, mean = float(apart_N.max() / sizes_2N.max()), float(apart_N.mean() / sizes_2N.mean(axis=1).max())
+    differences_N, sizes_2N = np.abs(one_N - other_N), np.abs(np.stack([one_N, other_N]))
+    largest, mean = (
+        float(differences_N.max() / sizes_2N.max()),
+        float(differences_N.mean() / sizes_2N.mean(axis=1).max()),
+    )
     return _Change(name, len(one_N), differing, largest, mean)

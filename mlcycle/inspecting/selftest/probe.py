@@ -1,4 +1,4 @@
-"""One self-test, in a process of its own, which mlcycle.inspecting.selftest.probes starts: a provider may crash."""
+"""Runs one self-test. mlcycle.inspecting.selftest.probes starts it in its own process, because a provider can crash."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 
 from mlcycle.machine.child_process import report_stage
 
-OPTIMISED, AS_WRITTEN = "optimised", "as written"
+OPTIMISED, UNOPTIMISED = "optimised", "unoptimised"
 
 
 def main() -> int:
-    """Loads a model file on a provider, runs its self-test and says how far the answer is; returns the exit code.
+    """Loads a model file on a provider, runs its self-test and reports the difference; returns the exit code.
 
-    On the command line stand the file, the sha256 that it must have, the provider, and whether onnxruntime may rewrite
+    The arguments on the command line are the file, its expected sha256, the provider, and whether onnxruntime optimises
     the graph.
     """
     try:
-        _answer(Path(sys.argv[1]), *sys.argv[2:5])
+        _run(Path(sys.argv[1]), *sys.argv[2:5])
     except Exception as problem:
         report_stage(
             "failed",
@@ -29,25 +29,25 @@ def main() -> int:
     return 0
 
 
-def _answer(model: Path, sha256: str, provider: str, graph: str) -> None:
+def _run(model: Path, sha256: str, provider: str, graph: str) -> None:
     import onnxruntime
 
     from mlcycle.artifact.seal import read_sealed
     from mlcycle.errors import ModelFileError
     from mlcycle.inference.session import PROVIDERS, open_session
 
-    there = onnxruntime.get_available_providers()
-    names = [name for name, long in PROVIDERS.items() if long in there]
+    available = onnxruntime.get_available_providers()
+    names = [name for name, long in PROVIDERS.items() if long in available]
     report_stage("imported", version=onnxruntime.__version__, available=names)
     sealed = read_sealed(model)
     if sealed.sha256 != sha256:
-        raise ModelFileError(f"{model} was replaced while it was being tested", "test it again")
+        raise ModelFileError(f"{model} was replaced during the test", "run the test again")
     session = open_session(sealed, provider=provider, optimised=graph == OPTIMISED)
     report_stage("loaded")
     distance, tolerance = session.distance(), session.tolerance
-    assert distance is not None and tolerance is not None  # whoever started this has seen it  # noqa: PT018
+    assert distance is not None and tolerance is not None  # the parent process has checked it  # noqa: PT018
     report_stage(
-        "answered",
+        "finished",
         distance=(distance.pixels, distance.score),
         tolerance=(tolerance.pixels, tolerance.score),
     )

@@ -1,38 +1,37 @@
-"""The document of `mlcycle model selftest` → what people read."""
+"""The document of `mlcycle model selftest` → the sections of its report."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from mlcycle.inspecting.known_answer import tolerance_text
 from mlcycle.inspecting.section import Section, Table, counted
+from mlcycle.inspecting.self_test_image import tolerance_text
 
-GOOD, FAR, NOTHING = "as it must be", "too far", "no answer"
+PASSED, FAILED, NO_OUTPUT = "passed", "failed", "no output"
 
 
 def sections(document: dict[str, Any]) -> list[Section]:
-    """Returns what the file asks for, how far each answer is from it, and why some gave none."""
+    """Returns the test image, the difference on each provider, and the errors."""
     test, image = document["self_test"], document["self_test"]["image"]
-    asked = f"{counted(test['rows'], 'face')} in a drawing of {image['width']} x {image['height']} px"
     rows = (
         ("model", f"{document['name']}, {document['precision']}, sha256 {document['sha256'][:12]}"),
-        ("asks for", asked),
+        ("test image", f"{image['width']} x {image['height']} px with {counted(test['rows'], 'face')}"),
         ("onnxruntime", document["onnxruntime"] or "cannot be imported"),
     )
-    headings = ("provider", "graph", "pixels", "score", "allowed", "verdict")
-    table = Table(headings, tuple(_row(each) for each in document["trials"]), words=True)
-    found = [Section("Self-test", rows), Section("Distance from the known answer", table=table)]
-    why = tuple((each["provider"], each["why_not"]) for each in document["trials"] if each["why_not"])
-    return [*found, Section("Why there is no answer", tuple(dict.fromkeys(why)))] if why else found
+    headings = ("provider", "graph", "pixels", "score", "tolerance", "verdict")
+    table = Table(headings, tuple(_row(each) for each in document["probes"]), words=True)
+    found = [Section("Self-test", rows), Section("Difference from the expected output", table=table)]
+    errors = tuple((each["provider"], each["error"]) for each in document["probes"] if each["error"])
+    return [*found, Section("Errors", tuple(dict.fromkeys(errors)))] if errors else found
 
 
-def _row(trial: dict[str, Any]) -> tuple[str, ...]:
-    named = (trial["provider"], trial["graph"])
-    if trial["within"] is None:
-        return (*named, "", "", "", NOTHING)
-    distance = [_figure(trial["distance"][name]) for name in ("pixels", "score")]
-    return (*named, *distance, tolerance_text(trial["tolerance"]), GOOD if trial["within"] else FAR)
+def _row(probe: dict[str, Any]) -> tuple[str, ...]:
+    named = (probe["provider"], probe["graph"])
+    if probe["within"] is None:
+        return (*named, "", "", "", NO_OUTPUT)
+    distance = [_number(probe["distance"][name]) for name in ("pixels", "score")]
+    return (*named, *distance, tolerance_text(probe["tolerance"]), PASSED if probe["within"] else FAILED)
 
 
-def _figure(value: float | None) -> str:
+def _number(value: float | None) -> str:
     return "not found" if value is None else f"{value:.2g}"

@@ -1,6 +1,6 @@
-"""The bundled models packed anew with a known answer, whole and spoilt in ways in which a runtime could spoil them.
+"""The bundled models with a new self-test, unchanged or with the errors that a faulty runtime could make.
 
-They are in eight bits, and what they know was found in floats: by the same graph with all numbers made floats again.
+The models are int8; the expected outputs come from the same graph with all tensors converted back to float32.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from mlcycle.artifact import self_test as known
+from mlcycle.artifact import self_test as self_tests
 from mlcycle.artifact.bundled import FOLDER
 from mlcycle.artifact.contract import CONTRACT_KEY, Contract, from_json
 from mlcycle.artifact.packing import pack
 from mlcycle.artifact.seal import SealedBytes, write_sealed
 from mlcycle.inference.session import Session, open_session
 
-# What a variant may be apart from its parent.
-MOST = known.Tolerance(3.0, 0.05)
+# Largest difference between a variant and its parent.
+MOST = self_tests.Tolerance(3.0, 0.05)
 ABOUT = {"licence": "Apache-2.0", "intended_use": "counting faces", "limits": "faces of less than 8 pixels"}
 
 
@@ -33,7 +33,7 @@ def opened(name: str) -> tuple[onnx.ModelProto, Contract]:
     return model, from_json(texts[CONTRACT_KEY])
 
 
-def write_known(
+def write_with_self_test(
     path: Path,
     name: str = "face-nano",
     *,
@@ -41,41 +41,43 @@ def write_known(
     about: dict[str, str] | None = None,
     change: Callable[[onnx.ModelProto], None] = lambda model: None,
 ) -> Path:
-    """Writes a bundled model with what it must find, and then changed, so that it no longer finds it."""
-    data, answer = _known(name, precision)
+    """Writes a bundled model with its self-test, and then changed, so that it fails the self-test."""
+    data, self_test = _with_expected_output(name, precision)
     model, contract = onnx.ModelProto.FromString(data), opened(name)[1]
     parent = contract.parent if precision == "int8" else None
     change(model)
     contract = replace(contract, precision=precision, parent=parent, about=about or {})
-    write_sealed(pack(model, contract, answer), path)
+    write_sealed(pack(model, contract, self_test), path)
     return path
 
 
 @cache
-def _known(name: str, precision: str) -> tuple[bytes, known.SelfTest]:
-    """Returns a graph, and what it must find."""
+def _with_expected_output(name: str, precision: str) -> tuple[bytes, self_tests.SelfTest]:
+    """Returns a serialised graph, and its self-test."""
     model, contract = opened(name)
     floats = in_floats(model)
     session = _session(floats, contract, None)
-    arrays = session.run(known.image(known.HEIGHT, known.WIDTH, 0)[None])
-    answer = known.make_self_test(*(array[0] for array in arrays))
+    arrays = session.run(self_tests.image(self_tests.HEIGHT, self_tests.WIDTH, 0)[None])
+    self_test = self_tests.make_self_test(*(array[0] for array in arrays))
     if precision == "float32":
-        return floats.SerializeToString(), answer
-    distance = _session(model, contract, answer).distance()
-    return model.SerializeToString(), replace(answer, tolerance=known.tolerance_of(distance, MOST))
+        return floats.SerializeToString(), self_test
+    distance = _session(model, contract, self_test).distance()
+    return model.SerializeToString(), replace(self_test, tolerance=self_tests.tolerance_of(distance, MOST))
 
 
-def _session(model: onnx.ModelProto, contract: Contract, answer: known.SelfTest | None) -> Session:
-    return open_session(SealedBytes(pack(model, contract, answer), "", Path("model.onnx")), provider="cpu", threads=1)
+def _session(model: onnx.ModelProto, contract: Contract, self_test: self_tests.SelfTest | None) -> Session:
+    return open_session(
+        SealedBytes(pack(model, contract, self_test), "", Path("model.onnx")), provider="cpu", threads=1
+    )
 
 
 def in_floats(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Returns a copy of a graph without the nodes that make bytes of values and values of bytes."""
+    """Returns a copy of a graph without its QuantizeLinear and DequantizeLinear nodes."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     weights = {each.name: numpy_helper.to_array(each) for each in copy.graph.initializer}
     same: dict[str, str] = {}
-    pixels = {"images"}  # and what they become as long as they are bytes
+    pixels = {"images"}  # and what follows until they are cast
     nodes = []
     for node in copy.graph.node:
         for place, name in enumerate(node.input):
@@ -93,7 +95,9 @@ def in_floats(model: onnx.ModelProto) -> onnx.ModelProto:
             pixels |= set(node.output) if set(node.input) & pixels and node.op_type != "Cast" else set()
     used = {name for node in nodes for name in node.input}
     kept = [numpy_helper.from_array(values, name) for name, values in weights.items() if name in used]
-    nodes = [onnx.NodeProto.FromString(each.SerializeToString()) for each in nodes]  # apart from their graph
+    nodes = [
+        onnx.NodeProto.FromString(each.SerializeToString()) for each in nodes
+    ]  # copies, independent of their graph
     del copy.graph.node[:], copy.graph.initializer[:]
     copy.graph.node.extend(nodes)
     copy.graph.initializer.extend(kept)
@@ -101,14 +105,14 @@ def in_floats(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _pixels_as_floats(node: onnx.NodeProto, weights: dict[str, np.ndarray]) -> list[onnx.NodeProto]:
-    """Pixels are bytes by themselves; what follows would have made floats of them."""
+    """Replaces the DequantizeLinear of the pixels, which are bytes already, by a cast and a scale."""
     assert not weights[node.input[2]].any()
     cast = onnx.helper.make_node("Cast", [node.input[0]], [f"{node.output[0]}_cast"], to=onnx.TensorProto.FLOAT)
     return [cast, onnx.helper.make_node("Mul", [cast.output[0], node.input[1]], [node.output[0]])]
 
 
 def _only_clipped(node: onnx.NodeProto, weights: dict[str, np.ndarray]) -> onnx.NodeProto:
-    """Bytes end at 0 and 255, and by that stand for an activation; floats have to be cut off."""
+    """Replaces a QuantizeLinear by its clipping, which the graph uses as its activation."""
     _, scale, zero = node.input
     limits = np.iinfo(weights[zero].dtype)
     names = [f"{node.output[0]}_{end}" for end in ("least", "most")]
@@ -127,25 +131,25 @@ def _dequantised(node: onnx.NodeProto, weights: dict[str, np.ndarray]) -> np.nda
 
 
 def change_weights(model: onnx.ModelProto, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
-    """Puts other values in the place of a tensor's."""
+    """Replaces the values of a tensor."""
     tensor = next(each for each in model.graph.initializer if each.name == name)
     changed = change(numpy_helper.to_array(tensor).copy())
     tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(changed), name))
 
 
 def flip_largest(model: onnx.ModelProto) -> None:
-    """Turns the sign of the largest weight of the first convolution, and of no other."""
+    """Flips the sign of the largest weight of the first convolution."""
 
     def flip(weights: np.ndarray) -> np.ndarray:
         place = np.unravel_index(np.abs(weights.astype(float)).argmax(), weights.shape)
-        weights[place] = -max(weights[place], -127)  # of bytes, -128 has no other side
+        weights[place] = -max(weights[place], -127)  # -128 has no positive counterpart in int8
         return weights
 
     change_weights(model, first_convolution(model), flip)
 
 
 def first_convolution(model: onnx.ModelProto) -> str:
-    """Returns the name of the weights of the first convolution, behind what makes values of bytes."""
+    """Returns the name of the weights of the first convolution, before their DequantizeLinear."""
     makers = {output: node for node in model.graph.node for output in node.output}
     name = next(node for node in model.graph.node if node.op_type == "Conv").input[1]
     while name in makers:
@@ -154,14 +158,14 @@ def first_convolution(model: onnx.ModelProto) -> str:
 
 
 def swap_colours(model: onnx.ModelProto) -> None:
-    """Lets the graph take its pixels for blue, green and red."""
+    """Makes the graph read its pixels as blue, green, red."""
     model.graph.initializer.append(numpy_helper.from_array(np.array([2, 1, 0]), "colours"))
     nodes = [onnx.NodeProto.FromString(each.SerializeToString()) for each in model.graph.node]
     for node in nodes:
         for place, name in enumerate(node.input):
-            node.input[place] = "turned" if name == "images" else name
+            node.input[place] = "swapped" if name == "images" else name
     del model.graph.node[:]
-    model.graph.node.extend([onnx.helper.make_node("Gather", ["images", "colours"], ["turned"], axis=3), *nodes])
+    model.graph.node.extend([onnx.helper.make_node("Gather", ["images", "colours"], ["swapped"], axis=3), *nodes])
 
 
 def spoil_scales(model: onnx.ModelProto) -> None:
