@@ -20,7 +20,7 @@ def doctor(
     ] = Provider.auto,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a page.")] = False,
 ) -> None:
-    """Show which providers run the model on this machine, and what is installed.
+    """Show which providers run the model, and what is installed.
 
     Runs the model on a blank image with each provider of the installed onnxruntime, each in its own process. Exits 0 if
     the required provider runs the model, 4 if the model file is invalid, and 6 otherwise. Warnings do not change the

@@ -144,7 +144,7 @@ def test_a_passphrase_encrypts_the_key(kind: str, tmp_path: Path, mlcycle: Run) 
 def test_without_a_terminal_no_passphrase_is_requested(tmp_path: Path, process: Run) -> None:
     outcome = process("model", "keys", "new", tmp_path / "release", "--passphrase")
     assert outcome.code == 2
-    assert "there is no terminal to ask at\nhint: name a --passphrase-file" in outcome.err
+    assert "there is no terminal\nhint: pass --passphrase-file" in outcome.err
     assert not list(tmp_path.iterdir())
 
 
