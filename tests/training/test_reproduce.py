@@ -89,7 +89,7 @@ def test_other_weights_are_named(clone: Path, frozen: Path, mlcycle: Run) -> Non
     outcome = mlcycle("model", "reproduce", frozen, "--run", clone)
     assert outcome.code == 5
     assert "network.answer.bias" in outcome.out.split("Weights that differ most")[1]
-    assert "what differs is its weights" in outcome.err
+    assert "which differs in its weights" in outcome.err
     assert "another run" not in outcome.err
 
 
@@ -99,9 +99,9 @@ def test_another_recipe_is_another_run(clone: Path, frozen: Path, mlcycle: Run) 
     outcome = mlcycle("model", "reproduce", frozen, "--run", clone)
     assert outcome.code == 5
     assert ["resize.long_side", "128", "96"] in [line.split() for line in outcome.out.splitlines()]
-    assert "weights    the same" in outcome.out
-    assert "is another run than the one that" in outcome.err
-    assert "what differs is recipe.inference.long_side\n" in outcome.err
+    assert "weights    equal" in outcome.out
+    assert "was frozen from another run than" in outcome.err
+    assert "they differ in recipe.inference.long_side\n" in outcome.err
 
 
 def test_other_data_is_another_run(clone: Path, frozen: Path, mlcycle: Run) -> None:
@@ -113,7 +113,7 @@ def test_other_data_is_another_run(clone: Path, frozen: Path, mlcycle: Run) -> N
     assert outcome.code == 5
     assert ["training.data.fingerprint", before, "0" * 64] in [line.split() for line in outcome.out.splitlines()]
     assert "another run" in outcome.err
-    assert "what differs is data.fingerprint\n" in outcome.err
+    assert "they differ in data.fingerprint\n" in outcome.err
 
 
 def test_last_digits_of_another_processor_are_taken_over(
@@ -151,8 +151,8 @@ def test_more_than_last_digits_is_not_taken_over(frozen: Path, clone: Path, tmp_
     outcome = mlcycle("model", "reproduce", file, "--run", clone)
     assert outcome.code == 5
     assert "training.operating_points.points.balanced.recall  0.99" in outcome.out
-    assert "the same, but for 0.001 at most" in outcome.out
-    assert "what differs is its contract and its self-test" in outcome.err
+    assert "differs by at most 0.001" in outcome.out
+    assert "which differs in its contract and its self-test" in outcome.err
     assert "taken over" not in outcome.err
 
 
@@ -204,7 +204,7 @@ def test_without_its_images_thresholds_cannot_be_reproduced(
         images = ["--images", hidden / "images" / "val"]
         alone = mlcycle("freeze", clone, "-o", tmp_path / "alone.onnx", *images)
         assert alone.code == 0, alone.err
-        assert "warning: the file has the recipe's threshold alone" in alone.err
+        assert "warning: the file has only the recipe's threshold" in alone.err
         assert said(tmp_path / "alone.onnx")[1].thresholds == {"balanced": 0.01}
         assert mlcycle("model", "reproduce", tmp_path / "alone.onnx", "--run", clone).code == 0
         recipe = clone / "recipe.yaml"
