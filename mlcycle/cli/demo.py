@@ -20,7 +20,7 @@ def demo(
         bool, typer.Option("--overwrite", help="Start again and remove the files of an earlier demo.")
     ] = False,
 ) -> None:
-    """Train, freeze and run a small face detector on real images, in a few minutes.
+    """Train, freeze and run a small detector on real images, in a few minutes.
 
     The detector is trained on real faces, frozen into one file, and run on images that were not used for training. A
     second run repeats no finished step, and resumes an interrupted one. Exits with 5 if a face is missed.
