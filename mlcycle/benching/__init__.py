@@ -1,1 +1,1 @@
-"""Benching: how fast a model file answers on this machine. Sees inference and the model file, and nothing else."""
+"""Measures the speed of a model file on this machine. Imports inference and artifact only."""

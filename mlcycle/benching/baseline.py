@@ -1,7 +1,7 @@
-"""A measurement beside an earlier one: refused where they do not compare, and a gate for what has become slower.
+"""Compares a measurement with an earlier one, and fails if it is slower.
 
-Compared are p50 and p95 of the latency, which may not rise, and the throughput, which may not fall, by more than a
-share of what they were. Model files and versions may differ: how they differ in speed is what one asks for.
+p50 and p95 of the latency must not rise, and the throughput must not fall, by more than a given percentage. Machine,
+settings and images must be the same. Model files and versions can differ: their speed is what is compared.
 """
 
 from __future__ import annotations
@@ -14,55 +14,55 @@ from typing import Any
 from mlcycle.errors import GateError, InputError, UsageError
 
 KIND = "mlcycle bench"
-SCHEMA_VERSION = 1
-# What must be the same, as section and key of the document.
+SCHEMA_VERSION = 2
+# Section and key of the values that must be equal.
 SAME = (
     *(("machine", key) for key in ("cpu", "cores", "system")),
     *(("settings", key) for key in ("provider", "threads", "concurrency", "rate")),
     *(("data", key) for key in ("kind", "images", "fingerprint")),
 )
-# Figures that are compared: what people call each, where it stands in the document, and which way is worse.
-FIGURES = {
+# Compared metrics: title, section and key in the document, and 1 if higher is worse, -1 if lower is.
+METRICS = {
     "p50": ("p50 of the latency", ("latency_ms", "p50"), 1),
     "p95": ("p95 of the latency", ("latency_ms", "p95"), 1),
-    "throughput": ("throughput", ("requests", "answered_per_second"), -1),
+    "throughput": ("throughput", ("requests", "completed_per_second"), -1),
 }
 
 
 def allowance(text: str) -> float:
-    """Reads a share such as 10%, and returns it in percent.
+    """Parses a percentage such as 10%.
 
     Raises:
-        UsageError: it is none.
+        UsageError: the text is not a percentage.
     """
     found = re.fullmatch(r"([0-9]{1,4}(?:\.[0-9]{1,6})?) ?%", text)
     if found is None:
-        raise UsageError(f"{text!r} is no percentage", "write how much slower it may be, as --max-regress 10%")
+        raise UsageError(f"{text!r} is not a percentage", "pass the allowed regression, such as --max-regress 10%")
     return float(found[1])
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Reads what `mlcycle bench --out` wrote.
+    """Reads a file written by `mlcycle bench --out`.
 
     Raises:
-        InputError: it cannot be read, or is something else.
+        InputError: it cannot be read, or is another kind of file.
     """
-    hint = "name a file that mlcycle bench --out FILE wrote"
+    hint = "pass a file written by mlcycle bench --out FILE"
     try:
         document = json.loads(path.read_text("utf-8"))
     except OSError as problem:
         raise InputError(f"the baseline {path} cannot be read: {problem.strerror}", hint) from None
     except ValueError:
-        raise InputError(f"the baseline {path} is no JSON", hint) from None
+        raise InputError(f"the baseline {path} is not JSON", hint) from None
     if not isinstance(document, dict) or document.get("kind") != KIND:
-        raise InputError(f"the baseline {path} is no measurement of mlcycle bench", hint)
+        raise InputError(f"the baseline {path} is not a measurement of mlcycle bench", hint)
     if document.get("schema_version") != SCHEMA_VERSION:
         found = document.get("schema_version")
         raise InputError(f"the baseline {path} has schema_version {found!r}, not {SCHEMA_VERSION}", "measure it again")
-    figures = [_value(document, where) for _, where, _ in FIGURES.values()]
-    if not all(isinstance(figure, int | float) and figure > 0 for figure in figures):
+    metrics = [_value(document, where) for _, where, _ in METRICS.values()]
+    if not all(isinstance(metric, int | float) and metric > 0 for metric in metrics):
         raise InputError(
-            f"the baseline {path} lacks a figure; it may not have kept up with its rate", "measure one at a lower rate"
+            f"the baseline {path} lacks a metric; its rate may have been too high", "measure one at a lower rate"
         )
     return document
 
@@ -70,38 +70,38 @@ def read(path: Path) -> dict[str, Any]:
 def must_compare(old: dict[str, Any], now: dict[str, Any], path: Path) -> None:
     """Raises InputError if two measurements are of different machines, settings or images.
 
-    Both need the sections machine, settings and data only.
+    Both need only the sections machine, settings and data.
     """
     for where in SAME:
         before, after = _value(old, where), _value(now, where)
         if before != after:
             raise InputError(
-                f"the baseline {path} does not compare: its {' '.join(where)} is {_said(before)}, now {_said(after)}",
-                "measure a baseline here and now, with the same options: mlcycle bench --out FILE",
+                f"the baseline {path} is not comparable: its {' '.join(where)} is {_text(before)}, now {_text(after)}",
+                "measure a new baseline with the same options: mlcycle bench --out FILE",
             )
 
 
 def compare(old: dict[str, Any], now: dict[str, Any], allowed_percent: float) -> dict[str, Any]:
-    """Returns allowed_percent, passed, the model's sha256 of before, and of each figure before, now and change_percent.
+    """Returns allowed_percent, passed, the baseline's model_sha256, and before, now and change_percent of each metric.
 
-    change_percent is positive where the figure rose; None where it no longer exists, which does not pass.
+    change_percent is positive if the metric rose. It is None if the metric no longer exists, which fails.
     """
-    figures = {name: _change(_value(old, where), _value(now, where)) for name, (_, where, _) in FIGURES.items()}
-    passed = not any(_is_worse(name, change, allowed_percent) for name, change in figures.items())
+    metrics = {name: _change(_value(old, where), _value(now, where)) for name, (_, where, _) in METRICS.items()}
+    passed = not any(_is_worse(name, change, allowed_percent) for name, change in metrics.items())
     sha256 = _value(old, ("model", "sha256"))
-    return {"allowed_percent": allowed_percent, "passed": passed, "model_sha256": sha256, "figures": figures}
+    return {"allowed_percent": allowed_percent, "passed": passed, "model_sha256": sha256, "metrics": metrics}
 
 
 def check(comparison: dict[str, Any]) -> None:
-    """Raises GateError, naming each figure that has become worse by more than is allowed."""
+    """Raises GateError with each metric that is worse by more than the allowed percentage."""
     allowed = comparison["allowed_percent"]
     worse = [
-        _sentence(name, change) for name, change in comparison["figures"].items() if _is_worse(name, change, allowed)
+        _sentence(name, change) for name, change in comparison["metrics"].items() if _is_worse(name, change, allowed)
     ]
     if worse:
         raise GateError(
             f"slower than the baseline by more than {allowed:g} %: {'; '.join(worse)}",
-            "see that nothing else ran, and measure again, for longer: --duration",
+            "stop other programs, and measure again for longer: --duration",
         )
 
 
@@ -111,17 +111,17 @@ def _change(before: float, after: float | None) -> dict[str, float | None]:
 
 
 def _is_worse(name: str, change: dict[str, Any], allowed_percent: float) -> bool:
-    _, _, direction = FIGURES[name]
+    _, _, direction = METRICS[name]
     percent = change["change_percent"]
     return percent is None or percent * direction > allowed_percent
 
 
 def _sentence(name: str, change: dict[str, Any]) -> str:
-    what, (_, key), _ = FIGURES[name]
-    unit = " ms" if key in ("p50", "p95") else " a second"
+    title, (_, key), _ = METRICS[name]
+    unit = " ms" if key in ("p50", "p95") else " per second"
     if change["now"] is None:
-        return f"the {what} was {change['before']:g}{unit}, and now so many were given up that there is none"
-    return f"the {what} was {change['before']:g}{unit}, now {change['now']:g} ({change['change_percent']:+.1f} %)"
+        return f"the {title} was {change['before']:g}{unit}; now too many requests were never started"
+    return f"the {title} was {change['before']:g}{unit}, now {change['now']:g} ({change['change_percent']:+.1f} %)"
 
 
 def _value(document: dict[str, Any], where: tuple[str, str]) -> Any:
@@ -129,5 +129,5 @@ def _value(document: dict[str, Any], where: tuple[str, str]) -> Any:
     return section.get(where[1]) if isinstance(section, dict) else None
 
 
-def _said(value: Any) -> str:
+def _text(value: Any) -> str:
     return "not given" if value is None else str(value)

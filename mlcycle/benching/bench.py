@@ -1,4 +1,4 @@
-"""The conductor of `mlcycle bench`: a model file and images → one document with all figures; top to bottom."""
+"""The conductor of `mlcycle bench`: a model file and images → one document. Read it top to bottom."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ from mlcycle.errors import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mlcycle.benching.bench_images import Album
-    from mlcycle.benching.tally import Tally
+    from mlcycle.benching.bench_images import ImageSet
+    from mlcycle.benching.request_stats import RequestStats
     from mlcycle.inference.detect import Detector
     from mlcycle.inference.record import Record
     from mlcycle.progress import Progress
 
 STAGES = (
-    "reading, decoding, resizing, running the model and selecting faces; "
-    "loading the model and writing results are outside"
+    "reading, decoding, resizing, running the model and selecting faces; without loading the model and writing results"
 )
 WINDOW = {
-    "closed": f"from the call with an image's path to its record in memory: {STAGES}",
-    "open": f"from when an image is due to its record in memory: waiting until somebody is free, {STAGES}",
+    "closed": f"from the call with the path of an image to its record in memory: {STAGES}",
+    "open": f"from the time an image is due to its record in memory: waiting for a free worker, {STAGES}",
 }
 
 
@@ -34,11 +33,11 @@ class Plan:
     """How to measure.
 
     Attributes:
-        load: how to ask, and for how long.
-        warmup_seconds: for how long to ask before, counting nothing; 0 for not at all.
-        threads: those that run the model, as the detector was told; None leaves onnxruntime the choice.
-        cold_starts: how many fresh processes to start.
-        price: of an hour of this machine, or None.
+        load: the load and its duration.
+        warmup_seconds: duration of the warm-up; 0 for none.
+        threads: threads of the model, as given to the detector; None if onnxruntime chooses.
+        cold_starts: number of processes to start.
+        price: price of this machine per hour, or None.
     """
 
     load: load.Load
@@ -55,24 +54,24 @@ def bench(
     progress: Progress,
     check: Callable[[dict[str, Any]], None] = lambda document: None,
 ) -> dict[str, Any]:
-    """Measures how fast a detector is on the images below a folder, or on some that are made for it.
+    """Measures the speed of a detector on the images of a folder, or on generated ones.
 
     Args:
-        check: is given what is known of the document before anything is measured, and may refuse to go on.
+        check: receives the sections that are known before the measurement, and can raise an error.
 
     Raises:
-        InputError: the folder is not there or holds none, or no image was answered for.
-        MlcycleError: a fresh process of `mlcycle infer` failed.
+        InputError: the folder does not exist or has no images, or no request was completed.
+        MlcycleError: a process of `mlcycle infer` failed.
     """
     if folder is None:
-        progress.say(f"making {bench_images.SYNTHETIC} synthetic images")
-    with bench_images.opened(folder) as album:
-        document = circumstances(detector, album, plan)
+        progress.say(f"generating {bench_images.SYNTHETIC} images")
+    with bench_images.opened(folder) as images:
+        document = conditions(detector, images, plan)
         check(document)
-        return document | measure(detector, album, plan, progress)
+        return document | measure(detector, images, plan, progress)
 
 
-def circumstances(detector: Detector, album: Album, plan: Plan) -> dict[str, Any]:
+def conditions(detector: Detector, images: ImageSet, plan: Plan) -> dict[str, Any]:
     """Returns the sections of the document that are known before anything is measured."""
     return {
         "schema_version": baseline.SCHEMA_VERSION,
@@ -89,72 +88,72 @@ def circumstances(detector: Detector, album: Album, plan: Plan) -> dict[str, Any
             "seconds": plan.load.seconds,
             "warmup_seconds": plan.warmup_seconds,
         },
-        "data": {"kind": album.kind, "images": len(album.paths), "fingerprint": album.fingerprint},
+        "data": {"kind": images.kind, "images": len(images.paths), "fingerprint": images.fingerprint},
         "window": WINDOW["closed" if plan.load.rate is None else "open"],
     }
 
 
-def measure(detector: Detector, album: Album, plan: Plan, progress: Progress) -> dict[str, Any]:
-    """Warms up, asks for answers for a while, then starts fresh processes; returns the measured sections.
+def measure(detector: Detector, images: ImageSet, plan: Plan, progress: Progress) -> dict[str, Any]:
+    """Warms up, measures requests, then starts processes; returns the measured sections of the document.
 
     Raises:
-        InputError: no image was answered for.
-        MlcycleError: a fresh process of `mlcycle infer` failed.
+        InputError: no request was completed.
+        MlcycleError: a process of `mlcycle infer` failed.
     """
 
-    def answer(number: int) -> Record:
-        return detector.detect_file(album.paths[number % len(album.paths)])
+    def detect(number: int) -> Record:
+        return detector.detect_file(images.paths[number % len(images.paths)])
 
     if plan.warmup_seconds:
         progress.say(f"warming up for {plan.warmup_seconds:g} s")
-        warm = load.run(answer, load.Load(plan.warmup_seconds, plan.load.concurrency))
-        _refuse_silence(warm, album, asked_all=warm.failed.total() >= len(album.paths))
+        warm = load.run(detect, load.Load(plan.warmup_seconds, plan.load.concurrency))
+        _must_have_results(warm, images, tried_all=warm.failed.total() >= len(images.paths))
     meters = {
         "processors": energy.Meter(energy.of_processors()),
         "gpu": energy.Meter(energy.of_gpu(detector.provider)),
     }
     progress.say(f"measuring for {plan.load.seconds:g} s")
     with meters["processors"], meters["gpu"]:
-        tally = load.run(answer, plan.load)
+        stats = load.run(detect, plan.load)
     own_peak = memory.own_peak()
-    _refuse_silence(tally, album, asked_all=True)
-    readable = album.paths[(tally.readable or 0) % len(album.paths)]
+    _must_have_results(stats, images, tried_all=True)
+    readable = images.paths[(stats.first_completed or 0) % len(images.paths)]
     if plan.cold_starts:
-        progress.say(f"starting mlcycle infer afresh, {plan.cold_starts} times")
+        progress.say(f"measuring the cold start of mlcycle infer, {plan.cold_starts} times")
     with progress.bar("cold starts", plan.cold_starts) as advance:
         cold = cold_start.measure(cold_start.command(detector, readable, plan.threads), plan.cold_starts, advance)
     return {
-        **_sections(tally),
+        **_sections(stats),
         "cold_start": cold,
         "peak_memory_bytes": own_peak,
-        "energy": {name: meter.result(tally.seconds, tally.answered) for name, meter in meters.items()},
-        "cost": None if plan.price is None else cost.a_million(plan.price, tally.throughput),
+        "energy": {name: meter.result(stats.seconds, stats.completed) for name, meter in meters.items()},
+        "cost": None if plan.price is None else cost.per_million(plan.price, stats.throughput),
     }
 
 
-def _sections(tally: Tally) -> dict[str, Any]:
+def _sections(stats: RequestStats) -> dict[str, Any]:
     return {
         "requests": {
-            "answered": tally.answered,
-            "answered_per_second": round(tally.throughput, 4),
-            "failed": tally.failed.total(),
-            "failed_by_code": dict(sorted(tally.failed.items())),
-            "late": tally.late,
-            "never_begun": tally.never_begun,
-            "seconds": round(tally.seconds, 4),
-            "mean_pixels": round(tally.pixels / tally.answered),
+            "completed": stats.completed,
+            "completed_per_second": round(stats.throughput, 4),
+            "failed": stats.failed.total(),
+            "failed_by_code": dict(sorted(stats.failed.items())),
+            "late": stats.late,
+            "never_started": stats.never_started,
+            "seconds": round(stats.seconds, 4),
+            "mean_pixels": round(stats.pixels / stats.completed),
         },
-        "latency_ms": percentiles.percentiles(tally.latencies, tally.never_begun),
-        "stages_ms": {stage: percentiles.percentiles(values) for stage, values in tally.stages.items()},
-        "histogram": percentiles.histogram(tally.latencies),
+        "latency_ms": percentiles.percentiles(stats.latencies, stats.never_started),
+        "stages_ms": {stage: percentiles.percentiles(values) for stage, values in stats.stages.items()},
+        "histogram": percentiles.histogram(stats.latencies),
     }
 
 
-def _refuse_silence(tally: Tally, album: Album, *, asked_all: bool) -> None:
-    if tally.answered or not asked_all:
+def _must_have_results(stats: RequestStats, images: ImageSet, *, tried_all: bool) -> None:
+    if stats.completed or not tried_all:
         return
-    codes = ", ".join(sorted(tally.failed))
+    codes = ", ".join(sorted(stats.failed))
     raise InputError(
-        f"none of {len(album.paths)} images was answered for: {codes or 'there was no time'}",
-        "mlcycle infer dir DIR says why" if codes else "measure for longer: --duration",
+        f"none of {len(images.paths)} images was processed: {codes or 'not enough time'}",
+        "for the reasons, run mlcycle infer dir DIR" if codes else "measure for longer: --duration",
     )

@@ -1,7 +1,7 @@
-"""Fresh processes of `mlcycle infer IMAGE`: how long each takes from its start to its end, and the memory it takes.
+"""Measures the cold start: duration and memory of new processes of `mlcycle infer IMAGE`.
 
-Each is started by another small process, `python -m mlcycle.benching.cold_start WORD...`, which prints what it saw: the
-memory of a process counts what the one that started it held, and whoever benches holds a model.
+Each is started by a small process, `python -m mlcycle.benching.cold_start WORD...`, which prints the result. The peak
+memory of a process includes that of its parent at the start, and the process that measures has loaded a model.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 def command(detector: Detector, image: Path, threads: int | None) -> list[str]:
-    """Returns the words of `mlcycle infer` on one image, with the detector's own file and provider."""
-    # Absolute, since a name may begin with what means something else, as @.
+    """Returns the command `mlcycle infer` on one image, with the file and provider of the detector."""
+    # Absolute, because a name could start with a special character, such as @.
     files = [str(image.absolute()), "--model", str(detector.path.absolute())]
-    given = [] if threads is None else ["--threads", str(threads)]
-    return [sys.executable, "-m", "mlcycle", "infer", *files, "--provider", detector.provider, *given]
+    options = [] if threads is None else ["--threads", str(threads)]
+    return [sys.executable, "-m", "mlcycle", "infer", *files, "--provider", detector.provider, *options]
 
 
 def measure(words: Sequence[str], count: int, advance: Callable[[], None]) -> dict[str, Any] | None:
@@ -36,21 +36,21 @@ def measure(words: Sequence[str], count: int, advance: Callable[[], None]) -> di
     Returns runs, median_seconds, least_seconds, most_seconds and peak_memory_bytes (the largest).
 
     Raises:
-        MlcycleError: it did not exit with 0.
+        MlcycleError: the command did not exit with 0.
     """
-    seen = []
+    results = []
     for _ in range(count):
-        seen.append(_once(words))
+        results.append(_once(words))
         advance()
-    if not seen:
+    if not results:
         return None
-    seconds = [each["seconds"] for each in seen]
+    seconds = [each["seconds"] for each in results]
     return {
         "runs": count,
         "median_seconds": round(median(seconds), 4),
         "least_seconds": round(min(seconds), 4),
         "most_seconds": round(max(seconds), 4),
-        "peak_memory_bytes": max(each["peak_memory_bytes"] for each in seen),
+        "peak_memory_bytes": max(each["peak_memory_bytes"] for each in results),
     }
 
 
@@ -58,16 +58,16 @@ def _once(words: Sequence[str]) -> dict[str, Any]:
     starter = [sys.executable, "-m", "mlcycle.benching.cold_start", *words]
     done = subprocess.run(starter, capture_output=True, text=True, errors="backslashreplace", check=False)
     if done.returncode != 0:
-        said = (done.stderr.strip().splitlines() or ["nothing"])[0].removeprefix("error: ")
-        raise MlcycleError(f"a fresh process of mlcycle infer exited with {done.returncode} and said: {said}")
+        reason = (done.stderr.strip().splitlines() or ["no message"])[0].removeprefix("error: ")
+        raise MlcycleError(f"a process of mlcycle infer exited with {done.returncode}: {reason}")
     return json.loads(done.stdout)
 
 
 def main() -> int:
-    """Runs the command that the arguments are, prints what it took, and returns its exit code."""
-    begun = time.perf_counter()
+    """Runs the command given by the arguments, prints its duration and memory, and returns its exit code."""
+    started = time.perf_counter()
     code = subprocess.call(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - started
     sys.stdout.write(json.dumps({"seconds": seconds, "peak_memory_bytes": largest_child_peak()}))
     return code
 

@@ -1,6 +1,6 @@
-"""Energy, from counters that hardware keeps, or not at all: RAPL of the processors, NVML of a GPU.
+"""Energy from hardware counters: RAPL of the processors, NVML of a GPU.
 
-What a counter counts is the whole processor or GPU, with whatever else ran on it, and what it takes while idle.
+A counter covers the whole processor or GPU, including other programs and idle power.
 """
 
 from __future__ import annotations
@@ -16,42 +16,42 @@ from typing import Any
 NOT_MEASURED = "not measured"
 POWERCAP = Path("/sys/class/powercap")
 ON_A_GPU = ("cuda", "tensorrt")
-# The smallest counters begin anew after 65 kJ, which 500 W take in two minutes.
+# The smallest counters wrap around after 65 kJ, which is two minutes at 500 W.
 SAMPLE_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """A counter of energy.
+    """An energy counter.
 
     Attributes:
-        name: for people, as "RAPL package-0".
-        read: returns joules since some moment, up to and below `around`.
-        around: joules at which it begins anew; None if it never does.
+        name: shown to the user, such as "RAPL package-0".
+        read: returns joules since an unspecified time, below `wraps_at`.
+        wraps_at: joules at which it restarts from 0; None if it never does.
     """
 
     name: str
     read: Callable[[], float]
-    around: float | None = None
+    wraps_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """The counters of one kind of hardware, or, if there are none, why."""
+    """The counters of one kind of hardware, or the reason why there are none."""
 
     counters: Sequence[Counter] = ()
     why: str = ""
 
 
 class Meter:
-    """Adds up what counters count while its block runs; reads them now and then, so that none goes around unseen."""
+    """Adds up the energy of counters while its block runs. Regular samples detect every wrap-around."""
 
     def __init__(self, found: Counters, sample_seconds: float = SAMPLE_SECONDS) -> None:
         self._found, self._pause = found, sample_seconds
         self._joules, self._why = 0.0, found.why
         self._last: list[float] = []
-        self._over = Event()
-        self._thread = Thread(target=self._sample_on, name="mlcycle-energy", daemon=True)
+        self._stop = Event()
+        self._thread = Thread(target=self._sample_regularly, name="mlcycle-energy", daemon=True)
 
     def __enter__(self) -> Meter:
         if self._found.counters:
@@ -63,12 +63,12 @@ class Meter:
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._found.counters:
-            self._over.set()
+            self._stop.set()
             self._thread.join()
             self.sample()
 
     def sample(self) -> None:
-        """Reads all counters, and adds what each has moved on; one that fails leaves nothing measured."""
+        """Reads all counters and adds their increments. If one fails, nothing is measured."""
         if self._why:
             return
         try:
@@ -77,32 +77,32 @@ class Meter:
             self._why = f"a counter could not be read: {problem}"
             return
         for counter, before, after in zip(self._found.counters, self._last, now, strict=False):
-            self._joules += _moved(counter, before, after)
+            self._joules += _increment(counter, before, after)
         self._last = now
 
-    def result(self, seconds: float, answered: int) -> dict[str, Any]:
-        """Returns source, joules, watts, joules_per_image and note, for a block of `seconds` with so many answers.
+    def result(self, seconds: float, completed: int) -> dict[str, Any]:
+        """Returns source, joules, watts, joules_per_image and note, for a block of `seconds` with `completed` images.
 
-        Where nothing was measured the figures are None, and the note begins with "not measured".
+        If nothing was measured, the values are None and the note starts with "not measured".
         """
         if self._why or not self._found.counters:
-            figures = dict.fromkeys(("source", "joules", "watts", "joules_per_image"))
-            return {**figures, "note": f"{NOT_MEASURED}: {self._why}"}
+            values = dict.fromkeys(("source", "joules", "watts", "joules_per_image"))
+            return {**values, "note": f"{NOT_MEASURED}: {self._why}"}
         return {
             "source": ", ".join(counter.name for counter in self._found.counters),
             "joules": round(self._joules, 3),
             "watts": round(self._joules / seconds, 3) if seconds > 0 else None,
-            "joules_per_image": round(self._joules / answered, 6) if answered else None,
-            "note": "of the whole of it, with all else that ran, and idling",
+            "joules_per_image": round(self._joules / completed, 6) if completed else None,
+            "note": "of the whole device, with other programs and idle power",
         }
 
-    def _sample_on(self) -> None:
-        while not self._over.wait(self._pause):
+    def _sample_regularly(self) -> None:
+        while not self._stop.wait(self._pause):
             self.sample()
 
 
 def of_processors(powercap: Path = POWERCAP) -> Counters:
-    """Finds the RAPL counters of all processor packages; those inside a package (cores, memory) would count twice."""
+    """Finds the RAPL counters of all processor packages. Those inside a package (cores, memory) would count twice."""
     counters = []
     for zone in sorted(powercap.glob("intel-rapl:*")):
         try:
@@ -110,13 +110,13 @@ def of_processors(powercap: Path = POWERCAP) -> Counters:
             if not re.fullmatch(r"intel-rapl:\d+", zone.name) or not name.startswith("package"):
                 continue
             (zone / "energy_uj").read_text("ascii")
-            around = int((zone / "max_energy_range_uj").read_text("ascii")) / 1e6
+            wraps_at = int((zone / "max_energy_range_uj").read_text("ascii")) / 1e6
         except PermissionError:
-            return Counters(why=f"the RAPL counters in {powercap} may be read by root alone")
+            return Counters(why=f"the RAPL counters in {powercap} can be read only by root")
         except (OSError, ValueError) as problem:
             return Counters(why=f"the RAPL counter {zone.name} cannot be read: {problem}")
-        counters.append(Counter(f"RAPL {name}", _reader(zone / "energy_uj"), around))
-    return Counters(counters, "" if counters else f"there is no RAPL counter in {powercap}")
+        counters.append(Counter(f"RAPL {name}", _reader(zone / "energy_uj"), wraps_at))
+    return Counters(counters, "" if counters else f"no RAPL counter in {powercap}")
 
 
 def of_gpu(provider: str) -> Counters:
@@ -131,7 +131,7 @@ def of_gpu(provider: str) -> Counters:
         pynvml.nvmlInit()
         count = pynvml.nvmlDeviceGetCount()
         if count != 1:
-            return Counters(why=f"there are {count} GPUs, and NVML does not say which one answers")
+            return Counters(why=f"there are {count} GPUs, and NVML does not report which one runs the model")
         gpu = pynvml.nvmlDeviceGetHandleByIndex(0)
         pynvml.nvmlDeviceGetTotalEnergyConsumption(gpu)
     except pynvml.NVMLError as problem:
@@ -150,7 +150,7 @@ def _reader(path: Path) -> Callable[[], float]:
     return lambda: int(path.read_text("ascii")) / 1e6
 
 
-def _moved(counter: Counter, before: float, after: float) -> float:
-    if after < before and counter.around is not None:
-        return after - before + counter.around
+def _increment(counter: Counter, before: float, after: float) -> float:
+    if after < before and counter.wraps_at is not None:
+        return after - before + counter.wraps_at
     return max(0.0, after - before)

@@ -1,8 +1,8 @@
-"""Asking for answers, for a while: each as soon as the last is there, or at fixed times whatever became of the last.
+"""Sends requests in a closed or an open loop.
 
-In a closed loop (no rate) whoever asks waits for the answer, so that a machine that stalls is asked less. In an open
-loop requests fall due at fixed times, and the time that one waits for somebody to be free counts: leaving it out would
-hide just the stalls that users meet (coordinated omission).
+In a closed loop (no rate) each worker waits for its request to complete before it sends the next: a machine that stalls
+gets fewer requests. In an open loop requests are due at fixed times, and the latency includes the time that a request
+waits for a free worker. Leaving it out would hide the stalls that users see (coordinated omission).
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from dataclasses import dataclass
 from threading import Event, Lock
 from typing import TYPE_CHECKING
 
-from mlcycle.benching.tally import Tally
+from mlcycle.benching.request_stats import RequestStats
 
 if TYPE_CHECKING:
     from mlcycle.inference.record import Record
 
-# Gets the number of a request, from 0 on, and answers.
-Answer = Callable[[int], "Record"]
+# Number of a request, from 0 → its record.
+Detect = Callable[[int], "Record"]
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How to ask.
+    """The load.
 
     Attributes:
-        seconds: for how long; what has begun by then is waited for.
-        concurrency: how many images are in work at once.
-        rate: requests a second that fall due; None asks for the next as soon as one is answered.
+        seconds: duration; requests that have started by then are completed.
+        concurrency: images processed at once.
+        rate: requests per second (open loop); None for a closed loop.
     """
 
     seconds: float
@@ -40,27 +40,27 @@ class Load:
 
     @property
     def due(self) -> int:
-        """Returns how many requests fall due in an open loop: at 0, 1 / rate, 2 / rate … before `seconds`."""
+        """Returns the number of requests in an open loop, due at 0, 1 / rate, 2 / rate … before `seconds`."""
         return max(1, math.ceil(round(self.seconds * (self.rate or 0), 6)))
 
     @property
-    def patience(self) -> float:
-        """Returns after how many seconds nothing more is begun; a backlog has as long again as the run."""
+    def deadline(self) -> float:
+        """Returns the seconds after which no request starts. A backlog has as much time again as the run."""
         return self.seconds if self.rate is None else 2 * self.seconds
 
 
 def run(
-    answer: Answer,
+    detect: Detect,
     load: Load,
     clock: Callable[[], float] = time.perf_counter,
     sleep: Callable[[float], object] | None = None,
-) -> Tally:
-    """Asks `answer` for as long as `load` says, from `load.concurrency` threads, and counts what came of it.
+) -> RequestStats:
+    """Calls `detect` under the given load from `load.concurrency` threads, and returns the statistics.
 
-    `sleep` gets the seconds until a request falls due. What `answer` raises is raised here, once all have stopped.
+    `sleep` receives the seconds until a request is due. Exceptions of `detect` are raised after all threads stop.
     """
     requests = _Requests(load, clock)
-    tally = Tally()
+    stats = RequestStats()
 
     def work() -> None:
         for number, due in iter(requests.take, None):
@@ -68,14 +68,14 @@ def run(
                 (sleep or requests.stopped.wait)(early)
                 if requests.stopped.is_set():
                     return
-            begun = clock()
-            record = answer(number)
-            tally.add(number, record, due=due, begun=begun, ended=clock())
+            started = clock()
+            record = detect(number)
+            stats.add(number, record, due=due, started=started, ended=clock())
 
     _in_threads(work, load.concurrency, requests)
-    tally.seconds = clock() - requests.begun
-    tally.never_begun = load.due - requests.taken if load.rate else 0
-    return tally
+    stats.seconds = clock() - requests.started
+    stats.never_started = load.due - requests.taken if load.rate else 0
+    return stats
 
 
 def _in_threads(work: Callable[[], None], count: int, requests: _Requests) -> None:
@@ -87,24 +87,24 @@ def _in_threads(work: Callable[[], None], count: int, requests: _Requests) -> No
             for worker in [pool.submit(work) for _ in range(count)]:
                 worker.result()
         finally:
-            requests.stopped.set()  # all have ended, or one of them failed, or Ctrl-C came: nobody begins another
+            requests.stopped.set()  # all have ended, or one has failed, or Ctrl-C arrived: no request starts
 
 
 class _Requests:
-    """Hands out requests, each once, until the time is over."""
+    """Distributes requests, each once, until the time is over."""
 
     def __init__(self, load: Load, clock: Callable[[], float]) -> None:
         self._load, self._clock, self._lock = load, clock, Lock()
         self.stopped = Event()
         self.taken = 0
-        self.begun = clock()
+        self.started = clock()
 
     def take(self) -> tuple[int, float | None] | None:
-        """Returns a request's number and when it is due (None: at once), or None if there is none any more."""
+        """Returns the number of a request and when it is due (None: now), or None if no request is left."""
         with self._lock:
             load, number = self._load, self.taken
-            over = self._clock() - self.begun >= load.patience or (load.rate is not None and number >= load.due)
+            over = self._clock() - self.started >= load.deadline or (load.rate is not None and number >= load.due)
             if over or self.stopped.is_set():
                 return None
             self.taken += 1
-            return number, None if load.rate is None else self.begun + number / load.rate
+            return number, None if load.rate is None else self.started + number / load.rate

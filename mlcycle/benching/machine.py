@@ -1,4 +1,4 @@
-"""What a measurement was made on: the processor, the cores that may be used, and the versions of what ran."""
+"""The machine of a measurement: processor, usable cores, and versions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlcycle.machine import machine
 
 
 def describe() -> dict[str, Any]:
-    """Returns cpu, cores, system and load_average (how many processes wanted to run in the last minute)."""
+    """Returns cpu, cores, system and load_average (runnable processes in the last minute)."""
     found = machine.inspect()
     return {
         "cpu": found.processor or platform.machine(),
@@ -21,7 +21,7 @@ def describe() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of mlcycle, Python and the packages that answer."""
+    """Returns the versions of mlcycle, Python and the packages used by inference."""
     import numpy
     import onnxruntime
     import PIL

@@ -1,4 +1,4 @@
-"""The most memory that a process has held: its resident set at its largest, in bytes."""
+"""Peak memory of a process: its largest resident set, in bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STATUS = Path("/proc/self/status")
 def own_peak(status: Path = STATUS) -> int:
     """Returns the peak of this process.
 
-    On Linux getrusage would count what the parent held when it started this process, so the kernel's own mark is read.
+    On Linux getrusage includes the memory of the parent at the start of this process, so VmHWM is read instead.
     """
     try:
         lines = status.read_text("ascii", "replace").splitlines()
@@ -22,9 +22,9 @@ def own_peak(status: Path = STATUS) -> int:
 
 
 def largest_child_peak() -> int:
-    """Returns the peak of the largest process that this one has started and waited for.
+    """Returns the largest peak of the child processes that have ended.
 
-    On Linux it is at least what this process held when it started the other: a small process has to ask.
+    On Linux it is at least the memory of this process when it started the child: a small process must measure it.
     """
     return _bytes(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 

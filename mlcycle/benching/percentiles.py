@@ -1,4 +1,4 @@
-"""Milliseconds → percentiles and a histogram. A percentile is a latency that was measured, never one between two."""
+"""Milliseconds → percentiles and a histogram. Percentiles are measured latencies, without interpolation."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
 BARS = 8
 
 
-def percentiles(milliseconds: Sequence[float], never: int = 0) -> dict[str, float | None]:
-    """Returns p50, p95, p99 and max: the least latency that so large a share of the requests did not exceed.
+def percentiles(milliseconds: Sequence[float], never_started: int = 0) -> dict[str, float | None]:
+    """Returns p50, p95, p99 and max: the lowest latency that this share of the requests did not exceed.
 
-    `never` more requests were never answered, and count as slower than all others; a percentile that falls on one of
-    them, and each of no requests at all, is None.
+    Requests that were never started count as slower than all others. A percentile that falls on one of them is None, as
+    are all percentiles if there are no requests.
     """
     ordered_N = np.sort(np.asarray(milliseconds, np.float64))
-    ranks = {name: math.ceil(round(share * (len(ordered_N) + never), 6)) for name, share in SHARES.items()}
+    ranks = {name: math.ceil(round(share * (len(ordered_N) + never_started), 6)) for name, share in SHARES.items()}
     return {name: _at(ordered_N, rank) for name, rank in ranks.items()}
 
 
 def histogram(milliseconds: Sequence[float]) -> list[dict[str, float | int]]:
-    """Counts latencies in BARS equal steps from the least to p99, and the few above in a last, wider one.
+    """Counts latencies in BARS equal bins from the lowest to p99, and those above in a last, wider bin.
 
-    Returns from_ms, to_ms and count of each step, in order; a latency on an edge counts in the step above it.
+    Returns from_ms, to_ms and count of each bin, in order. A latency on an edge counts in the bin above it.
     """
     ordered_N = np.sort(np.asarray(milliseconds, np.float64))
     if not len(ordered_N):

@@ -1,4 +1,4 @@
-"""The document of a measurement as lines of text for people, 80 columns wide."""
+"""The document of a measurement as text, 80 columns wide."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ BAR = 42
 
 
 def as_table(document: dict[str, Any]) -> str:
-    """Returns what `mlcycle bench` prints of a document; its sections are described in docs/bench.md."""
+    """Returns the text that `mlcycle bench` prints; docs/bench.md describes the sections."""
     blocks = [
-        _rows(_circumstances(document)),
+        _rows(_conditions(document)),
         _rows(_requests(document)),
         _latencies(document),
         _histogram(document["histogram"]),
@@ -27,34 +27,34 @@ def _rows(rows: list[tuple[str, str]]) -> list[str]:
 
 
 def _row(name: str, text: str) -> list[str]:
-    room = textwrap.wrap(text, WIDTH - MARGIN, break_long_words=False, break_on_hyphens=False) or [""]
-    return [f"{name if place == 0 else '':<{MARGIN}}{line}" for place, line in enumerate(room)]
+    lines = textwrap.wrap(text, WIDTH - MARGIN, break_long_words=False, break_on_hyphens=False) or [""]
+    return [f"{name if place == 0 else '':<{MARGIN}}{line}" for place, line in enumerate(lines)]
 
 
-def _circumstances(document: dict[str, Any]) -> list[tuple[str, str]]:
+def _conditions(document: dict[str, Any]) -> list[tuple[str, str]]:
     model, machine, settings, data = (document[key] for key in ("model", "machine", "settings", "data"))
     threads = settings["threads"]
-    said = "threads as onnxruntime chooses" if threads is None else _count(threads, "thread")
+    chosen = "threads chosen by onnxruntime" if threads is None else _count(threads, "thread")
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
-    kind = "synthetic images, without faces" if data["kind"] == "synthetic" else "images of a folder"
+    kind = "synthetic images without faces" if data["kind"] == "synthetic" else "images of a folder"
     pixels = document["requests"]["mean_pixels"] / 1e6
     return [
-        ("model", f"{model['name']}, sha256 {model['sha256'][:16]}…, on {settings['provider']}, {said}"),
+        ("model", f"{model['name']}, sha256 {model['sha256'][:16]}…, on {settings['provider']}, {chosen}"),
         ("machine", f"{machine['cpu']}, {_count(machine['cores'], 'core')}, {machine['system']}"),
         ("", f"load average before: {machine['load_average']:g}"),
         ("versions", versions),
-        ("data", f"{data['images']:,} {kind}, {pixels:.2f} megapixels in the mean"),
-        ("asked", _asked(settings)),
+        ("data", f"{data['images']:,} {kind}, {pixels:.2f} megapixels on average"),
+        ("load", _load(settings)),
         ("timed", document["window"]),
     ]
 
 
-def _asked(settings: dict[str, Any]) -> str:
-    warm = f"for {settings['seconds']:g} s, after {settings['warmup_seconds']:g} s to warm up"
+def _load(settings: dict[str, Any]) -> str:
+    duration = f"for {settings['seconds']:g} s, after a warm-up of {settings['warmup_seconds']:g} s"
     at_once = f"{settings['concurrency']} at a time"
     if settings["rate"] is None:
-        return f"{at_once}, the next as soon as one is answered, {warm}"
-    return f"{settings['rate']:g} a second, whatever became of the last, {at_once}, {warm}"
+        return f"closed loop, {at_once}, {duration}"
+    return f"open loop, {settings['rate']:g} per second, {at_once}, {duration}"
 
 
 def _requests(document: dict[str, Any]) -> list[tuple[str, str]]:
@@ -62,18 +62,18 @@ def _requests(document: dict[str, Any]) -> list[tuple[str, str]]:
     codes = ", ".join(f"{count:,} {code}" for code, count in requests["failed_by_code"].items())
     failed = f"{requests['failed']:,} failed" + (f" ({codes})" if codes else "")
     rows = [
-        ("answered", f"{requests['answered']:,} in {requests['seconds']:.2f} s, {failed}"),
-        ("throughput", f"{requests['answered_per_second']:.2f} images a second"),
+        ("completed", f"{requests['completed']:,} in {requests['seconds']:.2f} s, {failed}"),
+        ("throughput", f"{requests['completed_per_second']:.2f} images per second"),
     ]
     if document["settings"]["rate"] is not None:
-        never = f"{requests['never_begun']:,} never begun, which count as slower than all others"
-        rows.append(("not in time", f"{requests['late']:,} begun more than 1 ms late, {never}"))
+        never = f"{requests['never_started']:,} never started, which count as slower than all others"
+        rows.append(("late", f"{requests['late']:,} started more than 1 ms late, {never}"))
     return rows
 
 
 def _latencies(document: dict[str, Any]) -> list[str]:
     names = list(document["latency_ms"])
-    stages = [(f"  {stage}", figures) for stage, figures in document["stages_ms"].items()]
+    stages = [(f"  {stage}", values) for stage, values in document["stages_ms"].items()]
     head = f"{'milliseconds':<{MARGIN}}" + "".join(f"{name:>10}" for name in names)
     rows = [("latency", document["latency_ms"]), *stages]
     return [head, *(f"{name:<{MARGIN}}" + "".join(_cell(each[key]) for key in names) for name, each in rows)]
@@ -96,10 +96,10 @@ def _rest(document: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [("cold start", _cold_start(document["cold_start"])), ("peak memory", _memory(document))]
     rows.append(("energy", _energy(document["energy"]["processors"])))
     if document["settings"]["provider"] != "cpu":
-        rows.append(("of the GPU", _energy(document["energy"]["gpu"])))
+        rows.append(("GPU energy", _energy(document["energy"]["gpu"])))
     if cost := document["cost"]:
-        million = f"{cost['per_million_images']:,.2f} for a million images at this throughput"
-        rows.append(("cost", f"{million}, where the machine costs {cost['price_per_hour']:g} an hour"))
+        million = f"{cost['per_million_images']:,.2f} per million images at this throughput"
+        rows.append(("cost", f"{million}, at {cost['price_per_hour']:g} per hour"))
     return rows + _comparison(document["baseline"], document["model"]["sha256"])
 
 
@@ -108,33 +108,32 @@ def _cold_start(cold: dict[str, Any] | None) -> str:
         return "not measured: --cold-starts 0"
     median, least, most = (cold[f"{name}_seconds"] for name in ("median", "least", "most"))
     runs = _count(cold["runs"], "process", "processes")
-    return f"{median:.3f} s, the median of {runs} of mlcycle infer IMAGE, {least:.3f} to {most:.3f}; files cached"
+    return f"{median:.3f} s, the median of {runs} of mlcycle infer IMAGE, {least:.3f} to {most:.3f}; files are cached"
 
 
 def _memory(document: dict[str, Any]) -> str:
-    here = f"{document['peak_memory_bytes'] / 2**20:.0f} MiB here"
+    here = f"{document['peak_memory_bytes'] / 2**20:.0f} MiB in this process"
     cold = document["cold_start"]
-    return here if cold is None else f"{here}, {cold['peak_memory_bytes'] / 2**20:.0f} MiB in such a process"
+    return here if cold is None else f"{here}, {cold['peak_memory_bytes'] / 2**20:.0f} MiB in a cold start"
 
 
 def _energy(energy: dict[str, Any]) -> str:
     if energy["joules"] is None:
         return energy["note"]
-    return (
-        f"{energy['joules_per_image']:.4g} J an image, {energy['watts']:.1f} W, by {energy['source']}, {energy['note']}"
-    )
+    joules, watts, source = energy["joules_per_image"], energy["watts"], energy["source"]
+    return f"{joules:.4g} J per image, {watts:.1f} W, from {source}, {energy['note']}"
 
 
 def _comparison(baseline: dict[str, Any] | None, sha256: str) -> list[tuple[str, str]]:
     if baseline is None:
         return []
-    said = []
-    for name, change in baseline["figures"].items():
-        percent = "given up" if change["change_percent"] is None else f"{change['change_percent']:+.1f} %"
-        said.append(f"{name} {percent}")
+    changes = []
+    for name, change in baseline["metrics"].items():
+        percent = "none" if change["change_percent"] is None else f"{change['change_percent']:+.1f} %"
+        changes.append(f"{name} {percent}")
     verdict = "within" if baseline["passed"] else "beyond"
     model = "the same model file" if baseline["model_sha256"] == sha256 else "another model file"
-    return [("baseline", f"{', '.join(said)}: {verdict} the {baseline['allowed_percent']:g} % allowed; {model}")]
+    return [("baseline", f"{', '.join(changes)}: {verdict} the {baseline['allowed_percent']:g} % allowed; {model}")]
 
 
 def _count(number: float, word: str, words: str = "") -> str:

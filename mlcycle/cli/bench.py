@@ -101,13 +101,13 @@ def bench(  # noqa: PLR0913 (an option of a command is a parameter)
     from mlcycle.benching import baseline as baselines
     from mlcycle.benching.bench import Plan
     from mlcycle.benching.bench import bench as measure
-    from mlcycle.benching.cost import price_an_hour
+    from mlcycle.benching.cost import price_per_hour
     from mlcycle.benching.load import Load
 
     allowed = baselines.allowance(max_regress or ALLOWED)
-    price_of_hour = None if price is None else price_an_hour(price)
+    hourly = None if price is None else price_per_hour(price)
     old = None if baseline is None else baselines.read(baseline)
-    plan = Plan(Load(duration, concurrency, rate), warmup, threads, cold_starts, price_of_hour)
+    plan = Plan(Load(duration, concurrency, rate), warmup, threads, cold_starts, hourly)
 
     def check(known: dict[str, Any]) -> None:
         if old is not None and baseline is not None:
@@ -146,8 +146,8 @@ def _report(document: dict[str, Any], as_json: bool, out: Path | None, overwrite
         console.say(f"results written to {out}")
     if failed := document["requests"]["failed"]:
         console.warn(f"{failed:,} requests failed; all other numbers leave them out")
-    if never := document["requests"]["never_begun"]:
-        console.warn(f"this machine cannot sustain the rate: {never:,} requests were due and never started")
+    if late := document["requests"]["never_started"]:
+        console.warn(f"this machine cannot sustain the rate: {late:,} requests were due and never started")
 
 
 def _check(out: Path | None, overwrite: bool, baseline: Path | None, max_regress: str | None) -> None:

@@ -1,4 +1,4 @@
-"""The document that programs read: what was found, as JSON has it. Names stay; new ones may be added."""
+"""The JSON document of an examination. Keys keep their names; new ones can be added."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from mlcycle.doctor.providers import BRINGS
+from mlcycle.doctor.providers import PACKAGES
 
 if TYPE_CHECKING:
     from mlcycle.doctor.examine import Examination
     from mlcycle.doctor.models import ModelFile
     from mlcycle.doctor.verdict import Row
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def as_json(found: Examination, sections: dict[str, list[Row]], exit_code: int) -> str:
     """Returns one JSON document in ASCII.
 
     Args:
-        sections: the rows that people read; warnings and problems among them are the document's findings.
+        sections: the rows of the text page; its warnings and problems become the findings of the document.
     """
     document = {
         "schema_version": SCHEMA_VERSION,
         "exit_code": exit_code,
         "findings": [_finding(name, row) for name, rows in sections.items() for row in rows if row.counts],
         "providers": _providers(found, {row.name: row for row in sections["Providers"]}),
-        "model": _model(found.answers) | {"precision": _precision(found)},
+        "model": _model(found.model) | {"precision": _precision(found)},
         "bundled_models": [_model(each) for each in found.bundled],
         "environment": {"MLCYCLE_MODEL": found.variable},
         "packages": _packages(found),
@@ -48,31 +48,31 @@ def _finding(section: str, row: Row) -> dict[str, str | None]:
 
 
 def _providers(found: Examination, rows: dict[str, Row]) -> dict[str, Any]:
-    auto = found.trials.get("auto")
+    auto = found.probes.get("auto")
     return {
-        "wanted": found.wanted,
-        "auto": auto.took if auto and auto.failure is None else None,
-        "tried_with": str(found.tried.path) if found.tried else None,
-        "each": {name: _provider(found, name, rows.get(name)) for name in ("auto", *BRINGS)},
+        "requested": found.requested,
+        "auto": auto.loaded_on if auto and auto.failure is None else None,
+        "probed_with": str(found.probed_model.path) if found.probed_model else None,
+        "each": {name: _provider(found, name, rows.get(name)) for name in ("auto", *PACKAGES)},
     }
 
 
 def _provider(found: Examination, name: str, row: Row | None) -> dict[str, Any]:
-    trial, runtime = found.trials.get(name), found.runtime
-    runs = trial is not None and trial.failure is None
+    probe, runtime = found.probes.get(name), found.runtime
+    runs = probe is not None and probe.failure is None
     return {
         "available": None if runtime is None else name == "auto" or name in runtime.available,
-        "runs": runs if found.trials else None,
-        "loaded_on": trial.took if trial else None,
-        "threads": trial.threads if trial else None,
-        "why_not": row.text if row and not runs else None,
+        "runs": runs if found.probes else None,
+        "loaded_on": probe.loaded_on if probe else None,
+        "threads": probe.threads if probe else None,
+        "error": row.text if row and not runs else None,
         "hint": (row.hint or None) if row and not runs else None,
-        "package": BRINGS.get(name),
+        "package": PACKAGES.get(name),
     }
 
 
 def _precision(found: Examination) -> str | None:
-    return found.trials["cpu"].precision if found.tried is found.answers and found.trials else None
+    return found.probes["cpu"].precision if found.probed_model is found.model and found.probes else None
 
 
 def _model(file: ModelFile) -> dict[str, Any]:
@@ -80,10 +80,10 @@ def _model(file: ModelFile) -> dict[str, Any]:
         "name": file.name,
         "path": str(file.path),
         "chosen": file.chosen,
-        "verified": file.trouble is None,
+        "verified": file.problem is None,
         "sha256": file.sha256,
-        "message": file.trouble[0] if file.trouble else None,
-        "hint": (file.trouble[1] or None) if file.trouble else None,
+        "message": file.problem[0] if file.problem else None,
+        "hint": (file.problem[1] or None) if file.problem else None,
     }
 
 

@@ -1,4 +1,4 @@
-"""The conductor of `mlcycle doctor`: it looks at everything, and judges nothing; reads from top to bottom."""
+"""The conductor of `mlcycle doctor`: examines the machine without judging the results. Read it top to bottom."""
 
 from __future__ import annotations
 
@@ -7,76 +7,76 @@ from pathlib import Path
 
 from mlcycle.doctor import image_formats, models, nvidia, packages, providers
 from mlcycle.doctor.models import ModelFile
-from mlcycle.doctor.providers import Trial
+from mlcycle.doctor.providers import Probe
 from mlcycle.machine import machine
 
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """All that was found.
+    """The results of an examination.
 
     Attributes:
-        wanted: the provider that must run the model, by its short name, or "auto".
-        answers: the model file that would answer, with what is wrong with it.
-        bundled: those that come with mlcycle.
-        variable: what MLCYCLE_MODEL says.
-        tried: the file that providers were tried with: `answers`, or a bundled one where that is not whole, or None.
-        trials: by what was asked for; see mlcycle.doctor.providers.try_all.
+        requested: the provider that must run the model, by its short name, or "auto".
+        model: the model file that `mlcycle infer` would use, with its problem if it is invalid.
+        bundled: the bundled model files.
+        variable: the value of MLCYCLE_MODEL.
+        probed_model: the file with which providers were probed: `model`, or a bundled one if that is invalid, or None.
+        probes: by requested provider; see mlcycle.doctor.providers.probe_all.
     """
 
-    wanted: str
+    requested: str
     machine: machine.Machine
     packages: packages.Packages
     image_formats: image_formats.ImageFormats
     driver: nvidia.Driver
     variable: str | None
-    answers: ModelFile
+    model: ModelFile
     bundled: tuple[ModelFile, ...]
-    tried: ModelFile | None
-    trials: dict[str, Trial]
+    probed_model: ModelFile | None
+    probes: dict[str, Probe]
 
     @property
     def runtime(self) -> providers.Runtime | None:
-        """Returns the onnxruntime that the trials imported, None where none could."""
-        return next((trial.runtime for trial in self.trials.values() if trial.runtime), None)
+        """Returns the onnxruntime that the probes imported, None if none could import it."""
+        return next((probe.runtime for probe in self.probes.values() if probe.runtime), None)
 
 
-def examine(named: Path | None, wanted: str) -> Examination:
-    """Looks at the machine, the packages and the models, and tries each provider that is there.
+def examine(path: Path | None, requested: str) -> Examination:
+    """Examines the machine, the packages and the models, and probes each available provider.
 
     Args:
-        named: the model file to look at; None: the one that would answer.
-        wanted: the provider that must run it, by its short name, or "auto".
+        path: the model file; None for the one that `mlcycle infer` would use.
+        requested: the provider that must run it, by its short name, or "auto".
     """
-    bundled = models.coming_with_mlcycle()
-    answers, tried, trials = _try(models.answering(named), bundled, wanted)
+    bundled = models.bundled_files()
+    model, probed_model, probes = _probe(models.model_file(path), bundled, requested)
     return Examination(
-        wanted=wanted,
+        requested=requested,
         machine=machine.inspect(),
-        packages=packages.look(),
-        image_formats=image_formats.look(),
-        driver=nvidia.look(),
+        packages=packages.inspect(),
+        image_formats=image_formats.inspect(),
+        driver=nvidia.inspect(),
         variable=models.variable(),
-        answers=answers,
+        model=model,
         bundled=bundled,
-        tried=tried,
-        trials=trials,
+        probed_model=probed_model,
+        probes=probes,
     )
 
 
-def _try(
-    answers: ModelFile, bundled: tuple[ModelFile, ...], wanted: str
-) -> tuple[ModelFile, ModelFile | None, dict[str, Trial]]:
-    """Tries providers with the file that would answer, or, where it is not whole, with a bundled one that is.
+def _probe(
+    model: ModelFile, bundled: tuple[ModelFile, ...], requested: str
+) -> tuple[ModelFile, ModelFile | None, dict[str, Probe]]:
+    """Probes providers with the model file, or with a bundled one if it is invalid.
 
-    Returns the file that would answer, with what loading it told, the file that was tried, and the trials.
+    Returns the model file, with the problem that loading it revealed; the file that was used; and the probes.
     """
-    for file in (answers, *bundled):
-        if file.trouble:
+    for file in (model, *bundled):
+        if file.problem:
             continue
-        first = providers.attempt("cpu", file.path)
+        first = providers.probe("cpu", file.path)
         if first.failure is None or first.failure.blames != "model":
-            return answers, file, providers.try_all(first, file.path, wanted)
-        if file is answers:
-            answers = replace(answers, trouble=(first.failure.message, first.failure.hint))
-    return answers, None, {}
+            return model, file, providers.probe_all(first, file.path, requested)
+        if file is model:
+            model = replace(model, problem=(first.failure.message, first.failure.hint))
+    return model, None, {}

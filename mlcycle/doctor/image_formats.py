@@ -1,21 +1,21 @@
-"""What Pillow was built with: which images it decodes, and with what."""
+"""The image formats that the installed Pillow decodes, and its libraries."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# The names of formats, and what Pillow calls what decodes them. The rest of what mlcycle reads is always there.
+# Format → Pillow's name for its decoder. The other formats that mlcycle reads are always available.
 DECODERS = {"JPEG": "jpg", "JPEG 2000": "jpg_2000", "WebP": "webp", "AVIF": "avif", "TIFF": "libtiff"}
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFormats:
-    """What Pillow was built with.
+    """The libraries of Pillow.
 
     Attributes:
         problem: why Pillow cannot be imported, or "".
-        turbo: the version of libjpeg-turbo, None where another library decodes JPEGs.
-        decoders: the version of each format's library, "" if it does not say; None where the format is not read.
+        turbo: the version of libjpeg-turbo, None if another library decodes JPEGs.
+        decoders: format → version of its library, "" if unknown, None if the format is not supported.
     """
 
     problem: str
@@ -23,11 +23,11 @@ class ImageFormats:
     decoders: dict[str, str | None]
 
 
-def look() -> ImageFormats:
-    """Asks Pillow what it was built with."""
+def inspect() -> ImageFormats:
+    """Returns the libraries of the installed Pillow."""
     try:
         from PIL import features
-    except Exception as problem:  # a library of Pillow's that does not load is an ImportError, and not only that
+    except Exception as problem:  # a library of Pillow that does not load raises ImportError, or another error
         return ImageFormats(f"{type(problem).__name__}: {problem}", None, dict.fromkeys(DECODERS))
     known = set(features.get_supported())
     decoders = {name: (features.version(each) or "") if each in known else None for name, each in DECODERS.items()}

@@ -1,4 +1,4 @@
-"""Which model file would answer, and whether it and those that come with mlcycle are whole."""
+"""The model file that `mlcycle infer` would use and the bundled ones, and whether they are valid."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from mlcycle.inference.models import VARIABLE, find_model
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A model file, looked at.
+    """A model file after verification.
 
     Attributes:
-        name: as it was named: a path, or the name of one that comes with mlcycle.
+        name: a path, or the name of a bundled model.
         path: of the file.
-        chosen: how it was chosen, for people.
-        sha256: of the file, None where it is not whole.
-        trouble: what is wrong with it, and what to do; None where nothing is.
+        chosen: how it was chosen, as text.
+        sha256: of the file, None if it is invalid.
+        problem: message and hint if it is invalid, else None.
     """
 
     name: str
     path: Path
     chosen: str
     sha256: str | None
-    trouble: tuple[str, str] | None
+    problem: tuple[str, str] | None
 
 
-def answering(named: Path | None) -> ModelFile:
-    """Looks at the file that would answer if `mlcycle infer` were told `named`, or nothing."""
-    return _look(*find_model(named))
+def model_file(path: Path | None) -> ModelFile:
+    """Verifies the file that `mlcycle infer` would use with this --model, or without."""
+    return _verify(*find_model(path))
 
 
-def coming_with_mlcycle() -> tuple[ModelFile, ...]:
-    """Looks at the bundled files."""
-    return tuple(_look(bundled.FOLDER / f"{name}.onnx", "bundled", name) for name in bundled.names())
+def bundled_files() -> tuple[ModelFile, ...]:
+    """Verifies the bundled files."""
+    return tuple(_verify(bundled.FOLDER / f"{name}.onnx", "bundled", name) for name in bundled.names())
 
 
 def variable() -> str | None:
-    """Returns what MLCYCLE_MODEL says."""
+    """Returns the value of MLCYCLE_MODEL."""
     return os.environ.get(VARIABLE)
 
 
-def _look(path: Path, chosen: str, name: str = "") -> ModelFile:
+def _verify(path: Path, chosen: str, name: str = "") -> ModelFile:
     name, path = name or str(path), bundled.locate(path)
     try:
         return ModelFile(name, path, chosen, read_sealed(path).sha256, None)

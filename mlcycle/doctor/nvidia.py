@@ -1,4 +1,4 @@
-"""Whether an NVIDIA driver is here, from what it leaves in the file system; nothing is started."""
+"""Detects an NVIDIA driver from its files, without starting a program."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """What was found of an NVIDIA driver.
+    """An NVIDIA driver.
 
     Attributes:
-        version: of the driver in the kernel, "" if it does not say, None if there is none.
-        devices: GPUs that this process may open, e.g. "/dev/nvidia0".
-        nvidia_smi: where that program is, or None.
+        version: of the kernel driver, "" if unknown, None if there is no driver.
+        devices: device files of GPUs, e.g. "/dev/nvidia0".
+        nvidia_smi: path of that program, or None.
     """
 
     version: str | None
@@ -25,18 +25,18 @@ class Driver:
     @property
     def sentence(self) -> str:
         if self.version is not None and not self.devices:
-            return f"the NVIDIA driver {self.version} is here, but no GPU is handed to this process"
+            return f"NVIDIA driver {self.version} found, but no GPU device"
         if self.version is not None:
-            return f"the NVIDIA driver {self.version} is here"
-        return "no NVIDIA driver was found" + (", but nvidia-smi is here" if self.nvidia_smi else "")
+            return f"NVIDIA driver {self.version} found"
+        return "no NVIDIA driver found" + (", but nvidia-smi exists" if self.nvidia_smi else "")
 
     @property
-    def here(self) -> bool:
+    def found(self) -> bool:
         return self.version is not None or self.nvidia_smi is not None
 
 
-def look(root: Path = Path("/")) -> Driver:
-    """Looks below `root` for a driver, and on PATH for its program."""
+def inspect(root: Path = Path("/")) -> Driver:
+    """Searches for a driver below `root`, and for nvidia-smi on PATH."""
     devices = sorted(str(path) for path in (root / "dev").glob("nvidia[0-9]*"))
     return Driver(_version(root / "proc/driver/nvidia/version"), tuple(devices), shutil.which("nvidia-smi"))
 

@@ -1,4 +1,4 @@
-"""What is installed, by its metadata: nothing is imported, so that a broken package does no harm here."""
+"""The installed packages, from their metadata. Nothing is imported, so a broken package causes no error."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from importlib import metadata
 
 import mlcycle
 
-# The extras of pyproject.toml that somebody may miss, what each is for, and its packages, the one that matters first.
+# The extras of pyproject.toml: purpose, and packages, the most important one first.
 EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "heif": ("HEIC and HEIF images", ("pillow-heif",)),
     "video": ("videos", ("av",)),
     "parquet": ("results as Parquet", ("pyarrow",)),
-    "ray": ("many machines", ("ray",)),
+    "ray": ("inference on a Ray cluster", ("ray",)),
     "sign": ("signatures of model files", ("cryptography",)),
     "export": ("mlcycle export", ("onnx",)),
-    "openvino": ("OpenVINO's own format", ("openvino", "onnx")),
-    "evaluate": ("the official evaluation of WIDER FACE", ("scipy",)),
+    "openvino": ("export to OpenVINO", ("openvino", "onnx")),
+    "evaluate": ("the official WIDER FACE metrics", ("scipy",)),
     "train": (
         "mlcycle train and freeze",
         (
@@ -34,7 +34,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
             "scipy",
         ),
     ),
-    "tensorboard": ("TensorBoard's event files", ("tensorboardx",)),
+    "tensorboard": ("TensorBoard event files", ("tensorboardx",)),
     "mlflow": ("mlcycle train log-mlflow", ("mlflow-skinny",)),
     "supervision": ("faces as supervision.Detections", ("supervision",)),
     "demo": ("sample images of mlcycle demo", ("scikit-image", "matplotlib")),
@@ -46,12 +46,12 @@ _RUNTIME_FILE = "onnxruntime/__init__.py,"
 
 @dataclass(frozen=True, slots=True)
 class Extra:
-    """An extra of mlcycle's.
+    """An extra of mlcycle.
 
     Attributes:
         name: as in `pip install 'mlcycle[heif]'`.
-        purpose: what it is for, in words.
-        packages: the version of each of its packages, None for one that is not installed.
+        purpose: what it is for.
+        packages: package → installed version, or None.
     """
 
     name: str
@@ -69,13 +69,13 @@ class Extra:
 
 @dataclass(frozen=True, slots=True)
 class Packages:
-    """What is installed.
+    """The installed packages.
 
     Attributes:
         mlcycle, python: versions.
-        executable: the Python that runs.
-        numpy, pillow: versions, None where there is no metadata of them.
-        runtimes: the version of each package that writes the folder onnxruntime; more than one is a trap.
+        executable: the running Python.
+        numpy, pillow: versions, None without metadata.
+        runtimes: package → version of each package that writes the folder onnxruntime; they overwrite each other.
         extras: in the order of EXTRAS.
     """
 
@@ -88,8 +88,8 @@ class Packages:
     extras: tuple[Extra, ...]
 
 
-def look() -> Packages:
-    """Returns what is installed for the Python that runs."""
+def inspect() -> Packages:
+    """Returns the packages of the running Python."""
     return Packages(
         mlcycle=mlcycle.__version__,
         python=platform.python_version(),
@@ -112,18 +112,18 @@ def _version(package: str) -> str | None:
 
 
 def _runtimes() -> dict[str, str]:
-    """Finds onnxruntime, onnxruntime-gpu and the like, but no package that only has such a name."""
+    """Finds onnxruntime, onnxruntime-gpu and the like, but no other package with a similar name."""
     found: dict[str, str] = {}
     for each in metadata.distributions():
-        # Half uninstalled packages have no metadata any more.
-        told = re.search(r"^Name: *(\S+)", each.read_text("METADATA") or "", re.MULTILINE)
-        name = re.sub(r"[-_.]+", "-", told[1] if told else "").lower()
-        if name.startswith((_RUNTIME, "ort-")) and _writes_the_folder(each):
+        # Partly uninstalled packages have no metadata.
+        match = re.search(r"^Name: *(\S+)", each.read_text("METADATA") or "", re.MULTILINE)
+        name = re.sub(r"[-_.]+", "-", match[1] if match else "").lower()
+        if name.startswith((_RUNTIME, "ort-")) and _writes_onnxruntime(each):
             found.setdefault(name, each.version)
     return dict(sorted(found.items()))
 
 
-def _writes_the_folder(package: metadata.Distribution) -> bool:
-    # Not package.files, which from Python 3.12 on leaves out files that are gone, as after a half uninstallation.
+def _writes_onnxruntime(package: metadata.Distribution) -> bool:
+    # Not package.files, which from Python 3.12 on omits missing files, as after a partial uninstallation.
     record = package.read_text("RECORD")
     return record is None or any(line.startswith(_RUNTIME_FILE) for line in record.splitlines())

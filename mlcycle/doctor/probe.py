@@ -1,7 +1,4 @@
-"""One provider put to the trial, in a process of its own, which mlcycle.doctor.providers starts.
-
-A provider brings libraries and drivers, and may take its process down with it or never answer.
-"""
+"""Probes one provider, in a process that mlcycle.doctor.providers starts, because a provider can crash or hang."""
 
 from __future__ import annotations
 
@@ -15,18 +12,18 @@ from mlcycle.machine.child_process import report_stage
 if TYPE_CHECKING:
     from mlcycle.artifact.seal import SealedBytes
 
-# Small, and without a face: networks answer it with no boxes at all, which not every provider survives.
+# Small, and without a face: the graph then has empty outputs, which some providers cannot handle.
 SIDE = 64
 
 
 def main() -> int:
-    """Loads a model file on a provider and runs it on one blank image, and says each stage; returns the exit code.
+    """Loads a model file on a provider, runs it on a blank image, and reports each stage; returns the exit code.
 
-    Both stand on the command line.
+    The arguments on the command line are the file and the provider.
     """
     model, provider = sys.argv[1:3]
     try:
-        _imported()
+        _import()
         from mlcycle.artifact.seal import read_sealed
 
         sealed = read_sealed(Path(model))
@@ -39,29 +36,29 @@ def main() -> int:
             hint=getattr(problem, "hint", ""),
         )
         if type(problem).__name__ == "DeviceError":
-            _let_it_say_why(sealed, provider)
+            _print_load_error(sealed, provider)
         return 1
     return 0
 
 
-def _imported() -> None:
-    """Imports all that `mlcycle infer` imports, and says what onnxruntime this is."""
+def _import() -> None:
+    """Imports the modules of `mlcycle infer`, and reports the onnxruntime."""
     import onnxruntime
 
     import mlcycle.inference.detect  # noqa: F401
     from mlcycle.inference.session import PROVIDERS
 
-    there = onnxruntime.get_available_providers()
+    available = onnxruntime.get_available_providers()
     report_stage(
         "imported",
         version=onnxruntime.__version__,
-        available=[name for name, long in PROVIDERS.items() if long in there],
+        available=[name for name, long in PROVIDERS.items() if long in available],
         **_build(),
     )
 
 
 def _build() -> dict[str, str | None]:
-    """Returns which package the files are really from, and the version of CUDA that they were built for."""
+    """Returns the package that the files are from, and the version of CUDA that they were built for."""
     try:
         from onnxruntime.capi import build_and_package_info as build
     except ImportError:
@@ -80,10 +77,10 @@ def _load_and_run(sealed: SealedBytes, provider: str) -> None:
     after = _threads()
     report_stage(
         "loaded",
-        took=session.provider,
+        loaded_on=session.provider,
         name=session.contract.name,
         precision=session.contract.precision,
-        # The thread that asks computes as well.
+        # The calling thread computes too.
         threads=after - before + 1 if after else None,
     )
     size = session.contract.input_size
@@ -94,15 +91,15 @@ def _load_and_run(sealed: SealedBytes, provider: str) -> None:
 
 
 def _threads() -> int:
-    """Returns how many threads this process has, 0 where that is not known."""
+    """Returns the number of threads of this process, 0 if unknown."""
     try:
         return len(os.listdir("/proc/self/task"))  # noqa: PTH208
     except OSError:
         return 0
 
 
-def _let_it_say_why(sealed: SealedBytes, provider: str) -> None:
-    """Loads the same bytes once more and lets onnxruntime say on stderr which library or device it lacks."""
+def _print_load_error(sealed: SealedBytes, provider: str) -> None:
+    """Loads the same bytes again with logging, so that onnxruntime names the missing library or device on stderr."""
     import onnxruntime
 
     from mlcycle.inference.session import PROVIDERS

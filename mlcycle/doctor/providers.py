@@ -1,4 +1,4 @@
-"""Which providers run the model here: each is tried in a process of its own, by mlcycle.doctor.probe."""
+"""Finds the providers that run the model: mlcycle.doctor.probe probes each in its own process."""
 
 from __future__ import annotations
 
@@ -8,37 +8,37 @@ from pathlib import Path
 
 from mlcycle.machine.child_process import ProcessResult, run_in_subprocess
 
-# The providers that mlcycle knows, and the package that brings each; mlcycle.inference.session has the same names.
-BRINGS = {
+# The providers that mlcycle supports, and their packages; mlcycle.inference.session has the same names.
+PACKAGES = {
     "cpu": "onnxruntime",
     "cuda": "onnxruntime-gpu",
     "tensorrt": "onnxruntime-gpu",
     "openvino": "onnxruntime-openvino",
     "coreml": "onnxruntime on macOS",
 }
-# Seconds that a provider may take. TensorRT says at once what it lacks, and else compiles for minutes.
-PATIENCE = {"tensorrt": 10}
-PATIENCE_ELSE = 60
-PATIENCE_ASKED = 600
+# Seconds. TensorRT reports missing libraries at once, and otherwise compiles for minutes.
+TIMEOUTS = {"tensorrt": 10}
+DEFAULT_TIMEOUT = 60
+TIMEOUT_REQUESTED = 600
 
-# What a process was doing that had said this last.
-_DOING = {
+# What a process does after its last reported stage.
+_NEXT_STEP = {
     "": "importing onnxruntime",
     "imported": "loading the model on {}",
     "loaded": "running the model on {}",
-    "ran": "ending, after it had run the model on {}",
+    "ran": "exiting, after it ran the model on {}",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """The onnxruntime that is imported.
+    """The imported onnxruntime.
 
     Attributes:
-        version: its own, which need not be that of a package's metadata.
-        available: the providers in it that mlcycle knows.
-        package: the package that its files are from, where it says so.
-        cuda: the version of CUDA that it was built for, where it says so.
+        version: its own, which can differ from the metadata of a package.
+        available: its providers that mlcycle supports.
+        package: the package that its files are from, None if unknown.
+        cuda: the version of CUDA that it was built for, None if unknown.
     """
 
     version: str
@@ -49,12 +49,12 @@ class Runtime:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a trial failed.
+    """Why a probe failed.
 
     Attributes:
         blames: "model", "provider" or "packages".
-        message, hint: as an error of mlcycle's has them.
-        detail: what onnxruntime itself said of it, or "".
+        message, hint: as in an error of mlcycle.
+        detail: the error message of onnxruntime, or "".
     """
 
     blames: str
@@ -68,80 +68,80 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """What came of trying a provider.
+class Probe:
+    """The result of probing a provider.
 
     Attributes:
-        asked: the provider's short name, or "auto".
-        runtime: None where onnxruntime could not be imported.
-        took: the provider that loaded the model; None where none did.
-        name, precision: of the model that was loaded, by its contract.
-        threads: that load the processor when it runs, None where that is not known.
-        failure: None where the model ran.
+        requested: the provider's short name, or "auto".
+        runtime: None if onnxruntime could not be imported.
+        loaded_on: the provider that loaded the model; None if none did.
+        name, precision: of the loaded model.
+        threads: threads that run the model, None if unknown.
+        failure: None if the model ran.
     """
 
-    asked: str
+    requested: str
     runtime: Runtime | None
-    took: str | None
+    loaded_on: str | None
     name: str | None
     precision: str | None
     threads: int | None
     failure: Failure | None
 
 
-def try_all(first: Trial, model: Path, wanted: str) -> dict[str, Trial]:
-    """Tries what is in this onnxruntime, "auto", and what is wanted.
+def probe_all(first: Probe, model: Path, requested: str) -> dict[str, Probe]:
+    """Probes the providers of this onnxruntime, "auto", and the requested one.
 
     Args:
-        first: the trial of "cpu", already done with this model.
-        wanted: a provider's short name, or "auto".
+        first: the finished probe of "cpu" with this model.
+        requested: a provider's short name, or "auto".
 
-    Returns the trials by what was asked for; a provider that is not there and not wanted has none.
+    Returns the probes by requested provider; one that is neither available nor requested is missing.
     """
-    trials = {first.asked: first}
-    if first.runtime and first.runtime.available == (first.asked,):
-        trials["auto"] = replace(first, asked="auto")  # which has no choice
-    for name in ("auto", *(first.runtime.available if first.runtime else ()), wanted):
-        if name not in trials:
-            seconds = PATIENCE_ASKED if name == wanted else PATIENCE.get(name, PATIENCE_ELSE)
-            trials[name] = attempt(name, model, seconds)
-    return trials
+    probes = {first.requested: first}
+    if first.runtime and first.runtime.available == (first.requested,):
+        probes["auto"] = replace(first, requested="auto")  # there is only one provider
+    for name in ("auto", *(first.runtime.available if first.runtime else ()), requested):
+        if name not in probes:
+            seconds = TIMEOUT_REQUESTED if name == requested else TIMEOUTS.get(name, DEFAULT_TIMEOUT)
+            probes[name] = probe(name, model, seconds)
+    return probes
 
 
-def attempt(provider: str, model: Path, seconds: float = PATIENCE_ELSE) -> Trial:
-    """Tries one provider, or "auto", on a model file, for at most so many seconds."""
+def probe(provider: str, model: Path, seconds: float = DEFAULT_TIMEOUT) -> Probe:
+    """Probes one provider, or "auto", with a model file, for at most `seconds`."""
     ended = run_in_subprocess("mlcycle.doctor.probe", [os.fspath(model), provider], seconds)
-    waits = ended.late and seconds < PATIENCE_ASKED
-    return _trial(provider, ended, f"mlcycle doctor --provider {provider} waits longer" if waits else "")
+    waits = ended.late and seconds < TIMEOUT_REQUESTED
+    return _result(provider, ended, f"for a longer timeout, run mlcycle doctor --provider {provider}" if waits else "")
 
 
-def _trial(provider: str, ended: ProcessResult, hint: str) -> Trial:
+def _result(provider: str, ended: ProcessResult, hint: str) -> Probe:
     imported, loaded = ended.stages.get("imported"), ended.stages.get("loaded", {})
     runtime = None
     if imported:
         facts = {key: imported[key] for key in ("version", "package", "cuda")}
         runtime = Runtime(available=tuple(imported["available"]), **facts)
-    facts = {key: loaded.get(key) for key in ("took", "name", "precision", "threads")}
-    failure = _died(provider, ended, hint) if ended.end else None
+    facts = {key: loaded.get(key) for key in ("loaded_on", "name", "precision", "threads")}
+    failure = _crash(provider, ended, hint) if ended.end else None
     if "failed" in ended.stages:
-        failure = _told(ended)
-    return Trial(provider, runtime, failure=failure, **facts)
+        failure = _reported(ended)
+    return Probe(provider, runtime, failure=failure, **facts)
 
 
-def _told(ended: ProcessResult) -> Failure:
-    """Makes a failure of what the process said of it."""
-    told = ended.stages["failed"]
-    kind, message = told["kind"], told["message"]
+def _reported(ended: ProcessResult) -> Failure:
+    """Returns the failure that the process reported."""
+    failed = ended.stages["failed"]
+    kind, message = failed["kind"], failed["message"]
     if "imported" not in ended.stages:
-        return Failure("packages", f"what mlcycle infer needs cannot be imported: {kind}: {message}")
+        return Failure("packages", f"the packages of mlcycle infer cannot be imported: {kind}: {message}")
     if kind == "ModelFileError":
-        return Failure("model", message, told["hint"])
+        return Failure("model", message, failed["hint"])
     if kind != "DeviceError":
         message = f"the model failed on a blank image: {message}"
-    return Failure("provider", message, told["hint"], ended.library_error())
+    return Failure("provider", message, failed["hint"], ended.library_error())
 
 
-def _died(provider: str, ended: ProcessResult, hint: str) -> Failure:
+def _crash(provider: str, ended: ProcessResult, hint: str) -> Failure:
     last = ended.last("imported", "loaded", "ran")
-    doing = _DOING[last].format(ended.stages.get("loaded", {}).get("took") or provider)
-    return Failure("provider" if last else "packages", f"the process {ended.end} while {doing}", hint)
+    step = _NEXT_STEP[last].format(ended.stages.get("loaded", {}).get("loaded_on") or provider)
+    return Failure("provider" if last else "packages", f"the process {ended.end} while {step}", hint)

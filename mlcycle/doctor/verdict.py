@@ -1,4 +1,4 @@
-"""What was found, judged: rows that people read, and the exit code."""
+"""Judges an examination: the rows of the page, and the exit code."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from mlcycle.doctor.providers import BRINGS
+from mlcycle.doctor.providers import PACKAGES
 from mlcycle.errors import DeviceError, MlcycleError, ModelFileError
 
 if TYPE_CHECKING:
     from mlcycle.doctor.examine import Examination
     from mlcycle.doctor.packages import Extra
-    from mlcycle.doctor.providers import Trial
+    from mlcycle.doctor.providers import Probe
 
-# What "auto" never takes, so that it need not work.
-ONLY_ASKED = ("tensorrt",)
+# Providers that "auto" never uses; their failures are no warnings.
+NEVER_AUTOMATIC = ("tensorrt",)
 
 
 class Level(StrEnum):
-    """A row's mark: fine, plain fact, not here and not missed, to be looked at, and what ends with another code."""
+    """The mark of a row: fine, a fact, absent and not needed, a warning, or a problem that changes the exit code."""
 
     ok = "ok"
     fact = ""
@@ -32,7 +32,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line for people: a mark, a name, what is so, and what to do about it, if anything."""
+    """A row of the page: a mark, a name, a text, and a hint or ""."""
 
     level: Level
     name: str
@@ -41,12 +41,12 @@ class Row:
 
     @property
     def counts(self) -> bool:
-        """Returns whether it is a finding, and not only a fact."""
+        """Returns whether the row is a finding: a warning or a problem."""
         return self.level in (Level.warning, Level.problem)
 
 
 def sections(found: Examination) -> dict[str, list[Row]]:
-    """Returns all rows by the heading they stand under."""
+    """Returns all rows by heading."""
     return {
         "Providers": list(_providers(found)),
         "Models": list(_models(found)),
@@ -58,82 +58,82 @@ def sections(found: Examination) -> dict[str, list[Row]]:
 
 
 def error(found: Examination) -> MlcycleError | None:
-    """Returns what keeps the model from answering: a ModelFileError or a DeviceError, or None."""
-    if found.answers.trouble:
-        return ModelFileError(*found.answers.trouble)
-    failure = found.trials[found.wanted].failure
-    return DeviceError(failure.sentence, _advice(found, found.trials[found.wanted])) if failure else None
+    """Returns the reason why the model does not run, a ModelFileError or a DeviceError, or None."""
+    if found.model.problem:
+        return ModelFileError(*found.model.problem)
+    failure = found.probes[found.requested].failure
+    return DeviceError(failure.sentence, _hint(found, found.probes[found.requested])) if failure else None
 
 
 def _providers(found: Examination) -> Iterator[Row]:
-    if not found.trials:
-        yield Row(Level.absent, "all", "not tried, since no model file is whole")
-    elif found.answers.trouble and found.tried:
-        yield Row(Level.fact, "model", f"tried with {found.tried.name}, since the one that would answer is not whole")
-    for name in ("auto", *BRINGS) if found.trials else ():
-        trial = found.trials.get(name)
-        if _is_there(found, name):
-            if trial is not None:
-                yield _tried(found, trial)
+    if not found.probes:
+        yield Row(Level.absent, "all", "not probed: no valid model file")
+    elif found.model.problem and found.probed_model:
+        yield Row(Level.fact, "model", f"probed with {found.probed_model.name}: the model file is invalid")
+    for name in ("auto", *PACKAGES) if found.probes else ():
+        probe = found.probes.get(name)
+        if _is_available(found, name):
+            if probe is not None:
+                yield _probed(found, probe)
         else:
             yield _absent(found, name)
 
 
-def _is_there(found: Examination, name: str) -> bool:
-    """Returns whether a provider is in this onnxruntime; also True where that is not known."""
+def _is_available(found: Examination, name: str) -> bool:
+    """Returns whether this onnxruntime has a provider; True if unknown."""
     return name == "auto" or found.runtime is None or name in found.runtime.available
 
 
-def _tried(found: Examination, trial: Trial) -> Row:
-    if trial.failure is None:
-        said = f"takes {trial.took}" if trial.asked == "auto" else f"runs {trial.name} ({trial.precision})"
-        return Row(Level.ok, trial.asked, said)
-    text = trial.failure.sentence
-    if trial.asked == "cuda":
+def _probed(found: Examination, probe: Probe) -> Row:
+    if probe.failure is None:
+        text = f"uses {probe.loaded_on}" if probe.requested == "auto" else f"runs {probe.name} ({probe.precision})"
+        return Row(Level.ok, probe.requested, text)
+    text = probe.failure.sentence
+    if probe.requested == "cuda":
         text += f"; {found.driver.sentence}"
-    if trial.asked == found.wanted:
+    if probe.requested == found.requested:
         level = Level.problem
     else:
-        level = Level.absent if trial.asked in ONLY_ASKED else Level.warning
-    return Row(level, trial.asked, text, _advice(found, trial))
+        level = Level.absent if probe.requested in NEVER_AUTOMATIC else Level.warning
+    return Row(level, probe.requested, text, _hint(found, probe))
 
 
 def _absent(found: Examination, name: str) -> Row:
-    text = f"not in this onnxruntime; {BRINGS[name]} brings it"
+    text = f"not in this onnxruntime; install {PACKAGES[name]}"
     if name == "cuda":
         text += f"; {found.driver.sentence}"
-    if name == found.wanted:
+    if name == found.requested:
         return Row(Level.problem, name, text, _instead(found, name))
-    if name == "cuda" and found.driver.here:
+    if name == "cuda" and found.driver.found:
         return Row(Level.warning, name, text, _instead(found, name))
     return Row(Level.absent, name, text)
 
 
-def _advice(found: Examination, trial: Trial) -> str:
-    """Returns what to do about a trial that failed."""
-    assert trial.failure is not None
+def _hint(found: Examination, probe: Probe) -> str:
+    """Returns what to do about a failed probe."""
+    assert probe.failure is not None
     runtimes = found.packages.runtimes
-    if trial.failure.blames == "packages" and len(runtimes) > 1:
+    if probe.failure.blames == "packages" and len(runtimes) > 1:
         return _one_of(runtimes)
-    if trial.failure.blames == "packages":
+    if probe.failure.blames == "packages":
         return f"pip install --force-reinstall {_names(runtimes)} numpy pillow"
-    if not _is_there(found, trial.asked):
-        return _instead(found, trial.asked)
-    cpu_runs = found.trials["cpu"].failure is None
-    return trial.failure.hint or ("ask for --provider cpu" if cpu_runs else "")
+    if not _is_available(found, probe.requested):
+        return _instead(found, probe.requested)
+    cpu_runs = found.probes["cpu"].failure is None
+    return probe.failure.hint or ("use --provider cpu" if cpu_runs else "")
 
 
 def _instead(found: Examination, name: str) -> str:
-    """Returns how the package that brings a provider takes the place of what is there."""
+    """Returns how to replace the installed package by the one with this provider."""
     if name == "coreml":
-        return "CoreML is on macOS alone"
-    return f"pip uninstall {_names(found.packages.runtimes)}, then pip install {BRINGS[name]}"
+        return "CoreML needs macOS"
+    return f"pip uninstall {_names(found.packages.runtimes)}, then pip install {PACKAGES[name]}"
 
 
 def _one_of(runtimes: dict[str, str]) -> str:
-    """Returns how one of several packages that overwrite each other is made whole."""
+    """Returns how to repair packages that have overwritten each other."""
     special = next(name for name in runtimes if name != "onnxruntime")
-    return f"pip uninstall {_names(runtimes)}, then pip install {special}, or whichever is wanted"
+    return f"pip uninstall {_names(runtimes)}, then pip install {special}, or the one you need"
 
 
 def _names(runtimes: dict[str, str]) -> str:
@@ -141,20 +141,20 @@ def _names(runtimes: dict[str, str]) -> str:
 
 
 def _models(found: Examination) -> Iterator[Row]:
-    answers = found.answers
-    said = f"{answers.name} ({answers.chosen})"
-    if answers.trouble:
-        begins = f"{answers.path} "
-        colon = "" if answers.trouble[0].startswith(begins) else ":"
-        text = f"{said}{colon} {answers.trouble[0].removeprefix(begins)}"
-        yield Row(Level.problem, "answers", text, answers.trouble[1])
+    model = found.model
+    name = f"{model.name} ({model.chosen})"
+    if model.problem:
+        start = f"{model.path} "
+        colon = "" if model.problem[0].startswith(start) else ":"
+        text = f"{name}{colon} {model.problem[0].removeprefix(start)}"
+        yield Row(Level.problem, "used", text, model.problem[1])
     else:
-        yield Row(Level.ok, "answers", f"{said}, verified, sha256 {(answers.sha256 or '')[:12]}")
+        yield Row(Level.ok, "used", f"{name}, verified, sha256 {(model.sha256 or '')[:12]}")
     for each in found.bundled:
-        if each.trouble:
-            yield Row(Level.warning, each.name, each.trouble[0], "pip install --force-reinstall --no-deps mlcycle")
+        if each.problem:
+            yield Row(Level.warning, each.name, each.problem[0], "pip install --force-reinstall --no-deps mlcycle")
         else:
-            yield Row(Level.ok, each.name, f"comes with mlcycle, verified, sha256 {(each.sha256 or '')[:12]}")
+            yield Row(Level.ok, each.name, f"bundled, verified, sha256 {(each.sha256 or '')[:12]}")
     if found.variable:
         yield Row(Level.fact, "MLCYCLE_MODEL", found.variable)
 
@@ -169,16 +169,16 @@ def _packages(found: Examination) -> Iterator[Row]:
 
 
 def _runtimes(found: Examination) -> Row:
-    there, runtime = found.packages.runtimes, found.runtime
-    said = " and ".join(f"{name} {version}" for name, version in there.items()).removeprefix("onnxruntime ")
-    if len(there) > 1:
-        files = f"; its files are those of {runtime.package} now" if runtime and runtime.package else ""
-        text = f"{' and '.join(there)} are installed together, and one has overwritten the other{files}"
-        return Row(Level.warning, "onnxruntime", text, _one_of(there))
+    installed, runtime = found.packages.runtimes, found.runtime
+    versions = " and ".join(f"{name} {version}" for name, version in installed.items()).removeprefix("onnxruntime ")
+    if len(installed) > 1:
+        files = f"; the files are now those of {runtime.package}" if runtime and runtime.package else ""
+        text = f"{' and '.join(installed)} are both installed and overwrite each other{files}"
+        return Row(Level.warning, "onnxruntime", text, _one_of(installed))
     if runtime is None:
-        return Row(Level.fact, "onnxruntime", said or "not found")
+        return Row(Level.fact, "onnxruntime", versions or "not found")
     built = f", built for CUDA {runtime.cuda}" if runtime.cuda else ""
-    return Row(Level.ok, "onnxruntime", f"{said or runtime.version}{built}")
+    return Row(Level.ok, "onnxruntime", f"{versions or runtime.version}{built}")
 
 
 def _images(found: Examination) -> Iterator[Row]:
@@ -189,61 +189,63 @@ def _images(found: Examination) -> Iterator[Row]:
         return
     for name, version in image_formats.decoders.items():
         if version is None:
-            yield Row(Level.warning, name, "this Pillow does not read it", "pip install --force-reinstall pillow")
+            yield Row(Level.warning, name, "not supported by this Pillow", "pip install --force-reinstall pillow")
         elif name != "JPEG":
             yield Row(Level.ok, name, version)
         elif image_formats.turbo is None:
-            text = f"decoded by libjpeg {version}, not by libjpeg-turbo, which is several times as fast"
+            text = f"decoded by libjpeg {version}, not by libjpeg-turbo, which is several times faster"
             yield Row(Level.warning, name, text, "pip install --force-reinstall pillow")
         else:
             yield Row(Level.ok, name, f"libjpeg-turbo {image_formats.turbo}")
 
 
 def _extra(extra: Extra) -> Row:
-    there = [f"{name} {version}" for name, version in extra.packages.items() if version]
+    installed = [f"{name} {version}" for name, version in extra.packages.items() if version]
     if not extra.missing:
-        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        return Row(Level.ok, extra.name, f"{there[0]}{more}, for {extra.purpose}")
-    lacks = f"; {', '.join(extra.missing)} not there" if there else ""
-    return Row(Level.absent, extra.name, f"{extra.install} for {extra.purpose}{lacks}")
+        more = f" and {len(installed) - 1} more" if len(installed) > 1 else ""
+        return Row(Level.ok, extra.name, f"{installed[0]}{more}, for {extra.purpose}")
+    missing = f"; {', '.join(extra.missing)} missing" if installed else ""
+    return Row(Level.absent, extra.name, f"{extra.install} for {extra.purpose}{missing}")
 
 
 def _machine(found: Examination) -> Iterator[Row]:
     machine = found.machine
     yield Row(Level.fact, "system", machine.system)
-    yield Row(Level.fact, "processor", machine.processor or "not known")
-    yield _bytes(found)
+    yield Row(Level.fact, "processor", machine.processor or "unknown")
+    yield _int8(found)
     yield _cores(found)
     memory = machine.memory
-    said = [f"{_gigabytes(memory.total_bytes)} in all"]
-    said += [f"{_gigabytes(memory.available_bytes)} free for use"] if memory.available_bytes else []
-    said += [f"this process may use {_gigabytes(memory.limit_bytes)}"] if memory.limit_bytes else []
-    yield Row(Level.fact, "memory", ", ".join(said))
+    amounts = [f"{_gigabytes(memory.total_bytes)} in total"]
+    amounts += [f"{_gigabytes(memory.available_bytes)} available"] if memory.available_bytes else []
+    amounts += [f"limit of this process {_gigabytes(memory.limit_bytes)}"] if memory.limit_bytes else []
+    yield Row(Level.fact, "memory", ", ".join(amounts))
     yield Row(Level.fact, "NVIDIA", found.driver.sentence)
 
 
-def _bytes(found: Examination) -> Row:
+def _int8(found: Examination) -> Row:
     instructions = found.machine.int8_instructions
     if instructions is None:
-        return Row(Level.fact, "bytes", "whether the processor multiplies bytes is not known")
+        return Row(Level.fact, "int8", "unknown whether the processor has int8 dot-product instructions")
     if instructions:
-        return Row(Level.ok, "bytes", f"the processor multiplies bytes ({', '.join(instructions)})")
-    int8 = found.trials.get("cpu") is not None and found.trials["cpu"].precision == "int8"
-    text = "the processor does not multiply bytes: int8 models are slower here, and may answer a little worse"
-    return Row(Level.warning if int8 else Level.fact, "bytes", text)
+        return Row(Level.ok, "int8", f"the processor has int8 dot-product instructions ({', '.join(instructions)})")
+    cpu = found.probes.get("cpu")
+    text = (
+        "the processor has no int8 dot-product instructions: int8 models are slower and can be slightly less accurate"
+    )
+    return Row(Level.warning if cpu is not None and cpu.precision == "int8" else Level.fact, "int8", text)
 
 
 def _cores(found: Examination) -> Row:
     cores = found.machine.cores
-    text = f"{cores.allowed} of {cores.machine} may be used"
+    text = f"{cores.allowed} of {cores.machine} usable"
     if cores.quota is not None:
-        text += f", for {cores.quota:g} cores' time"
-    cpu = found.trials.get("cpu")
+        text += f", CPU limit {cores.quota:g} cores"
+    cpu = found.probes.get("cpu")
     if cpu is None or cpu.threads is None or cpu.threads <= math.ceil(cores.usable):
         return Row(Level.ok, "cores", text)
-    text += f"; the model is run by {cpu.threads} threads all the same"
+    text += f"; the model runs with {cpu.threads} threads"
     return Row(Level.warning, "cores", text, f"mlcycle infer --threads {max(1, int(cores.usable))}")
 
 
 def _gigabytes(count: int | None) -> str:
-    return "not known" if count is None else f"{count / 2**30:.1f} GiB"
+    return "unknown" if count is None else f"{count / 2**30:.1f} GiB"

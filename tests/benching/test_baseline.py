@@ -1,4 +1,4 @@
-"""A measurement beside an earlier one: what passes, what does not, and what does not compare."""
+"""A measurement compared with a baseline: what passes, what fails, and what is not comparable."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from mlcycle.errors import GateError, InputError, UsageError
 @pytest.fixture
 def old():
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "kind": "mlcycle bench",
         "model": {"sha256": "aa"},
         "machine": {"cpu": "Abacus", "cores": 2, "system": "Linux x86_64", "load_average": 0.1},
         "settings": {"provider": "cpu", "threads": None, "concurrency": 1, "rate": None, "seconds": 10},
         "data": {"kind": "synthetic", "images": 20, "fingerprint": "synthetic 1"},
         "latency_ms": {"p50": 20.0, "p95": 40.0},
-        "requests": {"answered_per_second": 50.0},
+        "requests": {"completed_per_second": 50.0},
     }
 
 
 def gate(old, allowed: float, p50: float = 20, p95: float | None = 40, throughput: float = 50):
     now = copy.deepcopy(old)
     now["latency_ms"] = {"p50": p50, "p95": p95}
-    now["requests"] = {"answered_per_second": throughput}
+    now["requests"] = {"completed_per_second": throughput}
     comparison = baseline.compare(old, now, allowed)
     try:
         baseline.check(comparison)
@@ -39,7 +39,7 @@ def gate(old, allowed: float, p50: float = 20, p95: float | None = 40, throughpu
     return ""
 
 
-def test_as_much_as_is_allowed_passes_and_more_does_not(old):
+def test_the_allowed_regression_passes_and_more_fails(old):
     assert gate(old, 10) == ""
     assert gate(old, 0) == ""
     assert gate(old, 10, p50=22, p95=44, throughput=45) == ""
@@ -48,17 +48,17 @@ def test_as_much_as_is_allowed_passes_and_more_does_not(old):
         "slower than the baseline by more than 10 %: the p50 of the latency was 20 ms, now 22.1 (+10.5 %)"
     )
     assert "the p95 of the latency was 40 ms, now 50 (+25.0 %)" in gate(old, 10, p95=50)
-    assert "the throughput was 50 a second, now 44 (-12.0 %)" in gate(old, 10, throughput=44)
+    assert "the throughput was 50 per second, now 44 (-12.0 %)" in gate(old, 10, throughput=44)
     assert gate(old, 15, throughput=44) == ""
 
 
-def test_all_that_is_worse_is_named(old):
-    said = gate(old, 5, p50=30, p95=60, throughput=20)
-    assert all(figure in said for figure in ("p50", "p95", "throughput"))
+def test_every_worse_metric_is_named(old):
+    message = gate(old, 5, p50=30, p95=60, throughput=20)
+    assert all(metric in message for metric in ("p50", "p95", "throughput"))
 
 
-def test_a_percentile_that_is_gone_does_not_pass(old):
-    assert "p95 of the latency was 40 ms, and now so many were given up that there is none" in gate(old, 10, p95=None)
+def test_a_missing_percentile_fails(old):
+    assert "p95 of the latency was 40 ms; now too many requests were never started" in gate(old, 10, p95=None)
 
 
 @pytest.mark.parametrize(
@@ -72,14 +72,14 @@ def test_a_percentile_that_is_gone_does_not_pass(old):
         ("data", "fingerprint", "0123"),
     ],
 )
-def test_what_was_measured_otherwise_is_refused(section, key, value, old, tmp_path):
+def test_a_measurement_under_other_conditions_is_refused(section, key, value, old, tmp_path):
     now = copy.deepcopy(old)
     now[section][key] = value
-    with pytest.raises(InputError, match=f"does not compare: its {section} {key} is .*, now {value}"):
+    with pytest.raises(InputError, match=f"is not comparable: its {section} {key} is .*, now {value}"):
         baseline.must_compare(old, now, tmp_path / "old.json")
 
 
-def test_another_model_another_duration_and_a_busier_machine_compare(old, tmp_path):
+def test_another_model_another_duration_and_another_load_are_comparable(old, tmp_path):
     now = copy.deepcopy(old)
     now["model"]["sha256"], now["settings"]["seconds"], now["machine"]["load_average"] = "bb", 60, 1.5
     baseline.must_compare(old, now, tmp_path / "old.json")
@@ -88,14 +88,14 @@ def test_another_model_another_duration_and_a_busier_machine_compare(old, tmp_pa
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"kind": "mlcycle evaluate"}, "is no measurement"),
-        ({"schema_version": 2}, "has schema_version 2, not 1"),
-        ({"latency_ms": {"p50": 1.0, "p95": None}}, "lacks a figure"),
-        ({"latency_ms": {"p50": 1.0, "p95": "fast"}}, "lacks a figure"),
-        ({"requests": [1]}, "lacks a figure"),
+        ({"kind": "mlcycle evaluate"}, "is not a measurement"),
+        ({"schema_version": 1}, "has schema_version 1, not 2"),
+        ({"latency_ms": {"p50": 1.0, "p95": None}}, "lacks a metric"),
+        ({"latency_ms": {"p50": 1.0, "p95": "fast"}}, "lacks a metric"),
+        ({"requests": [1]}, "lacks a metric"),
     ],
 )
-def test_what_is_no_baseline_is_refused(change, words, old, tmp_path):
+def test_an_invalid_baseline_is_refused(change, words, old, tmp_path):
     path = tmp_path / "old.json"
     path.write_text(json.dumps(old))
     assert baseline.read(path) == old
@@ -105,17 +105,17 @@ def test_what_is_no_baseline_is_refused(change, words, old, tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "7"])
-def test_a_file_of_something_else_is_refused(content, tmp_path):
+def test_a_file_of_another_kind_is_refused(content, tmp_path):
     path = tmp_path / "old.json"
     path.write_text(content)
-    with pytest.raises(InputError, match="is no"):
+    with pytest.raises(InputError, match="is not"):
         baseline.read(path)
     with pytest.raises(InputError, match="cannot be read"):
         baseline.read(tmp_path / "none.json")
 
 
-def test_a_percentage_needs_its_sign():
+def test_a_percentage_needs_a_percent_sign():
     assert [baseline.allowance(text) for text in ("10%", "2.5 %", "0%")] == [10, 2.5, 0]
     for text in ("10", "", "%", "-1%", "nan%", "ten%", "0.1"):
-        with pytest.raises(UsageError, match="no percentage"):
+        with pytest.raises(UsageError, match="not a percentage"):
             baseline.allowance(text)

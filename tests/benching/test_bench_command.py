@@ -1,4 +1,4 @@
-"""`mlcycle bench` as a person and as a program meet it: short real runs; none asserts how long anything took."""
+"""`mlcycle bench` as a text and as a document, from short real runs. No test asserts a duration."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def tiny(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def album(tmp_path, astronaut) -> Path:
-    folder = tmp_path / "album"
+def images(tmp_path, astronaut) -> Path:
+    folder = tmp_path / "images"
     folder.mkdir()
     shutil.copy(astronaut, folder / "one.jpg")
     with Image.open(astronaut) as image:
@@ -48,13 +48,13 @@ def has(document: dict, dotted: str) -> bool:
     return True
 
 
-def test_a_real_run_has_every_documented_key_and_no_other(process, tiny, album, tmp_path):
+def test_a_real_run_has_every_documented_key_and_no_other(process, tiny, images, tmp_path):
     first, second = tmp_path / "first.json", tmp_path / "second.json"
-    ask = (
+    command = (
         "bench",
         tiny,
         "--data",
-        album,
+        images,
         "--duration",
         "0.3",
         "--warmup",
@@ -64,11 +64,11 @@ def test_a_real_run_has_every_documented_key_and_no_other(process, tiny, album, 
         "--cold-starts",
         "1",
     )
-    before = process(*ask, "--out", first, "-q")
+    before = process(*command, "--out", first, "-q")
     assert (before.code, before.err) == (0, "")
-    # Both were measured on whatever else this machine does: so much slower that only a mistake can fail.
+    # The load of the machine varies: the allowed regression is so large that only an error can fail.
     more = ("--price", "0.9/h", "--baseline", first, "--max-regress", "9999%")
-    outcome = process(*ask, *more, "--json", "--out", second)
+    outcome = process(*command, *more, "--json", "--out", second)
     assert outcome.code == 0, outcome.err
     document = json.loads(outcome.out)
     assert document == json.loads(second.read_text())
@@ -81,7 +81,7 @@ def test_a_real_run_has_every_documented_key_and_no_other(process, tiny, album, 
     assert list(document["stages_ms"]) == ["read", "decode", "resize", "run", "select"]
     latency, requests = document["latency_ms"], document["requests"]
     assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"] <= latency["max"]
-    assert sum(step["count"] for step in document["histogram"]) == requests["answered"] > 0
+    assert sum(step["count"] for step in document["histogram"]) == requests["completed"] > 0
     assert requests["failed"] == 0
     assert 20_000 <= requests["mean_pixels"] <= 512 * 512
     assert min(document["peak_memory_bytes"], document["cold_start"]["peak_memory_bytes"]) > 2**24
@@ -89,100 +89,100 @@ def test_a_real_run_has_every_documented_key_and_no_other(process, tiny, album, 
     assert str(tmp_path) not in outcome.out
 
 
-def test_the_table_says_what_was_measured_and_fits_a_terminal(mlcycle, tiny, album):
-    outcome = mlcycle("bench", tiny, "--data", album, *SHORT, "--rate", "100", "--concurrency", "2", "--price", "1/h")
+def test_the_table_describes_the_measurement_and_fits_80_columns(mlcycle, tiny, images):
+    outcome = mlcycle("bench", tiny, "--data", images, *SHORT, "--rate", "100", "--concurrency", "2", "--price", "1/h")
     assert outcome.code == 0, outcome.err
-    said = " ".join(outcome.out.split())
+    text = " ".join(outcome.out.split())
     for words in (
         "1 thread",
         "2 images of a folder",
-        "100 a second, whatever became of the last, 2 at a time",
-        "from when an image is due to its record in memory",
-        "begun more than 1 ms late",
+        "open loop, 100 per second, 2 at a time",
+        "from the time an image is due to its record in memory",
+        "started more than 1 ms late",
         "p50 p95 p99 max",
-        "for a million images",
+        "per million images",
     ):
-        assert words in said
-    assert re.search(r"^energy +(not measured: |[\d.]+ J an image)", outcome.out, re.MULTILINE)
+        assert words in text
+    assert re.search(r"^energy +(not measured: |[\d.]+ J per image)", outcome.out, re.MULTILINE)
     assert max(map(len, outcome.out.splitlines())) <= 80
     assert "measuring for 0.1 s" in outcome.err
 
 
-def test_without_a_folder_it_makes_images_and_says_so(mlcycle, tiny, monkeypatch):
+def test_without_a_folder_images_are_generated(mlcycle, tiny, monkeypatch):
     from mlcycle.benching import bench_images
 
     made = bench_images.synthetic
     monkeypatch.setattr(bench_images, "synthetic", lambda folder: made(folder, 2))
     outcome = mlcycle("bench", tiny, *SHORT)
     assert outcome.code == 0, outcome.err
-    assert "2 synthetic images, without faces" in outcome.out
+    assert "2 synthetic images without faces" in outcome.out
 
 
-def test_slower_than_the_baseline_exits_5_and_writes_the_result(mlcycle, tiny, album, tmp_path):
+def test_slower_than_the_baseline_exits_5_and_writes_the_result(mlcycle, tiny, images, tmp_path):
     old, new = tmp_path / "old.json", tmp_path / "new.json"
-    ask = ("bench", tiny, "--data", album, *SHORT)
-    assert mlcycle(*ask, "--out", old).code == 0
+    command = ("bench", tiny, "--data", images, *SHORT)
+    assert mlcycle(*command, "--out", old).code == 0
     document = json.loads(old.read_text())
     document["latency_ms"] |= {"p50": 0.001, "p95": 0.001}
     old.write_text(json.dumps(document))
-    outcome = mlcycle(*ask, "--baseline", old, "--out", new, "--json")
+    outcome = mlcycle(*command, "--baseline", old, "--out", new, "--json")
     assert outcome.code == 5
     assert "slower than the baseline by more than 10 %: the p50 of the latency was 0.001 ms" in outcome.err
     assert json.loads(outcome.out) == json.loads(new.read_text())
     assert json.loads(outcome.out)["baseline"]["passed"] is False
 
 
-def test_a_baseline_of_another_machine_is_refused_before_anything_is_measured(mlcycle, tiny, album, tmp_path):
+def test_a_baseline_of_another_machine_is_refused_before_anything_is_measured(mlcycle, tiny, images, tmp_path):
     old, new = tmp_path / "old.json", tmp_path / "new.json"
-    ask = ("bench", tiny, "--data", album, *SHORT)
-    assert mlcycle(*ask, "--out", old).code == 0
+    command = ("bench", tiny, "--data", images, *SHORT)
+    assert mlcycle(*command, "--out", old).code == 0
     document = json.loads(old.read_text())
     document["machine"]["cpu"] = "Abacus"
     old.write_text(json.dumps(document))
-    outcome = mlcycle(*ask, "--baseline", old, "--out", new)
+    outcome = mlcycle(*command, "--baseline", old, "--out", new)
     assert (outcome.code, outcome.out) == (3, "")
-    assert "does not compare: its machine cpu is Abacus" in outcome.err
+    assert "is not comparable: its machine cpu is Abacus" in outcome.err
     assert "measuring" not in outcome.err
     assert not new.exists()
 
 
-def test_an_image_that_cannot_be_read_is_failed_and_nothing_else(mlcycle, tiny, album):
-    (album / "broken.jpg").write_text("this is no image\n")
-    outcome = mlcycle("bench", tiny, "--data", album, *SHORT, "--duration", "0.5", "--rate", "12", "--json")
+def test_an_unreadable_image_counts_only_as_failed(mlcycle, tiny, images):
+    (images / "broken.jpg").write_text("this is no image\n")
+    outcome = mlcycle("bench", tiny, "--data", images, *SHORT, "--duration", "0.5", "--rate", "12", "--json")
     assert outcome.code == 0
     document = json.loads(outcome.out)
     requests = document["requests"]
     assert requests["failed_by_code"] == {"not-an-image": requests["failed"]}
     assert requests["failed"] >= 1  # the first of six
-    assert sum(step["count"] for step in document["histogram"]) == requests["answered"]
+    assert sum(step["count"] for step in document["histogram"]) == requests["completed"]
     assert f"{requests['failed']} requests failed" in outcome.err
 
 
 @pytest.mark.parametrize("warmup", ["0", "0.05"])
-def test_where_all_images_fail_there_is_no_result(warmup, mlcycle, tiny, tmp_path):
+def test_if_all_images_fail_there_is_no_result(warmup, mlcycle, tiny, tmp_path):
     (tmp_path / "broken.jpg").write_text("this is no image\n")
     outcome = mlcycle("bench", tiny, "--data", tmp_path, *SHORT, "--warmup", warmup)
     assert (outcome.code, outcome.out) == (3, "")
-    assert "none of 1 images was answered for: not-an-image" in outcome.err
+    assert "none of 1 images was processed: not-an-image" in outcome.err
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("--price", "cheap"), 2, "'cheap' is no price of an hour"),
+        (("--price", "cheap"), 2, "'cheap' is not a price per hour"),
         (("--max-regress", "10%"), 2, "--max-regress needs a baseline"),
-        (("--baseline", "old.json", "--max-regress", "10"), 2, "'10' is no percentage"),
+        (("--baseline", "old.json", "--max-regress", "10"), 2, "'10' is not a percentage"),
         (("--baseline", "old.json", "--out", "old.json"), 2, "would replace the baseline"),
         (("--duration", "nan"), 2, "--duration nan"),
         (("--rate", "inf"), 2, "--rate inf"),
         (("--concurrency", "0"), 2, "concurrency"),
-        (("--baseline", "old.json"), 3, "old.json is no measurement"),
+        (("--baseline", "old.json"), 3, "old.json is not a measurement"),
         (("--out", "old.json"), 3, "old.json already exists"),
         (("--data", "nowhere"), 3, "there is no folder"),
         (("none.onnx",), 4, "no such model file"),
     ],
 )
-def test_what_goes_wrong_has_its_code(arguments, code, words, mlcycle, tmp_path, monkeypatch):
+def test_errors_have_their_exit_codes(arguments, code, words, mlcycle, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("old.json").write_text("{}")
     outcome = mlcycle("bench", *arguments)
@@ -191,11 +191,11 @@ def test_what_goes_wrong_has_its_code(arguments, code, words, mlcycle, tmp_path,
     assert Path("old.json").read_text() == "{}"
 
 
-def test_torch_stays_out(tiny, album):
+def test_bench_imports_no_torch(tiny, images):
     program = (
         "import sys\n"
         "from mlcycle.cli import run\n"
-        f"code = run(['-q', 'bench', {str(tiny)!r}, '--data', {str(album)!r}, *{SHORT!r}])\n"
+        f"code = run(['-q', 'bench', {str(tiny)!r}, '--data', {str(images)!r}, *{SHORT!r}])\n"
         "heavy = {'torch', 'torchvision', 'onnx', 'skimage', 'scipy', 'matplotlib', 'rich'} & set(sys.modules)\n"
         "sys.exit(f'imported: {heavy}' if heavy else code)"
     )

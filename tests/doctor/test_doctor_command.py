@@ -1,4 +1,4 @@
-"""`mlcycle doctor` on this very machine, on machines that are made odd, and its exit codes."""
+"""`mlcycle doctor` on this machine, with faulty versions of onnxruntime, and its exit codes."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ HAS_CUDA = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 
 @pytest.fixture
-def asked(mlcycle) -> Any:
-    """Runs `mlcycle doctor … --json`: asked("--provider", "cpu") → exit code, document, stderr."""
+def doctor(mlcycle) -> Any:
+    """Runs `mlcycle doctor … --json`: doctor("--provider", "cpu") → exit code, document, stderr."""
 
-    def ask(*arguments: str | Path) -> tuple[int, dict[str, Any], str]:
+    def run(*arguments: str | Path) -> tuple[int, dict[str, Any], str]:
         outcome = mlcycle("doctor", *arguments, "--json")
         return outcome.code, json.loads(outcome.out), outcome.err
 
-    return ask
+    return run
 
 
 @pytest.fixture
-def onnxruntime_that(tmp_path, monkeypatch) -> Any:
-    """Puts a changed onnxruntime before the real one, for the processes that are started."""
+def faulty_onnxruntime(tmp_path, monkeypatch) -> Any:
+    """Puts a changed onnxruntime on the path of child processes, before the real one."""
 
     def put(change: str) -> None:
         monkeypatch.syspath_prepend(write_odd_onnxruntime(tmp_path / "odd", change))
@@ -60,22 +60,26 @@ def onnxruntime_that(tmp_path, monkeypatch) -> Any:
     return put
 
 
-def test_the_document_says_what_is_so(asked):
-    code, found, err = asked()
-    assert (code, found["exit_code"], found["schema_version"], err) == (0, 0, 1, "")
+def test_the_document_describes_this_machine(doctor):
+    code, found, err = doctor()
+    assert (code, found["exit_code"], found["schema_version"], err) == (0, 0, 2, "")
     each = found["providers"]["each"]
     assert set(each) == {"auto", *PROVIDERS}
-    there = {PROVIDERS[name] for name in PROVIDERS if each[name]["available"]}
-    assert there == set(onnxruntime.get_available_providers()) & set(PROVIDERS.values())
+    available = {PROVIDERS[name] for name in PROVIDERS if each[name]["available"]}
+    assert available == set(onnxruntime.get_available_providers()) & set(PROVIDERS.values())
     assert each["cpu"]["runs"]
-    assert all(bool(facts["why_not"]) != facts["runs"] for facts in each.values())
+    assert all(bool(facts["error"]) != facts["runs"] for facts in each.values())
     assert found["providers"]["auto"] == open_session(read_sealed(NANO)).provider
 
     packages = found["packages"]
     assert packages["onnxruntime"]["version"] == onnxruntime.__version__
-    ours = {"mlcycle": package.__version__, "python": platform.python_version(), "python_executable": sys.executable}
-    ours |= {"numpy": numpy.__version__, "pillow": PIL.__version__}
-    assert {key: packages[key] for key in ours} == ours
+    expected = {
+        "mlcycle": package.__version__,
+        "python": platform.python_version(),
+        "python_executable": sys.executable,
+    }
+    expected |= {"numpy": numpy.__version__, "pillow": PIL.__version__}
+    assert {key: packages[key] for key in expected} == expected
     assert found["model"]["path"] == str(NANO)
     assert found["model"]["sha256"] == read_sealed(NANO).sha256
     assert found["model"]["precision"] == "int8"
@@ -90,10 +94,10 @@ def test_the_document_says_what_is_so(asked):
 
 
 @pytest.mark.skipif(HAS_CUDA, reason="this onnxruntime has CUDA")
-def test_a_provider_that_is_wanted_and_not_there_exits_6_and_says_why(process):
+def test_a_requested_provider_that_is_not_available_exits_6_with_the_reason(process):
     outcome = process("doctor", "--provider", "cuda")
     assert outcome.code == 6
-    assert "onnxruntime-gpu brings it" in row_of(outcome.out, "problem", "cuda")
+    assert "install onnxruntime-gpu" in row_of(outcome.out, "problem", "cuda")
     assert "NVIDIA driver" in row_of(outcome.out, "problem", "cuda")
     assert row_of(outcome.out, "ok", "cpu")
     error, hint = outcome.err.splitlines()
@@ -101,79 +105,77 @@ def test_a_provider_that_is_wanted_and_not_there_exits_6_and_says_why(process):
     assert "pip install onnxruntime-gpu" in hint
 
 
-def test_a_damaged_model_exits_4_and_providers_are_tried_all_the_same(asked, tmp_path, monkeypatch):
+def test_a_damaged_model_exits_4_and_providers_are_still_probed(doctor, tmp_path, monkeypatch):
     data = bytearray(NANO.read_bytes())
     data[len(data) // 2] ^= 1
     (tmp_path / "damaged.onnx").write_bytes(data)
-    code, found, err = asked("--model", tmp_path / "damaged.onnx")
+    code, found, err = doctor("--model", tmp_path / "damaged.onnx")
     assert code == found["exit_code"] == 4
     assert not found["model"]["verified"]
     assert found["model"]["message"] in err
     assert found["providers"]["each"]["cpu"]["runs"]
-    assert Path(found["providers"]["tried_with"]).parent == bundled.FOLDER
+    assert Path(found["providers"]["probed_with"]).parent == bundled.FOLDER
     assert [(each["level"], each["about"]) for each in found["findings"] if each["level"] == "problem"] == [
-        ("problem", "answers")
+        ("problem", "used")
     ]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLCYCLE_MODEL", "damaged.onnx")
-    assert models.answering(None).trouble[0].startswith("damaged.onnx is damaged")
-    assert (models.answering(None).chosen, models.variable()) == ("MLCYCLE_MODEL", "damaged.onnx")
+    assert models.model_file(None).problem[0].startswith("damaged.onnx is damaged")
+    assert (models.model_file(None).chosen, models.variable()) == ("MLCYCLE_MODEL", "damaged.onnx")
 
 
-def test_a_whole_file_that_this_version_cannot_read_exits_4(asked, tmp_path):
+def test_a_file_of_a_newer_format_exits_4(doctor, tmp_path):
     from tiny_model import tiny_bytes
 
     (tmp_path / "later.onnx").write_bytes(tiny_bytes(contract_json='{"format": 2}'))
-    code, found, err = asked("--model", tmp_path / "later.onnx")
+    code, found, err = doctor("--model", tmp_path / "later.onnx")
     assert code == 4
     assert "install a newer mlcycle" in err
     assert found["providers"]["each"]["auto"]["runs"]
 
 
-def test_a_library_that_is_missing_is_named(onnxruntime_that):
-    onnxruntime_that(WITHOUT_LIBRARIES)
-    trial = providers.attempt("cuda", NANO)
-    assert trial.runtime.available == ("cpu", "cuda")
+def test_a_missing_library_is_named(faulty_onnxruntime):
+    faulty_onnxruntime(WITHOUT_LIBRARIES)
+    probe = providers.probe("cuda", NANO)
+    assert probe.runtime.available == ("cpu", "cuda")
     library = "libcublasLt.so.13: cannot open shared object file: No such file or directory"
-    assert trial.failure.sentence.endswith(f"took another: {library}")
+    assert probe.failure.sentence.endswith(f"took another: {library}")
 
 
-def test_a_provider_that_kills_its_process_is_survived(onnxruntime_that):
-    onnxruntime_that(DIES_WHEN_IT_LOADS)
+def test_doctor_survives_a_provider_that_crashes(faulty_onnxruntime):
+    faulty_onnxruntime(DIES_WHEN_IT_LOADS)
     found = examine(NANO, "auto")
     rows = {row.name: row for row in verdict.sections(found)["Providers"]}
-    assert (rows["auto"].level, rows["auto"].hint) == (Level.problem, "ask for --provider cpu")
+    assert (rows["auto"].level, rows["auto"].hint) == (Level.problem, "use --provider cpu")
     assert "killed by SIGSEGV while loading the model on auto" in rows["auto"].text
     assert rows["cuda"].level is Level.warning
     assert rows["cpu"].level is Level.ok
     assert verdict.error(found).exit_code == 6
-    assert verdict.error(replace(found, wanted="cpu")) is None
+    assert verdict.error(replace(found, requested="cpu")) is None
 
 
-def test_a_provider_that_loads_and_then_fails_is_not_called_running(onnxruntime_that):
-    onnxruntime_that(FAILS_WHEN_IT_RUNS)
-    trial = providers.attempt("auto", NANO)
-    assert trial.took == "cuda"
-    assert trial.failure.blames == "provider"
-    assert "no kernel image is available" in trial.failure.sentence
+def test_a_provider_that_loads_and_fails_to_run_is_a_failure(faulty_onnxruntime):
+    faulty_onnxruntime(FAILS_WHEN_IT_RUNS)
+    probe = providers.probe("auto", NANO)
+    assert probe.loaded_on == "cuda"
+    assert probe.failure.blames == "provider"
+    assert "no kernel image is available" in probe.failure.sentence
 
 
-def test_a_provider_that_runs_and_then_dies_is_not_called_running(onnxruntime_that):
-    onnxruntime_that(DIES_AT_ITS_END)
-    trial = providers.attempt("cuda", NANO)
-    assert trial.failure.sentence == (
-        "the process was killed by SIGSEGV while ending, after it had run the model on cuda"
-    )
+def test_a_provider_that_crashes_on_exit_is_a_failure(faulty_onnxruntime):
+    faulty_onnxruntime(DIES_AT_ITS_END)
+    probe = providers.probe("cuda", NANO)
+    assert probe.failure.sentence == ("the process was killed by SIGSEGV while exiting, after it ran the model on cuda")
 
 
-def test_a_provider_that_never_answers_is_given_up(onnxruntime_that):
-    onnxruntime_that(NEVER_LOADS)
-    trial = providers.attempt("cuda", NANO, seconds=0.2)
-    assert "had not ended after 0.2 seconds" in trial.failure.sentence
-    assert trial.failure.hint == "mlcycle doctor --provider cuda waits longer"
+def test_a_provider_that_hangs_times_out(faulty_onnxruntime):
+    faulty_onnxruntime(NEVER_LOADS)
+    probe = providers.probe("cuda", NANO, seconds=0.2)
+    assert "had not ended after 0.2 seconds" in probe.failure.sentence
+    assert probe.failure.hint == "for a longer timeout, run mlcycle doctor --provider cuda"
 
 
-def test_an_onnxruntime_that_cannot_be_imported_is_survived_and_nothing_heavy_is(tmp_path):
+def test_doctor_survives_a_broken_onnxruntime_and_imports_nothing_heavy(tmp_path):
     folder = write_broken_onnxruntime(tmp_path / "broken")
     code = "from mlcycle.cli import run; print('exit code', run(['doctor']))"
     page, modules = done(code, f"{folder}{os.pathsep}{environment()['PYTHONPATH']}")
@@ -183,19 +185,19 @@ def test_an_onnxruntime_that_cannot_be_imported_is_survived_and_nothing_heavy_is
     assert not modules & {"torch", "onnxruntime", "numpy", "ray", "pyarrow", "av"}
 
 
-def test_a_trial_imports_no_torch():
+def test_a_probe_imports_no_torch():
     code = f"from mlcycle.doctor.probe import main; sys.argv[1:] = {[str(NANO), 'cpu']}; main()"
     stages, modules = done(code, environment()["PYTHONPATH"])
     assert '"stage": "ran"' in stages
     assert "torch" not in modules
 
 
-def test_the_names_of_providers_are_those_of_the_session():
-    assert list(providers.BRINGS) == list(PROVIDERS)
+def test_the_providers_equal_those_of_the_session():
+    assert list(providers.PACKAGES) == list(PROVIDERS)
 
 
 def done(code: str, path: str) -> tuple[str, set[str]]:
-    """Runs code in a process that imports from `path`; returns its stdout and the modules that it had at its end."""
+    """Runs code in a process that imports from `path`; returns its stdout and its imported modules."""
     whole = f"import sys; {code}; sys.stderr.write('\\n' + ' '.join(sys.modules))"
     ended = subprocess.run(
         [sys.executable, "-c", whole],
@@ -209,5 +211,5 @@ def done(code: str, path: str) -> tuple[str, set[str]]:
 
 
 def row_of(page: str, mark: str, name: str) -> str:
-    """Returns the row that has this mark and this name, or ""."""
+    """Returns the row with this mark and name, or ""."""
     return next((line for line in page.splitlines() if line.split()[:2] == [mark, name]), "")

@@ -1,4 +1,4 @@
-"""The machine: cores, memory, limits of control groups, what the processor multiplies, and NVIDIA's driver."""
+"""The machine: cores, memory, cgroup limits, int8 instructions, and the NVIDIA driver."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def written(root: Path, files: dict[str, str]) -> Path:
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="affinity is Linux's")
-def test_a_process_that_may_use_one_core_says_so():
+def test_the_cores_respect_the_cpu_affinity():
     code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); \
 from mlcycle.machine import machine; found = machine.inspect(); print(found.cores.allowed, found.cores.machine)"
     done = subprocess.run(
@@ -47,13 +47,13 @@ from mlcycle.machine import machine; found = machine.inspect(); print(found.core
         (RISC_V, "", None),
     ],
 )
-def test_whether_the_processor_multiplies_bytes(tmp_path, text, processor, instructions):
+def test_int8_instructions_of_processors(tmp_path, text, processor, instructions):
     found = machine.inspect(written(tmp_path, {"proc/cpuinfo": text}))
     assert processor in found.processor
     assert found.int8_instructions == instructions
 
 
-def test_the_least_limit_on_the_way_up_counts_in_version_2(tmp_path):
+def test_the_lowest_limit_of_all_parents_counts_in_cgroup_v2(tmp_path):
     groups = "sys/fs/cgroup"
     root = written(
         tmp_path,
@@ -69,7 +69,7 @@ def test_the_least_limit_on_the_way_up_counts_in_version_2(tmp_path):
     assert cgroup.memory_limit(root) == 2 * 2**30
 
 
-def test_a_container_finds_its_limits_at_the_top_in_version_1(tmp_path):
+def test_a_container_has_its_limits_at_the_top_in_cgroup_v1(tmp_path):
     groups = "sys/fs/cgroup"
     root = written(
         tmp_path,
@@ -84,7 +84,7 @@ def test_a_container_finds_its_limits_at_the_top_in_version_1(tmp_path):
     assert cgroup.memory_limit(root) == 512 * 2**20
 
 
-def test_no_limit_is_none(tmp_path):
+def test_a_missing_limit_is_none(tmp_path):
     groups = "sys/fs/cgroup"
     root = written(
         tmp_path,
@@ -99,7 +99,7 @@ def test_no_limit_is_none(tmp_path):
     assert (cgroup.core_limit(tmp_path / "none"), cgroup.memory_limit(tmp_path / "none")) == (None, None)
 
 
-def test_a_limit_beyond_the_memory_there_is_limits_nothing(tmp_path):
+def test_a_limit_above_the_total_memory_is_ignored(tmp_path):
     root = written(
         tmp_path,
         {
@@ -119,11 +119,11 @@ def test_a_limit_beyond_the_memory_there_is_limits_nothing(tmp_path):
         ("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.86.15  Release Build\n", "570.86.15"),
     ],
 )  # fmt: skip
-def test_a_driver_without_a_gpu_is_told_from_one_with(tmp_path, text, version, monkeypatch):
+def test_a_driver_with_and_without_a_gpu(tmp_path, text, version, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert nvidia.look(tmp_path).sentence == "no NVIDIA driver was found"
+    assert nvidia.inspect(tmp_path).sentence == "no NVIDIA driver found"
     root = written(tmp_path, {"proc/driver/nvidia/version": text})
-    assert nvidia.look(root).sentence == f"the NVIDIA driver {version} is here, but no GPU is handed to this process"
+    assert nvidia.inspect(root).sentence == f"NVIDIA driver {version} found, but no GPU device"
     written(root, {"dev/nvidia0": "", "dev/nvidiactl": ""})
-    assert nvidia.look(root) == nvidia.Driver(version, (f"{tmp_path}/dev/nvidia0",), None)
-    assert nvidia.look(root).sentence == f"the NVIDIA driver {version} is here"
+    assert nvidia.inspect(root) == nvidia.Driver(version, (f"{tmp_path}/dev/nvidia0",), None)
+    assert nvidia.inspect(root).sentence == f"NVIDIA driver {version} found"

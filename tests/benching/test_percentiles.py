@@ -1,4 +1,4 @@
-"""Percentiles and histograms of known numbers; what a million images cost."""
+"""Percentiles and histograms of known numbers, and the cost of a million images."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import random
 
 import pytest
 
-from mlcycle.benching.cost import a_million, price_an_hour
+from mlcycle.benching.cost import per_million, price_per_hour
 from mlcycle.benching.percentiles import BARS, histogram, percentiles
 from mlcycle.errors import UsageError
 
 
-def test_a_percentile_is_the_least_measured_value_that_so_many_did_not_exceed():
+def test_a_percentile_is_the_lowest_value_that_this_share_does_not_exceed():
     hundred = [float(value) for value in range(1, 101)]
     random.Random(0).shuffle(hundred)
     assert percentiles(hundred) == {"p50": 50, "p95": 95, "p99": 99, "max": 100}
@@ -20,14 +20,14 @@ def test_a_percentile_is_the_least_measured_value_that_so_many_did_not_exceed():
     assert percentiles([]) == dict.fromkeys(("p50", "p95", "p99", "max"))
 
 
-def test_what_was_never_answered_is_slower_than_all_others():
+def test_requests_that_never_started_are_slower_than_all_others():
     ninety = [float(value) for value in range(1, 91)]
-    assert percentiles(ninety, never=10) == {"p50": 50, "p95": None, "p99": None, "max": None}
-    assert percentiles(ninety, never=1)["p99"] is None
-    assert percentiles(ninety, never=1)["p95"] == 87
+    assert percentiles(ninety, never_started=10) == {"p50": 50, "p95": None, "p99": None, "max": None}
+    assert percentiles(ninety, never_started=1)["p99"] is None
+    assert percentiles(ninety, never_started=1)["p95"] == 87
 
 
-def test_a_histogram_counts_all_and_puts_the_few_slowest_in_a_last_step():
+def test_a_histogram_counts_all_and_has_a_last_bin_for_the_slowest():
     steps = histogram([float(value) for value in range(200)] + [5000.0])
     assert len(steps) == BARS + 1
     assert sum(step["count"] for step in steps) == 201
@@ -41,16 +41,16 @@ def test_a_histogram_of_equal_values_and_of_none():
     assert histogram([]) == []
 
 
-def test_a_price_and_a_throughput_give_the_cost_of_a_million():
-    assert price_an_hour("0.9/h") == 0.9
-    assert price_an_hour("12/h") == 12
-    assert a_million(0.9, 50)["per_million_images"] == 5  # a million take 20,000 s
-    assert a_million(3.6, 1000)["per_million_images"] == 1
+def test_a_price_and_a_throughput_give_the_cost_of_per_million():
+    assert price_per_hour("0.9/h") == 0.9
+    assert price_per_hour("12/h") == 12
+    assert per_million(0.9, 50)["per_million_images"] == 5  # a million take 20,000 s
+    assert per_million(3.6, 1000)["per_million_images"] == 1
 
 
 @pytest.mark.parametrize(
     "text", ["", "0.9", "0/h", "-1/h", "0.9/day", "nan/h", "1e3/h", "0,9/h", "9/h/h", " 1/h", "١/h"]
 )
-def test_what_is_no_price_is_refused(text):
-    with pytest.raises(UsageError, match="no price"):
-        price_an_hour(text)
+def test_an_invalid_price_is_refused(text):
+    with pytest.raises(UsageError, match="not a price"):
+        price_per_hour(text)
