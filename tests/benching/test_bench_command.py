@@ -178,7 +178,7 @@ def test_if_all_images_fail_there_is_no_result(warmup, mlcycle, tiny, tmp_path):
         (("--concurrency", "0"), 2, "concurrency"),
         (("--baseline", "old.json"), 3, "old.json is not a measurement"),
         (("--out", "old.json"), 3, "old.json already exists"),
-        (("--data", "nowhere"), 3, "there is no folder"),
+        (("--data", "nowhere"), 3, "no such folder"),
         (("none.onnx",), 4, "no such model file"),
     ],
 )
