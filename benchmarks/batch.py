@@ -1,21 +1,21 @@
-"""`mlcycle infer dir` over a folder, beside a plain loop and beside what no program on these cores could beat.
+"""Throughput of `mlcycle infer dir`, compared with a plain loop and with upper bounds for these cores.
 
     python benchmarks/batch.py MODEL --data DIR [--cores 1 2] [--rounds 3]
 
-Needs mlcycle installed, nothing else. Each round runs, on as many cores as are named (Linux: the process is bound to
-them), each as a process of its own and timed inside from the first image to the last, start and model left out:
+Needs only mlcycle. Each round runs the following on the given number of cores (on Linux the process is bound to them).
+Each runs in its own process and is timed from the first image to the last, without startup and loading the model:
 
-- mlcycle: what `mlcycle infer dir DIR --out FILE.jsonl` does, results written, as its closing line has the time;
-- plain loop: Pillow and onnxruntime as one would write them down, told of as many threads as there are cores: by itself
-  onnxruntime takes all of the machine's, whatever the process is bound to;
-- decoding alone: the files read and decoded, by one thread and by one for each core;
-- the same at the reduced scale that the model's contract allows, if it does;
-- network alone: the graph on inputs that lie in memory, by one thread and by one for each core.
+- mlcycle: `mlcycle infer dir DIR --out FILE.jsonl`, including writing the results; the time is that of its last line;
+- plain loop: Pillow and onnxruntime in a simple loop, with one onnxruntime thread for each core (by default
+  onnxruntime takes all cores of the machine, whatever the process is bound to);
+- decoding alone: reading and decoding the files, with one thread and with one for each core;
+- the same at the reduced scale that the model's contract allows, if it allows one;
+- network alone: the graph on inputs in memory, with one thread and with one for each core.
 
-Printed are images a second, and mlcycle's share of each bound, round by round: median, least and most.
-The first bound is the slower of decoding and network, each by a thread of its own: what stages that overlap reach on
-two cores, if each is one thread. The second is the slower of both, each with all cores: no program reaches it, as both
-have to be done. The third is the sum of both on all cores: what is left when nothing but them takes time.
+It prints images per second, and the ratio of mlcycle to each, over the rounds: median, least and largest. The first
+bound is the slower of decoding and network, each with one thread: what overlapping stages of one thread each reach on
+two cores. The second is the slower of both, each with all cores: no program reaches it, because both have to be done.
+The third is the sum of both times on all cores: the rate if nothing else takes any time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-INPUTS = 200  # images that lie in memory for the network alone; it sees them again and again
+INPUTS = 200  # images in memory for the network alone, which runs on them repeatedly
 
 
 def plain(model: str, paths: list[Path], threads: int) -> float:
@@ -43,7 +43,7 @@ def plain(model: str, paths: list[Path], threads: int) -> float:
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     contract = json.loads(session.get_modelmeta().custom_metadata_map["mlcycle.contract"])
-    begun = time.perf_counter()
+    start = time.perf_counter()
     results = []
     for path in paths:
         image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
@@ -51,7 +51,7 @@ def plain(model: str, paths: list[Path], threads: int) -> float:
         small = image.resize([max(1, int(side * scale + 0.5)) for side in image.size], Image.Resampling.BILINEAR)
         boxes, scores = session.run(["boxes", "scores"], {"images": np.asarray(small)[None]})
         results.append(boxes[0][scores[0] >= contract["thresholds"]["balanced"]] / scale)
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 def decoding(model: str, paths: list[Path], threads: int, *, reduced: bool) -> float:
@@ -73,22 +73,22 @@ def network(model: str, paths: list[Path], threads: int) -> float:
     from mlcycle.inference.detect import load_detector
 
     detector = load_detector(model, provider="cpu", threads=1)
-    some = paths[:: max(1, len(paths) // INPUTS)][:INPUTS]
+    sample = paths[:: max(1, len(paths) // INPUTS)][:INPUTS]
     side = detector.contract.resize.long_side
-    inputs = [letterbox.shrink(images.decode(images.read(path)).upright(), side)[0][None] for path in some]
+    inputs = [letterbox.shrink(images.decode(images.read(path)).upright(), side)[0][None] for path in sample]
     return in_threads(lambda number: detector.session.run(inputs[number % len(inputs)]), range(len(paths)), threads)
 
 
-def in_threads(work, things, threads: int) -> float:
-    begun = time.perf_counter()
+def in_threads(work, items, threads: int) -> float:
+    start = time.perf_counter()
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(work, things):
+        for _ in pool.map(work, items):
             pass
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
-def ours(model: str, data: str, cores: int) -> float:
-    """Runs the command, and takes the time from its closing line: "2,000 images, … 140.1 images a second"."""
+def run_mlcycle(model: str, data: str, cores: int) -> float:
+    """Runs the command, and returns the seconds from its last line: "2,000 images, … 140.1 images a second"."""
     with tempfile.TemporaryDirectory() as scratch:
         words = ["infer", "dir", data, "--model", model, "--provider", "cpu", "--threads", str(cores)]
         done = subprocess.run(
@@ -102,22 +102,32 @@ def ours(model: str, data: str, cores: int) -> float:
     return count / float(closing.split(" images a second")[0].split()[-1].replace(",", ""))
 
 
-def say(chosen: argparse.Namespace) -> None:
-    """Measures one thing in this process, and prints seconds and how many images it was."""
-    paths = sorted(path for path in Path(chosen.data).rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+def measure_one(arguments: argparse.Namespace) -> None:
+    """Runs one measurement in this process, and prints seconds and the number of images."""
+    paths = sorted(path for path in Path(arguments.data).rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     measures = {
-        "plain": lambda: plain(chosen.model, paths, chosen.threads),
-        "decoding": lambda: decoding(chosen.model, paths, chosen.threads, reduced=False),
-        "reduced": lambda: decoding(chosen.model, paths, chosen.threads, reduced=True),
-        "network": lambda: network(chosen.model, paths, chosen.threads),
+        "plain": lambda: plain(arguments.model, paths, arguments.threads),
+        "decoding": lambda: decoding(arguments.model, paths, arguments.threads, reduced=False),
+        "reduced": lambda: decoding(arguments.model, paths, arguments.threads, reduced=True),
+        "network": lambda: network(arguments.model, paths, arguments.threads),
     }
-    print(measures[chosen.only](), len(paths))
+    print(measures[arguments.only](), len(paths))
 
 
-def asked(chosen: argparse.Namespace, only: str, threads: int) -> tuple[float, int]:
-    words = [sys.executable, __file__, chosen.model, "--data", chosen.data, "--only", only, "--threads", str(threads)]
-    said = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
-    return float(said[0]), int(said[1])
+def run_alone(arguments: argparse.Namespace, only: str, threads: int) -> tuple[float, int]:
+    words = [
+        sys.executable,
+        __file__,
+        arguments.model,
+        "--data",
+        arguments.data,
+        "--only",
+        only,
+        "--threads",
+        str(threads),
+    ]
+    printed = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    return float(printed[0]), int(printed[1])
 
 
 def bind(cores: int) -> None:
@@ -125,19 +135,19 @@ def bind(cores: int) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
 
 
-def measure(chosen: argparse.Namespace, cores: int) -> dict[str, float]:
-    """Returns images a second of each, from one round."""
+def measure(arguments: argparse.Namespace, cores: int) -> dict[str, float]:
+    """Returns images per second of each program and bound, from one round."""
     rates = {}
     for only, threads in (
         ("plain", cores), ("decoding", 1), ("decoding", cores), ("reduced", 1), ("reduced", cores),
         ("network", 1), ("network", cores),
     ):  # fmt: skip
         if f"{only} {threads}" not in rates:
-            seconds, count = asked(chosen, only, threads)
+            seconds, count = run_alone(arguments, only, threads)
             rates[f"{only} {threads}"] = count / seconds
-    rates["mlcycle"] = count / ours(chosen.model, chosen.data, cores)
+    rates["mlcycle"] = count / run_mlcycle(arguments.model, arguments.data, cores)
     decode = {threads: max(rates[f"decoding {threads}"], rates[f"reduced {threads}"]) for threads in (1, cores)}
-    rates["bound, a thread each"] = min(decode[1], rates["network 1"])
+    rates["bound, one thread each"] = min(decode[1], rates["network 1"])
     rates["bound, all cores each"] = min(decode[cores], rates[f"network {cores}"])
     rates["bound, both on all cores"] = 1 / (1 / decode[cores] + 1 / rates[f"network {cores}"])
     return rates
@@ -151,18 +161,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", help=argparse.SUPPRESS)
     parser.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
-    chosen = parser.parse_args()
-    if chosen.only:
-        say(chosen)
+    arguments = parser.parse_args()
+    if arguments.only:
+        measure_one(arguments)
         return
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # the plain loop would tell onnxruntime's makers of each start
-    everywhere = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
-    for cores in chosen.cores:
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # the plain loop would send onnxruntime's telemetry
+    all_cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    for cores in arguments.cores:
         bind(cores)
-        rounds = [measure(chosen, cores) for _ in range(chosen.rounds)]
-        if everywhere:
-            os.sched_setaffinity(0, everywhere)
-        print(f"\n{cores} cores, {chosen.rounds} rounds         images a second    mlcycle's, as a ratio to it")
+        rounds = [measure(arguments, cores) for _ in range(arguments.rounds)]
+        if all_cores:
+            os.sched_setaffinity(0, all_cores)
+        print(f"\n{cores} cores, {arguments.rounds} rounds         images per second    ratio of mlcycle to it")
         for name in rounds[0]:
             ratios = sorted(each["mlcycle"] / each[name] for each in rounds)
             rate = statistics.median(each[name] for each in rounds)

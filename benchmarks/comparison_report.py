@@ -1,4 +1,4 @@
-"""A comparison's figures, written down: a table for people, JSON for programs."""
+"""The report of a comparison: as a text table and as JSON."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from rich.table import Table
 
 from mlcycle.evaluation import wider
 
-SCHEMA_VERSION = 1
-# Of the columns beside the names.
-FIGURES_WIDTH = 100
+SCHEMA_VERSION = 2
+# Of all columns but the names, in characters.
+COLUMNS_WIDTH = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was compared, on what, and what came of it.
+    """The detectors, images and results of a comparison.
 
     Attributes:
         data, split, fingerprint: the labelled set, see mlcycle.datasets.reading.
-        images, faces: how many there are; faces to be ignored are not counted.
-        long_side: of the images shown, in pixels; 0 for the images' own size.
-        rows: the detectors' figures; the first is what times are divided by.
-        missing: name of each peer that took no part, and why.
+        images, faces: their numbers; faces to be ignored are not counted.
+        long_side: of the images as the detectors get them, in pixels; 0 for the images' own size.
+        rows: the detectors' metrics; times are divided by those of the first.
+        missing: name of each peer that could not be opened, and why.
         unreadable: name of each image that could not be read, and why.
         failures: name of each detector, its first image that raised an error, and the error.
     """
@@ -46,7 +46,7 @@ class Report:
 
 
 def as_table(report: Report) -> str:
-    """Returns the figures as lines of text for people."""
+    """Returns the metrics as lines of text."""
     has_levels = any(row.levels for row in report.rows)
     table = Table(box=None, pad_edge=False, header_style="")
     table.add_column("", no_wrap=True)
@@ -74,7 +74,7 @@ def as_table(report: Report) -> str:
             _number(row.ratio, ".2f"),
         )
     stream = io.StringIO()
-    width = FIGURES_WIDTH + max(len(row.detector.name) for row in report.rows)
+    width = COLUMNS_WIDTH + max(len(row.detector.name) for row in report.rows)
     Console(file=stream, width=width, highlight=False, markup=False).print(table)
     lines = [line.rstrip() for line in stream.getvalue().splitlines()]
     return "\n".join([*_head(report), "", *lines, "", *_notes(report)])
@@ -85,15 +85,15 @@ def _head(report: Report) -> list[str]:
     size = f"long side {report.long_side}" if report.long_side else "original size"
     return [
         f"{report.data}{split}, fingerprint {report.fingerprint[:16]}…: {report.images:,} images, "
-        f"{report.faces:,} faces, shown at {size}"
+        f"{report.faces:,} faces, resized to {size}"
     ]
 
 
 def _notes(report: Report) -> list[str]:
     lines = [
-        "recall and false alarms an image: what each detector takes for a face by default",
-        "median, p95: milliseconds an image, from pixels in memory to boxes, one thread, all detectors in turn",
-        f"cpu: the median of the processor's time; x: this as a multiple of that of {report.rows[0].detector.name}",
+        "recall, false alarms: share of faces found and false alarms per image, at each detector's default threshold",
+        "median, p95: milliseconds per image, from pixels in memory to boxes, one thread, all detectors in turn",
+        f"cpu: median milliseconds of processor time; x: processor time relative to {report.rows[0].detector.name}",
         "",
     ]
     lines += [f"{row.detector.name}: {row.detector.version}, default {row.detector.threshold}" for row in report.rows]
@@ -104,7 +104,7 @@ def _notes(report: Report) -> list[str]:
 
 
 def as_json(report: Report) -> str:
-    """Returns one JSON document; a figure that does not exist is null."""
+    """Returns one JSON document; undefined metrics are null."""
     document = {
         "schema_version": SCHEMA_VERSION,
         "data": {

@@ -1,12 +1,12 @@
-"""What model files cost in onnxruntime on one thread: milliseconds an image, and the ratio to a reference.
+"""The cost of model files in onnxruntime on one thread: milliseconds per image, and the ratio to a reference.
 
     python benchmarks/cost.py MODEL [MODEL ...] [--against OTHER.onnx] [--sides 320 640]
 
-Needs mlcycle installed, nothing else. The reference is any ONNX file with one float input [batch, 3, height, width], or
-a model file of mlcycle; without one it is the first MODEL. All files run in one process, in turn, round by round, each
-round begun by another, with the options of onnxruntime that mlcycle sets; quoted are the median time, and the median
-and the quartiles of the ratios, round by round. Inside the timed window is the session's run on a square image in
-memory, the choice of final boxes that a model file holds included, and nothing else.
+Needs only mlcycle. The reference is any ONNX file with one float input [batch, 3, height, width], or a model file of
+mlcycle; by default it is the first MODEL. All files run in one process, in turn, with the session options of mlcycle;
+each round begins with another file. The output is the median time, and the median and quartiles of the ratios over the
+rounds. The timed window is the session's run on a square image in memory, which in a model file includes the
+selection of boxes, and nothing else.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 WARM_UPS = 3
 
 Run = Callable[[], object]
-# What is given image_HW3 (uint8 RGB, square) and gives a call that runs the file on it.
+# A function of image_HW3 (uint8 RGB, square) that returns a call which runs the file on it.
 Prepare = Callable[[np.ndarray], Run]
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """One file at one side: `milliseconds` is the median; the ratios are to the reference, over all rounds."""
+    """One file at one image side: `milliseconds` is the median; ratios are to the reference: median and quartiles."""
 
     name: str
     side: int
@@ -58,7 +58,7 @@ def open_reference(path: Path) -> Prepare:
     """Opens any ONNX file with one float image input, or a model file of mlcycle.
 
     Raises:
-        ModelFileError: there is none, onnxruntime cannot load it, or its input is of another kind.
+        ModelFileError: the file cannot be read, onnxruntime cannot load it, or it has another kind of input.
     """
     import onnxruntime
 
@@ -68,7 +68,7 @@ def open_reference(path: Path) -> Prepare:
         )
     except OSError as problem:
         raise ModelFileError(f"the reference {path} cannot be read: {problem.strerror}") from None
-    except Exception as problem:  # onnxruntime has a dozen classes
+    except Exception as problem:  # onnxruntime raises a dozen classes
         raise ModelFileError(f"onnxruntime cannot load {path}: {' '.join(str(problem).split())[:200]}") from None
     if CONTRACT_KEY in runtime.get_modelmeta().custom_metadata_map:
         return open_model(path)
@@ -82,50 +82,52 @@ def open_reference(path: Path) -> Prepare:
 
     def prepare(image_HW3: np.ndarray) -> Run:
         floats_13HW = np.ascontiguousarray(image_HW3.transpose(2, 0, 1)[None], np.float32)
-        for wanted, given in zip(shape, floats_13HW.shape, strict=True):
-            if isinstance(wanted, int) and wanted != given:
+        for fixed, given in zip(shape, floats_13HW.shape, strict=True):
+            if isinstance(fixed, int) and fixed != given:
                 raise UsageError(
-                    f"{path} takes only {shape}, not {list(floats_13HW.shape)}", "ask for its side: --sides"
+                    f"{path} takes only {shape}, not {list(floats_13HW.shape)}", "pass its side with --sides"
                 )
         return lambda: runtime.run(None, {name: floats_13HW})
 
     return prepare
 
 
-def image(side: int, image: Path | None) -> np.ndarray:
-    """Returns a square uint8 RGB image: the image, squeezed into it, or noise, the same each time."""
-    if image is None:
+def make_image(side: int, path: Path | None) -> np.ndarray:
+    """Returns a square uint8 RGB image: the file resized to it, or the same noise each time."""
+    if path is None:
         return np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
-    return np.array(images.decode(images.read(image)).upright().resize((side, side)))
+    return np.array(images.decode(images.read(path)).upright().resize((side, side)))
 
 
 def measure(runs: list[Run], rounds: int, clock: Callable[[], float]) -> np.ndarray:
-    """Runs all in turn, round by round, each round begun by another; returns milliseconds [rounds, runs]."""
+    """Runs all in turn, each round beginning with another; returns milliseconds [rounds, runs]."""
     for run in runs:
         for _ in range(WARM_UPS):
             run()
-    passed = np.zeros((rounds, len(runs)))
+    elapsed = np.zeros((rounds, len(runs)))
     for number in range(rounds):
         for turn in range(len(runs)):
-            place = (number + turn) % len(runs)
+            index = (number + turn) % len(runs)
             before = clock()
-            runs[place]()
-            passed[number, place] = (clock() - before) * 1000
-    return passed
+            runs[index]()
+            elapsed[number, index] = (clock() - before) * 1000
+    return elapsed
 
 
 def costs_at(side: int, runs: dict[str, Run], rounds: int, clock: Callable[[], float]) -> list[Cost]:
     """Measures all files at one side; the first is the reference."""
-    passed = measure(list(runs.values()), rounds, clock)
-    ratios = passed / passed[:, :1]
+    elapsed = measure(list(runs.values()), rounds, clock)
+    ratios = elapsed / elapsed[:, :1]
     return [
-        Cost(name, side, float(np.median(passed[:, place])), *np.quantile(ratios[:, place], (0.5, 0.25, 0.75)).tolist())
-        for place, name in enumerate(runs)
+        Cost(
+            name, side, float(np.median(elapsed[:, index])), *np.quantile(ratios[:, index], (0.5, 0.25, 0.75)).tolist()
+        )
+        for index, name in enumerate(runs)
     ]
 
 
 def as_table(costs: list[Cost]) -> str:
-    """Returns the costs as lines of text for people."""
+    """Returns the costs as lines of text."""
     width = max(len(cost.name) for cost in costs)
     lines = [f"{'':{width}} {'side':>6} {'ms':>9} {'ratio':>8}   quartiles"]
     lines += [
@@ -136,26 +138,26 @@ def as_table(costs: list[Cost]) -> str:
     return "\n".join([*lines, "", f"ratio: to {costs[0].name}"])
 
 
-def as_json(costs: list[Cost], chosen: argparse.Namespace) -> str:
+def as_json(costs: list[Cost], arguments: argparse.Namespace) -> str:
     """Returns one JSON document."""
     import json
 
-    settings = {"reference": costs[0].name, "rounds": chosen.rounds, "clock": chosen.clock, "threads": 1}
+    settings = {"reference": costs[0].name, "rounds": arguments.rounds, "clock": arguments.clock, "threads": 1}
     return json.dumps(settings | {"costs": [asdict(cost) for cost in costs]}, indent=2)
 
 
-def compare(chosen: argparse.Namespace) -> None:
-    if chosen.out is not None and chosen.out.exists() and not chosen.overwrite:
-        raise InputError(f"{chosen.out} exists already", "name another file, or say --overwrite")
-    opened = {str(chosen.against): open_reference(chosen.against)} if chosen.against else {}
-    opened |= {str(path): open_model(path) for path in chosen.models if str(path) not in opened}
-    # All sides are prepared before any is measured: a reference of fixed size is refused at once.
-    images = {side: image(side, chosen.image) for side in chosen.sides}
-    runs = {side: {name: prepare(images[side]) for name, prepare in opened.items()} for side in chosen.sides}
-    clock = CLOCKS[chosen.clock]
-    costs = [cost for side in runs for cost in costs_at(side, runs[side], chosen.rounds, clock)]
-    text = as_json(costs, chosen) if chosen.format == "json" else as_table(costs)
-    with output.open_output(chosen.out, overwrite=chosen.overwrite) as stream:
+def compare(arguments: argparse.Namespace) -> None:
+    if arguments.out is not None and arguments.out.exists() and not arguments.overwrite:
+        raise InputError(f"{arguments.out} exists already", "name another file, or add --overwrite")
+    opened = {str(arguments.against): open_reference(arguments.against)} if arguments.against else {}
+    opened |= {str(path): open_model(path) for path in arguments.models if str(path) not in opened}
+    # All sides are prepared before any is measured, so that a reference of another fixed size is refused at once.
+    images = {side: make_image(side, arguments.image) for side in arguments.sides}
+    runs = {side: {name: prepare(images[side]) for name, prepare in opened.items()} for side in arguments.sides}
+    clock = CLOCKS[arguments.clock]
+    costs = [cost for side in runs for cost in costs_at(side, runs[side], arguments.rounds, clock)]
+    text = as_json(costs, arguments) if arguments.format == "json" else as_table(costs)
+    with output.open_output(arguments.out, overwrite=arguments.overwrite) as stream:
         stream.write(f"{text}\n")
 
 
@@ -166,7 +168,7 @@ def main(words: list[str] | None = None) -> int:
         console.fail(problem.message, problem.hint)
         return problem.exit_code
     except KeyboardInterrupt:
-        console.fail("stopped; nothing was written")
+        console.fail("interrupted; nothing was written")
         return 130
     return 0
 
@@ -174,10 +176,10 @@ def main(words: list[str] | None = None) -> int:
 def _arguments(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", type=Path, nargs="+", metavar="MODEL", help="model files of mlcycle")
-    parser.add_argument("--against", type=Path, help="the reference; without it the first MODEL")
+    parser.add_argument("--against", type=Path, help="the reference; by default the first MODEL")
     parser.add_argument("--sides", type=_count, nargs="+", default=[320, 640], help="of the square images, in pixels")
     parser.add_argument("--rounds", type=_count, default=40)
-    parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall", help="cpu: where other work is in the way")
+    parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall", help="cpu: on a machine with other work")
     parser.add_argument("--image", type=Path, help="an image to run on, instead of noise")
     parser.add_argument("--format", choices=("table", "json"), default="table")
     parser.add_argument("--out", type=Path, help="write to this file instead of stdout")
@@ -187,7 +189,7 @@ def _arguments(words: list[str] | None) -> argparse.Namespace:
 
 def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text} is no positive number")
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return int(text)
 
 

@@ -1,7 +1,7 @@
-"""How far apart trainings on one and on two devices end, held against what the number of threads alone makes of it.
+"""How much trainings on one and on two devices differ, compared with the effect of the number of threads alone.
 
-The recipe is trained on one CPU process with one thread, on one with two threads, and by two processes of one thread
-each; the second and the third are compared with the first. All that differs is the order in which sums are added up.
+The recipe is trained by one CPU process with one thread, by one with two threads, and by two processes of one thread
+each; the second and the third are compared with the first. They differ only in the order of additions.
 
     python benchmarks/devices.py RECIPE [key=value …] [--keep FOLDER]
 """
@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-WAYS = {
+SETUPS = {
     "one process, one thread": (1, []),
     "one process, two threads": (2, []),
     "two processes, one thread each": (1, ["--devices", "2"]),
@@ -27,37 +27,39 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
-    parser.add_argument("--keep", type=Path, help="Keep the runs here, and go on with what is there.")
+    parser.add_argument("--keep", type=Path, help="Keep the runs here, and resume those that exist.")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.keep or Path(scratch)
-        runs = [train(options, folder / name.replace(", ", "-").replace(" ", "-"), name) for name in WAYS]
-        print(f"{'':<32}{'loss, first':>12}{'loss, all':>12}{'AP50':>10}{'weights':>10}{'average':>10}")
-        for run, name in list(zip(runs, WAYS, strict=True))[1:]:
+        runs = [train(options, folder / name.replace(", ", "-").replace(" ", "-"), name) for name in SETUPS]
+        print(f"{'':<32}{'loss, first':>12}{'loss, all':>12}{'AP50':>10}{'weights':>10}{'EMA':>10}")
+        for run, name in list(zip(runs, SETUPS, strict=True))[1:]:
             print(f"{name:<32}" + compare(runs[0], run), flush=True)
 
 
 def train(options: argparse.Namespace, run: Path, name: str) -> Path:
     """Returns the folder of the finished run."""
-    threads, words = WAYS[name]
-    what = ["--resume", str(run)] if run.exists() else [options.recipe, *options.overrides, "--out", str(run)]
-    line = [sys.executable, "-m", "mlcycle", "train", *what, "--device", "cpu", *words]
+    threads, more = SETUPS[name]
+    start = ["--resume", str(run)] if run.exists() else [options.recipe, *options.overrides, "--out", str(run)]
+    line = [sys.executable, "-m", "mlcycle", "train", *start, "--device", "cpu", *more]
     subprocess.run(line, check=True, env=os.environ | {"OMP_NUM_THREADS": str(threads)}, stdout=subprocess.DEVNULL)
     return run
 
 
 def compare(one: Path, other: Path) -> str:
-    """Returns the largest relative difference of the first and of all reported losses, the largest difference of AP50,
-    and the distances of the last weights and of their average, as shares of the weights' own length."""
-    losses = list(zip(figures(one, "loss"), figures(other, "loss"), strict=True))
-    scores = zip(figures(one, "average_precision_50"), figures(other, "average_precision_50"), strict=True)
-    shares = [abs(a - b) / abs(a) for a, b in losses]
-    apart = max(abs(a - b) for a, b in scores)
+    """Returns the relative difference of the first reported loss, the largest of all, the largest difference of AP50,
+    and the distances of the last weights and of their EMA, relative to the norm of the weights."""
+    losses = list(zip(series(one, "loss"), series(other, "loss"), strict=True))
+    scores = zip(series(one, "average_precision_50"), series(other, "average_precision_50"), strict=True)
+    relative = [abs(a - b) / abs(a) for a, b in losses]
+    largest = max(abs(a - b) for a, b in scores)
     distances = [distance(one, other, part) for part in ("model.", "average.")]
-    return f"{shares[0]:>12.1e}{max(shares):>12.1e}{apart:>10.4f}" + "".join(f"{each:>10.4f}" for each in distances)
+    return f"{relative[0]:>12.1e}{max(relative):>12.1e}{largest:>10.4f}" + "".join(
+        f"{each:>10.4f}" for each in distances
+    )
 
 
-def figures(run: Path, name: str) -> list[float]:
+def series(run: Path, name: str) -> list[float]:
     entries = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
     return [entry[name] for entry in entries if name in entry]
 
@@ -70,8 +72,8 @@ def distance(one: Path, other: Path, part: str) -> float:
     tensors = []
     for run in (one, other):
         loaded, _ = checkpoint.load(max((run / "checkpoints").glob("step-*.safetensors")))
-        chosen = [value for name, value in sorted(loaded.items()) if name.startswith(part) and name.endswith("weight")]
-        tensors.append(torch.cat([each.flatten().double() for each in chosen]))
+        weights = [value for name, value in sorted(loaded.items()) if name.startswith(part) and name.endswith("weight")]
+        tensors.append(torch.cat([each.flatten().double() for each in weights]))
     return ((tensors[0] - tensors[1]).norm() / tensors[0].norm()).item()
 
 

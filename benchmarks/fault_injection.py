@@ -1,6 +1,6 @@
-"""Fault injection: plans when to kill a training, waits for the moment, sends the signal, and says where it fell.
+"""Fault injection: plans when to kill a training, waits for the moment, sends the signal, and reports the run's phase.
 
-Where a run is, is read from its folder; the training does not know that it is watched.
+The phase of a run is read from its folder; the training is not modified.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from pathlib import Path
 from mlcycle.training.run import tensor_file
 
 ANYTIME, STARTING, SAVING, EVALUATING = "anytime", "starting", "saving", "evaluating"
-# By turns; most fall wherever chance has them. A save takes milliseconds, which chance alone would hardly ever meet.
+# In rotation; most are at random moments. A save takes milliseconds, which a random moment would hardly ever hit.
 AIMS = (ANYTIME, SAVING, ANYTIME, EVALUATING, ANYTIME, SAVING, ANYTIME, EVALUATING, ANYTIME, STARTING)
-PLACES = ("while starting", "at a step", "while saving", "in evaluation", "at the end")
+PHASES = ("while starting", "at a step", "while saving", "in evaluation", "at the end")
 SAVE_SECONDS = 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """One kill to come.
+    """One planned kill.
 
     Attributes:
         signal_number: SIGTERM or SIGKILL.
-        aim: where it is to fall.
-        after_step: it waits until this step is saved.
-        delay: and then for this share, 0 to 1, of the time that its aim allows.
+        aim: the phase to hit.
+        after_step: wait until this step is saved.
+        delay: then wait for this share, 0 to 1, of the duration of the phase.
     """
 
     signal_number: int
@@ -42,7 +42,7 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A run folder from outside: how many steps it has, how often it evaluates, and about how long its parts take.
+    """A run folder seen from outside: its number of steps, how often it evaluates, and how long its phases take.
 
     Attributes:
         start_seconds: from the start of a process to its first step.
@@ -56,7 +56,7 @@ class Watched:
     stretch_seconds: float
 
     def saved(self) -> tuple[int, int]:
-        """Returns the newest step that was saved and the last that was evaluated by then; -1 before any."""
+        """Returns the newest saved step, and the last step evaluated before it; -1 if there is none."""
         for path in sorted((self.run / "checkpoints").glob("step-*.safetensors"), reverse=True):
             if text := tensor_file.peek(path).get(tensor_file.PROGRESS_KEY):
                 progress = json.loads(text)
@@ -67,64 +67,64 @@ class Watched:
         return any((self.run / "checkpoints").glob(".*.part"))
 
     def is_evaluating(self) -> bool:
-        """An evaluation begins after a save and ends with another, which says so."""
+        """Returns whether an evaluation is running: it begins after a save, and ends with a save that records it."""
         step, evaluated = self.saved()
         return step > 0 and step != evaluated and (step % self.evaluate_every == 0 or step == self.steps)
 
     def environment_written(self) -> int:
-        """Returns when a process last noted that it begins, in nanoseconds."""
+        """Returns when a process last wrote that it starts, in nanoseconds."""
         try:
             return (self.run / "environment.json").stat().st_mtime_ns
         except FileNotFoundError:
             return 0
 
-    def place(self, has_begun: bool) -> str:
-        """Returns where the run is, in one of the words of PLACES."""
-        if not has_begun:
-            return PLACES[0]
+    def phase(self, has_started: bool) -> str:
+        """Returns the phase of the run, one of PHASES."""
+        if not has_started:
+            return PHASES[0]
         if self.is_saving():
-            return PLACES[2]
+            return PHASES[2]
         if self.is_evaluating():
-            return PLACES[3]
-        return PLACES[4] if self.saved()[0] == self.steps else PLACES[1]
+            return PHASES[3]
+        return PHASES[4] if self.saved()[0] == self.steps else PHASES[1]
 
 
-def plan(kills: int, steps: int, chance: random.Random) -> list[Kill]:
-    """Spreads kills over a run, half of them SIGTERM; a single one is SIGTERM at half of the steps."""
+def plan(kills: int, steps: int, generator: random.Random) -> list[Kill]:
+    """Spreads kills over a run, half of them SIGTERM; a single kill is SIGTERM after half of the steps."""
     signals = [signal.SIGKILL if index % 2 else signal.SIGTERM for index in range(kills)]
     aims = [AIMS[index % len(AIMS)] for index in range(kills)]
-    chance.shuffle(signals)
-    chance.shuffle(aims)
+    generator.shuffle(signals)
+    generator.shuffle(aims)
     if kills == 1:
         return [Kill(int(signals[0]), aims[0], steps // 2, 0)]
-    # Not up to the end: a kill that waits for an evaluation takes steps from those after it.
+    # Not up to the end: a kill that waits for an evaluation delays those after it.
     last = steps * 9 // 10
     return [
-        Kill(int(signals[index]), aims[index], (index + 1) * last // (kills + 1), chance.random())
+        Kill(int(signals[index]), aims[index], (index + 1) * last // (kills + 1), generator.random())
         for index in range(kills)
     ]
 
 
 def strike(kill: Kill, process: subprocess.Popen[bytes], watched: Watched, before: int) -> str | None:
-    """Waits for a kill's moment, sends its signal, and waits for the end.
+    """Waits for the moment of a kill, sends its signal, and waits until the process ends.
 
     Args:
-        before: when the folder's environment had been written before the process was started.
+        before: when the run's environment was last written before the process started, in nanoseconds.
 
     Returns:
-        where it fell; None if the process had ended by itself.
+        the phase of the run; None if the process ended by itself.
     """
     for _ in _until_its_moment(kill, process, watched, before):
         if process.poll() is not None:
             return None
-    has_begun = watched.environment_written() != before
-    place = watched.place(has_begun)
+    has_started = watched.environment_written() != before
+    phase = watched.phase(has_started)
     process.send_signal(kill.signal_number)
     code = process.wait()
     if code == 0:
         return None
-    # After a SIGKILL the folder is as it was in that moment; after a SIGTERM the run had its last word.
-    return watched.place(has_begun) if code == -signal.SIGKILL else place
+    # After SIGKILL the folder is unchanged since the signal; after SIGTERM the run has saved once more.
+    return watched.phase(has_started) if code == -signal.SIGKILL else phase
 
 
 def _until_its_moment(kill: Kill, process: subprocess.Popen[bytes], watched: Watched, before: int) -> Iterator[None]:
@@ -146,7 +146,7 @@ def _until_its_moment(kill: Kill, process: subprocess.Popen[bytes], watched: Wat
 
 
 def _pause(seconds: float) -> Iterator[None]:
-    """Sleeps in small parts."""
+    """Sleeps in short intervals."""
     end = time.monotonic() + seconds
     yield
     while (left := end - time.monotonic()) > 0:

@@ -1,12 +1,12 @@
-"""Faces that flicker: in how many frames of a video is a face covered, by what was found in each frame and by `steady`?
+"""Temporal smoothing of boxes: the share of video frames in which a face is covered, without and with it.
 
     python benchmarks/flicker.py [--model FILE] [--frames 300]
 
-Needs mlcycle and scikit-image installed. The astronaut's image moves, turns, zooms and darkens over the frames,
-with noise, so that her face is missed in some; where it lies is known. A frame counts as covered if at least 90 % of
-the ellipse in the face's true box lie within the ellipses that a redacted copy covers. It prints a row for each film:
-how far the face moves a frame, in how many frames it was found, and in how many it was covered without and with
-`steady`, which is what copies are made with.
+Needs mlcycle and scikit-image. An image of an astronaut moves, rotates, zooms and darkens over the frames, with noise,
+so that the face is missed in some; its true position is known. A frame counts as covered if at least 90 % of the
+ellipse in the face's true box is inside the ellipses that a redacted copy covers. It prints a row for each video: how
+many pixels the face moves per frame, the noise, the scale, in how many frames it was found, and in how many it was
+covered without and with temporal smoothing, which redacted copies use.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from mlcycle.inference.record import Source
 from mlcycle.inference.video.temporal_smoothing import smooth_boxes
 
 SIZE = (640, 360)
-# x1 y1 x2 y2 of the face in scikit-image's image of the astronaut.
+# x1 y1 x2 y2 of the face in scikit-image's astronaut.
 FACE = (178, 62, 269, 177)
-# How far the face goes to both sides in pixels, the deviation of the noise in levels, and the least scale.
+# Horizontal amplitude of the motion in pixels, standard deviation of the noise in grey levels, least scale.
 VIDEOS = ((200, 25, 0.25), (200, 35, 0.22), (200, 40, 0.16), (100, 45, 0.16), (200, 55, 0.2), (200, 60, 0.25))
 
 
 def video(sway: float, noise: float, scale: float, count: int) -> Iterator[tuple[Image.Image, np.ndarray]]:
-    """Yields frames and the face's true box in each."""
+    """Yields each frame and the true box of its face."""
     from skimage import data
 
     image = Image.fromarray(data.astronaut())
@@ -43,8 +43,10 @@ def video(sway: float, noise: float, scale: float, count: int) -> Iterator[tuple
         angle = np.deg2rad(8 * np.sin(2.1 * seconds))
         x, y = 320 + sway * np.sin(2.3 * seconds), 180 + 60 * np.sin(1.9 * seconds)
         c, s = np.cos(angle) / zoom, np.sin(angle) / zoom
-        back = (c, s, (x1 + x2) / 2 - c * x - s * y, -s, c, (y1 + y2) / 2 + s * x - c * y)
-        moved = image.transform(SIZE, Image.Transform.AFFINE, back, Image.Resampling.BICUBIC, fillcolor=(90, 110, 100))
+        inverse = (c, s, (x1 + x2) / 2 - c * x - s * y, -s, c, (y1 + y2) / 2 + s * x - c * y)
+        moved = image.transform(
+            SIZE, Image.Transform.AFFINE, inverse, Image.Resampling.BICUBIC, fillcolor=(90, 110, 100)
+        )
         pixels_HW3 = np.asarray(moved) + random.normal(0, noise, (SIZE[1], SIZE[0], 3))
         pixels_HW3 *= 0.775 + 0.225 * np.sin(5 * seconds)
         middle_2 = np.array([x, y])
@@ -56,14 +58,14 @@ def video(sway: float, noise: float, scale: float, count: int) -> Iterator[tuple
 
 
 def is_covered(boxes_N4: np.ndarray, true_4: np.ndarray) -> bool:
-    across_HW, down_HW = np.meshgrid(*2 * [(np.arange(40) + 0.5) / 20 - 1])
-    inside_HW = across_HW**2 + down_HW**2 <= 1
-    x_HW = (true_4[0] + true_4[2]) / 2 + across_HW * (true_4[2] - true_4[0]) / 2
-    y_HW = (true_4[1] + true_4[3]) / 2 + down_HW * (true_4[3] - true_4[1]) / 2
+    unit_x_HW, unit_y_HW = np.meshgrid(*2 * [(np.arange(40) + 0.5) / 20 - 1])
+    inside_HW = unit_x_HW**2 + unit_y_HW**2 <= 1
+    x_HW = (true_4[0] + true_4[2]) / 2 + unit_x_HW * (true_4[2] - true_4[0]) / 2
+    y_HW = (true_4[1] + true_4[3]) / 2 + unit_y_HW * (true_4[3] - true_4[1]) / 2
     covered_HW = np.zeros_like(inside_HW)
     for x1, y1, x2, y2 in boxes_N4.tolist():
-        x_of_one, y_of_one = (2 * x_HW - x1 - x2) / (x2 - x1), (2 * y_HW - y1 - y2) / (y2 - y1)
-        covered_HW |= x_of_one**2 + y_of_one**2 <= ELLIPSE_SCALE**2
+        ellipse_x, ellipse_y = (2 * x_HW - x1 - x2) / (x2 - x1), (2 * y_HW - y1 - y2) / (y2 - y1)
+        covered_HW |= ellipse_x**2 + ellipse_y**2 <= ELLIPSE_SCALE**2
     return bool(covered_HW[inside_HW].mean() >= 0.9)
 
 
@@ -87,11 +89,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=None)
     parser.add_argument("--frames", type=int, default=300)
-    wishes = parser.parse_args()
-    detector = load_detector(find_model(wishes.model)[0], provider="cpu", threads=1)
-    print(f"{'px a frame':>10} {'noise':>6} {'scale':>6} {'found in':>8} {'without':>10} {'with steady':>10}")
+    arguments = parser.parse_args()
+    detector = load_detector(find_model(arguments.model)[0], provider="cpu", threads=1)
+    print(f"{'px/frame':>10} {'noise':>6} {'scale':>6} {'found in':>8} {'without':>10} {'smoothed':>10}")
     for sway, noise, scale in VIDEOS:
-        print(measure(detector, sway, noise, scale, wishes.frames), flush=True)
+        print(measure(detector, sway, noise, scale, arguments.frames), flush=True)
 
 
 if __name__ == "__main__":

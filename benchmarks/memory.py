@@ -1,10 +1,10 @@
-"""Peak memory of `mlcycle infer dir --out RUN` over few inputs and over many: does it grow with their number?
+"""Peak memory of `mlcycle infer dir --out RUN` on few inputs and on many: does it grow with their number?
 
     python benchmarks/memory.py MODEL --data DIR [--counts 1000 100000] [--long-side 0]
 
-Needs mlcycle installed; not on Windows. The images below DIR are linked again and again, so that both runs see the
-same images. Quoted is the peak resident memory of the whole process as the system counts it (getrusage), and that of
-the larger count as a ratio to the smaller. `--long-side N` makes smaller copies first, where time is short.
+Needs only mlcycle; not on Windows. The images below DIR are linked repeatedly, so that both runs process the same
+images. It prints the peak resident memory of the process (getrusage), and its ratio to that of the first count.
+`--long-side N` resizes the images first, to save time.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from pathlib import Path
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-def smaller(paths: list[Path], long_side: int, folder: Path) -> list[Path]:
+def resize(paths: list[Path], long_side: int, folder: Path) -> list[Path]:
     from PIL import Image
 
-    made = []
+    resized = []
     for number, path in enumerate(paths):
         with Image.open(path) as image:
             copy = image.convert("RGB")
         copy.thumbnail((long_side, long_side))
-        made.append(folder / f"{number:05d}.jpg")
-        copy.save(made[-1], quality=90)
-    return made
+        resized.append(folder / f"{number:05d}.jpg")
+        copy.save(resized[-1], quality=90)
+    return resized
 
 
 def link(paths: list[Path], folder: Path, count: int) -> None:
@@ -42,12 +42,12 @@ def link(paths: list[Path], folder: Path, count: int) -> None:
 
 def peak(words: list[str]) -> tuple[int, float]:
     """Runs a command; returns its peak resident memory in bytes, and seconds."""
-    begun = time.perf_counter()
+    start = time.perf_counter()
     process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if code := os.waitstatus_to_exitcode(status):
         sys.exit(f"error: {' '.join(words)} exited with {code}")
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024), time.perf_counter() - begun
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024), time.perf_counter() - start
 
 
 def main() -> None:
@@ -56,22 +56,22 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--counts", type=int, nargs="+", default=[1_000, 100_000])
     parser.add_argument("--long-side", type=int, default=0)
-    chosen = parser.parse_args()
-    paths = sorted(path for path in chosen.data.rglob("*") if path.suffix.lower() in SUFFIXES)
+    arguments = parser.parse_args()
+    paths = sorted(path for path in arguments.data.rglob("*") if path.suffix.lower() in SUFFIXES)
     with tempfile.TemporaryDirectory() as scratch:
-        if chosen.long_side:
-            paths = smaller(paths, chosen.long_side, Path(scratch))
-        least = 0
-        for number, count in enumerate(chosen.counts):
+        if arguments.long_side:
+            paths = resize(paths, arguments.long_side, Path(scratch))
+        first = 0
+        for number, count in enumerate(arguments.counts):
             inputs = Path(scratch) / f"inputs-{number}"
             link(paths, inputs, count)
             where = ["--out", f"{scratch}/run-{number}"]
             memory, seconds = peak(
-                [sys.executable, "-m", "mlcycle", "infer", "dir", str(inputs), "--model", chosen.model, *where]
+                [sys.executable, "-m", "mlcycle", "infer", "dir", str(inputs), "--model", arguments.model, *where]
             )
-            least = least or memory
-            said = f"{memory / 2**20:.1f} MiB at the most, ratio {memory / least:.3f}, {seconds:.0f} s"
-            print(f"{count:>9,} inputs: {said}", flush=True)
+            first = first or memory
+            text = f"peak {memory / 2**20:.1f} MiB, ratio {memory / first:.3f}, {seconds:.0f} s"
+            print(f"{count:>9,} inputs: {text}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""A training as tutorials write it, to measure mlcycle's against: DataLoader, AdamW, torchvision's transforms.
+"""A training loop as in tutorials, as a baseline for mlcycle's: DataLoader, AdamW, torchvision's transforms.
 
-The network, the losses, the images and the size of a batch are those of a recipe; all else is plain: each
-image is decoded by Pillow in a worker each time, changed there, and learnt from in contiguous float32.
+The network, losses, images and batch size are those of a recipe; everything else is plain: a worker decodes each image
+with Pillow every time and augments it, and the step uses contiguous float32 tensors.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Images(Dataset):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         labelled = self.images[index]
         image = Image.open(labelled.path).convert("RGB")
-        learnt = torch.from_numpy(labelled.boxes_N4[~labelled.ignore_N]).float().view(-1, 4)
-        boxes = tv_tensors.BoundingBoxes(learnt, format="XYXY", canvas_size=(image.height, image.width))
+        faces = torch.from_numpy(labelled.boxes_N4[~labelled.ignore_N]).float().view(-1, 4)
+        boxes = tv_tensors.BoundingBoxes(faces, format="XYXY", canvas_size=(image.height, image.width))
         return self.transforms(image, boxes)
 
 
@@ -54,7 +54,7 @@ def collate(samples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, list[Tensor]]
 
 
 class PlainLoop:
-    """Steps of it, one after the other."""
+    """The model, optimizer and data loader, advanced by `step`."""
 
     def __init__(self, recipe: Recipe, images: Sequence[LabelledImage], workers: int) -> None:
         self.recipe = recipe
@@ -74,17 +74,17 @@ class PlainLoop:
     def step(self) -> None:
         images, boxes = next(self.batches)
         self.optimizer.zero_grad()
-        answers = self.model(images)
-        sums = losses_of(answers, labels(images, boxes), self.recipe.model)
-        parts, rule = sums.over(sums.counts_3), self.recipe.losses
-        loss = rule.score * parts.score + rule.box * parts.box + rule.landmarks * parts.landmarks
+        outputs = self.model(images)
+        sums = losses_of(outputs, labels(images, boxes), self.recipe.model)
+        parts, weights = sums.over(sums.counts_3), self.recipe.losses
+        loss = weights.score * parts.score + weights.box * parts.box + weights.landmarks * parts.landmarks
         loss.backward()
         self.optimizer.step()
         self.running_loss += loss.item()
 
 
 def labels(images: Tensor, boxes: list[Tensor]) -> Batch:
-    """Returns the labels in the form that the losses read; of the pixels they ask for nothing but the size."""
+    """Returns the labels in the form that the losses read; of the pixels they use only the size."""
     faces = torch.cat([each.as_subclass(Tensor) for each in boxes])
     return Batch(
         pixels_BSS3=images.permute(0, 2, 3, 1), photometric_BL=torch.zeros((len(images), 0)), faces_M4=faces,

@@ -1,15 +1,15 @@
-"""A training that is killed and resumed again and again: does it end, bit by bit, as one that was never interrupted?
+"""Fault injection in training: does a training that is killed and resumed end exactly as an uninterrupted one?
 
     python benchmarks/resume.py RECIPE [key=value ...] [--steps 20] [--kills 10] [--device cpu] [--seed 0] [--out DIR]
 
-Needs the extra `train`. Trains 2N steps in one go and, in a second folder, the same with K kills: half SIGTERM, half
-SIGKILL, at random moments, some of them aimed at an evaluation or at a checkpoint that is being written, each followed
-by `mlcycle train --resume`. One kill is a SIGTERM after N steps. Weights, their EMA, the optimizer's state, the best
-EMA, progress, and the reported losses and scores are compared; the exit code is 5 if one bit differs.
+Needs the extra `train`. Trains 2N steps without interruption and, in a second folder, the same with K kills: half
+SIGTERM, half SIGKILL, at random moments, some of them during an evaluation or while a checkpoint is written, each
+followed by `mlcycle train --resume`. A single kill is a SIGTERM after N steps. Weights, their EMA, the optimizer's
+state, the best EMA, progress, and the reported losses and scores are compared; the exit code is 5 if one bit differs.
 
-Unless key=value says otherwise, the run saves and evaluates every quarter of N steps, on at most 24 images. --out keeps
-both runs, and resumes what it finds there. On a CPU nothing should differ as long as the number of threads is the same;
-other devices may add up a sum in another order each time.
+Unless key=value changes it, the run saves and evaluates every quarter of N steps, on at most 24 images. --out keeps
+both runs, and resumes those that it finds there. On a CPU nothing should differ with the same number of threads; other
+devices can add in another order each time.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from fault_injection import PLACES
+from fault_injection import PHASES
 from resume_check import Fault, Outcome, check, small
 
 from mlcycle.errors import GateError, MlcycleError, UsageError
 from mlcycle.training.recipes import recipe_file
 
-# Hexadecimal digits of a digest that are shown.
+# Hexadecimal digits of a digest to print.
 SHOWN = 12
 
 
@@ -37,11 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
-    parser.add_argument("--steps", metavar="N", type=_positive, default=20, help="Twice as many are trained.")
-    parser.add_argument("--kills", metavar="K", type=_positive, default=10, help="How often the run is killed.")
-    parser.add_argument("--device", default="cpu", help="Where to compute.")
-    parser.add_argument("--seed", type=int, default=0, help="Another number chooses other moments.")
-    parser.add_argument("--out", metavar="DIR", type=Path, help="Keep both runs here, and resume what is there.")
+    parser.add_argument("--steps", metavar="N", type=_positive, default=20, help="Train 2N steps; default 20.")
+    parser.add_argument("--kills", metavar="K", type=_positive, default=10, help="Kill the run this often; default 10.")
+    parser.add_argument("--device", default="cpu", help="Train on this device; default cpu.")
+    parser.add_argument("--seed", type=int, default=0, help="Kill at other moments with another number.")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="Keep both runs here, and resume those that exist.")
     options = parser.parse_intermixed_args(arguments)
     try:
         run(options)
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Checks what was asked for, and prints how it went.
+    """Runs the check, and prints its result.
 
     Raises:
         UsageError: key=value is malformed, or names the number of steps.
@@ -62,42 +62,42 @@ def run(options: argparse.Namespace) -> None:
         MlcycleError: a training failed.
     """
     if wrong := [each for each in options.overrides if "=" not in each]:
-        raise UsageError(f"{wrong[0]} is not key=value", "one recipe at a time")
+        raise UsageError(f"{wrong[0]} is not key=value", "name one recipe only")
     kept = [each.partition("=")[0].strip() for each in options.overrides]
     if "schedule.steps" in kept:
         extra = options.overrides[kept.index("schedule.steps")]
-        raise UsageError("the number of steps is given by --steps", f"leave out {extra}")
+        raise UsageError("set the number of steps with --steps", f"leave out {extra}")
     recipe = recipe_file.load(recipe_file.find(options.recipe), options.overrides)
     with _folder(options.out) as folder:
-        chosen = small(recipe, 2 * options.steps, kept)
-        outcome = check(chosen, folder, count=options.kills, seed=options.seed, device=options.device, tell=say)
+        shortened = small(recipe, 2 * options.steps, kept)
+        outcome = check(shortened, folder, count=options.kills, seed=options.seed, device=options.device, report=say)
     report(outcome, options.kills)
 
 
-def report(outcome: Outcome, wanted: int) -> None:
-    """Prints both tables, and raises GateError where something differs."""
+def report(outcome: Outcome, requested: int) -> None:
+    """Prints both tables, and raises GateError if a value differs."""
     for line in _fault_table(outcome.faults):
         print(line)
     print()
     for each in outcome.compared:
         mine, other = (digest[:SHOWN] for digest in each.digests)
-        print(f"{each.what:<18}{mine}  {'=' if each.is_equal else '≠'}  {other}")
-    if len(outcome.faults) < wanted:
-        say(f"warning: the run ended after {len(outcome.faults)} of {wanted} kills; more --steps take more")
+        print(f"{each.name:<18}{mine}  {'=' if each.is_equal else '≠'}  {other}")
+    if len(outcome.faults) < requested:
+        say(f"warning: the run ended after {len(outcome.faults)} of {requested} kills; raise --steps")
     for each in outcome.compared:
         if not each.is_equal:
             raise GateError(
-                f"the run that was killed ends with other {each.what}: {each.difference}",
-                "see docs/training.md for what exactness depends on",
+                f"the run that was killed ends with other {each.name}: {each.difference}",
+                "docs/training.md lists the conditions of exact resuming",
             )
     print(f"equal, bit by bit, after {len(outcome.faults)} kills")
 
 
 def _fault_table(faults: Sequence[Fault]) -> Iterator[str]:
-    yield f"{'kills':<10}" + "".join(f"{place:>16}" for place in PLACES) + f"{'all':>8}"
+    yield f"{'kills':<10}" + "".join(f"{phase:>16}" for phase in PHASES) + f"{'all':>8}"
     for name in ("SIGTERM", "SIGKILL"):
-        places = [each.place for each in faults if each.signal == name]
-        yield f"{name:<10}" + "".join(f"{places.count(place):>16}" for place in PLACES) + f"{len(places):>8}"
+        phases = [each.phase for each in faults if each.signal == name]
+        yield f"{name:<10}" + "".join(f"{phases.count(phase):>16}" for phase in PHASES) + f"{len(phases):>8}"
 
 
 @contextmanager
@@ -120,7 +120,7 @@ def say(text: str) -> None:
 
 
 def _terminate(signal_number: int, frame: object) -> NoReturn:
-    """Ends by an exception, so that trainings and folders do not outlive this process."""
+    """Raises SystemExit, so that the trainings end and temporary folders are removed."""
     sys.exit(128 + signal_number)
 
 

@@ -1,10 +1,9 @@
-"""Cold starts: `mlcycle infer IMAGE` and `mlcycle --help` as ratios to a bare script that answers on the same image.
+"""Cold starts: `mlcycle infer IMAGE` and `mlcycle --help`, as ratios to a bare script that detects on the same image.
 
     python benchmarks/startup.py MODEL IMAGE [--runs 15]
 
-Needs mlcycle installed, nothing else. The three are run in turn, so that a machine that slows down slows all of them;
-quoted are the median of the ratios, run by run, and their least and largest. Everything from the start of the process
-to its end is inside the timed window.
+Needs only mlcycle. The three run in turn, so that a machine that slows down slows all of them. It prints the median,
+least and largest of the ratios over the runs. The timed window is the whole process, from its start to its end.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-# What one would write without mlcycle: no verification, no orientation, no errors, no output but the boxes.
+# A minimal script without mlcycle: no verification, no EXIF orientation, no error handling, boxes as the only output.
 BARE = """
 import sys, json
 import numpy as np
@@ -34,34 +33,34 @@ print(boxes[0][scores[0] >= contract["thresholds"]["balanced"]] / scale)
 
 
 def seconds(words: list[str]) -> float:
-    before = time.perf_counter()
+    start = time.perf_counter()
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return time.perf_counter() - before
+    return time.perf_counter() - start
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # the bare script would tell onnxruntime's makers of each start
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # the bare script would send onnxruntime's telemetry
     parser.add_argument("model", type=Path)
     parser.add_argument("image", type=Path)
     parser.add_argument("--runs", type=int, default=15)
-    chosen = parser.parse_args()
-    files = [str(chosen.model), str(chosen.image)]
+    arguments = parser.parse_args()
+    files = [str(arguments.model), str(arguments.image)]
     commands = {
         "bare script": [sys.executable, "-c", BARE, *files],
         "mlcycle infer": [sys.executable, "-m", "mlcycle", "infer", files[1], "--model", files[0]],
         "mlcycle --help": [sys.executable, "-m", "mlcycle", "--help"],
     }
     times: dict[str, list[float]] = {name: [] for name in commands}
-    for run in range(chosen.runs + 1):
+    for run in range(arguments.runs + 1):
         for name, words in commands.items():
-            passed = seconds(words)
+            elapsed = seconds(words)
             if run:  # the first fills the caches of the file system
-                times[name].append(passed)
-    for name, passed in times.items():
-        ratios = sorted(one / bare for one, bare in zip(passed, times["bare script"], strict=True))
+                times[name].append(elapsed)
+    for name, elapsed in times.items():
+        ratios = sorted(one / bare for one, bare in zip(elapsed, times["bare script"], strict=True))
         print(
-            f"{name:15} median {statistics.median(passed):.3f} s   ratio to the bare script:"
+            f"{name:15} median {statistics.median(elapsed):.3f} s   ratio to the bare script:"
             f" median {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
         )
 

@@ -1,12 +1,12 @@
-"""How fast a training step is: images a second of mlcycle's, as a share of the bare step and of a plain loop's.
+"""Training speed: images per second of mlcycle, as a share of the bare step and relative to a plain loop.
 
-The bare step is the same network's forward pass, losses and backward pass on one batch that never changes, with as many
-threads and in the same precision; everything that a real training adds (reading, cutting and changing images, the
-optimizer, the moving average) makes the share smaller. The plain loop (plain_loop.py) is a training of the same network
-with the same losses on the same images, as tutorials write it, with a worker for each processor.
+The bare step is the forward pass, losses and backward pass of the same network on one fixed batch, with as many threads
+and in the same precision; everything that a real training adds (reading, cropping and augmenting images, the optimizer,
+the EMA) makes the share smaller. The plain loop (plain_loop.py) trains the same network with the same losses on the
+same images, as in tutorials, with a worker for each core.
 
-Each is a process of its own; they take turns of a few steps, the others stopped meanwhile, so that what else the
-machine does hits all alike. With `taskset -c 0` all of them, and the workers, have the same single core.
+Each runs in its own process; they take turns of a few steps while the others are stopped, so that other load on the
+machine affects all of them. With `taskset -c 0` all of them, and their workers, share one core.
 
     python benchmarks/training.py RECIPE [key=value …] [--rounds 10] [--steps 10]
 """
@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable
 
 CONTESTANTS = ("mlcycle", "bare", "plain")
-# Steps at the beginning that are not counted: caches fill, memory is taken.
+# First steps, which are not counted: caches fill, memory is allocated.
 WARM_UP = 15
 
 
@@ -31,8 +31,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
-    parser.add_argument("--rounds", type=int, default=10, help="How often each has its turn.")
-    parser.add_argument("--steps", type=int, default=10, help="Steps of a turn.")
+    parser.add_argument("--rounds", type=int, default=10, help="Turns of each; default 10.")
+    parser.add_argument("--steps", type=int, default=10, help="Steps in a turn; default 10.")
     parser.add_argument("--as", dest="contestant", choices=CONTESTANTS, help=argparse.SUPPRESS)
     options = parser.parse_intermixed_args()
     if options.contestant:
@@ -44,13 +44,13 @@ def main() -> None:
     finally:
         for each in contestants.values():
             each.end()
-    for name, told in (("bare", "the bare step"), ("plain", "a plain loop")):
+    for name, title in (("bare", "the bare step"), ("plain", "a plain loop")):
         shares = [each["mlcycle"] / each[name] for each in rates]
-        print(f"of {told}: median {statistics.median(shares):.3f} ({min(shares):.3f} to {max(shares):.3f})")
+        print(f"of {title}: median {statistics.median(shares):.3f} ({min(shares):.3f} to {max(shares):.3f})")
 
 
 def measure(contestants: dict[str, Contestant], number: int) -> dict[str, float]:
-    """Gives each its turn; returns images a second."""
+    """Runs one turn of each; returns images per second."""
     rates = {name: each.turn() for name, each in contestants.items()}
     text = ", ".join(f"{name} {rate:.1f}" for name, rate in rates.items())
     share, times = rates["mlcycle"] / rates["bare"], rates["mlcycle"] / rates["plain"]
@@ -59,14 +59,14 @@ def measure(contestants: dict[str, Contestant], number: int) -> dict[str, float]
 
 
 class Contestant:
-    """A process that makes some steps each time it is asked; otherwise it and all that it started is stopped."""
+    """A process that runs some steps in each turn; between turns it and its children are stopped."""
 
     def __init__(self, name: str, options: argparse.Namespace) -> None:
         words = [sys.executable, __file__, options.recipe, *options.overrides, "--steps", str(options.steps)]
         self.process = subprocess.Popen(
             [*words, "--as", name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
         )
-        self._hear()  # warm now
+        self._read_rate()  # the warm-up is done
         os.killpg(self.process.pid, signal.SIGSTOP)
 
     def turn(self) -> float:
@@ -74,15 +74,15 @@ class Contestant:
         assert self.process.stdin
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
-        rate = self._hear()
+        rate = self._read_rate()
         os.killpg(self.process.pid, signal.SIGSTOP)
         return rate
 
-    def _hear(self) -> float:
+    def _read_rate(self) -> float:
         assert self.process.stdout
         line = self.process.stdout.readline()
         if not line:
-            sys.exit("a contestant has ended; what it said stands above")
+            sys.exit("a contestant has ended; its messages are above")
         return float(line)
 
     def end(self) -> None:
@@ -91,18 +91,18 @@ class Contestant:
 
 
 def serve(options: argparse.Namespace) -> None:
-    """Makes steps whenever a line comes in, and answers with images a second."""
-    make, images = contestant(options)
-    make(WARM_UP)
+    """Runs steps for each line on stdin, and prints images per second."""
+    run_steps, images = contestant(options)
+    run_steps(WARM_UP)
     print(0.0, flush=True)
     for _ in sys.stdin:
         started = time.perf_counter()
-        make(options.steps)
+        run_steps(options.steps)
         print(options.steps * images / (time.perf_counter() - started), flush=True)
 
 
 def contestant(options: argparse.Namespace) -> tuple[Callable[[int], object], int]:
-    """Returns what makes a number of steps, and how many images each looks at."""
+    """Returns a function that runs a number of steps, and the number of images per step."""
     import torch
 
     from mlcycle.training.data.training_data import load_training_data
@@ -111,7 +111,7 @@ def contestant(options: argparse.Namespace) -> tuple[Callable[[int], object], in
     from mlcycle.training.studies.bare_step import Bare
     from mlcycle.training.studies.profiling import TrialTraining
 
-    # All steps alike, or a turn with more large crops than another would be told to have more images than it has.
+    # No large crops: turns with more of them would not be comparable.
     recipe = load(find(options.recipe), [*options.overrides, "augment.large=0"])
     training_data, device, batch = load_training_data(recipe.data), torch.device("cpu"), recipe.schedule.batch
     if options.contestant == "mlcycle":

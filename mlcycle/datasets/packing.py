@@ -1,7 +1,7 @@
 """Conductor of `mlcycle data pack`: labelled images → tar shards. Read it top to bottom.
 
-The shards are written to a draft folder beside the target, which is renamed to the target at the end and which only one
-process at a time can lock. If an interrupted call left a draft of the very same set, its finished shards are kept;
+The shards are written to a draft folder next to the target, which is renamed to the target at the end and which one
+process at a time locks. If an interrupted call left a draft of the very same set, its finished shards are kept;
 any other draft is deleted.
 """
 
@@ -118,8 +118,8 @@ def _prepare(draft: Path, parts: Parts, options: PackOptions) -> None:
     """Keeps the shards that an earlier call with the same plan has finished, else empties the folder."""
     digests = {name: _digest(images) for name, images in parts.items()}
     # Skipping unreadable images is not part of the plan: a call that failed on one can be resumed with it.
-    chosen = {"shard_bytes": options.shard_bytes, "seed": options.seed}
-    plan = shard_file.compact_json({"schema_version": SCHEMA_VERSION, "options": chosen, "parts": digests}).encode()
+    settings = {"shard_bytes": options.shard_bytes, "seed": options.seed}
+    plan = shard_file.compact_json({"schema_version": SCHEMA_VERSION, "options": settings, "parts": digests}).encode()
     is_same = (draft / PLAN).is_file() and (draft / PLAN).read_bytes() == plan
     for left in draft.iterdir():
         if left.name != LOCK and (not is_same or left.name.endswith(shard_file.PART)):

@@ -73,9 +73,9 @@ def split_set(
     return {name: sorted(part, key=lambda each: each.name) for name, part in parts.items()}
 
 
-def _connected_units(many: int, links: Iterable[Sequence[int]]) -> list[list[int]]:
-    """Returns the connected components of the numbers below `many`: each number once."""
-    parent = list(range(many))
+def _connected_units(count: int, links: Iterable[Sequence[int]]) -> list[list[int]]:
+    """Returns the connected components of the numbers below `count`: each number once."""
+    parent = list(range(count))
 
     def root(index: int) -> int:
         while parent[index] != index:
@@ -88,7 +88,7 @@ def _connected_units(many: int, links: Iterable[Sequence[int]]) -> list[list[int
             one, two = sorted((root(first), root(other)))
             parent[two] = one
     units = defaultdict(list)
-    for index in range(many):
+    for index in range(count):
         units[root(index)].append(index)
     return list(units.values())
 

@@ -49,7 +49,7 @@ def write_set(
     must_be_possible(parts, layout, target, images)
     named, lost = set_names.fit(parts, layout)
     _must_be_numbers(named)
-    sizes = {split: {each.name: _size(each, images) for each in some} for split, some in named.items()}
+    sizes = {split: {each.name: _size(each, images) for each in part} for split, part in named.items()}
     writer = WRITERS[layout]
     with new_folder.staged(target) as folder:
         writer.write_labels(folder, named, sizes, **({"info": info} if info else {}))
@@ -65,7 +65,7 @@ def must_be_possible(parts: Mapping[str, Sequence[LabelledImage]], layout: str, 
     new_folder.must_be_free(target)
     for part in parts:
         set_names.part_name(part, layout, len(parts) == 1)
-    if images == "link" and any(isinstance(each.path, Member) for some in parts.values() for each in some):
+    if images == "link" and any(isinstance(each.path, Member) for part in parts.values() for each in part):
         raise UsageError("a link to an image in a shard is not possible", "extract the images with --images copy")
 
 

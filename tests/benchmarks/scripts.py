@@ -1,4 +1,4 @@
-"""The benchmarks are scripts in a folder of the checkout; their tests get them from here."""
+"""Imports the benchmark scripts, which are not part of the package, for their tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 FOLDER = Path(__file__).parent.parent.parent / "benchmarks"
 if not FOLDER.is_dir():
-    pytest.skip("the benchmarks are not here, only the tests", allow_module_level=True)
+    pytest.skip("the folder benchmarks/ does not exist", allow_module_level=True)
 sys.path.append(str(FOLDER))
 
 comparison, cost, detectors, peers, suspects = map(

@@ -1,4 +1,4 @@
-"""`benchmarks/peers.py`: figures of answers that are known beforehand; peers that are missing, fail, or are there."""
+"""`benchmarks/peers.py`: metrics of known detections; peers that are missing, fail, or are installed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mlcycle.workflows import evaluate
 
 data = pytest.importorskip("skimage.data")
 
-# x y w h. The blue patch has a hole, so that it scores 0.6, and it is no face: a false alarm.
+# x y w h. The blue patch has a hole, so that it scores 0.6, and it is not a face: a false alarm.
 FACE, FALSE_ALARM, HOLE, MISSED = [40, 30, 60, 80], [300, 200, 10, 12], [302, 202, 6, 8], [100, 100, 50, 60]
 
 
@@ -28,7 +28,7 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory):
-    """Two images in COCO's layout: a face found and a false alarm on one, a face never found on the other."""
+    """Two images in COCO's layout: one with a found face and a false alarm, one with a missed face."""
     folder = tmp_path_factory.mktemp("labelled")
     (folder / "images").mkdir()
     chelsea_HW3 = data.chelsea()[:300, :400].copy()
@@ -54,12 +54,12 @@ def run(*words):
 
 
 @pytest.mark.usefixtures("no_peers")
-def test_a_model_is_measured_where_no_peer_is_installed(tiny, labelled, capsys):
+def test_a_model_is_measured_without_any_peer(tiny, labelled, capsys):
     assert run(tiny, "--data", labelled, "--long-side", "original", "--format", "json") == 0
     found = json.loads(capsys.readouterr().out)
     [model] = found["detectors"]
     assert (model["name"], model["wider"], model["failed"]) == ("tiny", None, 0)
-    # All precision up to half of the recall, none beyond: 51 of COCO's 101 recalls.
+    # Precision 1 up to recall 0.5, and 0 above: 51 of COCO's 101 recalls.
     assert model["ap50"] == pytest.approx(51 / 101)
     assert model["default"] == {"threshold": "score 0.5", "recall": 0.5, "false_alarms_per_image": 0.5}
     assert model["milliseconds"]["median"] > 0
@@ -70,7 +70,7 @@ def test_a_model_is_measured_where_no_peer_is_installed(tiny, labelled, capsys):
 
 
 @pytest.mark.usefixtures("no_peers")
-def test_the_table_names_models_settings_and_peers_that_are_missing(tiny, labelled, tmp_path, capsys):
+def test_the_table_names_models_settings_and_missing_peers(tiny, labelled, tmp_path, capsys):
     other = tmp_path / "other" / "tiny.onnx"
     other.parent.mkdir()
     other.write_bytes(tiny.read_bytes())
@@ -84,7 +84,7 @@ def test_the_table_names_models_settings_and_peers_that_are_missing(tiny, labell
 
 
 @pytest.mark.usefixtures("no_peers")
-def test_a_file_is_written_and_never_replaced_unasked(tiny, labelled, tmp_path, capsys):
+def test_the_output_file_is_overwritten_only_with_the_option(tiny, labelled, tmp_path, capsys):
     out = tmp_path / "peers.json"
     words = (tiny, "--data", labelled, "--format", "json", "--peer", "MTCNN", "--out", out)
     assert run(*words) == 0
@@ -95,59 +95,59 @@ def test_a_file_is_written_and_never_replaced_unasked(tiny, labelled, tmp_path, 
     assert out.read_text() == first
 
 
-def test_what_cannot_be_used_is_said_with_its_exit_code(tiny, labelled, tmp_path, capsys):
+def test_unusable_arguments_give_their_exit_codes(tiny, labelled, tmp_path, capsys):
     assert run(tiny, "--data", tmp_path / "nowhere") == 3
     assert run(tmp_path / "nowhere.onnx", "--data", labelled) == 4
     with pytest.raises(SystemExit):
         run(tiny, "--data", labelled, "--long-side", "big")
-    assert "no number of pixels" in capsys.readouterr().err
+    assert "is not a number of pixels" in capsys.readouterr().err
 
 
-def detector(look, name="fake"):
-    return detectors.Detector(name, "1", "score 0.5", look, look)
+def detector(detect, name="fake"):
+    return detectors.Detector(name, "1", "score 0.5", detect, detect)
 
 
-def test_all_are_shown_the_same_pixels_in_turns_and_boxes_come_back(labelled):
-    images, seen = reading.read(labelled), []
+def test_detectors_take_turns_on_the_same_pixels_and_boxes_are_scaled_back(labelled):
+    images, calls = reading.read(labelled), []
 
-    def look(name):
-        def answer(image_HW3):
-            seen.append((name, image_HW3.shape))
+    def recording(name):
+        def detect(image_HW3):
+            calls.append((name, image_HW3.shape))
             return np.array([[20, 15, 50, 55]]), np.array([0.9])
 
-        return answer
+        return detect
 
-    several = [detector(look(name), name) for name in "ab"]
-    answers, unreadable = comparison.look_at_all(several, images, 200, lambda n: None)
+    several = [detector(recording(name), name) for name in "ab"]
+    results, unreadable = comparison.detect_all(several, images, 200, lambda n: None)
     assert unreadable == []
     shapes = [(150, 200, 3), (133, 200, 3)]
     order = [("ab", "ab", "ab"), ("ba", "ab")]  # the warm-up, then by default, then everything
     expected = [(name, shape) for shape, turns in zip(shapes, order, strict=True) for turn in turns for name in turn]
-    assert seen == expected
-    # The image is twice as large as what was shown of it, so this is FACE.
-    np.testing.assert_allclose(answers[0].usual[0][0], [[40, 30, 100, 110]])
+    assert calls == expected
+    # The image was resized to half of its size, so this is FACE.
+    np.testing.assert_allclose(results[0].default[0][0], [[40, 30, 100, 110]])
 
 
-def test_a_peer_that_fails_has_missed_the_faces_and_the_others_go_on(labelled):
+def test_a_failing_peer_misses_the_faces_and_the_others_continue(labelled):
     def fails(image_HW3):
         raise RuntimeError("not this one")
 
     images = reading.read(labelled)
     several = [detector(lambda image_HW3: (np.array([[40, 30, 100, 110]]), np.array([1.0]))), detector(fails, "bad")]
-    answers, _ = comparison.look_at_all(several, images, 0, lambda n: None)
-    good, bad = comparison.metrics(several, answers, images, {})
+    results, _ = comparison.detect_all(several, images, 0, lambda n: None)
+    good, bad = comparison.metrics(several, results, images, {})
     assert (good.recall, good.false_alarms, good.failed) == (0.5, 0.5, 0)
     assert (bad.recall, bad.false_alarms, bad.failed, bad.ap50) == (0, 0, 2, 0)
     assert np.isnan(bad.median)
-    assert answers[1].failures[0] == ("chelsea.png", "RuntimeError: not this one")
+    assert results[1].failures[0] == ("chelsea.png", "RuntimeError: not this one")
 
 
 @pytest.mark.usefixtures("no_peers")
-def test_an_image_that_cannot_be_read_is_named_and_counts_as_missed(tiny, labelled, tmp_path, capsys):
+def test_an_unreadable_image_is_listed_and_its_faces_count_as_missed(tiny, labelled, tmp_path, capsys):
     (tmp_path / "images").mkdir()
     (tmp_path / "annotations.json").write_bytes((labelled / "annotations.json").read_bytes())
     (tmp_path / "images" / "chelsea.png").write_bytes((labelled / "images" / "chelsea.png").read_bytes())
-    (tmp_path / "images" / "coffee.png").write_text("no image")
+    (tmp_path / "images" / "coffee.png").write_text("not an image")
     assert run(tiny, "--data", tmp_path, "--long-side", "original", "--format", "json") == 3
     found = json.loads(capsys.readouterr().out)
     assert [each["name"] for each in found["data"]["unreadable"]] == ["coffee.png"]
@@ -159,7 +159,7 @@ def test_an_image_that_cannot_be_read_is_named_and_counts_as_missed(tiny, labell
     )
 
 
-def test_official_levels_are_counted_in_the_official_pixels(labelled):
+def test_official_levels_use_the_pixels_of_the_official_image(labelled):
     """The file is a copy half as large as the official image, whose easy level counts one of its two faces."""
     [chelsea, _] = reading.read(labelled)
     copy = type(chelsea)(**{name: getattr(chelsea, name) for name in chelsea.__slots__} | {"scale": (0.5, 0.5)})
@@ -167,22 +167,22 @@ def test_official_levels_are_counted_in_the_official_pixels(labelled):
     counted = {"easy": np.array([True, False]), "medium": np.array([True, True]), "hard": np.array([False, False])}
     official = {evaluate.official_name(copy): wider_ground_truth.OfficialFaces(official_N4, counted)}
     several = [detector(lambda image_HW3: (np.array([[40, 30, 100, 110]]), np.array([0.9])))]
-    answers, _ = comparison.look_at_all(several, [copy], 0, lambda n: None)
-    [row] = comparison.metrics(several, answers, [copy], official)
+    results, _ = comparison.detect_all(several, [copy], 0, lambda n: None)
+    [row] = comparison.metrics(several, results, [copy], official)
     assert row.levels["easy"] == 1
     assert row.levels["medium"] == 0.5
     assert np.isnan(row.levels["hard"])
 
 
 @pytest.mark.parametrize("peer", detectors.PEERS, ids=lambda peer: peer.name)
-def test_a_peer_that_is_installed_finds_the_face(peer, astronaut):
+def test_an_installed_peer_finds_the_face(peer, astronaut):
     try:
         opened = peer.open(peer)
     except ModuleNotFoundError as problem:
         pytest.skip(f"{problem.name} is not installed")
     image_HW3 = np.array(Image.open(astronaut))
-    for look in (opened.usual, opened.everything):
-        boxes_N4, scores_N = look(image_HW3)
+    for detect in (opened.default, opened.all_scores):
+        boxes_N4, scores_N = detect(image_HW3)
         assert len(boxes_N4) == len(scores_N)
         assert matching.overlaps(boxes_N4, np.array([[178.0, 75, 270, 190]]), np.array([False])).max() > 0.4
-    assert len(scores_N) >= len(opened.usual(image_HW3)[1])
+    assert len(scores_N) >= len(opened.default(image_HW3)[1])

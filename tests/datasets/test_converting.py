@@ -186,22 +186,22 @@ def test_images_are_linked_copied_or_left_out(tmp_path, mlcycle):
 
 def test_nothing_is_overwritten_and_a_failure_leaves_no_files(tmp_path, mlcycle):
     source = write_coco(tmp_path / "set", content())
-    (tmp_path / "there").mkdir()
-    (tmp_path / "there" / "kept").write_text("kept")
-    outcome = mlcycle("data", "convert", source, "--to", "yolo", "--out", tmp_path / "there")
+    (tmp_path / "existing").mkdir()
+    (tmp_path / "existing" / "kept").write_text("kept")
+    outcome = mlcycle("data", "convert", source, "--to", "yolo", "--out", tmp_path / "existing")
     assert outcome.code == 3
     assert "exists already" in outcome.err
-    assert (tmp_path / "there" / "kept").read_text() == "kept"
+    assert (tmp_path / "existing" / "kept").read_text() == "kept"
     (source / "images" / "b" / "rocket.jpg").unlink()
     assert mlcycle("data", "convert", source, "--to", "coco", "--out", tmp_path / "out").code == 3
-    assert names_in(tmp_path) == ["set", "there"]
+    assert names_in(tmp_path) == ["existing", "set"]
     # Copying fails half way.
     images = [
         replace(each, path=source / "images") if each.name == "b/grace.jpg" else each for each in read(source)[:4]
     ]
     with pytest.raises((InputError, DataError)):
         write_set({"": images}, "coco", tmp_path / "out", images="copy")
-    assert names_in(tmp_path) == ["set", "there"]
+    assert names_in(tmp_path) == ["existing", "set"]
 
 
 def test_a_box_that_is_not_finite_and_an_unknown_yolo_part_are_refused(tmp_path):

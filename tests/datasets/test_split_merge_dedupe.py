@@ -92,8 +92,8 @@ def test_few_images_change_parts_when_images_are_added(monkeypatch, by_group):
     monkeypatch.setattr(splitting.duplicates, "group_by_bytes", lambda files: [[index] for index in range(len(files))])
     monkeypatch.setattr(splitting.duplicates, "near_duplicate_pairs", lambda *files: [])
 
-    def validation_names(many):
-        names = [f"{number * 7919 % 1000:03}.jpg" for number in range(many)]
+    def validation_names(count):
+        names = [f"{number * 7919 % 1000:03}.jpg" for number in range(count)]
         images = [
             LabelledImage(Path(name), name, np.zeros((0, 4)), np.zeros(0, bool), np.zeros((0, 5, 2)), name[:2])
             for name in sorted(names)

@@ -114,10 +114,10 @@ def test_single_images_can_be_labelled_and_scores_survive_a_conversion(tmp_path,
 
 
 def test_nothing_is_overwritten_and_invalid_arguments_are_refused(tmp_path, mlcycle, images, model):
-    (tmp_path / "there").mkdir()
-    (tmp_path / "there" / "mine").write_text("mine")
-    assert label(mlcycle, images, model, tmp_path / "there").code == 3
-    assert [each.name for each in (tmp_path / "there").iterdir()] == ["mine"]
+    (tmp_path / "existing").mkdir()
+    (tmp_path / "existing" / "mine").write_text("mine")
+    assert label(mlcycle, images, model, tmp_path / "existing").code == 3
+    assert [each.name for each in (tmp_path / "existing").iterdir()] == ["mine"]
     for wrong in (["--threshold", "0.3", "--ignore-from", "0.4"], ["--ignore-from", "0.01"], ["--threshold", "1.5"],
                   ["--threshold", "nan"]):  # fmt: skip
         outcome = label(mlcycle, images, model, tmp_path / "set", *wrong)

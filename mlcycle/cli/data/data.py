@@ -216,13 +216,13 @@ def _manifest(name: str, mirror: str, checksums: list[str], file: Path | None) -
 
     if name not in manifest.KNOWN:
         raise UsageError(f"no such data set: {name}", f"known: {', '.join(manifest.KNOWN)}")
-    chosen = manifest.KNOWN[name]
+    published = manifest.KNOWN[name]
     if mirror:
-        chosen = manifest.at_mirror(chosen, mirror)
+        published = manifest.at_mirror(published, mirror)
     if file:
-        chosen = manifest.read_manifest(file, chosen)
+        published = manifest.read_manifest(file, published)
     changes: dict[str, dict[str, Any]] = dict(manifest.parse_checksums(checksums))
-    return manifest.change(chosen, changes)
+    return manifest.change(published, changes)
 
 
 def _accept(terms: str, yes: bool) -> None:

@@ -16,24 +16,27 @@ if TYPE_CHECKING:
     from mlcycle.workflows.labelling import Advance
 
 
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        help="Label faces from this score, 0 to 1; by default the model's balanced threshold.", show_default=False
+    ),
+]
+IgnoreFrom = Annotated[
+    float | None,
+    typer.Option(
+        help="Ignore boxes from this score, 0 to 1; by default the model's sensitive threshold.", show_default=False
+    ),
+]
+
+
 def label(  # noqa: PLR0913
     paths: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Images, and folders of images.")],
     *,
     model: ModelFile,
     out: Out,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            help="Label faces from this score, 0 to 1; by default the model's balanced threshold.", show_default=False
-        ),
-    ] = None,
-    ignore_from: Annotated[
-        float | None,
-        typer.Option(
-            help="Ignore boxes from this score, 0 to 1; by default the model's sensitive threshold.",
-            show_default=False,
-        ),
-    ] = None,
+    threshold: Threshold = None,
+    ignore_from: IgnoreFrom = None,
     keep_empty: Annotated[
         bool, typer.Option("--keep-empty/--leave-out-empty", help="Keep or leave out images without any box.")
     ] = True,

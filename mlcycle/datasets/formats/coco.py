@@ -63,7 +63,7 @@ def read_coco(path: Path, split: str) -> list[LabelledImage]:
 
 
 def _must_be_unambiguous(ids: list[Any], annotations: dict[Any, list[dict[str, Any]]]) -> None:
-    again = next((each for each, many in Counter(ids).items() if many > 1 and each in annotations), None)
+    again = next((each for each, count in Counter(ids).items() if count > 1 and each in annotations), None)
     if again is not None:
         raise ValueError(f"another image has the id {again!r} too, so its annotations are ambiguous")
 

@@ -87,7 +87,7 @@ def _draw_title(sheet: Image.Image, title: str) -> None:
     legend = [("face", FACE), ("ignored", IGNORED), *zip(POINT_NAMES, POINTS, strict=True)]
     right = sheet.width - GAP
     space = right - GAP - draw.textlength(title, font) - 24
-    # A narrow sheet has no room for the legend of the points.
+    # A narrow sheet has no space for the legend of the landmarks.
     while legend and sum(draw.textlength(name, font) + 30 for name, _ in legend) > space:
         legend.pop()
     draw.text((GAP, 14), title, TEXT, font)

@@ -54,7 +54,7 @@ class Statistics:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the statistics as JSON values."""
-        groups = {name: {"images": some, "faces": faces} for name, (some, faces) in self.groups.items()}
+        groups = {name: {"images": images, "faces": faces} for name, (images, faces) in self.groups.items()}
         return asdict(self) | {"groups": groups}
 
 
@@ -76,24 +76,24 @@ def describe(
     all_L4 = np.concatenate([np.zeros((0, 4)), *faces])
     sides_L2 = all_L4[:, 2:] - all_L4[:, :2]
     shrunk = [(boxes[:, 3] - boxes[:, 1]) * _shrink(size) for boxes, size in zip(faces, sizes, strict=True) if size]
-    many_P = np.array([len(each) for each in faces])
+    counts_P = np.array([len(each) for each in faces])
     return Statistics(
         images=len(images),
-        without_faces=int((many_P == 0).sum()),
+        without_faces=int((counts_P == 0).sum()),
         unreadable=sum(size is None for size in sizes),
         faces=len(all_L4),
         ignored=sum(int(each.ignore_N.sum()) for each in images),
         with_landmarks=sum(
             int(np.isfinite(each.landmarks_N52[~each.ignore_N]).all(axis=(1, 2)).sum()) for each in images
         ),
-        faces_per_image=_quantiles(many_P),
+        faces_per_image=_quantiles(counts_P),
         short_side=_quantiles(known_P2.min(axis=1, initial=np.inf)),
         long_side=_quantiles(known_P2.max(axis=1, initial=0)),
         height=_quantiles(sides_L2[:, 1]),
         heights=_by_range(sides_L2[:, 1], ranges),
         heights_at_640=_by_range(np.concatenate([np.zeros(0), *shrunk]), ranges),
         aspects=_aspects(sides_L2),
-        groups=_groups(images, many_P),
+        groups=_groups(images, counts_P),
     )
 
 
@@ -132,10 +132,10 @@ def _aspects(sides_L2: np.ndarray) -> dict[str, int]:
     return {name: int(count) for name, count in zip([*names, f"{ASPECTS[-1]:g} and more"], counts, strict=True)}
 
 
-def _groups(labelled: Sequence[LabelledImage], many_P: np.ndarray) -> dict[str, tuple[int, int]]:
+def _groups(labelled: Sequence[LabelledImage], counts_P: np.ndarray) -> dict[str, tuple[int, int]]:
     images, faces = Counter[str](), Counter[str]()
-    for each, many in zip(labelled, many_P, strict=True):
+    for each, count in zip(labelled, counts_P, strict=True):
         if each.group:
             images[each.group] += 1
-            faces[each.group] += int(many)
+            faces[each.group] += int(count)
     return {name: (count, faces[name]) for name, count in sorted(images.items(), key=lambda each: (-each[1], each[0]))}

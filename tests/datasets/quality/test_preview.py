@@ -54,8 +54,8 @@ def test_images_are_drawn_upright(tmp_path):
     save(
         astronaut().crop((0, 0, 300, 512)).transpose(Image.Transpose.ROTATE_90), folder / "images/x.jpg", orientation=6
     )
-    turned = np.asarray(_cell(draw_sheet(read(folder), "")), int)
-    assert np.abs(upright - turned).mean() < 4
+    rotated = np.asarray(_cell(draw_sheet(read(folder), "")), int)
+    assert np.abs(upright - rotated).mean() < 4
 
 
 def test_an_unreadable_image_gets_a_cell_with_the_reason(tmp_path):

@@ -1,10 +1,10 @@
-"""Of the faces that were redacted, how many does the detector find again in the copies?
+"""The share of redacted faces that detectors still find in the redacted copies.
 
-    python benchmarks/found_again.py --data DIR [--count 200] [--model face-nano] [--judge face-base ...]
+    python benchmarks/redetection.py --data DIR [--count 200] [--model face-nano] [--judge face-base ...]
 
-Needs mlcycle installed. The first `--count` images below DIR are redacted each way by `mlcycle infer dir`, and
-each judge (the model itself, and others) looks at the copies. A face counts as found again if a box of the copy
-overlaps the redacted box by an intersection over union of at least .3.
+Needs only mlcycle. The first `--count` images below DIR are redacted with each method by `mlcycle infer dir`, and each
+judge (the model itself, and others) runs on the copies. A face counts as found again if a box in the copy overlaps the
+redacted box with an intersection over union of at least .3.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ LEAST_OVERLAP = 0.3
 Box = list[float]
 
 
-def look(folder: Path, model: str, more: list[str]) -> dict[str, list[Box]]:
+def detect(folder: Path, model: str, more: list[str]) -> dict[str, list[Box]]:
     """Returns the boxes (x1 y1 x2 y2) of each image below a folder, by its key."""
     words = [sys.executable, "-m", "mlcycle", "-q", "infer", "dir", str(folder), "--model", model, "--format", "jsonl"]
-    said = subprocess.run([*words, *more], stdout=subprocess.PIPE, text=True, check=True).stdout
-    records = map(json.loads, said.splitlines())
+    lines = subprocess.run([*words, *more], stdout=subprocess.PIPE, text=True, check=True).stdout
+    records = map(json.loads, lines.splitlines())
     return {each["input"]: [face["box"] for face in each["faces"]] for each in records}
 
 
 def overlap(one: Box, other: Box) -> float:
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
-    both = max(0.0, width) * max(0.0, height)
-    return both / max(1e-9, sum((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in (one, other)) - both)
+    intersection = max(0.0, width) * max(0.0, height)
+    return intersection / max(1e-9, sum((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in (one, other)) - intersection)
 
 
 def main() -> None:
@@ -42,26 +42,26 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--model", default="face-nano")
     parser.add_argument("--judge", nargs="*", default=[])
-    chosen = parser.parse_args()
-    found = sorted(path for path in chosen.data.rglob("*") if path.suffix.lower() in SUFFIXES)[: chosen.count]
+    arguments = parser.parse_args()
+    found = sorted(path for path in arguments.data.rglob("*") if path.suffix.lower() in SUFFIXES)[: arguments.count]
     with tempfile.TemporaryDirectory() as scratch:
         originals = Path(scratch) / "originals"
         originals.mkdir()
         for number, path in enumerate(found):
             (originals / f"{number:05d}{path.suffix.lower()}").symlink_to(path.resolve())
-        for way in ("blur", "pixelate", "fill"):
-            copies = Path(scratch) / way
-            before = look(originals, chosen.model, ["--redact", way, str(copies)])
+        for method in ("blur", "pixelate", "fill"):
+            copies = Path(scratch) / method
+            before = detect(originals, arguments.model, ["--redact", method, str(copies)])
             faces = sum(map(len, before.values()))
-            for judge in dict.fromkeys([chosen.model, *chosen.judge]):
-                after = look(copies, judge, [])
+            for judge in dict.fromkeys([arguments.model, *arguments.judge]):
+                after = detect(copies, judge, [])
                 again = sum(
                     any(overlap(box, other) >= LEAST_OVERLAP for other in after[key])
                     for key, boxes in before.items()
                     for box in boxes
                 )
                 share = again / max(1, faces)
-                print(f"{way}: {judge} finds {again} of {faces} redacted faces again ({share:.2%})", flush=True)
+                print(f"{method}: {judge} finds {again} of {faces} redacted faces again ({share:.2%})", flush=True)
 
 
 if __name__ == "__main__":
