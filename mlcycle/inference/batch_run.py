@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import mlcycle
 from mlcycle.errors import InputError
 from mlcycle.inference.batch import ledger
-from mlcycle.inference.batch.tally import Tally, is_first_of_file
+from mlcycle.inference.tally import Tally, is_first_of_file
 
 if TYPE_CHECKING:
     from mlcycle.inference.record import FinishedRecords, Record, Source

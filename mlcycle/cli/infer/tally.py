@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mlcycle.cli.infer.options import InferOptions
-    from mlcycle.inference.batch.tally import Tally
+    from mlcycle.inference.tally import Tally
 
 
 def closing_line(tally: Tally, options: InferOptions) -> str:

@@ -10,7 +10,7 @@ from mlcycle.cli.infer.model import detect_options, load_model
 from mlcycle.cli.infer.options import InferOptions
 from mlcycle.cli.infer.tally import counts
 from mlcycle.errors import DeviceError
-from mlcycle.inference.batch.tally import Tally
+from mlcycle.inference.tally import Tally
 
 
 def webcam(number: int, options: InferOptions) -> None:

@@ -1,4 +1,4 @@
-"""docs/model-file.md is enough: the program that it gives finds what mlcycle finds, without mlcycle."""
+"""The program in docs/model-file.md, which does not use mlcycle, finds the same faces as mlcycle."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from mlcycle.inference.detect import load_detector
 PAGE = Path(__file__).parents[2] / "docs" / "model-file.md"
 
 
-@pytest.mark.skipif(not PAGE.is_file(), reason="the docs are not beside the tests")
-def test_the_program_of_the_page_finds_what_mlcycle_finds(tmp_path: Path, astronaut: Path) -> None:
+@pytest.mark.skipif(not PAGE.is_file(), reason="no docs next to the tests")
+def test_the_program_finds_the_same_faces_as_mlcycle(tmp_path: Path, astronaut: Path) -> None:
     [program] = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    (tmp_path / "stranger.py").write_text(program)
+    (tmp_path / "program.py").write_text(program)
     model = write_tiny_model(tmp_path / "tiny.onnx", long_side=200)
     image = Image.open(astronaut).convert("RGB")
     image.paste(GREEN, (100, 120, 180, 220))
     path, exif = tmp_path / "photo.png", Image.Exif()
     exif[0x0112] = 6
     image.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
-    words = [sys.executable, "-I", tmp_path / "stranger.py", model, path]
+    words = [sys.executable, "-I", tmp_path / "program.py", model, path]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     [line] = done.stdout.splitlines()
     record = load_detector(model).detect_file(path)
