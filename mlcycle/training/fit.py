@@ -1,6 +1,6 @@
 """The conductor of `mlcycle train`: a recipe and labelled images in, a run folder out. Read it top to bottom.
 
-Where several processes train together, each of them runs this from top to bottom; the first one alone writes and talks.
+Each process of a group runs all of this; only the first one writes files and prints messages.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from mlcycle.training.trainer import Trainer
 
 REPORT_EVERY = 20
 
-Thing = TypeVar("Thing")
+Value = TypeVar("Value")
 
 
 def fit(
@@ -61,25 +61,25 @@ def fit(
     """Trains a network by a recipe.
 
     Args:
-        run_folder: where the run goes; new, unless `resume`.
+        run_folder: the run's folder; new, unless `resume`.
         device: auto, cuda, mps or cpu.
-        resume: go on from the newest checkpoint that can be read.
-        options: what is wanted beside the run; None takes the usual.
+        resume: resume from the newest readable checkpoint.
+        options: options that do not affect the weights; None means the default ones.
 
     Raises:
         DeviceError, DataError, InputError: the device, the data or the folder cannot be used.
-        TrainingDivergedError: the loss is not finite; the batch is named.
-        Interrupted: SIGINT, SIGTERM or SIGHUP came; the run was saved and can be resumed.
+        TrainingDivergedError: the loss is not finite; the error names the batch.
+        Interrupted: a SIGINT, SIGTERM or SIGHUP arrived; the run is saved and can be resumed.
     """
     chosen = choose_device(device, process_group.from_environment().local_rank)
-    with process_group.joined(chosen) as together:
+    with process_group.joined(chosen) as group:
         training_data = load_training_data(recipe.data)
-        _must_be_alike(recipe, training_data, together)
+        _must_be_alike(recipe, training_data, group)
         _must_have_landmarks(recipe, training_data)
-        _must_be_enough(recipe, together, recipe.schedule.accumulation or 1)
+        _must_be_enough(recipe, group, recipe.schedule.accumulation or 1)
         folder = RunFolder(run_folder)
-        resume = together.broadcast(resume or (process_group.may_resume() and folder.was_started_with(dump(recipe))))
-        records = Records(recipe, folder, together)
+        resume = group.broadcast(resume or (process_group.may_resume() and folder.was_started_with(dump(recipe))))
+        records = Records(recipe, folder, group)
         try:
             with records.opened(resume):
                 if not resume:
@@ -91,47 +91,42 @@ def fit(
             raise
 
 
-def _must_be_alike(recipe: Recipe, training_data: TrainingData, together: ProcessGroup) -> None:
-    # Else one would wait for what another never sends.
+def _must_be_alike(recipe: Recipe, training_data: TrainingData, group: ProcessGroup) -> None:
+    # Otherwise one process would wait for data that another never sends.
     data = training_data.fingerprint, training_data.packing
-    told = together.all_gather((recipe.model_dump(exclude={"data"}), recipe.data.order, data))
-    for rank, other in enumerate(told):
-        if other != told[0]:
-            what = "sees other images, labels or shards" if other[:2] == told[0][:2] else "was given another recipe"
+    of_all = group.all_gather((recipe.model_dump(exclude={"data"}), recipe.data.order, data))
+    for rank, other in enumerate(of_all):
+        if other != of_all[0]:
+            what = "has other images, labels or shards" if other[:2] == of_all[0][:2] else "has another recipe"
             raise UsageError(
                 f"process {rank} of the training {what} than process 0", "start the same command on each machine"
             )
 
 
 def _must_have_landmarks(recipe: Recipe, training_data: TrainingData) -> None:
-    # Else the file would promise five points that nobody ever taught the network.
+    # Otherwise the model file would have a landmark output that was never trained.
     if recipe.model.landmarks and not training_data.has_landmarks():
-        raise DataError("the recipe asks for landmarks, and no face of its data has any", "set model.landmarks=false")
+        raise DataError("model.landmarks is true, but no face of the data has landmarks", "set model.landmarks=false")
 
 
-def _must_be_enough(recipe: Recipe, together: ProcessGroup, wanted: int) -> None:
-    if wanted > memory.max_parts(recipe, together.size):
+def _must_be_enough(recipe: Recipe, group: ProcessGroup, accumulation: int) -> None:
+    if accumulation > memory.max_parts(recipe, group.size):
         raise UsageError(
-            f"a step of schedule.batch={recipe.schedule.batch} cannot be made in schedule.accumulation={wanted}"
-            f" parts with --devices {together.size}: each part has two images at least, and one for each device"
+            f"a step of schedule.batch={recipe.schedule.batch} cannot be made in schedule.accumulation={accumulation}"
+            f" parts with --devices {group.size}: each part needs at least two images, and one for each device"
             + ("; steps of large crops have a quarter as many" if recipe.augment.large else ""),
             "raise schedule.batch, or lower --devices or schedule.accumulation",
         )
 
 
 class _Run:
-    """One training: who learns, what is kept of it, and how far it is."""
+    """The state of one training: the trainer, its records and its progress."""
 
     def __init__(
         self, recipe: Recipe, records: Records, training_data: TrainingData, device: torch.device, options: RunOptions
     ) -> None:
-        self.recipe, self.records, self.training_data, self.device, self.options = (
-            recipe,
-            records,
-            training_data,
-            device,
-            options,
-        )
+        self.recipe, self.records, self.training_data = recipe, records, training_data
+        self.device, self.options = device, options
         self.group = records.group
         self.readers = share_processors(device, recipe.schedule.workers, self.group.local_size)
         if options.own_process:
@@ -148,8 +143,8 @@ class _Run:
                 reported = self.records.folder.metrics() if self.group.is_main else []
                 display.remember(reported)
                 self._prepare(stop, display)
-                wanted = self.options.tensorboard and self.group.is_main
-                with event_file(self.records.folder.path, reported, wanted) as events:
+                is_enabled = self.options.tensorboard and self.group.is_main
+                with event_file(self.records.folder.path, reported, is_enabled) as events:
                     for entry in self._steps(stop, display):
                         self.records.add(entry)
                         display.report(entry)
@@ -157,13 +152,13 @@ class _Run:
                             events.add(entry)
                 if self.group.any(bool(stop)):
                     self._save_step()
-                    self.group.barrier()  # torchrun ends who still saves when another has left
-                    self._say_goodbye(stop)
+                    self.group.barrier()  # torchrun kills a process that still saves when another has ended
+                    self._raise_interrupted(stop)
             try:
                 if self.group.is_main:
                     self._write_report(stop, display)
             finally:
-                self.group.barrier()  # and leave together: torchrun waits for another machine for five minutes alone
+                self.group.barrier()  # all end at once: torchrun waits only five minutes for another machine
         done = self.progress
         return Run(self.records.folder.path, done.step, done.seconds, done.best_score, done.best_step)
 
@@ -171,29 +166,27 @@ class _Run:
         return self.progress.step == self.recipe.schedule.steps and self._is_evaluated()
 
     def _is_evaluated(self) -> bool:
-        # A run that starts from other weights may have no step, and step 0 is not evaluated before it has a score.
+        # A run with start_from may have no steps; then step 0 counts as evaluated once there is a score.
         return self.progress.step == self.progress.evaluated_step and self.progress.best_score >= 0
 
     def _display(self, quiet: bool) -> Display:
-        figures, parameters = (
-            self.training_data.summary(),
-            sum(each.numel() for each in self.trainer.model.parameters()),
-        )
+        data = self.training_data.summary()
+        parameters = sum(each.numel() for each in self.trainer.model.parameters())
         title = (
             f"{self.recipe.name}: {parameters / 1e3:.0f} k parameters on {describe(self.device, self.group.size)}; "
-            f"{figures['train_photographs']} images with {figures['train_faces']} faces to study, "
-            f"{figures['held_out_photographs']} held out"
+            f"{data['train_photographs']} training images with {data['train_faces']} faces, "
+            f"{data['held_out_photographs']} validation images"
         )
         return Display(self.recipe.schedule.steps, title, quiet or not self.group.is_main)
 
     def _prepare(self, stop: StopRequest, display: Display) -> None:
-        """Finds out what the machine has room for, notes it, and decodes what is not decoded yet."""
+        """Probes the memory, records the environment, and decodes images that are not decoded yet."""
         if self.recipe.schedule.accumulation is None:
             self.accumulation = self.records.accumulation() or 1
             _must_be_enough(self.recipe, self.group, self.accumulation)
             self.accumulation = memory.accumulation_for(self.recipe, self.device, self.group, self.accumulation)
             if self.accumulation > 1:
-                display.note(f"memory is short: each step's batch is looked at in {self.accumulation} parts")
+                display.note(f"each step's batch is processed in {self.accumulation} parts to fit into memory")
         machine = {
             "device": describe(self.device, self.group.size),
             "instructions": instructions(),
@@ -206,7 +199,7 @@ class _Run:
         self._decode(stop, display)
 
     def _decode(self, stop: StopRequest, display: Display) -> None:
-        """One process of each machine decodes the images, with several threads; then all know where each lies."""
+        """One process per machine decodes the images, with several threads; then all processes use the result."""
         if self.recipe.data.decoded is None:
             return
         display.show_phase(DECODING)
@@ -218,10 +211,10 @@ class _Run:
             self.decoded = decode_all(folder, paths, lambda done, whole: None)
 
     def _steps(self, stop: StopRequest, display: Display) -> Iterator[dict[str, Any]]:
-        """Yields lines for metrics.jsonl while it trains; between two of them the run can be left."""
+        """Trains, and yields the lines of metrics.jsonl; ends early on a stop request."""
         schedule = self.recipe.schedule
         meter = self.meter = Meter(self.device, self.progress.seconds, self.progress.unreported)
-        yield from self._evaluate_if_due(stop, display)  # one that a stop cut short
+        yield from self._evaluate_if_due(stop, display)  # an evaluation that was interrupted
         steps = Steps(
             range(self.progress.step, schedule.steps), schedule.batch, self.recipe.augment, self.recipe.seed,
             Share(self.group.rank, self.group.size, self.accumulation),
@@ -252,26 +245,30 @@ class _Run:
             if not memory.is_out_of_memory(problem):
                 raise
             raise MlcycleError(
-                f"{describe(self.device)} ran out of memory at step {step + 1}; the run is kept as it was last saved",
-                f"end what else uses it, or set schedule.accumulation={2 * self.accumulation} in the run's recipe.yaml;"
-                f" {self._resume_command()} goes on",
+                f"{describe(self.device)} ran out of memory at step {step + 1}; the last checkpoint is kept",
+                f"end other programs that use it, or set schedule.accumulation={2 * self.accumulation} in the run's"
+                f" recipe.yaml; then resume with {self._resume_command()}",
             ) from problem
 
     def _next(self, batches: Iterator[Batch | DataError]) -> Batch:
         try:
             return readable(next(batches))
         except (RuntimeError, OSError, EOFError) as problem:
-            if not self.readers.processes or "Caught" in str(problem):  # what a reader raised by itself
+            if not self.readers.processes or "Caught" in str(problem):  # raised by the worker's own code
                 raise
             self._save_step()
-            kept = f"saved at step {self.progress.step}" if self.group.is_main else "kept as it was last saved"
+            kept = (
+                f"the run is saved at step {self.progress.step}"
+                if self.group.is_main
+                else "the last checkpoint is kept"
+            )
             raise MlcycleError(
-                f"a process that reads images has died; the run is {kept}",
-                f"set schedule.workers lower if memory ran out; {self._resume_command()} goes on",
+                f"a worker process that reads images has died; {kept}",
+                f"lower schedule.workers if memory ran out; then resume with {self._resume_command()}",
             ) from problem
 
     def _after_step(self, meter: Meter, stop: StopRequest, display: Display) -> Iterator[dict[str, Any]]:
-        """Reports, saves and evaluates where it is due; saves first, so that an evaluation that fails loses nothing."""
+        """Reports, saves and evaluates when due; saves first, so that a failing evaluation loses nothing."""
         schedule, step = self.recipe.schedule, self.progress.step
         if step % REPORT_EVERY == 0 or step == schedule.steps:
             yield {"step": step, **meter.report(), "learning_rate": learning_rate(step - 1, schedule)}
@@ -311,15 +308,15 @@ class _Run:
         self._save_step()
 
     def _fit_score_layer(self, rule: ScoreLayer, stop: StopRequest) -> Iterator[dict[str, Any]]:
-        """Fits the score layer of the best weights anew; they take the place of the best, whatever they score.
+        """Refits the score layer of the best weights; the result replaces them, whatever it scores.
 
-        What a stop cut short is done again as a whole, with the evaluation before it.
+        An interrupted fit is repeated from its start, with the evaluation before it.
         """
         network = self.records.best(self.trainer)
         images = self.training_data.sample_images(rule.sets, rule.images)
         count = len(images) * len(rule.long_sides)
         iou_threshold, place = self.recipe.inference.iou_threshold, (self.group.rank, self.group.size)
-        parts = self._in_turn(boxes_of_all(network, images, rule, iou_threshold, place), count, stop)
+        parts = self._of_all_processes(boxes_of_all(network, images, rule, iou_threshold, place), count, stop)
         if not parts:
             return
         before, after = fit_score_layer(network, parts)
@@ -332,20 +329,21 @@ class _Run:
             self._end_evaluation()
 
     def _evaluate(self, network: FaceNetwork, stop: StopRequest) -> dict[str, float]:
-        """Scores a network on the held-out images; gives nothing if it was stopped."""
+        """Returns a network's scores on the validation set; {} if stopped."""
         images, rule = self.training_data.val, self.recipe.inference
         mine = predict_all(network, rule, images[self.group.rank :: self.group.size])
-        found = self._in_turn(mine, len(images), stop)
+        found = self._of_all_processes(mine, len(images), stop)
         if not found:
             return {}
         truths = [(each.boxes_N4, each.ignore_N) for each in images]
         result = average_precision(truths, found, max_detections=rule.max_faces, ranges=())
         return {"average_precision": result.ap, "average_precision_50": result.ap50}
 
-    def _in_turn(self, mine: Iterator[Thing], count: int, stop: StopRequest) -> list[Thing]:
-        """Returns the `count` things that all processes found, one by one in turn, in all of them; none when stopped.
+    def _of_all_processes(self, mine: Iterator[Value], count: int, stop: StopRequest) -> list[Value]:
+        """Returns, in all processes, the `count` results of all of them; [] if stopped.
 
-        Each process looks at some of the images, one by one, so that who looked at one makes no difference.
+        Results are per image, and image i is processed by process i % size, so that the number of processes makes no
+        difference.
         """
         found = []
         for each in mine:
@@ -354,7 +352,7 @@ class _Run:
             found.append(each)
         of_all = self.group.all_gather(found)
         if sum(map(len, of_all)) < count:
-            return []  # a stop came to each of them at another image
+            return []  # the processes were stopped at different images
         return [of_all[index % self.group.size][index // self.group.size] for index in range(count)]
 
     def _save_step(self) -> None:
@@ -363,10 +361,10 @@ class _Run:
     def _with_unreported(self) -> Progress:
         return replace(self.progress, unreported=self.meter.unreported())
 
-    def _say_goodbye(self, stop: StopRequest) -> None:
+    def _raise_interrupted(self, stop: StopRequest) -> None:
         raise Interrupted(
             f"interrupted at step {self.progress.step} of {self.recipe.schedule.steps}; the run is saved",
-            f"go on with: {self._resume_command()}",
+            f"resume with: {self._resume_command()}",
             stop.signal_number or signal.SIGTERM,
         )
 
@@ -378,4 +376,4 @@ class _Run:
         options = ReportOptions(self.options.images, display.predicting, lambda: stop.signal_number)
         written = write_report(self.records.folder.path, options)
         if written.missing_reason:
-            display.note(f"the report holds nothing but curves: {written.missing_reason}")
+            display.note(f"the report has only curves: {written.missing_reason}")

@@ -1,6 +1,6 @@
-"""What a run keeps in its folder, and how it comes back from there.
+"""Saves a run to its folder, and restores it from there.
 
-Of several processes the first one alone reads and writes; the others are told.
+Only the first process of a group reads and writes; it broadcasts what the others need.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 
 class Records:
-    """A run's folder, as all processes of a team see it.
+    """A run's folder, as all processes of the group see it.
 
     Attributes:
-        notes: what people should be told before the run goes on.
-        resumed_from: the checkpoint that the run goes on from; None at its beginning.
+        notes: messages to show before the training starts.
+        resumed_from: the checkpoint that the run resumes from; None at its start.
     """
 
     def __init__(self, recipe: Recipe, folder: RunFolder, group: ProcessGroup) -> None:
@@ -42,10 +42,10 @@ class Records:
         self.started_from: str | None = None
 
     def opened(self, resume: bool) -> AbstractContextManager:
-        """Makes the folder, or finds it, and returns what holds it against other runs.
+        """Creates the folder of a new run, or finds that of a resumed one; returns a context that locks it.
 
         Raises:
-            InputError: it exists, where a new one is wanted, or does not, or another process holds it.
+            InputError: a new run's folder exists, a resumed run's does not, or another process has locked it.
         """
         if not self.group.is_main:
             return nullcontext()
@@ -61,16 +61,15 @@ class Records:
             self.folder.write(RECIPE, dump(self.recipe))
 
     def give_up(self) -> None:
-        """Removes a new run in which nothing was learnt, so that it can be begun again."""
+        """Removes a new run that has not trained yet, so that it can be started again."""
         if self.group.is_main:
             self.folder.remove_if_untrained()
 
     def restore(self, trainer: Trainer) -> Progress:
-        """Brings a learner to where the run is: to its newest checkpoint or, at the beginning, to the weights that the
-        recipe starts from.
+        """Restores a trainer from the run's newest checkpoint or, at its start, from the recipe's initial weights.
 
         Raises:
-            DataError: no checkpoint can be read, or there are no such weights.
+            DataError: no checkpoint can be read, or the initial weights do not exist.
         """
         progress = self._read(trainer) if self.group.is_main else Progress()
         if self.group.size > 1:
@@ -100,66 +99,66 @@ class Records:
                 f"no checkpoint of {self.folder.path} can be read; the newest: {self.notes[0]}", "train again"
             )
         if self.folder.metrics():
-            self.notes.append("no checkpoint had been saved: it begins anew")
+            self.notes.append("no checkpoint had been saved: the training starts again")
         self.folder.forget_metrics_after(0, 0)
         self.started_from = load_start_weights(self.recipe, trainer)
         return Progress()
 
-    def note_environment(self, progress: Progress, figures: dict[str, Any], machine: dict[str, Any]) -> None:
-        """Notes how the run came about, or with what it is gone on with.
+    def note_environment(self, progress: Progress, data: dict[str, Any], machine: dict[str, Any]) -> None:
+        """Records the environment in which the run starts or resumes.
 
         Args:
-            progress: how far it is.
-            figures: of the data.
-            machine: what of it has a hand in the numbers; `device` in words.
+            progress: the run's progress.
+            data: the summary of the training data.
+            machine: what can affect the numbers; `device` in words.
 
         Raises:
-            DataError: the data is not what the run was begun with.
+            DataError: the data has changed since the run was started.
         """
         if not self.group.is_main:
             return
         now = {
-            **describe_environment(machine["device"], figures),
+            **describe_environment(machine["device"], data),
             **machine,
             "recipe_sha256": hashlib.sha256(dump(self.recipe).encode()).hexdigest(),
             "started_from": self.started_from,
         }
-        others = self.folder.note_environment(now, progress.step if self.resumed_from else None)
-        if others:
-            self.notes.append(f"begun with {'; '.join(others)}: the weights will not be those of an unbroken run")
+        changes = self.folder.note_environment(now, progress.step if self.resumed_from else None)
+        if changes:
+            self.notes.append(f"started with {'; '.join(changes)}: the weights will differ from an uninterrupted run's")
 
     def accumulation(self) -> int | None:
-        """Returns in how many parts the run has made its steps so far; None at its beginning."""
+        """Returns the number of accumulation parts of the run so far; None at its start."""
         noted = None
         if self.group.is_main and self.resumed_from is not None:
             noted = self.folder.environment().get("accumulation", 1)
         return self.group.broadcast(noted)
 
     def add(self, entry: dict[str, Any]) -> None:
-        """Adds a line to metrics.jsonl."""
+        """Appends a line to metrics.jsonl."""
         if self.group.is_main:
             self.folder.append_metrics(entry)
 
     def save_step(self, trainer: Trainer, progress: Progress) -> None:
-        """Saves all that the run needs to go on from here, and drops the oldest."""
+        """Saves a checkpoint to resume from, and removes the oldest one."""
         if self.group.is_main:
             checkpoint.save(self.folder.checkpoint_path(progress.step), self._collect(trainer), progress)
             self.folder.drop_old_checkpoints(self.recipe.schedule.keep_checkpoints, progress.step)
 
     def save_best(self, trainer: Trainer, progress: Progress) -> None:
-        """Saves it as the best so far."""
+        """Saves the best checkpoint so far."""
         if self.group.is_main:
             checkpoint.save(self.folder.checkpoints / BEST, self._collect(trainer), progress)
 
     def improve_best(self, ema: nn.Module, progress: Progress) -> None:
-        """Saves another EMA in the place of that of the best so far."""
+        """Replaces the EMA weights of the best checkpoint."""
         if self.group.is_main:
             tensors = checkpoint.load(self.folder.checkpoints / BEST)[0]
             improved = {f"average.{name}": value.cpu().contiguous() for name, value in ema.state_dict().items()}
             checkpoint.save(self.folder.checkpoints / BEST, tensors | improved, progress)
 
     def best(self, trainer: Trainer) -> FaceNetwork:
-        """Returns a copy of the EMA with the weights that were the best so far, in all processes.
+        """Returns, in all processes, a copy of the EMA network with the weights of the best checkpoint.
 
         Raises:
             DataError: they cannot be read.
@@ -175,10 +174,10 @@ class Records:
 
 
 def load_start_weights(recipe: Recipe, trainer: Trainer) -> str | None:
-    """Gives a learner the weights that the recipe says to start from, if it names any; returns the file's sha256.
+    """Initialises a trainer with the weights that the recipe starts from, if it names any; returns the file's sha256.
 
     Raises:
-        DataError: there are none, or they are of another network.
+        DataError: the weights do not exist, or do not fit the network.
     """
     if recipe.start_from is None:
         return None

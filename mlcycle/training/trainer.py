@@ -1,8 +1,8 @@
-"""What learns: the network, the moving average of it and its optimizer, and how one step changes them.
+"""The trainer: the network, its EMA and its optimizer, and how one step updates them.
 
-A step is made of one batch or, where the device has no room for it, of several parts one after the other; each part is
-shared out among all processes of the team. Losses and normalisations are those of the whole part, so that the number of
-processes changes the sums' order and nothing else.
+A step processes one batch or, if it does not fit into memory, several parts of it one after another. Each part is
+divided among all processes of the group. Losses and normalisation statistics are those of the whole part, so that the
+number of processes changes only the order of sums.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ LOSSES = ("loss", "score_loss", "box_loss", "landmark_loss")
 
 
 class Trainer:
-    """A network at school.
+    """The model, its EMA and its optimizer.
 
     Args:
-        recipe: what it is, and how it learns.
-        device: where.
-        team: with whom.
+        recipe: the network's architecture and how it is trained.
+        device: where to compute.
+        group: the processes that train together.
 
     Attributes:
-        model: as trained.
-        average: the moving average of it, in evaluation mode: what is evaluated and frozen.
-        optimizer: with its memory.
-        mark: told where each part of a step begins and ends; torch's profiler, as long as nobody else asks.
-        teacher: whom it learns from beside the labels, if the recipe names one.
+        model: the trained network.
+        ema: the EMA of the network, in evaluation mode; it is evaluated and frozen.
+        optimizer: with its state.
+        mark: called with the name of each part of a step, returns a context around it; torch's profiler by default.
+        teacher: the teacher network, if the recipe has one.
 
     Raises:
-        DataError: the teacher's weights are not there, or are of no network that can teach.
+        DataError: the teacher's weights do not exist, or do not fit a network.
     """
 
     def __init__(self, recipe: Recipe, device: torch.device, group: ProcessGroup) -> None:
@@ -68,29 +68,29 @@ class Trainer:
         self.shared: torch.nn.Module = self.model
         if group.size > 1:
             self.model = synchronise(self.model, device)
-            self.shared = _exchanging_gradients(self.model)
+            self.shared = _data_parallel(self.model)
         self.optimizer = make_optimizer(self.model, recipe.schedule)
-        told = recipe.teacher
-        self.teacher = Teacher(told.weights, device, self.precision) if told else None
-        self.teacher_weight = told.weight if told else 0.0
-        self.losses = (*LOSSES, "teacher_loss") if told else LOSSES
+        source = recipe.teacher
+        self.teacher = Teacher(source.weights, device, self.precision) if source else None
+        self.teacher_weight = source.weight if source else 0.0
+        self.losses = (*LOSSES, "teacher_loss") if source else LOSSES
         rule = recipe.augment
         largest = rule.crop * (2 if rule.large else 1)
         self.noise_TT3 = noise_field(largest, recipe.seed).to(device, self.precision)
 
     def step(self, batches: Sequence[Batch], step: int, rate: float) -> dict[str, Tensor]:
-        """Makes one step of the optimizer.
+        """Makes one optimizer step.
 
         Args:
             batches: this process's share of each part of the step.
-            step: its number, from 0.
-            rate: of learning.
+            step: the step's number, from 0.
+            rate: the learning rate.
 
         Returns:
-            the losses of the whole step, by name, each a scalar.
+            the losses of the whole step by name, each a scalar.
 
         Raises:
-            TrainingDivergedError: they, or their gradients, are not finite; the weights are as they were.
+            TrainingDivergedError: the losses or their gradients are not finite; the weights are unchanged.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -101,13 +101,13 @@ class Trainer:
         total = torch.zeros(len(self.losses), device=self.device)
         for index, batch in enumerate(batches):
             with self._exchange(is_last=index == len(batches) - 1):
-                total += self._study(batch, step, images[index] / sum(images))
+                total += self._accumulate(batch, step, images[index] / sum(images))
         self.group.all_reduce(total)
         with self.mark("clipping"):
             norm = clip_grad_norm_(self.model.parameters(), self.recipe.schedule.clip_norm)
-        # Asked for both at once, for a GPU is waited for at each question.
+        # One check for both, because each check synchronises with a GPU.
         if not torch.stack((total[0], norm)).isfinite().all():
-            self._give_up(batches, step, total)
+            self._raise_diverged(batches, step, total)
         with self.mark("optimizer"):
             self.optimizer.step()
         with self.mark("ema"):
@@ -115,17 +115,17 @@ class Trainer:
         return dict(zip(self.losses, total, strict=True))
 
     def _images(self, batches: Sequence[Batch]) -> list[float]:
-        """Returns how many images each part of the step has in all processes."""
+        """Returns the number of images of each part of the step, over all processes."""
         return self.group.all_reduce(torch.tensor([float(len(each.names)) for each in batches])).tolist()
 
     def _exchange(self, is_last: bool) -> AbstractContextManager:
-        """Gradients go to the other processes once a step, with its last part."""
+        """Returns the context of a part: gradients are exchanged once per step, with its last part."""
         if isinstance(self.shared, DistributedDataParallel) and not is_last:
             return self.shared.no_sync()
         return nullcontext()
 
-    def _study(self, batch: Batch, step: int, weight: float) -> Tensor:
-        """Adds the gradients of a part that counts `weight` in the step; returns this process's share of its losses."""
+    def _accumulate(self, batch: Batch, step: int, weight: float) -> Tensor:
+        """Adds the gradients of a part with its `weight` in the step; returns this process's share of its losses."""
         recipe = self.recipe
         with self.mark("copying to the device"):
             here = batch.to(self.device)
@@ -134,31 +134,31 @@ class Trainer:
             images = augment(here.pixels_BSS3, batch.photometric_BL, recipe.augment, noise_3SS)
         half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16)
         with self.mark("forward"), half:
-            answers = self.shared(images)
+            outputs = self.shared(images)
         with self.mark("assignment and losses"):
-            sums = losses_of(answers, here, recipe.model, recipe.losses.focus)
+            sums = losses_of(outputs, here, recipe.model, recipe.losses.focus)
             parts = sums.over(self.group.all_reduce(sums.counts_3.clone()))
             each = [parts.score, parts.box, parts.landmarks]
-            loss = _weighed(parts.score, parts.box, parts.landmarks, recipe)
+            loss = _weighted(parts.score, parts.box, parts.landmarks, recipe)
         if self.teacher:
             with self.mark("teacher"):
-                each.append(self._beside(self.teacher, images, answers))
+                each.append(self._teacher_loss(self.teacher, images, outputs))
                 loss = loss + self.teacher_weight * each[-1]
         with self.mark("backward"):
-            # The exchange takes the mean over the processes, where losses ask for the sum.
+            # DistributedDataParallel averages gradients over the processes; the losses need their sum.
             (weight * loss * self.group.size).backward()
         return weight * torch.stack((loss, *each)).detach()
 
-    def _beside(self, teacher: Teacher, images_B3SS: Tensor, answers: tuple[Tensor, ...]) -> Tensor:
-        """Returns how far the answers are from a teacher's, weighed as the recipe weighs scores and boxes."""
-        told = teacher.targets(images_B3SS, self.recipe.model.stride)
-        apart = distillation_loss(answers[0], answers[1], told)
-        score, box = apart.over(self.group.all_reduce(apart.count.clone()))
-        return _weighed(score, box, score.new_zeros(()), self.recipe)
+    def _teacher_loss(self, teacher: Teacher, images_B3SS: Tensor, outputs: tuple[Tensor, ...]) -> Tensor:
+        """Returns the distillation loss, with the recipe's weights of score and box losses."""
+        targets = teacher.targets(images_B3SS, self.recipe.model.stride)
+        sums = distillation_loss(outputs[0], outputs[1], targets)
+        score, box = sums.over(self.group.all_reduce(sums.count.clone()))
+        return _weighted(score, box, score.new_zeros(()), self.recipe)
 
-    def _give_up(self, batches: Sequence[Batch], step: int, total: Tensor) -> None:
-        told = zip((each.removesuffix("_loss") for each in self.losses[1:]), total[1:].tolist(), strict=True)
-        values = ", ".join(f"{name} {value:.3g}" for name, value in told)
+    def _raise_diverged(self, batches: Sequence[Batch], step: int, total: Tensor) -> None:
+        losses_by_name = zip((each.removesuffix("_loss") for each in self.losses[1:]), total[1:].tolist(), strict=True)
+        values = ", ".join(f"{name} {value:.3g}" for name, value in losses_by_name)
         names = [
             name for share in self.group.all_gather([each.names for each in batches]) for part in share for name in part
         ]
@@ -166,37 +166,39 @@ class Trainer:
         raise TrainingDivergedError(
             f"the loss or its gradient is not finite at step {step + 1} ({values}), in the batch of "
             f"samples {first} to {first + len(names) - 1}: {', '.join(names)}",
-            "check these labels (mlcycle data check), or lower schedule.learning_rate; the run is kept",
+            "check these labels (mlcycle data check), or lower schedule.learning_rate; the last checkpoint is kept",
         )
 
 
-def _exchanging_gradients(model: torch.nn.Module) -> DistributedDataParallel:
+def _data_parallel(model: torch.nn.Module) -> DistributedDataParallel:
     with warnings.catch_warnings():
-        # Newer versions of torch call the argument otherwise. Buffers are alike anyway: all see the same statistics.
+        # Newer versions of torch rename an argument. Buffers need no broadcast: all processes have the same statistics.
         warnings.simplefilter("ignore", FutureWarning)
         return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
-def _weighed(score: Tensor, box: Tensor, landmarks: Tensor, recipe: Recipe) -> Tensor:
+def _weighted(score: Tensor, box: Tensor, landmarks: Tensor, recipe: Recipe) -> Tensor:
     weights = recipe.losses
     return weights.score * score + weights.box * box + weights.landmarks * landmarks
 
 
 def normalise_by(model: torch.nn.Module, is_running: bool) -> None:
-    """Lets a network train, and its normalisations use and keep their running statistics, or the batch's."""
+    """Puts a network into training mode; its normalisations use the batch's statistics or, with `is_running`, keep and
+    use their running statistics."""
     model.train()
     for module in model.modules():
         if is_running and isinstance(module, _BatchNorm):
             module.eval()
 
 
-def losses_of(answers: tuple[Tensor, ...], batch: Batch, rule: Model, focus: float = losses.FOCUS) -> LossSums:
-    """Decides which cell answers for which face, and compares the answers with the labels.
+def losses_of(outputs: tuple[Tensor, ...], batch: Batch, rule: Model, focus: float = losses.FOCUS) -> LossSums:
+    """Assigns cells to faces, and compares the network's outputs with the labels.
 
     Args:
-        focus: of the score's loss.
+        outputs: logits_BA, boxes_BA4 and landmarks_BAP2, as FaceNetwork returns them.
+        focus: the exponent of the score loss.
     """
-    logits, boxes, landmarks = answers
+    logits, boxes, landmarks = outputs
     height, width = batch.pixels_BSS3.shape[1:3]
     cells = grids(height, width, rule.stride)
     pairs = assign(logits.detach(), boxes.detach(), cells, batch.faces_M4, batch.image_M)

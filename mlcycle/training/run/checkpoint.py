@@ -1,9 +1,9 @@
-"""Checkpoints: all that a run needs to go on, in one safetensors file; nothing in it can execute.
+"""Checkpoints: everything that a run needs to resume, in one safetensors file, which cannot contain code.
 
-Tensor names: `model.*` the weights as trained, `average.*` their moving average (what is evaluated and frozen),
-`optimizer.<parameter>.<slot>` the optimizer's memory. The file's metadata holds the step, the best score so far and the
-losses that were not reported yet. No random state is needed: everything random in a step is a function of the seed and
-the step's number; so is the learning rate, and there is no loss scale, since bfloat16 needs none.
+Tensor names: `model.*` the trained weights, `average.*` their EMA (which is evaluated and frozen),
+`optimizer.<parameter>.<slot>` the optimizer's state. The file's metadata holds the step, the best score so far and the
+losses not reported yet. No random state is needed: everything random in a step is a function of the seed and the step's
+number. So is the learning rate, and bfloat16 needs no loss scale.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from mlcycle.training.run import tensor_file
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
         step: optimizer steps done.
         seconds: of training, evaluations included.
-        best_score, best_step: the best held-out AP50 so far, and when it was.
+        best_score, best_step: the best AP50 on the validation set so far, and its step.
         evaluated_step: the last step that was evaluated.
-        unreported: losses of the steps since the last report, added up, and under `steps` how many these are.
+        unreported: the sums of the losses since the last report, and their number of steps under `steps`.
     """
 
     step: int = 0
@@ -43,7 +43,7 @@ class Progress:
 
 
 def collect(model: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Returns all tensors that a run needs to go on, by their names in a checkpoint, on the CPU."""
+    """Returns all tensors that a run needs to resume, by their names in a checkpoint, on the CPU."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in ema.state_dict().items()}
     names = _parameter_names(model, optimizer)
@@ -53,7 +53,7 @@ def collect(model: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer) 
 
 
 def save(path: Path, tensors: dict[str, Tensor], progress: Progress) -> None:
-    """Writes a checkpoint of what was collected; a readable one never gives way to a broken one.
+    """Writes a checkpoint of collected tensors; an existing one is replaced only by a complete one.
 
     Raises:
         InputError: it cannot be written.
@@ -66,7 +66,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], Progress]:
     """Reads a checkpoint.
 
     Raises:
-        DataError: missing, damaged (a single flipped bit is noticed), or not a checkpoint of mlcycle's.
+        DataError: missing, damaged (a single flipped bit is detected), or not a checkpoint of mlcycle's.
     """
     data = tensor_file.read(path)
     try:
@@ -77,11 +77,11 @@ def load(path: Path) -> tuple[dict[str, Tensor], Progress]:
 
 
 def restore_best_score(done: Progress, best: Path) -> tuple[Progress, list[str]]:
-    """Takes the best score from the best checkpoint itself, which may be of a later step than the one resumed from.
+    """Reads the best score from the best checkpoint itself, which may be of a later step than the one resumed from.
 
     Returns:
-        the progress, and what is to be said where the best checkpoint is lost; then what is evaluated from now on is
-        the best, the step that was done last included.
+        the progress and, if the best checkpoint is lost, a message about it. In that case the best of the evaluations
+        from now on takes its place; the last step is evaluated again.
     """
     if done.best_score < 0 and not best.exists():
         return done, []
@@ -101,13 +101,13 @@ def restore(tensors: dict[str, Tensor], model: nn.Module, ema: nn.Module, optimi
     """Puts a checkpoint's tensors back where `collect` took them from.
 
     Raises:
-        DataError: it belongs to another network.
+        DataError: the tensors belong to another network.
     """
     load_weights(tensors, model, "model")
     load_weights(tensors, ema, "average")
     for parameter, name in _parameter_names(model, optimizer).items():
         prefix = f"optimizer.{name}."
-        # Every slot lies where its parameter does, also the counter of steps: fused optimizers want it there.
+        # Every slot is on its parameter's device, also the step counter, as fused optimizers require.
         slots = {each.removeprefix(prefix): value for each, value in tensors.items() if each.startswith(prefix)}
         if slots:
             optimizer.state[parameter] = {
@@ -121,10 +121,10 @@ def restore(tensors: dict[str, Tensor], model: nn.Module, ema: nn.Module, optimi
 
 
 def load_weights(tensors: dict[str, Tensor], network: nn.Module, which: str) -> None:
-    """Loads the tensors `which`.* ("model" or "average") into a network.
+    """Loads the tensors `which`.* ("model" or "average", the EMA) into a network.
 
     Raises:
-        DataError: it belongs to another network.
+        DataError: the tensors belong to another network.
     """
     state = {name.removeprefix(f"{which}."): value for name, value in tensors.items() if name.startswith(f"{which}.")}
     try:
@@ -132,17 +132,17 @@ def load_weights(tensors: dict[str, Tensor], network: nn.Module, which: str) -> 
     except RuntimeError:
         raise DataError(
             "the checkpoint does not fit the recipe's network",
-            "use the run's own recipe; runs of an earlier mlcycle may fit none",
+            "use the run's own recipe; runs of an earlier mlcycle may not fit",
         ) from None
 
 
 def start(tensors: dict[str, Tensor], network: nn.Module, path: Path) -> None:
-    """Takes an average's weights to begin another run with.
+    """Initialises a network of a new run with EMA weights.
 
-    The two may differ in whether they answer with landmarks: what only the network has keeps its own first values.
+    The two may differ in whether they predict landmarks: outputs that only the network has keep their initial values.
 
     Raises:
-        DataError: they lack weights of this network, or hold others.
+        DataError: weights of this network are missing, or there are others.
     """
     state = network.state_dict()
     unknown = {each for each in tensors if each.startswith("average.")} - {f"average.{name}" for name in state}
@@ -153,22 +153,22 @@ def start(tensors: dict[str, Tensor], network: nn.Module, path: Path) -> None:
             given = torch.cat((given[:count].to(own), own[count:]))
         if unknown or given is None or given.shape != own.shape:
             raise DataError(
-                f"the weights {path} are not of the recipe's network",
-                "set model.width, depth and stride to theirs; weights of an earlier mlcycle may fit none",
+                f"the weights {path} do not fit the recipe's network",
+                "set model.width, depth and stride to theirs; weights of an earlier mlcycle may not fit",
             )
         state[name] = given
     network.load_state_dict(state)
 
 
 def find_weights(named: str, best: Path, bundled: Path) -> Path:
-    """Returns the file that holds the weights that a recipe names.
+    """Returns the file of the weights that a recipe names.
 
     Args:
-        best: where a run folder keeps its best checkpoint, relative to the folder.
+        best: the path of the best checkpoint, relative to its run folder.
         bundled: the folder of the models that come with mlcycle.
 
     Raises:
-        DataError: there are none.
+        DataError: no such weights.
     """
     path = Path(named)
     for candidate in (path / best, path, bundled / f"{named}.safetensors"):
@@ -176,13 +176,13 @@ def find_weights(named: str, best: Path, bundled: Path) -> Path:
             return candidate
     there = ", ".join(sorted(each.stem for each in bundled.glob("*.safetensors"))) or "none"
     raise DataError(
-        f"there are no weights {named}",
+        f"no such weights: {named}",
         f"name a run folder, a checkpoint, or weights that come with mlcycle ({there})",
     )
 
 
 def save_weights(path: Path, ema: nn.Module) -> None:
-    """Writes an average's weights alone, in half precision: enough to start another run from."""
+    """Writes only the EMA weights, in half precision, from which another run can start."""
     state = {
         f"average.{name}": (value.half() if value.is_floating_point() else value).cpu().contiguous()
         for name, value in ema.state_dict().items()

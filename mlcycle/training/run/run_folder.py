@@ -1,13 +1,13 @@
-"""The run folder: everything one training leaves behind, and who may write there.
+"""The run folder: everything that one training writes, and the lock on it.
 
 runs/NAME/
-  recipe.yaml         the recipe as it was resolved, overrides included
+  recipe.yaml         the resolved recipe, overrides included
   environment.json    versions, device, git commit, data fingerprint
   metrics.jsonl       one line per report: losses, rate, time spent waiting for data; scores when evaluated
   checkpoints/        step-00001000.safetensors …, and best.safetensors
-  report.html         curves, figures and the worst mistakes, made when the run ends, or by mlcycle train report
-  tensorboard/        event files of TensorBoard's, where they were asked for
-  lock                held while a process trains here
+  report.html         curves, metrics and the worst mistakes; written at the end of the run or by mlcycle train report
+  tensorboard/        TensorBoard event files, if requested
+  lock                locked while a process trains here
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ CHECKPOINTS = Path("checkpoints")
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What is wanted beside the run itself.
+    """Options of a training that do not affect its weights.
 
     Attributes:
-        tensorboard: event files of TensorBoard's.
-        images: images in its report.
-        own_process: whether the process is there for the training alone. Then signals save the run and end it, and the
-            C library keeps the memory of one step for the next; else the process stays as it is.
+        tensorboard: write TensorBoard event files.
+        images: include images in the report.
+        own_process: whether the process runs only this training. Then signals save the run and end it, and the C
+            library keeps freed memory; otherwise the process's signal handlers and allocator stay as they are.
     """
 
     tensorboard: bool = False
@@ -54,10 +54,10 @@ class RunOptions:
 
 
 class RunFolder:
-    """Paths and small files of one run.
+    """The paths and small files of one run.
 
     Args:
-        path: the folder; it is made by `create`.
+        path: the folder; `create` makes it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -65,14 +65,14 @@ class RunFolder:
         self.checkpoints = path / CHECKPOINTS
 
     def remove_if_untrained(self) -> None:
-        """Removes the folder of a run that failed before its first report and checkpoint, so that it can be begun."""
+        """Removes the folder of a run that failed before its first report and checkpoint, so it can start again."""
         metrics = self.path / METRICS
         if not self.checkpoint_paths() and not (metrics.exists() and metrics.stat().st_size):
             shutil.rmtree(self.path, ignore_errors=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the folder against other processes; the lock goes with the process, however that ends.
+        """Locks the folder against other processes; the lock is released however the process ends.
 
         Raises:
             InputError: another process trains here.
@@ -90,35 +90,35 @@ class RunFolder:
             lock.release()
 
     def is_new(self) -> bool:
-        """Tells whether there is nothing here, or only what a process left that was killed before it wrote a recipe."""
+        """Returns whether nothing exists here, or only what a process killed before it wrote a recipe has left."""
         if not self.path.is_dir():
             return not self.path.exists()
         names = {each.name for each in {*self.path.iterdir()} - {*files.drafts(self.path)}} - {"lock"}
         return not names or (names == {CHECKPOINTS.name} and not any(self.checkpoints.iterdir()))
 
     def was_started_with(self, recipe: str) -> bool:
-        """Tells whether there is a run of this very recipe, as it was written."""
+        """Returns whether a run with exactly this recipe text exists here."""
         try:
             return (self.path / RECIPE).read_text(encoding="utf-8") == recipe
         except OSError:
             return False
 
     def create(self) -> None:
-        """Makes a new run folder.
+        """Creates a new run folder.
 
         Raises:
-            InputError: it exists and is not empty, or cannot be made.
+            InputError: it exists and is not empty, or cannot be created.
         """
         try:
             if not self.is_new():
                 raise InputError(
                     f"the run folder {self.path} exists already",
-                    "go on with it by --resume, or choose another with --out",
+                    "resume it with --resume, or choose another with --out",
                 )
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             files.sync(self.path.parent)
         except OSError as problem:
-            raise InputError(f"the run folder {self.path} cannot be made: {problem.strerror}") from None
+            raise InputError(f"the run folder {self.path} cannot be created: {problem.strerror}") from None
 
     def must_exist(self) -> None:
         """Raises InputError unless this is a run folder."""
@@ -126,15 +126,15 @@ class RunFolder:
             raise InputError(f"{self.path} is not a run folder: it has no {RECIPE}", "start one: mlcycle train RECIPE")
 
     def write(self, name: str, text: str) -> None:
-        """Writes one of the small files, by a sibling and a rename.
+        """Writes one of the small files atomically.
 
         Raises:
             InputError: it cannot be written.
         """
-        files.write(self.path / name, text, hint=tensor_file.GO_ON)
+        files.write(self.path / name, text, hint=tensor_file.HINT)
 
     def remove_drafts(self) -> None:
-        """Removes what a process that was killed had half written; only for who holds the folder."""
+        """Removes the incomplete files of a killed process; only for the process that has locked the folder."""
         for folder in (self.path, self.checkpoints):
             for draft in files.drafts(folder):
                 draft.unlink(missing_ok=True)
@@ -147,22 +147,22 @@ class RunFolder:
         return sorted(self.checkpoints.glob("step-*.safetensors"), reverse=True)
 
     def drop_old_checkpoints(self, keep: int, step: int) -> None:
-        """Leaves the newest `keep` up to this step; later ones are such as could not be read, and count for nothing."""
+        """Keeps the newest `keep` checkpoints up to this step. Later ones could not be read and are not counted."""
         newest = self.checkpoint_path(step)
         for path in [each for each in self.checkpoint_paths() if each.name <= newest.name][keep:]:
             path.unlink()
 
     def append_metrics(self, entry: dict[str, Any]) -> None:
-        """Adds a line to the metrics.
+        """Appends a line to metrics.jsonl.
 
         Raises:
             InputError: it cannot be written.
         """
         path = self.path / METRICS
-        with files.attributed(path, tensor_file.GO_ON), path.open("a", encoding="utf-8") as file:
+        with files.attributed(path, tensor_file.HINT), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
             file.flush()
-            os.fsync(file.fileno())  # before the checkpoint after which it is not written again
+            os.fsync(file.fileno())  # before the checkpoint from which a resumed run would not write it again
 
     def metrics(self) -> list[dict[str, Any]]:
         """Returns the metrics so far; a last line cut short by a crash is left out."""
@@ -179,7 +179,7 @@ class RunFolder:
         return entries
 
     def forget_metrics_after(self, step: int, evaluated_step: int) -> None:
-        """Takes out what was written after the checkpoint that a run resumes from, so that no step stands twice."""
+        """Removes lines written after the checkpoint that a run resumes from, so that no step appears twice."""
         kept = [
             entry
             for entry in self.metrics()
@@ -199,29 +199,29 @@ class RunFolder:
             raise DataError(f"{self.path / ENVIRONMENT} is missing or damaged", "train again") from None
 
     def note_environment(self, now: dict[str, Any], resumed_at: int | None) -> list[str]:
-        """Notes how the run came about; what a resumed run goes on with is added, not put in the place of the first.
+        """Writes environment.json; a resumed run appends its environment to the first one.
 
         Args:
-            resumed_at: the step that it is resumed from; None where it begins.
+            resumed_at: the step that the run resumes from; None at its start.
 
         Returns:
-            in words, what is another than when the run was begun.
+            in words, what has changed since the start of the run.
 
         Raises:
-            DataError: the data is another, or the teacher.
+            DataError: the data or the teacher has changed.
         """
         others: list[str] = []
         if resumed_at is not None:
             first = self.environment()
             if first["data"]["fingerprint"] != now["data"]["fingerprint"]:
                 raise DataError(
-                    f"the data is not what {self.path} was begun with: images or labels have changed",
-                    "put them back, or begin another run",
+                    f"images or labels have changed since {self.path} was started",
+                    "restore them, or start another run",
                 )
             if first.get("teacher") != now["teacher"]:
                 raise DataError(
-                    f"the teacher is not what {self.path} was begun with: its weights have changed",
-                    "put them back, or begin another run",
+                    f"the teacher's weights have changed since {self.path} was started",
+                    "restore them, or start another run",
                 )
             others = _changes(first, now)
             now = first | {"resumed": [*first.get("resumed", []), {"step": resumed_at, **now}]}
@@ -230,21 +230,21 @@ class RunFolder:
 
 
 def _changes(first: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Returns in words what of an environment that has a hand in the numbers is another than when a run was begun."""
-    told = [
+    """Returns in words the changes of an environment that can affect the numbers."""
+    values = [
         (name, before.get(name), after.get(name))
         for before, after in ((first, now), (first["data"], now["data"]), (first.get("packages", {}), now["packages"]))
         for name in ("device", "instructions", "accumulation", "packing", "git_commit", "mlcycle", *PACKAGES[:4])
     ]
-    words = [f"{name} {before}, now {after}" for name, before, after in told if before and before != after]
-    # A run of an earlier mlcycle does not say what its recipe was.
+    words = [f"{name} {before}, now {after}" for name, before, after in values if before and before != after]
+    # A run of an earlier mlcycle does not record its recipe's digest.
     if first.get("recipe_sha256", now["recipe_sha256"]) != now["recipe_sha256"]:
         words.append(f"another {RECIPE}")
     return words
 
 
 def describe_environment(device: str, data: dict[str, Any]) -> dict[str, Any]:
-    """Returns what environment.json holds: versions, machine, git commit of the code, and the data's figures."""
+    """Returns the content of environment.json: versions, machine, git commit of the code, and a summary of the data."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -264,7 +264,7 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """Returns the commit of the checkout that this code runs from, "-dirty" if changed; None if it runs from none."""
+    """Returns the commit of the checkout that this code runs from, "-dirty" if changed; None without a checkout."""
     here = Path(mlcycle.__file__).resolve().parent
 
     def git(*words: str) -> str:

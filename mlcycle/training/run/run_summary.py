@@ -1,6 +1,6 @@
-"""What a run folder tells of its training, as plain data: curves, the best score, where the time went.
+"""The summary of a run, read from its folder: curves, the best score, where the time went.
 
-Nothing here needs the run to have ended, nor the data that it studies.
+The run need not have ended, and its data need not be available.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mlcycle.training.run.run_folder import RECIPE, RunFolder
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The best held-out scores of a run, by AP50, and the step that they are of."""
+    """The best scores of a run on the validation set, by AP50, and their step."""
 
     step: int
     average_precision_50: float
@@ -31,10 +31,9 @@ class RunSummary:
 
     Attributes:
         path: its folder.
-        recipe_text, recipe: recipe.yaml as it stands there, and as plain data. It need not be one that this version of
-            mlcycle would train by.
-        environment: environment.json, empty where there is none.
-        metrics: the lines of metrics.jsonl that have a step, by step.
+        recipe_text, recipe: recipe.yaml as text and as plain data. This version of mlcycle need not accept it.
+        environment: environment.json; empty if it is missing.
+        metrics: the lines of metrics.jsonl that have a step, sorted by step.
     """
 
     path: Path
@@ -53,18 +52,18 @@ class RunSummary:
 
     @property
     def data(self) -> dict[str, Any]:
-        """What the run says of its data; empty where nothing."""
+        """The summary of the run's data; empty if it is not recorded."""
         return _mapping(self.environment.get("data"))
 
     @property
     def resumed(self) -> list[dict[str, Any]]:
-        """The parts of the run after the first, each with the step that it went on from."""
+        """The parts of the run after the first, each with the step that it resumed from."""
         parts = self.environment.get("resumed")
         return [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
 
     @property
     def planned(self) -> int | None:
-        """How many steps the recipe asks for; None where it does not say."""
+        """The recipe's number of steps; None if it has none."""
         steps = _mapping(self.recipe.get("schedule")).get("steps")
         return steps if isinstance(steps, int) else None
 
@@ -99,7 +98,7 @@ class RunSummary:
         return max((value for _, value in self.curve("seconds")), default=0.0)
 
     def seconds_by_part(self) -> dict[str, float]:
-        """Returns where the seconds went, by the reports; what lies between these is evaluations and checkpoints."""
+        """Returns where the time went according to the reports; the rest is evaluations and checkpoints."""
         waited = computed = 0.0
         for steps, entry in self._stretches():
             passed = steps * entry["seconds_per_step"]
@@ -109,35 +108,35 @@ class RunSummary:
         return {"computing": computed, "waiting for data": waited, "evaluations and checkpoints": rest}
 
     def mean_rate(self, key: str) -> float:
-        """Returns the mean of a rate or share over the time of the steps; NaN where nothing was reported."""
-        told = [
+        """Returns the time-weighted mean of a rate or share; NaN if it was not reported."""
+        values = [
             (steps * entry["seconds_per_step"], entry[key])
             for steps, entry in self._stretches()
             if _is_number(entry.get(key))
         ]
-        passed = sum(seconds for seconds, _ in told)
-        return sum(seconds * value for seconds, value in told) / passed if passed else float("nan")
+        passed = sum(seconds for seconds, _ in values)
+        return sum(seconds * value for seconds, value in values) / passed if passed else float("nan")
 
     def _stretches(self) -> list[tuple[int, dict[str, Any]]]:
-        """Returns the reports with the number of steps that each is of."""
+        """Returns each report with its number of steps."""
         reports = [entry for entry in self.metrics if _is_number(entry.get("seconds_per_step"))]
         before = [0, *(entry["step"] for entry in reports)]
         return [(entry["step"] - step, entry) for step, entry in zip(before, reports, strict=False)]
 
 
 def read(run: Path) -> RunSummary:
-    """Reads a run folder; also one whose training goes on, or was broken off.
+    """Reads a run folder, also of a training that is running or was interrupted.
 
     Raises:
-        InputError: it is no run folder.
-        RecipeError: its recipe.yaml is no YAML.
+        InputError: not a run folder.
+        RecipeError: its recipe.yaml is not YAML.
     """
     folder = RunFolder(run)
     folder.must_exist()
     try:
         text = (run / RECIPE).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as problem:
-        raise InputError(f"{run / RECIPE} cannot be read: {problem}", "put it back") from None
+        raise InputError(f"{run / RECIPE} cannot be read: {problem}", "restore it") from None
     try:
         environment = _mapping(folder.environment())
     except DataError:

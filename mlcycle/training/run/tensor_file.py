@@ -1,7 +1,7 @@
-"""Files of tensors that are whole or not there: sealed by a digest, written to a sibling, and safe from a power cut.
+"""Tensor files with a digest, written atomically and synced to disk.
 
-The format is safetensors, in which nothing can execute, and which does not notice a flipped bit. So the sha256 of all
-of the file, with sixty-four zeros in its own place, stands among the metadata; other readers take it for one more text.
+The format is safetensors, which cannot contain code but does not detect a flipped bit. So the metadata holds the sha256
+of the whole file, computed with sixty-four zeros in the digest's place. Other readers see it as one more metadata text.
 """
 
 from __future__ import annotations
@@ -13,34 +13,34 @@ from pathlib import Path
 from mlcycle import files
 from mlcycle.errors import DataError
 
-# Among the metadata: how far the run is that a checkpoint is of, as JSON, and the file's digest.
+# Metadata keys: the run's progress as JSON, and the file's digest.
 PROGRESS_KEY, SEAL_KEY = "mlcycle.checkpoint", "mlcycle.sha256"
 ZEROS = b"0" * 64
-GO_ON = "what was saved before is still there; make room, and go on"
+HINT = "earlier checkpoints are unchanged; free some disk space and resume the run"
 _MARK = f'"{SEAL_KEY}":"'.encode()
-# In front of a safetensors file's header stands its length, in eight bytes.
+# A safetensors file starts with the length of its header, in eight bytes.
 _START = 8
 
 
 def write(path: Path, data: bytes) -> None:
-    """Seals safetensors that carry `SEAL_KEY: ZEROS` and puts them at `path`, of which nothing is lost until then.
+    """Inserts the digest into safetensors that contain `SEAL_KEY: ZEROS`, and writes them to `path` atomically.
 
     Raises:
-        InputError: it cannot be written, since the disk is full, say; what was at `path` is still there.
+        InputError: the file cannot be written, for example because the disk is full; an existing file is unchanged.
     """
     at = data.index(_MARK + ZEROS) + len(_MARK)
     digest = hashlib.sha256(data).hexdigest().encode()
     view = memoryview(data)
-    with files.attributed(path, GO_ON), files.atomic(path, overwrite=True) as file:
+    with files.attributed(path, HINT), files.atomic(path, overwrite=True) as file:
         for part in (view[:at], digest, view[at + len(ZEROS) :]):
             file.write(part)
 
 
 def read(path: Path) -> bytes:
-    """Returns a file's bytes as safetensors; one without a seal, of an earlier mlcycle's, passes.
+    """Returns a file's bytes; a file of an earlier mlcycle without a digest is accepted.
 
     Raises:
-        DataError: it is not there, cut short, or not what was written.
+        DataError: missing, truncated, or not the bytes that were written.
     """
     try:
         data = path.read_bytes()
@@ -55,7 +55,7 @@ def read(path: Path) -> bytes:
         digest.update(part)
     if digest.hexdigest().encode() != data[at : at + len(ZEROS)]:
         raise DataError(
-            f"{path} cannot be read: it is damaged, for its bytes are not those that were written",
+            f"{path} cannot be read: it is damaged, because its bytes do not match its digest",
             "resume from an earlier one",
         )
     return data
@@ -65,7 +65,7 @@ def texts(data: bytes) -> dict[str, str]:
     """Returns the metadata of safetensors.
 
     Raises:
-        ValueError: they are not safetensors.
+        ValueError: not safetensors.
     """
     header = json.loads(data[_START : _START + int.from_bytes(data[:_START], "little")])
     found = header.get("__metadata__") if isinstance(header, dict) else None
@@ -73,7 +73,7 @@ def texts(data: bytes) -> dict[str, str]:
 
 
 def peek(path: Path) -> dict[str, str]:
-    """Returns a file's metadata without reading the rest; nothing where there is no such file, or a damaged one."""
+    """Returns a file's metadata without reading the rest; {} if it is missing or damaged."""
     try:
         with path.open("rb") as file:
             start = file.read(_START)

@@ -64,7 +64,7 @@ def test_two_devices_learn_what_one_does(recipe_path: Path, tmp_path: Path, mlcy
     outcome = train(recipe_path, *EXACT, second, "--devices", 2, "--out", both)
     assert outcome.returncode == 0, outcome.stderr
     assert outcome.stdout.splitlines()[-1] == str(both)  # torch 2.10 says more than that
-    assert outcome.stderr.count("held out") == 1 + 2
+    assert outcome.stderr.count("validation") == 1 + 2
     assert losses(both) == pytest.approx(losses(alone), rel=0.01)
     told = json.loads((both / "environment.json").read_text())
     assert told["device"].startswith("2 x cpu")
@@ -91,10 +91,10 @@ def test_gradients_of_two_are_those_of_one(recipe_path: Path, finished_run: Path
 
 @pytest.mark.parametrize("seen", [(3, 1), (2, 3), (0, 1), (5, 4)])
 def test_a_stop_may_come_to_each_at_another_image_of_an_evaluation(seen: tuple[int, int]) -> None:
-    together = SimpleNamespace(
+    group = SimpleNamespace(
         rank=0, size=2, all_gather=lambda own: [[(rank, each) for each in range(seen[rank])] for rank in (0, 1)]
     )
-    found = fit._Run._in_turn(SimpleNamespace(group=together), iter(()), 9, StopRequest())
+    found = fit._Run._of_all_processes(SimpleNamespace(group=group), iter(()), 9, StopRequest())
     assert found == ([(index % 2, index // 2) for index in range(9)] if sum(seen) == 9 else [])
 
 
@@ -203,8 +203,8 @@ def test_a_folder_that_is_not_the_training_s_own_outlives_its_failure(
 @pytest.mark.parametrize(
     ("other", "sentence"),
     [
-        (("else", "random", "data"), "process 1 of the training was given another recipe"),
-        (("recipe", "random", "else"), "process 1 of the training sees other images"),
+        (("else", "random", "data"), "process 1 of the training has another recipe"),
+        (("recipe", "random", "else"), "process 1 of the training has other images"),
     ],
 )
 def test_who_would_train_something_else_is_refused(
@@ -494,8 +494,8 @@ def test_the_memory_of_a_training_is_not_that_of_its_trial(monkeypatch: pytest.M
 def test_all_try_whether_there_is_room_if_one_must(recipe_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_try", lambda *arguments: None)
     claims: list[bool] = []
-    together = SimpleNamespace(size=2, any=lambda claim: claims.append(claim) or len(claims) == 1)
-    assert memory.accumulation_for(load(recipe_path), torch.device("cpu"), together) == 1
+    group = SimpleNamespace(size=2, any=lambda claim: claims.append(claim) or len(claims) == 1)
+    assert memory.accumulation_for(load(recipe_path), torch.device("cpu"), group) == 1
     assert claims == [False, False]
 
 
