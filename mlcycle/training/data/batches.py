@@ -1,5 +1,4 @@
-"""How a training gets its batches: the samples of a recipe's images, read by what there is of processes and
-threads."""
+"""Builds the samples of a recipe and the loader that reads them into batches, by worker processes or threads."""
 
 from __future__ import annotations
 
@@ -21,18 +20,18 @@ from mlcycle.training.stopping import leave_signals_to_the_parent
 def samples_of(
     recipe: Recipe, training_data: TrainingData, readers: Readers, decoded: Mapping[ImagePath, Source] | None = None
 ) -> Samples:
-    """Returns the samples that a recipe makes of its material; what is not decoded is read from the images."""
+    """Returns the samples of a recipe's training data; images that are not in `decoded` are read from their files."""
     order = make_order(recipe.data.order, training_data.train, training_data.weights, recipe.seed)
     threads = 1 if readers.processes else readers.threads
     return Samples(training_data.train, order, recipe.augment, recipe.seed, decoded, threads)
 
 
 def loader(samples: Samples, steps: Steps, readers: Readers, device: torch.device) -> DataLoader:
-    """Returns what yields a batch, or a DataError, for each part of each step.
+    """Returns a loader that yields a batch, or a DataError, for each part of each step.
 
     Args:
-        readers: where no process reads beside the training, it reads when it is asked.
-        device: where the batches go next.
+        readers: without worker processes, each batch is read when it is requested.
+        device: where the batches are used; memory is pinned for a GPU.
     """
     return DataLoader(
         samples, batch_sampler=steps, num_workers=readers.processes, collate_fn=collate,

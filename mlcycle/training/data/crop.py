@@ -1,4 +1,4 @@
-"""One crop out of one image, with its labels moved along."""
+"""Cuts a crop out of an image, and transforms the labels with it."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from mlcycle.training.recipes.recipe import PHOTOMETRIC, Augment
 
 # In a mirrored image the left eye is the right one.
 MIRRORED_POINTS = (1, 0, 2, 4, 3)
-# A face of which less than this share is left in the crop is neither learnt nor counted as background.
+# A face with less than this share of its area inside the crop is ignored: neither a face nor background.
 LEAST_VISIBLE = 0.5
-# A whole image may be made as small as this share of the crop.
+# The long side of a whole image is at least this share of the crop's side.
 WHOLE_IMAGE_SHARE = 0.8
-# How many of the crops around a face bring it to a size that is drawn; the others are cut at a free scale.
+# The share of the crops around a face that bring it to a random size; the others are cut at a random scale.
 SIZED_SHARE = 0.5
-# Between which qualities a crop is compressed once more.
+# The range of JPEG qualities at which a crop is compressed again.
 JPEG_QUALITY = (30, 90)
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One crop: pixels_SS3 uint8, faces_N4 and landmarks_N52 in crop pixels, ignored_I4, and whose it is.
+    """One crop: pixels_SS3 uint8, faces_N4 and landmarks_N52 in crop pixels, ignored_I4, and its image's name.
 
-    `photometric_L` is what was drawn for its look, in the order of `recipe.PHOTOMETRIC`, from 0 to 1.
+    `photometric_L` holds random numbers, 0 to 1, in the order of `recipe.PHOTOMETRIC`.
     """
 
     pixels_SS3: np.ndarray
@@ -48,25 +48,25 @@ Window = tuple[float, float, float, float]
 
 
 class Source(Protocol):
-    """Where the pixels of an image come from: its file, or what was decoded before."""
+    """The source of an image's pixels: its file, or the decoded cache."""
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of the upright image."""
 
     def part(self, zoom: float, window: Window, size: tuple[int, int]) -> tuple[np.ndarray, Window]:
-        """Returns a window of the image made `size` pixels wide and high, as image_HW3 uint8, and that window as
-        it really was: moved to the borders of the stored pixels.
+        """Returns a window of the image resized to `size` (width, height), as image_HW3 uint8, and the window that was
+        actually read, rounded to stored pixels.
 
         Args:
-            zoom: pixels to make per pixel of the image; where it is small, a smaller copy may be read.
-            window: x1 y1 x2 y2 in pixels of the image, within it.
+            zoom: output pixels per image pixel; at a small zoom, a smaller copy may be read.
+            window: x1 y1 x2 y2 in image pixels, within the image.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """An image that is decoded each time it is looked at."""
+    """An image that is decoded each time it is read."""
 
     path: ImagePath
 
@@ -79,7 +79,7 @@ class ImageFile:
         image = open_image(self.path)
         whole = upright_size(image)
         if zoom < 0.5:
-            # A JPEG can be decoded at a half, a quarter or an eighth for a fraction of the time.
+            # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size in a fraction of the time.
             image.draft("RGB", (math.ceil(image.width * zoom), math.ceil(image.height * zoom)))
         pixels_HW3 = np.array(upright_rgb(image))
         place = stored_window(window, whole, (pixels_HW3.shape[1], pixels_HW3.shape[0]))
@@ -88,25 +88,25 @@ class ImageFile:
 
 
 def cut(labelled: LabelledImage, source: Source, rule: Augment, side: int, random: np.random.Generator) -> Sample:
-    """Cuts one square crop of `side` pixels out of an image and moves its labels along.
+    """Cuts one square crop of `side` pixels out of an image, with its labels.
 
     Raises:
-        DataError: the image cannot be read; it is named.
+        DataError: the image cannot be read; the error names it.
     """
-    size = source.size  # asked for once: of a file, it is read from its header
+    size = source.size  # read once: for a file, it is parsed from the header
     window = _choose_window(labelled, size, rule, side, random)
     image, scale, shift = _render(source, size, window, side)
     boxes = labelled.boxes_N4 * np.concatenate((scale, scale)) + np.concatenate((shift, shift))
     landmarks = labelled.landmarks_N52 * scale + shift
     if random.random() < rule.rotate:
-        image, boxes, landmarks = turn(image, boxes, landmarks, math.radians(random.uniform(-1, 1) * rule.angle))
+        image, boxes, landmarks = rotate(image, boxes, landmarks, math.radians(random.uniform(-1, 1) * rule.angle))
     if random.random() < rule.flip:
         image, boxes, landmarks = _mirror(image, boxes, landmarks)
     if rule.exposure:
         image = expose(image, 2 ** random.uniform(-rule.exposure, rule.exposure))
     if random.random() < rule.jpeg:
         image = through_jpeg(image, int(random.integers(*JPEG_QUALITY)))
-    faces, points, ignored = _sort_out(boxes, landmarks, labelled.ignore_N, rule, side)
+    faces, points, ignored = _clip_labels(boxes, landmarks, labelled.ignore_N, rule, side)
     return Sample(image, faces, points, ignored, labelled.name)
 
 
@@ -114,7 +114,7 @@ def _choose_window(
     image: LabelledImage, size: tuple[int, int], rule: Augment, crop: int, random: np.random.Generator
 ) -> tuple[float, float, float]:
     """Returns the zoom (crop pixels per image pixel) and the left and top of the window in image pixels."""
-    # Beyond the zoom that shows the whole image there is little but black to see.
+    # At a smaller zoom than that of the whole image, a crop would be mostly black.
     smallest = min(rule.zoom[1], max(rule.zoom[0], WHOLE_IMAGE_SHARE * crop / max(size)))
     learnt = np.flatnonzero(~image.ignore_N)
     if len(learnt) and random.random() < rule.on_face:
@@ -133,7 +133,7 @@ def _choose_window(
         zoom = _log_uniform((smallest, rule.zoom[1]), random)
         side = crop / zoom
         left, top = (random.uniform(min(0.0, edge - side), max(0.0, edge - side)) for edge in size)
-    # A window that hangs over an edge is pushed back as far as the image reaches.
+    # A window that extends beyond an edge is moved back into the image as far as possible.
     left, top = (
         min(max(place, min(0.0, edge - side)), max(0.0, edge - side))
         for place, edge in zip((left, top), size, strict=True)
@@ -142,7 +142,7 @@ def _choose_window(
 
 
 def _sizes_for(rule: Augment, crop: int) -> tuple[float, float]:
-    """Returns between which sizes a face is brought: larger ones in a larger crop."""
+    """Returns the range of face sizes in pixels; a larger crop has larger ones."""
     least, most = rule.face_size
     return least, max(least, most * crop / rule.crop)
 
@@ -154,7 +154,7 @@ def _log_uniform(limits: tuple[float, float], random: np.random.Generator) -> fl
 def _render(
     source: Source, whole: tuple[int, int], window: tuple[float, float, float], crop: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns image_SS3, black beyond the image, and what takes places there: scale_2 and then shift_2."""
+    """Returns image_SS3, black outside the image, and the transform of points into it: scale_2, then shift_2."""
     zoom, left, top = window
     width, height = whole
     x1, y1, x2, y2 = max(0.0, left), max(0.0, top), min(width, left + crop / zoom), min(height, top + crop / zoom)
@@ -177,12 +177,12 @@ def _mirror(image: np.ndarray, boxes: np.ndarray, landmarks: np.ndarray) -> tupl
     return mirror(image), mirrored, points
 
 
-def turn(
+def rotate(
     image: np.ndarray, boxes: np.ndarray, landmarks: np.ndarray, angle: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Turns an image and its labels clockwise, by an angle in radians, about its middle.
+    """Rotates an image and its labels clockwise about its centre, by an angle in radians.
 
-    A box's face is taken for the ellipse within it.
+    The rotated box of a face is that of the ellipse inscribed in its box.
     """
     turned = np.array(Image.fromarray(image).rotate(-math.degrees(angle), Image.Resampling.BILINEAR))
     cosine, sine = math.cos(angle), math.sin(angle)
@@ -200,14 +200,14 @@ def expose(image: np.ndarray, gamma: float) -> np.ndarray:
 
 
 def through_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
-    """Returns an image as it comes back from a JPEG of this quality."""
+    """Returns an image after JPEG compression at this quality."""
     packed = io.BytesIO()
     Image.fromarray(image).save(packed, "JPEG", quality=quality)
     return np.array(Image.open(packed).convert("RGB"))
 
 
 def mosaic(tiles: Sequence[Sample], side: int) -> Sample:
-    """Puts four crops of `side` pixels together, two by two (Bochkovskiy et al. 2020, "YOLOv4")."""
+    """Combines four crops of `side` pixels into a 2 x 2 mosaic (Bochkovskiy et al. 2020, "YOLOv4")."""
     rows = [np.concatenate([each.pixels_SS3 for each in tiles[start : start + 2]], axis=1) for start in (0, 2)]
     shifts = [np.array([column, row], np.float32) * side for row in (0, 1) for column in (0, 1)]
     moved = list(zip(tiles, shifts, strict=True))
@@ -220,10 +220,10 @@ def mosaic(tiles: Sequence[Sample], side: int) -> Sample:
     )
 
 
-def _sort_out(
+def _clip_labels(
     boxes: np.ndarray, landmarks: np.ndarray, ignore: np.ndarray, rule: Augment, crop: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the faces to learn with their landmarks, and the boxes to ignore, all clipped to the crop."""
+    """Returns the faces to train on, their landmarks, and the boxes to ignore, all clipped to the crop."""
     clipped = boxes.clip(0, crop).astype(np.float32)
     area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     seen = (clipped[:, 2:] - clipped[:, :2]).prod(axis=1)

@@ -1,10 +1,9 @@
-"""Images decoded once: a folder of raw pixels that every later crop is cut out of without a decoder.
+"""The decoded cache: a folder of raw pixels, from which crops are read without decoding.
 
-Decoding a JPEG costs more than the crop that is cut out of it, and a training sees each image hundreds of times.
-Each image is one file, named by what tells a changed image from the same one (path, size in bytes, time of
-change), so that recipes share the folder and a run that was cut short while filling it goes on where it stopped. It
-holds the upright image at its own size, at a half and at a quarter, row by row, 3 bytes a pixel, and nothing else:
-its sizes follow from the image's own.
+Decoding a JPEG takes longer than cutting a crop, and a training reads each image hundreds of times. Each image is one
+file, named by a hash of the image's path, size in bytes and modification time, so that recipes can share the folder and
+an interrupted run continues to fill it. The file holds the upright image at its own size, at a half and at a quarter,
+row by row, 3 bytes per pixel, and no header: the sizes follow from the image's.
 """
 
 from __future__ import annotations
@@ -30,15 +29,15 @@ from mlcycle.training.data.image_input import open_image, upright_rgb, upright_s
 from mlcycle.training.data.window import resize, stored_window
 
 LEVELS = 3
-# How much free space is left for others, in bytes.
+# How much disk space to leave free, in bytes.
 SPARE = 2 * 1024**3
-# No image takes this long to be written.
+# Longer than writing any image takes.
 DRAFT_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """Where a decoded image lies, and its width and height."""
+    """A decoded image's file, and its width and height."""
 
     file: Path
     size: tuple[int, int]
@@ -46,19 +45,19 @@ class Decoded:
     def part(
         self, zoom: float, window: tuple[float, float, float, float], size: tuple[int, int]
     ) -> tuple[np.ndarray, tuple[float, float, float, float]]:
-        """See crop.Source: below a zoom of a half, one of the smaller copies is read."""
+        """See crop.Source. Below a zoom of a half, one of the smaller copies is read."""
         level = min(LEVELS - 1, math.floor(-math.log2(zoom))) if zoom < 1 else 0
         sizes = _sizes(self.size)
         place = stored_window(window, self.size, sizes[level])
         x1, y1, x2, y2 = place.stored
         width = sizes[level][0]
-        # Whole rows in one read: faster than to map the file, which takes a fault for each page.
+        # Whole rows in one read: faster than mapping the file, which causes a page fault per page.
         start = 3 * (sum(across * down for across, down in sizes[:level]) + y1 * width)
         try:
             rows = np.fromfile(self.file, np.uint8, 3 * width * (y2 - y1), offset=start).reshape(y2 - y1, width, 3)
         except (OSError, ValueError):
             raise DataError(
-                f"the decoded image {self.file} is gone or cut short", "resume the run: it is decoded again"
+                f"the decoded image {self.file} is missing or truncated", "resume the run to decode it again"
             ) from None
         return resize(rows[:, x1:x2], size), place.real
 
@@ -69,26 +68,26 @@ def decode_all(
     advance: Callable[[int, int], None],
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> dict[ImagePath, Decoded]:
-    """Decodes what the folder does not hold yet; returns where each image lies.
+    """Decodes the images that the folder does not hold yet; returns the decoded file of each image.
 
     Args:
-        advance: told how many images of how many are there, after each.
-        is_stopped: asked after each whether to leave the rest undone.
+        advance: called after each image with the number of decoded images and the total.
+        is_stopped: called after each image; True skips the rest.
 
     Raises:
-        DataError: an image cannot be read, or the folder cannot be written to or has no room for all.
+        DataError: an image cannot be read, or the folder cannot be written or lacks the space.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         there = {path: _place(folder, path) for path in images}
-        # Two names may mean one file, which is decoded once.
+        # Two paths can refer to the same file, which is decoded once.
         missing = {place.file: (path, place) for path, place in there.items() if not _is_whole(place)}
         _must_have_room(folder, [place for _, place in missing.values()])
         _write_all(list(missing.values()), len(there), advance, is_stopped)
     except OSError as problem:
         raise DataError(
             f"images cannot be decoded into {folder}: {problem.strerror}",
-            "name another folder with data.decoded, or say data.decoded=null",
+            "choose another folder with data.decoded, or set data.decoded=null",
         ) from None
     return there
 
@@ -116,7 +115,7 @@ def _place(folder: Path, path: ImagePath) -> Decoded:
 
 
 def _mark(path: ImagePath) -> str:
-    """What another image, and this one when it is changed, does not have."""
+    """Returns a text that identifies an image and changes when its file changes."""
     if isinstance(path, Member):
         return f"{path.shard.resolve()}/{path.name}\n{path.size}\n{path.shard.stat().st_mtime_ns}"
     state = path.stat()
@@ -135,25 +134,25 @@ def _must_have_room(folder: Path, missing: Iterable[Decoded]) -> None:
     free = shutil.disk_usage(folder).free
     if needed and needed + SPARE > free:
         raise DataError(
-            f"decoded images need {needed / 1e9:.1f} GB below {folder}, and {free / 1e9:.1f} GB are free",
-            "name a roomier folder with data.decoded, or say data.decoded=null",
+            f"decoded images need {needed / 1e9:.1f} GB in {folder}, but only {free / 1e9:.1f} GB are free",
+            "choose another folder with data.decoded, or set data.decoded=null",
         )
 
 
 def _write(path: ImagePath, decoded: Decoded) -> None:
     image = upright_rgb(open_image(path))
     if image.size != decoded.size:
-        raise DataError(f"{path} decodes to another size than its header says", "run: mlcycle data check")
+        raise DataError(f"the decoded size of {path} differs from that in its header", "run: mlcycle data check")
     _remove_drafts(decoded.file.parent)
     with files.atomic(decoded.file, overwrite=True, durable=False) as file:
         for size in _sizes(decoded.size):
-            # Each level from the whole image, so that a level is what a resize to its size would give.
+            # Each level is resized from the full image, not from the level above.
             small = image if size == image.size else image.resize(size, Image.Resampling.BOX)
             file.write(small.tobytes())
 
 
 def _remove_drafts(folder: Path) -> None:
-    """Removes what a process that was killed had half written; another may be writing it just now."""
+    """Removes incomplete files that killed processes left; recent ones may still be written by another process."""
     for draft in files.drafts(folder):
         with suppress(OSError):
             if time.time() - draft.stat().st_mtime > DRAFT_SECONDS:

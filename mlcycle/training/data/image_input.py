@@ -1,7 +1,6 @@
-"""Image file → upright pixels, and pixels → input: how training reads an image.
+"""How training reads an image: file → upright pixels → network input.
 
-Inference has its own reading, which knows nothing of this one; `mlcycle freeze` checks that the two agree, from the
-file on.
+Inference has an independent implementation; `mlcycle freeze` checks that both agree, starting from the file.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from mlcycle.errors import DataError
 
 ORIENTATION_TAG = 0x0112
 SIDEWAYS = (5, 6, 7, 8)
-# Not every format that Pillow knows: some start other programs.
+# Only some of Pillow's formats, because others start external programs.
 FORMATS = frozenset(
     "AVIF BMP DIB GIF HEIF ICO JPEG JPEG2000 MPO PCX PNG PPM QOI SGI SUN TGA TIFF WEBP".split()  # noqa: SIM905
 )
-# What turns a stored image upright, for each EXIF orientation that needs it.
+# The transposition that turns a stored image upright, by EXIF orientation.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -36,30 +35,30 @@ def open_image(path: ImagePath) -> Image.Image:
     """Opens an image without decoding it.
 
     Raises:
-        DataError: missing, or not an image of a format that images have.
+        DataError: missing, or not an image of a supported format.
     """
     try:
         image = Image.open(for_pillow(path))
     except Exception as problem:  # a broken file makes Pillow raise nearly anything
         raise _unreadable(path, problem) from None
     if image.format not in FORMATS:
-        raise _unreadable(path, ValueError(f"{image.format} files are not read"))
-    image.filename = str(path)  # what errors name, also of a member of a shard
+        raise _unreadable(path, ValueError(f"{image.format} files are not supported"))
+    image.filename = str(path)  # the name in error messages, also for a member of a shard
     return image
 
 
 def stored_rgb(image: Image.Image) -> Image.Image:
-    """Decodes an image as it lies in its file, in 8-bit RGB, by the rules of docs/model-file.md.
+    """Decodes an image as it is stored, to 8-bit RGB, by the rules of docs/model-file.md.
 
     Raises:
-        DataError: truncated or damaged, or its numbers are no pixels; the file is named.
+        DataError: truncated, damaged, or its values are out of range; the error names the file.
     """
     try:
         image.load()
         if image.mode.startswith("I;16"):
             return _grey(np.asarray(image) >> 8)
         if image.mode in ("I", "F"):
-            return _grey(_in_bytes(np.asarray(image, np.float64)))
+            return _grey(_to_8_bits(np.asarray(image, np.float64)))
         if image.has_transparency_data:
             white = Image.new("RGBA", image.size, "white")
             return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
@@ -72,10 +71,10 @@ def _grey(values_HW: np.ndarray) -> Image.Image:
     return Image.fromarray(values_HW.astype(np.uint8)).convert("RGB")
 
 
-def _in_bytes(values_HW: np.ndarray) -> np.ndarray:
-    """32-bit grey by the range that it evidently has: 0 to 1 in fractions, 0 to 255, or 0 to 65535."""
+def _to_8_bits(values_HW: np.ndarray) -> np.ndarray:
+    """Scales 32-bit grey values to 0 to 255; their range is inferred: fractions 0 to 1, 0 to 255, or 0 to 65535."""
     if not (values_HW.min() >= 0 and values_HW.max() <= 65535):
-        raise ValueError("its pixels are numbers outside 0 to 65535")
+        raise ValueError("its pixel values are outside 0 to 65535")
     if values_HW.max() > 255:
         return values_HW // 256
     is_fractions = values_HW.max() <= 1 and (values_HW % 1).any()
@@ -83,28 +82,28 @@ def _in_bytes(values_HW: np.ndarray) -> np.ndarray:
 
 
 def _unreadable(path: object, problem: Exception) -> DataError:
-    # Pillow names what it was given, which for a member of a shard is a stream without a name.
-    is_none = isinstance(problem, UnidentifiedImageError)
-    said = "this is no image" if is_none else " ".join(str(problem).split())[:120] or type(problem).__name__
-    return DataError(f"the image {path} cannot be read: {said}", "run: mlcycle data check")
+    # Pillow's message names its input, which for a member of a shard is a stream without a name.
+    is_not_an_image = isinstance(problem, UnidentifiedImageError)
+    reason = "it is not an image" if is_not_an_image else " ".join(str(problem).split())[:120]
+    return DataError(f"the image {path} cannot be read: {reason or type(problem).__name__}", "run: mlcycle data check")
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """Decodes an image and turns it as its EXIF orientation says, in 8-bit RGB.
+    """Decodes an image to 8-bit RGB, and turns it upright by its EXIF orientation.
 
     Raises:
         DataError: as `stored_rgb`.
     """
     pixels = stored_rgb(image)
-    # Asked for after decoding, for Pillow turns some formats by itself and then says that nothing is left to turn.
+    # Read after decoding, because Pillow turns some formats itself and then resets the orientation.
     turn = TURNS.get(_orientation(image))
     return pixels if turn is None else pixels.transpose(turn)
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Returns width and height as the upright image will have them, from the header alone."""
+    """Returns the width and height of the upright image, from the header."""
     width, height = image.size
-    # Pillow turns TIFFs by itself, and says their size as if it had.
+    # Pillow turns TIFFs itself, and reports their upright size.
     is_sideways = _orientation(image) in SIDEWAYS and image.format != "TIFF"
     return (height, width) if is_sideways else (width, height)
 
@@ -112,12 +111,12 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 def _orientation(image: Image.Image) -> int:
     try:
         return image.getexif().get(ORIENTATION_TAG, 1)
-    except Exception:  # EXIF that cannot be parsed turns nothing
+    except Exception:  # EXIF that cannot be parsed is ignored
         return 1
 
 
 def fit_long_side(image: Image.Image, long_side: int) -> np.ndarray:
-    """Makes an image smaller, never larger, until its long side is `long_side` pixels; returns input_HW3 uint8."""
+    """Shrinks an image to a long side of `long_side` pixels at most; never enlarges it. Returns input_HW3 uint8."""
     width, height = image.size
     scale = min(1.0, long_side / max(width, height))
     size = (max(1, math.floor(width * scale + 0.5)), max(1, math.floor(height * scale + 0.5)))

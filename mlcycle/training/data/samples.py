@@ -1,7 +1,7 @@
-"""Training samples: which image, cut how, as a pure function of the seed and the sample's number.
+"""Training samples: each is a pure function of the seed and the sample's number.
 
-Since sample number i depends on nothing but (seed, i), the order of the data does not depend on the number of workers,
-and a resumed run goes on with exactly the samples that an unbroken one would have seen.
+So the order of the data does not depend on the number of workers, and a resumed run continues with exactly the samples
+of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from mlcycle.training.recipes.recipe import PHOTOMETRIC, Augment
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """B crops: the faces of all of them in one list, with the image that each is in; the same for ignored boxes.
+    """B crops. The faces of all crops are in one list, with the index of each face's crop; so are ignored boxes.
 
-    `photometric_BL` is what was drawn for the look of each, from 0 to 1.
+    `photometric_BL` holds random numbers, 0 to 1, in the order of `recipe.PHOTOMETRIC`.
     """
 
     pixels_BSS3: Tensor
@@ -55,9 +55,9 @@ class Batch:
 
 
 class Key(NamedTuple):
-    """A sample that is asked for: its number, the side of the crop, and how many samples came before it.
+    """The key of a sample: its number, the side of the crop, and how many samples come before it.
 
-    Steps of large crops have fewer samples than numbers, so the last is not the first.
+    A step of large crops uses fewer samples than it has numbers, so `place` can be smaller than `number`.
     """
 
     number: int
@@ -69,12 +69,12 @@ class Samples(Dataset):
     """Crops by `Key`.
 
     Args:
-        images: to draw from.
-        order: which of them each sample is cut from.
-        rule: how they are cut.
+        images: the training images.
+        order: chooses the image of each sample.
+        rule: how crops are cut.
         seed: the recipe's.
-        decoded: where images lie decoded; those that are not among them are read from their files.
-        readers: how many threads read the samples of a step; one does where images are decoded.
+        decoded: decoded images; all others are read from their files.
+        readers: the number of threads that read the samples of a step; decoded images are read by one thread.
     """
 
     def __init__(
@@ -91,16 +91,16 @@ class Samples(Dataset):
         self.rule = rule
         self.seed = seed
         self.decoded = decoded or {}
-        # Threads are for decoding. Without it they gain nothing, and each that has resized keeps threads of OpenMP's,
-        # which go on turning while the network computes: on two cores that took a fifth of a step.
+        # Threads speed up decoding only. Without it, each thread that resizes would keep OpenMP threads spinning while
+        # the network computes: on two cores this took a fifth of a step.
         self.pool = ThreadPoolExecutor(readers, "reader") if readers > 1 and not self.decoded else None
 
     def __getitems__(self, keys: Sequence[Key]) -> list[Sample | DataError]:
-        """Returns the samples of a step at once: what a DataLoader asks for where it can."""
+        """Returns the samples of a step at once; DataLoader calls this method if it exists."""
         return list(self.pool.map(self.__getitem__, keys)) if self.pool else [self[key] for key in keys]
 
     def __getitem__(self, key: Key) -> Sample | DataError:
-        # An error raised in a worker would come back with the worker's traceback for a message; so it is handed over.
+        # Returned instead of raised: a DataLoader would replace the message by the worker's traceback.
         try:
             return self._sample(key)
         except DataError as problem:
@@ -123,11 +123,11 @@ class Samples(Dataset):
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Which of a step's samples this process looks at.
+    """This process's share of a step's samples.
 
     Attributes:
-        process, processes: this one's number among all that train the network together.
-        accumulation: in how many parts, one after the other, a step is made.
+        process, processes: the rank of this process, and the number of processes.
+        accumulation: the number of parts of a step.
     """
 
     process: int = 0
@@ -135,9 +135,9 @@ class Share:
     accumulation: int = 1
 
     def of(self, count: int) -> list[range]:
-        """Returns this process's samples of each part, as places among the step's `count`.
+        """Returns this process's samples of each part, as indices among the step's `count`.
 
-        A part lies in one piece, so that it holds the same samples whatever the number of processes.
+        A part is contiguous, so that it holds the same samples for any number of processes.
         """
         pieces = self.accumulation * self.processes
         edges = [count * piece // pieces for piece in range(pieces + 1)]
@@ -146,17 +146,17 @@ class Share:
 
 
 class Steps(Sampler):
-    """The samples of each step, from a step on: what makes a resumed run go on where it stopped.
+    """The samples of each step, from a given step on, so that a resumed run continues where it stopped.
 
-    A step's number decides whether it looks at `batch` crops of the rule's side or, for faces too large for those, at a
-    quarter as many of twice the side (two at least), which is the same work. Each part of a step is one batch.
+    The step's number decides whether it has `batch` crops of the rule's side or, for faces too large for those, a
+    quarter as many (two at least) of twice the side, which costs the same. Each part of a step is one batch.
     """
 
     def __init__(self, steps: range, batch: int, rule: Augment, seed: int, share: Share | None = None) -> None:
         self.steps, self.batch, self.rule, self.seed, self.share = steps, batch, rule, seed, share or Share()
 
     def size(self, step: int) -> tuple[int, int]:
-        """Returns how many crops a step looks at in all, and their side."""
+        """Returns the number of crops of a step, and their side."""
         if self.rule.large and generator(Stream.STEP_SIZE, self.seed, step).random() < self.rule.large:
             return crops_per_step(self.batch, is_large=True), 2 * self.rule.crop
         return self.batch, self.rule.crop
@@ -174,10 +174,10 @@ class Steps(Sampler):
 
 
 def end_readers(batches: Iterator[Any]) -> None:
-    """Ends the processes that read for a loader's iterator, if there are any.
+    """Ends the worker processes of a loader's iterator, if it has any.
 
-    They leave signals to us (stopping.py), so Python, which ends them by one as it ends itself, would wait for ever;
-    and an error's traceback may keep the iterator, whose end would be theirs.
+    The workers ignore SIGTERM (stopping.py), with which Python ends them at exit, so Python would wait forever. And an
+    error's traceback may keep the iterator alive, which would otherwise end them when it is deleted.
     """
     end = getattr(batches, "_shutdown_workers", None)
     if end is not None:
@@ -185,15 +185,15 @@ def end_readers(batches: Iterator[Any]) -> None:
 
 
 def crops_per_step(batch: int, is_large: bool) -> int:
-    """Returns how many crops a step has, of those that look at large ones if there are such."""
+    """Returns the number of crops of a step; `is_large` for a step of large crops."""
     return max(2, batch // 4) if is_large else batch
 
 
 def readable(batch: Batch | DataError) -> Batch:
-    """Returns a batch as the loader gives it, unless one of its images could not be read.
+    """Returns the loader's result if it is a batch.
 
     Raises:
-        DataError: the image is named.
+        DataError: an image of the batch cannot be read; the error names it.
     """
     if isinstance(batch, DataError):
         raise batch
@@ -201,7 +201,7 @@ def readable(batch: Batch | DataError) -> Batch:
 
 
 def collate(results: Sequence[Sample | DataError]) -> Batch | DataError:
-    """Puts samples into one batch; if one could not be read, that is the result."""
+    """Combines samples into a batch; returns the error instead if one of them could not be read."""
     for each in results:
         if isinstance(each, DataError):
             return each

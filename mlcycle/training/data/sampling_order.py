@@ -18,7 +18,7 @@ from mlcycle.datasets.labelled_image import LabelledImage
 from mlcycle.datasets.member import Member
 from mlcycle.training.random_streams import Stream, generator
 
-# So many shards are open together, and the images among them are shuffled.
+# The number of shards that are open at a time; images are shuffled among them.
 OPEN_SHARDS = 8
 
 
@@ -29,14 +29,14 @@ class Order(Protocol):
         """Returns the number of an image.
 
         Args:
-            place: how many samples came before this one.
-            tile: which of a mosaic's four it is for; 0 for a sample cut from one image.
-            random: the sample's own.
+            place: the number of samples before this one.
+            tile: the tile's index in a mosaic; 0 for a sample cut from one image.
+            random: the sample's generator.
         """
 
 
 class RandomOrder:
-    """Each image at random, as often as its weight says."""
+    """Draws images at random, in proportion to their weights."""
 
     def __init__(self, weights: Sequence[float]) -> None:
         self.cumulative = np.cumsum(np.asarray(weights, np.float64))
@@ -48,13 +48,13 @@ class RandomOrder:
 
 
 class StreamedOrder:
-    """Shards in an order drawn for each epoch, a few of them open at a time, their images shuffled among them.
+    """Reads shards in a new order each epoch, a few at a time, with their images shuffled among them.
 
-    Each image is a sample's first, or only, tile once in an epoch. A mosaic's other tiles are drawn from what is
-    open.
+    Each image is a sample's first or only tile once per epoch. The other tiles of a mosaic are drawn from the open
+    shards.
 
     Args:
-        shards: numbers of images, those of a shard together; what is there twice comes twice in an epoch.
+        shards: the numbers of the images of each shard; an image listed twice comes twice per epoch.
         seed: the recipe's.
     """
 
@@ -75,12 +75,12 @@ class StreamedOrder:
         return int(open_N[at - first if tile == 0 else random.integers(len(open_N))])
 
     def _grouped(self, epoch: int) -> list[np.ndarray]:
-        """The shards of each group, by number; groups are as nearly alike as can be."""
+        """Returns the shards of each group, by number; groups are as equal in size as possible."""
         order = generator(Stream.SHARD_ORDER, self.seed, epoch).permutation(len(self.shards))
         return np.array_split(order, self.groups)
 
     def _ends_of(self, epoch: int) -> np.ndarray:
-        """After how many images of an epoch each group ends."""
+        """Returns the number of images of an epoch up to the end of each group."""
         found = self._ends.get(epoch)
         if found is None:
             counts = [sum(len(self.shards[each]) for each in group) for group in self._grouped(epoch)]
@@ -91,9 +91,9 @@ class StreamedOrder:
     def _images(self, epoch: int, group: int) -> np.ndarray:
         found = self._open.get((epoch, group))
         if found is None:
-            together = np.concatenate([self.shards[each] for each in self._grouped(epoch)[group]])
-            found = generator(Stream.IMAGE_ORDER, self.seed, epoch, group).permutation(together)
-            # Threads read here: what they share is replaced, never changed. A step may lie in two groups.
+            images = np.concatenate([self.shards[each] for each in self._grouped(epoch)[group]])
+            found = generator(Stream.IMAGE_ORDER, self.seed, epoch, group).permutation(images)
+            # Several threads read this: the dictionary is replaced, never modified. A step can span two groups.
             self._open = _last_of(self._open) | {(epoch, group): found}
         return found
 
@@ -101,9 +101,9 @@ class StreamedOrder:
 def make_order(
     kind: str, images: Sequence[LabelledImage], weights: Sequence[float], seed: int
 ) -> RandomOrder | StreamedOrder:
-    """Returns the order that a recipe asks for: random, or streamed, where a weight says how often in an epoch.
+    """Returns the order of this kind: random or streamed.
 
-    For streamed, images must be members of shards, and weights whole numbers.
+    With streamed, images must be members of shards, and weights whole numbers: how often an image comes per epoch.
     """
     if kind == "random":
         return RandomOrder(weights)

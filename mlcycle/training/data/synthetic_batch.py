@@ -1,4 +1,4 @@
-"""A batch that nobody photographed, for trials of what a step takes."""
+"""A synthetic batch, for probing the memory and time that a step takes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mlcycle.training.recipes.recipe import PHOTOMETRIC
 
 
 def synthetic_batch(count: int, side: int, faces: int) -> Batch:
-    """Returns `count` images of noise of `side` pixels, with so many faces of many sizes in each; always the same."""
+    """Returns `count` images of noise of `side` pixels, with `faces` faces of many sizes each; deterministic."""
     random = torch.Generator().manual_seed(0)
     corners = torch.rand((faces * count, 2), generator=random) * side * 0.7
     boxes = torch.cat((corners, corners + 10 + torch.rand((faces * count, 2), generator=random) * side * 0.25), dim=1)

@@ -1,4 +1,4 @@
-"""The material to study: the images that a recipe names, what is kept aside, and the fingerprint of it all."""
+"""The training data of a recipe: training images, validation images, and a fingerprint of both."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ from mlcycle.training.recipes.recipe import Data, Source
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """What is studied and what is held out.
+    """The training set and the validation set.
 
     Attributes:
-        train: the images to study, with weights (how often each is drawn).
-        val: those that choose between checkpoints; never studied.
-        fingerprint: sha256 over both; equal data has an equal fingerprint wherever it lies.
-        sets: the path of the set that each image to study is of, as the recipe has it.
-        packing: where images are streamed, a digest of which lie in a shard together, which decides their order;
-            else "".
+        train: the training images; weights: how often each is drawn.
+        val: the validation images, on which checkpoints are compared; never trained on.
+        fingerprint: sha256 of both; equal data has an equal fingerprint wherever it is stored.
+        sets: the path of each training image's set, as the recipe has it.
+        packing: for streamed data, a digest of the assignment of images to shards, which decides their order; else "".
     """
 
     train: tuple[LabelledImage, ...]
@@ -37,23 +36,23 @@ class TrainingData:
     packing: str = ""
 
     def sample_images(self, paths: Sequence[str], most: int) -> list[LabelledImage]:
-        """Returns images to study of these sets, or of all if none is named; at most so many, spread evenly."""
+        """Returns at most `most` training images of these sets, or of all if none is named, spread evenly."""
         named = zip(self.train, self.sets, strict=True)
         found = [each for each, path in named if path in paths or not paths]
         count = min(most, len(found))
         return [found[place * len(found) // count] for place in range(count)]
 
     def has_landmarks(self) -> bool:
-        """Tells whether any face to study has a labelled point."""
+        """Returns whether any training face has a labelled landmark."""
         return any(np.isfinite(each.landmarks_N52[~each.ignore_N]).any() for each in self.train)
 
     def check_fingerprint(self, fingerprint: object) -> None:
         """Raises DataError unless this is the data that a run was trained on."""
         if fingerprint != self.fingerprint:
-            raise DataError("the images or labels that the recipe names are not what the run was trained on")
+            raise DataError("the recipe's images or labels are not those that the run was trained on")
 
     def summary(self) -> dict[str, object]:
-        """Returns what the run and the model file say of the data."""
+        """Returns the summary of the data that the run and the model file record."""
         packing = {"packing": self.packing} if self.packing else {}
         return {
             "fingerprint": self.fingerprint,
@@ -67,10 +66,10 @@ class TrainingData:
 
 
 def load_training_data(data: Data) -> TrainingData:
-    """Reads the sets of a recipe and divides them.
+    """Reads the sets of a recipe, and divides them into training and validation images.
 
     Raises:
-        DataError: a set is missing or empty, or no face is left to study.
+        DataError: a set is missing or empty, or no face is left to train on or to validate on.
     """
     train: list[LabelledImage] = []
     weights: list[float] = []
@@ -86,19 +85,19 @@ def load_training_data(data: Data) -> TrainingData:
                 sets.append(source.path)
     for source in data.validation:
         val += _read(source)
-    # Another draw than the one that holds images out, or those would always come first.
+    # A different hash than that of `is_val`, which would always put its own images first.
     val = sorted(val, key=lambda each: _draw(f"limit {each.name}"))[: data.validation_limit]
     if not any((~each.ignore_N).any() for each in train):
-        raise DataError("no face is left to study in the recipe's training sets", "run: mlcycle data check")
+        raise DataError("no face is left to train on in the recipe's training sets", "run: mlcycle data check")
     if not any((~each.ignore_N).any() for each in val):
-        raise DataError("no face is left in the held-out images", "raise data.val_fraction, or name data.validation")
+        raise DataError("no face is left in the validation images", "raise data.val_fraction, or set data.validation")
     packing = _packing_of(train) if data.order == "streamed" else ""
     fingerprint = _fingerprint_of(train, val)
     return TrainingData(tuple(train), tuple(weights), tuple(val), fingerprint, tuple(sets), packing)
 
 
 def is_val(name: str, share: float) -> bool:
-    """Tells whether an image is kept aside: by its name alone, so that it stays there when others come and go."""
+    """Returns whether an image is a validation image; depends only on its name, not on the other images."""
     return _draw(name) < share
 
 
@@ -114,8 +113,8 @@ def _read(source: Source, must_be_packed: bool = False) -> list[LabelledImage]:
     images = read(source.path, source.split)
     if must_be_packed and not isinstance(images[0].path, Member):
         raise DataError(
-            f"{source.path} is no packed set, and data.order is streamed",
-            f"pack it: mlcycle data pack {source.path} --out FOLDER; or say data.order=random",
+            f"{source.path} is not a packed set, but data.order is streamed",
+            f"pack it: mlcycle data pack {source.path} --out FOLDER; or set data.order=random",
         )
     left_out = set(source.leave_out)
     unknown = left_out - {each.name for each in images}

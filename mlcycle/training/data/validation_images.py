@@ -1,4 +1,4 @@
-"""Held-out images as inference will make them: decoded, upright, and made smaller."""
+"""Validation images, preprocessed as in inference: decoded, upright, and shrunk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from mlcycle.datasets.labelled_image import LabelledImage
 from mlcycle.training.data.image_input import fit_long_side, open_image, upright_rgb
 
-# How many are read ahead, and by how many threads.
+# How many images are read ahead, and by how many threads.
 AHEAD = 8
 READERS = 2
 
@@ -31,13 +31,13 @@ class Frame:
 
 
 def images(images: Sequence[LabelledImage], long_side: int) -> Iterator[tuple[np.ndarray, Frame]]:
-    """Yields each image as inference will see it, image_HW3 uint8 RGB, and its frame.
+    """Yields each image as inference preprocesses it, image_HW3 uint8 RGB, and its frame.
 
     Args:
-        long_side: in pixels; 0 takes an image's own size.
+        long_side: in pixels; 0 keeps an image's own size.
 
     Raises:
-        DataError: one cannot be read.
+        DataError: an image cannot be read.
     """
 
     def read(labelled: LabelledImage) -> tuple[np.ndarray, Frame]:

@@ -1,6 +1,6 @@
-"""Pixels of images: windows to the borders of what is stored, the size that is wanted, and mirrored.
+"""Operations on pixels: windows rounded to stored pixels, resizing, mirroring.
 
-torch does on uint8 what Pillow and numpy do, with the same numbers, in a fraction of the time.
+On uint8, torch gives the same numbers as Pillow and numpy in a fraction of the time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch.nn import functional
 
 
 class Place(NamedTuple):
-    """A window in whole stored pixels, x1 y1 x2 y2, and in pixels of the image."""
+    """A window x1 y1 x2 y2, in whole stored pixels and in image pixels."""
 
     stored: tuple[int, int, int, int]
     real: tuple[float, float, float, float]
@@ -22,12 +22,12 @@ class Place(NamedTuple):
 def stored_window(
     window: tuple[float, float, float, float], size: tuple[int, int], stored_size: tuple[int, int]
 ) -> Place:
-    """Moves a window to the nearest borders of stored pixels, at least one of them wide and high.
+    """Rounds a window to stored pixels, at least one pixel wide and high.
 
     Args:
-        window: x1 y1 x2 y2 in pixels of the image, within it.
+        window: x1 y1 x2 y2 in image pixels, within the image.
         size: the image's width and height.
-        stored_size: those of the copy that is stored, which may be smaller.
+        stored_size: the width and height of the stored copy, which may be smaller.
     """
     scales = [stored / own for stored, own in zip(stored_size, size, strict=True)]
     first = [
@@ -43,15 +43,15 @@ def stored_window(
 
 
 def resize(pixels_HW3: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Makes uint8 pixels `size` wide and high: bilinear, and averaging where they become fewer, as Pillow does."""
+    """Resizes uint8 pixels to `size` (width, height): bilinear with antialiasing, as Pillow does."""
     if (pixels_HW3.shape[1], pixels_HW3.shape[0]) == size:
         return pixels_HW3
-    # In this order: from strides that say "rows of RGBRGB…" torch makes such rows, and else three planes.
+    # In this order, so that torch recognises the channels-last strides; otherwise its result is three planes.
     planes = torch.from_numpy(pixels_HW3).unsqueeze(0).permute(0, 3, 1, 2)
     made = functional.interpolate(planes, (size[1], size[0]), mode="bilinear", antialias=True, align_corners=False)
     return made[0].permute(1, 2, 0).numpy()
 
 
 def mirror(pixels_HW3: np.ndarray) -> np.ndarray:
-    """Returns pixels with left and right changed."""
+    """Returns pixels with left and right swapped."""
     return torch.from_numpy(pixels_HW3).flip(1).numpy()

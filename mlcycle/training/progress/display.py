@@ -1,4 +1,4 @@
-"""What a training shows while it runs: a live panel on a terminal, plain lines elsewhere, nothing when quiet."""
+"""Shows the progress of a training: a live panel on a terminal, plain lines elsewhere, nothing when quiet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rich.table import Table
 from mlcycle.training.progress import flops
 
 SPARKS = "▁▂▃▄▅▆▇█"
-# Without a terminal (a log file, CI) a line this often, in seconds, says that all is well.
+# Without a terminal (a log file, CI), seconds between two lines.
 LINE_EVERY = 10.0
 TRAINING, DECODING, EVALUATING, FITTING = "training", "decoding", "evaluating", "fitting the score layer"
 
@@ -28,9 +28,9 @@ class _History:
     scores: list[float]
 
 
-class _Talk:
-    """stderr that may go away: a terminal that is closed, or `tee` that hears the same Ctrl-C, must not end a training
-    before it has saved."""
+class _SafeStream:
+    """A stream that ignores write errors: a closed terminal, or a `tee` that ends at the same Ctrl-C, must not end a
+    training before it has saved."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -52,13 +52,13 @@ class Display:
     """Shows a run on stderr.
 
     Args:
-        steps: how many the run has in all.
-        title: the run, the device and the data in a few words.
+        steps: the run's total number of steps.
+        title: a line about the run, the device and the data.
         quiet: show nothing.
     """
 
     def __init__(self, steps: int, title: str, quiet: bool) -> None:
-        self.console = Console(file=_Talk(sys.stderr), quiet=quiet, highlight=False)  # type: ignore[arg-type]
+        self.console = Console(file=_SafeStream(sys.stderr), quiet=quiet, highlight=False)  # type: ignore[arg-type]
         self.title, self.steps = title, steps
         self.history = _History([], [])
         self.latest: dict[str, Any] = {}
@@ -86,11 +86,11 @@ class Display:
         self.bar.update(self.task, completed=step, description=TRAINING)
 
     def show_phase(self, what: str) -> None:
-        """Says what is done between two steps, where that may take a while."""
+        """Shows what happens between two steps."""
         self.bar.update(self.task, description=what)
 
     def remember(self, entries: Sequence[dict[str, Any]]) -> None:
-        """Takes what a run that is gone on with has reported before, without a word."""
+        """Adds the earlier reports of a resumed run, without printing them."""
         for entry in entries:
             self.latest |= entry
             if "loss" in entry:
@@ -99,7 +99,7 @@ class Display:
                 self.history.scores.append(entry["average_precision_50"])
 
     def report(self, entry: dict[str, Any]) -> None:
-        """Takes one line of metrics.jsonl."""
+        """Shows one line of metrics.jsonl."""
         self.remember([entry])
         due = time.monotonic() - self.last_line >= LINE_EVERY
         if self.live is None and ("average_precision" in entry or due or entry["step"] == self.steps):
@@ -107,14 +107,14 @@ class Display:
             self.console.print(_line(entry, self.steps), soft_wrap=True)
 
     def decoded(self, done: int, images: int) -> None:
-        """Tells how far the decoding of images is, now and then."""
+        """Prints the progress of decoding images, every few seconds."""
         due = time.monotonic() - self.last_line >= LINE_EVERY
         if due or done == images:
             self.last_line = time.monotonic()
             self.note(f"decoded {done} of {images} images")
 
     def predicting(self, images: int) -> Callable[[int], None]:
-        """Tells, now and then, how many held-out images have been looked at for the report."""
+        """Prints the progress of predicting on the validation images for the report, every few seconds."""
         done, self.last_line = 0, time.monotonic()
 
         def advance(number: int) -> None:
@@ -122,12 +122,12 @@ class Display:
             done += number
             if time.monotonic() - self.last_line >= LINE_EVERY:
                 self.last_line = time.monotonic()
-                self.note(f"looked at {done} of {images} held-out images for the report")
+                self.note(f"predicted on {done} of {images} validation images for the report")
 
         return advance
 
     def note(self, text: str) -> None:
-        """Says something in passing, above the panel."""
+        """Prints a message above the panel."""
         self.console.print(text, soft_wrap=True)
 
     def __rich__(self) -> Table:
@@ -147,7 +147,7 @@ class Display:
             table.add_row("loss    ", f"{latest['loss']:.3f}", sparkline(self.history.losses))
         if "average_precision" in latest:
             both = f"AP50 {latest['average_precision_50']:.3f}  AP {latest['average_precision']:.3f}"
-            table.add_row("held out", both, sparkline(self.history.scores), f"best {max(self.history.scores):.3f}")
+            table.add_row("val     ", both, sparkline(self.history.scores), f"best {max(self.history.scores):.3f}")
         return table
 
 
@@ -177,7 +177,7 @@ def _machine(entry: dict[str, Any]) -> str:
 def _line(entry: dict[str, Any], steps: int) -> str:
     text = f"step {entry['step']}/{steps}"
     if "average_precision" in entry:
-        return f"{text}  held out: AP {entry['average_precision']:.3f}  AP50 {entry['average_precision_50']:.3f}"
+        return f"{text}  validation: AP {entry['average_precision']:.3f}  AP50 {entry['average_precision_50']:.3f}"
     left = (steps - entry["step"]) * entry["seconds_per_step"]
     return (
         f"{text}  loss {entry['loss']:.3f} ({_parts(entry)})  {entry['images_per_second']:.0f} images/s"

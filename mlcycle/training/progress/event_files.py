@@ -1,4 +1,4 @@
-"""TensorBoard's event files: the lines of metrics.jsonl once more, written by tensorboardX."""
+"""TensorBoard event files: the lines of metrics.jsonl, written by tensorboardX."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ class EventFile:
     """One event file.
 
     Args:
-        folder: where event files lie; it is made.
-        from_step: earlier files no longer hold for this step and later ones, because the run was resumed.
+        folder: the folder of event files; it is created.
+        from_step: for a resumed run, the step from which the entries of earlier files are discarded.
     """
 
     def __init__(self, folder: Path, from_step: int | None = None) -> None:
         from tensorboardX import SummaryWriter
 
         folder.mkdir(exist_ok=True)
-        # SummaryWriter names its file after the second and the machine. The file is moved while it is open: its name
-        # then says no machine, and sorts behind all earlier ones, which is the order in which TensorBoard reads them.
+        # SummaryWriter names its file by time in seconds and host. The file is renamed while it is open, so that
+        # its name has no host and sorts after all earlier ones, which is the order in which TensorBoard reads them.
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{FOLDER}-") as scratch:
             self._writer = SummaryWriter(scratch, purge_step=from_step, flush_secs=1)
             [made] = Path(scratch).iterdir()
             made.rename(folder / f"events.out.tfevents.{time.time_ns():020d}.mlcycle")
 
     def add(self, entry: dict[str, Any]) -> None:
-        """Takes one line of metrics.jsonl."""
+        """Writes one line of metrics.jsonl."""
         for name, value in entry.items():
             if name != "step" and isinstance(value, int | float):
                 self._writer.add_scalar(name, value, entry["step"])
@@ -43,21 +43,21 @@ class EventFile:
 
 
 @contextmanager
-def event_file(run: Path, metrics: Sequence[dict[str, Any]], wanted: bool) -> Iterator[EventFile | None]:
-    """Keeps an event file while its block runs; None unless `wanted`.
+def event_file(run: Path, metrics: Sequence[dict[str, Any]], is_enabled: bool) -> Iterator[EventFile | None]:
+    """Opens an event file while its block runs; yields None unless `is_enabled`.
 
     Args:
-        metrics: of the run so far; what no event file holds yet is written first.
+        metrics: the metrics of the run so far; written first if there is no event file yet.
     """
-    if not wanted:
+    if not is_enabled:
         yield None
         return
     folder = run / FOLDER
-    is_main = not any(folder.glob(FILES))
+    is_first = not any(folder.glob(FILES))
     last = max((entry["step"] for entry in metrics), default=0)
-    file = EventFile(folder, None if is_main else last + 1)
+    file = EventFile(folder, None if is_first else last + 1)
     try:
-        for entry in metrics if is_main else ():
+        for entry in metrics if is_first else ():
             file.add(entry)
         yield file
     finally:

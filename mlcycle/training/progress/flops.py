@@ -1,4 +1,4 @@
-"""How much arithmetic a training step is: what a rate in FLOP/s is counted by."""
+"""Counts the floating-point operations of a training step, for rates in FLOP/s."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"))
 
 @torch.no_grad()
 def per_image(network: nn.Module, side: int) -> int:
-    """Counts an image's floating-point operations in a step: those of the convolutions, forward and backward.
+    """Returns the floating-point operations of one image in a step: those of the convolutions, forward and backward.
 
-    A multiplication and an addition are two. Backward is as much again for the weights and once more for the values
-    before them, which nobody asks the first convolution for. It is what torch.utils.flop_counter counts, without the
-    800 modules that it imports. Normalisations, losses, the optimizer and all that a device does beside the network are
-    left out, so the rate tells how much of it the network gets.
+    A multiplication and an addition count as two. The backward pass costs as much again for the weights, and once more
+    for the inputs, which the first convolution does not need. torch.utils.flop_counter gives the same numbers, but
+    imports 800 modules. Normalisations, losses and the optimizer are not counted, so the rate shows how much of the
+    device's throughput the network uses.
 
     Args:
-        network: in evaluation mode, for it looks at an empty image.
+        network: in evaluation mode; it is run on an empty image.
         side: of the image in pixels.
     """
     counts: list[int] = []
@@ -39,6 +39,6 @@ def per_image(network: nn.Module, side: int) -> int:
 
 
 def format_rate(operations_per_second: float) -> str:
-    """Returns a rate in words: 12.3 GFLOP/s."""
+    """Returns a rate as text: 12.3 GFLOP/s."""
     size, prefix = next((pair for pair in PREFIXES if operations_per_second >= pair[0]), PREFIXES[-1])
     return f"{operations_per_second / size:.3g} {prefix}FLOP/s"

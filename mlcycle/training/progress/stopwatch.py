@@ -1,4 +1,4 @@
-"""How long each part of a step takes, by the clock."""
+"""Measures the wall-clock time of each part of a step."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
-# Marks a stretch of a step by its name: for a stopwatch, or for torch's profiler (`torch.profiler.record_function`).
+# Returns a context for a named part of a step: a stopwatch's, or that of torch's profiler (`record_function`).
 Marker = Callable[[str], AbstractContextManager[object]]
 
 
 class Stopwatch:
-    """Adds up the seconds of named stretches.
+    """Sums the seconds of named parts.
 
-    A GPU does what it is asked to do later; so at both ends of a stretch its work is waited for. That takes away the
-    overlap of stretches, and the parts of a step add up to more than a step takes otherwise.
+    A GPU works asynchronously, so both ends of a part wait for it. This prevents overlap, so that the parts of a step
+    add up to more than an unmeasured step takes.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -25,7 +25,7 @@ class Stopwatch:
 
     @contextmanager
     def stretch(self, name: str) -> Iterator[None]:
-        """Counts its block under this name."""
+        """Measures its block under this name."""
         finish(self.device)
         before = time.perf_counter()
         yield
@@ -34,7 +34,7 @@ class Stopwatch:
 
 
 def finish(device: torch.device) -> None:
-    """Returns when the device has done all that it was asked to do."""
+    """Returns when the device has finished all queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

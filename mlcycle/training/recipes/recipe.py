@@ -1,4 +1,4 @@
-"""A recipe: all that makes one model, in one frozen object. Reading it from YAML stands in recipe_file.py."""
+"""A recipe: everything that defines one model, in one frozen object. recipe_file.py reads it from YAML."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
-# What the look of each crop is drawn for, one number from 0 to 1 each.
+# The photometric augmentations of a crop; each uses one random number from 0 to 1.
 PHOTOMETRIC = ("saturation", "contrast", "brightness", "grey", "blur", "noise")
 
-# How often an image may come in a streamed epoch, which is written out number by number.
+# The largest weight with streamed data, because an epoch is a list with one entry per repetition.
 MOST_OFTEN = 1000
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -18,7 +18,7 @@ NonNegative = Annotated[float, Field(ge=0)]
 
 def _in_order(limits: tuple[float, float]) -> tuple[float, float]:
     if limits[0] > limits[1]:
-        raise ValueError(f"the first of {limits[0]:g} and {limits[1]:g} should be the smaller one")
+        raise ValueError(f"the first of {limits[0]:g} and {limits[1]:g} must be the smaller one")
     return limits
 
 
@@ -32,8 +32,8 @@ class _Section(BaseModel):
 class Source(_Section):
     """One labelled set: a folder or file in a layout that mlcycle.datasets reads.
 
-    `weight` is how often an image of this set is drawn, compared with one of another. `leave_out` names images
-    that are not to be used, for instance since `mlcycle data check` found them among those to be measured on.
+    `weight` is how often an image of this set is drawn, relative to one of another set. `leave_out` names images to
+    exclude, for example because `mlcycle data check` found them in the test set.
     """
 
     path: str
@@ -43,13 +43,13 @@ class Source(_Section):
 
 
 class Data(_Section):
-    """Where the images come from.
+    """The training and validation images.
 
-    `val_fraction` is the share of the training images that is kept aside, chosen by the hash of their names; it joins
-    the validation images. Of these at most `validation_limit` are looked at during training. `decoded` is a folder
-    to keep the decoded images in (4 bytes a pixel), so that none is decoded twice; it can be shared and deleted.
-    `order` is how images are drawn: random from all of them, or streamed, shard by shard from packed sets, each
-    once in an epoch, or as often as its set's weight says, which must be a whole number then.
+    `val_fraction` is the share of the training images that is moved to the validation set, chosen by a hash of their
+    names; at most `validation_limit` validation images are evaluated during training. `decoded` is a folder that
+    caches decoded images (4 bytes per pixel), so that each is decoded once; it can be shared between recipes and
+    deleted. `order` is how images are drawn: random from all of them, or streamed, shard by shard from packed sets,
+    each image once per epoch, or as often as its set's `weight`, which must then be a whole number.
     """
 
     train: Annotated[tuple[Source, ...], Field(min_length=1)]
@@ -62,7 +62,7 @@ class Data(_Section):
     @model_validator(mode="after")
     def _something_to_choose_on(self) -> Data:
         if not self.validation and not self.val_fraction:
-            raise ValueError("name images in validation, or give val_fraction a share above 0")
+            raise ValueError("list sets in validation, or set val_fraction above 0")
         return self
 
     @model_validator(mode="after")
@@ -70,17 +70,17 @@ class Data(_Section):
         odd = [each.weight for each in self.train if not each.weight.is_integer() or each.weight > MOST_OFTEN]
         if self.order == "streamed" and odd:
             raise ValueError(
-                f"order streamed takes whole numbers up to {MOST_OFTEN} for weight, not {odd[0]:g}: so often a"
-                " image comes in an epoch"
+                f"with order=streamed, weight must be a whole number up to {MOST_OFTEN}, not {odd[0]:g}: how often an"
+                " image comes per epoch"
             )
         return self
 
 
 class Model(_Section):
-    """The network's few dials.
+    """The network's architecture.
 
-    `width` is the first layer's channels, `depth` counts the blocks behind the first of each stage, and `stride` is
-    that of the finest grid in pixels: with 4 instead of 8 the network looks twice as closely, at four times the cost.
+    `width` is the number of channels of the first layer, `depth` the number of blocks after the first of each stage,
+    and `stride` that of the finest grid in pixels: 4 instead of 8 doubles the resolution at four times the cost.
     """
 
     width: Annotated[int, Field(ge=4, multiple_of=4)] = 16
@@ -90,19 +90,19 @@ class Model(_Section):
 
 
 class Augment(_Section):
-    """What an image goes through before the network sees it; sizes in pixels, the rest shares or strengths.
+    """Data augmentation; sizes are in pixels, all other values are shares or strengths.
 
-    `crop` is the side of the square that the network trains on. `zoom` is the range of scales at which it is cut out
-    of the image. `on_face` is how often a crop is cut around a face; half of these faces are brought to a size
-    within `face_size`, the others are cut at any scale within `zoom`.
-    `large` is the share of steps that look at crops of twice the side (and at a quarter as many), for larger faces;
-    `exposure` is the most by which the gamma of a crop is halved or doubled: 1 makes mid-tones as dark as their square,
-    or as bright as their root.
-    `mosaic` the share of crops put together of four; `rotate` that of crops turned by up to `angle` degrees; `jpeg`
-    that of crops compressed once more.
+    `crop` is the side of the square crops that the network trains on, `zoom` the range of scales at which they are cut.
+    `on_face` is the share of crops cut around a face; half of these faces are resized to a size within `face_size`, the
+    others are cut at a random scale within `zoom`. Faces smaller than `smallest_face` are ignored.
+    `large` is the share of steps with crops of twice the side, and a quarter as many of them, for larger faces.
+    `mosaic` is the share of crops combined from four, `rotate` the share rotated by up to `angle` degrees, `flip` the
+    share mirrored, and `jpeg` the share compressed again.
+    `exposure` is the largest change of a crop's gamma, as a power of two: with 1 it is between 1/2 and 2.
+    `brightness`, `contrast`, `saturation` and `noise` are strengths; `grey` and `blur` are shares of crops.
     """
 
-    # A smaller one has a single cell on the grid before the coarsest, whose gradient torch gets wrong in bfloat16.
+    # A smaller crop has a single cell on the second coarsest grid, whose gradient torch computes wrongly in bfloat16.
     crop: Annotated[int, Field(ge=96, multiple_of=32)] = 320
     zoom: Range = (0.25, 1.5)
     on_face: Fraction = 0.7
@@ -124,19 +124,18 @@ class Augment(_Section):
 
 
 class Schedule(_Section):
-    """How long and how fast: steps are optimizer steps, one batch each; with 0, only what `finish` says is done.
+    """The training schedule; a step is one optimizer step on one batch. With 0 steps, only `finish` is run.
 
-    `frozen_normalisation` is the share of the steps,
-    at the end, in which normalisations divide by their running statistics, as inference does, and keep them.
-    `workers` are the processes that read images beside the training, for each device; null leaves it to the
-    machine: none where a CPU trains, else all of its processors but one, at most 8. `accumulation` is in how many parts
-    a step's batch is looked at, one after the other, so that it needs less memory; null means as few as the device has
-    room for. `optimizer` is adamw, or muon, which learns as much in
-    half the steps.
+    `frozen_normalisation` is the share of the steps, at the end, in which batch normalisation uses its running
+    statistics, as inference does, and does not update them.
+    `workers` is the number of processes that read images, per device; null chooses it: 0 on a CPU, otherwise all
+    processors but one, at most 8. `accumulation` is the number of parts in which a batch is processed, one after
+    another, to save memory; null chooses the smallest number that fits into the device's memory. `optimizer` is adamw,
+    or muon, which reaches the same loss in half the steps.
     """
 
     steps: Annotated[int, Field(ge=0)]
-    batch: Annotated[int, Field(ge=2)] = 32  # on a coarse grid one crop may be one cell, which has no spread
+    batch: Annotated[int, Field(ge=2)] = 32  # a single crop can be a single cell of a coarse grid, without variance
     optimizer: Literal["adamw", "muon"] = "muon"
     learning_rate: PositiveFloat = 2e-3
     warmup_steps: Annotated[int, Field(ge=0)] = 200
@@ -154,15 +153,15 @@ class Schedule(_Section):
 
 def _steep_or_flat(focus: float) -> float:
     if 0 < focus < 1:
-        raise ValueError("between 0 and 1 its gradient has no bound where nothing is missed")
+        raise ValueError("must be 0 or at least 1, because its gradient is unbounded in between")
     return focus
 
 
 class Losses(_Section):
-    """Weights of the three losses.
+    """The weights of the three losses.
 
-    `focus` is the exponent of the quality focal loss, which makes little of cells that score nearly as they are to: 0
-    is plain binary cross-entropy, where each cell counts, and other values are 1 at least.
+    `focus` is the exponent of the quality focal loss, which down-weights cells whose score is close to its target; 0 is
+    plain binary cross-entropy, and other values must be at least 1.
     """
 
     score: NonNegative = 1.0
@@ -172,10 +171,10 @@ class Losses(_Section):
 
 
 class Teacher(_Section):
-    """A trained network that the one in training also learns from, as it looks at the same images.
+    """A trained network whose predictions on the same images are soft targets next to the labels.
 
-    `weights` names it: a run folder, a checkpoint, or a bundled model's name; of what network they are, they say
-    themselves. `weight` is how much its answers count, compared with the labels; the recipe's `losses` weigh both.
+    `weights` names a run folder, a checkpoint, or a bundled model; the architecture is read from them. `weight` is the
+    weight of the teacher's targets relative to the labels; the recipe's `losses` weight both.
     """
 
     weights: str
@@ -183,12 +182,12 @@ class Teacher(_Section):
 
 
 class ScoreLayer(_Section):
-    """The score layer, fitted anew to whole images as inference sees them.
+    """A refit of the score layer on whole images, as inference sees them.
 
-    `sets` are the paths of those of `data.train` whose images it is fitted on, `images` at most; none of them named
-    means all. `long_sides` are the scales in pixels; 0 is an image's own size. A face whose sides have a geometric mean
-    of 20 input pixels counts as much as `face_weight` boxes of background, others by the root of their size; those
-    smaller than `smallest_face` are left out.
+    `sets` are the paths of the sets of `data.train` to fit on, all if empty, and `images` is the largest number of
+    images. `long_sides` are the scales in pixels; 0 keeps an image's own size. A face of 20 x 20 input pixels counts as
+    much as `face_weight` boxes of background, other faces in proportion to the root of their size; faces smaller than
+    `smallest_face` are ignored.
     """
 
     sets: tuple[str, ...] = ()
@@ -199,16 +198,16 @@ class ScoreLayer(_Section):
 
 
 class Finish(_Section):
-    """What follows the last step, on the weights that scored best on the validation set; null leaves a part out."""
+    """What follows the last step, on the best weights of the run; null skips a part."""
 
     score_layer: ScoreLayer | None = None
 
 
 class Inference(_Section):
-    """What is frozen into the model file's contract.
+    """Values that go into the model file's contract.
 
-    `threshold` is the least score of a face at the balanced operating point; null leaves it to `mlcycle freeze`, which
-    chooses it on the held-out images.
+    `threshold` is the lowest score of a face at the balanced operating point; with null, `mlcycle freeze` chooses it on
+    the validation images.
     """
 
     long_side: Annotated[int, Field(ge=32)] = 640
@@ -221,15 +220,15 @@ class Inference(_Section):
     @model_validator(mode="after")
     def _threshold_above_floor(self) -> Inference:
         if self.threshold is not None and self.threshold < self.score_floor:
-            raise ValueError("threshold should not be below score_floor")
+            raise ValueError("threshold must not be below score_floor")
         return self
 
 
 class About(_Section):
-    """What people should know of the model; it is written into the model file, and nothing reads it to decide.
+    """Information for people, written into the model file; no program depends on it.
 
-    `licence` is that of the weights, `data_licence` that of the images and labels they were made from; `limits`
-    are sentences that say what the model is bad at, or must not be used for.
+    `licence` is that of the weights, `data_licence` that of the images and labels they were trained on; `limits` are
+    sentences about what the model does badly, or must not be used for.
     """
 
     licence: str = ""
@@ -239,9 +238,9 @@ class About(_Section):
 
 
 class Recipe(_Section):
-    """All that makes one model.
+    """Everything that defines one model.
 
-    `start_from` names weights to begin with instead of chance: a run folder, a checkpoint, or a bundled model's name.
+    `start_from` names initial weights, instead of random ones: a run folder, a checkpoint, or a bundled model's name.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]

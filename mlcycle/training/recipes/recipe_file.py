@@ -1,6 +1,6 @@
-"""Recipes as files: YAML to a Recipe and back. What is wrong is said with file, line and the nearest valid key.
+"""Recipe files: YAML to a Recipe and back. Errors name the file, the line and the closest valid key.
 
-Paths of data in a recipe are relative to the working directory, not to the recipe. How the YAML is read stands in
+Data paths in a recipe are relative to the working directory, not to the recipe. The YAML itself is parsed in
 recipe_yaml.py.
 """
 
@@ -37,22 +37,22 @@ def find(recipe: str) -> Path:
     """Returns the file of a recipe given as a path, or as the bare name of one that comes with mlcycle.
 
     Raises:
-        RecipeError: there is neither.
+        RecipeError: no such recipe.
     """
     if Path(recipe).is_file():
         return Path(recipe)
     if recipe in names():
         return recipes_folder() / f"{recipe}.yaml"
     near = get_close_matches(Path(recipe).stem, names(), n=1)
-    hint = f"did you mean {near[0]}?" if near else f"those that come with mlcycle: {', '.join(names()) or 'none'}"
-    raise RecipeError(f"there is no recipe {recipe}", hint)
+    hint = f"did you mean {near[0]}?" if near else f"the recipes that come with mlcycle: {', '.join(names()) or 'none'}"
+    raise RecipeError(f"no such recipe: {recipe}", hint)
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Reads a recipe and lays overrides ("schedule.steps=10", values in YAML) over it.
+    """Reads a recipe and applies overrides ("schedule.steps=10", values in YAML).
 
     Raises:
-        RecipeError: the first thing that is wrong; the hint counts the others.
+        RecipeError: the first error; its hint gives the number of others.
     """
     recipe, problems = read(path, overrides)
     if recipe is None:
@@ -63,7 +63,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def read(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Recipe | None, list[RecipeError]]:
-    """Reads a recipe; returns it, or None and all that is wrong with it."""
+    """Reads a recipe; returns it, or None and all its errors."""
     try:
         reading = _read_file(Path(path))
         for override in overrides:
@@ -71,14 +71,14 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Recipe | None
     except RecipeError as problem:
         return None, [problem]
     try:
-        # By way of JSON, so that strict validation takes lists for tuples.
+        # Through JSON, so that strict validation accepts lists as tuples.
         return Recipe.model_validate_json(json.dumps(reading.data)), []
     except ValidationError as invalid:
-        return None, [_in_plain_words(dict(each), reading) for each in invalid.errors()]
+        return None, [_as_recipe_error(dict(each), reading) for each in invalid.errors()]
 
 
 def dump(recipe: Recipe) -> str:
-    """Returns YAML that `load` reads back to an equal recipe; every value is written, also the defaults."""
+    """Returns YAML that `load` reads back to an equal recipe; all values are written, including defaults."""
     return yaml.dump(recipe.model_dump(mode="json"), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
@@ -86,16 +86,16 @@ def _read_file(path: Path) -> Reading:
     try:
         text = path.read_text("utf-8-sig")
     except FileNotFoundError:
-        raise RecipeError(f"there is no recipe {path}", "mlcycle train recipes list shows those there are") from None
+        raise RecipeError(f"no such recipe: {path}", "list them: mlcycle train recipes list") from None
     except UnicodeDecodeError:
         raise RecipeError(f"{path} is not text in UTF-8", "a recipe is a YAML file") from None
     except OSError as problem:
         raise RecipeError(f"{path} cannot be read: {problem.strerror}") from None
     reading = parse(text, str(path), numbered=True)
     if reading.data is None:
-        raise RecipeError(f"{path} is empty", "begin with a copy: mlcycle train recipes copy demo")
+        raise RecipeError(f"{path} is empty", "start from a copy: mlcycle train recipes copy demo")
     if not isinstance(reading.data, dict):
-        raise RecipeError(f"{path}:1: a recipe is a mapping of keys to values", "begin with: name: my-model")
+        raise RecipeError(f"{path}:1: a recipe is a mapping of keys to values", "start with: name: my-model")
     return reading
 
 
@@ -119,7 +119,7 @@ _WORDS = {
 }
 
 
-def _in_plain_words(error: dict[str, Any], reading: Reading) -> RecipeError:
+def _as_recipe_error(error: dict[str, Any], reading: Reading) -> RecipeError:
     location: Location = tuple(error["loc"])
     kind, context = error["type"], error.get("ctx", {})
     place = reading.origin(location)

@@ -1,8 +1,7 @@
-"""YAML with origins: plain data, and for each part the file and line, or the override, that said it.
+"""YAML with origins: plain data and, for each part, the file and line or the override that it comes from.
 
-The YAML is read as people mean it: true and false are the only truth values ("no" and "on" are words), 1e-3 is a
-number, 010 is ten, dates are words. Refused are a key that stands twice, tags, aliases, and numbers beyond floating
-point.
+The YAML is read without its surprises: only true and false are booleans ("no" and "on" are strings), 1e-3 is a number,
+010 is ten, dates are strings. Duplicate keys, tags, aliases, and numbers out of the range of floats are refused.
 """
 
 from __future__ import annotations
@@ -29,20 +28,20 @@ _SCALARS: dict[str, re.Pattern[str]] = {
 
 
 class Loader(yaml.SafeLoader):
-    """Knows four kinds of plain words: null, truth values and two kinds of numbers; all others are text."""
+    """Recognises null, booleans, integers and floats; all other plain scalars are strings."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  (PyYAML's own way of declaring it)
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        # A few lines of aliases of aliases would fill the memory; a recipe needs none.
+        # A few lines of nested aliases could exhaust the memory; a recipe needs none.
         if self.check_event(yaml.AliasEvent):
             event = self.peek_event()
-            raise yaml.MarkedYAMLError(problem="aliases are not read", problem_mark=event.start_mark)
+            raise yaml.MarkedYAMLError(problem="aliases are not supported", problem_mark=event.start_mark)
         return super().compose_node(parent, index)
 
 
 class Dumper(yaml.SafeDumper):
-    """Quotes a word that this reader, or another one, would take for a number or a truth value."""
+    """Quotes strings that this reader, or another one, would read as a number or a boolean."""
 
 
 for _tag, _pattern in _SCALARS.items():
@@ -52,23 +51,23 @@ for _tag, _pattern in _SCALARS.items():
 
 @dataclass(slots=True)
 class Reading:
-    """Plain data, and where each part of it was said: "recipes/demo.yaml:12", or "override 'schedule.steps=0'"."""
+    """Plain data, and the origin of each part: "recipes/demo.yaml:12", or "override 'schedule.steps=0'"."""
 
     data: Any
     origins: dict[Location, str] = field(default_factory=dict)
 
     def origin(self, location: Location) -> str:
-        """Returns where the nearest enclosing part was said."""
+        """Returns the origin of a part, or of the nearest part that encloses it."""
         while location not in self.origins and location:
             location = location[:-1]
         return self.origins.get(location, "recipe")
 
 
 def parse(text: str, where: str, *, numbered: bool) -> Reading:
-    """Reads YAML; `where` names it in errors and origins, with the line behind it if `numbered`.
+    """Reads YAML; `where` names it in errors and origins, followed by the line if `numbered`.
 
     Raises:
-        RecipeError: it is no YAML, or of a kind that is refused.
+        RecipeError: not YAML, or it uses a refused feature.
     """
     try:
         node = yaml.compose(text, Loader=Loader)
@@ -79,9 +78,9 @@ def parse(text: str, where: str, *, numbered: bool) -> Reading:
         place = f"{where}:{mark.line + 1}" if numbered and mark else where
         raise RecipeError(f"{place}: not YAML: {problem.problem}", "check indentation, colons and quotes") from None
     except yaml.YAMLError:
-        raise RecipeError(f"{where}: not YAML: it holds characters that no text has") from None
+        raise RecipeError(f"{where}: not YAML: it contains invalid characters") from None
     except RecursionError:
-        raise RecipeError(f"{where}: nested too deep") from None
+        raise RecipeError(f"{where}: nested too deeply") from None
     return reading
 
 
@@ -108,9 +107,9 @@ def _build_mapping(node: yaml.MappingNode, location: Location, source: _Source) 
     built: dict[str, Any] = {}
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode):
-            raise RecipeError(f"{source.place(key)}: a key must be a word")
+            raise RecipeError(f"{source.place(key)}: a key must be a string")
         if key.value in built:
-            raise RecipeError(f"{source.place(key)}: the key '{key.value}' stands twice{inside(location)}", "keep one")
+            raise RecipeError(f"{source.place(key)}: duplicate key '{key.value}'{inside(location)}", "keep one")
         built[key.value] = _build(value, (*location, key.value), source)
         source.origins[(*location, key.value)] = source.place(key)
     return built
@@ -125,44 +124,44 @@ def _build_scalar(node: yaml.Node, source: _Source) -> Any:
                 raise ValueError
             return number
     except ValueError:
-        raise RecipeError(f"{source.place(node)}: '{text}' is no number that can be used") from None
+        raise RecipeError(f"{source.place(node)}: the number '{text}' is out of range") from None
     if tag == "bool":
         return text.lower() == "true"
     if tag == "null":
         return None
     if tag == "str":
         return text
-    raise RecipeError(f"{source.place(node)}: the tag {node.tag} is not understood", "write the plain value")
+    raise RecipeError(f"{source.place(node)}: the tag {node.tag} is not supported", "write the plain value")
 
 
 def override_with(reading: Reading, override: str) -> None:
-    """Lays one "key.sub=value" over what was read; the value is YAML, and a number in the path counts in a list from 0.
+    """Applies one override "key.sub=value"; the value is YAML, and a number in the path is a list index from 0.
 
     Raises:
-        RecipeError: the override is not understood, or goes into a value.
+        RecipeError: the override cannot be parsed, or its path leads into a value.
     """
     path, equals, text = override.partition("=")
     where = f"override '{override}'"
     if not equals or not all(path.split(".")):
-        raise RecipeError(f"{where} is not understood", "write KEY.SUB=VALUE, for example schedule.steps=1000")
+        raise RecipeError(f"{where} cannot be parsed", "write KEY.SUB=VALUE, for example schedule.steps=1000")
     value = parse(text, where, numbered=False) if text.strip() else Reading("")
     location = _put(reading.data, path.split("."), value.data, where)
     for known in [each for each in reading.origins if each[: len(location)] == location]:
         del reading.origins[known]
     reading.origins.update({(*location, *inner): where for inner in [(), *value.origins]})
-    for length in range(1, len(location)):  # the sections that it made
+    for length in range(1, len(location)):  # the sections that it created
         reading.origins.setdefault(location[:length], where)
 
 
 def _put(data: Any, keys: Sequence[str], value: Any, where: str) -> Location:
-    """Sets what the keys name; sections that the file leaves out are made. Returns the place as pydantic names it."""
+    """Sets the value at a path; missing sections are created. Returns the location as pydantic names it."""
     location: Location = ()
     for number, key in enumerate(keys):
         last = number == len(keys) - 1
         if isinstance(data, list):
             if not key.isdecimal() or int(key) >= len(data):
                 raise RecipeError(
-                    f"{where}: {dotted(location)} is a list of {len(data)}, and '{key}' names none of them",
+                    f"{where}: {dotted(location)} is a list of {len(data)}, and '{key}' is not an index of it",
                     "count from 0" if data else f"set the whole list: {dotted(location)}=[…]",
                 )
             step: str | int = int(key)
@@ -171,7 +170,7 @@ def _put(data: Any, keys: Sequence[str], value: Any, where: str) -> Location:
             if not last and data.get(key) is None:
                 data[key] = {}
         else:
-            raise RecipeError(f"{where}: {dotted(location)} is a value and has no '{key}' in it")
+            raise RecipeError(f"{where}: {dotted(location)} is a value, not a section with a key '{key}'")
         location = (*location, step)
         if last:
             data[step] = value
@@ -181,10 +180,10 @@ def _put(data: Any, keys: Sequence[str], value: Any, where: str) -> Location:
 
 
 def inside(location: Location) -> str:
-    """Returns " in schedule" for what stands in that section, and "" for what stands at the top."""
+    """Returns " in schedule" for a key of that section, and "" for a key at the top level."""
     return f" in {dotted(location)}" if location else ""
 
 
 def dotted(location: Location) -> str:
-    """Returns "data.train.0", as an override names it."""
+    """Returns a location as an override writes it: "data.train.0"."""
     return ".".join(map(str, location))

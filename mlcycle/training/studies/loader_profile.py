@@ -17,7 +17,7 @@ HERE = Path(window.__file__).parent
 PARTS = {
     "resizing": window.resize,
     "mirroring": window.mirror,
-    "rotating": crop.turn,
+    "rotating": crop.rotate,
     "JPEG compression": crop.through_jpeg,
     "collating": collate,
 }

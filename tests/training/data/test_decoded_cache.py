@@ -135,7 +135,7 @@ def test_a_folder_that_is_a_file_is_said(marked: dict[int, LabelledImage], tmp_p
 def test_a_decoded_image_that_is_gone_is_said(marked: dict[int, LabelledImage], tmp_path: Path) -> None:
     (there,), _ = decode(tmp_path, marked[1].path)
     there.file.unlink()
-    with pytest.raises(DataError, match="is gone or cut short"):
+    with pytest.raises(DataError, match="is missing or truncated"):
         there.part(1.0, (0, 0, 10, 10), (10, 10))
 
 

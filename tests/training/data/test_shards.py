@@ -118,7 +118,7 @@ def test_a_streamed_epoch_looks_at_each_image_once(
 def test_streaming_what_is_not_packed_and_weights_that_are_no_whole_numbers_are_refused(
     recipe_path: Path, packed: Path
 ) -> None:
-    with pytest.raises(DataError, match=r"is no packed set, and data\.order is streamed") as problem:
+    with pytest.raises(DataError, match=r"is not a packed set, but data\.order is streamed") as problem:
         load_training_data(load(recipe_path, ["data.order=streamed"]).data)
     assert "mlcycle data pack" in problem.value.hint
     for weight in ("1.5", "3.0e+9"):

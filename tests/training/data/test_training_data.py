@@ -53,7 +53,7 @@ def test_an_image_is_left_out_by_name_and_a_wrong_name_is_an_error(recipe_path: 
 
 def test_a_recipe_without_faces_to_study_or_to_hold_out_is_an_error(recipe_path: Path) -> None:
     faces = ", ".join(f"train/{number}.jpg" for number in range(8))
-    with pytest.raises(DataError, match="no face is left to study"):
+    with pytest.raises(DataError, match="no face is left to train on"):
         load_training_data(load(recipe_path, [f"data.train.0.leave_out=[{faces}]"]).data)
 
 

@@ -124,22 +124,22 @@ def test_an_empty_value_is_an_empty_word_and_the_last_override_counts(write):
         ("landmarks: true", "width: 10", "r.yaml:10: model.width must be a multiple of 4, not 10", ""),
         ("val_fraction: 0.1", "val_fraction: 1.5", "r.yaml:8: data.val_fraction must be at most 1, not 1.5", ""),
         ("val_fraction: 0.1", "val_fraction: .inf", 'r.yaml:8: data.val_fraction must be a number, not ".inf"', ""),
-        ("val_fraction: 0.1", "val_fraction: 1e999", "r.yaml:8: '1e999' is no number that can be used", ""),
-        ("  val_fraction: 0.1\n", "", "r.yaml:3: data: name images in validation, or give val_fraction", ""),
-        ("  steps: 10", "  steps: 10\n  steps: 11", "r.yaml:13: the key 'steps' stands twice in schedule", "keep one"),
+        ("val_fraction: 0.1", "val_fraction: 1e999", "r.yaml:8: the number '1e999' is out of range", ""),
+        ("  val_fraction: 0.1\n", "", "r.yaml:3: data: list sets in validation, or set val_fraction", ""),
+        ("  steps: 10", "  steps: 10\n  steps: 11", "r.yaml:13: duplicate key 'steps' in schedule", "keep one"),
         ("  steps: 10", "  steps: 10\n  precision: int8",
          "r.yaml:13: schedule.precision must be 'float32' or 'bfloat16', not \"int8\"", ""),
         ("  steps: 10", "  steps: 10\naugment:\n  zoom: [1]", "r.yaml:14: augment.zoom must hold", ""),
         ("  steps: 10", "  steps: 10\naugment:\n  zoom: [1, 2, 3]", "r.yaml:14: augment.zoom must hold at most 2", ""),
-        ("  steps: 10", "  steps: 10\nmodel: 3", "r.yaml:13: the key 'model' stands twice", "keep one"),
+        ("  steps: 10", "  steps: 10\nmodel: 3", "r.yaml:13: duplicate key 'model'", "keep one"),
         ("schedule:\n  steps: 10", "schedule: 10",
          "r.yaml:11: schedule must be a section with keys of its own, not 10", ""),
         ("  steps: 10", "  steps: [10", "not YAML", "check indentation"),
         ("  steps: 10", "\tsteps: 10", "not YAML", "check indentation"),
         ("  steps: 10", "  steps: !!python/object:os.system 10", "r.yaml:12: the tag", "write the plain value"),
-        ("  steps: 10", "  steps: &a 10\n  batch: *a", "r.yaml:13: not YAML: aliases are not read", ""),
-        ("  steps: 10", "  [1, 2]: 10", "r.yaml:12: a key must be a word", ""),
-        ("  steps: 10", "  steps: " + "9" * 5000, "is no number that can be used", ""),
+        ("  steps: 10", "  steps: &a 10\n  batch: *a", "r.yaml:13: not YAML: aliases are not supported", ""),
+        ("  steps: 10", "  [1, 2]: 10", "r.yaml:12: a key must be a string", ""),
+        ("  steps: 10", "  steps: " + "9" * 5000, "is out of range", ""),
     ],
 )  # fmt: skip
 def test_a_mistake_names_the_line_and_what_would_be_right(write, old, new, message, hint):
@@ -158,7 +158,7 @@ def test_a_mistake_names_the_line_and_what_would_be_right(write, old, new, messa
         (b"- a\n- b\n", "r.yaml:1: a recipe is a mapping"),
         (b"\xff\xfe\x00", "r.yaml is not text in UTF-8"),
         (b"name: a\x00b", "not YAML"),
-        (b"[" * 20_000, "r.yaml: nested too deep"),
+        (b"[" * 20_000, "r.yaml: nested too deeply"),
         (b"a: 1\n---\nb: 2\n", "not YAML"),
     ],
 )
@@ -168,7 +168,7 @@ def test_files_that_hold_no_recipe(write, content, message):
 
 def test_a_folder_and_nothing_at_all(tmp_path):
     assert "cannot be read" in refused(str(tmp_path))[0]
-    assert "there is no recipe" in refused(str(tmp_path / "none.yaml"))[0]
+    assert "no such recipe" in refused(str(tmp_path / "none.yaml"))[0]
 
 
 def test_a_byte_order_mark_is_no_mistake(write):
@@ -181,13 +181,13 @@ def test_a_byte_order_mark_is_no_mistake(write):
         ("schedule.stps=3", "override 'schedule.stps=3': unknown key 'stps' in schedule", "did you mean steps?"),
         ("shedule.steps=3", "override 'shedule.steps=3': unknown key 'shedule'", "did you mean schedule?"),
         ("schedule.steps=-1", "override 'schedule.steps=-1': schedule.steps must be at least 0, not -1", ""),
-        ("name.first=x", "override 'name.first=x': name is a value and has no 'first' in it", ""),
-        ("data.train.2.path=x", "data.train is a list of 2, and '2' names none of them", "count from 0"),
-        ("data.train.first.path=x", "data.train is a list of 2, and 'first' names none of them", "count from 0"),
+        ("name.first=x", "override 'name.first=x': name is a value, not a section with a key 'first'", ""),
+        ("data.train.2.path=x", "data.train is a list of 2, and '2' is not an index of it", "count from 0"),
+        ("data.train.first.path=x", "data.train is a list of 2, and 'first' is not an index of it", "count from 0"),
         ("data.train=[a", "override 'data.train=[a': not YAML", ""),
-        ("schedule..steps=1", "override 'schedule..steps=1' is not understood", "write KEY.SUB=VALUE"),
-        ("=1", "override '=1' is not understood", "write KEY.SUB=VALUE"),
-        ("schedule", "override 'schedule' is not understood", "write KEY.SUB=VALUE"),
+        ("schedule..steps=1", "override 'schedule..steps=1' cannot be parsed", "write KEY.SUB=VALUE"),
+        ("=1", "override '=1' cannot be parsed", "write KEY.SUB=VALUE"),
+        ("schedule", "override 'schedule' cannot be parsed", "write KEY.SUB=VALUE"),
     ],
 )
 def test_a_wrong_override_is_named_itself(write, override, message, hint):
@@ -207,7 +207,7 @@ def test_all_mistakes_are_found_at_once_and_the_first_counts_the_others(write):
 def test_recipes_are_found_by_path_and_by_name(write, tmp_path):
     assert recipe_file.find(write(GOOD)) == Path("r.yaml")
     assert recipe_file.find("demo") == recipe_file.recipes_folder() / "demo.yaml"
-    with pytest.raises(RecipeError, match="there is no recipe dmo") as problem:
+    with pytest.raises(RecipeError, match="no such recipe: dmo") as problem:
         recipe_file.find("dmo")
     assert problem.value.hint == "did you mean demo?"
 

@@ -153,7 +153,7 @@ def test_unfinished_run_has_a_report(run: Path) -> None:
     [
         (
             lambda run: change(run / "environment.json", data={"fingerprint": "other"}),
-            "not what the run was trained on",
+            "not those that the run was trained on",
         ),
         (lambda run: (run / "checkpoints" / "best.safetensors").write_bytes(b"none"), "cannot be read"),
         (lambda run: swap(run / "recipe.yaml", "split: val", "split: gone"), "gone"),

@@ -89,7 +89,7 @@ def test_every_combination_is_checked_as_a_recipe(demo: Path) -> None:
     for override, message in (
         ("schedule.learning_rate=[0.1,-1]", "must be more than 0, not -1"),
         ("schedule.leaning_rate=[1,2]", "unknown key 'leaning_rate'"),
-        ("inference.threshold=[0.5,0.001]", "threshold should not be below"),
+        ("inference.threshold=[0.5,0.001]", "threshold must not be below"),
         ("losses.box=[1,1.0]", "the same recipe"),
     ):
         plain, swept = sweep_grid.read([override])
