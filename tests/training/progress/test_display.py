@@ -1,4 +1,4 @@
-"""What a training shows while it runs: a panel that fits a terminal, with figures of the whole run."""
+"""What a training shows while it runs: a panel that fits a terminal, with metrics of the whole run."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def panel(display: Display) -> list[str]:
     return console.file.getvalue().splitlines()
 
 
-def test_the_panel_has_a_line_for_each_kind_of_figure_on_a_terminal_of_80_columns() -> None:
+def test_the_panel_has_a_line_for_each_kind_of_metric_on_a_terminal_of_80_columns() -> None:
     display = Display(40, "a run", quiet=True)
     display.remember([REPORTED, REPORTED, EVALUATED, EVALUATED])
-    assert [line.split()[0] for line in panel(display)] == ["training", "loss", "held", "parts", "rate"]
+    assert [line.split()[0] for line in panel(display)] == ["training", "loss", "val", "parts", "rate"]
 
 
 def test_the_best_is_that_of_the_whole_run_by_what_is_chosen_by() -> None:
-    display = Display(40, "a run that is gone on with", quiet=True)
+    display = Display(40, "a resumed run", quiet=True)
     display.remember([EVALUATED])
     display.report(EVALUATED | {"average_precision": 0.2, "average_precision_50": 0.4})
     assert "AP50 0.400  AP 0.200" in panel(display)[1]
