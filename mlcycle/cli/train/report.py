@@ -51,7 +51,7 @@ def report(
 
         written = write_report(run, ReportOptions(images, started), out)
     if written.missing_reason:
-        console.warn(f"the report holds nothing but curves: {written.missing_reason}")
+        console.warn(f"the report has only curves: {written.missing_reason}")
     console.data(str(written.path))
 
 

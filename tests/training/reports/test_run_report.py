@@ -215,7 +215,7 @@ def test_report_command_writes_a_new_file_only(mlcycle, run: Path, tmp_path: Pat
     assert mlcycle("train", "report", tmp_path).code == 3
     (run / "checkpoints" / "best.safetensors").unlink()
     done = mlcycle("train", "report", run)
-    assert (done.code, "holds nothing but curves: the run has not been evaluated yet" in done.err) == (0, True)
+    assert (done.code, "has only curves: the run has not been evaluated yet" in done.err) == (0, True)
 
 
 def test_unwritable_target_is_named(run: Path, tmp_path: Path) -> None:
