@@ -67,7 +67,12 @@ def test_check_says_all_that_is_wrong_with_all_files(mlcycle, tmp_path):
     outcome = mlcycle("train", "recipes", "check", "a.yaml", "demo", "b.yaml", "none.yaml")
     assert outcome.code == 2
     assert outcome.out == "demo: fine\n"
-    for said in ("unknown key 'stps' in schedule", "'steps' is missing", "b.yaml:1: not YAML", "no such recipe: none.yaml"):
+    for said in (
+        "unknown key 'stps' in schedule",
+        "'steps' is missing",
+        "b.yaml:1: not YAML",
+        "no such recipe: none.yaml",
+    ):
         assert said in outcome.err
     assert mlcycle("train", "recipes", "check", "demo", "face-nano", "face-base").code == 0
 

@@ -1,4 +1,4 @@
-"""Where a training computes, as the options of several commands name it, and how several devices are started."""
+"""The device options of several commands, and the start of several devices."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Device(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Devices:
-    """How many devices of this machine train, and with how many other machines, as the options say it."""
+    """The options for several devices and machines."""
 
     count: int
     device: Device
@@ -34,32 +34,35 @@ class Devices:
 
 
 def must_not_be_lost(devices: int | None, nodes: str, rendezvous: str, restarts: int) -> None:
-    """Raises UsageError where options are given that only --devices heeds, and it is not."""
+    """Raises UsageError if options that need --devices are given without it."""
     if devices is None and (nodes != "1" or rendezvous or restarts):
         raise UsageError(
-            "--nodes, --rendezvous and --restarts do nothing without --devices",
-            "say how many devices of this machine train, be it one: --devices 1",
+            "--nodes, --rendezvous and --restarts have no effect without --devices",
+            "add the number of devices of this machine, even if it is one: --devices 1",
         )
 
 
 def launch(words: Sequence[str], run: Path, wanted: Devices) -> None:
-    """Trains on several devices, each by a `mlcycle train` of its own with these words.
+    """Trains on several devices, with one `mlcycle train` process per device.
+
+    Args:
+        words: the arguments of these processes.
 
     Raises:
         UsageError: the options contradict each other.
         DeviceError, ProcessFailedError: see mlcycle.training.distributed.launch.
-        Exit: a signal came; what became of the run has been said.
+        Exit: a signal arrived; the first process has reported the state of the run.
     """
     if is_one_of_several():
-        raise UsageError("this process is one of several already", "leave --devices to torchrun: --nproc-per-node")
+        raise UsageError("this process was started by torchrun already", "use torchrun's --nproc-per-node instead")
     nodes = re.fullmatch(r"([1-9]\d*)(?::([1-9]\d*))?", wanted.nodes)
     if not nodes:
-        raise UsageError(f"--nodes {wanted.nodes} is no number of machines", "write 2, or 1:4 for one to four")
+        raise UsageError(f"--nodes {wanted.nodes} is not a number of machines", "write 2, or 1:4 for one to four")
     least, most = int(nodes[1]), int(nodes[2] or nodes[1])
     if least > most or (most > 1) != bool(wanted.rendezvous):
         raise UsageError(
-            f"--nodes {wanted.nodes} and --rendezvous {wanted.rendezvous or '(none)'} do not fit each other",
-            "several machines meet at one of them: --nodes 2 --rendezvous HOST:29400, the same on each",
+            f"--nodes {wanted.nodes} and --rendezvous {wanted.rendezvous or '(none)'} contradict each other",
+            "for several machines, give the address of one of them on each: --nodes 2 --rendezvous HOST:29400",
         )
     from mlcycle.training.distributed.launch import ProcessFailedError, Rendezvous, launch
     from mlcycle.training.run.run_folder import RunFolder
@@ -70,22 +73,22 @@ def launch(words: Sequence[str], run: Path, wanted: Devices) -> None:
         code = launch(
             [*quiet, "train", *words, "--device", wanted.device.value],
             wanted.count, wanted.device.value, Rendezvous((least, most), wanted.rendezvous, wanted.restarts),
-            f"if it has saved anything, mlcycle train --resume {run} --devices {wanted.count} goes on",
+            f"if a checkpoint was saved, resume with: mlcycle train --resume {run} --devices {wanted.count}",
         )  # fmt: skip
     except ProcessFailedError as problem:
         console.trace(problem.trace)
         if is_ours and problem.exit_code == DataError.exit_code:
-            RunFolder(run).remove_if_untrained()  # which process met the bad image makes no difference
+            RunFolder(run).remove_if_untrained()  # as a single process does
         raise
     if code:
         raise typer.Exit(code)
 
 
 def is_one_of_several() -> bool:
-    """Tells whether torchrun has started this process: whoever called it has been told what is to be trained."""
+    """Returns whether torchrun started this process; then the launcher has printed the messages about the run."""
     return "LOCAL_WORLD_SIZE" in os.environ
 
 
 def is_main() -> bool:
-    """Tells whether this process is the only one, or the first of those that train together: the one that talks."""
+    """Returns whether this is the only process, or the first of its group: the one that prints messages."""
     return not is_one_of_several() or os.environ["RANK"] == "0"

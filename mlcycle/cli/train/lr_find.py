@@ -1,4 +1,4 @@
-"""`mlcycle train find-rate`: a learning-rate range test."""
+"""`mlcycle train lr-find`: a learning-rate range test."""
 
 from __future__ import annotations
 
@@ -18,44 +18,49 @@ from mlcycle.inference.outputs.output import open_output
 if TYPE_CHECKING:
     from mlcycle.training.studies.lr_curve import LrCurve
 
-# Fewer steps make no curve.
+# With fewer steps the curve is too coarse.
 LEAST_STEPS = 20
 
 
-def find_rate(
+def lr_find(
     recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="A file, or the name of a recipe that comes with mlcycle.")
+        str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a recipe that comes with mlcycle.")
     ],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Values that replace the recipe's.")
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Values that replace those of the recipe.")
     ] = None,
-    low: Annotated[float, typer.Option("--low", help="The first rate.")] = 1e-5,
-    high: Annotated[float, typer.Option("--high", help="The last rate, should the loss not diverge before.")] = 10.0,
+    low: Annotated[float, typer.Option("--low", help="Start at this learning rate.")] = 1e-5,
+    high: Annotated[
+        float, typer.Option("--high", help="End at this learning rate, unless the loss diverges before.")
+    ] = 10.0,
     steps: Annotated[
-        int, typer.Option("--steps", metavar="N", min=LEAST_STEPS, help="From the first to the last.")
+        int, typer.Option("--steps", metavar="N", min=LEAST_STEPS, help="Make N steps from the first rate to the last.")
     ] = 150,
-    device: Annotated[Device, typer.Option("--device", help="Where to compute.")] = Device.auto,
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The page.")] = Path("find-rate.html"),
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page that is there.")] = False,
+    device: Annotated[Device, typer.Option("--device", help="Compute on this device.")] = Device.auto,
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="Write the page to FILE.")] = Path(
+        "lr-find.html"
+    ),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing page.")] = False,
 ) -> None:
-    """Find a learning rate: let it rise over a short training until the loss diverges, and see where the loss falls.
+    """Find a learning rate by a learning-rate range test.
 
-    The batches, augmentation and optimizer are the recipe's; no run is begun or changed. The rate at which the smoothed
-    loss falls most steeply goes to stdout, and the curve into a page. (L. N. Smith, Cyclical Learning Rates for
-    Training Neural Networks, 2017.) A long training may want a smaller one: `mlcycle train sweep` measures which.
+    The learning rate rises over a short training until the loss diverges. Batches, augmentation and optimizer are the
+    recipe's; no run is created or changed. Prints the rate at which the smoothed loss falls most steeply, and writes a
+    page with the curve. (L. N. Smith, Cyclical Learning Rates for Training Neural Networks, 2017.) A long training may
+    need a smaller rate; measure it with `mlcycle train sweep`.
 
-    Example:  mlcycle train find-rate demo --out demo-rate.html
+    Example:  mlcycle train lr-find demo --out demo-lr.html
 
-    Example:  mlcycle train find-rate mine.yaml schedule.optimizer=adamw --high 1 --steps 200
+    Example:  mlcycle train lr-find mine.yaml schedule.optimizer=adamw --high 1 --steps 200
     """
     if not 0 < low < high < float("inf"):
         raise UsageError(f"rates cannot rise from {low:g} to {high:g}", "give --low and --high, both above 0")
     check_free(out, overwrite)
-    with extra("train", "mlcycle train find-rate"):
+    with extra("train", "mlcycle train lr-find"):
         from mlcycle.training.recipes import recipe_file
         from mlcycle.training.studies import lr_page
 
-        # torch takes seconds to come: a recipe that is wrong has been refused before.
+        # Importing torch takes seconds, so a wrong recipe is refused before.
         chosen = recipe_file.load(recipe_file.find(recipe), overrides or [])
         from mlcycle.training.studies import lr_finder
     wanted = lr_finder.LrRange(low, high, steps)
@@ -85,7 +90,7 @@ def _tell(found: LrCurve, page: Path, command: str) -> None:
     suggestion = found.suggestion
     if suggestion is None:
         raise MlcycleError(
-            "at none of these rates did the loss fall, so none can be suggested",
+            "no rate can be suggested, because the loss did not fall at any of them",
             "try more --steps, a higher --high, or a lower --low",
         )
     if suggestion.is_at_end:

@@ -1,4 +1,4 @@
-"""`mlcycle train profile`: where the time of a training step goes."""
+"""`mlcycle train profile`: measures where the time of a training step goes."""
 
 from __future__ import annotations
 
@@ -24,30 +24,33 @@ SUFFIXES = (".json", ".json.gz")
 
 def profile(
     recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="A file, or the name of a recipe that comes with mlcycle.")
+        str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a recipe that comes with mlcycle.")
     ],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Values that replace the recipe's.")
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Values that replace those of the recipe.")
     ] = None,
-    steps: Annotated[int, typer.Option("--steps", metavar="N", min=1, help="How many are timed, twice.")] = 20,
-    warm_up: Annotated[int, typer.Option("--warm-up", metavar="N", min=1, help="How many are made before.")] = 10,
-    device: Annotated[Device, typer.Option("--device", help="Where to compute.")] = Device.auto,
-    trace: Annotated[Path, typer.Option("--trace", metavar="FILE", help="The Chrome trace, .json or .json.gz.")] = Path(
-        "trace.json.gz"
-    ),
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the trace if it is there.")] = False,
+    steps: Annotated[int, typer.Option("--steps", metavar="N", min=1, help="Measure N steps, twice.")] = 20,
+    warm_up: Annotated[
+        int, typer.Option("--warm-up", metavar="N", min=1, help="Make N steps before the measured ones.")
+    ] = 10,
+    device: Annotated[Device, typer.Option("--device", help="Compute on this device.")] = Device.auto,
+    trace: Annotated[
+        Path, typer.Option("--trace", metavar="FILE", help="Write the Chrome trace to FILE (.json or .json.gz).")
+    ] = Path("trace.json.gz"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing trace.")] = False,
 ) -> None:
-    """Make real steps of a training, of which nothing is kept, and print where their time goes.
+    """Measure where the time of a training step goes.
 
-    N steps are timed as a training makes them, in turn with bare ones: forward pass, losses and backward pass of the
-    same network on a batch that never changes. N more are timed part by part; on a GPU each part is waited for then, so
-    that they add up to more than a step takes. A few are recorded by torch's profiler, for the operators that take
-    longest and for the trace, which chrome://tracing and ui.perfetto.dev open. Last, samples are read on one thread.
+    Makes real training steps, of which nothing is kept. N steps are measured as a training makes them, alternating with
+    bare steps: forward pass, losses and backward pass of the same network on a constant batch. N more are measured part
+    by part; on a GPU each part is then synchronised, so that the parts add up to more than a step takes. A few steps
+    are recorded by torch's profiler, for the table of operators and for the trace, which chrome://tracing and
+    ui.perfetto.dev can open. Finally, samples are read on one thread.
 
-    Where processes read beside the training (schedule.workers), they have read ahead when the steps begin: a training
-    that will wait for them later waits only in a long profile, with --steps 200.
+    Worker processes (schedule.workers) have read ahead when the steps begin: a training that will wait for them later
+    waits only in a long profile, with --steps 200.
 
-    FLOP/s count the convolutions of the network, forward and backward, a multiplication and an addition as two.
+    FLOP/s count the network's convolutions, forward and backward, a multiplication and an addition as two.
 
     Example:  mlcycle train profile face-nano schedule.batch=16 --trace nano.json.gz
     """
@@ -76,8 +79,8 @@ def _lines(found: Profile) -> Iterator[str]:
         share = each.seconds / found.step
         yield f"{each.name[: NAME - 1]:<{NAME}}{each.seconds * 1e3:>9.2f}{share:>8.1%}{each.calls:>8.0f}"
     yield ""
-    beside = f"; {found.readers} processes read" if found.readers else ""
-    yield from _table(f"reading a sample, on one thread{beside}", found.reading)
+    workers = f"; {found.readers} processes read" if found.readers else ""
+    yield from _table(f"reading a sample, on one thread{workers}", found.reading)
     yield ""
     yield (
         f"{found.rate('images'):.1f} images/s, {flops.format_rate(found.rate('flops'))}, "
@@ -89,10 +92,10 @@ def _lines(found: Profile) -> Iterator[str]:
 
 
 def _table(title: str, parts: Mapping[str, float]) -> Iterator[str]:
-    """Seconds by name as milliseconds, share and bar, in the order in which they pass."""
+    """Yields a table of seconds by name: milliseconds, share and bar."""
     whole = sum(parts.values())
     yield f"{title[: NAME - 1]:<{NAME}}{'ms':>9}{'share':>8}"
     for name, seconds in parts.items():
         share = max(0.0, seconds / whole)
         yield f"{name:<{NAME}}{seconds * 1e3:>9.2f}{share:>8.1%}  {'█' * round(BAR * share)}".rstrip()
-    yield f"{'together':<{NAME}}{whole * 1e3:>9.2f}"
+    yield f"{'total':<{NAME}}{whole * 1e3:>9.2f}"

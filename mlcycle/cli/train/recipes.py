@@ -1,6 +1,6 @@
-"""`mlcycle train recipes`: what recipes there are, and whether one is right.
+"""`mlcycle train recipes`: lists, shows, copies and checks recipes.
 
-A recipe that comes with mlcycle opens with a comment: what it makes, then lines "Command:", "Cost:" and "Score:".
+A recipe that comes with mlcycle starts with a comment: a description, then lines "Command:", "Cost:" and "Score:".
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def recipes() -> None:
 
 @app.command("list")
 def list_recipes() -> None:
-    """List the recipes that come with mlcycle, with what they cost and the score to expect.
+    """List the recipes that come with mlcycle, with cost and score.
 
     Example:  mlcycle train recipes list
     """
@@ -61,11 +61,11 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe's na
 def copy(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe's name or file.")],
     destination: Annotated[
-        Path | None, typer.Argument(metavar="DEST", help="A file or a folder; NAME.yaml here if left out.")
+        Path | None, typer.Argument(metavar="DEST", help="A file or a folder; the default is NAME.yaml.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over a file that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
 ) -> None:
-    """Copy a recipe, to change it.
+    """Copy a recipe into a file of your own.
 
     Example:  mlcycle train recipes copy demo my-faces.yaml
     """
@@ -76,16 +76,18 @@ def copy(
     target = destination or Path(source.name)
     target = target / source.name if target.is_dir() else target
     if target.exists() and not overwrite:
-        raise InputError(f"{target} is there already", "choose another name, or write over it with --overwrite")
+        raise InputError(f"{target} exists already", "choose another name, or replace it with --overwrite")
     files.write(target, _text(source))
     console.data(str(target))
 
 
 @app.command()
 def check(
-    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Recipes: files, or names.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Recipe files or names.")],
 ) -> None:
-    """Check recipes without training: says all that is wrong with each, and exits 2 if anything is.
+    """Check recipes without training, and list all errors.
+
+    Exits with 2 if a recipe has an error.
 
     Example:  mlcycle train recipes check my-faces.yaml
     """
@@ -110,7 +112,7 @@ def _problems(file: str) -> list[RecipeError]:
 
 
 def _head(path: Path) -> dict[str, str]:
-    """Reads the comment that opens a recipe; an empty line in it ends what the list shows."""
+    """Returns the comment at the start of a recipe, up to its first empty line, by section."""
     head: dict[str, list[str]] = {"what": [], "command": [], "cost": [], "score": []}
     current = "what"
     for line in _text(path).splitlines():

@@ -1,4 +1,4 @@
-"""`mlcycle train report`, `compare` and `log-mlflow`: what a run, or several, came to."""
+"""`mlcycle train report`, `compare` and `log-mlflow`: the results of runs."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ from mlcycle.extras import extra
 from mlcycle.inference.outputs.output import open_output
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
 
 
 def report(
     run: Run,
-    images: Annotated[
-        bool, typer.Option("--images/--no-images", help="Whether cut-outs of held-out images go into it.")
-    ] = True,
+    images: Annotated[bool, typer.Option("--images/--no-images", help="Include crops of validation images.")] = True,
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", metavar="FILE", help="Another file than RUN/report.html.", show_default=False),
+        typer.Option(
+            "-o", "--out", metavar="FILE", help="Write to FILE; the default is RUN/report.html.", show_default=False
+        ),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Make a run's report anew: curves, scores by size and group, the worst mistakes as images, speed, environment.
+    """Write a run's HTML report again.
 
-    The run may still be training, or have been broken off. The held-out images are looked at once more, by the
-    best checkpoint; where they are not there any more, the report holds the curves alone and says why.
+    The report has curves, scores by size and group, the worst mistakes as images, speed, and environment. The run may
+    still be training, or have been interrupted. The best checkpoint predicts on the validation images again; if they
+    are missing, the report has only curves and gives the reason.
 
     Example:  mlcycle train report runs/face-nano --no-images
     """
@@ -46,8 +47,8 @@ def report(
     with ExitStack() as bar:
 
         def started(images: int) -> Callable[[int], None]:
-            console.say(f"looking at {images:,} held-out images")
-            return bar.enter_context(console.progress("looking", images))
+            console.say(f"predicting on {images:,} validation images")
+            return bar.enter_context(console.progress("predicting", images))
 
         written = write_report(run, ReportOptions(images, started), out)
     if written.missing_reason:
@@ -58,15 +59,15 @@ def report(
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.", show_default=False)],
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Also write a page, with the curves over each other.")
+        Path | None, typer.Option("--html", metavar="FILE", help="Also write an HTML page with all curves to FILE.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs, with the full figures.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON with unrounded numbers.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Show runs side by side: best scores, time and speed, and the keys of their recipes that differ.
+    """Compare runs: best scores, time, speed, and recipes.
 
-    They may still be training. Whether they are of the same data is told by its fingerprint; scores on others are not
-    comparable.
+    Lists the keys in which the recipes differ. Runs may still be training. Warns if their data differs, by its
+    fingerprint, because scores on different data are not comparable.
 
     Example:  mlcycle train compare runs/a runs/b --html compare.html
     """
@@ -97,21 +98,24 @@ def log_mlflow(
         typer.Option(
             "--to",
             metavar="URI",
-            help="MLflow's tracking URI: http://HOST:5000, sqlite:///mlflow.db. Default: MLflow's own.",
+            help="MLflow's tracking URI, e.g. http://HOST:5000 or sqlite:///mlflow.db; the default is MLflow's own.",
             show_default=False,
         ),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Log a run to MLflow: its recipe as parameters, its reports as metrics; print MLflow's id of it.
+    """Log a run to MLflow, and print its MLflow run id.
 
-    Data goes where --to or MLFLOW_TRACKING_URI says; MLflow's telemetry is switched off. A run that is there already
-    is logged anew with --overwrite only. sqlite:/// needs all of MLflow: pip install mlflow.
+    The recipe is logged as parameters, and the reports as metrics, to the tracking URI of --to or MLFLOW_TRACKING_URI.
+    MLflow's telemetry is switched off. A run that is logged already is replaced only with --overwrite. sqlite:/// needs
+    all of MLflow: pip install mlflow.
 
     Example:  mlcycle train log-mlflow runs/face-nano --to http://localhost:5000
     """
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # read when MLflow is imported
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # MLflow's 7 take minutes to say that nobody answers
+    os.environ.setdefault(
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"
+    )  # with MLflow's 7, an unreachable server takes minutes
     with extra("train", "mlcycle train log-mlflow"):
         from mlcycle.training.run import run_summary
     with extra("mlflow", "mlcycle train log-mlflow"):

@@ -1,4 +1,4 @@
-"""`mlcycle train sweep`: a recipe trained with every combination of some values."""
+"""`mlcycle train sweep`: trains a recipe with every combination of some values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mlcycle.training.studies.sweep_grid import Setting
 
 SWEEPS = Path("sweeps")
-# More runs than this are worth a second thought, and more lines than this are not read.
+# From how many runs on a warning is printed, and how many runs are listed.
 MANY, LISTED = 50, 24
 
 
@@ -28,49 +28,49 @@ def sweep(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
         str,
         typer.Argument(
             metavar="RECIPE",
-            help="A file, or the name of a recipe that comes with mlcycle; with --table a sweep's folder.",
+            help="A recipe file, or the name of a recipe that comes with mlcycle; with --table, a sweep's folder.",
         ),
     ],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Values that replace the recipe's; [a,b] is swept over."),
+        typer.Argument(metavar="KEY=VALUE", help="Values that replace those of the recipe; [a,b] is swept over."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="The sweep's folder; sweeps/NAME if left out.")
+        Path | None, typer.Option("--out", metavar="DIR", help="The sweep's folder; the default is sweeps/NAME.")
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option("--seeds", metavar="N", min=1, help="N seeds each, from the recipe's on.")
+        int | None,
+        typer.Option(
+            "--seeds", metavar="N", min=1, help="Train each combination with N seeds, from the recipe's on; default 1."
+        ),
     ] = None,
     random: Annotated[
         int | None,
         typer.Option(
-            "--random", metavar="N", min=1, help="N combinations by chance instead of all, seeds not counted."
+            "--random", metavar="N", min=1, help="Train N random combinations instead of all, not counting seeds."
         ),
     ] = None,
-    choose: Annotated[int, typer.Option("--seed", help="Another number makes --random choose others.")] = 0,
-    device: Annotated[Device, typer.Option("--device", help="Where to compute.")] = Device.auto,
+    choose: Annotated[int, typer.Option("--seed", help="The seed of --random's choice.")] = 0,
+    device: Annotated[Device, typer.Option("--device", help="Compute on this device.")] = Device.auto,
     devices: Annotated[
-        int | None, typer.Option("--devices", metavar="N", min=1, help="Train each run on N devices.")
+        int | None, typer.Option("--devices", metavar="N", min=1, help="Train each run on N devices; default 1.")
     ] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Also go on with runs that failed in an earlier call.")
+        bool, typer.Option("--retry-failed", help="Also resume runs that failed in an earlier call.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check all recipes, show the plan, train nothing.")
+        bool, typer.Option("--dry-run", help="Check all recipes and show the plan without training.")
     ] = False,
-    table: Annotated[
-        bool, typer.Option("--table", help="Show a sweep's table as it stands, and train nothing.")
-    ] = False,
+    table: Annotated[bool, typer.Option("--table", help="Show the current table of a sweep without training.")] = False,
 ) -> None:
-    """Train a recipe with every combination of some values, one run after the other, and show which is best.
+    """Train a recipe with every combination of some values.
 
-    A value in brackets is swept over; quote it where the shell would take the brackets. Where the recipe's value is a
-    list by itself, a list of lists is swept over: augment.zoom=[[0.25,1.5],[0.5,1.5]]. All combinations are checked
-    before the first is trained.
+    A value in brackets is swept over; quote it if your shell expands brackets. If the recipe's value is itself a list,
+    give a list of lists: augment.zoom=[[0.25,1.5],[0.5,1.5]]. All combinations are checked before the first is trained.
 
-    Each run is an ordinary one in a folder below DIR. The same command goes on where it was stopped; other values of
-    the same keys are added. A run that fails does not end the sweep: the exit code is 1 in the end. The table goes to
-    stdout, and as sweep.csv and sweep.html into DIR.
+    Runs are trained one after another, each in an ordinary run folder below DIR. The same command resumes an
+    interrupted sweep; other values of the same keys are added to it. A failed run does not end the sweep, but the exit
+    code is then 1. The table of results is printed, and written to sweep.csv and sweep.html in DIR.
 
     Example:  mlcycle train sweep demo schedule.steps=600 schedule.learning_rate=[0.002,0.004] --seeds 3
 
@@ -98,7 +98,7 @@ def sweep(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
 
 def _folder_alone(named: str, overrides: Sequence[str] | None, out: Path | None) -> Path:
     if overrides or out:
-        raise UsageError("a sweep's table needs its folder and nothing else", f"mlcycle train sweep --table {named}")
+        raise UsageError("--table takes only the sweep's folder", f"mlcycle train sweep --table {named}")
     return Path(named)
 
 
@@ -113,8 +113,8 @@ def _settings(
     if seeds is not None:
         swept = sweep_grid.with_seeds(swept, recipe_file.load(path, plain).seed, seeds)
     if not swept:
-        hint = "KEY=[a,b]; of a key that is a list by itself KEY=[[a,b],[c,d]]; or --seeds N"
-        raise UsageError("there is nothing to sweep over", hint)
+        hint = "write KEY=[a,b], or KEY=[[a,b],[c,d]] for a key whose value is a list, or --seeds N"
+        raise UsageError("no value to sweep over", hint)
     return sweep_grid.settings(path, plain, swept, sample)
 
 
@@ -124,20 +124,20 @@ def _tell_plan(settings: Sequence[Setting], folder: SweepFolder, retry_failed: b
     names = {each.name for each in settings}
     runs = [folder.run_state(each.name) for each in settings]
     todo = {each.name for each in unfinished(runs, retry_failed=retry_failed)}
-    beside = len([name for name in folder.plan.runs if name not in names])
+    others = len([name for name in folder.plan.runs if name not in names])
     console.say(f"{_number(len(settings), 'run')} in {folder.path}, {len(todo)} to train:")
     for each in runs[:LISTED]:
         note = "" if each.state == "new" else f"  {each.state}{'' if each.name in todo else ', kept'}"
         console.say(f"  {each.name}{note}")
     if len(runs) > LISTED:
         console.say(f"  … and {len(runs) - LISTED} more")
-    if beside:
-        console.say(f"{_number(beside, 'run')} of other values in {folder.path}: kept as they are, and in the table")
+    if others:
+        console.say(f"{_number(others, 'run')} of other values in {folder.path} kept; also in the table")
     if len(todo) > MANY:
         console.warn(f"{len(todo)} runs are many; --random N tries some of the combinations")
     failed = sum(each.state == "failed" and each.name not in todo for each in runs)
     if failed:
-        console.say(f"{_number(failed, 'run')} failed before; --retry-failed goes on with what failed")
+        console.say(f"{_number(failed, 'run')} failed before; resume with --retry-failed")
 
 
 def _number(count: int, what: str) -> str:
@@ -145,7 +145,7 @@ def _number(count: int, what: str) -> str:
 
 
 def _again(words: Sequence[str], out: Path, seeds: int | None, sample: tuple[int | None, int]) -> str:
-    """Returns the command that goes on with a sweep."""
+    """Returns the command that resumes a sweep."""
     options = [] if seeds is None else ["--seeds", str(seeds)]
     if sample[0] is not None:
         options += ["--random", str(sample[0]), *(["--seed", str(sample[1])] if sample[1] else [])]
@@ -167,7 +167,7 @@ def _train(settings: Sequence[Setting], folder: SweepFolder, where: list[str], r
     if missing:
         raise MlcycleError(
             f"{_number(len(missing), 'run')} of {len(settings)} did not finish",
-            f"what they said is in {folder.path / 'logs'}; those again: {again} --retry-failed",
+            f"see their logs in {folder.path / 'logs'}; resume them: {again} --retry-failed",
         )
 
 
@@ -179,7 +179,7 @@ def _show(folder: SweepFolder) -> None:
         with folder.own.locked():
             write(folder)
     except InputError:
-        console.say("a sweep is being trained here: sweep.csv and sweep.html are as of its last run")
+        console.say("this sweep is being trained: sweep.csv and sweep.html are as of its last run")
     _tell_table(folder)
 
 
@@ -197,8 +197,8 @@ def _tell_table(folder: SweepFolder) -> None:
     summaries = [each.summary for each in runs if each.summary]
     if len(summaries) > 1 and not (compared := comparison.compare(summaries)).is_same_data:
         console.warn(comparison.data_note(compared))
-    console.say(f"the page: {folder.path / PAGE}; a line for each run: {folder.path / CSV}")
+    console.say(f"page: {folder.path / PAGE}; table: {folder.path / CSV}")
     begun = [next((each for each in row.runs if each.summary), None) for row in sweep_table.rows(runs)]
     if len(best := [each for each in begun if each][:2]) == 2:
         both = shlex.join(str(folder.run(each.name)) for each in best)
-        console.say(f"the best side by side: mlcycle train compare {both}")
+        console.say(f"compare the best: mlcycle train compare {both}")

@@ -1,4 +1,4 @@
-"""`mlcycle train`: the group and its default command, fit."""
+"""`mlcycle train`: the command group and its default command, fit."""
 
 from __future__ import annotations
 
@@ -37,50 +37,58 @@ def fit(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
     recipe: Annotated[
         str | None,
         typer.Argument(
-            metavar="RECIPE", help="A file, or the name of a recipe that comes with mlcycle; else face-nano."
+            metavar="RECIPE",
+            help="A recipe file, or the name of a recipe that comes with mlcycle; the default is face-nano.",
         ),
     ] = None,
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Values that replace the recipe's.")
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Values that replace those of the recipe.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="RUN", help="The run's folder, a new one; runs/NAME if left out.")
+        Path | None, typer.Option("--out", metavar="RUN", help="The new run's folder; the default is runs/NAME.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a run; it is named in place of the recipe, or by --out.")
+        bool, typer.Option("--resume", help="Resume a run: give its folder instead of a recipe, or by --out.")
     ] = False,
-    device: Annotated[Device, typer.Option("--device", help="Where to compute; auto takes the best and says so.")] = (
-        Device.auto
-    ),
+    device: Annotated[
+        Device, typer.Option("--device", help="Compute on this device; auto takes the best available.")
+    ] = Device.auto,
     devices: Annotated[
         int | None,
-        typer.Option("--devices", metavar="N", min=1, help="Train on N devices of this machine, one process for each."),
+        typer.Option(
+            "--devices", metavar="N", min=1, help="Train on N devices of this machine, one process per device."
+        ),
     ] = None,
     nodes: Annotated[
         str,
-        typer.Option("--nodes", metavar="N", help="How many machines train together, as 2, or 1:4 for one to four."),
+        typer.Option("--nodes", metavar="N", help="Train on N machines; write 1:4 for one to four."),
     ] = "1",
     rendezvous: Annotated[
-        str, typer.Option("--rendezvous", metavar="HOST:PORT", help="Where several machines meet: at one of them.")
+        str,
+        typer.Option(
+            "--rendezvous", metavar="HOST:PORT", help="The address at which several machines connect: one of them."
+        ),
     ] = "",
     restarts: Annotated[
-        int, typer.Option("--restarts", metavar="N", min=0, help="Start all processes anew if one fails, N times.")
+        int, typer.Option("--restarts", metavar="N", min=0, help="Restart all processes up to N times if one fails.")
     ] = 0,
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Also keep event files of TensorBoard's, in RUN/tensorboard.")
+        bool, typer.Option("--tensorboard", help="Also write TensorBoard event files to RUN/tensorboard.")
     ] = False,
     images: Annotated[
         bool,
-        typer.Option("--images/--no-images", help="Whether cut-outs of held-out images go into the report."),
+        typer.Option("--images/--no-images", help="Include crops of validation images in the report."),
     ] = True,
 ) -> None:
-    """Train a detector into a run's folder, which keeps its recipe, figures and checkpoints.
+    """Train a detector from a recipe into a run folder.
 
-    The folder must be new, or be gone on with by --resume, which takes the recipe that the run was begun with.
+    The run folder keeps the recipe, metrics and checkpoints. It must be new, unless --resume continues a run, with the
+    recipe that it was started with.
 
     Example:  mlcycle train recipes/demo.yaml schedule.steps=200 --out runs/a
 
-    With --devices, each step's batch is shared out among the devices, so that the same recipe learns the same.
+    With --devices, each step's batch is divided among the devices, so that the result of a recipe does not depend on
+    their number.
 
     Example:  mlcycle train --resume runs/a
 
@@ -90,7 +98,7 @@ def fit(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
     if is_one_of_several():
         from mlcycle.training.stopping import stop_with_the_parent
 
-        stop_with_the_parent()  # before torch comes, which takes seconds
+        stop_with_the_parent()  # before torch is imported, which takes seconds
     named, values = _sort([*filter(None, [recipe]), *(overrides or [])])
     with extra("train", "mlcycle train"):
         from mlcycle.training import run_setup
@@ -98,23 +106,23 @@ def fit(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
 
         if resume:
             chosen, run = run_setup.resumed_run(named or str(out or run_setup.RUNS / DEFAULT_RECIPE), values, out)
-            _say_once(f"going on with {run}")
+            _say_once(f"resuming {run}")
         else:
             if named is None:
-                _say_once(f"no recipe given: training with {recipe_file.find(DEFAULT_RECIPE)}")
+                _say_once(f"no recipe given; training with {recipe_file.find(DEFAULT_RECIPE)}")
             is_shared = bool(rendezvous) or is_one_of_several()
             chosen, run = run_setup.new_run(named or DEFAULT_RECIPE, values, out, is_shared=is_shared)
-        # torch takes seconds to come: a recipe that is wrong has been refused before.
+        # Importing torch takes seconds, so a wrong recipe is refused before.
         from mlcycle.training.distributed import failure
         from mlcycle.training.fit import fit as train_detector
         from mlcycle.training.run.run_folder import RunOptions
     if tensorboard:
         with extra("tensorboard", "mlcycle train --tensorboard"):
-            import tensorboardX  # noqa: F401  (better found missing now than when the run has begun)
+            import tensorboardX  # noqa: F401  (a missing package should be reported before the run starts)
     if devices is not None:
-        what = ["--resume", str(run)] if resume else [*filter(None, [named]), *values, "--out", str(run)]
+        words = ["--resume", str(run)] if resume else [*filter(None, [named]), *values, "--out", str(run)]
         more = [*(["--tensorboard"] if tensorboard else []), *([] if images else ["--no-images"])]
-        launch([*what, *more], run, Devices(devices, device, nodes, rendezvous, restarts))
+        launch([*words, *more], run, Devices(devices, device, nodes, rendezvous, restarts))
         return
     with failure.recorded():
         options = RunOptions(tensorboard, images)
@@ -126,20 +134,20 @@ def fit(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
 
 
 app.command("sweep")(sweep.sweep)
-app.command("find-rate")(lr_find.find_rate)
+app.command("lr-find")(lr_find.lr_find)
 app.command("profile")(profile.profile)
 
 
 def _sort(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Tells a recipe or run from overrides: those have a "=", and before it no "/", as paths of a sweep's runs do."""
+    """Separates the recipe or run from overrides, which have a "=" with no "/" before it (a sweep's runs have one)."""
     overrides = [each for each in arguments if "=" in each and "/" not in each.partition("=")[0]]
     named = [each for each in arguments if each not in overrides]
     if len(named) > 1:
-        raise UsageError(f"one recipe at a time, not {' and '.join(named)}", "write overrides as KEY=VALUE")
+        raise UsageError(f"train takes one recipe, not {' and '.join(named)}", "write overrides as KEY=VALUE")
     return (named[0] if named else None), overrides
 
 
 def _say_once(text: str) -> None:
-    """Says something that whoever started several processes has said already."""
+    """Prints a message, unless the launcher of several processes has printed it already."""
     if not is_one_of_several():
         console.say(text)

@@ -91,20 +91,20 @@ def test_page_loads_nothing_and_clips_a_diverging_loss() -> None:
 
 
 def test_invalid_arguments_are_refused_before_training(mlcycle, tmp_path: Path) -> None:
-    assert mlcycle("train", "find-rate", "demo", "--low", "1", "--high", "0.1").code == 2
-    assert mlcycle("train", "find-rate", "demo", "schedule.batch=0").code == 2
+    assert mlcycle("train", "lr-find", "demo", "--low", "1", "--high", "0.1").code == 2
+    assert mlcycle("train", "lr-find", "demo", "schedule.batch=0").code == 2
     there = tmp_path / "page.html"
     there.write_text("mine")
-    assert mlcycle("train", "find-rate", "demo", "--out", there).code == 3
+    assert mlcycle("train", "lr-find", "demo", "--out", there).code == 3
     assert there.read_text() == "mine"
 
 
 @pytest.mark.slow
 def test_real_run_writes_only_its_page(mlcycle, recipe_path: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    words = ("train", "find-rate", recipe_path, "schedule.batch=8", "--device", "cpu")
+    words = ("train", "lr-find", recipe_path, "schedule.batch=8", "--device", "cpu")
     done = mlcycle(*words, "--steps", "60")
-    assert [each.name for each in tmp_path.iterdir()] == ["find-rate.html"]
+    assert [each.name for each in tmp_path.iterdir()] == ["lr-find.html"]
     assert done.code == 0
     rate = float(done.out)
     assert 1e-5 < rate < 1
