@@ -81,7 +81,7 @@ def test_without_a_recipe_train_takes_face_nano_and_says_so(mlcycle):
     outcome = mlcycle("train", "schedule.steps=-1")
     assert outcome.code == 2
     first, second = outcome.err.splitlines()
-    assert first.startswith("no recipe given: training with ")
+    assert first.startswith("no recipe given; training with ")
     assert first.endswith("face-nano.yaml")
     assert "override 'schedule.steps=-1'" in second
 
@@ -121,4 +121,4 @@ def test_resume_needs_a_run_of_the_same_recipe_and_no_overrides(mlcycle, tmp_pat
 def test_two_recipes_at_once_are_refused(mlcycle):
     outcome = mlcycle("train", "demo", "face-nano")
     assert outcome.code == 2
-    assert "one recipe at a time" in outcome.err
+    assert "train takes one recipe" in outcome.err

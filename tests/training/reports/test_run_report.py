@@ -209,7 +209,7 @@ def test_report_command_writes_a_new_file_only(mlcycle, run: Path, tmp_path: Pat
     target = tmp_path / "page.html"
     done = mlcycle("train", "report", run, "--no-images", "--out", target)
     assert (done.code, done.out) == (0, f"{target}\n")
-    assert "looking at 6 held-out images" in done.err
+    assert "predicting on 6 validation images" in done.err
     assert mlcycle("train", "report", run, "--out", target).code == 3
     assert mlcycle("train", "report", run).out == f"{run / 'report.html'}\n"
     assert mlcycle("train", "report", tmp_path).code == 3

@@ -75,7 +75,7 @@ def test_weights_of_another_network_are_no_start(tmp_path: Path, other: FaceNetw
     network = FaceNetwork(4, 1, False)
     for kept, taken in ((network, other), (other, network)):
         checkpoint.save_weights(path, kept)
-        with pytest.raises(DataError, match="not of the recipe's network"):
+        with pytest.raises(DataError, match="do not fit the recipe's network"):
             checkpoint.start(checkpoint.load(path)[0], taken, path)
 
 

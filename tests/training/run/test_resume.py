@@ -132,7 +132,7 @@ def test_a_wish_to_stop_that_comes_twice_saves(
         terminate()
         terminate()
 
-    monkeypatch.setattr(stopping, "SAME_WISH_SECONDS", 60.0)  # however long this machine stands still
+    monkeypatch.setattr(stopping, "REPEAT_SECONDS", 60.0)  # however long this machine stands still
     stop_at(2, monkeypatch, both)
     with pytest.raises(Interrupted, match="at step 2"):
         fit(load(recipe_path, [ALONE]), tmp_path / "run", device="cpu", quiet=True)

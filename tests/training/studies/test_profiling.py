@@ -151,7 +151,7 @@ def test_command_prints_tables_and_the_path_of_the_trace(mlcycle, recipe_path, p
     )  # fmt: skip
     assert printed.code == 0
     lines = printed.out.splitlines()
-    for name in (*PARTS, "rest", "together", "aten::convolution_backward", loader_profile.READING):
+    for name in (*PARTS, "rest", "total", "aten::convolution_backward", loader_profile.READING):
         assert any(line.startswith(name) for line in lines), name
     assert "FLOP/s, waiting for data" in printed.out
     assert "share of the bare step's FLOP/s" in printed.out
