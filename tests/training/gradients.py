@@ -54,7 +54,7 @@ def compute_gradients(rank: int, recipe_path: str, file: str, processes: int, ac
 
 
 def free_port() -> int:
-    """Returns a port that nobody has, below those that a system lends: nobody is given it before it is used."""
+    """Returns a free port below the ephemeral range, so that no other program gets it before it is used."""
     for port in range(20_000 + os.getpid() % 10_000, 32_000):
         with socket.socket() as trial, suppress(OSError):
             trial.bind(("127.0.0.1", port))
@@ -68,7 +68,7 @@ def main(folder: str, *trials: str) -> None:
         recipe_path, _, accumulation = trial.rpartition(":")
         for processes in (1, 2):
             words = (recipe_path, f"{folder}/{number}-{processes}.pt", processes, int(accumulation))
-            # Forked, for it takes seconds to bring torch in.
+            # Forked, because importing torch takes seconds.
             multiprocessing.start_processes(compute_gradients, words, nprocs=processes, start_method="fork")
 
 

@@ -1,4 +1,4 @@
-"""An image whose face can be told from everything else by its colour."""
+"""An image whose face differs from everything else by its colour."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FACE = (120, 200, 220, 330)
 
 @pytest.fixture(scope="module")
 def marked(tmp_path_factory: pytest.TempPathFactory) -> dict[int, LabelledImage]:
-    """The astronaut with a pure red rectangle whose place is the label, stored in EXIF orientations 1 and 6."""
+    """The astronaut with a pure red rectangle at the label, stored with EXIF orientations 1 and 6."""
     import skimage
 
     image = skimage.data.astronaut()[:, :400].copy()

@@ -1,4 +1,4 @@
-"""A small labelled set of real images, a recipe that studies it for a few steps, and a run of it."""
+"""A small labelled set of real images, a recipe that trains on it for a few steps, and a run of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-# The face in the image of the astronaut and the one in Grace Hopper's, x1 y1 x2 y2, looked up by eye.
+# The faces in the images of the astronaut and of Grace Hopper, x1 y1 x2 y2, measured by eye.
 ASTRONAUT_FACE = (178, 76, 272, 190)
 HOPPER_FACE = (162, 130, 368, 338)
 # Left eye, right eye, nose, left and right corner of the mouth, as seen in the image.
@@ -29,7 +29,7 @@ inference: {{long_side: 128, score_floor: 0.001, threshold: 0.01, max_faces: 50}
 
 @pytest.fixture(scope="session")
 def labelled_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A COCO folder with splits train and val: two real faces at several sizes, and images without one."""
+    """A COCO folder with splits train and val: two real faces at several sizes, and images without a face."""
     import matplotlib
     import skimage
     from PIL import Image
@@ -74,7 +74,7 @@ def recipe_path(labelled_set: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def finished_run(recipe_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that has ended; not to be written to."""
+    """The folder of a finished run; tests must not write to it."""
     pytest.importorskip("torch")
     from mlcycle.training.fit import fit
     from mlcycle.training.recipes.recipe_file import load

@@ -22,25 +22,25 @@ from torch.utils import backend_registration
 
 NAME = "standin"
 STOP_AFTER = 4
-# Whose answer, or the answer's size, the program cannot go on without.
-WAITED_FOR = {
+# Operators whose result, or its size, the program needs at once.
+SYNCHRONISING = {
     f"aten::{name}"
     for name in (
         "_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "bincount", "repeat_interleave",
         "_unique2", "unique_dim", "unique_consecutive",
     )
 }  # fmt: skip
-waits: list[str] = []
+synchronisations: list[str] = []
 
 backend_registration._setup_privateuseone_for_python_backend(NAME)
 getattr(torch, NAME).get_amp_supported_dtype = lambda: [torch.bfloat16]
-# Or a module's parameters would change what is in them behind the wrapper's back.
+# Otherwise moving a module would replace the data of its parameters without the wrapper.
 torch.__future__.set_overwrite_module_params_on_conversion(True)
 DEVICE = torch.device(NAME, 0)
 
 
 class Elsewhere(Tensor):
-    """A tensor that says it is on the device; `here` holds its numbers."""
+    """A tensor that reports the device; `here` holds its data on the CPU."""
 
     here: Tensor
 
@@ -59,28 +59,28 @@ class Elsewhere(Tensor):
 
 
 def compute(operator: Any, *args: Any, **kwargs: Any) -> Any:
-    """Computes an operator on the processor."""
+    """Computes an operator on the CPU."""
     name = operator.name().partition(".")[0]
     tensors = [each for each in trees.tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
     elsewhere = [each for each in tensors if isinstance(each, Elsewhere)]
-    # A GPU takes single numbers of the processor's.
+    # A GPU accepts scalars of the CPU.
     here = [each for each in tensors if not isinstance(each, Elsewhere) and each.dim()]
     if here and elsewhere and name not in ("aten::_to_copy", "aten::copy_"):
         raise RuntimeError(f"{operator.name()} was given tensors of two devices")
     wanted = kwargs.get("device")
     picks = [each for each in tensors[1:] if each.dtype == torch.bool] if name.startswith("aten::index") else []
-    if elsewhere and (name in WAITED_FOR or picks):
-        waits.append(name)
+    if elsewhere and (name in SYNCHRONISING or picks):
+        synchronisations.append(name)
     made = operator(*trees.tree_map(_here, args), **trees.tree_map(_here, kwargs))
     if name == "aten::_to_copy" and wanted is not None and torch.device(wanted).type == "cpu":
-        waits.append(name)
+        synchronisations.append(name)
         return made
-    wrappers = {id(each.here): each for each in elsewhere}  # an operator in place gives back what it was given
+    wrappers = {id(each.here): each for each in elsewhere}  # an in-place operator returns its input
 
-    def wrapped(answer: Any) -> Any:
-        if not isinstance(answer, Tensor):
-            return answer
-        return wrappers[id(answer)] if id(answer) in wrappers else Elsewhere(answer)
+    def wrapped(output: Any) -> Any:
+        if not isinstance(output, Tensor):
+            return output
+        return wrappers[id(output)] if id(output) in wrappers else Elsewhere(output)
 
     return trees.tree_map(wrapped, made)
 
@@ -92,14 +92,14 @@ def _here(argument: Any) -> Any:
 
 
 def _made_here_first(make: Any) -> Any:
-    """These give a tensor its numbers, or its size, where a wrapper cannot see it."""
+    """Wraps a factory function, whose result the dispatcher does not pass to a wrapper."""
 
     def factory(*args: Any, device: Any = None, **kwargs: Any) -> Tensor:
         made = make(*args, **kwargs)
         if device is None or torch.device(device).type == "cpu":
             return made
         if make is _tensor:
-            waits.append("torch.tensor")
+            synchronisations.append("torch.tensor")
         return made.to(device)
 
     return factory
@@ -143,9 +143,9 @@ def waits_of_a_step(recipe: Any) -> list[str]:
 
     trainer, batch = Trainer(recipe, DEVICE, ProcessGroup()), synthetic_batch(4, recipe.augment.crop, 5)
     for step in range(2):  # the first makes the optimizer's memory
-        waits.clear()
+        synchronisations.clear()
         trainer.step([batch], step, 1e-3)
-    return list(waits)
+    return list(synchronisations)
 
 
 if __name__ == "__main__":

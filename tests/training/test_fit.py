@@ -1,4 +1,4 @@
-"""Training as a whole: the same seed gives the same weights, a stopped run goes on as if it had not been stopped."""
+"""Training as a whole: the same seed gives the same weights, and a resumed run ends like an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def test_the_same_seed_gives_the_same_weights(recipe_path: Path, finished_run: P
     assert_equal(tensors(finished_run), tensors(tmp_path / "again"))
 
 
-def test_another_seed_or_number_of_workers(recipe_path: Path, finished_run: Path, tmp_path: Path) -> None:
+def test_another_seed_changes_the_weights_and_another_number_of_workers_does_not(
+    recipe_path: Path, finished_run: Path, tmp_path: Path
+) -> None:
     fit(load(recipe_path, ["schedule.workers=0"]), tmp_path / "alone", device="cpu", quiet=True)
     assert_equal(tensors(finished_run), tensors(tmp_path / "alone"))
     fit(load(recipe_path, ["seed=4"]), tmp_path / "other", device="cpu", quiet=True)
@@ -75,7 +77,7 @@ def test_a_run_resumed_from_its_middle_ends_with_the_same_weights(
 @pytest.mark.parametrize(
     ("signal_number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
 )
-def test_a_signal_saves_and_the_run_goes_on(
+def test_a_signal_saves_and_the_run_can_be_resumed(
     recipe_path: Path, tmp_path: Path, signal_number: signal.Signals, code: int
 ) -> None:
     run = tmp_path / "run"
@@ -87,13 +89,13 @@ def test_a_signal_saves_and_the_run_goes_on(
             break
         time.sleep(0.1)
     os.kill(process.pid, signal_number)
-    _, talk = process.communicate(timeout=60)
-    assert process.returncode == code, talk
-    assert "the run is saved" in talk
-    assert "--resume" in talk
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == code, stderr
+    assert "the run is saved" in stderr
+    assert "--resume" in stderr
     newest = max((run / "checkpoints").glob("step-*.safetensors"))
     stopped_at = checkpoint.load(newest)[1].step
-    assert f"at step {stopped_at} of 100000" in talk
+    assert f"at step {stopped_at} of 100000" in stderr
     (run / "recipe.yaml").write_text(
         (run / "recipe.yaml").read_text().replace("steps: 100000", f"steps: {stopped_at + 2}")
     )
@@ -101,7 +103,7 @@ def test_a_signal_saves_and_the_run_goes_on(
     assert checkpoint.load(run / "checkpoints" / f"step-{stopped_at + 2:08d}.safetensors")[1].step == stopped_at + 2
 
 
-def test_the_run_folder_says_how_it_came_about(finished_run: Path, recipe_path: Path) -> None:
+def test_the_run_folder_records_its_environment(finished_run: Path, recipe_path: Path) -> None:
     assert load(finished_run / "recipe.yaml") == load(recipe_path)
     environment = json.loads((finished_run / "environment.json").read_text())
     assert environment["data"]["train_photographs"] == 12
@@ -138,14 +140,14 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_batch(recipe_path: Path, 
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
-def test_a_device_that_is_not_there_is_an_error_and_leaves_no_folder(recipe_path: Path, tmp_path: Path) -> None:
+def test_a_missing_device_is_an_error_and_leaves_no_folder(recipe_path: Path, tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="cuda"):
         fit(load(recipe_path), tmp_path / "run", device="cuda", quiet=True)
     assert not (tmp_path / "run").exists()
     assert choose_device("auto").type in ("mps", "cpu")
 
 
-def test_an_evaluation_that_a_stop_cut_short_is_made_up_for(
+def test_an_interrupted_evaluation_is_repeated(
     recipe_path: Path, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlcycle.training.data import validation_images
@@ -166,7 +168,7 @@ def test_an_evaluation_that_a_stop_cut_short_is_made_up_for(
 
 
 def with_a_signal_at(call: int, honest: Callable) -> Callable:
-    """Returns `val.pictures` that is told to stop when it is called for this time."""
+    """Returns a replacement of `val.images` that requests a stop at its n-th call."""
     calls = []
 
     def images(*arguments: object) -> object:
@@ -183,7 +185,7 @@ def evaluations(run: Path) -> list[tuple[int, float]]:
     return [(entry["step"], entry["average_precision"]) for entry in entries if "average_precision" in entry]
 
 
-def test_a_run_does_not_go_on_with_other_data(recipe_path: Path, finished_run: Path, tmp_path: Path) -> None:
+def test_a_run_is_not_resumed_with_other_data(recipe_path: Path, finished_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(finished_run, run)
     before = (run / "environment.json").read_text()
@@ -197,9 +199,7 @@ def test_a_run_does_not_go_on_with_other_data(recipe_path: Path, finished_run: P
         fit(fewer, run, device="cpu", resume=True, quiet=True)
 
 
-def test_landmarks_are_not_promised_where_none_are_labelled(
-    recipe_path: Path, labelled_set: Path, tmp_path: Path
-) -> None:
+def test_a_landmark_model_needs_labelled_landmarks(recipe_path: Path, labelled_set: Path, tmp_path: Path) -> None:
     label_file = labelled_set / "annotations" / "train.json"
     bare = tmp_path / "bare"
     shutil.copytree(labelled_set, bare)
@@ -211,7 +211,7 @@ def test_landmarks_are_not_promised_where_none_are_labelled(
         fit(load(recipe_path, [f"data.train.0.path={bare}"]), tmp_path / "run", device="cpu", quiet=True)
 
 
-def test_a_broken_image_is_one_sentence_that_names_it(
+def test_a_broken_image_is_a_one_line_error_that_names_it(
     recipe_path: Path, labelled_set: Path, tmp_path: Path, mlcycle: Callable
 ) -> None:
     broken = tmp_path / "broken"
@@ -226,7 +226,7 @@ def test_a_broken_image_is_one_sentence_that_names_it(
 
 
 @pytest.mark.slow
-def test_learning_lowers_the_loss(recipe_path: Path, tmp_path: Path) -> None:
+def test_training_lowers_the_loss(recipe_path: Path, tmp_path: Path) -> None:
     recipe = load(recipe_path, ["schedule.steps=120", "schedule.evaluate_every=120", "schedule.learning_rate=0.004"])
     fit(recipe, tmp_path / "run", device="cpu", quiet=True)
     entries = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -246,7 +246,7 @@ def test_decoded_images_are_read_instead_of_the_files(recipe_path: Path, tmp_pat
                            tensors(tmp_path / "blind")["model.stem.convolution.weight"])  # fmt: skip
 
 
-def test_a_run_starts_from_another_ones_weights(recipe_path: Path, finished_run: Path, tmp_path: Path) -> None:
+def test_a_run_can_start_from_the_weights_of_another(recipe_path: Path, finished_run: Path, tmp_path: Path) -> None:
     still = ["schedule.steps=1", "schedule.learning_rate=1e-12", "schedule.evaluate_every=1"]
     recipe = load(recipe_path, [f"start_from={finished_run}", *still])
     fit(recipe, tmp_path / "next", device="cpu", quiet=True)
@@ -282,7 +282,7 @@ def test_weights_that_cannot_be_started_from(
         fit(recipe, tmp_path / "run", device="cpu", quiet=True)
 
 
-def test_a_run_that_fails_before_it_begins_can_be_begun_again(recipe_path: Path, tmp_path: Path) -> None:
+def test_a_run_that_failed_before_its_start_can_be_started_again(recipe_path: Path, tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
     with pytest.raises(DataError, match="cannot be decoded into"):
         fit(load(recipe_path, [f"data.decoded={tmp_path / 'taken'}"]), tmp_path / "run", device="cpu", quiet=True)
@@ -325,14 +325,14 @@ def test_crops_of_both_sizes_resume_bit_by_bit(recipe_path: Path, tmp_path: Path
     assert_equal(tensors(tmp_path / "whole"), tensors(tmp_path / "half"))
 
 
-def test_a_network_with_a_finer_grid_trains_and_is_read_back(recipe_path: Path, tmp_path: Path) -> None:
+def test_a_network_with_a_finer_grid_trains_and_is_loaded(recipe_path: Path, tmp_path: Path) -> None:
     fit(load(recipe_path, ["model.stride=4", "schedule.steps=3"]), tmp_path / "finer", device="cpu", quiet=True)
     recipe, network, _ = load_trained(tmp_path / "finer")
     assert recipe.model.stride == network.strides[0] == 4
 
 
 def batch_of(faces: list[list[float]], ignored: list[list[float]]) -> Batch:
-    """One black crop of 96 pixels."""
+    """Returns a batch of one black crop of 96 pixels."""
     faces_M4, ignored_I4 = (torch.tensor(boxes).reshape(-1, 4) for boxes in (faces, ignored))
     none = torch.full((len(faces), 5, 2), torch.nan)
     in_first_M, in_first_I = (torch.zeros(len(boxes), dtype=torch.long) for boxes in (faces, ignored))
@@ -354,7 +354,7 @@ def parts_of(answers: tuple[torch.Tensor, ...], batch: Batch, rule: Model) -> De
 
 
 @pytest.mark.parametrize("stride", [8, 4])
-def test_only_ignored_cells_that_answer_for_no_face_are_told_nothing(stride: int) -> None:
+def test_only_ignored_cells_without_a_face_have_no_gradient(stride: int) -> None:
     torch.manual_seed(0)
     rule = Model(width=4, landmarks=True, stride=stride)
     answers = FaceNetwork(**rule.model_dump()).eval()(torch.zeros(1, 3, 96, 96))
@@ -369,16 +369,16 @@ def test_only_ignored_cells_that_answer_for_no_face_are_told_nothing(stride: int
         for column in range(grid.columns)
     ]
     x, y, strides = torch.tensor(rows).unbind(1)
-    told = answers[0].grad[0] != 0
+    has_gradient = answers[0].grad[0] != 0
     is_face = (torch.maximum((x - 40).abs(), (y - 40).abs()) < 10 + 2 * strides) & (x < 96) & (y < 96)
-    assert (told & is_face).any()
+    assert (has_gradient & is_face).any()
     is_background = (x >= 96) | (y >= 96)  # the coarsest cells reach beyond what is ignored
-    assert (is_face | is_background)[told].all()
-    assert told[is_background].all()
+    assert (is_face | is_background)[has_gradient].all()
+    assert has_gradient[is_background].all()
     assert (answers[0].grad != 0).sum() <= 10
 
 
-def test_a_batch_without_a_face_teaches_the_background() -> None:
+def test_a_batch_without_faces_trains_the_background() -> None:
     rule = Model(width=4, landmarks=True)
     network = FaceNetwork(**rule.model_dump()).eval()
     parts = parts_of(network(torch.zeros(1, 3, 96, 96)), batch_of([], []), rule)

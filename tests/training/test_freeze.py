@@ -1,4 +1,4 @@
-"""Freezing: one run, one file, whose answers are those of training; else none."""
+"""Freezing: one run gives one file with the same predictions, or none."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def frozen(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def test_the_file_is_read_only_sealed_and_named_by_its_digest(frozen: Path) -> None:
     sealed = read_sealed(frozen)
     assert stat.S_IMODE(frozen.stat().st_mode) & 0o222 == 0
-    beside = frozen.with_name("tiny.onnx.sha256").read_text()
-    assert beside == f"{sealed.sha256}  tiny.onnx\n"
+    sidecar = frozen.with_name("tiny.onnx.sha256").read_text()
+    assert sidecar == f"{sealed.sha256}  tiny.onnx\n"
     assert hashlib.sha256(frozen.read_bytes()).hexdigest() == sealed.sha256
 
 
@@ -56,7 +56,7 @@ def test_freezing_twice_gives_the_same_bytes(
     assert Path(path).name == f"tiny-{digest[:12]}.onnx"
 
 
-def test_the_run_gives_the_file_again(frozen: Path, finished_run: Path, mlcycle: Callable) -> None:
+def test_the_run_reproduces_the_file(frozen: Path, finished_run: Path, mlcycle: Callable) -> None:
     outcome = mlcycle("model", "reproduce", frozen, "--run", finished_run)
     digest = hashlib.sha256(frozen.read_bytes()).hexdigest()
     assert (outcome.code, outcome.out) == (0, f"reproduced {digest}  {frozen}\n")
@@ -80,7 +80,7 @@ def test_another_file_is_never_overwritten(
     assert "choosing thresholds" not in nowhere.err  # which takes long
 
 
-def test_the_contract_says_where_the_model_comes_from(frozen: Path) -> None:
+def test_the_contract_records_the_origin_of_the_model(frozen: Path) -> None:
     contract = load_detector(frozen).contract
     assert contract.resize.long_side == 128
     assert contract.training["recipe"]["name"] == "tiny"
@@ -91,19 +91,17 @@ def test_the_contract_says_where_the_model_comes_from(frozen: Path) -> None:
     assert contract.landmarks == ("left_eye", "right_eye", "nose", "left_mouth_corner", "right_mouth_corner")
 
 
-def test_thresholds_are_chosen_on_the_held_out_images(frozen: Path) -> None:
+def test_thresholds_are_chosen_on_the_validation_images(frozen: Path) -> None:
     contract = load_detector(frozen).contract
-    told = contract.training["operating_points"]
-    assert (told["photographs"], told["faces"]) == (6, 4)
+    measured = contract.training["operating_points"]
+    assert (measured["photographs"], measured["faces"]) == (6, 4)
     assert contract.thresholds["balanced"] == 0.01  # the recipe's
     assert 0.001 <= contract.thresholds["sensitive"] <= 0.01 <= contract.thresholds["precise"]
-    assert told["points"]["precise"]["false_alarms_a_photograph"] <= 0.05
+    assert measured["points"]["precise"]["false_alarms_a_photograph"] <= 0.05
     assert set(contract.training["frozen_with"]) == {"mlcycle", "torch", "onnx", "onnxscript"}
 
 
-def test_what_is_measured_does_not_depend_on_the_number_of_cores(
-    finished_run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_measurements_do_not_depend_on_the_number_of_cores(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlcycle.training import freeze
     from mlcycle.training.model import predict
     from mlcycle.training.run.run_folder import RunFolder
@@ -264,7 +262,7 @@ def test_a_run_that_has_not_been_evaluated_yet_is_refused(
 
 
 @pytest.mark.slow
-def test_half_precision_of_a_real_network_is_a_valid_model_that_answers_alike() -> None:
+def test_half_precision_of_a_real_network_is_a_valid_model_with_close_outputs() -> None:
     import onnx
     import onnxruntime
     from test_graph import excited_bytes, excited_network, random_images
@@ -285,7 +283,7 @@ def test_half_precision_of_a_real_network_is_a_valid_model_that_answers_alike() 
     assert np.abs(scores[0] - scores[1]).max() < 0.01
 
 
-def test_the_file_does_not_say_where_the_data_lay(frozen: Path, labelled_set: Path) -> None:
+def test_the_file_does_not_contain_paths_of_the_data(frozen: Path, labelled_set: Path) -> None:
     data = frozen.read_bytes()
     assert labelled_set.name.encode() in data
     assert str(labelled_set.parent).encode() not in data

@@ -1,4 +1,4 @@
-"""All that is drawn at random in a training has a generator of its own."""
+"""Every random draw of a training has its own generator."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mlcycle.training.recipes.recipe import Augment  # noqa: E402
 pytestmark = pytest.mark.training
 
 
-def test_no_two_streams_begin_alike() -> None:
+def test_all_streams_differ_from_their_first_number() -> None:
     first = [generator(stream, 7, 3, part).integers(2**63) for stream in Stream for part in (0, 1)]
     assert len(set(first)) == len(first) == 2 * len(Stream)
 
@@ -37,10 +37,10 @@ def test_no_two_draws_of_one_number_share_a_generator(monkeypatch: pytest.Monkey
         Samples([], shards, Augment(), seed)[Key(number, 32, 4 * number)]
     assert sorted(drawn["order"]) == [0, 1, 2, 3]
     assert all(seed_and_number[:2] == (seed, number) for seed_and_number in seeds)
-    # One for the noise, the step's size and the sample; the shards' order; and the images' order of each of two groups.
+    # One each for the noise, the step's size, the sample, the shards' order, and the image order of each of two groups.
     assert len({(*each, 0, 0)[:4] for each in seeds}) == 6
 
 
-def test_the_noise_is_not_what_the_weights_begin_with() -> None:
+def test_the_noise_differs_from_the_initial_weights() -> None:
     torch.manual_seed(1)
     assert not torch.equal(torch.randn(noise_field(8, 1).shape), noise_field(8, 1))

@@ -1,4 +1,4 @@
-"""`mlcycle model reproduce`: the same bytes from the run, or which of its ingredients is another one."""
+"""`mlcycle model reproduce`: the same bytes from the run, or the parts that differ."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mlcycle.artifact.seal import BLANK, read_sealed, seal_bytes, write_sealed  
 from mlcycle.artifact.self_test import SELF_TEST_KEY, SelfTest  # noqa: E402
 from mlcycle.training.run.tensor_file import SEAL_KEY  # noqa: E402
 
-# Each freezes, or builds what would be frozen.
+# Each of these freezes a run, or builds the bytes that freezing would write.
 pytestmark = [pytest.mark.training, pytest.mark.slow]
 pytest_plugins = ("small_run",)
 
@@ -54,7 +54,7 @@ def said(path: Path) -> tuple[onnx.ModelProto, Contract, SelfTest]:
 
 
 def resealed(path: Path, target: Path, change: Callable[[Contract, SelfTest], tuple[Contract, SelfTest]]) -> Path:
-    """Writes a file as another processor, or somebody with other versions, might have frozen it."""
+    """Writes a file as if it had been frozen on another processor or with other versions."""
     model, contract, test = said(path)
     write_sealed(pack(model, *change(contract, test)), target)
     return target
@@ -116,9 +116,7 @@ def test_other_data_is_another_run(clone: Path, frozen: Path, mlcycle: Run) -> N
     assert "they differ in data.fingerprint\n" in outcome.err
 
 
-def test_last_digits_of_another_processor_are_taken_over(
-    frozen: Path, clone: Path, tmp_path: Path, mlcycle: Run
-) -> None:
+def test_differences_in_the_last_digits_are_taken_over(frozen: Path, clone: Path, tmp_path: Path, mlcycle: Run) -> None:
     def elsewhere(contract: Contract, test: SelfTest) -> tuple[Contract, SelfTest]:
         thresholds = contract.thresholds | {"precise": round(contract.thresholds["precise"] + 0.001, 3)}
         points = json.loads(json.dumps(contract.training["operating_points"]))
@@ -137,13 +135,13 @@ def test_last_digits_of_another_processor_are_taken_over(
         assert f"taken over from the file: {words}" in outcome.err
 
 
-def test_more_than_last_digits_is_not_taken_over(frozen: Path, clone: Path, tmp_path: Path, mlcycle: Run) -> None:
+def test_larger_differences_are_not_taken_over(frozen: Path, clone: Path, tmp_path: Path, mlcycle: Run) -> None:
     def by_hand(contract: Contract, test: SelfTest) -> tuple[Contract, SelfTest]:
         points = json.loads(json.dumps(contract.training["operating_points"]))
         points["points"]["balanced"]["recall"] = 0.99
         training = contract.training | {"operating_points": points}
         scores = tuple(value + 0.001 for value in test.scores)
-        # A wide tolerance in the file does not help.
+        # A wide tolerance in the file makes no difference.
         wide = self_test.Tolerance(10, 1)
         return replace(contract, training=training), replace(test, scores=scores, tolerance=wide, loose_tolerance=wide)
 
@@ -171,7 +169,7 @@ def another_order(model: onnx.ModelProto) -> None:
 
 
 @pytest.mark.parametrize(("change", "code"), [(spaces, 5), (another_order, 5), (a_field_twice, 4)])
-def test_what_says_the_same_in_other_bytes_is_not_reproduced(
+def test_a_file_with_equal_content_in_other_bytes_is_not_reproduced(
     frozen: Path, clone: Path, tmp_path: Path, mlcycle: Run, change: Callable[[onnx.ModelProto], None], code: int
 ) -> None:
     model = said(frozen)[0]
@@ -181,7 +179,7 @@ def test_what_says_the_same_in_other_bytes_is_not_reproduced(
     outcome = mlcycle("model", "reproduce", tmp_path / "other.onnx", "--run", clone)
     assert outcome.code == code
     assert "reproduced" not in outcome.out
-    # What says a field twice says no certain thing, and is not even read.
+    # A file with a duplicate field is ambiguous, and is refused.
     assert any(words in outcome.out for words in ("different encoding", "order of the file")) == (code == 5)
 
 

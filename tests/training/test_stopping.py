@@ -1,4 +1,4 @@
-"""Signals while training: the first is remembered, the handlers come back, and what was ignored stays ignored."""
+"""Stop signals: the first is recorded, the handlers are restored, and ignored signals stay ignored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.training, pytest.mark.skipif(sys.platform == "win32", 
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_a_signal_is_remembered_and_the_handler_comes_back(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_is_recorded_and_the_handler_restored(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stopping, "REPEAT_SECONDS", 60.0)  # however long this machine stands still
     number, came = getattr(signal, name), []
     before = signal.signal(number, lambda *_: came.append(number))
@@ -37,7 +37,7 @@ def test_a_signal_is_remembered_and_the_handler_comes_back(name: str, monkeypatc
         signal.signal(number, before)
 
 
-def test_a_hang_up_that_nohup_ignores_stays_ignored() -> None:
+def test_a_sighup_ignored_by_nohup_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with StopRequest() as stop:
@@ -48,7 +48,7 @@ def test_a_hang_up_that_nohup_ignores_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_training_whose_starter_was_killed_before_it_could_hear_of_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_whose_parent_was_killed_before_it_started_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     came: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda *_: came.append(signal.SIGTERM))
     monkeypatch.setattr(stopping, "_signal_on_parent_death", lambda number: None)

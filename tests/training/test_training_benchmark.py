@@ -1,4 +1,4 @@
-"""The benchmark of training: its plain loop learns from the same labels, and its contestants take turns."""
+"""The training benchmark: its plain loop trains on the same labels, and its contestants alternate."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.training
 pytest_plugins = ("small_run",)
 
 
-def test_the_plain_loop_learns(recipe_path: Path) -> None:
+def test_the_plain_loop_trains(recipe_path: Path) -> None:
     recipe = load(recipe_path, ["model.landmarks=false"])
     torch.manual_seed(0)
     loop = plain_loop.PlainLoop(recipe, load_training_data(recipe.data).train, workers=0)
@@ -39,7 +39,7 @@ def test_the_plain_loop_learns(recipe_path: Path) -> None:
     assert sum(losses[-20:]) < 0.95 * sum(losses[:20])
 
 
-def test_its_labels_stay_on_the_faces(recipe_path: Path) -> None:
+def test_labels_of_the_plain_loop_stay_on_the_faces(recipe_path: Path) -> None:
     recipe = load(recipe_path)
     torch.manual_seed(0)
     samples = plain_loop.Images(load_training_data(recipe.data).train, 96)

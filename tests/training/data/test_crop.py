@@ -1,4 +1,4 @@
-"""Crops: the labels go where the pixels go, whether these come from the file or were decoded before."""
+"""Crops: labels move with the pixels, whether these come from the file or from the decoded cache."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_box_stays_on_its_pixels(
         for x1, y1, x2, y2 in sample.faces_N4:
             rows, columns = np.where(red)
             found = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
-            # At zoom 0.15 a JPEG is decoded at an eighth, where one coded pixel is more than one of the crop.
+            # At zoom 0.15 a JPEG is decoded at 1/8, where one decoded pixel covers more than one pixel of the crop.
             assert np.abs(found - (x1, y1, x2, y2)).max() <= 2.0
             checked += 1
     assert checked >= 20
@@ -62,7 +62,7 @@ def test_mirroring_swaps_left_and_right_points(marked: dict[int, LabelledImage])
     assert whole > 5
 
 
-def test_half_of_the_crops_around_a_face_bring_it_to_a_drawn_size(marked: dict[int, LabelledImage]) -> None:
+def test_half_of_the_crops_around_a_face_bring_it_to_a_random_size(marked: dict[int, LabelledImage]) -> None:
     rule = Augment(crop=160, zoom=(0.2, 1.5), on_face=1.0, face_size=(40.0, 41.0))
     image = marked[1]
     side = np.sqrt((image.boxes_N4[0, 2:] - image.boxes_N4[0, :2]).prod())
@@ -88,7 +88,7 @@ def test_a_broken_image_is_named(tmp_path: Path) -> None:
         cut_file(image, Augment(crop=96), 0)
 
 
-def test_a_turned_face_stays_within_its_box(marked: dict[int, LabelledImage]) -> None:
+def test_a_rotated_face_stays_within_its_box(marked: dict[int, LabelledImage]) -> None:
     rule = Augment(crop=160, zoom=(0.4, 0.4), on_face=1.0, rotate=1.0, angle=40.0, flip=0.0)
     checked = 0
     for number in range(20):
@@ -101,7 +101,7 @@ def test_a_turned_face_stays_within_its_box(marked: dict[int, LabelledImage]) ->
             rows, columns = np.where(red)
             middle = np.array([columns.mean(), rows.mean()]) + 0.5
             assert np.abs((box[:2] + box[2:]) / 2 - middle).max() < 1.0
-            # The marked rectangle's upper corners, which are its first two points, are turned with it.
+            # The marked rectangle's upper corners, its first two points, rotate with it.
             side = points[1] - points[0]
             assert np.hypot(*side) == pytest.approx(40, abs=0.5)
             corner = points[0] + 0.1 * (middle - points[0])
@@ -127,7 +127,7 @@ def test_exposure_makes_a_crop_darker_or_brighter_and_leaves_black_and_white(
     assert expose(ramp, 2.0)[[0, 128, 255]].tolist() == [0, 64, 255]
 
 
-def test_compressing_once_more_changes_pixels_and_no_label(marked: dict[int, LabelledImage]) -> None:
+def test_jpeg_compression_changes_pixels_but_no_label(marked: dict[int, LabelledImage]) -> None:
     plain, packed = (cut_file(marked[1], Augment(crop=160, jpeg=share), 4) for share in (0.0, 1.0))
     assert np.array_equal(plain.faces_N4, packed.faces_N4)
     difference = np.abs(plain.pixels_SS3.astype(int) - packed.pixels_SS3)

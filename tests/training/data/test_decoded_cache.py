@@ -1,4 +1,4 @@
-"""Decoded images: the same crops as from the files, kept whole, made again when the file changes."""
+"""The decoded cache: the same crops as from the files, complete files only, decoded again when an image changes."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ pytest_plugins = ("marked_image",)
 
 
 def decode(folder: Path, *paths: Path) -> tuple[list[Decoded], list[tuple[int, int]]]:
-    told: list[tuple[int, int]] = []
-    there = decode_all(folder, paths, lambda done, images: told.append((done, images)))
-    return [there[path] for path in paths], told
+    progress: list[tuple[int, int]] = []
+    there = decode_all(folder, paths, lambda done, images: progress.append((done, images)))
+    return [there[path] for path in paths], progress
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
 @pytest.mark.parametrize("zoom", [1.5, 1.0, 0.6, 0.3, 0.12])
-def test_a_part_is_what_the_file_gives(
+def test_a_window_equals_that_of_the_file(
     marked: dict[int, LabelledImage], orientation: int, zoom: float, tmp_path: Path
 ) -> None:
     path = marked[orientation].path
@@ -44,7 +44,7 @@ def test_a_part_is_what_the_file_gives(
     size = round(zoom * (window[2] - window[0])), round(zoom * (window[3] - window[1]))
     (one, one_window), (other, other_window) = (each.part(zoom, window, size) for each in (there, file))
     assert one.shape == other.shape == (size[1], size[0], 3)
-    # Each window begins and ends at a border of a stored pixel: at most half of one away from what was asked for.
+    # Each window is rounded to stored pixels: at most half a pixel from the requested one.
     assert np.abs(np.array(one_window) - window).max() <= 0.5 / max(0.25, 2 ** np.floor(np.log2(min(1.0, zoom)))) + 0.01
     if zoom < 0.5:
         return  # the two copies are of different sizes, and so are their windows
@@ -52,16 +52,16 @@ def test_a_part_is_what_the_file_gives(
     assert one_window == other_window
 
 
-def test_what_is_there_is_not_decoded_again(marked: dict[int, LabelledImage], tmp_path: Path) -> None:
+def test_decoded_images_are_not_decoded_again(marked: dict[int, LabelledImage], tmp_path: Path) -> None:
     paths = [marked[1].path, marked[6].path]
-    (first, _), told = decode(tmp_path, *paths)
-    assert told == [(1, 2), (2, 2)]
+    (first, _), progress = decode(tmp_path, *paths)
+    assert progress == [(1, 2), (2, 2)]
     before = first.file.stat().st_mtime_ns
     assert decode(tmp_path, *paths)[1] == []
     assert first.file.stat().st_mtime_ns == before
 
 
-def test_a_file_cut_short_is_decoded_again(marked: dict[int, LabelledImage], tmp_path: Path) -> None:
+def test_a_truncated_file_is_decoded_again(marked: dict[int, LabelledImage], tmp_path: Path) -> None:
     (there,), _ = decode(tmp_path, marked[1].path)
     whole = there.file.read_bytes()
     there.file.write_bytes(whole[:1000])
@@ -88,7 +88,7 @@ def test_a_damaged_image_is_named(tmp_path: Path) -> None:
     assert [each for each in (tmp_path / "decoded").rglob("*") if each.is_file()] == []
 
 
-def test_a_disk_without_room_is_told_before_anything_is_written(
+def test_a_full_disk_is_reported_before_anything_is_written(
     marked: dict[int, LabelledImage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoded_cache, "SPARE", 2**62)
@@ -107,7 +107,7 @@ def test_one_image_under_two_names_is_decoded_once(
     assert [each for each in tmp_path.rglob("*") if each.is_file()] == [one.file]
 
 
-def test_a_request_to_stop_leaves_the_rest_undone(
+def test_a_stop_request_skips_the_remaining_images(
     marked: dict[int, LabelledImage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = []
@@ -126,22 +126,20 @@ def test_a_request_to_stop_leaves_the_rest_undone(
     assert 1 <= len([each for each in (tmp_path / "decoded").rglob("*") if each.is_file()]) < 40
 
 
-def test_a_folder_that_is_a_file_is_said(marked: dict[int, LabelledImage], tmp_path: Path) -> None:
+def test_a_folder_that_is_a_file_is_an_error(marked: dict[int, LabelledImage], tmp_path: Path) -> None:
     (tmp_path / "decoded").touch()
     with pytest.raises(DataError, match="cannot be decoded into"):
         decode(tmp_path / "decoded", marked[1].path)
 
 
-def test_a_decoded_image_that_is_gone_is_said(marked: dict[int, LabelledImage], tmp_path: Path) -> None:
+def test_a_missing_decoded_image_is_an_error(marked: dict[int, LabelledImage], tmp_path: Path) -> None:
     (there,), _ = decode(tmp_path, marked[1].path)
     there.file.unlink()
     with pytest.raises(DataError, match="is missing or truncated"):
         there.part(1.0, (0, 0, 10, 10), (10, 10))
 
 
-def test_what_a_killed_process_had_half_written_goes_when_it_is_old(
-    marked: dict[int, LabelledImage], tmp_path: Path
-) -> None:
+def test_old_incomplete_files_of_killed_processes_are_removed(marked: dict[int, LabelledImage], tmp_path: Path) -> None:
     (there,), _ = decode(tmp_path, marked[1].path)
     there.file.unlink()
     old, new = (files.draft(there.file, token) for token in ("old", "new"))

@@ -1,4 +1,4 @@
-"""How training reads an image: the same pixels as inference, of every kind, and the right size from the header."""
+"""How training reads an image: the same pixels as inference for every format, and the right size from the header."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def kinds(astronaut: Path) -> dict[str, Image.Image]:
     }
 
 
-def test_every_kind_of_pixels_is_read_as_inference_reads_it(tmp_path: Path, astronaut: Path) -> None:
+def test_every_pixel_format_is_read_as_in_inference(tmp_path: Path, astronaut: Path) -> None:
     for name, image in kinds(astronaut).items():
         image.save(tmp_path / name)
         one = np.asarray(upright_rgb(open_image(tmp_path / name)))
@@ -47,7 +47,7 @@ def test_every_kind_of_pixels_is_read_as_inference_reads_it(tmp_path: Path, astr
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff"])
 @pytest.mark.parametrize("orientation", range(1, 10))
-def test_the_header_tells_the_size_that_the_upright_image_has(
+def test_the_size_from_the_header_is_that_of_the_upright_image(
     tmp_path: Path, astronaut: Path, suffix: str, orientation: int
 ) -> None:
     exif = Image.Exif()
@@ -60,7 +60,7 @@ def test_the_header_tells_the_size_that_the_upright_image_has(
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"])
-def test_what_is_no_image_is_named(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_an_image_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "photo.jpg"
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"photo\.jpg"):

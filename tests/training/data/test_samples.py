@@ -1,4 +1,4 @@
-"""Samples: number i is always the same, and a step's samples are the step's own."""
+"""Samples: each depends only on its number, and the samples of a step only on the step."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def cut_file(image: LabelledImage, rule: Augment, number: int) -> Sample:
     return cut(image, ImageFile(image.path), rule, rule.crop, np.random.default_rng(number))
 
 
-def test_a_number_gives_the_same_sample_in_any_order(marked: dict[int, LabelledImage]) -> None:
+def test_a_sample_depends_only_on_its_number(marked: dict[int, LabelledImage]) -> None:
     samples = Samples([marked[1], marked[6]], RandomOrder([1.0, 2.0]), Augment(crop=96), seed=5)
     forwards = [samples[Key(number, 96, number)].pixels_SS3.tobytes() for number in range(8)]
     backwards = [samples[Key(number, 96, number)].pixels_SS3.tobytes() for number in reversed(range(8))]
@@ -31,13 +31,13 @@ def test_a_number_gives_the_same_sample_in_any_order(marked: dict[int, LabelledI
     assert other_seed[Key(0, 96, 0)].pixels_SS3.tobytes() != forwards[0]
 
 
-def test_weights_say_how_often_an_image_is_drawn(marked: dict[int, LabelledImage]) -> None:
+def test_images_are_drawn_in_proportion_to_their_weights(marked: dict[int, LabelledImage]) -> None:
     samples = Samples([marked[1], marked[6]], RandomOrder([3.0, 1.0]), Augment(crop=96), seed=0)
     names = [samples[Key(number, 96, number)].name for number in range(200)]
     assert 0.65 < names.count("1.jpg") / 200 < 0.85
 
 
-def test_a_batch_keeps_whose_face_is_whose(marked: dict[int, LabelledImage]) -> None:
+def test_a_batch_keeps_the_image_of_each_face(marked: dict[int, LabelledImage]) -> None:
     rule = Augment(crop=96, on_face=1.0)
     samples = [cut_file(marked[1], rule, number) for number in range(6)]
     batch = collate(samples)
@@ -46,13 +46,13 @@ def test_a_batch_keeps_whose_face_is_whose(marked: dict[int, LabelledImage]) -> 
         assert np.array_equal(batch.ignored_I4[batch.ignored_image_I == index].numpy(), sample.ignored_I4)
 
 
-def test_steps_go_on_where_a_run_stopped() -> None:
+def test_resumed_steps_continue_where_the_run_stopped() -> None:
     whole = list(Steps(range(8), 4, Augment(crop=96, large=0.5), seed=3))
     assert list(Steps(range(5, 8), 4, Augment(crop=96, large=0.5), seed=3)) == whole[5:]
     assert len(Steps(range(5, 8), 4, Augment(crop=96), seed=3)) == 3
 
 
-def test_devices_share_the_places_that_one_would_have() -> None:
+def test_devices_divide_the_samples_of_a_single_device() -> None:
     rule = Augment(crop=96, large=0.5)
     whole = list(Steps(range(3, 9), 8, rule, seed=0))
     shares = [list(Steps(range(3, 9), 8, rule, seed=0, share=Share(process, 2))) for process in range(2)]
@@ -86,23 +86,23 @@ def test_a_mosaic_keeps_the_labels_of_its_four_tiles_on_their_pixels(marked: dic
 
 def test_threads_read_the_same_samples(marked: dict[int, LabelledImage]) -> None:
     keys = [Key(number, 96, number) for number in range(12)]
-    alone, together = (
+    alone, threaded = (
         Samples([marked[1], marked[6]], RandomOrder([1.0, 2.0]), Augment(crop=96), 5, None, readers)
         for readers in (1, 3)
     )
-    for one, other in zip(alone.__getitems__(keys), together.__getitems__(keys), strict=True):
+    for one, other in zip(alone.__getitems__(keys), threaded.__getitems__(keys), strict=True):
         assert isinstance(one, Sample)
         assert isinstance(other, Sample)
         assert np.array_equal(one.pixels_SS3, other.pixels_SS3)
 
 
-def test_a_narrow_range_of_sizes_goes_with_tiles_of_half_a_crop(marked: dict[int, LabelledImage]) -> None:
+def test_a_narrow_range_of_face_sizes_works_with_mosaic_tiles(marked: dict[int, LabelledImage]) -> None:
     rule = Augment(crop=192, mosaic=1.0, on_face=1.0, face_size=(100.0, 150.0))
     assert isinstance(Samples([marked[1]], RandomOrder([1.0]), rule, seed=2)[Key(0, 192, 0)], Sample)
 
 
 @pytest.mark.parametrize("accumulation", [1, 2, 3])
-def test_a_step_holds_the_same_samples_however_many_processes_share_it(accumulation: int) -> None:
+def test_a_part_holds_the_same_samples_for_any_number_of_processes(accumulation: int) -> None:
     rule = Augment(crop=96, large=0.4)
 
     def parts(processes: int) -> list[list[Key]]:

@@ -1,4 +1,4 @@
-"""Which image a sample is cut from: a streamed order opens few shards, and passes over nothing."""
+"""The order of images: a streamed order opens few shards at a time, and skips no image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mlcycle.training.data.sampling_order import StreamedOrder, make_order  # no
 pytestmark = pytest.mark.training
 
 NOTHING = np.random.default_rng(0)
-# Twenty-one shards of 3 to 9 images.
+# 21 shards of 3 to 9 images.
 SIZES = [3 + index % 7 for index in range(21)]
 EDGES = np.cumsum([0, *SIZES])
 SHARDS = [range(first, last) for first, last in pairwise(EDGES)]
@@ -29,7 +29,7 @@ def epoch(order: StreamedOrder, number: int) -> list[int]:
     return [order.choose(place, 0, NOTHING) for place in range(number * LENGTH, (number + 1) * LENGTH)]
 
 
-def test_each_image_comes_once_in_an_epoch_in_another_order_each_time():
+def test_each_image_comes_once_per_epoch_in_a_new_order():
     order = StreamedOrder(SHARDS, seed=4, open_shards=4)
     epochs = [epoch(order, number) for number in range(3)]
     assert all(sorted(each) == list(range(LENGTH)) for each in epochs)
@@ -42,11 +42,11 @@ def test_few_shards_are_open_at_a_time_and_each_is_opened_once():
     spans = {shard: (np.flatnonzero(shards == shard)[0], np.flatnonzero(shards == shard)[-1]) for shard in range(21)}
     open_at = [sum(first <= at <= last for first, last in spans.values()) for at in range(LENGTH)]
     assert max(open_at) <= 4
-    # The images of those that are open are mixed, not one shard after the other.
+    # The images of open shards are mixed, not read shard by shard.
     assert np.mean(shards[1:] != shards[:-1]) > 0.5
 
 
-def test_an_order_has_no_memory():
+def test_an_order_is_independent_of_earlier_calls():
     whole = epoch(StreamedOrder(SHARDS, seed=4), 1)
     backwards = StreamedOrder(SHARDS, seed=4)
     again = [backwards.choose(place, 0, NOTHING) for place in reversed(range(LENGTH, 2 * LENGTH))]
@@ -55,7 +55,7 @@ def test_an_order_has_no_memory():
     assert sent.choose(LENGTH + 7, 0, NOTHING) == whole[7]
 
 
-def test_other_tiles_of_a_mosaic_come_from_the_shards_that_are_open():
+def test_other_tiles_of_a_mosaic_come_from_open_shards():
     order = StreamedOrder(SHARDS, seed=4, open_shards=3)
     shard_of = lambda number: int(np.searchsorted(EDGES, number, side="right") - 1)  # noqa: E731
     group = {shard_of(each) for each in epoch(order, 0)[: sum(sorted(SIZES)[:3])]}
@@ -73,6 +73,6 @@ def images(*shards: str) -> list[LabelledImage]:
     ]
 
 
-def test_a_weight_says_how_often_an_image_comes_in_an_epoch():
+def test_a_weight_is_how_often_an_image_comes_per_epoch():
     order = make_order("streamed", images("a", "a", "b", "c"), (1.0, 1.0, 3.0, 2.0), seed=0)
     assert sorted(order.choose(place, 0, NOTHING) for place in range(7)) == [0, 1, 2, 2, 2, 3, 3]

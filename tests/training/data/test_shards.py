@@ -1,4 +1,4 @@
-"""Training from packed shards: the weights that files give, and a streamed order that going on with a run keeps."""
+"""Training from packed shards: the same weights as from files, and a streamed order that a resumed run continues."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_files_and_shards_give_the_same_weights(
     assert_same(tmp_path / "run", finished_run)
 
 
-def test_a_streamed_run_that_is_stopped_ends_as_one_that_is_not(
+def test_a_resumed_streamed_run_ends_like_an_uninterrupted_one(
     recipe_path: Path, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = load(recipe_path, from_shards(packed, "data.order=streamed", "augment.large=0.4", "augment.mosaic=0.3"))
@@ -72,14 +72,14 @@ def test_a_streamed_run_that_is_stopped_ends_as_one_that_is_not(
         stopped.setattr(Display, "step", stop)
         with pytest.raises(Interrupted):
             fit(recipe, tmp_path / "stopped", device="cpu", quiet=True)
-    # A reader process beside the training changes nothing either.
+    # A worker process changes nothing either.
     two = load(recipe_path, from_shards(packed, "data.order=streamed", "augment.large=0.4", "augment.mosaic=0.3"))
     two = two.model_copy(update={"schedule": two.schedule.model_copy(update={"workers": 1})})
     fit(two, tmp_path / "stopped", device="cpu", resume=True, quiet=True)
     assert_same(tmp_path / "whole", tmp_path / "stopped")
 
 
-def test_a_streamed_run_that_goes_on_with_a_set_packed_otherwise_says_so(
+def test_a_resumed_streamed_run_reports_another_packing(
     recipe_path: Path, packed: Path, labelled_set: Path, tmp_path: Path
 ) -> None:
     pack(read_parts(labelled_set), tmp_path / "again", PackOptions(shard_bytes=60_000))
@@ -97,7 +97,7 @@ def test_a_streamed_run_that_goes_on_with_a_set_packed_otherwise_says_so(
     assert "packing" not in load_training_data(load(recipe_path, from_shards(packed)).data).summary()
 
 
-def test_a_streamed_epoch_looks_at_each_image_once(
+def test_a_streamed_epoch_uses_each_image_once(
     recipe_path: Path, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked_at: list[str] = []
@@ -108,16 +108,14 @@ def test_a_streamed_epoch_looks_at_each_image_once(
         return cut(image, *more)
 
     monkeypatch.setattr(samples, "cut", note)
-    # Six steps of four are twelve images twice.
+    # Six steps of four samples are twelve images twice.
     fit(load(recipe_path, from_shards(packed, "data.order=streamed")), tmp_path / "run", device="cpu", quiet=True)
     names = sorted(each.name for each in read(packed, "train"))
     assert sorted(looked_at[:12]) == sorted(looked_at[12:24]) == names
     assert looked_at[:12] != looked_at[12:24]
 
 
-def test_streaming_what_is_not_packed_and_weights_that_are_no_whole_numbers_are_refused(
-    recipe_path: Path, packed: Path
-) -> None:
+def test_streaming_an_unpacked_set_or_with_fractional_weights_is_refused(recipe_path: Path, packed: Path) -> None:
     with pytest.raises(DataError, match=r"is not a packed set, but data\.order is streamed") as problem:
         load_training_data(load(recipe_path, ["data.order=streamed"]).data)
     assert "mlcycle data pack" in problem.value.hint
@@ -126,7 +124,7 @@ def test_streaming_what_is_not_packed_and_weights_that_are_no_whole_numbers_are_
             load(recipe_path, from_shards(packed, "data.order=streamed", f"data.train.0.weight={weight}"))
 
 
-def test_images_of_shards_are_decoded_once_too(packed: Path, tmp_path: Path) -> None:
+def test_images_in_shards_are_decoded_once_too(packed: Path, tmp_path: Path) -> None:
     paths = [each.path for each in read(packed, "val")]
     found = decode_all(tmp_path, paths, lambda done, whole: None)
     assert len({each.file for each in found.values()}) == len(paths)
@@ -143,7 +141,7 @@ def test_a_member_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_of_shards_is_frozen_with_both_ways_compared_on_its_held_out_images(
+def test_a_run_on_shards_is_frozen_with_the_gate_on_its_validation_images(
     recipe_path: Path, packed: Path, tmp_path: Path
 ) -> None:
     fit(load(recipe_path, from_shards(packed)), tmp_path / "run", device="cpu", quiet=True)

@@ -1,4 +1,4 @@
-"""What is studied and what is held out."""
+"""The split into training and validation images, and the fingerprint of both."""
 
 from __future__ import annotations
 
@@ -16,22 +16,24 @@ pytestmark = pytest.mark.training
 pytest_plugins = ("small_run",)
 
 
-def test_held_out_images_are_not_studied_and_stay_held_out(recipe_path: Path) -> None:
+def test_validation_images_are_not_trained_on_and_stay_in_the_validation_set(recipe_path: Path) -> None:
     half = load_training_data(load(recipe_path, ["data.val_fraction=0.5", "data.validation=[]"]).data)
     more = load_training_data(load(recipe_path, ["data.val_fraction=0.7", "data.validation=[]"]).data)
-    studied, kept = ({each.name for each in part} for part in (half.train, half.val))
-    assert studied.isdisjoint(kept)
-    assert len(studied) + len(kept) == 12
+    trained_on, kept = ({each.name for each in part} for part in (half.train, half.val))
+    assert trained_on.isdisjoint(kept)
+    assert len(trained_on) + len(kept) == 12
     assert 0 < len(kept) < 12
     assert kept <= {each.name for each in more.val}
 
 
-def test_the_share_held_out_is_about_what_was_asked_for() -> None:
+def test_the_validation_share_is_about_val_fraction() -> None:
     held = sum(is_val(f"{number}.jpg", 0.1) for number in range(5000))
     assert 430 < held < 570
 
 
-def test_the_fingerprint_is_of_the_data_not_of_its_place(recipe_path: Path, labelled_set: Path, tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_the_data_not_on_its_path(
+    recipe_path: Path, labelled_set: Path, tmp_path: Path
+) -> None:
     import shutil
 
     moved = tmp_path / "elsewhere"
@@ -51,7 +53,7 @@ def test_an_image_is_left_out_by_name_and_a_wrong_name_is_an_error(recipe_path: 
         load_training_data(load(recipe_path, ["data.train.0.leave_out=[train/nobody.jpg]"]).data)
 
 
-def test_a_recipe_without_faces_to_study_or_to_hold_out_is_an_error(recipe_path: Path) -> None:
+def test_a_recipe_without_training_or_validation_faces_is_an_error(recipe_path: Path) -> None:
     faces = ", ".join(f"train/{number}.jpg" for number in range(8))
     with pytest.raises(DataError, match="no face is left to train on"):
         load_training_data(load(recipe_path, [f"data.train.0.leave_out=[{faces}]"]).data)

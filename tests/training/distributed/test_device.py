@@ -1,4 +1,4 @@
-"""Devices: the one asked for or an error, and processors that are divided without being shared."""
+"""Devices: the requested one or an error, and a division of the processors without overlap."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def four_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
 
-def test_a_cpu_trains_and_reads_in_turns_on_all_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cpu_alternates_training_and_reading_on_all_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", threads.append)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads[-1])
@@ -27,18 +27,18 @@ def test_a_cpu_trains_and_reads_in_turns_on_all_processors(monkeypatch: pytest.M
     assert threads == [4, 3]
 
 
-def test_who_sets_threads_by_hand_is_left_to_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_omp_num_threads_takes_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(torch, "set_num_threads", lambda threads: pytest.fail("it was set"))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     assert share_processors(torch.device("cpu"), None) == (0, 1)
 
 
-def test_beside_another_device_all_processors_but_one_read() -> None:
+def test_for_a_gpu_all_processors_but_one_read() -> None:
     assert share_processors(torch.device("meta"), None) == (3, 4)
     assert share_processors(torch.device("meta"), 0) == (0, 4)
 
 
-def test_memory_is_kept_without_a_word() -> None:
+def test_keeping_memory_prints_nothing() -> None:
     keep_memory()
     assert torch.zeros(1 << 24).sum() == 0

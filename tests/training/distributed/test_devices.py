@@ -1,4 +1,4 @@
-"""Several processes that train one network: the same learning as one, and one that dies ends all of them."""
+"""Several processes that train one network: the same result as one process, and a failure of one ends all."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def train(*words: object, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, env=environment() | more, capture_output=True, text=True, check=False, timeout=300)
 
 
-def test_two_devices_learn_what_one_does(recipe_path: Path, tmp_path: Path, mlcycle: Callable) -> None:
+def test_two_devices_train_like_one(recipe_path: Path, tmp_path: Path, mlcycle: Callable) -> None:
     alone, both = tmp_path / "alone", tmp_path / "both"
     first, second = (f"data.decoded={tmp_path / name}" for name in ("one", "two"))
     assert mlcycle("train", recipe_path, *EXACT, first, "--device", "cpu", "--out", alone).code == 0
@@ -67,14 +67,14 @@ def test_two_devices_learn_what_one_does(recipe_path: Path, tmp_path: Path, mlcy
     assert outcome.stderr.count(" training images with ") == 1
     assert outcome.stderr.count("validation: AP") == 2
     assert losses(both) == pytest.approx(losses(alone), rel=0.01)
-    told = json.loads((both / "environment.json").read_text())
-    assert told["device"].startswith("2 x cpu")
+    environment_json = json.loads((both / "environment.json").read_text())
+    assert environment_json["device"].startswith("2 x cpu")
     assert (both / "report.html").exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="forks")
-def test_gradients_of_two_are_those_of_one(recipe_path: Path, finished_run: Path, tmp_path: Path) -> None:
-    """In double precision, so that nothing can hide behind the rounding of sums in another order."""
+def test_gradients_of_two_processes_equal_those_of_one(recipe_path: Path, finished_run: Path, tmp_path: Path) -> None:
+    """In double precision, so that rounding in another order of sums hides no difference."""
     taught = tmp_path / "taught.yaml"
     taught.write_text(recipe_path.read_text() + f"teacher: {{weights: {finished_run.as_posix()}}}\n")
     trials = [f"{recipe_path}:1", f"{recipe_path}:2", f"{taught}:1"]
@@ -91,7 +91,7 @@ def test_gradients_of_two_are_those_of_one(recipe_path: Path, finished_run: Path
 
 
 @pytest.mark.parametrize("seen", [(3, 1), (2, 3), (0, 1), (5, 4)])
-def test_a_stop_may_come_to_each_at_another_image_of_an_evaluation(seen: tuple[int, int]) -> None:
+def test_processes_may_be_stopped_at_different_images_of_an_evaluation(seen: tuple[int, int]) -> None:
     group = SimpleNamespace(
         rank=0, size=2, all_gather=lambda own: [[(rank, each) for each in range(seen[rank])] for rank in (0, 1)]
     )
@@ -104,22 +104,22 @@ def noted(sentence: str, *, is_loss: bool = False) -> dict:
 
 
 def failed(exit_code: int, sentence: str = "", *, is_loss: bool = False) -> SimpleNamespace:
-    told = noted(sentence, is_loss=is_loss) if sentence else {}
-    return SimpleNamespace(exitcode=exit_code, timestamp=1, error_file_data=told, local_rank=1)
+    content = noted(sentence, is_loss=is_loss) if sentence else {}
+    return SimpleNamespace(exitcode=exit_code, timestamp=1, error_file_data=content, local_rank=1)
 
 
 def first(folder: Path, *failures: SimpleNamespace) -> tuple[int, failure.Failure]:
     return launch._first(SimpleNamespace(failures=dict(enumerate(failures))), folder)
 
 
-def test_who_only_lost_another_is_heard_where_no_other_says_why(tmp_path: Path) -> None:
+def test_a_lost_connection_is_reported_only_if_no_other_process_recorded_a_failure(tmp_path: Path) -> None:
     lost, ill, killed, ended = failed(1, "closed", is_loss=True), failed(1, "ill"), failed(-9), failed(-15)
     assert first(tmp_path, lost, ill)[1].sentence == "ill"
     assert first(tmp_path, lost, killed)[1].sentence == "it was killed by SIGKILL; all processes have ended"
     assert first(tmp_path, ended, lost) == (1, failure.Failure("closed", "", 1, "", True))
 
 
-def test_what_a_process_said_that_c_plus_plus_ended_is_kept(tmp_path: Path) -> None:
+def test_the_output_of_a_process_that_a_cpp_error_ended_is_kept(tmp_path: Path) -> None:
     folder = tmp_path / "mlcycle_abc" / "attempt_0" / "1"
     folder.mkdir(parents=True)
     (folder / "stderr.log").write_text("terminate called after throwing an instance of 'c10::Error'\n  what(): ill\n")
@@ -128,7 +128,7 @@ def test_what_a_process_said_that_c_plus_plus_ended_is_kept(tmp_path: Path) -> N
     assert found.trace.endswith("what(): ill")
 
 
-def test_a_failure_that_was_made_up_for_is_not_told_later(tmp_path: Path) -> None:
+def test_failures_of_earlier_attempts_are_not_reported(tmp_path: Path) -> None:
     for attempt, sentences in (("attempt_9", ["ill", "lost"]), ("attempt_10", ["well"])):
         for process, sentence in enumerate(sentences):
             folder = tmp_path / "mlcycle_abc" / attempt / str(process)
@@ -139,7 +139,7 @@ def test_a_failure_that_was_made_up_for_is_not_told_later(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("content", [b"", b'{"message": {"mess', b"\xff", b"3", b'{"message": "of another program"}'])
-def test_a_failure_that_is_half_written_is_no_failure_of_the_reader(content: bytes, tmp_path: Path) -> None:
+def test_an_incomplete_failure_file_is_ignored(content: bytes, tmp_path: Path) -> None:
     for process in ("0", "1"):
         (tmp_path / process).mkdir()
         (tmp_path / process / "error.json").write_bytes(
@@ -148,7 +148,7 @@ def test_a_failure_that_is_half_written_is_no_failure_of_the_reader(content: byt
     assert [(process, each.sentence) for process, each in failure.recorded_failures(tmp_path)] == [(1, "ill")]
 
 
-def test_a_process_that_cannot_write_its_failure_whole_leaves_none(
+def test_a_failure_file_that_cannot_be_written_completely_is_removed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv(failure.FILE_VARIABLE, str(tmp_path / "error.json"))
@@ -162,7 +162,7 @@ def test_a_process_that_cannot_write_its_failure_whole_leaves_none(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_older_torchrun_is_not_told_what_it_does_not_know(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_older_torchrun_gets_no_shutdown_timeout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     whole = launch._config(2, launch.Rendezvous(), str(tmp_path))
     older = [each for each in fields(whole) if each.name != "shutdown_timeout"]
     config = make_dataclass("Older", [(each.name, Any, field(default=None)) for each in older])
@@ -170,7 +170,7 @@ def test_an_older_torchrun_is_not_told_what_it_does_not_know(monkeypatch: pytest
     assert launch._config(2, launch.Rendezvous(), str(tmp_path)).nproc_per_node == 2
 
 
-def test_machines_that_do_not_meet_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machines_that_cannot_connect_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object) -> None:
         raise launch.RendezvousError("The connection to the C10d store has failed.")
 
@@ -183,9 +183,7 @@ def test_machines_that_do_not_meet_are_an_error(monkeypatch: pytest.MonkeyPatch)
         launch.launch([], 1, "cpu", rendezvous, "resume")
 
 
-def test_a_folder_that_is_not_the_training_s_own_outlives_its_failure(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_failed_training_does_not_remove_a_folder_of_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def fail(*arguments: object) -> int:
         problem = launch.ProcessFailedError("there is no data set")
         problem.exit_code = DataError.exit_code
@@ -208,7 +206,7 @@ def test_a_folder_that_is_not_the_training_s_own_outlives_its_failure(
         (("recipe", "random", "else"), "process 1 of the training has other images"),
     ],
 )
-def test_who_would_train_something_else_is_refused(
+def test_processes_with_another_recipe_or_data_are_refused(
     recipe_path: Path, other: tuple[str, str, str], sentence: str
 ) -> None:
     recipe, training_data = load(recipe_path), SimpleNamespace(fingerprint="data", packing="")
@@ -221,7 +219,7 @@ def test_who_would_train_something_else_is_refused(
     fit._must_be_alike(recipe, training_data, ProcessGroup())
 
 
-def test_all_leave_after_the_report(
+def test_all_processes_wait_for_the_report(
     recipe_path: Path, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     happened: list[str] = []
@@ -232,7 +230,7 @@ def test_all_leave_after_the_report(
     assert happened == ["report", "barrier"]
 
 
-def test_none_leaves_before_the_run_is_saved(
+def test_all_processes_wait_until_the_run_is_saved(
     recipe_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     happened: list[str] = []
@@ -245,7 +243,7 @@ def test_none_leaves_before_the_run_is_saved(
     assert happened[-2:] == ["save", "barrier"]
 
 
-def test_a_cluster_s_own_variables_are_not_torchrun_s(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_set_by_a_cluster_are_not_those_of_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
     assert process_group.from_environment() == ProcessGroup()
@@ -259,7 +257,7 @@ def test_a_cluster_s_own_variables_are_not_torchrun_s(monkeypatch: pytest.Monkey
 
 
 class Watched:
-    """`mlcycle train` on devices of its own, in the background."""
+    """`mlcycle train` on several devices, in the background."""
 
     def __init__(self, run: Path, *words: object, devices: int = 2, before: Sequence[str] = ()) -> None:
         self.run = run
@@ -281,8 +279,8 @@ class Watched:
         raise LookupError(rank)
 
     def end(self) -> tuple[int, str]:
-        _, talk = self.process.communicate(timeout=300)
-        return self.process.returncode, talk
+        _, stderr = self.process.communicate(timeout=300)
+        return self.process.returncode, stderr
 
 
 def _variables(folder: Path) -> list[str]:
@@ -307,19 +305,19 @@ def unbroken(recipe_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds processes in /proc")
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_device_that_dies_ends_all_and_the_run_goes_on(
+def test_a_killed_process_ends_all_and_the_run_can_be_resumed(
     recipe_path: Path, unbroken: Path, tmp_path: Path, rank: int
 ) -> None:
     run = tmp_path / "run"
     watched = Watched(run, recipe_path, *LONG, "--out", run)
     watched.wait_for_a_checkpoint()
     os.kill(watched.pid_of(rank), signal.SIGKILL)
-    code, talk = watched.end()
+    code, stderr = watched.end()
     assert code == 1
-    assert "was killed by SIGKILL; all processes have ended" in talk
-    assert ("process 1 of the training" in talk) == (rank == 1)
-    assert f"mlcycle train --resume {run} --devices 2" in talk
-    assert "Traceback" not in talk
+    assert "was killed by SIGKILL; all processes have ended" in stderr
+    assert ("process 1 of the training" in stderr) == (rank == 1)
+    assert f"mlcycle train --resume {run} --devices 2" in stderr
+    assert "Traceback" not in stderr
     outcome = train("--resume", run, "--devices", 2)
     assert outcome.returncode == 0, outcome.stderr
     last = "step-00000060.safetensors"
@@ -330,70 +328,66 @@ def test_a_device_that_dies_ends_all_and_the_run_goes_on(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_saves_what_all_have_learnt(
+def test_a_signal_saves_the_run_of_all_processes(
     recipe_path: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     run = tmp_path / "run"
     watched = Watched(run, recipe_path, *LONG, "schedule.steps=100000", "--out", run)
     watched.wait_for_a_checkpoint()
     watched.process.send_signal(number)
-    ended, talk = watched.end()
-    assert ended == code, talk
-    assert talk.count("the run is saved") == 1
-    assert f"mlcycle train --resume {run} --devices 2" in talk
+    ended, stderr = watched.end()
+    assert ended == code, stderr
+    assert stderr.count("the run is saved") == 1
+    assert f"mlcycle train --resume {run} --devices 2" in stderr
     stopped_at = checkpoint.load(max((run / "checkpoints").glob("step-*.safetensors")))[1].step
-    assert f"at step {stopped_at} of 100000" in talk
+    assert f"at step {stopped_at} of 100000" in stderr
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere nothing sees to it")
 @pytest.mark.parametrize("devices", [1, 2])
-def test_devices_whose_start_was_killed_save_themselves_and_end(
-    recipe_path: Path, tmp_path: Path, devices: int
-) -> None:
+def test_processes_whose_launcher_was_killed_save_and_end(recipe_path: Path, tmp_path: Path, devices: int) -> None:
     run = tmp_path / "run"
     watched = Watched(run, recipe_path, *LONG, "schedule.steps=100000", "--out", run, devices=devices)
     watched.wait_for_a_checkpoint()
     watched.process.kill()
-    code, talk = watched.end()  # who still trained would hold stderr
+    code, stderr = watched.end()  # who still trained would hold stderr
     assert code == -signal.SIGKILL
-    assert talk.count("the run is saved") == 1
+    assert stderr.count("the run is saved") == 1
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("nohup") is None, reason="there is no nohup")
-def test_nohup_keeps_several_devices_from_hanging_up(recipe_path: Path, tmp_path: Path) -> None:
+@pytest.mark.skipif(shutil.which("nohup") is None, reason="nohup is not installed")
+def test_nohup_protects_several_processes_from_sighup(recipe_path: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     watched = Watched(run, recipe_path, *LONG, "--out", run, before=["nohup"])
     watched.wait_for_a_checkpoint()
     watched.process.send_signal(signal.SIGHUP)
-    code, talk = watched.end()
-    assert code == 0, talk
+    code, stderr = watched.end()
+    assert code == 0, stderr
     assert entries(run)[-1]["step"] == 60
 
 
 @pytest.mark.slow
-def test_a_device_that_dies_is_replaced_where_that_was_asked_for(
-    recipe_path: Path, unbroken: Path, tmp_path: Path
-) -> None:
+def test_a_killed_process_is_restarted_with_restarts(recipe_path: Path, unbroken: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     watched = Watched(run, recipe_path, *LONG, "--out", run, "--restarts", 3)
     watched.wait_for_a_checkpoint()
     os.kill(watched.pid_of(1), signal.SIGKILL)
-    code, talk = watched.end()
-    assert code == 0, talk
-    assert "resumed from step" in talk
+    code, stderr = watched.end()
+    assert code == 0, stderr
+    assert "resumed from step" in stderr
     assert losses(run) == losses(unbroken)
 
 
 @pytest.mark.slow
-def test_what_one_process_raises_is_shown_with_where_it_was(recipe_path: Path, tmp_path: Path) -> None:
+def test_the_error_of_a_process_is_shown_with_its_traceback(recipe_path: Path, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import os\n"
         "if os.environ.get('RANK') == '1':\n"
-        "    from mlcycle.training.trainer import Learner\n"
+        "    from mlcycle.training.trainer import Trainer\n"
         "    def poisoned(*arguments): raise ValueError('this one is ill')\n"
-        "    Learner.step = poisoned\n"
+        "    Trainer.step = poisoned\n"
     )
     path = os.pathsep.join([str(tmp_path), *filter(None, [environment().get("PYTHONPATH")])])
     outcome = train(recipe_path, *EXACT, "--devices", 2, "--out", tmp_path / "run", PYTHONPATH=path)
@@ -423,7 +417,7 @@ def test_torchrun_itself_can_start_it(recipe_path: Path, tmp_path: Path) -> None
         (["schedule.accumulation=3"], "cannot be made in schedule.accumulation=3 parts"),
     ],
 )
-def test_what_does_not_fit_together_is_refused(
+def test_contradicting_options_are_refused(
     recipe_path: Path, tmp_path: Path, mlcycle: Callable, words: list[str], sentence: str
 ) -> None:
     outcome = mlcycle("train", recipe_path, *words, "--device", "cpu", "--out", tmp_path / "run")
@@ -457,7 +451,9 @@ def test_a_step_too_large_for_the_memory_is_made_in_parts(recipe_path: Path, tmp
     assert int(accumulation) in (2, 4, 8, 16)  # by the processor, whose convolutions take more or less
 
 
-def test_the_smallest_part_that_does_not_fit_is_an_error(recipe_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_whose_smallest_part_does_not_fit_is_an_error(
+    recipe_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tried: list[list[tuple[int, int]]] = []
 
     def full(recipe: object, device: object, sizes: list[tuple[int, int]]) -> None:
@@ -479,12 +475,12 @@ def test_the_smallest_part_that_does_not_fit_is_an_error(recipe_path: Path, monk
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
     ],
 )
-def test_a_device_may_say_otherwise_that_it_has_no_room(sentence: str) -> None:
+def test_out_of_memory_messages_of_all_devices_are_recognised(sentence: str) -> None:
     assert memory.is_out_of_memory(RuntimeError(sentence))
     assert not memory.is_out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
 
 
-def test_the_memory_of_a_training_is_not_that_of_its_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reported_memory_excludes_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     forgotten: list[torch.device] = []
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", forgotten.append)
     for name in ("cpu", "cuda:1"):
@@ -492,7 +488,7 @@ def test_the_memory_of_a_training_is_not_that_of_its_trial(monkeypatch: pytest.M
     assert forgotten == [torch.device("cuda:1")]
 
 
-def test_all_try_whether_there_is_room_if_one_must(recipe_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_processes_probe_memory_if_one_has_to(recipe_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_try", lambda *arguments: None)
     claims: list[bool] = []
     group = SimpleNamespace(size=2, any=lambda claim: claims.append(claim) or len(claims) == 1)
@@ -500,9 +496,7 @@ def test_all_try_whether_there_is_room_if_one_must(recipe_path: Path, monkeypatc
     assert claims == [False, False]
 
 
-def test_a_step_that_is_killed_where_memory_ends_is_made_in_parts(
-    recipe_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_probe_killed_for_memory_leads_to_parts(recipe_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def be_killed(recipe: object, device: object, sizes: list[tuple[int, int]]) -> None:
         if sizes[0][0] > 4:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -512,7 +506,7 @@ def test_a_step_that_is_killed_where_memory_ends_is_made_in_parts(
     assert memory.find_accumulation(recipe, torch.device("cpu"), ProcessGroup(), 1) == 4
 
 
-def test_what_a_copy_of_the_process_fails_at_is_told(recipe_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_of_a_forked_probe_is_raised(recipe_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("no such operator")
 
@@ -521,7 +515,7 @@ def test_what_a_copy_of_the_process_fails_at_is_told(recipe_path: Path, monkeypa
         memory.find_accumulation(load(recipe_path), torch.device("cpu"), ProcessGroup(), 1)
 
 
-def test_a_backward_pass_that_ran_out_of_memory_lets_go_of_what_it_held(
+def test_a_backward_pass_that_ran_out_of_memory_frees_its_tensors(
     recipe_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Full(torch.autograd.Function):
@@ -547,7 +541,7 @@ def test_a_backward_pass_that_ran_out_of_memory_lets_go_of_what_it_held(
     assert held[0]() is None
 
 
-def test_a_run_in_parts_goes_on_in_as_many(recipe_path: Path, tmp_path: Path, mlcycle: Callable) -> None:
+def test_a_resumed_run_keeps_its_number_of_parts(recipe_path: Path, tmp_path: Path, mlcycle: Callable) -> None:
     run = tmp_path / "run"
     words = ("schedule.accumulation=2", "schedule.workers=1", "--device", "cpu", "--out")
     assert mlcycle("train", recipe_path, *words, run).code == 0
@@ -559,14 +553,12 @@ def test_a_run_in_parts_goes_on_in_as_many(recipe_path: Path, tmp_path: Path, ml
     assert [name for name, value in whole.items() if not torch.equal(value, again[name])] == []
 
 
-def test_a_run_in_more_parts_than_its_images_make_is_refused(
-    finished_run: Path, tmp_path: Path, mlcycle: Callable
-) -> None:
-    """A run that one device made in four parts may go on with two of them, which have no image left for each part."""
+def test_more_parts_than_images_are_refused(finished_run: Path, tmp_path: Path, mlcycle: Callable) -> None:
+    """A run of one device in four parts can be resumed on two devices, which then lack images for all parts."""
     run = Path(shutil.copytree(finished_run, tmp_path / "run"))
     (run / "checkpoints" / "step-00000006.safetensors").unlink()
-    told = json.loads((run / "environment.json").read_text())
-    (run / "environment.json").write_text(json.dumps(told | {"accumulation": 4}))
+    environment_json = json.loads((run / "environment.json").read_text())
+    (run / "environment.json").write_text(json.dumps(environment_json | {"accumulation": 4}))
     outcome = mlcycle("train", "--resume", run, "--device", "cpu")
     assert outcome.code == 2
     assert "cannot be made in schedule.accumulation=4 parts" in outcome.err

@@ -1,4 +1,4 @@
-"""A device that is not the processor learns the same, and no step mixes both up."""
+"""Training on a device other than the CPU gives the same result, and no step mixes tensors of both."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SCRIPT = Path(__file__).parents[1] / "stand_in_device.py"
 CHANGES = ("schedule.precision=float32", "schedule.workers=0", "augment.large=0.3", "schedule.optimizer=muon")
 
 
-def test_another_device_learns_what_the_processor_does(
+def test_another_device_trains_like_the_cpu(
     recipe_path: Path, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taught = tmp_path / "taught.yaml"
@@ -35,7 +35,7 @@ def test_another_device_learns_what_the_processor_does(
     alone = environment() | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(line, env=alone, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
-    # How many cells answer for a face, how many the teacher sees one in, and whether the loss is finite.
+    # The numbers of cells assigned to a face, of the teacher's face cells, and whether the loss is finite.
     assert done.stdout.split() == ["aten::nonzero", "aten::nonzero", "aten::_local_scalar_dense"]
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     with one_thread():

@@ -1,4 +1,4 @@
-"""The frozen graph: equal bytes from equal networks, and an image's answer that does not depend on its neighbours."""
+"""The frozen graph: equal bytes from equal networks, and predictions that do not depend on the rest of the batch."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ RULE = Selection(score_floor=0.1, iou_threshold=0.45, max_faces=30)
 
 
 def excited_network(landmarks: bool = True, stride: int = 8) -> FaceNetwork:
-    """An untrained network that is sure of much, so that there is something to select."""
+    """An untrained network with many high scores, so that there is something to select."""
     torch.manual_seed(0)
     network = FaceNetwork(4, 1, landmarks, stride).eval()
     with torch.no_grad():
@@ -66,7 +66,7 @@ def random_images(*shape: int) -> np.ndarray:
 
 
 def assert_same_faces(found: list[np.ndarray], wanted: list[np.ndarray]) -> None:
-    """Of boxes, scores and points. Two whose scores differ in their last bit come in either order, by the processor."""
+    """Compares boxes, scores and landmarks; rows whose scores differ in the last bit can be in either order."""
     from scipy.optimize import linear_sum_assignment
     from scipy.spatial.distance import cdist
 
@@ -76,13 +76,13 @@ def assert_same_faces(found: list[np.ndarray], wanted: list[np.ndarray]) -> None
     apart_NN = cdist(one, other, "chebyshev")
     pairs = linear_sum_assignment(apart_NN)
     assert apart_NN[pairs].max(initial=0) < 2e-3
-    # Boxes and points are pixels, column 4 is the score.
+    # Boxes and landmarks are in pixels, column 4 is the score.
     assert np.abs(one[pairs[0], 4] - other[pairs[1], 4]).max(initial=0) < 1e-5
 
 
 @pytest.mark.parametrize("size", [(1, 1), (33, 65), (64, 64), (97, 40)])
 @pytest.mark.parametrize("stride", [8, pytest.param(4, marks=pytest.mark.slow)])
-def test_any_size_gives_what_torch_gives(stride: int, size: tuple[int, int]) -> None:
+def test_the_graph_equals_torch_at_any_size(stride: int, size: tuple[int, int]) -> None:
     images = random_images(1, *size)
     boxes, scores, landmarks = session_of(stride).run(["boxes", "scores", "landmarks"], {"images": images})
     height, width = size
@@ -98,15 +98,15 @@ def test_any_size_gives_what_torch_gives(stride: int, size: tuple[int, int]) -> 
 
 @pytest.mark.parametrize("stride", [8, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("landmarks", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_every_cell_of_every_grid_is_decoded_as_torch_decodes_it(stride: int, landmarks: bool) -> None:
-    """Nothing is left out by overlap or score here, so that coarse grids are compared as well as the finest."""
+def test_every_cell_of_every_grid_is_decoded_as_in_torch(stride: int, landmarks: bool) -> None:
+    """Nothing is removed by overlap or score, so that coarse grids are compared too."""
     network = excited_network(landmarks, stride)
     with torch.no_grad():
         network.answer.weight *= 0.1
         network.answer.bias[4] = 7.0  # more than a box may be high
     all_cells = Selection(score_floor=1e-6, iou_threshold=1.0, max_faces=5000)
-    told = Contract("test", Resize(640), all_cells, {"balanced": 0.5}, LANDMARKS if landmarks else ())
-    data = build_model(network, told)
+    all_cells_contract = Contract("test", Resize(640), all_cells, {"balanced": 0.5}, LANDMARKS if landmarks else ())
+    data = build_model(network, all_cells_contract)
     images = random_images(1, 64, 96)
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     assert [each.name for each in session.get_outputs()] == ["boxes", "scores", "landmarks"][: 3 if landmarks else 2]
@@ -120,7 +120,7 @@ def test_every_cell_of_every_grid_is_decoded_as_torch_decodes_it(stride: int, la
     assert boxes[0, :, 3].max() > 64 * 10
 
 
-def test_an_image_answers_the_same_alone_and_in_a_batch(session: onnxruntime.InferenceSession) -> None:
+def test_an_image_gets_the_same_predictions_alone_and_in_a_batch(session: onnxruntime.InferenceSession) -> None:
     images = random_images(3, 64, 96)
     images[1] = 0  # an image with another number of faces
     boxes, scores, landmarks = session.run(None, {"images": images})
@@ -157,14 +157,14 @@ def test_another_process_and_another_hash_seed_give_the_same_bytes(tmp_path: Pat
     assert done.stdout.strip() == mine, done.stderr
 
 
-def test_the_bytes_name_no_path_and_no_program_lines() -> None:
+def test_the_bytes_contain_no_path_and_no_stack_trace() -> None:
     data = excited_bytes(8)
     for trace in (b".py", b"mlcycle/training", b"stack_trace", b"site-packages"):
         assert trace not in data
 
 
-def test_rows_of_pixels_are_read_as_torch_reads_colours(session: onnxruntime.InferenceSession) -> None:
-    """Each colour alone, at the image's edges: taken for another colour or another column, it would show."""
+def test_rows_of_pixels_give_the_same_as_three_channels(session: onnxruntime.InferenceSession) -> None:
+    """Each colour alone, at the image's edges, so that a mixed-up colour or column would be detected."""
     for colour in range(3):
         images = np.zeros((1, 64, 64, 3), np.uint8)
         images[0, [0, -1], :, colour] = images[0, :, [0, -1], colour] = 255
@@ -190,7 +190,7 @@ def test_each_grid_passes_the_output_layer_before_the_next_grid_is_computed() ->
 
 
 @pytest.mark.parametrize("stride", [8, pytest.param(4, marks=pytest.mark.slow)])
-def test_eight_bits_compute_the_whole_network_between_pixels_and_answers(tmp_path: Path, stride: int) -> None:
+def test_int8_covers_the_whole_network_between_pixels_and_outputs(tmp_path: Path, stride: int) -> None:
     from mlcycle.exporting.precision.calibration import ranges_of
     from mlcycle.exporting.precision.int8 import to_int8
     from mlcycle.exporting.precision.int8_plan import plan_of

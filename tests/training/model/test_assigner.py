@@ -1,4 +1,4 @@
-"""Which cells answer for which face."""
+"""The assignment of cells to faces."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def middles() -> torch.Tensor:
 
 
 def answers(side: float, images: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
-    """Every cell guesses a square of this side around itself, and is undecided whether it is a face."""
+    """Every cell predicts a square of this side around its centre, with a score of one half."""
     centre = middles()
     boxes = torch.cat((centre - side / 2, centre + side / 2), dim=1)
     return torch.zeros(images, CELLS), boxes.expand(images, CELLS, 4)
 
 
-def test_cells_lie_inside_their_face_where_it_holds_any() -> None:
+def test_assigned_cells_lie_inside_their_face_if_it_contains_any() -> None:
     faces = torch.tensor([[20.0, 30.0, 60.0, 80.0], [90.0, 90.0, 120.0, 126.0]])
     pairs = assign(*answers(40), GRIDS, faces, torch.tensor([0, 0]))
     x, y = middles()[pairs.cell_P].T
@@ -39,7 +39,7 @@ def test_cells_lie_inside_their_face_where_it_holds_any() -> None:
     assert ((x > mine[:, 0]) & (x < mine[:, 2]) & (y > mine[:, 1]) & (y < mine[:, 3])).all()
 
 
-def test_a_cell_answers_for_one_face_only() -> None:
+def test_a_cell_is_assigned_to_one_face_only() -> None:
     faces = torch.tensor([[40.0, 40.0, 80.0, 80.0], [44.0, 44.0, 84.0, 84.0], [42.0, 38.0, 78.0, 82.0]])
     pairs = assign(*answers(40), GRIDS, faces, torch.tensor([0, 0, 0]))
     assert len(set(pairs.cell_P.tolist())) == len(pairs.cell_P)
@@ -50,7 +50,7 @@ def test_a_face_smaller_than_a_cell_still_has_one() -> None:
     assert len(pairs.cell_P) >= 1
 
 
-def test_a_face_that_is_fitted_well_takes_more_cells() -> None:
+def test_a_well_fitted_face_takes_more_cells() -> None:
     face, image = torch.tensor([[32.0, 32.0, 96.0, 96.0]]), torch.tensor([0])
     good = assign(*answers(64), GRIDS, face, image)
     bad = assign(*answers(6), GRIDS, face, image)
@@ -67,17 +67,17 @@ def test_a_face_at_the_edge_takes_cells_inside_the_image() -> None:
     pairs = assign(*answers(30), GRIDS, torch.tensor([[100.0, 0.0, 128.0, 20.0]]), torch.tensor([0]))
     x, y = middles()[pairs.cell_P].T
     assert len(pairs.cell_P)
-    # Cells beyond the right edge must not come back as the last ones of their row, far below or above the face.
+    # Cells beyond the right edge must not wrap to other cells, far below or above the face.
     assert ((x > 100) & (y < 20)).all()
 
 
-def test_of_two_faces_at_one_place_the_first_has_the_cells() -> None:
+def test_of_two_identical_faces_the_first_gets_the_cells() -> None:
     faces = torch.tensor([[40.0, 40.0, 80.0, 80.0]]).repeat(2, 1)
     pairs = assign(*answers(40), GRIDS, faces, torch.tensor([0, 0]))
     assert len(set(pairs.cell_P.tolist())) == len(pairs.cell_P)
 
 
-def test_no_faces_make_no_pairs() -> None:
+def test_no_faces_give_no_pairs() -> None:
     pairs = assign(*answers(30), GRIDS, torch.zeros(0, 4), torch.zeros(0, dtype=torch.long))
     assert len(pairs.cell_P) == 0
 

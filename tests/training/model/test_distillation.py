@@ -1,4 +1,4 @@
-"""What a teacher tells a student, and which teachers there can be."""
+"""Distillation: the teacher's targets, the losses, and which weights can be a teacher."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SIDE = 96
 
 
 def answers(finest: int, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits (some high, most low) and boxes for all cells of two images."""
+    """Returns logits (some high, most low) and boxes for all cells of two images."""
     random = torch.Generator().manual_seed(seed)
     last = grids(SIDE, SIDE, finest)[-1]
     cells = last.start + last.rows * last.columns
@@ -43,67 +43,67 @@ def answers(finest: int, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn((2, cells), generator=random) * 3 - 3, torch.cat((corners, corners + sides), dim=-1)
 
 
-def test_a_student_that_says_what_its_teacher_says_is_told_nothing() -> None:
+def test_a_student_equal_to_its_teacher_has_no_loss() -> None:
     logits, boxes = answers(8)
-    told = teacher_targets(logits, boxes, grids(SIDE, SIDE, 8), 8)
+    targets = teacher_targets(logits, boxes, grids(SIDE, SIDE, 8), 8)
     mine = logits.clone().requires_grad_(), boxes.clone().requires_grad_()
-    apart = distillation_loss(*mine, told)
-    score, box = apart.over(apart.count)
+    sums = distillation_loss(*mine, targets)
+    score, box = sums.over(sums.count)
     (score + box).backward()
-    assert apart.count > 1
+    assert sums.count > 1
     assert score.item() < 1e-9
     assert box.item() < 1e-5
     assert mine[0].grad is not None
     assert mine[0].grad.abs().max() < 1e-6
-    other = distillation_loss(*answers(8, seed=2), told)
+    other = distillation_loss(*answers(8, seed=2), targets)
     assert min(each.item() for each in other.over(other.count)) > 0.05
 
 
-def test_a_student_is_drawn_towards_its_teacher() -> None:
+def test_gradients_move_a_student_towards_its_teacher() -> None:
     (logits, boxes), (mine, my_boxes) = answers(8), answers(8, seed=2)
-    told = teacher_targets(logits, boxes, grids(SIDE, SIDE, 8), 8)
+    targets = teacher_targets(logits, boxes, grids(SIDE, SIDE, 8), 8)
     mine.requires_grad_()
-    score, _ = (apart := distillation_loss(mine, my_boxes, told)).over(apart.count)
+    score, _ = (sums := distillation_loss(mine, my_boxes, targets)).over(sums.count)
     (gradient,) = torch.autograd.grad(score, mine)
     far = (mine.sigmoid() - logits.sigmoid()).abs() > 0.1
     assert far.sum() > 10
     assert (gradient[far].sign() == (mine - logits)[far].sign()).all()
 
 
-def test_a_teacher_with_a_finer_grid_speaks_of_those_that_both_have() -> None:
+def test_a_teacher_with_a_finer_grid_gives_targets_for_shared_grids() -> None:
     all_grids, shared = grids(SIDE, SIDE, 4), grids(SIDE, SIDE, 8)
     logits, boxes = torch.full_like(answers(4)[0], -9.0), answers(4)[1]
     fourth = {grid.stride: grid.start for grid in all_grids}
     logits[0, fourth[8] + 5] = logits[1, fourth[32] + 2] = 4.0
-    told = teacher_targets(logits, boxes, all_grids, 8)
+    targets = teacher_targets(logits, boxes, all_grids, 8)
     mine = {grid.stride: grid.start for grid in shared}
-    assert told.scores_BA.shape == answers(8)[0].shape
-    assert (told.scores_BA > 0.5).nonzero().tolist() == [[0, mine[8] + 5], [1, mine[32] + 2]]
-    assert torch.equal(told.boxes_BA4[0, mine[8] + 5], boxes[0, fourth[8] + 5])
-    assert told.counts_BA.all()
+    assert targets.scores_BA.shape == answers(8)[0].shape
+    assert (targets.scores_BA > 0.5).nonzero().tolist() == [[0, mine[8] + 5], [1, mine[32] + 2]]
+    assert torch.equal(targets.boxes_BA4[0, mine[8] + 5], boxes[0, fourth[8] + 5])
+    assert targets.counts_BA.all()
 
 
-def test_cells_where_a_finer_grid_answers_are_no_lesson() -> None:
-    """A small face that the teacher sees at a stride of 4 is no background at a stride of 8."""
+def test_cells_predicted_on_a_finer_grid_are_left_out() -> None:
+    """A small face that the teacher predicts at stride 4 is not background at stride 8."""
     all_grids = grids(SIDE, SIDE, 4)
     logits, boxes = torch.full_like(answers(4)[0], -9.0), answers(4)[1]
     row, column = 7, 10
     logits[1, row * all_grids[0].columns + column] = 4.0
-    told = teacher_targets(logits, boxes, all_grids, 8)
-    silent = (~told.counts_BA).nonzero().tolist()
-    assert silent == [[1, row // 2 * all_grids[1].columns + column // 2]]
-    mine = torch.zeros_like(told.scores_BA, requires_grad=True)
-    distillation_loss(mine, told.boxes_BA4, told).score.backward()
+    targets = teacher_targets(logits, boxes, all_grids, 8)
+    ignored = (~targets.counts_BA).nonzero().tolist()
+    assert ignored == [[1, row // 2 * all_grids[1].columns + column // 2]]
+    mine = torch.zeros_like(targets.scores_BA, requires_grad=True)
+    distillation_loss(mine, targets.boxes_BA4, targets).score.backward()
     assert mine.grad is not None
-    assert (mine.grad == 0).nonzero().tolist() == silent
+    assert (mine.grad == 0).nonzero().tolist() == ignored
 
 
-def test_a_student_with_a_finer_grid_is_told_nothing_about_it() -> None:
-    told = teacher_targets(*answers(8), grids(SIDE, SIDE, 8), 4)
+def test_a_grid_that_only_the_student_has_is_left_out() -> None:
+    targets = teacher_targets(*answers(8), grids(SIDE, SIDE, 8), 4)
     logits, boxes = answers(4, seed=2)
     logits.requires_grad_()
-    apart = distillation_loss(logits, boxes, told)
-    apart.score.backward()
+    sums = distillation_loss(logits, boxes, targets)
+    sums.score.backward()
     finest = grids(SIDE, SIDE, 4)[0]
     assert logits.grad is not None
     assert not logits.grad[:, : finest.rows * finest.columns].any()
@@ -112,41 +112,41 @@ def test_a_student_with_a_finer_grid_is_told_nothing_about_it() -> None:
 
 def test_a_teacher_that_sees_no_face_gives_no_boxes_and_finite_gradients() -> None:
     logits, boxes = answers(8)
-    told = TeacherTargets(torch.full_like(logits, 0.01), boxes, torch.ones_like(logits, dtype=torch.bool))
+    targets = TeacherTargets(torch.full_like(logits, 0.01), boxes, torch.ones_like(logits, dtype=torch.bool))
     mine = logits.requires_grad_(), boxes.clone().requires_grad_()
-    apart = distillation_loss(*mine, told)
-    score, box = apart.over(apart.count)
+    sums = distillation_loss(*mine, targets)
+    score, box = sums.over(sums.count)
     (score + box).backward()
-    assert (apart.count.item(), box.item()) == (0, 0)
+    assert (sums.count.item(), box.item()) == (0, 0)
     assert mine[0].grad is not None
     assert torch.isfinite(mine[0].grad).all()
 
 
-@pytest.mark.parametrize("dial", [{"width": 4, "depth": 1, "landmarks": True, "stride": 8},
+@pytest.mark.parametrize("arguments", [{"width": 4, "depth": 1, "landmarks": True, "stride": 8},
                                   {"width": 8, "depth": 2, "landmarks": False, "stride": 4}])  # fmt: skip
-def test_weights_say_of_what_network_they_are(dial: dict) -> None:
-    assert architecture_of(FaceNetwork(**dial).state_dict()) == dial
+def test_the_architecture_is_read_from_the_weights(arguments: dict) -> None:
+    assert architecture_of(FaceNetwork(**arguments).state_dict()) == arguments
 
 
-def test_a_teacher_answers_as_its_run_does_and_stays_as_it_is(finished_run: Path) -> None:
+def test_a_teacher_predicts_like_its_run_and_is_not_changed(finished_run: Path) -> None:
     best = finished_run / "checkpoints" / "best.safetensors"
     teacher = Teacher(str(finished_run), CPU, torch.float32)
     assert teacher.sha256 == hashlib.sha256(best.read_bytes()).hexdigest()
     network = FaceNetwork(width=4, depth=1, landmarks=True)
     checkpoint.load_weights(checkpoint.load(best)[0], network, "average")
     images = torch.rand(2, 3, SIDE, SIDE) * 255
-    told = teacher.targets(images, 8)
+    targets = teacher.targets(images, 8)
     with torch.no_grad():
         logits, boxes, _ = network.eval()(images)
-    assert torch.allclose(told.scores_BA, logits.sigmoid(), atol=1e-5)
-    assert torch.allclose(told.boxes_BA4, boxes, atol=1e-2)
+    assert torch.allclose(targets.scores_BA, logits.sigmoid(), atol=1e-5)
+    assert torch.allclose(targets.boxes_BA4, boxes, atol=1e-2)
     again = teacher.targets(images, 8)
-    assert torch.equal(told.scores_BA, again.scores_BA)
-    assert not told.scores_BA.requires_grad
+    assert torch.equal(targets.scores_BA, again.scores_BA)
+    assert not targets.scores_BA.requires_grad
 
 
 @pytest.mark.parametrize("weights", ["other", "part", "nowhere"])
-def test_weights_of_another_network_cannot_teach(finished_run: Path, tmp_path: Path, weights: str) -> None:
+def test_weights_of_another_network_cannot_be_a_teacher(finished_run: Path, tmp_path: Path, weights: str) -> None:
     tensors, progress = checkpoint.load(finished_run / "checkpoints" / "best.safetensors")
     without = {name: each for name, each in tensors.items() if name != "average.head.1.convolution.weight"}
     checkpoint.save(tmp_path / "part", without, progress)
@@ -155,7 +155,7 @@ def test_weights_of_another_network_cannot_teach(finished_run: Path, tmp_path: P
         Teacher(str(tmp_path / weights), CPU, torch.float32)
 
 
-def test_a_step_beside_a_teacher_is_another_one_and_weight_0_the_same(recipe_path: Path, finished_run: Path) -> None:
+def test_a_teacher_changes_a_step_unless_its_weight_is_0(recipe_path: Path, finished_run: Path) -> None:
     taught = [f"teacher.weights={finished_run}", "teacher.weight="]
     got = {}
     for name, overrides in {"alone": [], "nothing": [taught[0], taught[1] + "0"], "taught": [taught[0]]}.items():
@@ -171,7 +171,7 @@ def test_a_step_beside_a_teacher_is_another_one_and_weight_0_the_same(recipe_pat
     assert not torch.equal(got["alone"], got["taught"])
 
 
-def test_a_taught_run_goes_on_exactly_and_with_no_other_teacher(
+def test_a_run_with_a_teacher_resumes_exactly_and_refuses_another_teacher(
     recipe_path: Path, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(finished_run, tmp_path / "teacher")

@@ -1,4 +1,4 @@
-"""What the network is told about its answers."""
+"""The detection losses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlcycle.training.model.grid import grids  # noqa: E402
 pytestmark = pytest.mark.training
 
 
-def test_cells_in_ignored_boxes_are_told_nothing() -> None:
+def test_cells_in_ignored_boxes_have_no_loss() -> None:
     torch.manual_seed(1)
     levels = grids(96, 128, 8)
     corner = torch.rand(12, 2) * 90
@@ -33,7 +33,7 @@ def test_cells_in_ignored_boxes_are_told_nothing() -> None:
         assert counts[index].tolist() == expected
 
 
-def test_an_ignored_cell_costs_nothing_whatever_it_says() -> None:
+def test_an_ignored_cell_has_no_loss_for_any_score() -> None:
     target = torch.tensor([[0.8, 0.0, 0.0]])
     weights = torch.tensor([[1.0, 1.0, 0.0]])
     one = losses.score_loss(torch.tensor([[1.0, -2.0, -9.0]]), target, weights)
@@ -48,12 +48,12 @@ def test_a_cell_of_twice_the_weight_costs_twice_as_much() -> None:
     assert both.item() == pytest.approx(2 * first.item() + 0.5 * second.item())
 
 
-def test_a_score_that_equals_the_overlap_costs_nothing() -> None:
+def test_a_score_equal_to_its_target_has_no_loss() -> None:
     target = torch.tensor([[0.7, 0.2]])
     assert losses.score_loss(torch.logit(target), target, torch.ones(1, 2)) < 1e-6
 
 
-def test_without_focus_the_score_is_taught_by_plain_cross_entropy() -> None:
+def test_without_focus_the_score_loss_is_plain_cross_entropy() -> None:
     logits, target, weights = torch.tensor([[1.0, -2.0]]), torch.tensor([[0.8, 0.0]]), torch.tensor([[2.0, 0.5]])
     plain = torch.nn.functional.binary_cross_entropy_with_logits(logits, target, weights, reduction="sum")
     assert losses.score_loss(logits, target, weights, 0.0).item() == pytest.approx(plain.item())
@@ -83,27 +83,27 @@ def test_box_loss_is_zero_for_perfect_boxes_and_for_none(count: int) -> None:
     assert losses.box_loss(boxes, boxes, torch.ones(count)).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_the_box_loss_is_torchvisions() -> None:
-    """Of boxes that overlap, lie beside each other, touch, hold one another, and have no area."""
+def test_the_box_loss_equals_torchvisions() -> None:
+    """For boxes that overlap, are disjoint, touch, contain one another, and have no area."""
     rows = [(0, 0, 10, 10), (5, 5, 15, 20), (20, 0, 30, 10), (10, 0, 20, 10), (2, 3, 4, 9), (7, 7, 7, 7)]
     a, b = torch.tensor([[*one, *other] for one in rows for other in rows], dtype=torch.float32).split(4, dim=1)
     guesses = [a.clone().requires_grad_() for _ in range(2)]
     ours = losses.generalised_iou_loss(guesses[0], b)
     theirs = generalized_box_iou_loss(guesses[1], b, eps=losses.SMALLEST_AREA)
     torch.testing.assert_close(ours, theirs)
-    # Where two sides lie on each other, a loss has two slopes.
-    apart = ~torch.stack([(a[:, at::2, None] == b[:, None, at::2]).any(2).any(1) for at in (0, 1)]).any(0)
+    # Where two edges coincide, the loss has two one-sided derivatives.
+    unequal = ~torch.stack([(a[:, at::2, None] == b[:, None, at::2]).any(2).any(1) for at in (0, 1)]).any(0)
     gradients = [torch.autograd.grad(each.sum(), guess)[0] for each, guess in zip((ours, theirs), guesses, strict=True)]
-    assert apart.sum() >= 10
-    torch.testing.assert_close(gradients[0][apart], gradients[1][apart])
+    assert unequal.sum() >= 10
+    torch.testing.assert_close(gradients[0][unequal], gradients[1][unequal])
 
 
-def test_a_face_counts_the_same_however_many_cells_answer_for_it() -> None:
+def test_a_face_counts_the_same_for_any_number_of_cells() -> None:
     face_P = torch.tensor([4, 0, 4, 4, 4, 2])
     weights = losses.per_face_weights(face_P, 5)
     totals = torch.zeros(5).index_add_(0, face_P, weights)
     assert totals.tolist() == pytest.approx([1, 0, 1, 0, 1])
-    # Two boxes that miss for one face weigh as one that misses for another.
+    # Two wrong boxes of one face weigh as much as one wrong box of another.
     faces = torch.tensor([[0.0, 0.0, 10.0, 10.0]]).repeat(3, 1)
     away = faces + 20
     first_misses = torch.stack((away[0], away[1], faces[2]))
@@ -114,5 +114,5 @@ def test_a_face_counts_the_same_however_many_cells_answer_for_it() -> None:
     assert one.item() > 0.5
 
 
-def test_no_face_at_all_has_no_weights() -> None:
+def test_without_faces_there_are_no_weights() -> None:
     assert losses.per_face_weights(torch.zeros(0, dtype=torch.long), 0).shape == (0,)

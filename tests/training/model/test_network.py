@@ -1,4 +1,4 @@
-"""The network: what its cells mean, and that fusing changes nothing."""
+"""The network: the decoding of its cells, and that fusing does not change its outputs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.training
 
 @pytest.mark.parametrize("landmarks", [True, False])
 @pytest.mark.parametrize("stride", [8, 4])
-def test_every_cell_of_every_grid_answers(landmarks: bool, stride: int) -> None:
+def test_every_cell_of_every_grid_has_outputs(landmarks: bool, stride: int) -> None:
     network = FaceNetwork(width=4, depth=1, landmarks=landmarks, stride=stride).eval()
     logits, boxes, points = network(torch.zeros(2, 3, 96, 160))
     cells = sum(grid.rows * grid.columns for grid in grids(96, 160, stride))
@@ -27,22 +27,22 @@ def test_every_cell_of_every_grid_answers(landmarks: bool, stride: int) -> None:
     assert points.shape == (2, cells, 5 if landmarks else 0, 2)
 
 
-def test_a_silent_head_puts_boxes_of_one_stride_on_each_cell() -> None:
+def test_a_zero_head_predicts_boxes_of_one_stride_at_each_cell() -> None:
     cells = grids(64, 96, 8)
     answers = [torch.zeros(1, 15, grid.rows, grid.columns) for grid in cells]
     _, boxes, points = FaceNetwork(width=4, depth=1, landmarks=True).decode(answers)
-    # First cell of the finest grid: its middle is at (4, 4), and exp(0) strides of 8 are its sides.
+    # First cell of the finest grid: its centre is (4, 4), and its sides are exp(0) strides of 8.
     assert boxes[0, 0].tolist() == [0, 0, 8, 8]
-    # Second cell of the second row of the third grid: middle at (48, 48).
+    # Second cell of the second row of the third grid: centre (48, 48).
     assert boxes[0, cells[2].start + cells[2].columns + 1].tolist() == [32, 32, 64, 64]
-    # The only cell of the coarsest: it reaches beyond the input.
+    # The only cell of the coarsest grid: it extends beyond the input.
     assert boxes[0, -1].tolist() == [0, 0, 128, 128]
     assert points[0, 0].tolist() == [[4, 4]] * 5
 
 
-def test_a_cell_can_answer_for_a_face_beside_its_middle() -> None:
+def test_a_cell_can_predict_a_face_away_from_its_centre() -> None:
     answers = [torch.zeros(1, 15, grid.rows, grid.columns) for grid in grids(64, 64, 8)]
-    # The second cell of the first row of the finest grid: its middle is at (12, 4).
+    # The second cell of the first row of the finest grid: its centre is (12, 4).
     answers[0][0, 1:5, 0, 1] = torch.tensor([0.5, -0.25, math.log(0.5), math.log(0.75)])
     answers[0][0, 5:7, 0, 1] = torch.tensor([1.0, 2.0])
     _, boxes, points = FaceNetwork(width=4, depth=1, landmarks=True).decode(answers)
@@ -51,7 +51,7 @@ def test_a_cell_can_answer_for_a_face_beside_its_middle() -> None:
 
 
 @pytest.mark.parametrize("stride", [8, 4])
-def test_a_fused_network_answers_as_the_unfused_one(stride: int) -> None:
+def test_a_fused_network_equals_the_unfused_one(stride: int) -> None:
     torch.manual_seed(0)
     network = FaceNetwork(width=8, depth=2, landmarks=True, stride=stride)
     network.train()

@@ -1,4 +1,4 @@
-"""The optimizer, its schedule and the moving average: each against what its source says."""
+"""The optimizer, the learning-rate schedule and the EMA, each compared with its definition."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_singular_values_end_near_one_and_directions_stay(shape: tuple[int, int]
     assert made.shape == matrix.shape
     assert torch.equal(other, -made)
     values = torch.linalg.svdvals(made)
-    # A singular value that is nearly nothing takes more rounds to rise.
+    # A singular value near zero takes more iterations to grow.
     assert values.max() < 1.3
     assert values.median() > 0.6
     left, _, right = torch.linalg.svd(matrix, full_matrices=False)
@@ -31,7 +31,7 @@ def test_singular_values_end_near_one_and_directions_stay(shape: tuple[int, int]
     assert (made * exact).sum() / (made.norm() * exact.norm()) > 0.95
 
 
-def test_inner_convolutions_go_by_muon_and_the_rest_by_adamw() -> None:
+def test_muon_updates_inner_convolutions_and_adamw_the_rest() -> None:
     model = FaceNetwork(4, 1, True)
     named = dict(model.named_parameters())
     assert not is_inner(named["stem.convolution.weight"])
@@ -50,7 +50,7 @@ def test_inner_convolutions_go_by_muon_and_the_rest_by_adamw() -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
-def test_fused_steps_on_channels_last_kernels_are_those_of_a_plain_loop(optimizer: str) -> None:
+def test_fused_steps_on_channels_last_kernels_equal_a_plain_loop(optimizer: str) -> None:
     fused, plain = (FaceNetwork(4, 1, True).to(memory_format=torch.channels_last) for _ in range(2))
     plain.load_state_dict(fused.state_dict())
     pairs = [
@@ -74,7 +74,7 @@ def test_fused_steps_on_channels_last_kernels_are_those_of_a_plain_loop(optimize
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
 
 
-def test_matrices_are_turned_alike_whatever_their_order_in_memory() -> None:
+def test_muon_steps_do_not_depend_on_the_memory_order() -> None:
     rows, last = (FaceNetwork(8, 1, False) for _ in range(2))
     last.load_state_dict(rows.state_dict())
     last = last.to(memory_format=torch.channels_last)
@@ -87,7 +87,7 @@ def test_matrices_are_turned_alike_whatever_their_order_in_memory() -> None:
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
 
-def test_muon_finds_the_least_of_a_plain_problem() -> None:
+def test_muon_minimises_a_simple_function() -> None:
     torch.manual_seed(0)
     model = nn.Conv2d(8, 4, 3, bias=False)
     wanted = torch.randn_like(model.weight) * 0.1
@@ -111,7 +111,7 @@ def test_the_rate_warms_up_and_falls_to_a_hundredth() -> None:
     assert learning_rate(110, rule) == pytest.approx(0.01)
 
 
-def test_the_average_follows_quickly_at_first_and_counts_along() -> None:
+def test_the_ema_is_fast_at_first_and_copies_counters() -> None:
     model, ema = nn.BatchNorm2d(2), nn.BatchNorm2d(2)
     with torch.no_grad():
         model.weight.fill_(3.0)

@@ -1,4 +1,4 @@
-"""The score layer, fitted anew after the last step: on what inference computes, and nothing else changes."""
+"""The score layer, refitted after the last step on what inference computes; nothing else changes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def finished(recipe_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return run
 
 
-def test_it_changes_the_scores_weights_of_the_best_and_nothing_else(finished_run: Path, finished: Path) -> None:
+def test_only_the_score_weights_of_the_best_checkpoint_change(finished_run: Path, finished: Path) -> None:
     before, after = best(finished_run), best(finished)
     changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
     assert changed == set(SCORE)
@@ -49,12 +49,13 @@ def test_it_changes_the_scores_weights_of_the_best_and_nothing_else(finished_run
         assert torch.equal(before[name][1:], after[name][1:])
 
 
-def test_the_loss_falls_and_is_told(finished: Path) -> None:
-    told = [each for each in lines(finished) if "score_layer_loss" in each]
-    assert [each["step"] for each in told] == [6]
-    assert told[0]["score_layer_loss"] < 0.9 * told[0]["score_layer_loss_before"]
+def test_the_loss_falls_and_is_reported(finished: Path) -> None:
+    fitted = [each for each in lines(finished) if "score_layer_loss" in each]
+    assert [each["step"] for each in fitted] == [6]
+    assert fitted[0]["score_layer_loss"] < 0.9 * fitted[0]["score_layer_loss_before"]
     assert (
-        told[0]["average_precision_50"] == checkpoint.load(finished / "checkpoints" / "best.safetensors")[1].best_score
+        fitted[0]["average_precision_50"]
+        == checkpoint.load(finished / "checkpoints" / "best.safetensors")[1].best_score
     )
 
 
@@ -64,9 +65,7 @@ def test_the_same_seed_gives_the_same_layer(recipe_path: Path, finished: Path, t
         assert torch.equal(best(finished)[name], best(tmp_path / "again")[name])
 
 
-def test_weights_that_are_there_are_fitted_without_a_step(
-    recipe_path: Path, finished_run: Path, tmp_path: Path
-) -> None:
+def test_existing_weights_are_fitted_without_a_step(recipe_path: Path, finished_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "only"
     recipe = load(recipe_path, [FINISH, "schedule.steps=0", f"start_from={finished_run}"])
     result = fit(recipe, run, device="cpu", quiet=True)
@@ -79,9 +78,7 @@ def test_weights_that_are_there_are_fitted_without_a_step(
     assert len(lines(run)) == 2
 
 
-def test_one_that_was_killed_before_it_had_saved_is_done_again(
-    recipe_path: Path, finished: Path, tmp_path: Path
-) -> None:
+def test_a_fit_that_was_killed_before_it_saved_is_repeated(recipe_path: Path, finished: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(finished, tmp_path / "killed"))
     (run / "checkpoints" / "best.safetensors").unlink()
     (run / "checkpoints" / "step-00000006.safetensors").unlink()
@@ -95,22 +92,22 @@ def test_sets_that_the_recipe_does_not_train_on_are_refused(recipe_path: Path) -
         load(recipe_path, ["finish.score_layer.sets=[elsewhere]"])
 
 
-def test_no_steps_are_refused_where_nothing_would_be_done(recipe_path: Path) -> None:
+def test_zero_steps_are_refused_without_start_weights_and_finish(recipe_path: Path) -> None:
     for overrides in ([FINISH], ["start_from=face-nano"], []):
         with pytest.raises(RecipeError, match="trains nothing"):
             load(recipe_path, ["schedule.steps=0", *overrides])
 
 
-def test_boxes_are_labelled_by_the_faces_that_they_find() -> None:
+def test_boxes_are_labelled_by_the_faces_that_they_match() -> None:
     torch.manual_seed(1)
     network = FaceNetwork(width=4, depth=1, landmarks=False).eval()
-    picture = np.random.default_rng(1).integers(0, 256, (96, 128, 3), np.uint8)
+    image_HW3 = np.random.default_rng(1).integers(0, 256, (96, 128, 3), np.uint8)
     network.answer.bias.data[3:5] = 1.5  # boxes that overlap
     with torch.no_grad():
-        logits, boxes, _ = network(torch.from_numpy(picture).permute(2, 0, 1)[None].float())
+        logits, boxes, _ = network(torch.from_numpy(image_HW3).permute(2, 0, 1)[None].float())
     best = boxes[0, logits[0].argmax()].view(1, 4)  # no suppression takes it
-    found = boxes_of(network, picture, Faces(best, torch.tensor([3.0])), 0.45)
-    nothing = boxes_of(network, picture, Faces(best[:0], torch.zeros(0)), 0.45)
+    found = boxes_of(network, image_HW3, Faces(best, torch.tensor([3.0])), 0.45)
+    nothing = boxes_of(network, image_HW3, Faces(best[:0], torch.zeros(0)), 0.45)
     finds = found.target_N > 0
     assert found.target_N.max() == pytest.approx(1)  # without a miss
     assert found.weight_N[finds].sum() == pytest.approx(3)
@@ -118,11 +115,11 @@ def test_boxes_are_labelled_by_the_faces_that_they_find() -> None:
     assert (nothing.target_N == 0).all()
     assert (nothing.weight_N == 1).all()
     assert 1 < len(nothing.target_N) < logits.numel()  # each is left by non-maximum suppression
-    ignored = boxes_of(network, picture, Faces(best, torch.zeros(1)), 0.45)
+    ignored = boxes_of(network, image_HW3, Faces(best, torch.zeros(1)), 0.45)
     assert ignored.weight_N[finds].sum() == 0  # neither a face nor background
 
 
-def test_the_layer_finds_the_logistic_regression_that_made_the_labels() -> None:
+def test_the_layer_recovers_the_logistic_regression_behind_the_labels() -> None:
     network = FaceNetwork(width=4, depth=1, landmarks=False).eval()
     generator = torch.Generator().manual_seed(2)
     features = 3 + torch.randn(20000, 12, generator=generator) * torch.linspace(0.1, 5, 12)

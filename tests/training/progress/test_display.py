@@ -1,4 +1,4 @@
-"""What a training shows while it runs: a panel that fits a terminal, with metrics of the whole run."""
+"""The progress display: a panel that fits a terminal, with metrics of the whole run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_panel_has_a_line_for_each_kind_of_metric_on_a_terminal_of_80_column
     assert [line.split()[0] for line in panel(display)] == ["training", "loss", "val", "parts", "rate"]
 
 
-def test_the_best_is_that_of_the_whole_run_by_what_is_chosen_by() -> None:
+def test_the_best_score_is_that_of_the_whole_run_by_ap50() -> None:
     display = Display(40, "a resumed run", quiet=True)
     display.remember([EVALUATED])
     display.report(EVALUATED | {"average_precision": 0.2, "average_precision_50": 0.4})
@@ -42,7 +42,7 @@ def test_the_best_is_that_of_the_whole_run_by_what_is_chosen_by() -> None:
     assert panel(display)[1].rstrip().endswith("best 0.500")
 
 
-def test_parts_that_a_network_does_not_have_are_not_shown() -> None:
+def test_losses_that_a_network_does_not_have_are_not_shown() -> None:
     display = Display(40, "a run", quiet=True)
     display.report(REPORTED | {"landmark_loss": 0.0})
     assert "landmarks" not in "".join(panel(display))

@@ -1,4 +1,4 @@
-"""Recipes from YAML: what is read, and how each mistake is worded. None of this needs torch."""
+"""Recipes from YAML: what is accepted, and the message for each error. None of this needs torch."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def refused(path: str, *overrides: str) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("name", recipe_file.names())
-def test_what_is_dumped_loads_back_equal(name, write):
+def test_a_dumped_recipe_loads_back_equal(name, write):
     recipe = recipe_file.load(recipe_file.find(name))
     assert recipe_file.load(write(recipe_file.dump(recipe))) == recipe
 
 
-def test_words_that_look_like_numbers_survive_a_dump(write):
+def test_strings_that_look_like_numbers_survive_a_dump(write):
     for word in ["1e3", "010", "no", "null", "2024-01-01", "1:30", "ünïcode 日本", "a: b # c", " padded ", ""]:
         recipe = recipe_file.load(write(GOOD), [f"data.train.0.split={quoted(word)}"])
         assert recipe.data.train[0].split == word
@@ -78,7 +78,7 @@ def test_numbers_keep_all_their_digits(write):
         ("inference.long_side=320", "inference", "long_side", 320),
     ],
 )
-def test_overrides_are_yaml_and_make_the_sections_that_are_left_out(write, override, section, key, value):
+def test_overrides_are_yaml_and_create_missing_sections(write, override, section, key, value):
     if value is None:  # a list that the file does not write out has no places to count
         message, _ = refused(write(GOOD), override)
         assert "override 'augment.zoom.1=3'" in message
@@ -95,7 +95,7 @@ def test_overrides_of_lists_by_index_and_as_a_whole(write):
     assert (whole.data.train[1].split, whole.data.train[1].weight) == ("off", 3.0)
 
 
-def test_an_empty_value_is_an_empty_word_and_the_last_override_counts(write):
+def test_an_empty_value_is_an_empty_string_and_the_last_override_wins(write):
     recipe = recipe_file.load(write(GOOD), ["data.train.0.split=", "schedule.steps=1", "schedule.steps=2"])
     assert recipe.data.train[0].split == ""
     assert recipe.schedule.steps == 2
@@ -142,7 +142,7 @@ def test_an_empty_value_is_an_empty_word_and_the_last_override_counts(write):
         ("  steps: 10", "  steps: " + "9" * 5000, "is out of range", ""),
     ],
 )  # fmt: skip
-def test_a_mistake_names_the_line_and_what_would_be_right(write, old, new, message, hint):
+def test_an_error_names_the_line_and_the_valid_value(write, old, new, message, hint):
     assert old in GOOD
     said, advice = refused(write(GOOD.replace(old, new, 1)))
     assert message in said
@@ -162,16 +162,16 @@ def test_a_mistake_names_the_line_and_what_would_be_right(write, old, new, messa
         (b"a: 1\n---\nb: 2\n", "not YAML"),
     ],
 )
-def test_files_that_hold_no_recipe(write, content, message):
+def test_files_that_are_not_recipes_are_refused(write, content, message):
     assert message in refused(write(content))[0]
 
 
-def test_a_folder_and_nothing_at_all(tmp_path):
+def test_a_folder_or_a_missing_file_is_refused(tmp_path):
     assert "cannot be read" in refused(str(tmp_path))[0]
     assert "no such recipe" in refused(str(tmp_path / "none.yaml"))[0]
 
 
-def test_a_byte_order_mark_is_no_mistake(write):
+def test_a_byte_order_mark_is_accepted(write):
     assert recipe_file.load(write(b"\xef\xbb\xbf" + GOOD.encode())).name == "small"
 
 
@@ -190,13 +190,13 @@ def test_a_byte_order_mark_is_no_mistake(write):
         ("schedule", "override 'schedule' cannot be parsed", "write KEY.SUB=VALUE"),
     ],
 )
-def test_a_wrong_override_is_named_itself(write, override, message, hint):
+def test_an_error_in_an_override_names_the_override(write, override, message, hint):
     said, advice = refused(write(GOOD), override)
     assert message in said
     assert advice.startswith(hint)
 
 
-def test_all_mistakes_are_found_at_once_and_the_first_counts_the_others(write):
+def test_all_errors_are_found_and_the_first_gives_the_number_of_others(write):
     path = write(GOOD.replace("  steps: 10", "  steps: -1\n  batch: 0\n  momentum: 1"))
     recipe, problems = recipe_file.read(path)
     assert recipe is None

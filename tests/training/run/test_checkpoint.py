@@ -1,4 +1,4 @@
-"""Checkpoints: everything comes back, and nothing that is read can execute."""
+"""Checkpoints: all tensors are restored, damage is detected, and no code in a file can run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def step(model: FaceNetwork, optimizer: torch.optim.Optimizer) -> None:
     optimizer.zero_grad()
 
 
-def test_everything_comes_back(tmp_path: Path) -> None:
+def test_all_tensors_are_restored(tmp_path: Path) -> None:
     model, ema, optimizer = parts(0)
     step(model, optimizer)
     path = tmp_path / "step.safetensors"
@@ -53,7 +53,7 @@ def test_everything_comes_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04K\x01.", b"\x10\x00\x00\x00\x00\x00\x00\x00{}"])
-def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "step.safetensors"
     path.write_bytes(content)
     with pytest.raises(DataError, match="cannot be read"):
@@ -70,7 +70,7 @@ def test_another_network_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("other", [FaceNetwork(8, 1, True), FaceNetwork(4, 2, True), FaceNetwork(4, 1, True, stride=4)])
-def test_weights_of_another_network_are_no_start(tmp_path: Path, other: FaceNetwork) -> None:
+def test_weights_of_another_network_cannot_be_started_from(tmp_path: Path, other: FaceNetwork) -> None:
     path = tmp_path / "weights.safetensors"
     network = FaceNetwork(4, 1, False)
     for kept, taken in ((network, other), (other, network)):
@@ -85,7 +85,7 @@ def test_bundled_weights_start_the_recipe_of_their_name(path: Path) -> None:
     checkpoint.start(checkpoint.load(path)[0], FaceNetwork(**recipe.model.model_dump()), path)
 
 
-def test_a_flipped_bit_is_noticed_wherever_it_is(tmp_path: Path) -> None:
+def test_a_flipped_bit_is_detected_anywhere(tmp_path: Path) -> None:
     path = tmp_path / "step.safetensors"
     checkpoint.save(path, checkpoint.collect(*parts(0)), Progress(7))
     whole = path.read_bytes()
@@ -109,7 +109,9 @@ def test_a_checkpoint_of_an_earlier_mlcycle_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="folders are synced on POSIX")
-def test_the_name_is_on_the_disk_before_anything_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_new_checkpoint_is_synced_before_an_old_one_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     synced = []
     monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_ino))
     checkpoint.save(tmp_path / "step.safetensors", checkpoint.collect(*parts(0)), Progress())

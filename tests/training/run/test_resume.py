@@ -1,4 +1,4 @@
-"""A run that goes on: what was killed, damaged, lost or changed in between, and what must come out all the same."""
+"""Resuming a run after a kill, damage, loss or change; the result must be that of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LAST = "step-00000006.safetensors"
 
 
 def stop_at(step: int, monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
-    """Lets `act` happen when a run has done this step."""
+    """Calls `act` when a run has done this step."""
     monkeypatch.setattr(Display, "step", lambda self, done: act() if done == step else None)
 
 
@@ -52,7 +52,7 @@ def flip(path: Path, at: int = -100) -> None:
 
 
 def reports(run: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl without what a clock says."""
+    """Returns the lines of metrics.jsonl without values measured by a clock."""
     measured = (
         "seconds",
         "seconds_per_step",
@@ -67,11 +67,11 @@ def reports(run: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def copy(finished_run: Path, tmp_path: Path) -> Path:
-    """A finished run, to be spoilt."""
+    """A copy of a finished run, which tests may damage."""
     return Path(shutil.copytree(finished_run, tmp_path / "copy"))
 
 
-def test_a_checkpoint_saved_beside_a_damaged_later_one_stays(
+def test_a_checkpoint_older_than_a_damaged_one_is_kept(
     recipe_path: Path, copy: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     flip(copy / "checkpoints" / LAST)
@@ -84,7 +84,7 @@ def test_a_checkpoint_saved_beside_a_damaged_later_one_stays(
     assert checkpoint.load(copy / "checkpoints" / "step-00000004.safetensors")[1].step == 4
 
 
-def test_a_best_checkpoint_of_a_later_step_is_believed(recipe_path: Path, copy: Path) -> None:
+def test_the_best_score_of_a_later_step_is_kept(recipe_path: Path, copy: Path) -> None:
     recipe = load(recipe_path, [ALONE])
     checkpoints = copy / "checkpoints"
     (checkpoints / LAST).unlink()
@@ -97,7 +97,7 @@ def test_a_best_checkpoint_of_a_later_step_is_believed(recipe_path: Path, copy: 
 
 
 @pytest.mark.parametrize("spoil", [Path.unlink, flip])
-def test_a_lost_best_checkpoint_is_made_up_for(
+def test_a_lost_best_checkpoint_is_replaced(
     recipe_path: Path, finished_run: Path, copy: Path, spoil: Callable[[Path], None],
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -113,7 +113,7 @@ def test_a_lost_best_checkpoint_is_made_up_for(
 
 
 @pytest.mark.parametrize("step", [2, 3, 5])
-def test_what_is_reported_does_not_depend_on_a_stop(
+def test_reports_do_not_depend_on_a_stop(
     recipe_path: Path, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     recipe, run = load(recipe_path, [ALONE]), tmp_path / "run"
@@ -125,7 +125,7 @@ def test_what_is_reported_does_not_depend_on_a_stop(
     assert reports(run) == reports(finished_run)
 
 
-def test_a_wish_to_stop_that_comes_twice_saves(
+def test_a_repeated_stop_request_still_saves(
     recipe_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def both() -> None:
@@ -139,7 +139,7 @@ def test_a_wish_to_stop_that_comes_twice_saves(
     assert checkpoint.load(tmp_path / "run" / "checkpoints" / "step-00000002.safetensors")[1].step == 2
 
 
-def test_what_was_half_written_is_cleared_away(recipe_path: Path, copy: Path) -> None:
+def test_incomplete_files_are_removed(recipe_path: Path, copy: Path) -> None:
     drafts = [copy / ".metrics.jsonl.part", copy / "checkpoints" / ".step-00000005.safetensors.part"]
     for each in drafts:
         each.write_text("half")
@@ -147,7 +147,9 @@ def test_what_was_half_written_is_cleared_away(recipe_path: Path, copy: Path) ->
     assert not any(each.exists() for each in drafts)
 
 
-def test_a_folder_without_a_recipe_yet_can_be_begun(recipe_path: Path, tmp_path: Path, mlcycle: Callable) -> None:
+def test_a_folder_without_a_recipe_can_be_used_for_a_new_run(
+    recipe_path: Path, tmp_path: Path, mlcycle: Callable
+) -> None:
     run = tmp_path / "run"
     (run / "checkpoints").mkdir(parents=True)
     for name in ("lock", ".recipe.yaml.part"):
@@ -161,7 +163,7 @@ def test_a_folder_without_a_recipe_yet_can_be_begun(recipe_path: Path, tmp_path:
     assert mlcycle(*words[:-1], tmp_path / "other").code == 3
 
 
-def test_other_arithmetic_and_another_recipe_are_told(
+def test_changed_arithmetic_and_a_changed_recipe_are_reported(
     recipe_path: Path, copy: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (copy / "checkpoints" / LAST).unlink()
@@ -183,9 +185,7 @@ def test_other_arithmetic_and_another_recipe_are_told(
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_a_reader_that_is_killed_costs_no_step(
-    recipe_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_worker_costs_no_step(recipe_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def kill_readers() -> None:
         for each in psutil.Process().children():
             each.kill()
@@ -212,7 +212,7 @@ def begin(recipe: Path, run: Path, *more: str, **how: Any) -> subprocess.Popen:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX terminals")
-def test_a_terminal_that_is_closed_costs_no_step(recipe_path: Path, tmp_path: Path) -> None:
+def test_a_closed_terminal_costs_no_step(recipe_path: Path, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     never = "schedule.checkpoint_every=100000"
     process = begin(recipe_path, tmp_path / "run", ALONE, never, stdin=theirs, stdout=theirs, stderr=theirs)
@@ -225,7 +225,7 @@ def test_a_terminal_that_is_closed_costs_no_step(recipe_path: Path, tmp_path: Pa
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_whoever_read_the_log_may_go_first(recipe_path: Path, tmp_path: Path) -> None:
+def test_a_closed_log_pipe_costs_no_step(recipe_path: Path, tmp_path: Path) -> None:
     never = "schedule.checkpoint_every=100000"
     process = begin(recipe_path, tmp_path / "run", ALONE, never, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert process.stdout
@@ -237,7 +237,7 @@ def test_whoever_read_the_log_may_go_first(recipe_path: Path, tmp_path: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
-def test_an_image_that_cannot_be_read_ends_the_trainer_with_its_readers(
+def test_an_unreadable_image_ends_the_trainer_and_its_workers(
     labelled_set: Path, recipe_path: Path, tmp_path: Path, workers: int
 ) -> None:
     shutil.copytree(labelled_set, tmp_path / "set")
@@ -252,7 +252,7 @@ def test_an_image_that_cannot_be_read_ends_the_trainer_with_its_readers(
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere readers take some seconds to notice")
-def test_readers_end_with_the_trainer(recipe_path: Path, tmp_path: Path) -> None:
+def test_workers_end_with_the_trainer(recipe_path: Path, tmp_path: Path) -> None:
     process = begin(recipe_path, tmp_path / "run", stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     readers = psutil.Process(process.pid).children()
     assert len(readers) == 1
@@ -262,7 +262,7 @@ def test_readers_end_with_the_trainer(recipe_path: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
-def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(recipe_path: Path, copy: Path) -> None:
+def test_a_full_disk_leaves_the_previous_checkpoint(recipe_path: Path, copy: Path) -> None:
     import resource
 
     (copy / "checkpoints" / LAST).unlink()
@@ -279,7 +279,7 @@ def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(recipe_path: Path
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
-def test_a_line_that_finds_no_room_is_said_and_cut_off_again(copy: Path) -> None:
+def test_a_metrics_line_cut_by_a_full_disk_is_reported_and_ignored(copy: Path) -> None:
     import resource
 
     folder, whole = RunFolder(copy), (copy / "metrics.jsonl").read_text()

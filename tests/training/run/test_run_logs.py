@@ -1,4 +1,4 @@
-"""Event files of TensorBoard's and runs in MLflow: what their own readers find in them."""
+"""TensorBoard event files and MLflow runs, read back in their own formats."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def test_a_run_keeps_event_files_of_its_metrics(mlcycle, recipe_path: Path, tmp_
     assert mlcycle("-q", "train", recipe_path, "schedule.workers=0", "--out", run, "--tensorboard").code == 0
     events = records(run / "tensorboard")
     assert events[0].file_version == "brain.Event:2"
-    told = run_summary.read(run)
-    assert scalars(events, "loss") == [(step, pytest.approx(value)) for step, value in told.curve("loss")]
+    summary = run_summary.read(run)
+    assert scalars(events, "loss") == [(step, pytest.approx(value)) for step, value in summary.curve("loss")]
     assert [step for step, _ in scalars(events, "average_precision_50")] == [3, 6]
-    # No name of the machine, which TensorBoard's own writer puts there.
+    # Without the host name that TensorBoard's own writer adds.
     assert all(path.name.endswith(".mlcycle") for path in (run / "tensorboard").iterdir())
 
 
-def test_what_was_reported_before_comes_first_and_a_resumed_run_takes_back_what_it_repeats(tmp_path: Path) -> None:
+def test_earlier_reports_come_first_and_a_resumed_run_purges_repeated_steps(tmp_path: Path) -> None:
     pytest.importorskip("tensorboardX")
     run = write_run(tmp_path / "run", [])
     with event_files.event_file(run, METRICS[:2], True) as file:
@@ -66,13 +66,13 @@ def test_what_was_reported_before_comes_first_and_a_resumed_run_takes_back_what_
     assert [event.step for event in events if event.HasField("session_log")] == [21]
 
 
-def test_none_is_written_that_was_not_asked_for(tmp_path: Path) -> None:
+def test_event_files_are_written_only_on_request(tmp_path: Path) -> None:
     with event_files.event_file(tmp_path, METRICS, False) as file:
         assert file is None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_tensorboardx_the_run_is_not_begun(mlcycle, monkeypatch, recipe_path: Path, tmp_path: Path) -> None:
+def test_without_tensorboardx_the_run_is_not_started(mlcycle, monkeypatch, recipe_path: Path, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     done = mlcycle("train", recipe_path, "--out", tmp_path / "run", "--tensorboard")
     assert done.code == 2
@@ -82,7 +82,7 @@ def test_without_tensorboardx_the_run_is_not_begun(mlcycle, monkeypatch, recipe_
 
 @pytest.fixture
 def mlflow_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A tracking URI that needs no server; MLflow asks to be told that the file store is meant."""
+    """A tracking URI that needs no server; MLflow requires a flag for its file store."""
     pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     for name in ("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"):  # set by the command, put back after
@@ -91,7 +91,7 @@ def mlflow_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return (tmp_path / "store").as_uri()
 
 
-def test_mlflow_finds_a_run_that_is_there_once(mlcycle, tmp_path: Path, mlflow_store: str) -> None:
+def test_a_run_is_logged_to_mlflow_once(mlcycle, tmp_path: Path, mlflow_store: str) -> None:
     run = write_run(tmp_path / "run", METRICS, device="cpu", data={"fingerprint": "aa", "train_faces": 3})
     first = mlcycle("train", "log-mlflow", run, "--to", mlflow_store)
     assert first.code == 0, first.err
@@ -115,7 +115,7 @@ def test_mlflow_finds_a_run_that_is_there_once(mlcycle, tmp_path: Path, mlflow_s
     assert [each.info.run_id for each in client.search_runs([experiment.experiment_id])] == [replaced.out.strip()]
 
 
-def test_a_run_that_mlflow_takes_in_part_is_deleted(mlcycle, tmp_path: Path, mlflow_store: str) -> None:
+def test_a_partly_logged_mlflow_run_is_deleted(mlcycle, tmp_path: Path, mlflow_store: str) -> None:
     run = write_run(tmp_path / "run", [METRICS[0] | {"a name: of a metric; that MLflow refuses?": 1.0}])
     refused = mlcycle("train", "log-mlflow", run, "--to", mlflow_store)
     assert (refused.code, "MLflow cannot log to" in refused.err) == (3, True)
@@ -125,14 +125,14 @@ def test_a_run_that_mlflow_takes_in_part_is_deleted(mlcycle, tmp_path: Path, mlf
     assert client.search_runs([client.get_experiment_by_name("mlcycle").experiment_id]) == []
 
 
-def test_a_place_that_mlflow_does_not_know_is_said(mlcycle, tmp_path: Path, mlflow_store: str) -> None:
+def test_an_unknown_tracking_uri_is_an_error(mlcycle, tmp_path: Path, mlflow_store: str) -> None:
     run = write_run(tmp_path / "run", METRICS)
     for uri in ("nonsense://x", "http://127.0.0.1:9"):
         refused = mlcycle("train", "log-mlflow", run, "--to", uri)
         assert (refused.code, f"MLflow cannot log to {uri}" in refused.err, "--to" in refused.err) == (3, True, True)
 
 
-def test_mlflow_tells_its_makers_nothing(tmp_path: Path, mlflow_store: str) -> None:
+def test_mlflow_telemetry_is_off(tmp_path: Path, mlflow_store: str) -> None:
     run = write_run(tmp_path / "run", METRICS)
     code = f"""if True:
         import socket
@@ -144,14 +144,14 @@ def test_mlflow_tells_its_makers_nothing(tmp_path: Path, mlflow_store: str) -> N
         from mlflow.telemetry import get_telemetry_client
         from mlflow.telemetry.utils import is_telemetry_disabled
         assert is_telemetry_disabled() and get_telemetry_client() is None"""
-    # MLflow is quiet in tests and on build servers, and would be so here.
+    # MLflow switches its telemetry off in tests and on build servers, which this test must undo.
     quiet = ("PYTEST_CURRENT_TEST", "CI", "GITHUB_ACTIONS", "GITLAB_CI", "DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY")
     away = {key: value for key, value in environment().items() if key not in quiet}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=away, check=False)
     assert done.returncode == 0, done.stderr
 
 
-def test_without_mlflow_its_install_line_is_said(mlcycle, monkeypatch, tmp_path: Path) -> None:
+def test_without_mlflow_the_install_line_is_shown(mlcycle, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     monkeypatch.setitem(sys.modules, "mlflow.entities", None)

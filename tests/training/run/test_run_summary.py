@@ -1,4 +1,4 @@
-"""What a run folder tells: the best score, where the time went, and what is no figure is no figure."""
+"""The summary of a run: the best score, where the time went, and values that are not numbers."""
 
 from __future__ import annotations
 
@@ -36,36 +36,38 @@ def stretch(step: int, seconds: float, a_step: float, wait: float, rate: float) 
 
 
 def test_the_best_score_is_the_first_of_equal_ones(tmp_path: Path) -> None:
-    told = run_summary.read(write_run(tmp_path / "a", [score(10, 0.5), score(20, 0.7), score(30, 0.7), score(40, 0.6)]))
-    assert told.best == run_summary.Best(20, 0.7, 0.35)
-    assert told.is_finished
+    summary = run_summary.read(
+        write_run(tmp_path / "a", [score(10, 0.5), score(20, 0.7), score(30, 0.7), score(40, 0.6)])
+    )
+    assert summary.best == run_summary.Best(20, 0.7, 0.35)
+    assert summary.is_finished
     assert not run_summary.read(write_run(tmp_path / "b", [score(10, 0.5)])).is_finished
 
 
 def test_seconds_go_to_computing_waiting_and_the_rest(tmp_path: Path) -> None:
-    told = run_summary.read(write_run(tmp_path / "a", [stretch(20, 22, 1, 0.1, 30), stretch(40, 70, 2, 0.5, 10)]))
-    parts = told.seconds_by_part()
+    summary = run_summary.read(write_run(tmp_path / "a", [stretch(20, 22, 1, 0.1, 30), stretch(40, 70, 2, 0.5, 10)]))
+    parts = summary.seconds_by_part()
     assert parts == pytest.approx({"computing": 38, "waiting for data": 22, "evaluations and checkpoints": 10})
-    assert sum(parts.values()) == told.seconds
-    # Twenty steps of a second at 30, twenty of two at 10.
-    assert told.mean_rate("images_per_second") == pytest.approx((20 * 30 + 40 * 10) / 60)
-    assert math.isnan(told.mean_rate("nothing"))
+    assert sum(parts.values()) == summary.seconds
+    # Twenty steps of one second at 30 images/s, twenty of two seconds at 10.
+    assert summary.mean_rate("images_per_second") == pytest.approx((20 * 30 + 40 * 10) / 60)
+    assert math.isnan(summary.mean_rate("nothing"))
 
 
-def test_what_is_no_figure_is_left_out(tmp_path: Path) -> None:
+def test_values_that_are_not_numbers_are_left_out(tmp_path: Path) -> None:
     run = write_run(tmp_path / "a", [{"step": 2, "loss": 1.0}, {"step": 1, "loss": 2.0}, {"loss": 3.0}])
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"step": 3, "loss": NaN}\n[1]\n{"step": 4, "loss": "high"}\n{"step": 5, "lo')
-    told = run_summary.read(run)
-    assert told.curve("loss") == [(1, 2.0), (2, 1.0)]
-    assert told.best is None
-    assert (told.steps, told.seconds) == (4, 0)
+    summary = run_summary.read(run)
+    assert summary.curve("loss") == [(1, 2.0), (2, 1.0)]
+    assert summary.best is None
+    assert (summary.steps, summary.seconds) == (4, 0)
 
 
-def test_recipes_of_other_versions_are_read_and_none_is_refused(tmp_path: Path) -> None:
+def test_recipes_of_other_versions_are_read(tmp_path: Path) -> None:
     recipe = "name: a\nschedule: {steps: 5, moon: full}\ndata: {train: [{path: x, leave_out: [a, b]}]}\n"
-    told = run_summary.read(write_run(tmp_path / "a", [], recipe))
-    assert told.flat_recipe() == {
+    summary = run_summary.read(write_run(tmp_path / "a", [], recipe))
+    assert summary.flat_recipe() == {
         "name": "a", "schedule.steps": 5, "schedule.moon": "full", "data.train.0.path": "x",
         "data.train.0.leave_out": ["a", "b"],
     }  # fmt: skip
