@@ -1,9 +1,8 @@
-"""Trains on a device that is not the processor, without there being one: what stands in a GPU's place here computes on
-the processor, and refuses what a GPU would refuse, an operator that is given tensors of both.
+"""Trains on a simulated device: it computes on the CPU, and like a GPU refuses operators with tensors of both devices.
 
-`stand_in_device.py RECIPE RUN [key=value …]` makes a run, which a SIGTERM interrupts and which is gone on with; then it
-prints for which operators of a step a GPU would have to be waited for. Torch's interface for devices written in Python
-is experimental: a later torch may want another beginning here.
+`stand_in_device.py RECIPE RUN [key=value …]` makes a run, which a SIGTERM interrupts and which is then resumed, and
+prints the operators of a step that would synchronise with a GPU. Torch's interface for devices written in Python is
+experimental, and a later torch may need another setup.
 """
 
 from __future__ import annotations
@@ -91,7 +90,7 @@ def _here(argument: Any) -> Any:
     return argument.here if isinstance(argument, Elsewhere) else argument
 
 
-def _made_here_first(make: Any) -> Any:
+def _made_on_cpu_first(make: Any) -> Any:
     """Wraps a factory function, whose result the dispatcher does not pass to a wrapper."""
 
     def factory(*args: Any, device: Any = None, **kwargs: Any) -> Tensor:
@@ -113,7 +112,7 @@ _tensor = torch.tensor
 library = torch.library.Library("_", "IMPL")
 library.fallback(compute, "PrivateUse1")
 for each in ("tensor", "eye", "arange", "linspace", "randn", "rand"):
-    setattr(torch, each, _made_here_first(getattr(torch, each)))
+    setattr(torch, each, _made_on_cpu_first(getattr(torch, each)))
 Tensor.new_tensor = _new_tensor  # type: ignore[method-assign,assignment]
 
 
@@ -133,16 +132,16 @@ def main(recipe: str, run: str, *overrides: str) -> None:
         conductor.fit(load(Path(recipe), overrides), Path(run), quiet=True)
     Display.step = as_it_is  # type: ignore[method-assign]
     conductor.fit(load(Path(recipe), overrides), Path(run), resume=True, quiet=True)
-    print(*waits_of_a_step(load(Path(recipe), overrides)))
+    print(*synchronisations_of_a_step(load(Path(recipe), overrides)))
 
 
-def waits_of_a_step(recipe: Any) -> list[str]:
+def synchronisations_of_a_step(recipe: Any) -> list[str]:
     from mlcycle.training.data.synthetic_batch import synthetic_batch
     from mlcycle.training.distributed.process_group import ProcessGroup
     from mlcycle.training.trainer import Trainer
 
     trainer, batch = Trainer(recipe, DEVICE, ProcessGroup()), synthetic_batch(4, recipe.augment.crop, 5)
-    for step in range(2):  # the first makes the optimizer's memory
+    for step in range(2):  # the first step creates the optimizer's state
         synchronisations.clear()
         trainer.step([batch], step, 1e-3)
     return list(synchronisations)
