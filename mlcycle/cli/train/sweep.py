@@ -137,7 +137,7 @@ def _tell_plan(settings: Sequence[Setting], folder: SweepFolder, retry_failed: b
         console.warn(f"{len(todo)} runs are many; --random N tries some of the combinations")
     failed = sum(each.state == "failed" and each.name not in todo for each in runs)
     if failed:
-        console.say(f"{_number(failed, 'run')} failed before; resume with --retry-failed")
+        console.say(f"{_number(failed, 'run')} failed before; --retry-failed resumes them")
 
 
 def _number(count: int, what: str) -> str:
