@@ -53,6 +53,14 @@ def evaluate(  # noqa: PLR0913 (an option of a command is a parameter)
         Path | None,
         typer.Option(help="Also write an HTML page with curves and the worst errors.", show_default=False),
     ] = None,
+    attributes: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV file of face attributes, with columns file, face (row of the label, from 0) and one per attribute;"
+            " reports recall by each.",
+            show_default=False,
+        ),
+    ] = None,
     limit: Annotated[int, typer.Option(min=0, help="Largest number of images, spread over the set; 0 uses all.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing output files.")] = False,
 ) -> None:
@@ -61,6 +69,8 @@ def evaluate(  # noqa: PLR0913 (an option of a command is a parameter)
     Reports COCO's average precision, also by face height and by group, recall and false alarms at the thresholds, and
     the landmark error, with bootstrap intervals over the images. For the val split of WIDER FACE with the official
     files in its folder ground_truth, it also reports the official easy, medium and hard scores.
+    With --attributes, it also reports the recall of faces of 32 pixels and more by each attribute, such as perceived
+    skin, at the threshold "balanced", and the largest difference between two groups.
 
     The faces of an unreadable image count as missed. The command lists such images and exits 3.
 
@@ -75,7 +85,14 @@ def evaluate(  # noqa: PLR0913 (an option of a command is a parameter)
     from mlcycle.reporting import document, table
 
     outcome = measure(
-        file, data, split=split, long_side=chosen, limit=limit, workers=workers, progress=console.Terminal()
+        file,
+        data,
+        split=split,
+        long_side=chosen,
+        limit=limit,
+        workers=workers,
+        attributes=attributes,
+        progress=console.Terminal(),
     )
     as_text = document.as_json if format_ is Format.json else table.as_table
     if output is not None:

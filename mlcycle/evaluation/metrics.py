@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mlcycle.evaluation.attributes import AttributeRecall
 from mlcycle.evaluation.bootstrap import Interval
 from mlcycle.evaluation.coco import AveragePrecision
 from mlcycle.evaluation.groups import GroupPrecision
@@ -75,6 +76,7 @@ class Metrics:
         face_free: false alarms on images without a face, or None if every image has one.
         landmarks: their errors, or None if the model has no landmarks or none is labelled.
         groups: metrics by group of the set, hardest first; empty if it has none.
+        attributes: recall by attributes of faces, at the threshold "balanced"; empty without a file of them.
         milliseconds: mean time of each stage for one image.
     """
 
@@ -87,4 +89,5 @@ class Metrics:
     face_free: FaceFree | None
     landmarks: LandmarkError | None
     groups: list[GroupPrecision]
+    attributes: list[AttributeRecall]
     milliseconds: dict[str, float]

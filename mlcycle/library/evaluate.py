@@ -26,6 +26,7 @@ def evaluate(
     long_side: int | Literal["original"] | None = None,
     limit: int = 0,
     workers: int = 0,
+    attributes: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Measures a model on labelled images, as `mlcycle evaluate` does.
@@ -37,6 +38,7 @@ def evaluate(
         long_side: of the input in pixels, or "original"; None takes the model's own.
         limit: take only so many images, spread over the set; 0 takes all.
         workers: threads; 0 takes one for each core.
+        attributes: a CSV file with columns file, face and attributes of the faces, by which recall is measured.
         progress: where to report; None is silent.
 
     Raises:
@@ -47,7 +49,9 @@ def evaluate(
     """
     shown = progress or Silent()
     subject, file = (model.detector_for(2), model.path) if isinstance(model, Model) else (bundled.of_name(model), model)
-    options = Options(split, 0 if long_side == "original" else long_side, workers or cores(), limit)
+    pixels = 0 if long_side == "original" else long_side
+    table = None if attributes is None else Path(attributes)
+    options = Options(split, pixels, workers or cores(), limit, table)
     with ExitStack() as bar, extra("evaluate", "the official evaluation of WIDER FACE"):
 
         def started(images: int) -> Advance:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mlcycle.evaluation.attributes import AttributeRecall
 from mlcycle.evaluation.bootstrap import Interval
 from mlcycle.evaluation.coco import AveragePrecision, SizePrecision
 from mlcycle.evaluation.groups import GroupPrecision
@@ -40,6 +41,7 @@ def as_dict(metrics: Metrics) -> dict[str, Any]:
         | {"by_size": {name: _precision(part) for name, part in metrics.coco.by_size.items()}},
         "wider": _wider(metrics.wider),
         "groups": [_group(each) for each in metrics.groups],
+        "attributes": [_attribute(each) for each in metrics.attributes],
         "balanced": _point(metrics.balanced)
         | {
             "recall_95": _pair(intervals.balanced_recall),
@@ -133,6 +135,21 @@ def _group(group: GroupPrecision) -> dict[str, Any]:
         "ap": _number(group.ap),
         "ap50": _number(group.ap50),
         "recall": _number(group.recall),
+    }
+
+
+def _attribute(attribute: AttributeRecall) -> dict[str, Any]:
+    values = [
+        {"value": each.value, "faces": each.faces, "recall": each.recall, "recall_95": _pair(each.interval)}
+        for each in attribute.values
+    ]
+    return {
+        "name": attribute.name,
+        "values": values,
+        "best": attribute.best,
+        "worst": attribute.worst,
+        "difference": _number(attribute.difference),
+        "difference_95": _pair(attribute.interval),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from mlcycle.evaluation.attributes import LEAST_HEIGHT, AttributeRecall
 from mlcycle.evaluation.bootstrap import Interval
 from mlcycle.evaluation.coco import AveragePrecision, SizePrecision
 from mlcycle.evaluation.groups import GroupPrecision
@@ -25,6 +26,7 @@ def as_table(metrics: Metrics) -> str:
         if metrics.groups:
             sections.append(_groups(metrics.groups))
         sections.append(_thresholds(metrics))
+        sections += [_attribute(each, metrics.balanced.threshold) for each in metrics.attributes]
     if metrics.face_free:
         sections.append(_face_free(metrics.face_free))
     if metrics.landmarks:
@@ -83,6 +85,18 @@ def _thresholds(metrics: Metrics) -> list[str]:
         f"{'balanced':<18}{_point_row(metrics.balanced)}   {balanced}",
         f"{'1 alarm in 10':<18}{_point_row(metrics.quiet)}   recall {_range(intervals.quiet_recall)}",
     ]
+
+
+def _attribute(attribute: AttributeRecall, threshold: float) -> list[str]:
+    width = max(17, *(len(each.value) for each in attribute.values))
+    of = f"at {threshold:g}, of {LEAST_HEIGHT:g} pixels and more"
+    rows = (
+        f"{each.value:<{width}}{_share(each.recall):>9}{each.faces:>9,}   {_range(each.interval)}"
+        for each in attribute.values
+    )
+    widest = f"{attribute.best} is found more often than {attribute.worst} by {attribute.difference:.3f}"
+    last = [f"{widest} ({_range(attribute.interval)})"] if attribute.best else []
+    return [f"{attribute.name:<{width}}{'recall':>9}{'faces':>9}   {of}", *rows, *last]
 
 
 def _face_free(metrics: FaceFree) -> list[str]:

@@ -10,9 +10,19 @@ from typing import Any, TypeVar
 import numpy as np
 
 from mlcycle.datasets import reading
+from mlcycle.datasets.attributes import FaceAttributes, read_attributes
 from mlcycle.datasets.labelled_image import LabelledImage
 from mlcycle.errors import DataError, UsageError
-from mlcycle.evaluation import bootstrap, coco, groups, landmarks, operating_point, wider, wider_ground_truth
+from mlcycle.evaluation import (
+    attributes,
+    bootstrap,
+    coco,
+    groups,
+    landmarks,
+    operating_point,
+    wider,
+    wider_ground_truth,
+)
 from mlcycle.evaluation.matches import Matches, match_images
 from mlcycle.evaluation.metrics import Intervals, Metrics, Subject, WiderMetrics
 from mlcycle.inference.batch.worker_threads import cores
@@ -38,12 +48,14 @@ class Options:
         long_side: the input's long side in pixels; None takes the contract's, 0 the image's own size.
         workers: number of threads; 0 takes one for each core, or one for a detector that is loaded already.
         limit: the most images to use, spread evenly over the set; 0 takes all.
+        attributes: a CSV file of attributes of the faces, or None.
     """
 
     split: str = ""
     long_side: int | None = None
     workers: int = 0
     limit: int = 0
+    attributes: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +98,7 @@ def evaluate(model: Path | Detector, data: Path, options: Options, started: Call
     Raises:
         UsageError: a long side was requested for a model with a fixed input size.
         ModelFileError: the model file cannot be used.
-        DataError: the labelled set, or the ground truth of WIDER FACE in its folder, cannot be read.
+        DataError: the labelled set, the ground truth of WIDER FACE in its folder, or the attributes cannot be read.
         ModuleNotFoundError: such ground truth exists, and scipy is not installed.
     """
     detector = model if isinstance(model, Detector) else load_detector(model, provider="cpu", threads=1)
@@ -95,6 +107,7 @@ def evaluate(model: Path | Detector, data: Path, options: Options, started: Call
     split = options.split or _default_split(data)
     images = spread(reading.read(data, split), options.limit)
     official = _official(data, split)
+    faces = _faces(images, read_attributes(options.attributes)) if options.attributes else None
     workers = min(options.workers or (1 if isinstance(model, Detector) else cores()), len(images))
     predictions = []
     advance = started(len(images))
@@ -114,18 +127,20 @@ def evaluate(model: Path | Detector, data: Path, options: Options, started: Call
         max_detections=MAX_DETECTIONS,
         workers=workers,
     )
-    inputs = _Inputs(images, predictions, detector.contract.thresholds["balanced"], detector.contract.landmarks)
+    inputs = _Inputs(images, predictions, detector.contract.thresholds["balanced"], detector.contract.landmarks, faces)
     return _evaluation(subject, inputs, official)
 
 
 @dataclass(frozen=True, slots=True)
 class _Inputs:
-    """What the metrics are computed from: images, their predictions, the score threshold, and the landmarks' names."""
+    """What the metrics are computed from: images, their predictions, the score threshold, the landmarks' names, and the
+    faces that have attributes."""
 
     images: list[LabelledImage]
     predictions: list[Prediction]
     threshold: float
     landmarks: tuple[str, ...]
+    faces: attributes.LabelledFaces | None
 
 
 def _evaluation(subject: Subject, inputs: _Inputs, official: OfficialFaces) -> Evaluation:
@@ -146,6 +161,7 @@ def _evaluation(subject: Subject, inputs: _Inputs, official: OfficialFaces) -> E
         face_free=_face_free(matches, inputs),
         landmarks=_landmarks(matches, inputs),
         groups=groups.by_group(matches, [each.group for each in images], threshold),
+        attributes=attributes.by_attribute(matches, inputs.faces, threshold) if inputs.faces else [],
         milliseconds=_mean_milliseconds(predictions),
     )
     return Evaluation(metrics, matches, images, predictions)
@@ -191,6 +207,30 @@ def spread(images: list[Item], limit: int) -> list[Item]:
     if not 0 < limit < len(images):
         return images
     return [images[place * len(images) // limit] for place in range(limit)]
+
+
+def _faces(images: list[LabelledImage], known: FaceAttributes) -> attributes.LabelledFaces:
+    """Returns the faces of these images that have attributes, count, and are high enough."""
+    chosen = [
+        (place, row, known.values[image.name, row])
+        for place, image in enumerate(images)
+        for row in np.flatnonzero(_counts(image)).tolist()
+        if (image.name, row) in known.values
+    ]
+    if not chosen:
+        raise DataError(
+            "the file of attributes describes no face of these images",
+            "its column file has names such as " + images[0].name,
+        )
+    return attributes.LabelledFaces(
+        np.array([place for place, _, _ in chosen]),
+        np.array([row for _, row, _ in chosen]),
+        {name: [values.get(name, "") for _, _, values in chosen] for name in known.names},
+    )
+
+
+def _counts(image: LabelledImage) -> np.ndarray:
+    return ~image.ignore_N & (image.boxes_N4[:, 3] - image.boxes_N4[:, 1] >= attributes.LEAST_HEIGHT)
 
 
 def _default_split(data: Path) -> str:

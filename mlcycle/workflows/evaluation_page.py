@@ -7,6 +7,7 @@ from typing import Any
 from PIL import Image
 
 from mlcycle.datasets.member import ImagePath
+from mlcycle.evaluation.attributes import LEAST_HEIGHT
 from mlcycle.evaluation.metrics import Metrics, WiderMetrics
 from mlcycle.inference.decoding import images
 from mlcycle.reporting import mistakes, pages
@@ -26,6 +27,7 @@ def render(evaluation: Evaluation) -> str:
         "evaluation.html",
         title=f"Evaluation of {metrics.subject.model}",
         metrics=metrics,
+        least_height=int(LEAST_HEIGHT),
         tiles=_tiles(metrics),
         curves=_curves(metrics) if metrics.coco.faces else [],
         histogram=detection.score_histogram(evaluation.matches, metrics.balanced.threshold),

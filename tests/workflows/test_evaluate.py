@@ -233,6 +233,24 @@ def test_the_table_states_its_images_and_long_side(capsys, model, wider_face, tm
     assert "4 images, 5 faces, 0 ignored" in text
 
 
+def test_recall_by_attributes_of_faces(capsys, model, wider_face, tmp_path):
+    table, page = tmp_path / "faces.csv", tmp_path / "page.html"
+    rows = ["0--Cat/0_Cat_chelsea.png,0,I", "0--Cat/0_Cat_coffee.png,0,II", "0--Cat/0_Cat_chelsea.png,1,II"]
+    table.write_text("\n".join(["file,face,skin", *rows, "elsewhere.png,0,III", ""]))
+    arguments = ["evaluate", str(model), "--data", str(wider_face), "--attributes", str(table), "--page", str(page)]
+    assert run([*arguments, "--format", "json"]) == 0
+    [skin] = json.loads(capsys.readouterr().out)["attributes"]
+    # The other face of chelsea is 24 pixels high.
+    assert [(each["value"], each["faces"], each["recall"]) for each in skin["values"]] == [("I", 1, 1), ("II", 1, 1)]
+    assert skin["difference"] is None
+    assert "Recall by skin" in page.read_text()
+    assert run([*arguments, "--overwrite"]) == 0
+    assert "of 32 pixels and more" in capsys.readouterr().out
+    table.write_text("file,face,skin\nelsewhere.png,0,III\n")
+    assert run([*arguments, "--overwrite"]) == 3
+    assert "describes no face of these images" in capsys.readouterr().err
+
+
 def test_a_limit_spreads_the_images_over_the_set(capsys, model, wider_face):
     _, result, _ = evaluated(capsys, model, "--data", wider_face, "--workers", 1, "--limit", 2)
     assert (result["data"]["images"], result["data"]["faces"]) == (2, 3)
