@@ -174,7 +174,7 @@ def test_detections_are_written_as_coco_results(capsys, model, wider_face, tmp_p
     assert list(tmp_path.iterdir()) == [path]
     capsys.readouterr()
     assert run(arguments) == 3
-    assert f"{path} exists" in capsys.readouterr().err
+    assert f"{path} already exists" in capsys.readouterr().err
     assert run([*arguments, "--overwrite"]) == 0
 
 
