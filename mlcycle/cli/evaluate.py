@@ -56,8 +56,8 @@ def evaluate(  # noqa: PLR0913 (an option of a command is a parameter)
     attributes: Annotated[
         Path | None,
         typer.Option(
-            help="CSV file of face attributes, with columns file, face (row of the label, from 0) and one per attribute;"
-            " reports recall by each.",
+            help="CSV file of face attributes, with columns file, face (row of the label, from 0) and one per"
+            " attribute; reports recall by each.",
             show_default=False,
         ),
     ] = None,
