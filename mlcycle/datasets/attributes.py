@@ -1,7 +1,7 @@
-"""Attributes of labelled faces from a CSV file, such as perceived age or skin: read for measuring, never for training.
+"""Attributes of labelled faces, such as perceived age or skin tone, from a CSV file: for evaluation, never training.
 
 The first row names the columns. `file` is an image's name in its set, `face` the row of the face among the image's
-labels, from 0; every other column is an attribute. An empty value says nothing.
+labels, from 0; every other column is an attribute. An empty value is unknown.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ FILE, FACE = "file", "face"
 
 @dataclass(frozen=True, slots=True)
 class FaceAttributes:
-    """What a file says of faces: `names` of the attributes, and for each (image name, face) its values by name."""
+    """The contents of a file: the attributes' `names`, and for each (image name, face) its `values` by name."""
 
     names: tuple[str, ...]
     values: dict[tuple[str, int], dict[str, str]]
@@ -27,7 +27,7 @@ def read_attributes(path: Path) -> FaceAttributes:
     """Reads a file of attributes.
 
     Raises:
-        DataError: it is missing, lacks a column, names a face twice, or a face is not a whole number.
+        DataError: the file is missing, lacks a column, lists a face twice, or has a face that is not a whole number.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -50,6 +50,6 @@ def _values(path: Path, rows: csv.DictReader[str], names: tuple[str, ...]) -> di
         if not (face.isascii() and face.isdigit()):
             raise DataError(f"{where}: the face is {face!r}, not a row of the labels", "rows are counted from 0")
         if (row[FILE], int(face)) in values:
-            raise DataError(f"{where}: face {face} of {row[FILE]} is there twice", "keep one")
+            raise DataError(f"{where}: face {face} of {row[FILE]} is listed twice", "keep one")
         values[row[FILE], int(face)] = {name: row[name] for name in names if row[name]}
     return values

@@ -210,26 +210,26 @@ def spread(images: list[Item], limit: int) -> list[Item]:
 
 
 def _faces(images: list[LabelledImage], known: FaceAttributes) -> attributes.LabelledFaces:
-    """Returns the faces of these images that have attributes, count, and are high enough."""
-    chosen = [
-        (place, row, known.values[image.name, row])
-        for place, image in enumerate(images)
-        for row in np.flatnonzero(_counts(image)).tolist()
+    """Returns the faces of these images that have attributes, are not ignored, and are at least LEAST_HEIGHT high."""
+    known_faces = [
+        (index, row, known.values[image.name, row])
+        for index, image in enumerate(images)
+        for row in np.flatnonzero(_measured_faces(image)).tolist()
         if (image.name, row) in known.values
     ]
-    if not chosen:
+    if not known_faces:
         raise DataError(
             "the file of attributes describes no face of these images",
-            "its column file has names such as " + images[0].name,
+            f"the names in its column file are like {images[0].name}",
         )
     return attributes.LabelledFaces(
-        np.array([place for place, _, _ in chosen]),
-        np.array([row for _, row, _ in chosen]),
-        {name: [values.get(name, "") for _, _, values in chosen] for name in known.names},
+        np.array([index for index, _, _ in known_faces]),
+        np.array([row for _, row, _ in known_faces]),
+        {name: [values.get(name, "") for _, _, values in known_faces] for name in known.names},
     )
 
 
-def _counts(image: LabelledImage) -> np.ndarray:
+def _measured_faces(image: LabelledImage) -> np.ndarray:
     return ~image.ignore_N & (image.boxes_N4[:, 3] - image.boxes_N4[:, 1] >= attributes.LEAST_HEIGHT)
 
 

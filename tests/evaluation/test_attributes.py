@@ -62,7 +62,7 @@ def test_a_file_of_attributes(tmp_path) -> None:
         ("", "lacks a column"),
         ("file,face,skin\na.jpg,x,I\n", ":2: the face is 'x'"),
         ("file,face,skin\na.jpg,-1,I\n", ":2: the face is '-1'"),
-        ("file,face,skin\na.jpg,1,I\na.jpg,1,II\n", ":3: face 1 of a.jpg is there twice"),
+        ("file,face,skin\na.jpg,1,I\na.jpg,1,II\n", ":3: face 1 of a.jpg is listed twice"),
         ("file,face,skin\na.jpg\n", ":2: the face is ''"),
         (b"\xff\xfe\x00", "is not a CSV file"),
         (None, "cannot be read"),
