@@ -51,7 +51,7 @@ def _print(summary: DemoSummary) -> None:
     for heading in ("", "training", "inference", "ratio"):
         table.add_column(heading, justify="left" if not heading else "right")
     for row in summary.rows:
-        table.add_row(row.what, row.training, row.inference, row.ratio)
+        table.add_row(row.name, row.training, row.inference, row.ratio)
     out = console.out_console()
     out.print(table)
     console.data(f"Model file: {summary.frozen.name}, {summary.frozen.size:,} bytes, sha256 {summary.frozen.sha256}")

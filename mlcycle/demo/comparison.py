@@ -75,7 +75,7 @@ class ImageResult:
 class Row:
     """One line of the comparison: a quantity in training and in inference, and the ratio of the two."""
 
-    what: str
+    name: str
     training: str
     inference: str
     ratio: str

@@ -17,7 +17,7 @@ from mlcycle.evaluation.landmarks import LandmarkError
 from mlcycle.evaluation.metrics import Metrics, Subject, WiderMetrics
 from mlcycle.evaluation.operating_point import FaceFree, OperatingPoint
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 def as_json(metrics: Metrics) -> str:

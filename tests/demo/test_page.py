@@ -97,7 +97,7 @@ def test_page_shows_numbers_verdicts_and_commands(page: str) -> None:
 
 
 def test_ratios_follow_from_the_numbers() -> None:
-    rows = {row.what: row for row in compare(TRAINING, FOUND, (400_000_000, 90_000_000))}
+    rows = {row.name: row for row in compare(TRAINING, FOUND, (400_000_000, 90_000_000))}
 
     assert rows["time"].ratio == "9,900 times"
     assert rows["multiply-adds"].ratio == "20,000 times"

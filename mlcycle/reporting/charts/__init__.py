@@ -1,1 +1,1 @@
-"""Charts as SVG for the pages, drawn on one kind of axes; colours are CSS variables of the page."""
+"""Charts as SVG for the pages, all on the same axes class; colours are CSS variables of the page."""

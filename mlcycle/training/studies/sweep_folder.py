@@ -122,9 +122,9 @@ class SweepFolder:
         self.read()
         self._check_recipe(settings[0])
         for each in settings:
-            begun = self.run(each.name) / RECIPE
-            if begun.is_file() and recipe_file.load(begun) != each.recipe:
-                raise InputError(f"{begun.parent} was started with another recipe", "choose another folder with --out")
+            existing = self.run(each.name) / RECIPE
+            if existing.is_file() and recipe_file.load(existing) != each.recipe:
+                raise InputError(f"{existing.parent} was started with another recipe", "choose another folder with --out")
 
     def _is_unstarted(self) -> bool:
         # A process may have been killed before it wrote its plan.

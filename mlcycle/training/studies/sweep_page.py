@@ -32,7 +32,7 @@ def render(name: str, runs: Sequence[Run], keys: Sequence[str]) -> str:
     """
     rows = sweep_table.rows(runs)
     columns, lines = sweep_table.as_lines(runs, keys)
-    begun = [row for row in rows if row.counted]
+    started = [row for row in rows if row.counted]
     finished = sum(each.state == FINISHED for each in runs)
     return pages.render(
         "sweep.html",
@@ -46,8 +46,8 @@ def render(name: str, runs: Sequence[Run], keys: Sequence[str]) -> str:
         columns=columns,
         lines=lines,
         by_value=_by_value(rows, runs, keys),
-        curves=curves.compared([(row.name, partial(mean_curve, row)) for row in begun[:LINES]], DRAWN),
-        begun=len(begun),
+        curves=curves.compared([(row.name, partial(mean_curve, row)) for row in started[:LINES]], DRAWN),
+        started=len(started),
         shown=LINES,
         unfinished=[
             (each.name, each.state, sweep_table.shortened(each.entry.reason)) for each in runs if each.state != FINISHED
