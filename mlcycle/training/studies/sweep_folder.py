@@ -124,7 +124,9 @@ class SweepFolder:
         for each in settings:
             existing = self.run(each.name) / RECIPE
             if existing.is_file() and recipe_file.load(existing) != each.recipe:
-                raise InputError(f"{existing.parent} was started with another recipe", "choose another folder with --out")
+                raise InputError(
+                    f"{existing.parent} was started with another recipe", "choose another folder with --out"
+                )
 
     def _is_unstarted(self) -> bool:
         # A process may have been killed before it wrote its plan.
