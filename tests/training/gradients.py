@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
+import torch._dynamo  # which an optimizer brings in: here once, and not in each process
 from torch import Tensor, multiprocessing
 
 torch.set_default_dtype(torch.float64)
