@@ -10,6 +10,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from quick_gate import trace_training_here  # noqa: E402
+
 import mlcycle  # noqa: E402
 
 pytestmark = pytest.mark.training
@@ -42,8 +44,22 @@ def test_the_frozen_file_is_a_model(run: mlcycle.Run, frozen: mlcycle.Frozen, as
     assert model(astronaut, threshold=0.0).image_size == (512, 512)
 
 
-@pytest.mark.slow
-def test_the_same_run_freezes_to_the_same_bytes(run: mlcycle.Run, frozen: mlcycle.Frozen, tmp_path: Path) -> None:
+def test_another_file_is_not_overwritten(
+    run: mlcycle.Run, frozen: mlcycle.Frozen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlcycle.training import freeze
+
+    monkeypatch.setattr(
+        freeze, "build_model", lambda *_: frozen.path.read_bytes()
+    )  # as it would be, without the export
+    with pytest.raises(mlcycle.InputError, match="exists"):
+        mlcycle.freeze(run, Path(__file__), count=2)
+
+
+def test_the_same_run_freezes_to_the_same_bytes(
+    run: mlcycle.Run, frozen: mlcycle.Frozen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace_training_here(monkeypatch)
     assert mlcycle.freeze(str(run.path), tmp_path / "again.onnx", count=1).sha256 == frozen.sha256
 
 

@@ -15,6 +15,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from quick_gate import trace_training_here  # noqa: E402
+
 from mlcycle.artifact.seal import read_sealed  # noqa: E402
 from mlcycle.errors import GateError  # noqa: E402
 from mlcycle.inference.detect import load_detector  # noqa: E402
@@ -32,7 +34,9 @@ def frozen(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     from mlcycle.cli import run
 
     path = tmp_path_factory.mktemp("models") / "tiny.onnx"
-    assert run(["freeze", str(finished_run), "-o", str(path)]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        trace_training_here(patch)
+        assert run(["freeze", str(finished_run), "-o", str(path)]) == 0
     return path
 
 
@@ -229,6 +233,7 @@ def test_a_file_that_fails_the_gate_is_not_written(
         return pack(model, contract)  # nor would the self-test find what is wrong: there is none
 
     monkeypatch.setattr(freeze, "build_model", with_other_weights)
+    trace_training_here(monkeypatch)
     outcome = mlcycle("freeze", finished_run, "-o", tmp_path / "models" / "bad.onnx")
     assert outcome.code == 5
     assert "'graph'" in outcome.err

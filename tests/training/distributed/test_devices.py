@@ -23,6 +23,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from conftest import environment  # noqa: E402
+from forked import run_in_copy  # noqa: E402
 
 from mlcycle.cli.train import device  # noqa: E402
 from mlcycle.errors import DataError, Interrupted, UsageError  # noqa: E402
@@ -428,25 +429,20 @@ def test_contradicting_options_are_refused(
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits its own memory")
 def test_a_step_too_large_for_the_memory_is_made_in_parts(recipe_path: Path, tmp_path: Path) -> None:
-    code = (
-        "import resource, sys\n"
-        "from pathlib import Path\n"
-        "import torch\n"
-        "from mlcycle.training import memory\n"
-        "from mlcycle.training.distributed import process_group\n"
-        "from mlcycle.training.recipes.recipe_file import load\n"
-        "changes = ['schedule.batch=64', 'augment.crop=320', 'model.width=12', 'schedule.precision=float32']\n"
-        "recipe, device = load(Path(sys.argv[1]), changes), torch.device('cpu')\n"
-        "memory._try(recipe, device, [(2, 96)])\n"
-        "limit = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize() + 512 * 2**20\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
-        "print(memory.can_run_out(device), memory.find_accumulation(recipe, device, process_group.ProcessGroup(), 1))\n"
-    )
-    line = [sys.executable, "-c", code, str(recipe_path)]
-    alone = environment() | {"OMP_NUM_THREADS": "1"}
-    outcome = subprocess.run(line, env=alone, capture_output=True, text=True, check=False)
-    assert outcome.returncode == 0, outcome.stderr
-    can_run_out, accumulation = outcome.stdout.split()
+    changes = ["schedule.batch=64", "augment.crop=320", "model.width=12", "schedule.precision=float32"]
+    recipe, cpu = load(recipe_path, changes), torch.device("cpu")
+
+    def try_within_a_limit() -> None:
+        memory._try(recipe, cpu, [(2, 96)])
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + 512 * 2**20
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        print(memory.can_run_out(cpu), memory.find_accumulation(recipe, cpu, ProcessGroup(), 1))
+
+    code = run_in_copy(try_within_a_limit, tmp_path / "output.txt")
+    output = (tmp_path / "output.txt").read_text()
+    assert code == 0, output
+    can_run_out, accumulation = output.split()
     assert can_run_out == "True"
     assert int(accumulation) in (2, 4, 8, 16)  # by the processor, whose convolutions take more or less
 
