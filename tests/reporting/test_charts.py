@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
-from mlcycle.reporting.charts.axes import Scale
+from mlcycle.evaluation.matches import match_images
+from mlcycle.reporting.charts.axes import LARGE, Scale
+from mlcycle.reporting.charts.detection import Curve, Mark, precision_recall, score_histogram
 from mlcycle.reporting.charts.series import POINTS, Series, over_steps, thin
 
 
@@ -80,3 +83,26 @@ def test_empty_series_draws_nothing_and_names_are_escaped():
     page = over_steps('"<b>', [Series("<script>", [(1, 1.0), (2, 2.0)])])
     assert "<script>" not in page
     assert drawing(page).get("aria-label").startswith('"<b>: <script>')
+
+
+def test_names_of_marks_stay_above_the_axis_and_apart():
+    curve = Curve("IoU 0.50", 0.9, np.array([0.0, 1.0]), np.array([1.0, 0.9]))
+    marks = [Mark("a", 0.98, 0.01), Mark("b", 0.99, 0.0), Mark("c", 0.01, 0.99), Mark("d", 0.99, 0.005)]
+    svg = drawing(precision_recall("All", [curve], marks))
+    heights = {each.text: float(each.get("y")) for each in svg.iter("text") if each.text in "abcd"}
+    assert set(heights) == set("abcd")
+    assert max(heights.values()) < LARGE.base
+    left = sorted(heights[name] for name in "abd")
+    assert min(np.diff(left)) >= 16
+    assert "a: recall 0.98, precision 0.01" in svg.get("aria-label")
+
+
+def test_histogram_bars_have_the_height_of_their_counts():
+    boxes_N4 = np.array([[0.0, 0, 10, 10], [20, 0, 30, 10]])
+    found_M4 = np.concatenate([boxes_N4, boxes_N4 + 100])
+    matches = match_images([(boxes_N4, np.zeros(2, bool))], [(found_M4, np.array([0.91, 0.91, 0.11, 0.52]))])
+    svg = drawing(score_histogram(matches, 0.5))
+    heights = [float(each.get("height")) for each in svg.iter("rect")]
+    assert svg.get("aria-label") == "Scores of 2 hits and 2 false alarms"
+    # One bar of two hits, and two bars of one false alarm each.
+    assert heights == pytest.approx([152 * np.log10(3), 152 * np.log10(2), 152 * np.log10(2)], abs=0.06)
