@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mlcycle.evaluation.matches import match_images
-from mlcycle.reporting.charts.axes import LARGE, Scale
+from mlcycle.reporting.charts.axes import BOTTOM, LARGE, Scale
 from mlcycle.reporting.charts.detection import Curve, Mark, precision_recall, score_histogram
 from mlcycle.reporting.charts.series import POINTS, Series, over_steps, thin
 
@@ -91,7 +91,7 @@ def test_names_of_marks_stay_above_the_axis_and_apart():
     svg = drawing(precision_recall("All", [curve], marks))
     heights = {each.text: float(each.get("y")) for each in svg.iter("text") if each.text in "abcd"}
     assert set(heights) == set("abcd")
-    assert max(heights.values()) < LARGE.base
+    assert max(heights.values()) < LARGE[1] - BOTTOM
     left = sorted(heights[name] for name in "abd")
     assert min(np.diff(left)) >= 16
     assert "a: recall 0.98, precision 0.01" in svg.get("aria-label")

@@ -16,7 +16,9 @@ COLOURS = 6
 # A pattern for each line, so that lines differ without colour.
 DASHES = (None, "7 3", "2 3", "9 3 2 3", "12 4")
 SOFT, INK, RULE, MISS = "var(--soft)", "var(--ink)", "var(--rule)", "var(--miss)"
-# About the width of a digit.
+# In drawing units: width and height of a chart, its margins, and about the width of a digit.
+SMALL, LARGE = (380, 230), (480, 360)
+LEFT, RIGHT, TOP, BOTTOM = 58, 16, 12, 44
 DIGIT = 8
 
 Points = Sequence[tuple[float, float]]
@@ -91,72 +93,58 @@ def range_of(values: Sequence[float], *, from_zero: bool) -> tuple[float, float]
     return (low - margin if low else low), high + margin
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
-    """Width and height of a drawing and its margins, in drawing units."""
-
-    width: int
-    height: int
-    left: int
-    right: int
-    top: int
-    bottom: int
-
-    @property
-    def base(self) -> int:
-        """The y of the horizontal axis."""
-        return self.height - self.bottom
-
-
-SMALL, LARGE = Size(380, 230, 58, 16, 12, 42), Size(480, 360, 56, 14, 12, 44)
-
-
 class Axes:
     """A pair of axes, with methods that return what is drawn on them.
 
     Args:
+        size: SMALL or LARGE.
         x, y: the lowest and the highest value of each axis.
         x_log, y_log: whether the axis is logarithmic.
     """
 
     def __init__(
-        self, size: Size, x: tuple[float, float], y: tuple[float, float], *, x_log: bool = False, y_log: bool = False
+        self,
+        size: tuple[int, int],
+        x: tuple[float, float],
+        y: tuple[float, float],
+        *,
+        x_log: bool = False,
+        y_log: bool = False,
     ) -> None:
-        self.size = size
-        self.x = Scale(*x, size.left, size.width - size.right, x_log)
-        self.y = Scale(*y, size.base, size.top, y_log)
+        self.width, self.height = size
+        self.right, self.base = self.width - RIGHT, self.height - BOTTOM
+        self.x = Scale(*x, LEFT, self.right, x_log)
+        self.y = Scale(*y, self.base, TOP, y_log)
 
     def svg(self, label: str, *parts: object) -> Markup:
         """Returns the drawing; `label` describes it to readers that cannot see it."""
-        box = f"0 0 {self.size.width} {self.size.height}"
-        return element("svg", *parts, viewBox=box, role="img", aria_label=label)
+        return element("svg", *parts, viewBox=f"0 0 {self.width} {self.height}", role="img", aria_label=label)
 
     def y_axis(self, ticks: Ticks, title: str = "") -> Markup:
         """Returns a horizontal rule with its label for each tick, and the base line."""
-        left, right, base = self.size.left, self.size.width - self.size.right, self.size.base
         parts = []
         for value, label in ticks:
             y = self.y.place(value)
-            parts.append(element("line", x1=left, x2=right, y1=y, y2=y, stroke=RULE))
-            parts.append(element("text", label, x=left - 7, y=y + 4, text_anchor="end"))
-        parts.append(element("line", x1=left, x2=right, y1=base, y2=base, stroke=SOFT))
+            parts.append(element("line", x1=LEFT, x2=self.right, y1=y, y2=y, stroke=RULE))
+            parts.append(element("text", label, x=LEFT - 7, y=y + 4, text_anchor="end"))
+        parts.append(element("line", x1=LEFT, x2=self.right, y1=self.base, y2=self.base, stroke=SOFT))
         if title:
-            turn = f"translate(12 {(self.size.top + base) / 2:g}) rotate(-90)"
+            turn = f"translate(12 {(TOP + self.base) / 2:g}) rotate(-90)"
             parts.append(element("text", title, transform=turn, text_anchor="middle"))
         return join(parts)
 
     def x_axis(self, ticks: Ticks, title: str = "") -> Markup:
         """Returns a mark with its label for each tick."""
-        base, parts = self.size.base, []
+        parts = []
         for value, label in ticks:
             x = self.x.place(value)
-            parts.append(element("line", x1=x, x2=x, y1=base, y2=base + 5, stroke=SOFT))
+            parts.append(element("line", x1=x, x2=x, y1=self.base, y2=self.base + 5, stroke=SOFT))
             # Near the border a centred label would be cut off.
-            inside = min(x, self.size.width - len(label) * DIGIT / 2) if label else x
-            parts.append(element("text", label, x=inside, y=base + 19, text_anchor="middle"))
+            inside = min(x, self.width - len(label) * DIGIT / 2) if label else x
+            parts.append(element("text", label, x=inside, y=self.base + 19, text_anchor="middle"))
         if title:
-            middle = (self.size.left + self.size.width - self.size.right) / 2
-            parts.append(element("text", title, x=middle, y=self.size.height - 5, text_anchor="middle"))
+            middle = (LEFT + self.right) / 2
+            parts.append(element("text", title, x=middle, y=self.height - 5, text_anchor="middle"))
         return join(parts)
 
     def polyline(self, points: Points, number: int = 0) -> Markup:
@@ -179,7 +167,7 @@ class Axes:
     def vertical(self, x: float, title: str, **style: object) -> Markup:
         """Returns an upright line from the top to the base."""
         place, named = self.x.place(x), element("title", title)
-        return element("line", named, x1=place, x2=place, y1=self.size.top, y2=self.size.base, **style)
+        return element("line", named, x1=place, x2=place, y1=TOP, y2=self.base, **style)
 
 
 def colour(number: int) -> str:
@@ -201,6 +189,11 @@ def line_sample(**style: object) -> Markup:
 def swatch(fill: str) -> Markup:
     """Returns a square of a colour, for a legend."""
     return element("i", "", style=f"background:{fill}")
+
+
+def series_legend(entries: Iterable[tuple[str, str]]) -> Markup:
+    """Returns a legend of names and values in the styles of series 0, 1 …"""
+    return legend((line_sample(**line_style(number)), *entry) for number, entry in enumerate(entries))
 
 
 def legend(entries: Iterable[tuple[Markup, str, str]]) -> Markup:

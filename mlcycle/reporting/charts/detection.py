@@ -76,9 +76,7 @@ def precision_recall(title: str, curves: Sequence[Curve], marks: Sequence[Mark] 
         *(chart.polyline(_points(each), number) for number, each in enumerate(curves) if len(each.recall_K)),
         _marks(chart, marks),
     )
-    return drawing + axes.legend(
-        (axes.line_sample(**axes.line_style(number)), each.name, f"{each.ap:.3f}") for number, each in enumerate(curves)
-    )
+    return drawing + axes.series_legend((each.name, f"{each.ap:.3f}") for each in curves)
 
 
 def _points(curve: Curve) -> list[tuple[float, float]]:
@@ -89,12 +87,12 @@ def _points(curve: Curve) -> list[tuple[float, float]]:
 def _marks(chart: Axes, marks: Sequence[Mark]) -> Markup:
     """Returns a ring for each mark. Names go below and to the left of the curve, where nothing is drawn, one under
     the other, and above and to the right only where the left is too narrow."""
-    narrow, base = chart.size.left + NAME, chart.size.base
+    narrow = axes.LEFT + NAME
     places = sorted((chart.x.place(each.recall), chart.y.place(each.precision), each.name) for each in marks)
     left, right = [each for each in places if each[0] >= narrow], [each for each in places if each[0] < narrow]
     below = list(accumulate((y + LINE for _, y, _ in left), lambda above, own: max(above + LINE, own)))
     # Names stay above the axis.
-    fitting = accumulate(reversed(below), lambda under, own: min(under - LINE, own), initial=base - LINE / 2 + LINE)
+    fitting = accumulate(reversed(below), lambda under, own: min(under - LINE, own), initial=chart.base + LINE / 2)
     below = list(fitting)[:0:-1]
     above = accumulate((y - LINE / 2 for _, y, _ in reversed(right)), lambda under, own: min(under - LINE, own))
     drawn = [_ring((x, y), -18, height, name) for (x, y, name), height in zip(left, below, strict=True)]
@@ -127,7 +125,7 @@ def score_histogram(matches: Matches, threshold: float) -> Markup:
         for place, count in enumerate(counts_B.tolist())
         if count
     ]
-    name = element("text", f"balanced {threshold:.2f}", x=chart.x.place(threshold) + 5, y=chart.size.top + 11)
+    name = element("text", f"balanced {threshold:.2f}", x=chart.x.place(threshold) + 5, y=axes.TOP + 11)
     drawing = chart.svg(
         f"Scores of {len(hits_D):,} hits and {len(alarms_D):,} false alarms",
         chart.y_axis(_powers(top)),

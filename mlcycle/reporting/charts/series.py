@@ -72,10 +72,7 @@ def over_steps(
         *(chart.vertical(min(step, last), name, stroke=SOFT, stroke_dasharray="2 4") for step, name in marks),
         *(_over_steps(chart, number, each) for number, each in enumerate(series)),
     )
-    return drawing + axes.legend(
-        (axes.line_sample(**axes.line_style(number)), each.name, value)
-        for number, (each, value) in enumerate(zip(series, lasts, strict=True))
-    )
+    return drawing + axes.series_legend((each.name, value) for each, value in zip(series, lasts, strict=True))
 
 
 def _over_steps(chart: Axes, number: int, series: Series) -> Markup:
@@ -152,10 +149,7 @@ def over_values(title: str, values: Sequence[str], lines: Sequence[Trials]) -> M
         *(_trials(chart, number, line, values) for number, line in enumerate(lines)),
         *(chart.polyline(points, number) for number, points in enumerate(means)),
     )
-    if len(lines) == 1:
-        return drawing
-    samples = (axes.line_sample(**axes.line_style(number)) for number in range(len(lines)))
-    return drawing + axes.legend((sample, line.name, "") for sample, line in zip(samples, lines, strict=True))
+    return drawing if len(lines) == 1 else drawing + axes.series_legend((line.name, "") for line in lines)
 
 
 def _rate(rate: float) -> str:
