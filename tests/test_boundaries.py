@@ -1,4 +1,4 @@
-"""The walls of the house: who may import whom, and that answering never brings torch in."""
+"""Import contracts between packages, and that inference never imports torch."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_import_contracts_hold():
      "mlcycle.evaluation.coco", "mlcycle.workflows.evaluate", "mlcycle.benching.bench", "mlcycle.doctor.examine",
      "mlcycle.doctor.probe", "mlcycle.inspecting.card", "mlcycle.inspecting.selftest.probes"],
 )  # fmt: skip
-def test_what_answers_never_loads_torch(module):
+def test_inference_never_imports_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=False, timeout=120

@@ -1,4 +1,4 @@
-"""What is written is true: commands in the docs parse, tables equal the code, the reference is current."""
+"""The docs are correct: commands parse, tables equal the code, and the reference is up to date."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHECKOUT = Path(__file__).parent.parent
 PAGES = [path for path in [CHECKOUT / "README.md", *sorted(CHECKOUT.glob("docs/*.md"))] if path.is_file()]
 
 
-def test_the_reference_is_current():
+def test_the_reference_is_up_to_date():
     assert (CHECKOUT / "docs/cli.md").read_text("utf-8") == reference.page(), "run make docs"
 
 
@@ -47,7 +47,7 @@ def test_a_wrong_command_in_the_docs_would_be_found():
         parse(words)
 
 
-def test_exit_codes_are_those_of_the_errors():
+def test_the_exit_codes_equal_those_of_the_errors():
     table = (CHECKOUT / "docs/exit-codes.md").read_text("utf-8")
     documented = {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)}
     classes = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception)]
@@ -56,21 +56,21 @@ def test_exit_codes_are_those_of_the_errors():
     assert documented == raised
 
 
-def test_the_model_file_page_names_every_field_of_the_contract():
+def test_the_model_file_page_lists_every_field_of_the_contract():
     page = (CHECKOUT / "docs/model-file.md").read_text("utf-8")
     documented = {name for table in tables_of_fields(page) for name in table}
     assert documented == set(dotted_fields(contract.Contract))
 
 
-def test_the_model_file_page_names_every_operator_that_is_allowed():
+def test_the_model_file_page_lists_every_allowed_operator():
     page = (CHECKOUT / "docs/model-file.md").read_text("utf-8")
     rule = page[page.index("1. The file MUST") : page.index("A reader MUST refuse anything else")]
     listed = re.findall(r"\w+", rule.partition("tensors from tensors:")[2])
     assert listed == sorted(admission.OPERATORS)
 
 
-def test_the_model_file_page_draws_the_image_of_the_self_test():
-    """The numbers of the page, in its words, give the very pixels of the code."""
+def test_the_model_file_page_describes_the_test_image():
+    """An implementation from the page gives exactly the pixels of the code."""
     page = (CHECKOUT / "docs/model-file.md").read_text("utf-8")
     constants = [int(each.group()) for each in re.finditer(r"\b\d{9,10}\b", page[page.index("hash(x, y, seed)") :])]
     assert constants == [374761393, 668265263, 2246822519, 1274126177]
@@ -119,7 +119,7 @@ def test_the_model_file_page_draws_the_image_of_the_self_test():
 
 
 def commands_in(text: str) -> Iterator[list[str]]:
-    """Yields the words of each `$ mlcycle …` in ```console blocks; lines that end in a backslash go on."""
+    """Yields the words of each `$ mlcycle …` in ```console blocks; a backslash at the end continues a line."""
     for block in re.findall(r"^```console\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
             if line.startswith("$ "):
@@ -146,7 +146,7 @@ def whole_command() -> typer.core.TyperGroup:
 
 
 def parse(words: list[str]) -> None:
-    """Walks to the command and lets its own parser read the options; values are not looked at, files need not exist."""
+    """Finds the command and parses its options; values are not checked, and files need not exist."""
     command = whole_command()
     rest = [word for word in globals_first(words) if word not in ("-q", "--quiet", "-v", "--verbose", "--debug")]
     while hasattr(command, "commands") and rest and rest[0] not in ("--help", "--version"):
@@ -160,14 +160,14 @@ def parse(words: list[str]) -> None:
 
 
 def tables_of_fields(page: str) -> Iterator[list[str]]:
-    """Yields the first column of each table whose heading begins with "field"; names stand in backticks."""
+    """Yields the first column of each table whose heading begins with "field"; names are in backticks."""
     for heading, rows in re.findall(r"^\|([^\n]*)\|\n\|[-| :]+\|\n((?:\|[^\n]*\n)+)", page, re.MULTILINE):
         if heading.strip().lower().startswith("field"):
             yield re.findall(r"^\| *`([\w.]+)`", rows, re.MULTILINE)
 
 
 def dotted_fields(kind: type, prefix: str = "") -> Iterator[str]:
-    """Yields "name", "resize.long_side", …: a field that is itself made of fields is named by those."""
+    """Yields "name", "resize.long_side", …: a field that has fields itself is replaced by them."""
     hints = typing.get_type_hints(kind)
     for each in dataclasses.fields(kind):
         if dataclasses.is_dataclass(hints[each.name]):

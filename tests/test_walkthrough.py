@@ -1,4 +1,4 @@
-"""docs/walkthrough.md is true: each of its commands runs, in order, and exits 0."""
+"""docs/walkthrough.md is correct: each of its commands runs, in order, and exits 0."""
 
 from __future__ import annotations
 

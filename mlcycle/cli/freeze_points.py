@@ -15,17 +15,17 @@ def report_points(points: Points) -> None:
     if not points.measured:
         console.warn(f"the file has only the recipe's threshold; no other could be chosen: {points.why_not}")
         return
-    told = points.measured
-    console.say(f"thresholds on {told['photographs']:,} validation images with {told['faces']:,} faces:")
+    measured = points.measured
+    console.say(f"thresholds on {measured['photographs']:,} validation images with {measured['faces']:,} faces:")
     console.say(f"  {'':<10}{'threshold':>10}{'recall':>10}{'precision':>11}   false alarms per image")
-    for name, metrics in told["points"].items():
+    for name, metrics in measured["points"].items():
         threshold = f"{points.thresholds[name]:g}"
         alarms = metrics["false_alarms_a_photograph"]
         console.say(
             f"  {name:<10}{threshold:>10}{_share(metrics['recall']):>10}{_share(metrics['precision']):>11}   {alarms:g}"
         )
     if "precise" not in points.thresholds:
-        allowed = told["false_alarms_allowed"]["precise"]
+        allowed = measured["false_alarms_allowed"]["precise"]
         console.warn(
             f"no threshold has at most {allowed:g} false alarms per image, so the file has no threshold 'precise'"
         )

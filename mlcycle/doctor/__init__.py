@@ -1,1 +1,1 @@
-"""What runs where on this machine, and why not. Needs none of the packages that it looks for."""
+"""Examines the machine, the packages and the providers. Needs none of the packages that it examines."""

@@ -1,1 +1,1 @@
-"""A model file → another model file, for where it must run. Knows no torch."""
+"""A model file → variants and other formats, for other devices and runtimes. Imports no torch."""

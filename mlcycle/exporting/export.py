@@ -36,27 +36,27 @@ from mlcycle.inference.session import Session, open_session, padded
 from mlcycle.results import Exported
 
 Precision = Literal["float16", "bfloat16", "int8"]
-# How far the answer to the self-test may be from that in 32 bits, at most; how far it is then becomes the tolerance.
-MOST_APART = {
+# Largest difference from the float32 output in the self-test. The measured difference determines the tolerance.
+MOST_DIFFERENCE = {
     "float32": self_test.LOOSE,
     "float16": Tolerance(1.0, 0.02),
     "bfloat16": Tolerance(2.0, 0.05),
     "int8": Tolerance(4.0, 0.1),
 }
-# Bytes are rounded otherwise on other processors and by other optimisations: so far they may be apart in any case.
-LEAST_APART = {"int8": Tolerance(1.0, 0.02)}
-# What the first convolution in bfloat16 came with.
+# int8 rounding depends on the processor and on optimisations: the tolerance is at least this.
+LEAST_TOLERANCE = {"int8": Tolerance(1.0, 0.02)}
+# The first opset with bfloat16 convolutions.
 BFLOAT16_OPSET = 22
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a variant is to be; None leaves it as the parent has it.
+    """The requested changes; None keeps the value of the parent.
 
     Attributes:
         precision: float16, bfloat16 or int8.
-        input_size: width and height, in pixels, of the one input that it takes.
-        opset: version of ONNX's operators.
+        input_size: fixed input size, width and height in pixels.
+        opset: ONNX opset version.
     """
 
     precision: Precision | None = None
@@ -66,11 +66,11 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What parent and variant are compared on.
+    """The images on which parent and variant are compared.
 
     Attributes:
-        images: image files; for int8 every other one gives the limits, and the rest is compared on.
-        labelled: where to measure average precision instead of comparing what they find.
+        images: image files; for int8, every second one is for calibration and the rest for the comparison.
+        labelled: labelled set on which average precision is measured, instead of comparing detections.
     """
 
     images: Sequence[Path] = ()
@@ -82,66 +82,69 @@ class _Parent:
     sealed: SealedBytes
     model: onnx.ModelProto
     contract: Contract
-    known: SelfTest | None
+    self_test: SelfTest | None
 
 
 def export(source: Path, change: Change, target: Path | None, evidence: Evidence) -> Exported:
-    """Makes a variant, which must answer the self-test, and find the same faces as its parent or lose little.
+    """Writes a variant, which must pass the self-test, and find the same faces as its parent or lose little precision.
 
     Args:
-        target: the file to write; None puts it beside its parent, under a name with the change and the digest.
+        target: the file to write; None writes next to the parent, under a name with the change and the digest.
 
     Raises:
-        UsageError: nothing is to be changed, or it cannot become that.
-        ModelFileError: the parent is missing, damaged, or a variant that cannot become that.
-        DeviceError: this machine's onnxruntime cannot run what is asked for, so that nothing could be compared.
-        GateError: parent and variant part; then nothing was written.
-        InputError: there are too few images, none can be read, or the target is taken or cannot be written.
+        UsageError: no change is requested, or it is not possible.
+        ModelFileError: the parent is missing or damaged, or is a variant that cannot be changed in this way.
+        DeviceError: onnxruntime on this machine cannot run the variant, so it cannot be compared.
+        GateError: parent and variant disagree; nothing was written.
+        InputError: there are too few images, none can be read, or the target exists or cannot be written.
         DataError: the labelled set cannot be read.
     """
     if change == Change():
-        raise UsageError("nothing would be changed", "name a --precision, an --input-size, an --opset or a --format")
+        raise UsageError("no change requested", "pass --precision, --input-size, --opset or --format")
     parent = _open(source)
-    must_be_writable(target.parent if target else beside(parent.sealed.path))
-    _must_be_enough(evidence, change)
-    model, contract = _changed(parent, change, evidence.images)
+    must_be_writable(target.parent if target else folder_of_variants(parent.sealed.path))
+    _check_images(evidence, change)
+    model, contract = _apply(parent, change, evidence.images)
     gate = _gate(evidence, change)
     with tempfile.TemporaryDirectory(prefix="mlcycle-export-") as scratch:
         candidate = Path(scratch) / "candidate.onnx"
         try:
-            known, distance = _known(parent, model, contract)
+            test, distance = _self_test(parent, model, contract)
         except GateError:
-            if evidence.labelled:  # by how much it is worse, people want to see all the same
+            if evidence.labelled:  # the table is shown even if the self-test fails
                 write_sealed(pack(model, contract), candidate)
                 gate(parent.sealed.path, candidate)
             raise
-        data = pack(model, contract, known)
+        data = pack(model, contract, test)
         digest = write_sealed(data, candidate)
-        path = target or beside(parent.sealed.path) / f"{model_name(contract)}-{_words(change)}-{digest[:12]}.onnx"
+        path = (
+            target
+            or folder_of_variants(parent.sealed.path) / f"{model_name(contract)}-{_suffix(change)}-{digest[:12]}.onnx"
+        )
         must_be_free(data, path)
         verdict = gate(parent.sealed.path, candidate)
         both = latencies(parent.sealed.path, candidate)
     write_sealed(data, path)
-    measured = (distance, known.tolerance) if known and distance else None
+    measured = (distance, test.tolerance) if test and distance else None
     return Exported(path, verdict, both, digest, len(data), len(parent.sealed.data), measured)
 
 
-def _must_be_enough(evidence: Evidence, change: Change) -> None:
-    """Raises InputError if there are too few images for what is to be done with them."""
-    limits, compared = change.precision == "int8", evidence.labelled is None
-    if (limits or compared) and not evidence.images:
-        what = "compare parent and variant on" if compared else "find the limits of bytes on"
-        raise InputError(f"there is no image to {what}", "name a folder with --images")
-    if limits and compared and len(evidence.images) == 1:
+def _check_images(evidence: Evidence, change: Change) -> None:
+    """Raises InputError if there are too few images for calibration and comparison."""
+    calibrated, compared = change.precision == "int8", evidence.labelled is None
+    if (calibrated or compared) and not evidence.images:
+        what = "comparing parent and variant" if compared else "int8 calibration"
+        raise InputError(f"{what} needs images", "pass a folder: --images DIR")
+    if calibrated and compared and len(evidence.images) == 1:
         raise InputError(
-            "one image is too few: what gives the limits of bytes is no witness for them",
-            "name at least one more with --images, better some dozens",
+            "one image is too few: int8 calibration and comparison need different images",
+            "pass at least two with --images, better some dozens",
         )
 
 
-def _changed(parent: _Parent, change: Change, paths: Sequence[Path]) -> tuple[onnx.ModelProto, Contract]:
-    """Changes the precision first, on what `freeze` made; then the operators' version; then the shapes."""
-    _must_be_new(parent, change)
+def _apply(parent: _Parent, change: Change, paths: Sequence[Path]) -> tuple[onnx.ModelProto, Contract]:
+    """Applies the changes: first the precision, on the graph that `freeze` wrote; then the opset; then the shapes."""
+    _check_change(parent, change)
     model = parent.model
     contract = replace(parent.contract, parent=parent.sealed.sha256)
     if change.precision:
@@ -164,48 +167,49 @@ def _changed(parent: _Parent, change: Change, paths: Sequence[Path]) -> tuple[on
     return model, contract
 
 
-def _must_be_new(parent: _Parent, change: Change) -> None:
-    """Raises an error if the parent is that already, or as a variant can become it no more."""
+def _check_change(parent: _Parent, change: Change) -> None:
+    """Raises an error if the parent already has the change, or is a variant to which it cannot be applied."""
     contract, path = parent.contract, parent.sealed.path
     is_variant = contract.precision != "float32" or contract.input_size is not None
     if (change.precision and is_variant) or (change.input_size and contract.input_size):
-        what = "a variant" if change.precision else "of one input size"
-        raise ModelFileError(f"{path} is {what} itself", f"export from its parent, {str(contract.parent)[:12]}")
+        what = "is a variant" if change.precision else "has a fixed input size"
+        raise ModelFileError(f"{path} already {what}", f"export from its parent, {str(contract.parent)[:12]}")
     own = next(each.version for each in parent.model.opset_import if not each.domain)
     if change == Change(opset=own):
-        raise UsageError(f"{path} has opset {own} already", "ask for a newer one")
+        raise UsageError(f"{path} already has opset {own}", "choose a newer one")
     if change.precision == "bfloat16" and change.opset is not None and change.opset < BFLOAT16_OPSET:
-        raise UsageError(f"no convolution computes in bfloat16 before opset {BFLOAT16_OPSET}", "leave out --opset")
+        raise UsageError(f"bfloat16 convolutions need opset {BFLOAT16_OPSET}", "leave out --opset")
 
 
-def _known(
+def _self_test(
     parent: _Parent, model: onnx.ModelProto, contract: Contract
 ) -> tuple[SelfTest, Distance] | tuple[None, None]:
-    """Returns the known answer that the variant will carry, with its own tolerance, and how far it is from it.
+    """Returns the self-test of the variant, with its own tolerance, and the variant's difference from it.
 
-    Padding shifts scores a little, so a variant of one size is held to what its parent says of the padded image.
+    Padding shifts scores slightly, so the expected output of a fixed input size is that of the parent on the padded
+    image.
     """
-    if parent.known is None:
+    if parent.self_test is None:
         return None, None
-    known, size = parent.known, contract.input_size
+    test, size = parent.self_test, contract.input_size
     if size is not None and not parent.contract.input_size:
-        whole = padded(known.image(), size.width, size.height)
+        whole = padded(test.image(), size.width, size.height)
         boxes_1N4, scores_1N, landmarks_1N52 = open_session(parent.sealed, provider="cpu").run(whole[None])
         points = None if landmarks_1N52 is None else landmarks_1N52[0]
-        answer = self_test.make_self_test(boxes_1N4[0], scores_1N[0], points)
-        known = replace(answer, tolerance=known.tolerance, loose_tolerance=known.loose_tolerance)
-    distance = _farthest(known, model, contract)
-    if distance.within(known.tolerance):
-        return known, distance
-    least = LEAST_APART.get(contract.precision, self_test.LOOSE)
-    tolerance = self_test.tolerance_of(distance, MOST_APART[contract.precision], least)
-    return replace(known, tolerance=tolerance, loose_tolerance=tolerance), distance
+        expected = self_test.make_self_test(boxes_1N4[0], scores_1N[0], points)
+        test = replace(expected, tolerance=test.tolerance, loose_tolerance=test.loose_tolerance)
+    distance = _largest_difference(test, model, contract)
+    if distance.within(test.tolerance):
+        return test, distance
+    least = LEAST_TOLERANCE.get(contract.precision, self_test.LOOSE)
+    tolerance = self_test.tolerance_of(distance, MOST_DIFFERENCE[contract.precision], least)
+    return replace(test, tolerance=tolerance, loose_tolerance=tolerance), distance
 
 
-def _farthest(known: SelfTest, model: onnx.ModelProto, contract: Contract) -> Distance:
-    """Returns how far the variant's answer is from the known one, with the runtime's optimisations or without them."""
+def _largest_difference(test: SelfTest, model: onnx.ModelProto, contract: Contract) -> Distance:
+    """Returns the largest difference of the variant from its self-test, with and without graph optimisations."""
     sessions = (_opened(model, contract, optimised=optimised) for optimised in (True, False))
-    distances = [distance for session in sessions if (distance := replace(session, self_test=known).distance())]
+    distances = [distance for session in sessions if (distance := replace(session, self_test=test).distance())]
     return Distance(max(each.pixels for each in distances), max(each.score for each in distances))
 
 
@@ -218,34 +222,34 @@ def _opened(model: onnx.ModelProto, contract: Contract, *, optimised: bool) -> S
         if contract.precision != "bfloat16":
             raise
         raise DeviceError(
-            f"onnxruntime on this machine does not compute in {contract.precision}: {problem.message}",
-            "nothing was written, since nothing could be compared; try --precision float16",
+            f"onnxruntime on this machine does not support {contract.precision}: {problem.message}",
+            "nothing was written, because the variant could not be compared; try --precision float16",
         ) from None
 
 
 def _gate(evidence: Evidence, change: Change) -> Callable[[Path, Path], str]:
-    """Returns what is given parent and variant, and says what to say of them or raises GateError."""
+    """Returns a function that compares parent and variant, and returns a sentence or raises GateError."""
     labelled = evidence.labelled
     if labelled is not None:
         return lambda parent, variant: keeps_precision(parent, variant, labelled)
-    # What gave the limits is no witness for them.
+    # Images used for calibration are not used for the comparison.
     images = evidence.images[1::2] if change.precision == "int8" else evidence.images
     return lambda parent, variant: str(agree(parent, variant, images))
 
 
-def beside(path: Path) -> Path:
-    """Returns the folder for a variant: its parent's, but ./models for that of a model that comes with mlcycle."""
+def folder_of_variants(path: Path) -> Path:
+    """Returns the folder for variants of a model file: its own folder, or ./models for a bundled model."""
     return Path("models") if path.parent == bundled.FOLDER else path.parent
 
 
-def _words(change: Change) -> str:
+def _suffix(change: Change) -> str:
     size = change.input_size
-    words = [change.precision, size and f"{size[0]}x{size[1]}", change.opset and f"opset{change.opset}"]
-    return "-".join(word for word in words if word)
+    parts = [change.precision, size and f"{size[0]}x{size[1]}", change.opset and f"opset{change.opset}"]
+    return "-".join(part for part in parts if part)
 
 
 def _images(paths: Sequence[Path], long_side: int) -> list[np.ndarray]:
-    """Reads images as inference does, at the model's own size and at half of it; skips what cannot be read."""
+    """Reads images as inference does, at the model's long side and at half of it; skips unreadable ones."""
     inputs = []
     for path in paths:
         try:
@@ -254,12 +258,12 @@ def _images(paths: Sequence[Path], long_side: int) -> list[np.ndarray]:
             continue
         inputs += [letterbox.shrink(upright, side)[0] for side in (long_side, (long_side + 1) // 2)]
     if not inputs:
-        raise InputError("none of the images can be read", "name others with --images")
+        raise InputError("none of the images can be read", "pass other images with --images")
     return inputs
 
 
 def _fingerprint(images: Sequence[np.ndarray]) -> dict[str, object]:
-    """Says for people which images gave the limits: how many, and a digest of their pixels."""
+    """Returns the record of the calibration images: their number, and a digest of their pixels."""
     digest = hashlib.sha256()
     for image_HW3 in images:
         digest.update(repr(image_HW3.shape).encode())
@@ -272,7 +276,7 @@ def _open(source: Path) -> _Parent:
     entries = admit(sealed).metadata
     try:
         model = onnx.load_model_from_string(sealed.data)
-    except Exception as problem:  # protobuf's own errors have no common base that can be named here
+    except Exception as problem:  # the errors of protobuf have no common base class
         raise ModelFileError(f"{sealed.path} is not an ONNX model: {problem}") from None
-    known = self_test.from_json(entries[SELF_TEST_KEY]) if SELF_TEST_KEY in entries else None
-    return _Parent(sealed, model, from_json(entries.get(CONTRACT_KEY, "")), known)
+    test = self_test.from_json(entries[SELF_TEST_KEY]) if SELF_TEST_KEY in entries else None
+    return _Parent(sealed, model, from_json(entries.get(CONTRACT_KEY, "")), test)

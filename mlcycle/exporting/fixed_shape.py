@@ -1,7 +1,6 @@
-"""One size of input: for accelerators that compile a graph for the shapes it has, and refuse those that it may have.
+"""Fixes the input size, for accelerators that compile a graph for static shapes.
 
-All that depends on the size alone (padding, the places of the grids' cells) becomes constants. What depends on the
-image stays open: how many faces there are.
+Everything that depends only on the size (padding, grid positions) becomes constants. The number of faces stays dynamic.
 """
 
 from __future__ import annotations
@@ -15,21 +14,21 @@ import onnxruntime
 from mlcycle.artifact.contract import INPUT
 from mlcycle.errors import ModelFileError, UsageError
 
-# The drawing of the self-test has to fit into it.
+# The test image of the self-test must fit into the input.
 LEAST_SIDE, MOST_SIDE = 192, 4096
 
 
 def to_fixed_shape(model: onnx.ModelProto, width: int, height: int) -> onnx.ModelProto:
-    """Returns a copy of a model that takes one image of this size, in pixels, with what follows from it computed.
+    """Returns a copy of a model for one image of this size in pixels, with constants folded.
 
     Raises:
         UsageError: a side is too short or too long.
-        ModelFileError: onnxruntime cannot compute what follows from the size.
+        ModelFileError: onnxruntime cannot fold the constants.
     """
     if not all(LEAST_SIDE <= side <= MOST_SIDE for side in (width, height)):
         raise UsageError(
-            f"an input of {width} x {height} pixels is too small or too large",
-            f"each side has from {LEAST_SIDE} to {MOST_SIDE} pixels, for instance --input-size 640x480",
+            f"an input size of {width} x {height} pixels is too small or too large",
+            f"each side can have {LEAST_SIDE} to {MOST_SIDE} pixels, for example --input-size 640x480",
         )
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -46,7 +45,7 @@ def to_fixed_shape(model: onnx.ModelProto, width: int, height: int) -> onnx.Mode
 
 
 def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Lets onnxruntime compute what is constant; on its basic level it uses operators of ONNX alone."""
+    """Folds constants with onnxruntime; its basic level uses only ONNX operators."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.log_severity_level = 4
@@ -58,9 +57,7 @@ def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
             folded = onnx.load(path)
         except Exception as problem:  # onnxruntime has a dozen classes
             why = " ".join(str(problem).split())[:300]
-            raise ModelFileError(
-                f"the model cannot be made for inputs of one size: {why}", "try another size"
-            ) from None
+            raise ModelFileError(f"the input size of the model cannot be fixed: {why}", "try another size") from None
     own = next(each.version for each in model.opset_import if not each.domain)
     del folded.opset_import[:], folded.graph.value_info[:]
     folded.opset_import.append(onnx.helper.make_opsetid("", own))

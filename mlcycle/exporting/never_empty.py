@@ -1,8 +1,8 @@
-"""A graph in which no tensor is ever empty, for runtimes that stumble over one.
+"""Makes a graph without empty tensors, for runtimes that cannot handle them.
 
-OpenVINO 2026.4 leaves the outputs as they were where an image has no face at all: it answers with the faces of the
-image before. So one row more is given to what was selected: the first cell of the first image, with score 0, which
-counts for nothing. There is always one row then; rows beyond an image's own faces have score 0 anyway.
+If an image has no face, OpenVINO 2026.4 does not update the outputs: it returns the faces of the previous image. So the
+graph always selects one more row: the first cell of the first image, with score 0, which is not a detection. Rows
+beyond the faces of an image have score 0 anyway.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from mlcycle.errors import ModelFileError
 
 
 def never_empty(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Returns a copy of a model that gives one row at least.
+    """Returns a copy of a model that returns at least one row.
 
-    What `mlcycle freeze` writes puts the scores of selected cells where they were (ScatterND), and sorts the best of
-    them to the front (TopK). A model that has no NonMaxSuppression stays as it is.
+    A graph from `mlcycle freeze` scatters the scores of selected cells (ScatterND), and sorts the best to the front
+    (TopK). A model without NonMaxSuppression is returned unchanged.
 
     Raises:
-        ModelFileError: what is selected goes another way, and where it could be empty is not known.
+        ModelFileError: the model selects faces in another way.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -29,9 +29,9 @@ def never_empty(model: onnx.ModelProto) -> onnx.ModelProto:
     if "NonMaxSuppression" not in names:
         return copy
     if any(names.count(name) != 1 for name in ("NonMaxSuppression", "ScatterND", "TopK")):
-        raise ModelFileError("the model selects faces in a way that mlcycle does not know", "freeze the model again")
+        raise ModelFileError("the model selects faces in an unsupported way", "freeze the model again")
     scatter, sort = (copy.graph.node[names.index(name)] for name in ("ScatterND", "TopK"))
-    before_scatter, before_sort = _one_cell_more(scatter), _one_row_at_least(sort)
+    before_scatter, before_sort = _add_cell(scatter), _add_row(sort)
     nodes = [
         each
         for node in copy.graph.node
@@ -51,11 +51,11 @@ def never_empty(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def _one_cell_more(scatter: onnx.NodeProto) -> list[onnx.NodeProto]:
-    """The first cell may be among the selected ones: of both scores the greater is kept."""
+def _add_cell(scatter: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """Adds the first cell. If it is among the selected ones, the greater score counts."""
     _, cells, scores = scatter.input
     scatter.input[1:] = ["cells_and_spare", "scores_and_spare"]
-    del scatter.attribute[:]  # whether it says "none" or nothing
+    del scatter.attribute[:]  # "none", or no attribute
     scatter.attribute.append(helper.make_attribute("reduction", "max"))
     return [
         helper.make_node("Concat", [cells, "spare_cell"], ["cells_and_spare"], axis=0),
@@ -63,7 +63,7 @@ def _one_cell_more(scatter: onnx.NodeProto) -> list[onnx.NodeProto]:
     ]
 
 
-def _one_row_at_least(sort: onnx.NodeProto) -> list[onnx.NodeProto]:
+def _add_row(sort: onnx.NodeProto) -> list[onnx.NodeProto]:
     rows = sort.input[1]
     sort.input[1] = "rows_or_one"
     return [helper.make_node("Max", [rows, "least_rows"], ["rows_or_one"])]

@@ -1,4 +1,4 @@
-"""Another version of ONNX's operators: a newer one, for a runtime or for operators that came with it."""
+"""Converts a model to a newer ONNX opset."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ LEAST, MOST = 18, 26
 
 
 def to_opset(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
-    """Returns a copy of a model whose operators are those of this version, with the same results.
+    """Returns a copy of a model in this opset version, with the same results.
 
     Raises:
-        UsageError: the version is older than the model's, or is not known here.
+        UsageError: the version is older than that of the model, or not supported.
     """
     own = next(each.version for each in model.opset_import if not each.domain)
     newest = min(MOST, onnx.defs.onnx_opset_version())
     if not own <= version <= newest:
-        raise UsageError(f"the model has opset {own} and cannot become {version}", f"choose from {own} to {newest}")
+        raise UsageError(
+            f"the model has opset {own} and cannot be converted to {version}", f"choose from {own} to {newest}"
+        )
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    del copy.opset_import[1:]  # older files name the same one several times
+    del copy.opset_import[1:]  # older files list the same one several times
     converted = version_converter.convert_version(copy, version)
     converted.ir_version = model.ir_version
     onnx.checker.check_model(converted, full_check=True)

@@ -1,7 +1,7 @@
-"""The conductor of `mlcycle export --format`: a sealed file → what another runtime or a server loads.
+"""The conductor of `mlcycle export --format`: a sealed file → a folder for another runtime or a server.
 
-Where the very file is served, its bytes are compared; where the graph becomes something else, that is run, must answer
-the self-test, and find the same faces as its parent. Read it top to bottom.
+If the folder contains the model file unchanged, its bytes are compared. If the graph is converted, the result must pass
+the self-test and find the same faces as its parent. Read it top to bottom.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mlcycle.artifact.seal import (
 )
 from mlcycle.artifact.self_test import Tolerance
 from mlcycle.errors import GateError, InputError, UsageError
-from mlcycle.exporting.export import Evidence, beside
+from mlcycle.exporting.export import Evidence, folder_of_variants
 from mlcycle.exporting.formats import kserve, openvino, tensorrt, triton, web
 from mlcycle.exporting.formats.folder import published
 from mlcycle.exporting.gates.agreement import agree_both
@@ -31,18 +31,18 @@ from mlcycle.inference.session import Session, padded
 from mlcycle.results import Exported
 
 Format = Literal["openvino", "web", "triton", "kserve", "tensorrt"]
-# These hold the parent's own bytes, so that there is nothing to compare but them.
+# These formats contain the bytes of the parent; only those are compared.
 UNCHANGED = ("web", "triton", "kserve")
-# Others compute in what their runtime takes to be enough: OpenVINO in bfloat16 where the processor has it. A parent in
-# bytes may itself be farther away from its known answer.
-MOST_APART = Tolerance(2.0, 0.1)
+# Other runtimes can compute in lower precision: OpenVINO in bfloat16 if the processor supports it. The tolerance of an
+# int8 parent can be larger.
+LEAST_TOLERANCE = Tolerance(2.0, 0.1)
 # Images uint8 [B, H, W, 3] → boxes_BN4, scores_BN, and landmarks_BN52 or None.
 Run = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray | None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What some formats ask for: where the npm package onnxruntime-web lies, and where KServe will find the folder."""
+    """Settings of formats: the folder of the npm package onnxruntime-web, and the storage URI for KServe."""
 
     onnxruntime_web: Path | None = None
     storage_uri: str = ""
@@ -52,39 +52,39 @@ def package(source: Path, form: Format, target: Path | None, evidence: Evidence,
     """Writes a model file in another format.
 
     Args:
-        target: the folder to write; None puts it beside its parent, as NAME-FORMAT-DIGEST.
+        target: the folder to write; None writes next to the parent, as NAME-FORMAT-DIGEST.
 
     Raises:
-        UsageError: something is missing that the format asks for.
-        MissingExtraError: packages are missing that the format asks for.
-        ModelFileError: the parent is missing or damaged, or cannot become that.
-        DeviceError: what the format is for is not on this machine.
-        GateError: parent and what was made of it part; then nothing was written.
-        InputError: there is no image, or the target is taken.
+        UsageError: a setting that the format needs is missing.
+        MissingExtraError: packages that the format needs are missing.
+        ModelFileError: the parent is missing or damaged, or cannot be converted.
+        DeviceError: this machine lacks the device of the format.
+        GateError: parent and result disagree; nothing was written.
+        InputError: there is no image, or the target exists.
     """
     sealed = read_sealed(source)
     parent = load_sealed(sealed, provider="cpu", threads=1)
     if form not in UNCHANGED and not evidence.images and not evidence.labelled:
-        raise InputError("there is no image to compare parent and variant on", "name a folder with --images")
+        raise InputError("comparing parent and variant needs images", "pass a folder: --images DIR")
     name = f"{triton.model_name(parent.contract)}-{form}-{sealed.sha256[:12]}"
-    with published(target or beside(sealed.path) / name) as folder:
+    with published(target or folder_of_variants(sealed.path) / name) as folder:
         _WRITERS[form](folder, sealed, parent.contract, settings)
         verdict, both = _gate(form, folder, parent, sealed, evidence)
-    return Exported(target or beside(sealed.path) / name, verdict, both)
+    return Exported(target or folder_of_variants(sealed.path) / name, verdict, both)
 
 
 def _web(folder: Path, sealed: SealedBytes, contract: Contract, settings: Settings) -> None:
     if settings.onnxruntime_web is None:
         raise UsageError(
-            "the page needs onnxruntime-web, which npm brings",
-            f"{web.INSTALL}, then name it: --onnxruntime-web node_modules/onnxruntime-web",
+            "the page needs the npm package onnxruntime-web",
+            f"{web.INSTALL}, then pass --onnxruntime-web node_modules/onnxruntime-web",
         )
     web.write(folder, sealed, contract, settings.onnxruntime_web)
 
 
 def _kserve(folder: Path, sealed: SealedBytes, contract: Contract, settings: Settings) -> None:
     if not settings.storage_uri:
-        raise UsageError("KServe must be told where it will find the folder", "name it: --storage-uri s3://models/face")
+        raise UsageError("the format kserve needs the URI of the folder", "pass --storage-uri s3://models/face")
     kserve.write(folder, sealed, contract, settings.storage_uri)
 
 
@@ -101,14 +101,14 @@ _WRITERS: dict[str, Callable[[Path, SealedBytes, Contract, Settings], object]] =
 def _gate(
     form: Format, folder: Path, parent: Detector, sealed: SealedBytes, evidence: Evidence
 ) -> tuple[str, list[Latency]]:
-    """Returns what to say of parent and folder, and how long both take."""
+    """Compares parent and folder. Returns a sentence, and the latencies of both."""
     if form in UNCHANGED:
-        _must_hold(folder, sealed)
-        return "it holds the model file itself, byte for byte", []
+        _check_bytes(folder, sealed)
+        return "the folder contains the model file unchanged", []
     runner = openvino.runner if form == "openvino" else tensorrt.runner
-    session = Session(parent.contract, form, _Elsewhere(runner(folder)), parent.session.self_test)
+    session = Session(parent.contract, form, _OtherRuntime(runner(folder)), parent.session.self_test)
     variant = Detector(session, sealed.sha256, folder)
-    _must_answer(parent, variant, MOST_APART)
+    _check_outputs(parent, variant, LEAST_TOLERANCE)
     return _compared(parent, variant, evidence)
 
 
@@ -120,20 +120,20 @@ def _compared(parent: Detector, variant: Detector, evidence: Evidence) -> tuple[
     return verdict, latencies(parent, variant)
 
 
-def _must_answer(parent: Detector, variant: Detector, least: Tolerance) -> None:
-    """Raises GateError unless the self-test is answered, and then, of an image without any face, that there is none.
+def _check_outputs(parent: Detector, variant: Detector, least: Tolerance) -> None:
+    """Raises GateError unless the variant passes the self-test, and then finds no face in a black image.
 
-    The answer may be as far away as the parent's, and as `least` in any case. A runtime that leaves its outputs as they
-    were would say that the faces are those of the image before.
+    The tolerance is that of the parent, and at least `least`. A runtime that does not clear its outputs would return
+    the faces of the previous image.
     """
-    distance, known = variant.session.distance(), variant.session.self_test
-    if distance is not None and known is not None and not distance.within(_larger(known.tolerance, least)):
-        raise GateError(f"the answer to the self-test is {distance} apart", "nothing was written; try another version")
-    if _sees_faces_in_the_dark(variant) and not _sees_faces_in_the_dark(parent):
+    distance, test = variant.session.distance(), variant.session.self_test
+    if distance is not None and test is not None and not distance.within(_larger(test.tolerance, least)):
+        raise GateError(f"the self-test fails: it differs by {distance}", "nothing was written; try another version")
+    if _finds_faces_in_black(variant) and not _finds_faces_in_black(parent):
         raise GateError("faces are found on a black image", "nothing was written; try another version")
 
 
-def _sees_faces_in_the_dark(detector: Detector) -> bool:
+def _finds_faces_in_black(detector: Detector) -> bool:
     size = detector.contract.input_size
     black = padded(np.zeros((64, 64, 3), np.uint8), *((size.width, size.height) if size else (64, 64)))
     _, scores_1N, _ = detector.session.run(black[None])
@@ -144,14 +144,14 @@ def _larger(one: Tolerance, other: Tolerance) -> Tolerance:
     return Tolerance(max(one.pixels, other.pixels), max(one.score, other.score))
 
 
-def _must_hold(folder: Path, sealed: SealedBytes) -> None:
+def _check_bytes(folder: Path, sealed: SealedBytes) -> None:
     models: Sequence[Path] = list(folder.rglob("*.onnx"))
     if [path.read_bytes() for path in models] != [sealed.data]:
-        raise GateError("the folder does not hold the model file as it is", "nothing was written")
+        raise GateError("the folder does not contain the model file unchanged", "nothing was written")
 
 
-class _Elsewhere:
-    """Another runtime in the place of onnxruntime's."""
+class _OtherRuntime:
+    """Another runtime with the interface of an onnxruntime session."""
 
     def __init__(self, run: Run) -> None:
         self._run = run

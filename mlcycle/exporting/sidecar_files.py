@@ -1,4 +1,4 @@
-"""What a model carries inside, as files beside one whose format has no place for it."""
+"""Writes the metadata of a model as sidecar files, for formats without metadata."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SELF_TEST = "self_test.json"
 
 
 def write_sidecar_files(folder: Path, model: onnx.ModelProto, contract: Contract) -> None:
-    """Writes contract.json, and self_test.json if the model brings one, as it is there."""
+    """Writes contract.json, and self_test.json unchanged if the model has a self-test."""
     text = json.dumps(json.loads(contract.to_json()), indent=2, sort_keys=True)
     (folder / CONTRACT).write_text(text + "\n", encoding="ascii")
     for entry in model.metadata_props:

@@ -1,1 +1,1 @@
-"""Looks at model files: what one is, what differs between two, and whether one answers here as it must."""
+"""Examines model files: model cards, differences between two files, and self-tests on all providers."""

@@ -18,11 +18,17 @@ ABOUT = {
     "licence": "licence",
     "data_licence": "licence of the data",
 }
-_KNOWN = {
+_TITLES = {
     "held_out_average_precision_50": "validation AP50",
     "git_commit": "git commit",
     "started_from": "started from",
     "data.fingerprint": "data fingerprint",
+    "data.train_photographs": "training images",
+    "data.train_faces": "training faces",
+    "data.train_faces_with_landmarks": "training faces with landmarks",
+    "data.held_out_photographs": "validation images",
+    "data.held_out_faces": "validation faces",
+    "calibration.pictures": "calibration images",
 }
 
 
@@ -164,7 +170,7 @@ def _recipe(recipe: Any, *, whole: bool) -> str:
 
 
 def _title(name: str) -> str:
-    return _KNOWN.get(name) or name.replace("_", " ").replace(".", " ")
+    return _TITLES.get(name) or name.replace("_", " ").replace(".", " ")
 
 
 def _graph(graph: dict[str, Any]) -> Section:

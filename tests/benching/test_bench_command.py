@@ -147,7 +147,7 @@ def test_a_baseline_of_another_machine_is_refused_before_anything_is_measured(ml
 
 
 def test_an_unreadable_image_counts_only_as_failed(mlcycle, tiny, images):
-    (images / "broken.jpg").write_text("this is no image\n")
+    (images / "broken.jpg").write_text("not an image\n")
     outcome = mlcycle("bench", tiny, "--data", images, *SHORT, "--duration", "0.5", "--rate", "12", "--json")
     assert outcome.code == 0
     document = json.loads(outcome.out)
@@ -160,7 +160,7 @@ def test_an_unreadable_image_counts_only_as_failed(mlcycle, tiny, images):
 
 @pytest.mark.parametrize("warmup", ["0", "0.05"])
 def test_if_all_images_fail_there_is_no_result(warmup, mlcycle, tiny, tmp_path):
-    (tmp_path / "broken.jpg").write_text("this is no image\n")
+    (tmp_path / "broken.jpg").write_text("not an image\n")
     outcome = mlcycle("bench", tiny, "--data", tmp_path, *SHORT, "--warmup", warmup)
     assert (outcome.code, outcome.out) == (3, "")
     assert "none of 1 images was processed: not-an-image" in outcome.err

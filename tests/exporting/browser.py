@@ -1,6 +1,6 @@
-"""A headless Chromium for tests, spoken to by the W3C's WebDriver protocol: JSON over HTTP, and nothing to install.
+"""A headless Chromium for tests, controlled by the WebDriver protocol (JSON over HTTP), without extra packages.
 
-Chromium's own talk to its maker is switched off, and what it asks for over the network is written down.
+Chromium's own background requests are disabled, and all network requests are logged.
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ _FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    # A name for this machine that browsers do not trust as they do localhost.
+    # A name for this machine that is not a secure context, unlike localhost.
     "--host-resolver-rules=MAP *.test 127.0.0.1",
 )
 _NO_SERVER = ("chrome:", "chrome-untrusted:", "data:", "blob:")
-_ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the key of an element's number, by the protocol
+_ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the key of an element id in the protocol
 
 
 class Site:
-    """A folder, served to this machine as `python -m http.server` does, until it is stopped."""
+    """Serves a folder on this machine, as `python -m http.server` does."""
 
     def __init__(self, folder: Path) -> None:
         handler = functools.partial(_Quiet, directory=str(folder))
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.asked = self._server.asked = []  # the first line of each request that came
+        self.request_lines = self._server.request_lines = []  # the first line of each request
         self.host = f"127.0.0.1:{self._server.server_port}"
         self.url = f"http://{self.host}/"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def stop(self) -> None:
-        """Stops serving; may be called twice."""
+        """Stops the server; can be called twice."""
         self._server.shutdown()
         self._server.server_close()
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_request(self, code: object = "-", size: object = "-") -> None:
-        self.server.asked.append(self.requestline)
+        self.server.request_lines.append(self.requestline)
 
     def log_message(self, format: str, *arguments: object) -> None:
         pass
@@ -86,32 +86,32 @@ class Browser:
         return value
 
     def text(self) -> str:
-        """Returns what a person can read on the page."""
+        """Returns the visible text of the page."""
         return self.run("return document.body.innerText")
 
     def choose(self, selector: str, files: Sequence[Path]) -> None:
-        """Chooses files in a file input, as a person does in its dialogue."""
+        """Chooses files in a file input, as in its dialog."""
         element = self._call("element", {"using": "css selector", "value": selector})[_ELEMENT]
         self._call(f"element/{element}/value", {"text": "\n".join(str(file) for file in files)})
 
     def drop(self, files: Sequence[Path], x: float = 200, y: float = 300) -> None:
-        """Drops files from outside of the browser onto a point of the window."""
+        """Drops files onto a point of the window."""
         data = {"items": [], "files": [str(file) for file in files], "dragOperationsMask": 1}
         for kind in ("dragEnter", "dragOver", "drop"):
             self.command("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
 
     def command(self, name: str, **parameters: Any) -> Any:
-        """Gives a command of Chrome's DevTools protocol."""
+        """Sends a command of the Chrome DevTools protocol."""
         return self._call("goog/cdp/execute", {"cmd": name, "params": parameters})
 
     def requests(self) -> list[dict[str, Any]]:
-        """Returns what was asked of any server since this was last asked: url, method, hasPostData …"""
+        """Returns the network requests since the last call: url, method, hasPostData …"""
         entries = [json.loads(each["message"])["message"] for each in self._call("se/log", {"type": "performance"})]
-        asked = [each["params"]["request"] for each in entries if each["method"] == "Network.requestWillBeSent"]
-        return [each for each in asked if not each["url"].startswith(_NO_SERVER)]
+        requests = [each["params"]["request"] for each in entries if each["method"] == "Network.requestWillBeSent"]
+        return [each for each in requests if not each["url"].startswith(_NO_SERVER)]
 
     def save_to(self, folder: Path) -> None:
-        """Lets the page save files, into this folder."""
+        """Sets the folder for downloads."""
         self.command("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
 
     def _call(self, command: str, body: dict[str, Any]) -> Any:
@@ -127,7 +127,7 @@ def browser(profile: Path) -> Iterator[Browser]:
         assert driver.stdout
         port = next(match[1] for line in driver.stdout if (match := re.search(r"successfully on port (\d+)", line)))
         server = f"http://127.0.0.1:{port}/session"
-        session = f"{server}/{_post(server, _wishes(profile))['sessionId']}"
+        session = f"{server}/{_post(server, _capabilities(profile))['sessionId']}"
         try:
             yield Browser(session)
         finally:
@@ -137,13 +137,13 @@ def browser(profile: Path) -> Iterator[Browser]:
         driver.communicate()
 
 
-def _wishes(profile: Path) -> dict[str, Any]:
+def _capabilities(profile: Path) -> dict[str, Any]:
     options: dict[str, Any] = {
         "binary": CHROMIUM,
         "args": [*_FLAGS, f"--user-data-dir={profile}", "--window-size=1280,900"],
     }
-    wishes = {"goog:chromeOptions": options, "goog:loggingPrefs": {"performance": "ALL"}}
-    return {"capabilities": {"alwaysMatch": wishes}}
+    capabilities = {"goog:chromeOptions": options, "goog:loggingPrefs": {"performance": "ALL"}}
+    return {"capabilities": {"alwaysMatch": capabilities}}
 
 
 def _post(url: str, body: dict[str, Any]) -> Any:
@@ -152,9 +152,9 @@ def _post(url: str, body: dict[str, Any]) -> Any:
 
 
 def _send(request: urllib.request.Request) -> Any:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy between us and ourselves
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy for this machine
     try:
-        with opener.open(request, timeout=60) as answer:
-            return json.load(answer)["value"]
+        with opener.open(request, timeout=60) as response:
+            return json.load(response)["value"]
     except urllib.error.HTTPError as problem:
         raise AssertionError(problem.read().decode()) from None

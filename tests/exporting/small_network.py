@@ -1,4 +1,4 @@
-"""A small network in the form in which `mlcycle freeze` writes one, made by hand, and images for it."""
+"""A small hand-written network in the form of `mlcycle freeze`, and images for it."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ small (uint8[batch, height, width, 3] images)
     second_relu = Relu(second)
     third = Conv<kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1]>(second_relu, w_third, b_third)
     third_relu = Relu(third)
-    beside = Conv<kernel_shape = [1, 1]>(second_relu, w_beside)
+    lateral = Conv<kernel_shape = [1, 1]>(second_relu, w_lateral)
     below = Conv<kernel_shape = [1, 1]>(third_relu, w_below)
     twice = Constant<value = float[4] {1.0, 1.0, 2.0, 2.0}>()
     above = Resize<mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor">(
         below, , twice)
-    merged = Add(beside, above)
+    merged = Add(lateral, above)
     head_fine = Conv<kernel_shape = [3, 3], pads = [1, 1, 1, 1]>(merged, w_head, b_head)
     head_fine_relu = Relu(head_fine)
     head_coarse = Conv<kernel_shape = [3, 3], pads = [1, 1, 1, 1]>(below, w_head, b_head)
     head_coarse_relu = Relu(head_coarse)
-    fine = Conv<kernel_shape = [1, 1]>(head_fine_relu, w_answer, b_answer)
-    coarse = Conv<kernel_shape = [1, 1]>(head_coarse_relu, w_answer, b_answer)
+    fine = Conv<kernel_shape = [1, 1]>(head_fine_relu, w_output, b_output)
+    coarse = Conv<kernel_shape = [1, 1]>(head_coarse_relu, w_output, b_output)
 }
 """
 _SHAPES = {
     "first": (8, 1, 3, 9),
     "second": (16, 8, 3, 3),
     "third": (16, 16, 3, 3),
-    "beside": (8, 16, 1, 1),
+    "lateral": (8, 16, 1, 1),
     "below": (8, 16, 1, 1),
     "head": (8, 8, 3, 3),
-    "answer": (5, 8, 1, 1),
+    "output": (5, 8, 1, 1),
 }
 
 
 def small_network(stride: int = 2) -> onnx.ModelProto:
-    """Returns the network with weights drawn at random, as large as initialisation makes them.
+    """Returns the network with random weights of the usual initialisation.
 
     Args:
         stride: of the first convolution, in pixels.

@@ -1,4 +1,4 @@
-"""Variants: sealed, named after their parent, and in agreement with it; else not written."""
+"""Variants are sealed, name their parent and agree with it; otherwise they are not written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mlcycle.inference.detect import load_detector  # noqa: E402
 
 @pytest.fixture(scope="module")
 def convolution() -> onnx.ModelProto:
-    """Three convolutions between a scaling before and a sum behind."""
+    """Three convolutions between a scale and a sum."""
     text = """
     <ir_version: 10, opset_import: ["" : 18]>
     three (float[1, 3, 32, 32] x) => (float[1, 4, 32, 32] y)
@@ -43,7 +43,7 @@ def convolution() -> onnx.ModelProto:
     return model
 
 
-def test_what_lies_between_the_first_and_the_last_convolution_is_halved(convolution: onnx.ModelProto) -> None:
+def test_all_but_the_first_convolution_become_float16(convolution: onnx.ModelProto) -> None:
     half = to_half(convolution, "float16")
     types = {weights.name: weights.data_type for weights in half.graph.initializer}
     assert types == {
@@ -53,10 +53,12 @@ def test_what_lies_between_the_first_and_the_last_convolution_is_halved(convolut
     }
     for value in (*half.graph.input, *half.graph.output):
         assert value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
-    assert convolution.graph.initializer[1].data_type == onnx.TensorProto.FLOAT  # the parent is left alone
+    assert convolution.graph.initializer[1].data_type == onnx.TensorProto.FLOAT  # the parent is unchanged
 
 
-def test_a_variant_names_its_parent_and_is_no_parent_itself(tmp_path: Path, astronaut: Path, mlcycle: Callable) -> None:
+def test_a_variant_names_its_parent_and_cannot_be_exported_again(
+    tmp_path: Path, astronaut: Path, mlcycle: Callable
+) -> None:
     from PIL import Image
 
     path = tmp_path / "photo.png"
@@ -75,16 +77,14 @@ def test_a_variant_names_its_parent_and_is_no_parent_itself(tmp_path: Path, astr
     assert "variant" in again.err
 
 
-def test_a_variant_that_finds_nothing_to_compare_is_not_written(
-    tmp_path: Path, astronaut: Path, mlcycle: Callable
-) -> None:
+def test_a_variant_without_faces_to_compare_is_not_written(tmp_path: Path, astronaut: Path, mlcycle: Callable) -> None:
     parent = write_tiny_model(tmp_path / "parent.onnx")
     outcome = mlcycle("export", parent, "--precision", "float16", "--images", astronaut, "-o", tmp_path / "half.onnx")
     assert outcome.code == 5
     assert not (tmp_path / "half.onnx").exists()
 
 
-def test_bytes_want_convolutions_and_readable_images(tmp_path: Path, astronaut: Path, mlcycle: Callable) -> None:
+def test_int8_needs_convolutions_and_readable_images(tmp_path: Path, astronaut: Path, mlcycle: Callable) -> None:
     parent = write_tiny_model(tmp_path / "parent.onnx")
     outcome = mlcycle("export", parent, "--precision", "int8", "--images", astronaut, "--images", astronaut)
     assert outcome.code == 4
@@ -100,7 +100,7 @@ def test_bytes_want_convolutions_and_readable_images(tmp_path: Path, astronaut: 
     assert [each.name for each in tmp_path.glob("*.onnx")] == ["parent.onnx"]
 
 
-def test_what_is_to_be_changed_must_be_said(tmp_path: Path, astronaut: Path, mlcycle: Callable) -> None:
+def test_export_needs_a_valid_change(tmp_path: Path, astronaut: Path, mlcycle: Callable) -> None:
     parent = write_tiny_model(tmp_path / "parent.onnx")
     assert mlcycle("export", parent, "--images", astronaut).code == 2
     assert mlcycle("export", parent, "--images", astronaut, "--input-size", "wide").code == 2
@@ -108,7 +108,7 @@ def test_what_is_to_be_changed_must_be_said(tmp_path: Path, astronaut: Path, mlc
     assert mlcycle("export", parent, "--precision", "float16").code == 3
 
 
-def test_a_parent_that_must_not_be_loaded_is_not_read_by_onnx_either(
+def test_a_parent_that_is_not_admitted_is_not_read_by_onnx(
     tmp_path: Path, astronaut: Path, mlcycle: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tiny_model import unsealed_model
@@ -116,12 +116,12 @@ def test_a_parent_that_must_not_be_loaded_is_not_read_by_onnx_either(
     model = unsealed_model()
     model.graph.node.append(onnx.helper.make_node("Python", ["images"], ["unread"], domain="com.example"))
     (tmp_path / "parent.onnx").write_bytes(seal_bytes(model.SerializeToString()))
-    monkeypatch.setattr(onnx, "load_model_from_string", lambda *_: pytest.fail("it was read"))
+    monkeypatch.setattr(onnx, "load_model_from_string", lambda *_: pytest.fail("onnx read the file"))
     outcome = mlcycle("export", tmp_path / "parent.onnx", "--precision", "float16", "--images", astronaut)
     assert (outcome.code, "operators of the domain com.example" in outcome.err) == (4, True)
 
 
-def test_the_name_in_a_file_leads_out_of_no_folder(tmp_path: Path, astronaut: Path, mlcycle: Callable) -> None:
+def test_the_name_in_a_contract_cannot_leave_the_folder(tmp_path: Path, astronaut: Path, mlcycle: Callable) -> None:
     from dataclasses import replace
 
     from PIL import Image

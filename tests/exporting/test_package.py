@@ -1,4 +1,4 @@
-"""`mlcycle export --format`: what is written, what is asked for first, and what the gate does not let pass."""
+"""`mlcycle export --format`: the folders, the required options, and the gate."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mlcycle.inference.detect import Detector, load_detector  # noqa: E402
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How fast they are is not what is tested."""
+    """The tests do not measure speed."""
     monkeypatch.setattr(side_by_side, "SECONDS", 0.0)
 
 
@@ -33,22 +33,22 @@ def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_float_model(tmp_path_factory.mktemp("models") / "parent.onnx")
 
 
-class _Everywhere:
-    """A runtime that finds the same face on every image."""
+class _SameFace:
+    """A runtime that detects the same face in every image."""
 
     def run(self, names: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         return [np.array([[[1, 2, 30, 40]]]), np.array([[0.99]]), np.zeros((1, 1, 5, 2))]
 
 
-def test_a_face_in_the_dark_is_no_fault_of_a_variant_whose_parent_sees_it_too(parent: Path) -> None:
+def test_a_face_in_a_black_image_is_accepted_if_the_parent_finds_it_too(parent: Path) -> None:
     session = replace(load_detector(parent, threads=1).session, self_test=None)
-    sees = Detector(replace(session, runtime=_Everywhere()), "", parent)  # type: ignore[arg-type]
-    package._must_answer(sees, sees, package.MOST_APART)
+    detector = Detector(replace(session, runtime=_SameFace()), "", parent)  # type: ignore[arg-type]
+    package._check_outputs(detector, detector, package.LEAST_TOLERANCE)
     with pytest.raises(GateError, match="black image"):
-        package._must_answer(Detector(session, "", parent), sees, package.MOST_APART)
+        package._check_outputs(Detector(session, "", parent), detector, package.LEAST_TOLERANCE)
 
 
-def test_a_parent_in_bytes_may_be_as_far_away_as_it_says(parent: Path) -> None:
+def test_the_tolerance_of_the_parent_applies(parent: Path) -> None:
     session = load_detector(parent, threads=1).session
     assert session.self_test is not None
     points = tuple(tuple((x + 3, y) for x, y in each) for each in session.self_test.landmarks)
@@ -56,10 +56,12 @@ def test_a_parent_in_bytes_may_be_as_far_away_as_it_says(parent: Path) -> None:
     for allowed in (Tolerance(2.0, 0.1), Tolerance(4.0, 0.1)):
         variant = Detector(replace(session, self_test=replace(moved, tolerance=allowed)), "", parent)
         with pytest.raises(GateError) if allowed.pixels < 3 else nullcontext():
-            package._must_answer(load_detector(parent), variant, package.MOST_APART)
+            package._check_outputs(load_detector(parent), variant, package.LEAST_TOLERANCE)
 
 
-def test_a_repository_holds_the_file_itself_and_needs_no_image(parent: Path, tmp_path: Path, mlcycle: Callable) -> None:
+def test_a_repository_contains_the_file_unchanged_and_needs_no_images(
+    parent: Path, tmp_path: Path, mlcycle: Callable
+) -> None:
     outcome = mlcycle("export", parent, "--format", "triton", "-o", tmp_path / "repository")
     assert (outcome.code, outcome.out.strip()) == (0, str(tmp_path / "repository"))
     (served,) = (tmp_path / "repository").rglob("*.onnx")
@@ -79,7 +81,7 @@ def test_a_repository_holds_the_file_itself_and_needs_no_image(parent: Path, tmp
         (["--format", "ort"], 2, "ort"),
     ],
 )
-def test_what_a_format_asks_for_is_said(
+def test_missing_options_of_a_format_are_named(
     options: list[str], code: int, words: str, parent: Path, tmp_path: Path, mlcycle: Callable
 ) -> None:
     outcome = mlcycle("export", parent, *options, "-o", tmp_path / "out")
@@ -88,30 +90,28 @@ def test_what_a_format_asks_for_is_said(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_engine_is_made_where_there_is_a_gpu_for_it_alone(
-    parent: Path, astronaut: Path, tmp_path: Path, mlcycle: Callable
-) -> None:
+def test_an_engine_needs_tensorrt(parent: Path, astronaut: Path, tmp_path: Path, mlcycle: Callable) -> None:
     import onnxruntime
 
     if "TensorrtExecutionProvider" in onnxruntime.get_available_providers():
-        pytest.skip("this machine may have it")
+        pytest.skip("this onnxruntime has TensorRT")
     outcome = mlcycle("export", parent, "--format", "tensorrt", "--images", astronaut, "-o", tmp_path / "engine")
     assert outcome.code == 6
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("fault", ["stale", "shifted"])
-def test_a_runtime_that_answers_otherwise_gets_no_folder(
+def test_a_runtime_with_other_outputs_fails_the_gate(
     fault: str, parent: Path, astronaut: Path, tmp_path: Path, mlcycle: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As OpenVINO does of itself, which leaves its outputs as they were where there is no face."""
-    honest = load_detector(parent, threads=1).session
+    """Like OpenVINO, which does not update its outputs if there is no face."""
+    session = load_detector(parent, threads=1).session
 
     def runner(folder: Path) -> package.Run:
         last: list[tuple[np.ndarray, np.ndarray, np.ndarray | None]] = []
 
         def run(images_BHW3: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-            boxes, scores, landmarks = honest.run(images_BHW3)
+            boxes, scores, landmarks = session.run(images_BHW3)
             if fault == "shifted":
                 return boxes + 3, scores, landmarks
             if scores.size or not last:

@@ -1,4 +1,4 @@
-"""Variants of a real network: what they are, what they answer, and what the gate does not let pass."""
+"""Variants of a real network: their contents, their outputs, and the gate."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mlcycle.inference.session import Session  # noqa: E402
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How fast they are is not what is tested."""
+    """The tests do not measure speed."""
     monkeypatch.setattr(side_by_side, "SECONDS", 0.0)
 
 
@@ -36,7 +36,7 @@ def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The drawing of the self-test at two sizes and a real face: what a network of faces is not blind to."""
+    """Test images of self-tests and a real face, in all of which the network detects faces."""
     from PIL import Image
     from skimage import data
 
@@ -44,13 +44,13 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("images")
     for seed in range(3):
-        drawing = Image.fromarray(image(240, 288, seed))
-        drawing.resize((576, 480), Image.Resampling.BICUBIC).save(folder / f"drawing-{seed}.png")
+        test_image = Image.fromarray(image(240, 288, seed))
+        test_image.resize((576, 480), Image.Resampling.BICUBIC).save(folder / f"test_image-{seed}.png")
     Image.fromarray(data.astronaut()).save(folder / "astronaut.png")
     return folder
 
 
-def test_an_int8_variant_answers_the_self_test_of_its_parent_within_a_tolerance_of_its_own(
+def test_an_int8_variant_has_the_self_test_of_its_parent_with_its_own_tolerance(
     parent: Path, images: Path, tmp_path: Path, mlcycle: Callable
 ) -> None:
     outcome = mlcycle("export", parent, "--precision", "int8", "--images", images, "-o", tmp_path / "int8.onnx")
@@ -69,10 +69,12 @@ def test_an_int8_variant_answers_the_self_test_of_its_parent_within_a_tolerance_
 def test_a_broken_calibration_is_refused(
     parent: Path, images: Path, tmp_path: Path, mlcycle: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = export.ranges_of
+    ranges_of = export.ranges_of
     for spoil in (lambda least, most: (least / 8, most / 8), lambda least, most: (0.0, 0.0)):
         monkeypatch.setattr(
-            export, "ranges_of", lambda *args, spoil=spoil: {name: spoil(*each) for name, each in honest(*args).items()}
+            export,
+            "ranges_of",
+            lambda *args, spoil=spoil: {name: spoil(*each) for name, each in ranges_of(*args).items()},
         )
         outcome = mlcycle("export", parent, "--precision", "int8", "--images", images, "-o", tmp_path / "int8.onnx")
         assert outcome.code == 5
@@ -81,19 +83,19 @@ def test_a_broken_calibration_is_refused(
 
 
 @pytest.mark.slow
-def test_with_labels_the_table_by_height_is_shown_also_where_the_self_test_fails(
+def test_with_labels_the_table_by_height_is_shown_even_if_the_self_test_fails(
     parent: Path, images: Path, tmp_path: Path, mlcycle: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = labelled_drawings(tmp_path / "data", load_detector(parent).session)
+    data = labelled_test_images(tmp_path / "data", load_detector(parent).session)
     words = ("export", parent, "--precision", "int8", "--images", images, "--data", data, "-o", tmp_path / "int8.onnx")
     good = mlcycle(*words)
     assert good.code == 0, good.err
     assert "faces 16-32 px" in good.err
     (tmp_path / "int8.onnx").unlink()
     (tmp_path / "int8.onnx.sha256").unlink()
-    honest = export.ranges_of
+    ranges_of = export.ranges_of
     monkeypatch.setattr(
-        export, "ranges_of", lambda *args: {name: (a / 8, b / 8) for name, (a, b) in honest(*args).items()}
+        export, "ranges_of", lambda *args: {name: (a / 8, b / 8) for name, (a, b) in ranges_of(*args).items()}
     )
     bad = mlcycle(*words)
     assert bad.code == 5
@@ -101,8 +103,8 @@ def test_with_labels_the_table_by_height_is_shown_also_where_the_self_test_fails
     assert not (tmp_path / "int8.onnx").exists()
 
 
-def labelled_drawings(folder: Path, session: Session) -> Path:
-    """Writes drawings with the faces that the parent finds, in YOLO's layout."""
+def labelled_test_images(folder: Path, session: Session) -> Path:
+    """Writes test_images with the faces that the parent finds, in YOLO's layout."""
     from PIL import Image
 
     from mlcycle.artifact.self_test import image
@@ -110,9 +112,9 @@ def labelled_drawings(folder: Path, session: Session) -> Path:
     for part in ("images/val", "labels/val"):
         (folder / part).mkdir(parents=True)
     for seed in range(4):
-        drawing = image(192, 192, seed)
-        Image.fromarray(drawing).save(folder / "images/val" / f"{seed}.png")
-        boxes_1N4, scores_1N, _ = session.run(drawing[None])
+        test_image = image(192, 192, seed)
+        Image.fromarray(test_image).save(folder / "images/val" / f"{seed}.png")
+        boxes_1N4, scores_1N, _ = session.run(test_image[None])
         rows = [
             f"0 {(x1 + x2) / 384:.5f} {(y1 + y2) / 384:.5f} {(x2 - x1) / 192:.5f} {(y2 - y1) / 192:.5f}\n"
             for (x1, y1, x2, y2) in boxes_1N4[0][scores_1N[0] > 0.5]
@@ -122,7 +124,7 @@ def labelled_drawings(folder: Path, session: Session) -> Path:
     return folder
 
 
-def test_a_variant_of_one_size_finds_what_its_parent_finds_at_that_scale(
+def test_a_variant_of_fixed_size_finds_the_faces_of_its_parent_at_that_scale(
     parent: Path, images: Path, tmp_path: Path, mlcycle: Callable
 ) -> None:
     fixed = tmp_path / "fixed.onnx"
@@ -149,7 +151,7 @@ def _sources(images: Path) -> list[object]:
     return [Source(path, path.name) for path in sorted(images.iterdir())]
 
 
-def test_what_depends_on_the_size_alone_is_computed_and_no_foreign_operator_comes_in() -> None:
+def test_a_fixed_size_folds_constants_without_foreign_operators() -> None:
     model = float_model()
     fixed = to_fixed_shape(model, 320, 256)
     assert len(fixed.graph.node) < 0.7 * len(model.graph.node)
@@ -161,13 +163,13 @@ def test_what_depends_on_the_size_alone_is_computed_and_no_foreign_operator_come
     )
 
 
-def test_newer_operators_give_the_same(parent: Path, images: Path, tmp_path: Path, mlcycle: Callable) -> None:
+def test_newer_operators_give_the_same_results(parent: Path, images: Path, tmp_path: Path, mlcycle: Callable) -> None:
     newer = tmp_path / "newer.onnx"
     assert mlcycle("export", parent, "--opset", "21", "--images", images, "-o", newer).code == 0
     assert structure_of(newer.read_bytes()).opsets == {"": 21}
     one, other = (load_detector(each).detect_file(images / "astronaut.png") for each in (parent, newer))
     np.testing.assert_allclose(one.boxes_N4, other.boxes_N4, atol=1e-3)
-    # The variant is held to the tolerance of 32 bits: nothing in it is less exact.
+    # The tolerance stays that of float32: the variant is as accurate.
     assert load_detector(newer).session.tolerance == load_detector(parent).session.tolerance
     assert mlcycle("export", parent, "--opset", "17", "--images", images).code == 2
 
@@ -180,7 +182,7 @@ def test_half_precision_of_a_real_network(parent: Path, images: Path, tmp_path: 
     assert len(half.read_bytes()) < 0.55 * len(parent.read_bytes())
 
 
-def test_bfloat16_is_rounded_to_the_nearest_and_refused_where_it_does_not_run(
+def test_bfloat16_is_rounded_to_nearest_and_refused_if_it_does_not_run(
     parent: Path, images: Path, tmp_path: Path, mlcycle: Callable
 ) -> None:
     model = to_opset(float_model(), 22)
@@ -188,10 +190,10 @@ def test_bfloat16_is_rounded_to_the_nearest_and_refused_where_it_does_not_run(
     after = {each.name: each for each in to_half(model, "bfloat16").graph.initializer}
     name = next(name for name in before if f"{name}_half" in after and before[name].ndim == 4)
     upper = np.frombuffer(after[f"{name}_half"].raw_data, np.uint16).astype(np.uint32) << 16
-    apart = np.abs(upper.view(np.float32) - before[name].ravel())
-    assert (apart <= np.abs(before[name].ravel()) * 2**-8).all()
+    differences = np.abs(upper.view(np.float32) - before[name].ravel())
+    assert (differences <= np.abs(before[name].ravel()) * 2**-8).all()
     outcome = mlcycle("export", parent, "--precision", "bfloat16", "--images", images, "-o", tmp_path / "half.onnx")
-    if outcome.code:  # onnxruntime's own processor has no convolution in bfloat16
+    if outcome.code:  # onnxruntime's CPU provider has no bfloat16 convolution
         assert outcome.code == 6
         assert "bfloat16" in outcome.err
         assert list(tmp_path.iterdir()) == []
@@ -200,13 +202,13 @@ def test_bfloat16_is_rounded_to_the_nearest_and_refused_where_it_does_not_run(
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        (["--opset", "18"], 2, "has opset 18 already"),
-        (["--opset", "0"], 2, "cannot become 0"),
-        (["--precision", "bfloat16", "--opset", "20"], 2, "before opset 22"),
-        (["--precision", "int8", "--data", "labelled"], 3, "limits of bytes"),
+        (["--opset", "18"], 2, "already has opset 18"),
+        (["--opset", "0"], 2, "cannot be converted to 0"),
+        (["--precision", "bfloat16", "--opset", "20"], 2, "need opset 22"),
+        (["--precision", "int8", "--data", "labelled"], 3, "int8 calibration"),
     ],
 )
-def test_what_cannot_be_is_said_before_anything_is_made(
+def test_impossible_changes_are_refused_before_any_work(
     options: list[str], code: int, words: str, parent: Path, images: Path, tmp_path: Path, mlcycle: Callable
 ) -> None:
     calibration = [] if "--data" in options else ["--images", images]
@@ -216,7 +218,7 @@ def test_what_cannot_be_is_said_before_anything_is_made(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_variant_of_one_size_has_no_other(parent: Path, images: Path, tmp_path: Path, mlcycle: Callable) -> None:
+def test_a_fixed_size_cannot_be_changed(parent: Path, images: Path, tmp_path: Path, mlcycle: Callable) -> None:
     fixed = tmp_path / "fixed.onnx"
     size = ["--images", images, "--input-size"]
     assert mlcycle("export", parent, *size, "321x243", "-o", fixed).code == 0
@@ -225,11 +227,11 @@ def test_a_variant_of_one_size_has_no_other(parent: Path, images: Path, tmp_path
     assert f"export from its parent, {read_sealed(parent).sha256[:12]}" in outcome.err
 
 
-def test_a_place_that_cannot_be_written_is_told_first(
+def test_an_unwritable_target_is_refused_before_the_comparison(
     parent: Path, images: Path, tmp_path: Path, mlcycle: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr(export, "agree", lambda *arguments: pytest.fail("it was compared all the same"))
+    monkeypatch.setattr(export, "agree", lambda *arguments: pytest.fail("the files were compared"))
     half = ("--precision", "float16", "--images", images)
     outcome = mlcycle("export", parent, *half, "-o", tmp_path / "file" / "half.onnx")
     assert outcome.code == 3

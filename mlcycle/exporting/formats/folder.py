@@ -1,4 +1,4 @@
-"""A folder that appears whole or not at all, with the digests of its files in it."""
+"""Writes a folder atomically, with the digests of its files."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ SUMS = "SHA256SUMS"
 
 @contextmanager
 def published(target: Path) -> Iterator[Path]:
-    """Yields an empty folder beside the target to be filled; at the end it becomes the target, its files read-only.
+    """Yields an empty folder next to the target. After the block it becomes the target, with read-only files.
 
-    SHA256SUMS names all files, in the form that `sha256sum -c` reads inside the folder. Where anything is raised,
-    nothing is left of it, nor of folders that were made for it.
+    SHA256SUMS lists all files in the format of `sha256sum -c`. If an exception is raised, nothing is left of the
+    folder, nor of parent folders that were created for it.
 
     Raises:
         InputError: the target exists, or cannot be written.
     """
-    made = [each for each in target.parents if not each.exists()]
+    created = [each for each in target.parents if not each.exists()]
     if os.path.lexists(target):
-        raise InputError(f"{target} exists already", "choose another name with -o; nothing is written over")
+        raise InputError(f"{target} already exists", "choose another name with -o; nothing is overwritten")
     try:
-        with files.attributed(target, "choose another place with -o"), files.atomic_folder(target) as folder:
+        with files.attributed(target, "choose another folder with -o"), files.atomic_folder(target) as folder:
             yield folder
             _seal(folder)
     finally:
-        for each in made:  # the innermost first; one that holds the target stays
+        for each in created:  # innermost first; a folder that contains the target stays
             with suppress(OSError):
                 each.rmdir()
 
 
 def sums_of(folder: Path) -> str:
-    """Returns a line for each file in a folder and those below, but SHA256SUMS itself: its digest and its name."""
+    """Returns one line with digest and name for each file below a folder, except SHA256SUMS."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / SUMS)
     return "".join(
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}\n" for path in paths

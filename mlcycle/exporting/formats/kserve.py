@@ -1,4 +1,4 @@
-"""A Triton model repository with what KServe needs to serve it on Kubernetes, and a request to try it with."""
+"""A Triton model repository with the configuration for KServe on Kubernetes, and an example request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlcycle.errors import UsageError
 from mlcycle.exporting.formats import triton
 
 SERVICE, REQUEST = "inferenceservice.yaml", "request.json"
-# Of the example's image, in pixels: as few as still show which side is which.
+# Size of the example image in pixels; small, and not square.
 WIDTH, HEIGHT = 3, 2
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://[^\s]+")
 
@@ -23,15 +23,13 @@ def write(folder: Path, sealed: SealedBytes, contract: Contract, storage_uri: st
     """Writes the repository, inferenceservice.yaml and request.json into an empty folder.
 
     Args:
-        storage_uri: where the folder will lie when it is served, e.g. s3://models/face or pvc://models/face.
+        storage_uri: URI from which the folder is served, e.g. s3://models/face or pvc://models/face.
 
     Raises:
-        UsageError: the storage URI is none.
+        UsageError: the storage URI is invalid.
     """
     if not _SCHEME.fullmatch(storage_uri):
-        raise UsageError(
-            f"{storage_uri!r} does not say where KServe will find the folder", "name it as in s3://models/face"
-        )
+        raise UsageError(f"{storage_uri!r} is not a storage URI", "pass one such as s3://models/face")
     name = triton.write(folder, sealed, contract)
     service = yaml.safe_dump(_service(name, sealed, storage_uri), sort_keys=False)
     (folder / SERVICE).write_text(service, encoding="utf-8")
@@ -47,7 +45,7 @@ def example_request(contract: Contract) -> dict[str, object]:
 
 
 def service_name(name: str) -> str:
-    """Returns a model's name as Kubernetes takes one: small letters, digits and hyphens, a letter first, 63 at most."""
+    """Returns a Kubernetes name for a model: lower-case letters, digits and hyphens, a letter first, at most 63."""
     plain = re.sub(r"[^a-z0-9-]+", "-", name.lower()).strip("-")
     return (plain if plain[:1].isalpha() else f"model-{plain}")[:63].strip("-")
 
@@ -55,7 +53,7 @@ def service_name(name: str) -> str:
 def _service(name: str, sealed: SealedBytes, storage_uri: str) -> dict[str, object]:
     model = {
         "modelFormat": {"name": "onnx"},
-        # KServe's own runtime for onnx is this one too; named, so that no other one is chosen.
+        # KServe's default runtime for onnx; explicit, so that no other one is chosen.
         "runtime": "kserve-tritonserver",
         "protocolVersion": "v2",
         "storageUri": storage_uri,

@@ -1,7 +1,7 @@
-"""OpenVINO's own format (IR), for Intel's graphics, NPUs and CPUs, and the model run by OpenVINO.
+"""OpenVINO's format (IR), for Intel GPUs, NPUs and CPUs, and inference with OpenVINO.
 
-`import openvino` alone reports to its makers over the network, unless somebody told it not to. It does so by a package
-of its own, openvino_telemetry, and does without where that cannot be found; here it never is.
+`import openvino` sends telemetry over the network, unless the user has opted out. It uses the package
+openvino_telemetry and works without it; this module always hides that package.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ Run = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray | None]]
 def write(folder: Path, sealed: SealedBytes, contract: Contract) -> None:
     """Writes model.xml, model.bin, contract.json and, if the model has one, self_test.json into an empty folder.
 
-    Weights and values keep their precision; QuantizeLinear and DequantizeLinear of an int8 model become what OpenVINO
-    computes on bytes. The contract is the given one with the given file as its parent. The same file gives the same
-    bytes for one version of OpenVINO.
+    Weights and activations keep their precision; OpenVINO runs QuantizeLinear and DequantizeLinear of an int8 model in
+    int8. The contract is the given one with the given file as its parent. One version of OpenVINO always writes the
+    same bytes.
 
     Raises:
         MissingExtraError: OpenVINO is not installed.
-        ModelFileError: OpenVINO cannot read the model, or would answer wrong where it has no face.
+        ModelFileError: OpenVINO cannot read the model, or the graph cannot be made safe for images without faces.
         InputError: OpenVINO cannot write into the folder.
     """
     openvino = _openvino()
@@ -48,7 +48,7 @@ def write(folder: Path, sealed: SealedBytes, contract: Contract) -> None:
     model.metadata_props.add(key=CONTRACT_KEY, value=child.to_json())
     try:
         graph = openvino.Core().read_model(model.SerializeToString())
-        _number_anew(graph)
+        _renumber(graph)
     except RuntimeError as problem:
         raise ModelFileError(
             f"OpenVINO {openvino.__version__} cannot read {sealed.path}: {' '.join(str(problem).split())[:300]}",
@@ -59,14 +59,14 @@ def write(folder: Path, sealed: SealedBytes, contract: Contract) -> None:
     except RuntimeError as problem:
         why = " ".join(str(problem).split())[:300]
         raise InputError(
-            f"OpenVINO cannot write {folder}: {why}", "make room, or choose another place with -o"
+            f"OpenVINO cannot write {folder}: {why}", "free some space, or choose another folder with -o"
         ) from None
 
 
 def runner(folder: Path) -> Run:
-    """Returns the model in a folder, run by OpenVINO on one thread of the CPU, else as it is when nobody says how.
+    """Returns a function that runs the model in a folder with OpenVINO on one CPU thread, with default settings.
 
-    Where the processor has bfloat16, OpenVINO computes what is not int8 in it.
+    If the processor supports bfloat16, OpenVINO uses it for everything that is not int8.
 
     Raises:
         MissingExtraError: OpenVINO is not installed.
@@ -74,12 +74,12 @@ def runner(folder: Path) -> Run:
     import json
 
     core = _openvino().Core()
-    settings = {"INFERENCE_NUM_THREADS": 1}  # as what it is compared with
+    settings = {"INFERENCE_NUM_THREADS": 1}  # as the model that it is compared with
     request = core.compile_model(core.read_model(folder / GRAPH), "CPU", settings).create_infer_request()
     has_landmarks = bool(json.loads((folder / CONTRACT).read_text("ascii"))["landmarks"])
 
     def output(name: str) -> np.ndarray:
-        return request.get_tensor(name).data.copy()  # the request writes into the same memory again
+        return request.get_tensor(name).data.copy()  # the request reuses its memory
 
     def run(images_BHW3: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         request.infer({INPUT: np.ascontiguousarray(images_BHW3)})
@@ -88,8 +88,8 @@ def runner(folder: Path) -> Run:
     return run
 
 
-def _number_anew(graph: Any) -> None:
-    """OpenVINO counts what it makes itself through all graphs of a process: Constant_1203. Here it is by this graph."""
+def _renumber(graph: Any) -> None:
+    """Renumbers generated names such as Constant_1203 within this graph; OpenVINO numbers them within the process."""
     for number, operator in enumerate(graph.get_ordered_ops()):
         kind = operator.get_type_name()
         if re.fullmatch(rf"{kind}_\d+", operator.get_friendly_name()):
@@ -97,7 +97,7 @@ def _number_anew(graph: Any) -> None:
 
 
 def _openvino() -> Any:
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # how Python says: not to be found
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # makes Python treat it as not installed
     try:
         import openvino
     except ImportError:

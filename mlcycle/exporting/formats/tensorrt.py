@@ -1,9 +1,9 @@
-"""An engine of TensorRT, built ahead of time, for NVIDIA's graphics processors.
+"""A TensorRT engine, built ahead of time, for NVIDIA GPUs.
 
-onnxruntime builds it and puts it into an ONNX file, in place of what TensorRT computes (an EPContext node); what that
-cannot compute stays as it is, in the same file. Loaded by onnxruntime-gpu it starts in seconds, where building takes
-minutes. An engine runs on the kind of GPU and the version of TensorRT that built it, and on no other, and is code for
-it: mlcycle itself loads none, as it loads no operators of other domains.
+onnxruntime builds the engine and writes it into an ONNX file, in place of the nodes that TensorRT runs (an EPContext
+node); the other nodes stay unchanged. onnxruntime-gpu loads the file in seconds, while building takes minutes. An
+engine runs only on the kind of GPU and the version of TensorRT that built it. It contains GPU code: mlcycle itself
+loads no engine, as it loads no operators of other domains.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from mlcycle.exporting.sidecar_files import write_sidecar_files
 
 PROVIDER = "TensorrtExecutionProvider"
 ENGINE = "engine.onnx"
-# Images of one batch that the engine is built for, at most.
+# Largest batch of the engine.
 MOST_IMAGES = 8
-# For what TensorRT cannot compute.
+# For nodes that TensorRT cannot run.
 _OTHERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 # Images uint8 [B, H, W, 3] → boxes_BN4 (x1 y1 x2 y2, input pixels), scores_BN and landmarks_BN52 or None.
 Run = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray | None]]
-_HINT = "see that the GPU's driver and TensorRT's libraries are there, in the versions that this onnxruntime asks for"
+_HINT = "install the GPU driver and the TensorRT libraries in the versions that this onnxruntime needs"
 
 
 def write(folder: Path, sealed: SealedBytes, contract: Contract) -> None:
-    """Builds an engine for this machine's GPU, with contract.json and, if the model has one, self_test.json beside it.
+    """Builds an engine for the GPU of this machine, with contract.json and, if the model has one, self_test.json.
 
-    It takes images of 32 x 32 pixels up to squares of the contract's long side, or those of the one size that the
-    model takes. The contract is the given one with the given file as its parent.
+    It accepts images from 32 x 32 pixels up to squares of the contract's long side, or of the fixed input size. The
+    contract is the given one with the given file as its parent.
 
     Raises:
-        DeviceError: TensorRT or the GPU is not there, or cannot be started.
+        DeviceError: TensorRT or the GPU is missing, or cannot be used.
     """
     if PROVIDER not in onnxruntime.get_available_providers():
         raise DeviceError(
-            f"TensorRT is not there: onnxruntime {onnxruntime.__version__} of this machine was built without it",
+            f"TensorRT is not available: onnxruntime {onnxruntime.__version__} was built without it",
             "install onnxruntime-gpu and tensorrt on a machine with an NVIDIA GPU, and export there",
         )
     child = replace(contract, parent=sealed.sha256)
@@ -52,10 +52,10 @@ def write(folder: Path, sealed: SealedBytes, contract: Contract) -> None:
 
 
 def runner(folder: Path) -> Run:
-    """Returns the engine in a folder, run by TensorRT.
+    """Returns a function that runs the engine in a folder with TensorRT.
 
     Raises:
-        DeviceError: TensorRT or the GPU cannot be started.
+        DeviceError: TensorRT or the GPU cannot be used.
     """
     quiet = onnxruntime.SessionOptions()
     quiet.log_severity_level = 4
@@ -63,7 +63,7 @@ def runner(folder: Path) -> Run:
         folder / ENGINE, quiet, providers=[PROVIDER, *_OTHERS], enable_fallback=False
     )
     if session.get_providers()[0] != PROVIDER:
-        raise DeviceError("TensorRT is installed, but onnxruntime could not start it and took another", _HINT)
+        raise DeviceError("TensorRT is installed, but onnxruntime could not start it and used another provider", _HINT)
     names = [each.name for each in session.get_outputs()]
 
     def run(images_BHW3: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -95,4 +95,4 @@ def _build(sealed: SealedBytes, contract: Contract, path: Path) -> None:
     except Exception as problem:  # onnxruntime has a dozen classes
         raise DeviceError(f"TensorRT cannot build an engine: {' '.join(str(problem).split())[:300]}", _HINT) from None
     if session.get_providers()[0] != PROVIDER or not path.exists():
-        raise DeviceError("TensorRT is installed, but onnxruntime could not start it and took another", _HINT)
+        raise DeviceError("TensorRT is installed, but onnxruntime could not start it and used another provider", _HINT)

@@ -1,4 +1,4 @@
-"""A model repository for NVIDIA's Triton Inference Server: the sealed file as it is, and how to serve it."""
+"""A model repository for NVIDIA Triton Inference Server: the sealed file unchanged, and its configuration."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mlcycle.artifact.seal import SealedBytes
 from mlcycle.exporting.sidecar_files import write_sidecar_files
 
 TYPES: dict[int, str] = {onnx.TensorProto.UINT8: "TYPE_UINT8", onnx.TensorProto.FLOAT: "TYPE_FP32"}
-# Images that Triton puts into one batch: enough to keep a GPU busy, few enough for any memory.
+# Largest batch: enough to use a GPU well, and small enough for its memory.
 MOST_IMAGES = 8
 
-# Triton joins only requests whose images have the same size, which is the model file's rule too. (What it calls
-# allow_ragged_batch is for models that take rows of different lengths as one long one.)
+# Triton batches only requests whose images have the same size, as the model file requires. (Its allow_ragged_batch is
+# for models that take rows of different lengths as one long row.)
 _BATCHING = """
-# Requests that wait are answered together, if their images have the same size. An image's rows beyond its own
-# faces have score 0, and there are as many rows as the image with the most faces needs.
+# Waiting requests are batched if their images have the same size. A batch has as many rows as its image with the most
+# faces; the extra rows of the other images have score 0.
 dynamic_batching { }
 """
 _CONFIG = """\
@@ -41,7 +41,7 @@ version_policy {{ latest {{ num_versions: 1 }} }}
 
 # Without this, Triton runs one instance on each GPU, or one on the CPU.
 # instance_group [ {{ count: 2 kind: KIND_CPU }} ]
-# Threads of each instance; 0 is one for each core.
+# Threads of each instance; 0 is one per core.
 # parameters {{ key: "intra_op_thread_count" value: {{ string_value: "1" }} }}
 
 parameters {{ key: "mlcycle.sha256" value: {{ string_value: "{sha256}" }} }}
@@ -52,8 +52,8 @@ parameters {{ key: "mlcycle.threshold.balanced" value: {{ string_value: "{thresh
 def write(folder: Path, sealed: SealedBytes, contract: Contract, *, most_images: int = MOST_IMAGES) -> str:
     """Writes a repository with one model into an empty folder, and returns the model's name there.
 
-    NAME/1/model.onnx holds the sealed bytes unchanged; beside 1/ lie config.pbtxt, labels.txt, contract.json and, if
-    the model has one, self_test.json.
+    NAME/1/model.onnx is the sealed file unchanged. NAME/ also has config.pbtxt, labels.txt, contract.json and, if the
+    model has one, self_test.json.
     """
     name, model = model_name(contract), onnx.load_model_from_string(sealed.data)
     config = _config(name, sealed, model.graph, contract.thresholds["balanced"], most_images)
@@ -66,27 +66,27 @@ def write(folder: Path, sealed: SealedBytes, contract: Contract, *, most_images:
 
 
 def model_name(contract: Contract) -> str:
-    """Returns the contract's name as one that can stand in a URL and for a folder."""
+    """Returns the contract's name in a form that is valid in a URL and as a folder name."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", contract.name).strip(".-") or "model"
 
 
 def _config(name: str, sealed: SealedBytes, graph: onnx.GraphProto, threshold: float, most_images: int) -> str:
-    any_number = not any(value.type.tensor_type.shape.dim[0].dim_value for value in (*graph.input, *graph.output))
+    is_dynamic = not any(value.type.tensor_type.shape.dim[0].dim_value for value in (*graph.input, *graph.output))
     return _CONFIG.format(
         name=name,
         sha256=sealed.sha256,
-        most=most_images if any_number else 0,
-        inputs=_tensors(graph.input, 1 if any_number else 0),
-        outputs=_tensors(graph.output, 1 if any_number else 0),
-        batching=_BATCHING if any_number else "",
+        most=most_images if is_dynamic else 0,
+        inputs=_tensors(graph.input, 1 if is_dynamic else 0),
+        outputs=_tensors(graph.output, 1 if is_dynamic else 0),
+        batching=_BATCHING if is_dynamic else "",
         threshold=threshold,
     )
 
 
 def _tensors(values: Iterable[onnx.ValueInfoProto], first: int) -> str:
-    """Tells names, types and dimensions from the first on; one that may differ between calls is -1.
+    """Returns names, types and dimensions from index `first` on; dynamic dimensions are -1.
 
-    The dimension of the batch, which all tensors have first, is not told where max_batch_size is 1 or more.
+    The batch dimension, which is the first of all tensors, is omitted if max_batch_size is 1 or more.
     """
     return ",\n".join(
         f'  {{ name: "{value.name}" data_type: {TYPES[value.type.tensor_type.elem_type]} dims: [ '

@@ -1,7 +1,7 @@
 """A sealed model file → a folder that any static file server serves: a page that finds faces in the browser.
 
-The page is plain HTML and JavaScript in `web_page/`, copied as it is; it reads the contract from the model file itself.
-What runs the graph there is onnxruntime-web, which the user fetches from npm: mlcycle downloads nothing.
+The page is plain HTML and JavaScript in `web_page/`, copied as it is; it reads the contract from the model file.
+onnxruntime-web runs the graph; the user installs it from npm, because mlcycle downloads nothing.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from mlcycle.artifact.seal import SealedBytes
 from mlcycle.errors import InputError
 
 MODEL = "model.onnx"
-# The page was tried with the last release of each minor version from the one to the other.
+# The page was tested with the last release of each minor version between these two.
 OLDEST, NEWEST = "1.23.2", "1.30.0"
 INSTALL = f"npm install onnxruntime-web@{NEWEST}"
-# What runs a graph on the processor, and no more: → the name in the folder. Servers know what a .js is; of a .mjs some
-# say that it is no script.
+# Files of the CPU build → their names in the folder. Some servers do not serve .mjs files as scripts.
 _RUNTIME = {
     "ort.wasm.bundle.min.mjs": "ort.wasm.bundle.min.js",
     "ort-wasm-simd-threaded.wasm": "ort-wasm-simd-threaded.wasm",
@@ -30,16 +29,16 @@ _RUNTIME = {
 
 
 def write(folder: Path, sealed: SealedBytes, contract: Contract, runtime: Path) -> None:
-    """Fills an empty folder with the page, the model file as it is, and the files of onnxruntime-web that it needs.
+    """Writes the page, the model file unchanged, and the required files of onnxruntime-web into an empty folder.
 
     Args:
         folder: exists, and is empty.
-        contract: of the model file; its name is said in the folder's README.
-        runtime: the npm package onnxruntime-web: its folder, the folder `dist` in it, or one that it is installed in.
+        contract: of the model file; the README of the folder contains its name.
+        runtime: the npm package onnxruntime-web: its folder, its `dist`, or the folder in which it is installed.
 
     Raises:
-        InputError: the package is not there, is incomplete, or is of a version that the page was not tried with.
-        ModelFileError: the model file is no ONNX model, or holds what the page would refuse.
+        InputError: the package is missing or incomplete, or the page was not tested with its version.
+        ModelFileError: the model file is not an ONNX model, or the page would refuse it.
     """
     admit(sealed)
     package = _package(runtime)
@@ -56,27 +55,27 @@ def _package(runtime: Path) -> Path:
     for folder in places:
         if (folder / "package.json").is_file() and (folder / "dist").is_dir():
             return folder
-    raise InputError(f"there is no onnxruntime-web in {runtime}", f"{INSTALL}, then name it")
+    raise InputError(f"no onnxruntime-web in {runtime}", f"{INSTALL}, then pass its folder")
 
 
 def _version(package: Path) -> str:
-    """Returns the package's version, if the page was tried with it or its like."""
+    """Returns the version of the package, if the page supports it."""
     try:
-        said = json.loads((package / "package.json").read_text("utf-8"))
-        name, version = said["name"], said["version"]
+        description = json.loads((package / "package.json").read_text("utf-8"))
+        name, version = description["name"], description["version"]
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"{package / 'package.json'} cannot be read", INSTALL) from None
     if name != "onnxruntime-web":
         raise InputError(f"{package} holds {name}, not onnxruntime-web", INSTALL)
     if not _minor(OLDEST) <= _minor(version) <= _minor(NEWEST):
         raise InputError(
-            f"{package} holds onnxruntime-web {version}; the page was tried with {OLDEST} to {NEWEST}", INSTALL
+            f"{package} holds onnxruntime-web {version}; the page was tested with {OLDEST} to {NEWEST}", INSTALL
         )
     return version
 
 
 def _minor(version: str) -> tuple[int, ...]:
-    match = re.match(r"(\d+)\.(\d+)\.\d+$", version)  # what comes before a release is none
+    match = re.match(r"(\d+)\.(\d+)\.\d+$", version)  # pre-releases do not match
     return (int(match[1]), int(match[2])) if match else ()
 
 

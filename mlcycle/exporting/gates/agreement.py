@@ -1,4 +1,4 @@
-"""Do parent and variant find the same faces? The gate of a variant whose boxes may move by a fraction of a pixel."""
+"""The gate of a variant without labelled images: parent and variant must find the same faces."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from mlcycle.evaluation import matching
 from mlcycle.inference.detect import Detector, load_detector
 from mlcycle.inference.record import Record
 
-# Of the faces that either finds, this share must be found by the other, by this overlap, and their scores may be so far
-# apart in the mean.
+# Share of the faces of either that both must find, the IoU at which two boxes match, and the largest mean difference of
+# their scores.
 LEAST_SHARED, LEAST_IOU, MOST_SCORE_DIFFERENCE = 0.95, 0.5, 0.02
 
-# Gets an image file and answers from half the threshold on.
-Ask = Callable[[Path], Record]
+# Image file → detections with scores of at least half the threshold.
+Detect = Callable[[Path], Record]
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How far parent and variant agree.
+    """The agreement between parent and variant.
 
     Attributes:
-        images: how many both could read; `unreadable` how many not.
-        faces: how many faces either found above the balanced threshold; one that both found counts twice.
-        shared: the share of these that the other found as well.
-        score: mean difference of the scores of those found by both.
-        overlap: their mean intersection over union.
+        images: number of compared images.
+        faces: faces of either above the balanced threshold; a face of both counts twice.
+        shared: share of these that the other finds too.
+        score: mean score difference of the faces of both.
+        overlap: their mean IoU.
+        unreadable: number of unreadable images.
     """
 
     images: int
@@ -43,54 +44,54 @@ class Agreement:
 
     @property
     def good(self) -> bool:
-        """Tells whether they find the same faces, as far as is asked for."""
+        """Returns whether the agreement is good enough for the gate."""
         return self.shared >= LEAST_SHARED and self.score <= MOST_SCORE_DIFFERENCE
 
     def __str__(self) -> str:
-        skipped = f" ({self.unreadable} more cannot be read)" if self.unreadable else ""
+        skipped = f" ({self.unreadable} more are unreadable)" if self.unreadable else ""
         return (
-            f"{_counted(self.images)}{skipped}, {self.faces} faces: {self.shared:.1%} found by both, by a mean IoU"
-            f" of {self.overlap:.2f} and with scores {self.score:.3f} apart in the mean"
+            f"{_counted(self.images)}{skipped}, {self.faces} faces: {self.shared:.1%} found by both, with a mean"
+            f" IoU of {self.overlap:.2f} and a mean score difference of {self.score:.3f}"
         )
 
 
 def agree(parent: Path, variant: Path, images: Sequence[Path]) -> Agreement:
-    """Runs parent and variant over image files and compares the faces they find above the balanced threshold.
+    """Runs parent and variant on image files and compares the faces above the balanced threshold.
 
-    Where the variant takes inputs of one size, its parent sees the images at the same scale.
+    If the variant has a fixed input size, the parent runs at the same scale.
 
     Raises:
-        GateError: they part, or nothing could be compared.
+        GateError: they disagree, or no face was found.
         InputError: none of the images can be read.
     """
     return agree_both(load_detector(parent, provider="cpu"), load_detector(variant, provider="cpu"), images)
 
 
 def agree_both(parent: Detector, variant: Detector, images: Sequence[Path]) -> Agreement:
-    """Does the same with both loaded already.
+    """Does the same with loaded detectors.
 
     Raises:
-        GateError: they part, or nothing could be compared.
+        GateError: they disagree, or no face was found.
     """
     threshold = parent.contract.thresholds["balanced"]
 
-    def ask_parent(image: Path) -> Record:
+    def detect_parent(image: Path) -> Record:
         return parent.detect_file(image, threshold=threshold / 2, long_side=_long_side(image, variant))
 
-    def ask_variant(image: Path) -> Record:
+    def detect_variant(image: Path) -> Record:
         return variant.detect_file(image, threshold=threshold / 2)
 
-    agreement = compare(ask_parent, ask_variant, threshold, images)
+    agreement = compare(detect_parent, detect_variant, threshold, images)
     if not agreement.good:
         raise GateError(
-            f"parent and variant part: {agreement}; {LEAST_SHARED:.0%} and {MOST_SCORE_DIFFERENCE:g} are asked for",
-            "name more and other images by --images, or measure on labelled ones: --data; nothing was written",
+            f"parent and variant disagree: {agreement}; {LEAST_SHARED:.0%} and {MOST_SCORE_DIFFERENCE:g} are required",
+            "pass more or other images with --images, or labelled ones with --data; nothing was written",
         )
     return agreement
 
 
 def _long_side(image: Path, variant: Detector) -> int | None:
-    """Returns the long side at which a variant of one input size sees an image, for its parent to see the same."""
+    """Returns the long side at which a variant with a fixed input size runs an image, for its parent to do the same."""
     size = variant.contract.input_size
     if size is None:
         return None
@@ -101,13 +102,14 @@ def _long_side(image: Path, variant: Detector) -> int | None:
     return math.floor(max(record.width, record.height) * scale + 0.5)
 
 
-def compare(one: Ask, other: Ask, threshold: float, paths: Sequence[Path]) -> Agreement:
-    """Compares the faces above a threshold that two ways of asking find; they are asked from half the threshold on.
+def compare(one: Detect, other: Detect, threshold: float, paths: Sequence[Path]) -> Agreement:
+    """Compares the faces above a threshold of two detectors, which return faces from half the threshold on.
 
-    A face counts as found by the other from there: on which side of the threshold a score falls may be luck.
+    A face counts as found by the other from half the threshold on, because a score near the threshold can fall on
+    either side.
 
     Raises:
-        GateError: nothing could be compared.
+        GateError: no face was found.
         InputError: none of the images can be read.
     """
     images = 0
@@ -120,11 +122,11 @@ def compare(one: Ask, other: Ask, threshold: float, paths: Sequence[Path]) -> Ag
         for mine, theirs in (records, records[::-1]):
             pairs += _pairs(mine, theirs, threshold)
     if not images:
-        raise InputError("none of the images can be read", "name others with --images")
+        raise InputError("none of the images can be read", "pass other images with --images")
     if not pairs:
         raise GateError(
             f"no face was found on {_counted(images)}, so nothing could be compared",
-            "name images with faces by --images, or train longer",
+            "pass images with faces with --images, or train longer",
         )
     overlaps_N, scores_N = np.array(pairs).T
     both_N = overlaps_N >= LEAST_IOU
@@ -143,7 +145,7 @@ def _counted(images: int) -> str:
 
 
 def _pairs(mine: Record, other: Record, threshold: float) -> Iterator[tuple[float, float]]:
-    """Yields of each face above the threshold its overlap with the nearest of the other, and how far scores differ."""
+    """Yields for each face above the threshold its IoU with the best match of the other, and their score difference."""
     above_N = mine.scores_N >= threshold
     if not len(other.boxes_N4):
         yield from ((0.0, 1.0) for _ in range(int(above_N.sum())))

@@ -1,4 +1,4 @@
-"""How much average precision does a variant lose against its parent? The gate where there are labelled images."""
+"""The gate of a variant with labelled images: it must lose little average precision against its parent."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from mlcycle.evaluation.sizes import BY_HEIGHT
 from mlcycle.inference.detect import Detector
 from mlcycle.workflows import evaluate
 
-# Of a size of which fewer faces than these are labelled, the figure is shown, but a few lucky boxes would decide.
+# With fewer labelled faces of a size, its metric is shown but does not decide: a few boxes would change it.
 FACES_THAT_COUNT = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Labelled images to measure on, and what may be lost on them.
+    """A labelled set, and the allowed loss.
 
     Attributes:
         data, split: the set, as `mlcycle evaluate` takes it.
-        most_drop: points of AP50 (hundredths) that the variant may have less than its parent.
-        show: is given the table of both, also if the variant fails.
+        most_drop: largest loss of AP50, in points (hundredths).
+        show: receives the table of both, even if the variant fails.
         started: as in `mlcycle.workflows.evaluate.evaluate`, once for the parent and once for the variant.
     """
 
@@ -36,10 +36,10 @@ class Labelled:
 
 
 def keeps_precision(parent: Path | Detector, variant: Path | Detector, labelled: Labelled) -> str:
-    """Measures both and returns what to say of it.
+    """Measures both and returns a sentence with the result.
 
     Raises:
-        GateError: the variant loses more than it may, over all faces or over those of one height.
+        GateError: the variant loses more than allowed, over all faces or over those of one height.
         DataError: the labelled set cannot be read.
     """
     options = evaluate.Options(split=labelled.split)
@@ -48,21 +48,23 @@ def keeps_precision(parent: Path | Detector, variant: Path | Detector, labelled:
     ]
     rows = _rows(*both)
     if not rows[0].faces:
-        raise GateError(f"no face is labelled in {labelled.data}, so nothing could be measured", "name another --data")
+        raise GateError(
+            f"{labelled.data} has no labelled faces, so nothing could be measured", "pass another set with --data"
+        )
     labelled.show(_table(rows))
     lost = [row for row in rows if row.counts and not row.drop <= labelled.most_drop]
     if lost:
-        worst = max(lost, key=lambda row: row.drop)  # "all faces" stands first, and stays so if nothing is a number
+        worst = max(lost, key=lambda row: row.drop)  # "all faces" comes first, and stays first if all values are NaN
         raise GateError(
-            f"the variant loses {worst.drop:.2f} points of AP50 on {worst.name}; {labelled.most_drop:g} may be lost",
-            "name more and other images by --images, or allow more with --max-drop; nothing was written",
+            f"the variant loses {worst.drop:.2f} points of AP50 on {worst.name}; {labelled.most_drop:g} are allowed",
+            "pass more or other images with --images, or allow more with --max-drop; nothing was written",
         )
-    return f"AP50 {rows[0].parent:.2f} of the parent, {rows[0].variant:.2f} of the variant"
+    return f"AP50 is {rows[0].parent:.2f} for the parent, {rows[0].variant:.2f} for the variant"
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """AP50 in points of both for faces of one size; `counts` says whether there are enough of them."""
+    """AP50 of both in points for faces of one size; `counts` is set if there are enough of them."""
 
     name: str
     parent: float

@@ -1,9 +1,9 @@
-"""Sixteen bits: the network's convolutions and weights in half the bits, what places boxes in 32.
+"""float16 and bfloat16: convolutions and weights in 16 bits, box decoding in float32.
 
-Half the size. float16 is about twice as fast on a GPU with half-precision units; bfloat16, the upper half of a float32,
-is for accelerators that know it. A CPU gains nothing. A coordinate of 640 pixels has a grain of half a pixel in
-float16, and of four in bfloat16, so everything behind the last convolutions stays in 32 bits, and so does the first
-convolution, whose weights carry a division by 255 and would lose their last bits.
+Halves the size. float16 is about twice as fast on a GPU with half-precision units; bfloat16, the upper half of a
+float32, is for accelerators that support it. A CPU gains nothing. At a coordinate of 640 pixels the resolution is half
+a pixel in float16 and four pixels in bfloat16, so everything after the last convolutions stays in float32. So does the
+first convolution, whose weights include the division by 255 and would lose precision.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from onnx import helper, numpy_helper
 Kind = Literal["float16", "bfloat16"]
 FLOAT = onnx.TensorProto.FLOAT
 TYPES = {"float16": onnx.TensorProto.FLOAT16, "bfloat16": onnx.TensorProto.BFLOAT16}
-# Of these only the data are halved: what says how to resize stays in 32 bits, by ONNX's definition.
+# Only the data input of these is converted; by ONNX's definition, the other inputs stay float32.
 DATA_ONLY = ("Resize",)
 
 
 def to_half(model: onnx.ModelProto, kind: Kind) -> onnx.ModelProto:
-    """Returns a copy of a model with its middle in sixteen bits; inputs and outputs keep their types.
+    """Returns a copy of a model with its convolutions in 16 bits; inputs and outputs keep their types.
 
-    For bfloat16 the model must be of opset 22 or newer: older convolutions do not know it.
+    bfloat16 needs opset 22 or newer: convolutions of older opsets do not support it.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     writer = _Writer(copy, kind)
-    nodes = [made for node in copy.graph.node for made in writer.instead_of(node)]
+    nodes = [each for node in copy.graph.node for each in writer.convert(node)]
     del copy.graph.node[:], copy.graph.value_info[:]
     copy.graph.node.extend(nodes)
     used = {name for node in nodes for name in node.input}
@@ -42,7 +42,7 @@ def to_half(model: onnx.ModelProto, kind: Kind) -> onnx.ModelProto:
 
 
 class _Writer:
-    """Writes nodes anew, in the order of the graph; casts stand before the first node that reads them."""
+    """Converts nodes in the order of the graph; casts come before the first node that reads them."""
 
     def __init__(self, model: onnx.ModelProto, kind: Kind) -> None:
         self.kind = kind
@@ -54,8 +54,8 @@ class _Writer:
         self.cast: dict[tuple[str, int], str] = {}
         self.weights: dict[str, onnx.TensorProto] = {}
 
-    def instead_of(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
-        """Returns the node, reading what has its type, with the casts that this needs before it."""
+    def convert(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+        """Returns the node with inputs of its type, after the casts that it needs."""
         casts: list[onnx.NodeProto] = []
         is_inner = node.output[0] in self.inner
         for place, name in enumerate(node.input):
@@ -89,20 +89,20 @@ def _halved(tensor: onnx.TensorProto, name: str, kind: Kind) -> onnx.TensorProto
     if kind == "float16":
         return numpy_helper.from_array(values.astype(np.float16), name)
     bits = np.ascontiguousarray(values).view(np.uint32)
-    # The upper half, rounded to the nearest and of two equally near ones to the even one.
+    # The upper half, rounded to nearest, ties to even.
     upper = ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
     return helper.make_tensor(name, TYPES[kind], values.shape, upper.tobytes(), raw=True)
 
 
 def _inner(graph: onnx.GraphProto) -> set[str]:
-    """Names the nodes, by what they put out, that lie behind the first convolution, up to and with the last ones."""
+    """Returns the first outputs of the nodes after the first convolution, up to and including the last ones."""
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
     between = _reached(graph, convolutions[:1], forwards=True) & _reached(graph, convolutions, forwards=False)
     return between | {node.output[0] for node in convolutions[1:]}
 
 
 def _reached(graph: onnx.GraphProto, starts: Iterable[onnx.NodeProto], *, forwards: bool) -> set[str]:
-    """Names the nodes that come after (or before) the given ones."""
+    """Returns the first outputs of the nodes after (or before) the given ones."""
     names: set[str] = set()
     values = {value for node in starts for value in (node.output if forwards else node.input)}
     for node in graph.node if forwards else reversed(graph.node):

@@ -1,8 +1,8 @@
-"""What of a network becomes bytes: from its first convolution on bytes to before the convolutions that answer.
+"""Chooses the nodes that become int8: all from the first convolution up to the output convolutions.
 
-What gives the answers, the last convolutions and all behind them, keeps 32 bits: it says where a face is to the
-fraction of a pixel, and costs next to nothing. So does a first convolution that looks at one pixel at a time: on three
-colours whole numbers are slower (see `mlcycle.exporting.precision.stem`, which makes it look at four).
+The output convolutions and everything after them stay float32: they place a box to a fraction of a pixel, and cost
+almost nothing. So does a first convolution that reads one pixel at a time: with three channels int8 is slower (see
+`mlcycle.exporting.precision.stem`, which makes it read four).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ COPIED = ("Resize", "Reshape", "Transpose")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What becomes bytes; values and nodes are named by what a node puts out first.
+    """The nodes that become int8, each named by its first output.
 
     Attributes:
-        computed: nodes that compute on bytes.
-        rectified: of these, the ones that a rectifier alone reads, each with what the rectifier puts out.
-        copied: nodes that only move bytes about, each with the value that it moves.
-        pixels: casts of pixels, which are bytes already.
-        measured: values whose least and most must be known, in the order of the graph.
+        computed: nodes that compute in int8.
+        rectified: computed nodes that only a ReLU reads → the output of the ReLU.
+        copied: nodes that only move data → the value that they move.
+        pixels: casts of pixels, which are uint8 already.
+        measured: values whose range must be measured, in the order of the graph.
     """
 
     computed: frozenset[str]
@@ -36,17 +36,17 @@ class Plan:
     measured: tuple[str, ...]
 
     def source(self, value: str) -> str:
-        """Names the value that a value is a copy of: itself, if it is none."""
+        """Returns the value from which a value is copied, or the value itself."""
         while value in self.copied:
             value = self.copied[value]
         return value
 
 
 def plan_of(model: onnx.ModelProto) -> Plan:
-    """Plans for a model whose convolutions lie one behind the other, or in branches that are added.
+    """Plans a model whose convolutions follow one another, or are in branches that are added.
 
     Raises:
-        ModelFileError: it has no convolution between others.
+        ModelFileError: no convolution can become int8.
     """
     graph = model.graph
     first = next((node for node in graph.node if node.op_type == "Conv"), None)
@@ -56,7 +56,7 @@ def plan_of(model: onnx.ModelProto) -> Plan:
     inner = [node for node in _between_convolutions(graph) if node is not first or pixels]
     computing = [node for node in inner if node.op_type in COMPUTED]
     if not computing:
-        raise ModelFileError("the model has no convolution that could be computed on bytes", "try another precision")
+        raise ModelFileError("the model has no convolution that can be computed in int8", "try another precision")
     rectified = _rectified(graph, computing)
     read = {name for node in computing for name in data_of(node)} - pixels
     values = read | {rectified.get(node.output[0], node.output[0]) for node in computing}
@@ -75,22 +75,22 @@ def plan_of(model: onnx.ModelProto) -> Plan:
 
 
 def data_of(node: onnx.NodeProto) -> list[str]:
-    """Names the values that a node computes with, but for weights and bias."""
+    """Returns the inputs of a node without weights and bias."""
     return list(node.input[:1] if node.op_type == "Conv" else node.input)
 
 
 def _between_convolutions(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """Returns the first convolution and all nodes behind it that another convolution is behind."""
+    """Returns the first convolution and all nodes between it and another convolution."""
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
-    behind = {name for node in convolutions[:1] for name in node.output}
+    after = {name for node in convolutions[:1] for name in node.output}
     before = {name for node in convolutions for name in node.input}
     for node in graph.node:
-        if behind.intersection(node.input):
-            behind.update(node.output)
+        if after.intersection(node.input):
+            after.update(node.output)
     for node in reversed(graph.node):
         if before.intersection(node.output):
             before.update(node.input)
-    return [node for node in graph.node if node.output[0] in behind & before]
+    return [node for node in graph.node if node.output[0] in after & before]
 
 
 def _rectified(graph: onnx.GraphProto, computing: list[onnx.NodeProto]) -> dict[str, str]:
@@ -98,5 +98,5 @@ def _rectified(graph: onnx.GraphProto, computing: list[onnx.NodeProto]) -> dict[
     for node in graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
-    alone = {node.output[0]: readers[node.output[0]][0] for node in computing if len(readers[node.output[0]]) == 1}
-    return {name: reader.output[0] for name, reader in alone.items() if reader.op_type == "Relu"}
+    single = {node.output[0]: readers[node.output[0]][0] for node in computing if len(readers[node.output[0]]) == 1}
+    return {name: reader.output[0] for name, reader in single.items() if reader.op_type == "Relu"}

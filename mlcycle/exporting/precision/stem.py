@@ -1,8 +1,8 @@
-"""The first convolution, looking at four pixels at once: the same sums, in a form that is fast on bytes.
+"""Makes the first convolution read four pixels at once: the same sums, in a form that is fast in int8.
 
-A convolution on bytes wants channels by fours, and a pixel has three. Four pixels side by side have twelve, and as rows
-of pixels lie in memory, to take them together is no work at all. A stride of two then gives two places for each four
-pixels, and a stride of one four: they become so many times the channels, and are put side by side again behind it.
+An int8 convolution is fast if its channels are a multiple of four, and a pixel has three. Four adjacent pixels have
+twelve, and grouping them is free, given the memory layout of rows. A stride of two gives two output positions for each
+four pixels, a stride of one gives four. They become additional channels, which a transpose separates again.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import onnx
 from onnx import helper, numpy_helper
 
 PIXELS, COLOURS = 4, 3
-# The only forms that are known here: 3x3 with a stride of 1 or 2, over rows of R G B R G B ...
+# The supported form: 3x3 with a stride of 1 or 2, over rows of R G B R G B ...
 KERNEL, STRIDES, PADS = [3, 9], ([1, 3], [2, 6]), [1, 3, 1, 3]
-# How many fours a place may look at, by the stride: the one before its own, its own, and with a stride of 1 the next.
-FOURS_SEEN = {1: 3, 2: 2}
+# Stride → number of groups that an output position reads: the previous, its own, and for stride 1 the next.
+GROUPS_READ = {1: 3, 2: 2}
 CHAIN = ("Cast", "Reshape", "Unsqueeze", "Conv", "Relu")
 
 
 def group_pixels(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Returns a copy of a model whose first convolution takes four pixels at once, or the model if it has another form.
+    """Returns a copy of a model whose first convolution reads four pixels at once, or the model if it has another form.
 
-    The copy gives the same results, but for the order in which sums are rounded.
+    The results are the same, except for the rounding of sums.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -50,14 +50,14 @@ def group_pixels(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _nodes(pixels: str, result: str, stride: int) -> list[onnx.NodeProto]:
-    node, fours = helper.make_node, FOURS_SEEN[stride]
+    node, groups = helper.make_node, GROUPS_READ[stride]
     return [
         node("Reshape", [pixels, "stem_by_fours"], ["stem_fours"]),
         node("Transpose", ["stem_fours"], ["stem_channels"], perm=[0, 3, 1, 2]),
         node("Cast", ["stem_channels"], ["stem_pixels"], to=onnx.TensorProto.FLOAT),
         node(
             "Conv", ["stem_pixels", "stem_weights", "stem_bias"], ["stem_sums"],
-            kernel_shape=[3, fours], strides=[stride, 1], pads=[1, 1, 1, fours - 2],
+            kernel_shape=[3, groups], strides=[stride, 1], pads=[1, 1, 1, groups - 2],
         ),
         node("Relu", ["stem_sums"], ["stem_places"]),
         node("Transpose", ["stem_places"], ["stem_rows"], perm=[0, 2, 3, 1]),
@@ -67,20 +67,20 @@ def _nodes(pixels: str, result: str, stride: int) -> list[onnx.NodeProto]:
 
 
 def _grouped(weights_O139: np.ndarray, stride: int) -> np.ndarray:
-    """Returns weights [places O, 12, 3, fours]: for all places in four pixels, each over these and those beside."""
-    outputs, places, fours = len(weights_O139), PIXELS // stride, FOURS_SEEN[stride]
+    """Returns weights [positions O, 12, 3, groups], for all output positions of a group of four pixels."""
+    outputs, positions, groups = len(weights_O139), PIXELS // stride, GROUPS_READ[stride]
     taps_OYXC = weights_O139.reshape(outputs, 3, 3, COLOURS)
-    grouped = np.zeros((places, outputs, 3, fours, PIXELS, COLOURS), np.float32)
-    for place in range(places):
+    grouped = np.zeros((positions, outputs, 3, groups, PIXELS, COLOURS), np.float32)
+    for place in range(positions):
         for tap in range(3):
             group, pixel = divmod(PIXELS + stride * place + tap - 1, PIXELS)
             grouped[place, :, :, group, pixel] = taps_OYXC[:, :, tap]
-    rows = grouped.reshape(places * outputs, 3, fours, PIXELS * COLOURS)
+    rows = grouped.reshape(positions * outputs, 3, groups, PIXELS * COLOURS)
     return np.ascontiguousarray(rows.transpose(0, 3, 1, 2))
 
 
 def _chain(graph: onnx.GraphProto) -> list[onnx.NodeProto] | None:
-    """Finds the nodes from the pixels to behind the first convolution, each of which the next one alone reads."""
+    """Finds the nodes from the pixels to the ReLU after the first convolution, if they form a chain."""
     convolution = next((node for node in graph.node if node.op_type == "Conv"), None)
     if convolution is None:
         return None
@@ -103,7 +103,7 @@ def _settings(convolution: onnx.NodeProto) -> dict[str, list[int]]:
 
 
 def _arrays(graph: onnx.GraphProto, convolution: onnx.NodeProto) -> tuple[np.ndarray, np.ndarray]:
-    """Returns a convolution's weights and bias; a bias of zeros may have been left out."""
+    """Returns the weights and bias of a convolution; a missing bias is zero."""
     arrays = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
     weights, *bias = (arrays[name] for name in convolution.input[1:])
     return weights, bias[0] if bias else np.zeros(len(weights), np.float32)

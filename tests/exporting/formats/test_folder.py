@@ -1,4 +1,4 @@
-"""A folder of files appears whole, with sums that check, or not at all."""
+"""A folder is written completely, with valid checksums, or not at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def fill(folder: Path) -> None:
     (folder / "contract.json").write_text("{}")
 
 
-def test_it_is_there_whole_and_its_sums_check(tmp_path: Path) -> None:
+def test_the_folder_is_complete_and_its_checksums_are_valid(tmp_path: Path) -> None:
     target = tmp_path / "new" / "served"
     with published(target) as folder:
         fill(folder)
@@ -35,7 +35,7 @@ def test_it_is_there_whole_and_its_sums_check(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("problem", [ValueError("no"), KeyboardInterrupt(), OSError(28, "No space left on device")])
-def test_nothing_is_left_of_one_that_failed(tmp_path: Path, problem: BaseException) -> None:
+def test_a_failure_leaves_nothing(tmp_path: Path, problem: BaseException) -> None:
     expected = InputError if isinstance(problem, OSError) else type(problem)
     with pytest.raises(expected), published(tmp_path / "new" / "served") as folder:  # noqa: PT012
         fill(folder)
@@ -43,10 +43,10 @@ def test_nothing_is_left_of_one_that_failed(tmp_path: Path, problem: BaseExcepti
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_exists_is_left_alone(tmp_path: Path) -> None:
+def test_an_existing_target_is_unchanged(tmp_path: Path) -> None:
     (tmp_path / "served").mkdir()
-    with pytest.raises(InputError, match="exists already"), published(tmp_path / "served"):
-        raise AssertionError("not to be filled")
+    with pytest.raises(InputError, match="already exists"), published(tmp_path / "served"):
+        raise AssertionError("the block must not run")
     with pytest.raises(InputError, match="exists already"), published(tmp_path / "late") as folder:  # noqa: PT012
         fill(folder)
         (tmp_path / "late").write_text("somebody else's")
@@ -54,7 +54,7 @@ def test_what_exists_is_left_alone(tmp_path: Path) -> None:
     assert sorted(each.name for each in tmp_path.iterdir()) == ["late", "served"]
 
 
-def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("no folder")
+def test_an_unwritable_target(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
     with pytest.raises(InputError, match="cannot be written"), published(tmp_path / "file" / "served"):
-        raise AssertionError("not to be filled")
+        raise AssertionError("the block must not run")

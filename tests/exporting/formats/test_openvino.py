@@ -1,4 +1,4 @@
-"""OpenVINO: the same faces, also where there is none, and no word to its makers."""
+"""OpenVINO: the same faces, also on images without faces, and no telemetry."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from mlcycle.exporting.formats import openvino  # noqa: E402
 from mlcycle.exporting.never_empty import never_empty  # noqa: E402
 from mlcycle.inference.session import Session, open_session  # noqa: E402
 
-# Looked for and not imported: whoever imports it as it is, reports.
+# Not imported, because a plain import sends telemetry.
 installed = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
 
-# Writes face-nano into a folder, and says which of Python's events had to do with sockets.
-LISTENER = """
+# Writes face-nano into a folder, and prints the audit events of network access.
+AUDIT = """
 import json, pathlib, sys
-heard = []
-sys.addaudithook(lambda event, _: heard.append(event) if event.startswith(("socket.", "urllib.", "http.")) else None)
+events = []
+sys.addaudithook(lambda event, _: events.append(event) if event.startswith(("socket.", "urllib.", "http.")) else None)
 from mlcycle.artifact.packing import pack  # noqa: E402
 from mlcycle.artifact.seal import read_sealed
 from mlcycle.exporting.formats import openvino
@@ -42,7 +42,7 @@ from mlcycle.inference.session import open_session
 sealed, folder = read_sealed(pathlib.Path("face-nano")), pathlib.Path(sys.argv[1])
 openvino.write(folder, sealed, open_session(sealed, provider="cpu").contract)
 openvino.runner(folder)
-print(json.dumps(heard))
+print(json.dumps(events))
 """
 
 
@@ -52,13 +52,13 @@ def nano() -> Session:
 
 
 def images() -> list[np.ndarray]:
-    """Images [B, H, W, 3]: with and without faces, of many sizes, one and several."""
+    """Images [B, H, W, 3] with and without faces, of many sizes, and batches of them."""
     from skimage import data
 
     astronaut, black = data.astronaut(), np.zeros((64, 96, 3), np.uint8)
-    beside = np.stack([astronaut, astronaut * 0])
+    pair = np.stack([astronaut, astronaut * 0])
     return [
-        astronaut[None], black[None], np.stack([black, black]), beside, beside[::-1].copy(),
+        astronaut[None], black[None], np.stack([black, black]), pair, pair[::-1].copy(),
         astronaut[None, :1, :1].copy(), astronaut[None, 60:260, 150:310].copy(), black[None, :1],
     ]  # fmt: skip
 
@@ -67,7 +67,7 @@ def faces(scores_BN: np.ndarray, threshold: float) -> list[int]:
     return [int((scores_N >= threshold).sum()) for scores_N in scores_BN]
 
 
-def test_a_graph_that_is_never_empty_gives_the_same_faces_and_else_a_row_that_counts_for_nothing(nano: Session) -> None:
+def test_never_empty_keeps_the_faces_and_adds_a_row_of_score_0_if_there_are_none(nano: Session) -> None:
     sealed = read_sealed(Path("face-nano"))
     model = onnx.load_model_from_string(sealed.data)
     changed = never_empty(model)
@@ -83,7 +83,7 @@ def test_a_graph_that_is_never_empty_gives_the_same_faces_and_else_a_row_that_co
             assert not theirs[1].any()
 
 
-def test_a_graph_of_one_input_size_is_never_empty_either() -> None:
+def test_never_empty_of_a_fixed_input_size() -> None:
     fixed = to_fixed_shape(float_model(), 256, 192)
     contract = replace(float_contract(), input_size=InputSize(256, 192), resize=Resize(256, "fit-inside"))
     one, other = (
@@ -98,7 +98,7 @@ def test_a_graph_of_one_input_size_is_never_empty_either() -> None:
     np.testing.assert_allclose(other.run(grey_1HW3)[1], one.run(grey_1HW3)[1], atol=1e-6)
 
 
-def test_a_graph_that_suppresses_nothing_is_left_as_it_is_and_one_that_does_it_in_another_way_is_refused(
+def test_a_graph_without_suppression_is_unchanged_and_another_form_is_refused(
     tmp_path: Path,
 ) -> None:
     model = onnx.load(write_tiny_model(tmp_path / "tiny.onnx"))
@@ -110,7 +110,7 @@ def test_a_graph_that_suppresses_nothing_is_left_as_it_is_and_one_that_does_it_i
 
 
 @installed
-def test_the_same_faces_are_found_also_after_an_image_without_any(tmp_path: Path, nano: Session) -> None:
+def test_the_same_faces_are_found_after_an_image_without_faces(tmp_path: Path, nano: Session) -> None:
     openvino.write(tmp_path, read_sealed(Path("face-nano")), nano.contract)
     run = openvino.runner(tmp_path)
     for image_BHW3 in images():
@@ -124,7 +124,7 @@ def test_the_same_faces_are_found_also_after_an_image_without_any(tmp_path: Path
 
 
 @installed
-def test_a_model_of_another_form_and_without_landmarks(tmp_path: Path) -> None:
+def test_a_model_without_landmarks_and_suppression(tmp_path: Path) -> None:
     sealed = read_sealed(write_tiny_model(tmp_path / "tiny.onnx", landmarks=False))
     (tmp_path / "folder").mkdir()
     openvino.write(tmp_path / "folder", sealed, open_session(sealed, provider="cpu").contract)
@@ -136,7 +136,7 @@ def test_a_model_of_another_form_and_without_landmarks(tmp_path: Path) -> None:
 
 
 @installed
-def test_the_contract_is_the_childs_and_the_self_test_comes_along(tmp_path: Path, nano: Session) -> None:
+def test_the_contract_names_the_parent_and_the_self_test_is_copied(tmp_path: Path, nano: Session) -> None:
     model = onnx.load_model_from_string(read_sealed(Path("face-nano")).data)
     del model.metadata_props[:]
     model.metadata_props.add(key="mlcycle.self_test", value='{"as":"it is"}')
@@ -146,10 +146,10 @@ def test_the_contract_is_the_childs_and_the_self_test_comes_along(tmp_path: Path
 
 
 @installed
-def test_another_process_writes_the_same_and_asks_nobody(tmp_path: Path, nano: Session) -> None:
+def test_another_process_writes_the_same_bytes_without_network_access(tmp_path: Path, nano: Session) -> None:
     for name in ("mine", "theirs", "home"):
         (tmp_path / name).mkdir()
-    words = [sys.executable, "-c", LISTENER, str(tmp_path / "theirs")]
+    words = [sys.executable, "-c", AUDIT, str(tmp_path / "theirs")]
     away = environment({"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": "", "CI": ""})
     done = subprocess.run(words, capture_output=True, text=True, env=away, check=True)
     assert json.loads(done.stdout) == []
@@ -159,7 +159,7 @@ def test_another_process_writes_the_same_and_asks_nobody(tmp_path: Path, nano: S
         assert (tmp_path / "mine" / name).read_bytes() == (tmp_path / "theirs" / name).read_bytes()
 
 
-def test_without_openvino_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nano: Session) -> None:
+def test_a_missing_openvino_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nano: Session) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(MissingExtraError) as caught:
         openvino.write(tmp_path, read_sealed(Path("face-nano")), nano.contract)

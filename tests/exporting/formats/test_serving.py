@@ -1,4 +1,4 @@
-"""Folders for servers: what is written is what Triton's and KServe's own descriptions of it ask for."""
+"""Folders for servers: valid by the definitions of Triton and KServe."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def model_config() -> ModuleType:
-    """Returns Triton's definition of a configuration, out of its client, without the client's network code."""
+    """Returns Triton's definition of a configuration from its client package, without the network code."""
     client = pytest.importorskip("tritonclient")
     path = Path(client.__path__[0]) / "grpc" / "model_config_pb2.py"
     spec = importlib.util.spec_from_file_location("model_config_pb2", path)
@@ -52,9 +52,7 @@ def model_config() -> ModuleType:
 
 
 @pytest.mark.parametrize("landmarks", [True, False])
-def test_tritons_configuration_says_what_the_graph_takes_and_gives(
-    landmarks: bool, tmp_path: Path, folder: Path
-) -> None:
+def test_the_triton_configuration_matches_the_graph(landmarks: bool, tmp_path: Path, folder: Path) -> None:
     definition = model_config()
     from google.protobuf import text_format
 
@@ -65,16 +63,16 @@ def test_tritons_configuration_says_what_the_graph_takes_and_gives(
     assert (config.name, config.backend, config.max_batch_size) == ("tiny", "onnxruntime", 4)
     assert config.HasField("dynamic_batching")
     types = {"tensor(uint8)": definition.TYPE_UINT8, "tensor(float)": definition.TYPE_FP32}
-    for told, real in ((config.input, session.runtime.get_inputs()), (config.output, session.runtime.get_outputs())):
-        assert [each.name for each in told] == [each.name for each in real]
-        for mine, theirs in zip(told, real, strict=True):
+    for written, real in ((config.input, session.runtime.get_inputs()), (config.output, session.runtime.get_outputs())):
+        assert [each.name for each in written] == [each.name for each in real]
+        for mine, theirs in zip(written, real, strict=True):
             assert mine.data_type == types[theirs.type]
             assert list(mine.dims) == [each if isinstance(each, int) else -1 for each in theirs.shape[1:]]
             assert not isinstance(theirs.shape[0], int)
     assert config.parameters["mlcycle.sha256"].string_value == sealed.sha256
 
 
-def test_a_model_of_one_input_size_takes_one_image_of_it_at_a_time(tmp_path: Path, folder: Path) -> None:
+def test_a_fixed_input_size_disables_batching(tmp_path: Path, folder: Path) -> None:
     definition = model_config()
     from google.protobuf import text_format
 
@@ -91,20 +89,20 @@ def test_a_model_of_one_input_size_takes_one_image_of_it_at_a_time(tmp_path: Pat
     assert json.loads((folder / "request.json").read_text())["inputs"][0]["shape"] == [1, 192, 256, 3]
 
 
-def test_the_served_file_is_the_given_one(sealed: SealedBytes, folder: Path) -> None:
+def test_the_repository_contains_the_given_file(sealed: SealedBytes, folder: Path) -> None:
     triton.write(folder, sealed, CONTRACT)
     assert read_sealed(folder / "tiny" / "1" / "model.onnx").sha256 == sealed.sha256
     assert from_json((folder / "tiny" / "contract.json").read_text()) == CONTRACT
     assert (folder / "tiny" / "labels.txt").read_text() == "face\n"
 
 
-def test_a_name_that_is_no_name_of_a_folder(sealed: SealedBytes, folder: Path) -> None:
+def test_an_unsafe_name_is_replaced(sealed: SealedBytes, folder: Path) -> None:
     assert triton.write(folder, sealed, replace(CONTRACT, name='../a "b"')) == "a-b"
     assert [each.name for each in folder.iterdir()] == ["a-b"]
     assert triton.model_name(replace(CONTRACT, name="...")) == "model"
 
 
-def test_kserve_is_told_where_the_repository_lies(sealed: SealedBytes, folder: Path) -> None:
+def test_kserve_gets_the_storage_uri(sealed: SealedBytes, folder: Path) -> None:
     kserve.write(folder, sealed, replace(CONTRACT, name="Tiny_2"), "s3://models/tiny")
     service = yaml.safe_load((folder / "inferenceservice.yaml").read_text())
     assert service["apiVersion"] == "serving.kserve.io/v1beta1"
@@ -118,20 +116,20 @@ def test_kserve_is_told_where_the_repository_lies(sealed: SealedBytes, folder: P
     assert sorted(each.name for each in folder.iterdir()) == ["Tiny_2", "inferenceservice.yaml", "request.json"]
 
 
-def test_the_example_request_is_one_that_the_graph_answers(sealed: SealedBytes, folder: Path) -> None:
+def test_the_graph_accepts_the_example_request(sealed: SealedBytes, folder: Path) -> None:
     kserve.write(folder, sealed, CONTRACT, "pvc://models/tiny")
     request = json.loads((folder / "request.json").read_text())
     (image,) = request["inputs"]
     assert image["datatype"] == "UINT8"
     image_BHW3 = np.array(image["data"], np.uint8).reshape(image["shape"])
     session = onnxruntime.InferenceSession(str(folder / "tiny" / "1" / "model.onnx"))
-    answers = session.run([each["name"] for each in request["outputs"]], {image["name"]: image_BHW3})
-    assert [answer.shape for answer in answers] == [(1, 0, 4), (1, 0), (1, 0, 5, 2)]
+    outputs = session.run([each["name"] for each in request["outputs"]], {image["name"]: image_BHW3})
+    assert [output.shape for output in outputs] == [(1, 0, 4), (1, 0), (1, 0, 5, 2)]
 
 
 @pytest.mark.parametrize("uri", ["", "models/face", "s3:/models", "s3://a b"])
-def test_a_place_that_is_none(uri: str, sealed: SealedBytes, folder: Path) -> None:
-    with pytest.raises(UsageError, match="where KServe will find"):
+def test_an_invalid_storage_uri_is_refused(uri: str, sealed: SealedBytes, folder: Path) -> None:
+    with pytest.raises(UsageError, match="is not a storage URI"):
         kserve.write(folder, sealed, CONTRACT, uri)
     assert list(folder.iterdir()) == []
 
@@ -140,20 +138,20 @@ def test_a_place_that_is_none(uri: str, sealed: SealedBytes, folder: Path) -> No
     ("name", "expected"),
     [("face-nano", "face-nano"), ("Face_Nano.2", "face-nano-2"), ("2nd", "model-2nd"), ("x" * 80, "x" * 63)],
 )
-def test_a_name_for_kubernetes(name: str, expected: str) -> None:
+def test_names_for_kubernetes(name: str, expected: str) -> None:
     assert kserve.service_name(name) == expected
 
 
-def test_without_tensorrt_nothing_is_written(sealed: SealedBytes, folder: Path) -> None:
+def test_a_missing_tensorrt_writes_nothing(sealed: SealedBytes, folder: Path) -> None:
     if tensorrt.PROVIDER in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime has TensorRT")
-    with pytest.raises(DeviceError, match="TensorRT is not there") as caught:
+    with pytest.raises(DeviceError, match="TensorRT is not available") as caught:
         tensorrt.write(folder, sealed, CONTRACT)
     assert caught.value.exit_code == 6
     assert list(folder.iterdir()) == []
 
 
-def test_tensorrt_that_quietly_became_another_is_refused(
+def test_a_silent_fallback_from_tensorrt_is_refused(
     sealed: SealedBytes, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = onnxruntime.InferenceSession
@@ -163,7 +161,7 @@ def test_tensorrt_that_quietly_became_another_is_refused(
         "InferenceSession",
         lambda data, options, providers, **others: plain(data, options, providers=providers[-1:]),
     )
-    with pytest.raises(DeviceError, match="took another"):
+    with pytest.raises(DeviceError, match="used another"):
         tensorrt.write(folder, sealed, CONTRACT)
     assert list(folder.iterdir()) == []
     assert "tensorrt" not in sys.modules

@@ -1,4 +1,4 @@
-"""The exported page in a real browser: the same faces as mlcycle finds, and no word to anybody."""
+"""The exported page in a real browser: the same faces as mlcycle, and no network access."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def sealed() -> SealedBytes:
 
 
 def package(folder: Path, *, name: str = "onnxruntime-web", version: str = web.NEWEST) -> Path:
-    """Writes what looks like the npm package, as far as `write` looks at it."""
+    """Writes a fake npm package with the files that `write` reads."""
     (folder / "dist").mkdir(parents=True)
     (folder / "package.json").write_text(json.dumps({"name": name, "version": version}))
     (folder / "dist" / "ort.wasm.bundle.min.mjs").write_text("// the runtime")
@@ -58,11 +58,11 @@ def written(folder: Path, sealed: SealedBytes, nano: Detector, runtime: Path) ->
     return folder
 
 
-def test_the_folder_holds_the_model_as_it_is_and_the_runtime_with_its_licence(
+def test_the_folder_contains_the_model_unchanged_and_the_runtime_with_its_licence(
     tmp_path: Path, sealed: SealedBytes, nano: Detector
 ) -> None:
     folder = written(tmp_path / "page", sealed, nano, package(tmp_path / "onnxruntime-web") / "dist")
-    assert read_sealed(folder / "model.onnx").data == sealed.data  # and its digest beside it is right
+    assert read_sealed(folder / "model.onnx").data == sealed.data  # its digest file is valid too
     assert {each.name for each in (folder / "onnxruntime-web").iterdir()} == {
         "ort.wasm.bundle.min.js",
         "ort-wasm-simd-threaded.wasm",
@@ -74,14 +74,14 @@ def test_the_folder_holds_the_model_as_it_is_and_the_runtime_with_its_licence(
     assert (folder / "page.js").is_file()
 
 
-def test_a_runtime_that_is_missing_or_another_one_is_refused_with_the_line_that_fetches_it(
+def test_a_missing_or_wrong_runtime_is_refused_with_the_install_command(
     tmp_path: Path, sealed: SealedBytes, nano: Detector
 ) -> None:
     incomplete = package(tmp_path / "incomplete")
     (incomplete / "dist" / "ort-wasm-simd-threaded.wasm").unlink()
     refused = {
-        "there is no onnxruntime-web": tmp_path / "nowhere",
-        "onnxruntime-web 1.20.1; the page was tried with": package(tmp_path / "old", version="1.20.1"),
+        "no onnxruntime-web in": tmp_path / "nowhere",
+        "onnxruntime-web 1.20.1; the page was tested with": package(tmp_path / "old", version="1.20.1"),
         "onnxruntime-web 1.99.0-dev.1; the page": package(tmp_path / "new", version="1.99.0-dev.1"),
         "holds onnxruntime-node": package(tmp_path / "other", name="onnxruntime-node"),
         "lacks dist/ort-wasm-simd-threaded.wasm": incomplete,
@@ -92,8 +92,8 @@ def test_a_runtime_that_is_missing_or_another_one_is_refused_with_the_line_that_
         assert "npm install onnxruntime-web@" in caught.value.hint
 
 
-def knowing(folder: Path, wrong_by: float) -> Path:
-    """Writes face-nano again as a file with one fixed input size and a known answer, wrong by so much in score."""
+def with_self_test(folder: Path, wrong_by: float) -> Path:
+    """Writes face-nano with a fixed input size and a self-test whose scores are wrong by `wrong_by`."""
     onnx = pytest.importorskip("onnx")
     from mlcycle.artifact.packing import pack
     from mlcycle.exporting.fixed_shape import to_fixed_shape
@@ -103,10 +103,10 @@ def knowing(folder: Path, wrong_by: float) -> Path:
     contract = replace(detector.contract, resize=resize, input_size=InputSize(640, 320))
     image_HW3 = padded(image(HEIGHT, WIDTH, 0), 640, 320)
     boxes_1N4, scores_1N, landmarks_1N52 = detector.session.run(image_HW3[None])
-    answer = make_self_test(boxes_1N4[0], scores_1N[0] - wrong_by, landmarks_1N52[0])
+    self_test = make_self_test(boxes_1N4[0], scores_1N[0] - wrong_by, landmarks_1N52[0])
     model = to_fixed_shape(onnx.load_from_string(read_sealed(Path("face-nano")).data), 640, 320)
-    write_sealed(pack(model, contract, answer), folder / "knowing.onnx")
-    return folder / "knowing.onnx"
+    write_sealed(pack(model, contract, self_test), folder / "with-self-test.onnx")
+    return folder / "with-self-test.onnx"
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def page(window: Browser, site: Site) -> Browser:
 
 
 def images(astronaut: Path, folder: Path) -> list[Path]:
-    """Saves an image with faces in several ways; the first as a camera writes it."""
+    """Saves images with and without faces in several formats; the first one as a camera writes it."""
     import matplotlib
     from skimage import data
 
@@ -156,7 +156,7 @@ def images(astronaut: Path, folder: Path) -> list[Path]:
 
 
 def shown(page: Browser, names: tuple[str, ...]) -> dict[str, Record]:
-    """Returns the records that the page shows, by the images' names."""
+    """Returns the records that the page shows, by image name."""
     page.wait_for(DONE)
     texts = page.run("return [...document.querySelectorAll('#results pre')].map((each) => each.textContent)")
     records = (Record.from_dict(json.loads(text), names) for text in texts)
@@ -173,7 +173,7 @@ def assert_same(mine: Record, expected: Record) -> None:
 
 
 @in_a_browser
-def test_the_page_finds_what_mlcycle_finds_and_asks_nobody_but_its_own_server(
+def test_the_page_finds_the_same_faces_and_contacts_only_its_own_server(
     page: Browser, site: Site, nano: Detector, astronaut: Path, tmp_path: Path
 ) -> None:
     paths = images(astronaut, tmp_path)
@@ -186,14 +186,14 @@ def test_the_page_finds_what_mlcycle_finds_and_asks_nobody_but_its_own_server(
     for name, record in records.items():
         assert_same(record, expected[name])
     assert [len(record.scores_N) for record in expected.values()] == [1, 1, 1, 1, 1, 0]
-    asked = page.requests()
-    assert {each["url"].split("/")[2] for each in asked} == {site.host}
-    assert not [each for each in asked if each["method"] != "GET" or each.get("hasPostData")]
-    assert "model.onnx" in {each["url"].rpartition("/")[2] for each in asked}
+    requests = page.requests()
+    assert {each["url"].split("/")[2] for each in requests} == {site.host}
+    assert not [each for each in requests if each["method"] != "GET" or each.get("hasPostData")]
+    assert "model.onnx" in {each["url"].rpartition("/")[2] for each in requests}
 
 
 @in_a_browser
-def test_once_loaded_it_needs_no_server_and_cannot_reach_one(
+def test_the_loaded_page_needs_no_server_and_cannot_reach_one(
     page: Browser, site: Site, nano: Detector, astronaut: Path
 ) -> None:
     tries = """
@@ -211,7 +211,7 @@ def test_once_loaded_it_needs_no_server_and_cannot_reach_one(
     refused = page.run(tries)
     assert set(refused) == {"connect-src", "img-src", "worker-src"}
     assert len(refused) >= 6
-    assert not [line for line in site.asked if "faces" in line or not line.startswith("GET")]
+    assert not [line for line in site.request_lines if "faces" in line or not line.startswith("GET")]
     page.requests()
     site.stop()
     page.drop([astronaut])
@@ -230,7 +230,7 @@ def test_once_loaded_it_needs_no_server_and_cannot_reach_one(
 
 
 @in_a_browser
-def test_the_slider_and_the_operating_points_say_what_counts(page: Browser, nano: Detector, tmp_path: Path) -> None:
+def test_the_slider_and_the_operating_points_set_the_threshold(page: Browser, nano: Detector, tmp_path: Path) -> None:
     from skimage import data
 
     image = tmp_path / "far away.png"
@@ -251,7 +251,7 @@ def test_the_slider_and_the_operating_points_say_what_counts(page: Browser, nano
 
 
 @in_a_browser
-def test_what_cannot_be_read_is_said_and_the_next_image_is_looked_at(
+def test_unreadable_images_show_an_error_and_the_next_one_is_processed(
     page: Browser, astronaut: Path, tmp_path: Path
 ) -> None:
     files = {"notes.jpg": b"no image", "nothing.png": b"", "phone.heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1"}
@@ -262,15 +262,15 @@ def test_what_cannot_be_read_is_said_and_the_next_image_is_looked_at(
     page.choose("#choose", [astronaut])
     page.wait_for(DONE)
     page.wait_for("document.querySelector('#results pre')")
-    said = page.run("return [...document.querySelectorAll('#results .result')].map((each) => each.innerText)")[::-1]
+    texts = page.run("return [...document.querySelectorAll('#results .result')].map((each) => each.innerText)")[::-1]
     for text, words in zip(
-        said, ("not an image", "empty", "HEIC", "JPEG file is damaged", "That's a face"), strict=True
+        texts, ("not an image", "empty", "HEIC", "JPEG file is damaged", "That's a face"), strict=True
     ):
         assert words in text
 
 
 @in_a_browser
-def test_the_seal_is_checked_also_where_the_browser_lends_no_sha256(window: Browser, folder: Path, site: Site) -> None:
+def test_the_seal_is_checked_without_the_sha256_of_the_browser(window: Browser, folder: Path, site: Site) -> None:
     window.open(site.url.replace("127.0.0.1", "images.test"))
     assert window.wait_for("document.body.dataset.state") == "ready"
     assert window.run("return isSecureContext || !!crypto.subtle") is False
@@ -279,13 +279,13 @@ def test_the_seal_is_checked_also_where_the_browser_lends_no_sha256(window: Brow
 
 @in_a_browser
 @pytest.mark.parametrize("file", ["model.onnx", "model.onnx.sha256", "onnxruntime-web/ort-wasm-simd-threaded.wasm"])
-def test_what_is_damaged_or_missing_is_refused(window: Browser, folder: Path, tmp_path: Path, file: str) -> None:
+def test_damaged_or_missing_files_are_refused(window: Browser, folder: Path, tmp_path: Path, file: str) -> None:
     damaged = shutil.copytree(folder, tmp_path / "damaged")
     if file == "model.onnx":
         data = bytearray((damaged / file).read_bytes())
         data[len(data) // 2] ^= 1
         (damaged / file).write_bytes(data)
-        (damaged / "model.onnx.sha256").unlink()  # or it would tell before the seal does
+        (damaged / "model.onnx.sha256").unlink()  # its check comes before that of the seal
         words = "do not match its seal"
     elif file == "model.onnx.sha256":
         (damaged / file).write_text(f"{'0' * 64}  model.onnx\n")
@@ -302,10 +302,10 @@ def test_what_is_damaged_or_missing_is_refused(window: Browser, folder: Path, tm
 
 
 @in_a_browser
-def test_a_file_of_one_fixed_size_that_knows_its_answer_finds_what_mlcycle_finds(
+def test_a_model_of_fixed_size_with_a_self_test_finds_the_same_faces(
     window: Browser, nano: Detector, astronaut: Path, tmp_path: Path
 ) -> None:
-    model = knowing(tmp_path, wrong_by=0)
+    model = with_self_test(tmp_path, wrong_by=0)
     site = Site(written(tmp_path / "page", read_sealed(model), nano, Path(RUNTIME)))
     window.open(site.url)
     assert window.wait_for("document.body.dataset.state") == "ready"
@@ -314,14 +314,12 @@ def test_a_file_of_one_fixed_size_that_knows_its_answer_finds_what_mlcycle_finds
     window.choose("#choose", [astronaut])
     record = shown(window, nano.contract.landmarks)[astronaut.name]
     assert_same(record, load_detector(model, provider="cpu").detect_file(astronaut))
-    assert not np.array_equal(record.scores_N, nano.detect_file(astronaut).scores_N)  # of an input of another size
+    assert not np.array_equal(record.scores_N, nano.detect_file(astronaut).scores_N)  # because the input size differs
 
 
 @in_a_browser
-def test_a_model_that_does_not_know_its_answer_in_this_browser_is_refused(
-    window: Browser, nano: Detector, tmp_path: Path
-) -> None:
-    site = Site(written(tmp_path / "page", read_sealed(knowing(tmp_path, wrong_by=0.01)), nano, Path(RUNTIME)))
+def test_a_model_that_fails_its_self_test_is_refused(window: Browser, nano: Detector, tmp_path: Path) -> None:
+    site = Site(written(tmp_path / "page", read_sealed(with_self_test(tmp_path, wrong_by=0.01)), nano, Path(RUNTIME)))
     window.open(site.url)
     assert window.wait_for("document.body.dataset.state") == "failed"
     site.stop()
@@ -332,7 +330,7 @@ def test_a_model_that_does_not_know_its_answer_in_this_browser_is_refused(
 
 
 @in_a_browser
-def test_opened_as_a_file_it_says_how_to_serve_it(window: Browser, folder: Path) -> None:
+def test_opened_as_a_file_the_page_shows_how_to_serve_it(window: Browser, folder: Path) -> None:
     window.open((folder / "index.html").as_uri())
     window.wait_for("getComputedStyle(document.getElementById('not-started')).visibility === 'visible'")
     assert "python -m http.server" in window.text()
@@ -353,9 +351,9 @@ def test_faces_and_the_image_with_boxes_are_saved(
     drawn, image = (np.asarray(Image.open(path)).astype(int) for path in (tmp_path / "astronaut-faces.jpg", astronaut))
     assert drawn.shape == image.shape
     x1, y1, _, y2 = record.boxes_N4[0].round().astype(int)
-    apart = np.abs(drawn - image).mean(axis=2)
-    assert apart[y1 + 20 : y2 - 20, x1 + 1].mean() > 50  # the left edge of the box
-    assert apart[:, : x1 - 30].mean() < 5
+    difference = np.abs(drawn - image).mean(axis=2)
+    assert difference[y1 + 20 : y2 - 20, x1 + 1].mean() > 50  # the left edge of the box
+    assert difference[:, : x1 - 30].mean() < 5
 
 
 def until_there(page: Browser, file: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the page's own modules compute, against Pillow, hashlib and mlcycle: pixels, digests, what is refused."""
+"""The modules of the page compared with Pillow, hashlib and mlcycle: pixels, digests, and refused files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _TEXT = """
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """A window from which the page's own modules can be imported, while the page itself does not run."""
+    """A window that can import the modules of the page, without the page itself."""
     with resources.as_file(resources.files("mlcycle.exporting.formats") / "web_page") as folder:
         site = Site(folder)
         with browser(tmp_path_factory.mktemp("profile")) as opened:
@@ -41,12 +41,12 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 def compute(page: Browser, script: str, data: bytes, *arguments: object) -> bytes:
-    """Runs a script on `bytes`, from which it makes `result`, both Uint8Array."""
+    """Runs a script that computes `result` from `bytes`, both Uint8Array."""
     return base64.b64decode(page.run(_BYTES + script + _TEXT, base64.b64encode(data).decode(), *arguments))
 
 
 def noise(width: int, height: int, hard: bool = False) -> tuple[bytes, Image.Image]:
-    """Returns random bytes, and the image that they make as RGBA when they are repeated until it is full."""
+    """Returns random bytes, and the image that they fill as RGBA when repeated."""
     values = np.random.default_rng(width + height).integers(0, 256, 10007, dtype=np.uint8)
     values = np.where(values > 127, 255, 0).astype(np.uint8) if hard else values
     return values.tobytes(), Image.fromarray(np.resize(values, (height, width, 4))[..., :3])
@@ -58,8 +58,8 @@ def resized(page: Browser, data: bytes, before: tuple[int, int], after: tuple[in
         const { resize, stored } = await import("/resize.js");
         const rgba = Uint8Array.from({ length: width * height * 4 }, (_, index) => bytes[index % bytes.length]);
         const result = resize(stored(rgba, width, height), size);"""
-    answer = compute(page, script, data, [*before, *after])
-    return np.frombuffer(answer, np.uint8).reshape(after[1], after[0], 3)
+    output = compute(page, script, data, [*before, *after])
+    return np.frombuffer(output, np.uint8).reshape(after[1], after[0], 3)
 
 
 @pytest.mark.parametrize(
@@ -75,9 +75,7 @@ def resized(page: Browser, data: bytes, before: tuple[int, int], after: tuple[in
         ((400, 800), (200, 400)),
     ],
 )
-def test_images_become_smaller_as_pillow_makes_them(
-    page: Browser, before: tuple[int, int], after: tuple[int, int]
-) -> None:
+def test_images_are_shrunk_as_by_pillow(page: Browser, before: tuple[int, int], after: tuple[int, int]) -> None:
     for hard in (False, True):
         data, image = noise(*before, hard)
         expected = image.resize(after, Image.Resampling.BILINEAR)
@@ -85,25 +83,23 @@ def test_images_become_smaller_as_pillow_makes_them(
 
 
 @pytest.mark.parametrize(("before", "after"), [((300, 1000), (192, 640)), ((17, 3001), (4, 640))])
-def test_what_is_more_than_twice_as_high_as_wide_becomes_smaller_as_pillow_13_makes_it(
-    page: Browser, before: tuple[int, int], after: tuple[int, int]
-) -> None:
+def test_tall_images_are_shrunk_as_by_pillow_13(page: Browser, before: tuple[int, int], after: tuple[int, int]) -> None:
     data, image = noise(*before)
     expected = np.asarray(image.resize(after, Image.Resampling.BILINEAR))
-    apart = np.abs(resized(page, data, before, after).astype(int) - expected).max()
-    assert apart <= (0 if int(PIL.__version__.split(".")[0]) >= 13 else 1)
+    difference = np.abs(resized(page, data, before, after).astype(int) - expected).max()
+    assert difference <= (0 if int(PIL.__version__.split(".")[0]) >= 13 else 1)
 
 
-def test_the_input_has_the_size_that_the_contract_asks_for(page: Browser) -> None:
+def test_the_input_has_the_size_of_the_contract(page: Browser) -> None:
     sizes = [(4000, 3000), (640, 480), (641, 1), (1, 5000), (1281, 963), (1280, 961), (33, 21), (999, 1000)]
     script = """
         const { inputSize } = await import("/resize.js");
         return arguments[0].map(([width, height]) => inputSize({ width, height }, arguments[1]));"""
-    for contract, asked in (
+    for contract, size_or_side in (
         ({"resize": {"long_side": 640}}, 640),
         ({"resize": {"long_side": 640}, "input_size": {"width": 640, "height": 384, "batch": 1}}, (640, 384)),
     ):
-        frames = [letterbox.shrink(Image.new("RGB", size), asked)[1] for size in sizes]
+        frames = [letterbox.shrink(Image.new("RGB", size), size_or_side)[1] for size in sizes]
         assert page.run(script, sizes, contract) == [[each.input_width, each.input_height] for each in frames]
 
 
@@ -118,9 +114,9 @@ def decoded(page: Browser, data: bytes) -> np.ndarray:
         new DataView(result.buffer).setUint32(4, image.height);
         result.set(rgb, 8);
         image.close();"""
-    answer = compute(page, script, data)
-    width, height = np.frombuffer(answer[:8], ">u4")
-    return np.frombuffer(answer[8:], np.uint8).reshape(height, width, 3)
+    output = compute(page, script, data)
+    width, height = np.frombuffer(output[:8], ">u4")
+    return np.frombuffer(output[8:], np.uint8).reshape(height, width, 3)
 
 
 def saved(image: Image.Image, kind: str, orientation: int = 1, **options: object) -> bytes:
@@ -140,12 +136,12 @@ def same(page: Browser, data: bytes) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_all_eight_orientations_stand_upright(page: Browser, small: Image.Image, kind: str) -> None:
+def test_all_eight_orientations_are_turned_upright(page: Browser, small: Image.Image, kind: str) -> None:
     for orientation in range(1, 9):
         assert same(page, saved(small, kind, orientation)), orientation
 
 
-def test_images_of_many_kinds_have_the_pixels_that_mlcycle_sees(page: Browser, small: Image.Image) -> None:
+def test_images_of_many_kinds_have_the_pixels_of_mlcycle(page: Browser, small: Image.Image) -> None:
     clear = small.copy()
     clear.putalpha(Image.linear_gradient("L").resize(small.size))
     kinds = {
@@ -163,7 +159,7 @@ def test_images_of_many_kinds_have_the_pixels_that_mlcycle_sees(page: Browser, s
 
 
 def other_colours() -> bytes:
-    """Returns a colour profile in which red and green have changed places, so that whoever minds it sees the change."""
+    """Returns a colour profile that swaps red and green, so that applying it changes the pixels."""
     from PIL import ImageCms
 
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
@@ -172,7 +168,7 @@ def other_colours() -> bytes:
     return bytes(profile)
 
 
-def test_the_sha256_is_right_without_the_browsers_help(page: Browser) -> None:
+def test_the_own_sha256_is_correct(page: Browser) -> None:
     script = """
         const { digestOf } = await import("/sha256.js");
         const result = new Uint8Array(arguments[1] * 32);
@@ -185,22 +181,22 @@ def test_the_sha256_is_right_without_the_browsers_help(page: Browser) -> None:
 
 
 @pytest.mark.parametrize(("height", "width", "seed"), [(192, 192, 0), (100, 230, 7), (47, 20, 3), (50, 300, 2**31)])
-def test_the_image_of_the_self_test_is_drawn_alike(page: Browser, height: int, width: int, seed: int) -> None:
+def test_the_test_image_is_identical(page: Browser, height: int, width: int, seed: int) -> None:
     script = """
         const { drawnFaces } = await import("/self_test.js");
         const result = drawnFaces(arguments[1]);"""
-    answer = compute(page, script, b"", {"height": height, "width": width, "seed": seed})
-    assert np.array_equal(np.frombuffer(answer, np.uint8).reshape(height, width, 3), image(height, width, seed))
+    output = compute(page, script, b"", {"height": height, "width": width, "seed": seed})
+    assert np.array_equal(np.frombuffer(output, np.uint8).reshape(height, width, 3), image(height, width, seed))
 
 
-def test_the_distance_from_the_known_answer_is_the_same(page: Browser) -> None:
+def test_the_distance_from_the_expected_output_is_identical(page: Browser) -> None:
     random = np.random.default_rng(0)
     corners_N2, sizes_N2 = random.uniform(0, 140, (9, 2)), random.uniform(10, 50, (9, 2))
     boxes_N4 = np.concatenate([corners_N2, corners_N2 + sizes_N2], axis=1)
     scores_N, points_N52 = np.linspace(0.9, 0.3, 9), random.uniform(0, 190, (9, 5, 2))
     test = make_self_test(boxes_N4, scores_N, points_N52)
     nudged_N4, nudged_N52 = boxes_N4 + random.normal(0, 0.1, (9, 4)), points_N52 + 0.4
-    answers = [
+    outputs = [
         (boxes_N4, scores_N, points_N52),
         (nudged_N4[::-1], scores_N[::-1] - 0.01, points_N52[::-1]),
         (nudged_N4, scores_N, nudged_N52),
@@ -212,12 +208,12 @@ def test_the_distance_from_the_known_answer_is_the_same(page: Browser) -> None:
         const { distance, readSelfTest } = await import("/self_test.js");
         const { pixels, score } = distance(readSelfTest(arguments[0]), arguments[1]);
         return [pixels === Infinity ? -1 : pixels, score];"""
-    for answer in answers:
+    for output in outputs:
         rows = [
             {"box": box, "score": score, "points": points}
-            for box, score, points in zip(*map(as_list, answer), strict=True)
+            for box, score, points in zip(*map(as_list, output), strict=True)
         ]
-        expected = test.distance(*map(np.array, answer))
+        expected = test.distance(*map(np.array, output))
         pixels = -1 if expected.pixels == np.inf else expected.pixels
         assert page.run(script, test.to_json(), rows) == pytest.approx([pixels, expected.score], abs=1e-12)
     nothing = SelfTest((), (), (), EXACT, LOOSE)
@@ -228,7 +224,7 @@ def as_list(values: object) -> list:
     return np.asarray(values).tolist()
 
 
-def test_what_a_model_file_must_not_have_is_refused_by_the_page_too(page: Browser) -> None:
+def test_the_page_refuses_models_that_are_not_admitted(page: Browser) -> None:
     onnx = pytest.importorskip("onnx")
     from tiny_model import unsealed_model
 
@@ -251,10 +247,10 @@ def test_what_a_model_file_must_not_have_is_refused_by_the_page_too(page: Browse
     )
     for words, model in spoilt.items():
         data = model if isinstance(model, bytes) else model.SerializeToString()
-        said = page.run(script, base64.b64encode(data).decode())
-        assert words in said
-        assert bool(said) == bool(words)
+        message = page.run(script, base64.b64encode(data).decode())
+        assert words in message
+        assert bool(message) == bool(words)
 
 
-def test_the_page_knows_the_operators_that_mlcycle_knows(page: Browser) -> None:
+def test_the_page_has_the_operators_of_mlcycle(page: Browser) -> None:
     assert set(page.run("return [...(await import('/admission.js')).OPERATORS]")) == OPERATORS

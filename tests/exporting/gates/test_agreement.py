@@ -1,4 +1,4 @@
-"""Parent and variant over images: which differences pass, and which do not."""
+"""Parent and variant on images: the differences that pass, and those that fail."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ SCORES = [0.9, 0.8, 0.7, 0.6]
 
 
 @dataclass
-class Answering:
-    """A detector that gives the same answer about every image, from the threshold on that it is asked for."""
+class FakeDetector:
+    """A detector that returns the same faces for every image, from the given threshold on."""
 
     boxes: Any
     scores: Any
@@ -35,19 +35,19 @@ class Answering:
         return SimpleNamespace(boxes_N4=boxes_N4[kept_N], scores_N=scores_N[kept_N], error=self.error)
 
 
-def compare(monkeypatch: pytest.MonkeyPatch, parent: Answering, variant: Answering) -> agreement.Agreement:
+def compare(monkeypatch: pytest.MonkeyPatch, parent: FakeDetector, variant: FakeDetector) -> agreement.Agreement:
     detectors = {"parent": parent, "variant": variant}
     monkeypatch.setattr(agreement, "load_detector", lambda path, provider: detectors[path.name])
     return agreement.agree(Path("parent"), Path("variant"), [Path("image")])
 
 
 def test_the_same_faces_agree_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = compare(monkeypatch, Answering(FACES, SCORES), Answering(FACES[::-1], SCORES[::-1]))
+    found = compare(monkeypatch, FakeDetector(FACES, SCORES), FakeDetector(FACES[::-1], SCORES[::-1]))
     assert (found.images, found.faces, found.shared, found.score, found.overlap) == (1, 8, 1.0, 0.0, 1.0)
 
 
-def test_a_face_that_slips_below_the_threshold_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = compare(monkeypatch, Answering(FACES, [0.9, 0.8, 0.7, 0.51]), Answering(FACES, [0.9, 0.8, 0.7, 0.49]))
+def test_a_face_slightly_below_the_threshold_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = compare(monkeypatch, FakeDetector(FACES, [0.9, 0.8, 0.7, 0.51]), FakeDetector(FACES, [0.9, 0.8, 0.7, 0.49]))
     assert found.faces == 7
     assert found.shared == 1.0
 
@@ -55,35 +55,35 @@ def test_a_face_that_slips_below_the_threshold_is_not_lost(monkeypatch: pytest.M
 @pytest.mark.parametrize(
     "variant",
     [
-        Answering(FACES[:3], SCORES[:3]),
-        Answering([*FACES, [300, 300, 340, 350]], [*SCORES, 0.55]),
-        Answering([[each + 30 for each in box] for box in FACES], SCORES),
-        Answering(FACES, [each - 0.04 for each in SCORES]),
-        Answering([], []),
+        FakeDetector(FACES[:3], SCORES[:3]),
+        FakeDetector([*FACES, [300, 300, 340, 350]], [*SCORES, 0.55]),
+        FakeDetector([[each + 30 for each in box] for box in FACES], SCORES),
+        FakeDetector(FACES, [each - 0.04 for each in SCORES]),
+        FakeDetector([], []),
     ],
 )
-def test_what_parts_does_not_pass_on_either_side(monkeypatch: pytest.MonkeyPatch, variant: Answering) -> None:
-    parent = Answering(FACES, SCORES)
+def test_disagreement_fails_in_both_directions(monkeypatch: pytest.MonkeyPatch, variant: FakeDetector) -> None:
+    parent = FakeDetector(FACES, SCORES)
     for pair in ((parent, variant), (variant, parent)):
-        with pytest.raises(GateError, match="part") as caught:
+        with pytest.raises(GateError, match="disagree") as caught:
             compare(monkeypatch, *pair)
         assert caught.value.exit_code == 5
 
 
-def test_no_face_or_no_image_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
-    for answer in (Answering([], []), Answering(FACES, [0.4] * 4)):
+def test_no_faces_or_no_images_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    for detector in (FakeDetector([], []), FakeDetector(FACES, [0.4] * 4)):
         with pytest.raises(GateError, match="nothing could be compared"):
-            compare(monkeypatch, answer, answer)
+            compare(monkeypatch, detector, detector)
     with pytest.raises(InputError, match="none of the images can be read"):
-        compare(monkeypatch, *[Answering(FACES, SCORES, ("truncated", "why"))] * 2)
+        compare(monkeypatch, *[FakeDetector(FACES, SCORES, ("truncated", "why"))] * 2)
 
 
-def test_images_that_cannot_be_read_are_counted() -> None:
-    whole, broken = Answering(FACES, SCORES), Answering([], [], ("truncated", "why"))
+def test_unreadable_images_are_counted() -> None:
+    whole, broken = FakeDetector(FACES, SCORES), FakeDetector([], [], ("truncated", "why"))
 
-    def ask(image: Path) -> Any:
+    def detect(image: Path) -> Any:
         return (broken if image.name == "broken" else whole).detect_file(image, threshold=0.25)
 
-    found = agreement.compare(ask, ask, 0.5, [Path("a"), Path("broken"), Path("b")])
+    found = agreement.compare(detect, detect, 0.5, [Path("a"), Path("broken"), Path("b")])
     assert (found.images, found.unreadable) == (2, 1)
-    assert str(found).startswith("2 images (1 more cannot be read), 16 faces: ")
+    assert str(found).startswith("2 images (1 more are unreadable), 16 faces: ")

@@ -1,4 +1,4 @@
-"""The loss of average precision that lets a variant pass, or not."""
+"""The loss of average precision that a variant can have."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SMALLEST, *_, LARGEST = (size.name for size in BY_HEIGHT)
 
 
 def metrics(ap50: float, faces: int = 4000, **by_size: tuple[float, int]) -> SimpleNamespace:
-    """What an evaluation gives; sizes not named have as much precision as all, and 1000 faces."""
+    """The result of an evaluation; other sizes have the same precision as all faces, and 1000 faces."""
     names = {"smallest": SMALLEST, "largest": LARGEST}
     parts = {size.name: SimpleNamespace(ap50=ap50, faces=1000) for size in BY_HEIGHT}
     parts |= {names[name]: SimpleNamespace(ap50=part[0], faces=part[1]) for name, part in by_size.items()}
@@ -24,7 +24,7 @@ def metrics(ap50: float, faces: int = 4000, **by_size: tuple[float, int]) -> Sim
 
 
 def gate(monkeypatch: pytest.MonkeyPatch, parent: SimpleNamespace, variant: SimpleNamespace) -> list[str]:
-    """Returns what was shown, also where the gate is closed."""
+    """Returns the shown tables, and the message if the gate fails."""
     both = {"parent": parent, "variant": variant}
     monkeypatch.setattr(precision_drop.evaluate, "evaluate", lambda model, *_: both[model.name])
     shown: list[str] = []
@@ -36,29 +36,29 @@ def gate(monkeypatch: pytest.MonkeyPatch, parent: SimpleNamespace, variant: Simp
     return shown
 
 
-def test_little_may_be_lost_and_anything_gained(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_loss_and_any_gain_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(gate(monkeypatch, metrics(0.8), metrics(0.7951))) == 1
     assert len(gate(monkeypatch, metrics(0.8), metrics(0.9))) == 1
 
 
-def test_too_much_lost_over_all_faces_closes_the_gate_and_the_table_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_loss_over_all_faces_fails_and_shows_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     table, message = gate(monkeypatch, metrics(0.8), metrics(0.794))
     assert "80.00" in table
     assert "79.40" in table
     assert "0.60 points of AP50 on all faces" in message
 
 
-def test_too_much_lost_at_one_size_closes_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_loss_at_one_size_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     _, message = gate(monkeypatch, metrics(0.8, smallest=(0.5, 1000)), metrics(0.8, smallest=(0.49, 1000)))
     assert f"1.00 points of AP50 on faces {SMALLEST}" in message
 
 
-def test_a_size_with_few_faces_is_shown_and_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_size_with_few_faces_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     (table,) = gate(monkeypatch, metrics(0.8, largest=(0.5, 20)), metrics(0.8, largest=(0.3, 20)))
     assert "too few" in table
 
 
-def test_what_is_no_number_does_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nan_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = metrics(float("nan"), faces=0)
-    assert "no face" in gate(monkeypatch, nothing, nothing)[-1]
+    assert "no labelled faces" in gate(monkeypatch, nothing, nothing)[-1]
     assert "loses" in gate(monkeypatch, metrics(0.8), metrics(float("nan")))[-1]

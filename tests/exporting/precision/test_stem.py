@@ -1,4 +1,4 @@
-"""The first convolution that takes four pixels at once: another form, the same results."""
+"""The first convolution over four pixels at once: another form, the same results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def run(model: onnx.ModelProto, image_HW3: np.ndarray) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize(("stride", "form"), [(2, [16, 12, 3, 2]), (1, [32, 12, 3, 3])])
-def test_the_results_are_the_same_up_to_the_edges(stride: int, form: list[int]) -> None:
+def test_the_results_are_the_same_including_the_edges(stride: int, form: list[int]) -> None:
     model = small_network(stride)
     grouped = group_pixels(model)
     assert grouped is not model
@@ -33,7 +33,7 @@ def test_the_results_are_the_same_up_to_the_edges(stride: int, form: list[int]) 
             assert np.abs(one - other).max() < 1e-4 * np.abs(one).max()
 
 
-def test_a_bias_may_be_missing() -> None:
+def test_a_missing_bias_is_accepted() -> None:
     model = small_network()
     del next(node for node in model.graph.node if node.op_type == "Conv").input[2:]
     grouped = group_pixels(model)
@@ -43,7 +43,7 @@ def test_a_bias_may_be_missing() -> None:
 
 
 @pytest.mark.parametrize("change", ["stride", "colours", "rectifier", "pads"])
-def test_another_form_is_left_as_it_is(change: str) -> None:
+def test_another_form_is_unchanged(change: str) -> None:
     model = small_network()
     nodes = {node.output[0]: node for node in model.graph.node}
     attributes = {each.name: each for each in nodes["first"].attribute}

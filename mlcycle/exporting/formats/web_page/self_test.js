@@ -54,27 +54,27 @@ export function drawnFaces({ height, width, seed }) {
  * @param {{score: number, box: number[], points: number[][]}[]} rows the output, in pixels of the test image.
  */
 export function distance(test, rows) {
-  const apart = { pixels: 0, score: 0 };
+  const difference = { pixels: 0, score: 0 };
   const matched = new Set();
   test.boxes.forEach((box, number) => {
     const overlaps = rows.map((row) => overlap(box, row.box));
     const place = overlaps.indexOf(Math.max(...overlaps));
     if (!(overlaps[place] >= LEAST_OVERLAP)) {
-      Object.assign(apart, { pixels: Infinity, score: most(apart.score, test.scores[number]) });
+      Object.assign(difference, { pixels: Infinity, score: most(difference.score, test.scores[number]) });
       return;
     }
     matched.add(place);
-    apart.score = most(apart.score, Math.abs(test.scores[number] - rows[place].score));
-    apart.pixels = most(apart.pixels, farthest(box, rows[place].box));
+    difference.score = most(difference.score, Math.abs(test.scores[number] - rows[place].score));
+    difference.pixels = most(difference.pixels, farthest(box, rows[place].box));
     if (test.landmarks.length && rows[place].points.length) {
-      apart.pixels = most(apart.pixels, farthest(test.landmarks[number].flat(), rows[place].points.flat()));
+      difference.pixels = most(difference.pixels, farthest(test.landmarks[number].flat(), rows[place].points.flat()));
     }
   });
   const last = test.scores.length ? Math.min(...test.scores) : 0;
   rows.forEach(({ score }, place) => {
-    if (!matched.has(place) && score > last) apart.score = most(apart.score, score - last);
+    if (!matched.has(place) && score > last) difference.score = most(difference.score, score - last);
   });
-  return apart;
+  return difference;
 }
 
 function drawGround({ height, width, rgb }, seed) {
