@@ -101,7 +101,7 @@ def test_a_requested_provider_that_is_not_available_exits_6_with_the_reason(proc
     assert "NVIDIA driver" in row_of(outcome.out, "problem", "cuda")
     assert row_of(outcome.out, "ok", "cpu")
     error, hint = outcome.err.splitlines()
-    assert error == "error: the provider cuda is not there; this onnxruntime has cpu"
+    assert error == "error: the provider cuda is not available; this onnxruntime has cpu"
     assert "pip install onnxruntime-gpu" in hint
 
 
@@ -139,7 +139,7 @@ def test_a_missing_library_is_named(faulty_onnxruntime):
     probe = providers.probe("cuda", NANO)
     assert probe.runtime.available == ("cpu", "cuda")
     library = "libcublasLt.so.13: cannot open shared object file: No such file or directory"
-    assert probe.failure.sentence.endswith(f"took another: {library}")
+    assert probe.failure.sentence.endswith(f"used another: {library}")
 
 
 def test_doctor_survives_a_provider_that_crashes(faulty_onnxruntime):

@@ -108,7 +108,7 @@ def test_a_requested_provider_that_is_not_available_exits_6(mlcycle, file):
     )
     outcome = mlcycle("model", "selftest", file, "--provider", missing)
     assert outcome.code == 6
-    assert f"the provider {missing} is not there" in outcome.err
+    assert f"the provider {missing} is not available" in outcome.err
 
 
 def test_a_file_without_a_self_test_exits_4(mlcycle, tmp_path):

@@ -61,7 +61,7 @@ function describe({ contract, sha256, runtime }, tested) {
 }
 
 function offerThresholds({ thresholds, selection }) {
-  part("least").min = Math.ceil((selection?.score_floor ?? 0) * 100) / 100;
+  part("least").min = Math.ceil((selection?.score_floor ?? 0) * 1000) / 1000;
   for (const [name, value] of Object.entries(thresholds)) {
     const radio = Object.assign(document.createElement("input"), { type: "radio", name: "point", value });
     radio.addEventListener("change", () => setThreshold(value));
@@ -74,7 +74,7 @@ function offerThresholds({ thresholds, selection }) {
 function setThreshold(value) {
   threshold = value;
   part("least").value = value;
-  part("least-value").value = value.toFixed(2);
+  part("least-value").value = value.toFixed(3);
   for (const radio of part("points").querySelectorAll("input")) radio.checked = Number(radio.value) === value;
   part("status").textContent = results.map((result) => result.apply(value)).filter(Boolean)[0] ?? "";
 }
