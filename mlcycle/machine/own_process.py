@@ -1,7 +1,7 @@
 """Whether this process is mlcycle's own, or that of a program that uses the library.
 
-A process of its own silences the packages that it uses and sets their limits. In another's they stay as they are: what
-they print, warn of and refuse there is for that program to decide.
+In its own process, mlcycle silences the packages that it uses and sets their limits. In a host program's process it
+leaves them unchanged: their output, warnings and limits are the program's decision.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ _claimed = False
 
 
 def claim() -> None:
-    """Says that this process is mlcycle's own: the command line's, or one that it started."""
-    global _claimed  # noqa: PLW0603 (a process is claimed once, for all that runs in it)
+    """Marks this process as mlcycle's own: that of the command line, or one that it started."""
+    global _claimed  # noqa: PLW0603 (the mark holds for the whole process)
     _claimed = True
-    # Pillow warns of odd files on stderr, where the words would stand between the records. What matters is an error.
+    # Pillow's warnings about odd files would appear between the messages on stderr; real problems are errors.
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def is_claimed() -> bool:
-    """Tells whether this process is mlcycle's own."""
+    """Returns whether this process is mlcycle's own."""
     return _claimed

@@ -83,11 +83,11 @@ def fit(
         try:
             with records.opened(resume):
                 if not resume:
-                    records.begin()
+                    records.start()
                 return _Run(recipe, records, training_data, chosen, options or RunOptions()).train(quiet)
         except DataError:
             if not resume:
-                records.give_up()
+                records.discard()
             raise
 
 

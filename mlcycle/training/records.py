@@ -11,13 +11,12 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlcycle.artifact.bundled import FOLDER as BUNDLED
 from mlcycle.errors import DataError
 from mlcycle.training.recipes.recipe import Recipe
 from mlcycle.training.recipes.recipe_file import dump
 from mlcycle.training.run import checkpoint
 from mlcycle.training.run.checkpoint import Progress
-from mlcycle.training.run.run_folder import BEST, CHECKPOINTS, RECIPE, RunFolder, describe_environment
+from mlcycle.training.run.run_folder import BEST, RECIPE, RunFolder, describe_environment
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,12 +54,12 @@ class Records:
             self.folder.create()
         return self.folder.locked()
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Writes the recipe of a new run."""
         if self.group.is_main:
             self.folder.write(RECIPE, dump(self.recipe))
 
-    def give_up(self) -> None:
+    def discard(self) -> None:
         """Removes a new run that has not trained yet, so that it can be started again."""
         if self.group.is_main:
             self.folder.remove_if_untrained()
@@ -181,7 +180,7 @@ def load_start_weights(recipe: Recipe, trainer: Trainer) -> str | None:
     """
     if recipe.start_from is None:
         return None
-    path = checkpoint.find_weights(recipe.start_from, CHECKPOINTS / BEST, BUNDLED)
+    path = checkpoint.find_weights(recipe.start_from)
     tensors, _ = checkpoint.load(path)
     for network in (trainer.model, trainer.ema):
         checkpoint.start(tensors, network, path)

@@ -86,7 +86,7 @@ def _tell(found: LrCurve, page: Path, command: str) -> None:
     console.say(ending(found))
     console.say(f"loss  {drawn}")
     console.say(f"rate  {rate_text(found.rates[0])}{rate_text(found.rates[-1]):>{60 - len(rate_text(found.rates[0]))}}")
-    console.say(f"the page: {page}")
+    console.say(f"page: {page}")
     suggestion = found.suggestion
     if suggestion is None:
         raise MlcycleError(

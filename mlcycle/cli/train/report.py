@@ -88,7 +88,7 @@ def compare(
     if html is not None:
         with open_output(html, overwrite=overwrite) as file:
             file.write(comparison_page.render(compared))
-        console.say(f"the page is {html}")
+        console.say(f"page: {html}")
 
 
 def log_mlflow(

@@ -128,7 +128,7 @@ def fit(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
         options = RunOptions(tensorboard, images)
         train_detector(chosen, run, device=device.value, resume=resume, quiet=console.is_quiet(), options=options)
     if is_main():
-        console.say(f"the report: {run / 'report.html'}")
+        console.say(f"report: {run / 'report.html'}")
         console.data(str(run))
         console.say(f"next: mlcycle freeze {run}")
 

@@ -126,7 +126,7 @@ def _choose_window(
         else:
             zoom = _log_uniform((smallest, rule.zoom[1]), random)
         side = crop / zoom
-        # The face's middle lies anywhere in the inner four fifths of the window.
+        # The face's centre is anywhere in the inner four fifths of the window.
         left = (x1 + x2) / 2 - side * random.uniform(0.1, 0.9)
         top = (y1 + y2) / 2 - side * random.uniform(0.1, 0.9)
     else:
@@ -184,13 +184,13 @@ def rotate(
 
     The rotated box of a face is that of the ellipse inscribed in its box.
     """
-    turned = np.array(Image.fromarray(image).rotate(-math.degrees(angle), Image.Resampling.BILINEAR))
+    rotated = np.array(Image.fromarray(image).rotate(-math.degrees(angle), Image.Resampling.BILINEAR))
     cosine, sine = math.cos(angle), math.sin(angle)
     matrix = np.array([[cosine, sine], [-sine, cosine]])
-    middle = np.array(image.shape[:2]) / 2
-    centres = ((boxes[:, :2] + boxes[:, 2:]) / 2 - middle) @ matrix + middle
+    origin = np.array(image.shape[:2]) / 2
+    centres = ((boxes[:, :2] + boxes[:, 2:]) / 2 - origin) @ matrix + origin
     half = np.sqrt(((boxes[:, 2:] - boxes[:, :2]) / 2) ** 2 @ matrix**2)
-    return turned, np.concatenate((centres - half, centres + half), axis=1), (landmarks - middle) @ matrix + middle
+    return rotated, np.concatenate((centres - half, centres + half), axis=1), (landmarks - origin) @ matrix + origin
 
 
 def expose(image: np.ndarray, gamma: float) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 
 from mlcycle.errors import DeviceError
+from mlcycle.machine import machine
 
 # The numbers of these options in glibc's malloc.h.
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
@@ -131,9 +132,7 @@ def keep_memory() -> None:
 
 def available_processors() -> int:
     """Returns how many processors this process may use, which can be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return machine.cores().allowed
 
 
 def instructions() -> str:

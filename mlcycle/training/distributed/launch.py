@@ -136,7 +136,7 @@ def _config(devices: int, rendezvous: Rendezvous, folder: str) -> LaunchConfig:
 
 
 def _first(problem: ChildFailedError, folder: Path) -> tuple[int, Failure]:
-    """Returns the rank and failure of the process that most likely caused the others to fail, the first of equals."""
+    """Returns the rank and failure of the process that most likely made the others fail; the first of several."""
     rank, first = min(problem.failures.items(), key=lambda item: (_order(item[1]), item[1].timestamp, item[0]))
     output = failure.last_output(folder, first.local_rank)
     return rank, failure.parse(first.error_file_data) or _unrecorded(first, output)

@@ -173,10 +173,10 @@ class FaceNetwork(nn.Module):
         for raw_map, stride in zip(maps, self.strides, strict=True):
             raw = raw_map.float()
             centre_2RC = cell_centres(raw.shape[2], raw.shape[3], stride, raw.device)
-            middle = raw[:, 1:3] * stride + centre_2RC
+            centre = raw[:, 1:3] * stride + centre_2RC
             half = raw[:, 3:5].clamp(max=LARGEST_LOGARITHM).exp() * (stride / 2)
             logits.append(raw[:, 0].flatten(1))
-            boxes.append(torch.cat((middle - half, middle + half), dim=1).flatten(2).transpose(1, 2))
+            boxes.append(torch.cat((centre - half, centre + half), dim=1).flatten(2).transpose(1, 2))
             if self.landmarks:
                 pairs = (raw[:, 5:] * stride).unflatten(1, (POINTS, 2)) + centre_2RC
                 points.append(pairs.permute(0, 3, 4, 1, 2).flatten(1, 2))

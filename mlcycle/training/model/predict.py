@@ -16,6 +16,14 @@ from mlcycle.training.model.selection import select
 from mlcycle.training.recipes.recipe import Inference
 
 
+def padded_input(network: FaceNetwork, image_HW3: np.ndarray) -> Tensor:
+    """Returns images_B3HW of one image (uint8 RGB), 0 to 255, on the network's device, padded to multiples of 32."""
+    height, width = image_HW3.shape[:2]
+    device = next(network.parameters()).device
+    pixels = torch.from_numpy(image_HW3.copy()).to(device).permute(2, 0, 1).unsqueeze(0).float()
+    return functional.pad(pixels, (0, -width % 32, 0, -height % 32))
+
+
 @torch.no_grad()
 def predict(network: FaceNetwork, rule: Inference, image_HW3: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the network's predictions on an image (uint8 RGB), down to the score floor, best first.
@@ -24,9 +32,7 @@ def predict(network: FaceNetwork, rule: Inference, image_HW3: np.ndarray) -> tup
     on the network's device.
     """
     height, width = image_HW3.shape[:2]
-    device = next(network.parameters()).device
-    pixels = torch.from_numpy(image_HW3.copy()).to(device).permute(2, 0, 1).unsqueeze(0).float()
-    logits, boxes, landmarks = network(functional.pad(pixels, (0, -width % 32, 0, -height % 32)))
+    logits, boxes, landmarks = network(padded_input(network, image_HW3))
     return select(
         logits[0], boxes[0], landmarks[0],
         size=(width, height), rule=(rule.score_floor, rule.iou_threshold, rule.max_faces),

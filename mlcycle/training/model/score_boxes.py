@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 from torchvision.ops import nms
 
 from mlcycle.datasets.labelled_image import LabelledImage
@@ -20,6 +19,7 @@ from mlcycle.training.data import validation_images
 from mlcycle.training.model.assigner import pairwise_iou
 from mlcycle.training.model.losses import quality
 from mlcycle.training.model.network import FaceNetwork
+from mlcycle.training.model.predict import padded_input
 from mlcycle.training.recipes.recipe import ScoreLayer
 
 # How many of an image's best cells are candidates: many more than it has faces, so that background is included.
@@ -86,10 +86,7 @@ def boxes_of(network: FaceNetwork, image_HW3: np.ndarray, faces: Faces, iou_thre
     Args:
         network: in evaluation mode, so that it normalises by the statistics that inference uses.
     """
-    height, width = image_HW3.shape[:2]
-    device = next(network.parameters()).device
-    pixels = torch.from_numpy(image_HW3.copy()).to(device).permute(2, 0, 1).unsqueeze(0).float()
-    features = list(network.features(functional.pad(pixels, (0, -width % 32, 0, -height % 32)) / 255))
+    features = list(network.features(padded_input(network, image_HW3) / 255))
     logits_BA, boxes_BA4, _ = network.decode([network.answer(each) for each in features])
     best = logits_BA[0].topk(min(CANDIDATES, logits_BA.shape[1])).indices
     kept = best[nms(boxes_BA4[0, best], logits_BA[0, best], iou_threshold)]

@@ -7,13 +7,11 @@ import hashlib
 import torch
 from torch import Tensor
 
-from mlcycle.artifact.bundled import FOLDER as BUNDLED
 from mlcycle.errors import DataError
 from mlcycle.training.model.distillation import TeacherTargets, teacher_targets
 from mlcycle.training.model.grid import grids
 from mlcycle.training.model.network import FaceNetwork, architecture_of
 from mlcycle.training.run import checkpoint
-from mlcycle.training.run.run_folder import BEST, CHECKPOINTS
 
 
 class Teacher:
@@ -30,7 +28,7 @@ class Teacher:
     """
 
     def __init__(self, weights: str, device: torch.device, precision: torch.dtype) -> None:
-        path = checkpoint.find_weights(weights, CHECKPOINTS / BEST, BUNDLED)
+        path = checkpoint.find_weights(weights)
         tensors, _ = checkpoint.load(path)
         state = {name.removeprefix("average."): each for name, each in tensors.items() if name.startswith("average.")}
         try:

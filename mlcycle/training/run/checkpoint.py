@@ -18,8 +18,10 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from mlcycle.artifact.bundled import FOLDER as BUNDLED
 from mlcycle.errors import DataError
 from mlcycle.training.run import tensor_file
+from mlcycle.training.run.run_folder import BEST, CHECKPOINTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ def restore_best_score(done: Progress, best: Path) -> tuple[Progress, list[str]]
         before = max(0, min(done.evaluated_step, done.step - 1))
         lost = replace(done, best_score=-1.0, best_step=0, evaluated_step=before)
         return lost, [f"{problem.message}; the best from now on takes its place"]
-    # What is saved last as the best says that the evaluation is over; a kill may have come before the step said so.
+    # The best checkpoint is saved at the end of an evaluation; a kill may have come before the step's own checkpoint.
     evaluated = there.evaluated_step if there.step == done.step else 0
     found = replace(done, best_score=there.best_score, best_step=there.best_step)
     return replace(found, evaluated_step=max(done.evaluated_step, evaluated)), []
@@ -160,21 +162,17 @@ def start(tensors: dict[str, Tensor], network: nn.Module, path: Path) -> None:
     network.load_state_dict(state)
 
 
-def find_weights(named: str, best: Path, bundled: Path) -> Path:
-    """Returns the file of the weights that a recipe names.
-
-    Args:
-        best: the path of the best checkpoint, relative to its run folder.
-        bundled: the folder of the models that come with mlcycle.
+def find_weights(named: str) -> Path:
+    """Returns the file of the weights that a recipe names: of a run folder, a checkpoint, or a bundled model.
 
     Raises:
         DataError: no such weights.
     """
     path = Path(named)
-    for candidate in (path / best, path, bundled / f"{named}.safetensors"):
+    for candidate in (path / CHECKPOINTS / BEST, path, BUNDLED / f"{named}.safetensors"):
         if candidate.is_file():
             return candidate
-    there = ", ".join(sorted(each.stem for each in bundled.glob("*.safetensors"))) or "none"
+    there = ", ".join(sorted(each.stem for each in BUNDLED.glob("*.safetensors"))) or "none"
     raise DataError(
         f"no such weights: {named}",
         f"name a run folder, a checkpoint, or weights that come with mlcycle ({there})",
