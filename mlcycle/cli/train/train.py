@@ -115,7 +115,7 @@ def fit(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
         # Importing torch takes seconds, so a wrong recipe is refused before.
         from mlcycle.training.distributed import failure
         from mlcycle.training.fit import fit as train_detector
-        from mlcycle.training.run.run_folder import RunOptions
+        from mlcycle.training.run.run_folder import REPORT, RunOptions
     if tensorboard:
         with extra("tensorboard", "mlcycle train --tensorboard"):
             import tensorboardX  # noqa: F401  (a missing package should be reported before the run starts)
@@ -128,7 +128,7 @@ def fit(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
         options = RunOptions(tensorboard, images)
         train_detector(chosen, run, device=device.value, resume=resume, quiet=console.is_quiet(), options=options)
     if is_main():
-        console.say(f"report: {run / 'report.html'}")
+        console.say(f"report: {run / REPORT}")
         console.data(str(run))
         console.say(f"next: mlcycle freeze {run}")
 

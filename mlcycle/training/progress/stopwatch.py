@@ -24,7 +24,7 @@ class Stopwatch:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
-    def stretch(self, name: str) -> Iterator[None]:
+    def measure(self, name: str) -> Iterator[None]:
         """Measures its block under this name."""
         finish(self.device)
         before = time.perf_counter()

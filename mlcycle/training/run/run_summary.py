@@ -100,7 +100,7 @@ class RunSummary:
     def seconds_by_part(self) -> dict[str, float]:
         """Returns where the time went according to the reports; the rest is evaluations and checkpoints."""
         waited = computed = 0.0
-        for steps, entry in self._stretches():
+        for steps, entry in self._intervals():
             passed = steps * entry["seconds_per_step"]
             waited += passed * entry.get("data_wait_share", 0.0)
             computed += passed * (1 - entry.get("data_wait_share", 0.0))
@@ -111,13 +111,13 @@ class RunSummary:
         """Returns the time-weighted mean of a rate or share; NaN if it was not reported."""
         values = [
             (steps * entry["seconds_per_step"], entry[key])
-            for steps, entry in self._stretches()
+            for steps, entry in self._intervals()
             if _is_number(entry.get(key))
         ]
         passed = sum(seconds for seconds, _ in values)
         return sum(seconds * value for seconds, value in values) / passed if passed else float("nan")
 
-    def _stretches(self) -> list[tuple[int, dict[str, Any]]]:
+    def _intervals(self) -> list[tuple[int, dict[str, Any]]]:
         """Returns each report with its number of steps."""
         reports = [entry for entry in self.metrics if _is_number(entry.get("seconds_per_step"))]
         before = [0, *(entry["step"] for entry in reports)]

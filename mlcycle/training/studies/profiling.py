@@ -183,7 +183,7 @@ class TrialTraining:
         waiting = Stopwatch(torch.device("cpu"))
 
         def mark(name: str) -> Any:
-            return waiting.stretch(name) if name == WAITING else record_function(name)
+            return waiting.measure(name) if name == WAITING else record_function(name)
 
         seconds = -self._now()
         images, operations = self.run_steps(steps, mark)
@@ -203,7 +203,7 @@ class TrialTraining:
     def by_part(self, steps: int) -> tuple[dict[str, float], float]:
         """Runs steps with a timer for each part; returns the seconds of each part of a step, and of a step."""
         watch, before = Stopwatch(self.device), self._now()
-        self.run_steps(steps, watch.stretch)
+        self.run_steps(steps, watch.measure)
         step = (self._now() - before) / steps
         parts = {name: seconds / steps for name, seconds in watch.seconds.items()}
         return parts | {REST: step - sum(parts.values())}, step

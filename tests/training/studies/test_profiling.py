@@ -119,7 +119,7 @@ def test_unreadable_image_is_named(recipe_path: Path, tmp_path: Path, monkeypatc
 def test_stopwatch_adds_up_nested_names() -> None:
     watch = Stopwatch(torch.device("cpu"))
     for _ in range(2):
-        with watch.stretch("outer"), watch.stretch("inner"):
+        with watch.measure("outer"), watch.measure("inner"):
             sum(range(10_000))
     assert list(watch.seconds) == ["inner", "outer"]
     assert 0 < watch.seconds["inner"] < watch.seconds["outer"]
