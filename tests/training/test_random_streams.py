@@ -33,7 +33,7 @@ def test_no_two_draws_of_one_number_share_a_generator(monkeypatch: pytest.Monkey
         "size": Steps(range(4), 4, Augment(large=0.5), seed).size(number),
         "order": [shards.choose(place, 0, default_rng(0)) for place in range(4 * number, 4 * number + 4)],
     }
-    with pytest.raises(IndexError):  # there is no image, but by then the sample has its generator
+    with pytest.raises(IndexError):  # no image is found, but the sample already has its generator
         Samples([], shards, Augment(), seed)[Key(number, 32, 4 * number)]
     assert sorted(drawn["order"]) == [0, 1, 2, 3]
     assert all(seed_and_number[:2] == (seed, number) for seed_and_number in seeds)

@@ -26,7 +26,7 @@ def test_a_signal_is_recorded_and_the_handler_restored(name: str, monkeypatch: p
             assert stop
             assert stop.signal_number == number
             assert came == []
-            os.kill(os.getpid(), number)  # handed on by whatever started us: the same wish once more
+            os.kill(os.getpid(), number)  # forwarded by the parent: the same request again
             assert came == []
             stop.received_at -= stopping.REPEAT_SECONDS
             os.kill(os.getpid(), number)  # a second one is answered as it would be without us

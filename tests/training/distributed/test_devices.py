@@ -64,7 +64,7 @@ def test_two_devices_train_like_one(recipe_path: Path, tmp_path: Path, mlcycle: 
     assert mlcycle("train", recipe_path, *EXACT, first, "--device", "cpu", "--out", alone).code == 0
     outcome = train(recipe_path, *EXACT, second, "--devices", 2, "--out", both)
     assert outcome.returncode == 0, outcome.stderr
-    assert outcome.stdout.splitlines()[-1] == str(both)  # torch 2.10 says more than that
+    assert outcome.stdout.splitlines()[-1] == str(both)  # torch 2.10 prints more
     assert outcome.stderr.count(" training images with ") == 1
     assert outcome.stderr.count("validation: AP") == 2
     assert losses(both) == pytest.approx(losses(alone), rel=0.01)
@@ -186,7 +186,7 @@ def test_machines_that_cannot_connect_are_an_error(monkeypatch: pytest.MonkeyPat
 
 def test_a_failed_training_does_not_remove_a_folder_of_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def fail(*arguments: object) -> int:
-        problem = launch.ProcessFailedError("there is no data set")
+        problem = launch.ProcessFailedError("no dataset at data/x")
         problem.exit_code = DataError.exit_code
         raise problem
 
@@ -352,7 +352,7 @@ def test_processes_whose_launcher_was_killed_save_and_end(recipe_path: Path, tmp
     watched = Watched(run, recipe_path, *LONG, "schedule.steps=100000", "--out", run, devices=devices)
     watched.wait_for_a_checkpoint()
     watched.process.kill()
-    code, stderr = watched.end()  # who still trained would hold stderr
+    code, stderr = watched.end()  # a process that still trains would keep stderr open
     assert code == -signal.SIGKILL
     assert stderr.count("the run is saved") == 1
 

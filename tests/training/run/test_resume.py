@@ -229,7 +229,7 @@ def test_a_closed_log_pipe_costs_no_step(recipe_path: Path, tmp_path: Path) -> N
     never = "schedule.checkpoint_every=100000"
     process = begin(recipe_path, tmp_path / "run", ALONE, never, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert process.stdout
-    process.stdout.close()  # as `tee` does, which hears the same Ctrl-C
+    process.stdout.close()  # like `tee`, which gets the same Ctrl-C
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
     assert list((tmp_path / "run" / "checkpoints").glob("step-*"))
