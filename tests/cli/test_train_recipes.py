@@ -60,7 +60,7 @@ def test_copy_keeps_what_is_there_unless_told(mlcycle, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "demo.yaml"]
 
 
-def test_check_says_all_that_is_wrong_with_all_files(mlcycle, tmp_path):
+def test_check_lists_all_errors_of_all_files(mlcycle, tmp_path):
     original = find("demo").read_text("utf-8")
     (tmp_path / "a.yaml").write_text(original.replace("  steps:", "  stps:"))
     (tmp_path / "b.yaml").write_text("name: [")
@@ -77,7 +77,7 @@ def test_check_says_all_that_is_wrong_with_all_files(mlcycle, tmp_path):
     assert mlcycle("train", "recipes", "check", "demo", "face-nano", "face-base").code == 0
 
 
-def test_without_a_recipe_train_takes_face_nano_and_says_so(mlcycle):
+def test_without_a_recipe_train_uses_face_nano_and_reports_it(mlcycle):
     outcome = mlcycle("train", "schedule.steps=-1")
     assert outcome.code == 2
     first, second = outcome.err.splitlines()
