@@ -119,7 +119,7 @@ def _prepare(recipe: Recipe, folder: Path) -> Path:
             raise InputError(f"{folder} has a check of another recipe", "choose another folder with --out")
         return path
     if folder.exists() and any(folder.iterdir()):
-        raise InputError(f"{folder} exists already and has no check", "choose another folder with --out")
+        raise InputError(f"{folder} already exists and has no check", "choose another folder with --out")
     folder.mkdir(parents=True, exist_ok=True)
     RunFolder(folder).write(RECIPE, dump(recipe))
     return path

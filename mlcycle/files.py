@@ -129,7 +129,7 @@ def attributed(path: Path, hint: str) -> Iterator[None]:
             verb = "written" if problem.errno in FULL else "used"
             raise InputError(f"{os.fsdecode(problem.filename)} cannot be {verb}: {why}", hint) from problem
         if isinstance(problem, FileExistsError):
-            raise InputError(f"{path} exists already", hint) from None
+            raise InputError(f"{path} already exists", hint) from None
         raise InputError(f"{path} cannot be written: {why}", hint) from None
 
 

@@ -57,7 +57,7 @@ def test_where_the_block_raises_nothing_is_left_and_the_file_of_before_stays(
 def test_another_file_is_replaced_only_where_the_caller_says_so(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     files.write(path, b"before")
-    with pytest.raises(InputError, match=r"a\.bin exists already"):
+    with pytest.raises(InputError, match=r"a\.bin already exists"):
         files.write(path, b"after", overwrite=False)
     assert path.read_bytes() == b"before"
     files.write(path, b"before", overwrite=False)  # the very same is no other
@@ -166,7 +166,7 @@ def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
             files.write(tmp_path / name, b"new", overwrite=False)
         with pytest.raises(NotADirectoryError), files.atomic_folder(tmp_path / name):
             pass
-    with pytest.raises(InputError, match="file exists already"):
+    with pytest.raises(InputError, match="file already exists"):
         files.write(tmp_path / "file", b"new", overwrite=False)
 
 
@@ -186,7 +186,7 @@ def test_what_an_error_is_about(tmp_path: Path) -> None:
         said.append(caught.value.message.replace(str(tmp_path), ""))
     cannot = "/target cannot be written: full"
     others = ["/target2 cannot be written: full", "/source cannot be used: missing"]
-    assert said == [cannot, cannot, cannot, *others, cannot, "/target exists already"]
+    assert said == [cannot, cannot, cannot, *others, cannot, "/target already exists"]
 
 
 @pytest.mark.parametrize("problem", [ValueError("no"), KeyboardInterrupt(), OSError(28, "No space left on device")])

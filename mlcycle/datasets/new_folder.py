@@ -16,10 +16,10 @@ def must_be_free(target: Path) -> None:
     """Checks before the work starts that a folder can be created.
 
     Raises:
-        InputError: it exists already, or cannot be created there.
+        InputError: it already exists, or cannot be created there.
     """
     if os.path.lexists(target):
-        raise InputError(f"{target} exists already", "name a new folder with --out; nothing is overwritten")
+        raise InputError(f"{target} already exists", "name a new folder with --out; nothing is overwritten")
     parent = next((each for each in target.absolute().parents if os.path.lexists(each)), target)
     if not os.access(parent, os.W_OK | os.X_OK):
         raise InputError(
@@ -34,7 +34,7 @@ def staged(target: Path) -> Iterator[Path]:
     If an error is raised, nothing is left of it.
 
     Raises:
-        InputError: the target exists already or cannot be written, or a file copied into it cannot be read.
+        InputError: the target already exists or cannot be written, or a file copied into it cannot be read.
     """
     must_be_free(target)
     with files.attributed(target, "choose another place with --out"), files.atomic_folder(target) as folder:

@@ -71,7 +71,7 @@ def pack(parts: Parts, target: Path, options: PackOptions, advance: Advance = la
         advance: called with the number of images that were packed since the last call.
 
     Raises:
-        InputError: the folder exists already, cannot be written, or is being packed by another process.
+        InputError: the folder already exists, cannot be written, or is being packed by another process.
         DataError: an image is missing or broken, or a box is not finite.
     """
     new_folder.must_be_free(target)

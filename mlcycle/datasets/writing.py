@@ -42,7 +42,7 @@ def write_set(
         advance: called with 1 after each image.
 
     Raises:
-        InputError: the folder exists already, or cannot be written.
+        InputError: the folder already exists, or cannot be written.
         UsageError: links to images in shards were requested.
         DataError: an image is missing, a box is not finite, or a name is not possible in the layout.
     """

@@ -337,7 +337,7 @@ def _with_copies(record: Record, image: _InputImage, options: DetectOptions) -> 
                 _copy(kind, record, image, options), path, overwrite=options.overwrite, token=options.token
             )
         except FileExistsError:
-            return replace(record, copies=written, error=("exists", f"its {kind} copy {path} exists already"))
+            return replace(record, copies=written, error=("exists", f"its {kind} copy {path} already exists"))
         except (OSError, MemoryError, ValueError) as problem:
             if getattr(problem, "errno", None) in files.FULL:
                 raise  # every image would fail the same way

@@ -34,8 +34,8 @@ def new_run(
     if not is_shared and not RunFolder(run).is_new():
         if (run / RECIPE).is_file():
             hint = f"resume it: mlcycle train --resume {run}; or start another: --out {run}-2"
-            raise InputError(f"{run} exists already", hint)
-        raise InputError(f"{run} exists already and is not a run folder", "choose another folder with --out")
+            raise InputError(f"{run} already exists", hint)
+        raise InputError(f"{run} already exists and is not a run folder", "choose another folder with --out")
     return recipe, run
 
 

@@ -91,7 +91,7 @@ def test_the_output_file_is_overwritten_only_with_the_option(tiny, labelled, tmp
     first = out.read_text()
     assert [each["name"] for each in json.loads(first)["missing"]] == ["MTCNN"]
     assert run(*words) == 3
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert out.read_text() == first
 
 

@@ -91,7 +91,7 @@ def test_an_existing_run_is_refused(mlcycle, tmp_path):
     (tmp_path / "runs/demo/recipe.yaml").write_text("something")
     outcome = mlcycle("train", "demo")
     assert outcome.code == 3
-    assert "runs/demo exists already" in outcome.err
+    assert "runs/demo already exists" in outcome.err
     assert "mlcycle train --resume runs/demo" in outcome.err
     assert "--out runs/demo-2" in outcome.err
 
@@ -100,7 +100,7 @@ def test_an_existing_path_that_is_not_a_run_is_refused(mlcycle, tmp_path):
     (tmp_path / "runs").write_text("a file")
     outcome = mlcycle("train", "demo", "--out", "runs")
     assert (outcome.code, "--resume" in outcome.err) == (3, False)
-    assert "runs exists already and is not a run folder" in outcome.err
+    assert "runs already exists and is not a run folder" in outcome.err
 
 
 def test_resume_needs_a_run_of_the_same_recipe_and_no_overrides(mlcycle, tmp_path):

@@ -190,7 +190,7 @@ def test_nothing_is_overwritten_and_a_failure_leaves_no_files(tmp_path, mlcycle)
     (tmp_path / "existing" / "kept").write_text("kept")
     outcome = mlcycle("data", "convert", source, "--to", "yolo", "--out", tmp_path / "existing")
     assert outcome.code == 3
-    assert "exists already" in outcome.err
+    assert "already exists" in outcome.err
     assert (tmp_path / "existing" / "kept").read_text() == "kept"
     (source / "images" / "b" / "rocket.jpg").unlink()
     assert mlcycle("data", "convert", source, "--to", "coco", "--out", tmp_path / "out").code == 3

@@ -223,7 +223,7 @@ def test_existing_folders_are_not_overwritten(source, tmp_path):
         pack(read_parts(source), tmp_path / "packed", SMALL)
     assert names_in(foreign) == ["kept"]
     (tmp_path / "packed").mkdir()
-    with pytest.raises(InputError, match="exists already"):
+    with pytest.raises(InputError, match="already exists"):
         pack(read_parts(source), tmp_path / "packed", SMALL)
     assert names_in(tmp_path / "packed") == []
 

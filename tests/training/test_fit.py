@@ -122,7 +122,7 @@ def test_a_folder_in_use_and_a_folder_that_exists_are_refused(
     recipe_path: Path, finished_run: Path, tmp_path: Path
 ) -> None:
     recipe = load(recipe_path)
-    with pytest.raises(InputError, match="exists already"):
+    with pytest.raises(InputError, match="already exists"):
         fit(recipe, finished_run, device="cpu", quiet=True)
     run = tmp_path / "busy"
     (run / "checkpoints").mkdir(parents=True)

@@ -20,7 +20,7 @@ _FRAMES = 100
 
 
 def refuse_existing_copies(sources: Callable[[], Iterator[Source]], options: InferOptions) -> None:
-    """Raises InputError if a folder for copies is not usable, or a copy exists already."""
+    """Raises InputError if a folder for copies is not usable, or a copy already exists."""
     from mlcycle.errors import InputError
 
     folders = options.folders()

@@ -76,7 +76,7 @@ def copy(
     target = destination or Path(source.name)
     target = target / source.name if target.is_dir() else target
     if target.exists() and not overwrite:
-        raise InputError(f"{target} exists already", "choose another name, or replace it with --overwrite")
+        raise InputError(f"{target} already exists", "choose another name, or replace it with --overwrite")
     files.write(target, _text(source))
     console.data(str(target))
 

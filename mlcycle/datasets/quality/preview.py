@@ -56,7 +56,7 @@ def must_be_free(path: Path, *, overwrite: bool = False) -> None:
         InputError: the file exists and `overwrite` is False, or it has another suffix than those of FORMATS.
     """
     if path.exists() and not overwrite:
-        raise InputError(f"{path} exists already", "choose another name with -o, or pass --overwrite")
+        raise InputError(f"{path} already exists", "choose another name with -o, or pass --overwrite")
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"{path} does not have the suffix of an image", "end it with .jpg, .png or .webp")
 

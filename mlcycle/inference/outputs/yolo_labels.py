@@ -178,7 +178,7 @@ def _refuse(folder: Path, overwrite: bool) -> None:
         raise InputError(f"{folder} is not a folder for labels", "name a folder")
     existing = [name for name in CONTENTS if os.path.lexists(folder / name)]
     if existing and not overwrite:
-        raise InputError(f"{folder / existing[0]} exists already", "name another folder, or pass --overwrite")
+        raise InputError(f"{folder / existing[0]} already exists", "name another folder, or pass --overwrite")
     if existing and not _is_by_mlcycle(folder / "labels.csv"):
         raise InputError(
             f"{folder / existing[0]} was not written by mlcycle, and is not replaced", "name another folder"

@@ -94,7 +94,7 @@ def _with_copies(
         try:
             _write(kind, path, video, detections, options)
         except FileExistsError:
-            return replace(record, copies=written, error=("exists", f"its {kind} copy {path} exists already"))
+            return replace(record, copies=written, error=("exists", f"its {kind} copy {path} already exists"))
         except Exception as problem:  # PyAV has three dozen classes
             if (number := getattr(problem, "errno", None)) in files.FULL:
                 raise OSError(number, os.strerror(number), str(path)) from problem  # all images would fail the same way

@@ -112,7 +112,7 @@ class RunFolder:
         try:
             if not self.is_new():
                 raise InputError(
-                    f"the run folder {self.path} exists already",
+                    f"the run folder {self.path} already exists",
                     "resume it with --resume, or choose another with --out",
                 )
             self.checkpoints.mkdir(parents=True, exist_ok=True)

@@ -302,7 +302,7 @@ def test_a_signature_is_overwritten_only_on_request(model: SealedBytes, key: key
     path = signature.sign_file(model, key)
     first = path.read_bytes()
     other = keys.generate("ed25519")
-    with pytest.raises(InputError, match="exists already"):
+    with pytest.raises(InputError, match="already exists"):
         signature.sign_file(model, other)
     assert path.read_bytes() == first
     signature.sign_file(model, other, overwrite=True)
@@ -321,7 +321,7 @@ def test_a_signature_created_meanwhile_is_not_overwritten(
         path.write_text("another file")
 
     monkeypatch.setattr(signature, "must_be_free", slow)
-    with pytest.raises(InputError, match="exists already"):
+    with pytest.raises(InputError, match="already exists"):
         signature.sign_file(model, key)
     assert path.read_text() == "another file"
 

@@ -153,7 +153,7 @@ def test_labels_come_beside_images_and_replace_only_labels(tmp_path: Path) -> No
     image.write_bytes(b"mine")
     with open_labels(tmp_path, tree=True) as labels:
         labels.write(record("a.jpg"))
-    with pytest.raises(InputError, match="exists already"), open_labels(tmp_path, tree=True):
+    with pytest.raises(InputError, match="already exists"), open_labels(tmp_path, tree=True):
         pass
     with open_labels(tmp_path, tree=True, overwrite=True) as labels:
         labels.write(record("b.jpg"))

@@ -187,7 +187,7 @@ def test_results_may_go_to_one_file(holiday: Holiday, tiny: Path, tmp_path: Path
     assert [path.name for path in out.parent.iterdir()] == ["faces.csv"]
     assert HASHED.match(out.read_text().splitlines()[1])
     again = command(*words)
-    assert (again.code, "error: FILE exists already" in again.err) == (3, True)
+    assert (again.code, "error: FILE already exists" in again.err) == (3, True)
 
 
 @pytest.mark.parametrize(

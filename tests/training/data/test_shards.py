@@ -120,7 +120,7 @@ def test_streaming_an_unpacked_set_or_with_fractional_weights_is_refused(recipe_
         load_training_data(load(recipe_path, ["data.order=streamed"]).data)
     assert "mlcycle data pack" in problem.value.hint
     for weight in ("1.5", "3.0e+9"):
-        with pytest.raises(RecipeError, match="takes whole numbers up to 1000 for weight, not"):
+        with pytest.raises(RecipeError, match="weight must be a whole number up to 1000, not"):
             load(recipe_path, from_shards(packed, "data.order=streamed", f"data.train.0.weight={weight}"))
 
 

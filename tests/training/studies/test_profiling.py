@@ -130,7 +130,7 @@ def test_trace_is_replaced_only_with_overwrite_and_needs_a_known_suffix(mlcycle,
     (tmp_path / "trace.json.gz").write_text("mine")
     refused = mlcycle("train", "profile", str(recipe_path))
     assert refused.code == 3
-    assert "trace.json.gz exists" in refused.err
+    assert "trace.json.gz already exists" in refused.err
     assert (tmp_path / "trace.json.gz").read_text() == "mine"
     assert mlcycle("train", "profile", str(recipe_path), "--trace", "trace.txt").code == 2
     assert mlcycle("train", "profile", str(recipe_path), "--trace", "no/where.json").code == 3
