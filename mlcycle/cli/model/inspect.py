@@ -27,7 +27,7 @@ def inspect(
         typer.Option("--format", help="Output format; md is a model card in Markdown. Default: text."),
     ] = None,
 ) -> None:
-    """Show the model card of a model file: purpose, use, origin and contents.
+    """Show the model card: purpose, use, origin and contents.
 
     Verifies the file first; exits 4 if it is damaged. Runs the self-test and counts the multiply-adds on the CPU. With
     -v, the text includes every setting of the recipe; json and md always do.

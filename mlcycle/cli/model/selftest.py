@@ -38,7 +38,7 @@ def selftest(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Let --image replace an existing file.")] = False,
 ) -> None:
-    """Run the self-test of a model file on each provider of this machine.
+    """Run the self-test on each provider of this machine.
 
     The self-test is a test image with the detections expected for it. Each provider of onnxruntime runs in its own
     process; the CPU runs the graph with and without onnxruntime's optimisations.

@@ -30,7 +30,7 @@ def verify(
         typer.Option("--signature", metavar="SIG", help="The signature. Default: FILE.sig, or FOLDER/model.sig."),
     ] = None,
 ) -> None:
-    """Verify a model file: seal, operators, contract, self-test and signature.
+    """Verify seal, operators, contract, self-test and signature.
 
     With --sha256, the file must have this digest; with --key, it must be signed by this key. For an exported folder,
     --key is required, and exactly its files must be signed.
