@@ -62,10 +62,10 @@ class _Writer:
         """Returns the nodes that replace a node."""
         output = node.output[0]
         if output in self.plan.pixels:
-            return [_dequantize(node.input[0], output, output)]
+            return [_dequantise(node.input[0], output, output)]
         if output in self.plan.copied:
             node.input[0], node.output[0] = f"{node.input[0]}_bytes", f"{output}_bytes"
-            return [node, _dequantize(f"{output}_bytes", f"{output}_real", self.plan.source(output))]
+            return [node, _dequantise(f"{output}_bytes", f"{output}_real", self.plan.source(output))]
         if node.op_type == "Relu" and node.input[0] in self.plan.rectified:
             return []
         before = self._weights(node) if node.op_type == "Conv" and output in self.plan.computed else []
@@ -73,22 +73,22 @@ class _Writer:
         for place, name in enumerate(node.input):
             if name in self.plan.measured or name in self.plan.copied:
                 node.input[place] = f"{name}_real"
-        return [*before, node, *self._quantize(node.output[0])]
+        return [*before, node, *self._quantise(node.output[0])]
 
-    def _quantize(self, value: str) -> list[onnx.NodeProto]:
+    def _quantise(self, value: str) -> list[onnx.NodeProto]:
         if value not in self.plan.measured:
             return []
         constants = [f"{value}_scale", f"{value}_zero_point"]
         quantise = helper.make_node("QuantizeLinear", [value, *constants], [f"{value}_bytes"])
-        return [quantise, _dequantize(f"{value}_bytes", f"{value}_real", value)]
+        return [quantise, _dequantise(f"{value}_bytes", f"{value}_real", value)]
 
     def _weights(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
         """Quantises the weights and bias of a convolution. Convolutions can share weights, but not a bias."""
         weights, nodes = node.input[1], []
         if f"{weights}_int8" not in self.constants:
-            self.constants[f"{weights}_int8"], scale_O = quantized_weights(self.arrays[weights])
+            self.constants[f"{weights}_int8"], scale_O = quantised_weights(self.arrays[weights])
             self._keep(weights, scale_O, np.zeros(len(scale_O), np.int8))
-            nodes.append(_dequantize(f"{weights}_int8", f"{weights}_real", weights, axis=0))
+            nodes.append(_dequantise(f"{weights}_int8", f"{weights}_real", weights, axis=0))
         node.input[1] = f"{weights}_real"
         return [*nodes, self._bias(node, weights)] if len(node.input) == 3 else nodes
 
@@ -97,11 +97,11 @@ class _Writer:
         data_scale, _ = self.scales[self.plan.source(node.input[0])]
         scale_O = self.constants[f"{weights}_scale"] * data_scale
         name, bias_O = f"{node.output[0]}_bias", self.arrays[node.input[2]]
-        quantized_O = np.clip(np.rint(bias_O / scale_O.astype(np.float64)), -MOST_BIAS, MOST_BIAS)
-        self.constants[f"{name}_int32"] = quantized_O.astype(np.int32)
+        quantised_O = np.clip(np.rint(bias_O / scale_O.astype(np.float64)), -MOST_BIAS, MOST_BIAS)
+        self.constants[f"{name}_int32"] = quantised_O.astype(np.int32)
         self._keep(name, scale_O, np.zeros(len(scale_O), np.int32))
         node.input[2] = f"{name}_real"
-        return _dequantize(f"{name}_int32", f"{name}_real", name, axis=0)
+        return _dequantise(f"{name}_int32", f"{name}_real", name, axis=0)
 
     def _keep(self, name: str, scale: np.ndarray | np.float32, zero_point: np.ndarray | np.uint8) -> None:
         self.constants[f"{name}_scale"] = np.asarray(scale)
@@ -115,7 +115,7 @@ def scale_and_zero_point(least: float, most: float) -> tuple[np.float32, np.uint
     return scale, np.uint8(np.rint(-least / scale))
 
 
-def quantized_weights(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def quantised_weights(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns weights [O, ...] as int8, and the scale_O of each output channel."""
     largest_O = np.abs(weights).reshape(len(weights), -1).max(axis=1)
     scale_O = np.where(largest_O > 0, largest_O / MOST_INT8, 1).astype(np.float32)
@@ -123,9 +123,9 @@ def quantized_weights(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.clip(np.rint(weights / by_channel), -MOST_INT8, MOST_INT8).astype(np.int8), scale_O
 
 
-def _dequantize(quantized: str, real: str, constants: str, axis: int | None = None) -> onnx.NodeProto:
+def _dequantise(quantised: str, real: str, constants: str, axis: int | None = None) -> onnx.NodeProto:
     """Returns a DequantizeLinear node; `axis` is for a scale per channel."""
-    inputs = [quantized, f"{constants}_scale", f"{constants}_zero_point"]
+    inputs = [quantised, f"{constants}_scale", f"{constants}_zero_point"]
     node = helper.make_node("DequantizeLinear", inputs, [real])
     if axis is not None:
         node.attribute.append(helper.make_attribute("axis", axis))

@@ -13,7 +13,7 @@ onnx = pytest.importorskip("onnx")
 from small_network import random_images, small_network  # noqa: E402
 
 from mlcycle.exporting.precision.calibration import ranges_of  # noqa: E402
-from mlcycle.exporting.precision.int8 import quantized_weights, scale_and_zero_point, to_int8  # noqa: E402
+from mlcycle.exporting.precision.int8 import quantised_weights, scale_and_zero_point, to_int8  # noqa: E402
 from mlcycle.exporting.precision.int8_plan import plan_of  # noqa: E402
 from mlcycle.exporting.precision.stem import group_pixels  # noqa: E402
 
@@ -43,28 +43,28 @@ def test_a_first_convolution_over_four_pixels_reads_them_as_uint8() -> None:
     assert "stem_sums" in plan.computed
     assert plan.pixels == {"stem_pixels"}
     assert plan.source("first_relu") == "stem_places"
-    quantized = quantised(grouped)
-    assert not [node for node in quantized.graph.node if node.op_type == "Cast"]
+    variant = quantised(grouped)
+    assert not [node for node in variant.graph.node if node.op_type == "Cast"]
 
 
 @pytest.mark.parametrize("form", [small_network, lambda: group_pixels(small_network())])
 def test_the_outputs_stay_close(form) -> None:
     model = form()
     before = model.SerializeToString()
-    quantized = quantised(model)
+    variant = quantised(model)
     assert model.SerializeToString() == before
     for image_HW3 in random_images():
-        for one, other in zip(outputs(model, image_HW3), outputs(quantized, image_HW3), strict=True):
+        for one, other in zip(outputs(model, image_HW3), outputs(variant, image_HW3), strict=True):
             assert one.shape == other.shape
             assert np.abs(one - other).mean() < 0.05 * one.std()
 
 
 def test_the_runtime_runs_the_planned_nodes_in_int8(tmp_path: Path) -> None:
-    quantized = quantised(group_pixels(small_network()))
+    variant = quantised(group_pixels(small_network()))
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     options.log_severity_level = 4
-    onnxruntime.InferenceSession(quantized.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    onnxruntime.InferenceSession(variant.SerializeToString(), options, providers=["CPUExecutionProvider"])
     optimised = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
     assert optimised.count("QLinearConv") == 7
     assert optimised.count("Conv") == 2
@@ -73,12 +73,12 @@ def test_the_runtime_runs_the_planned_nodes_in_int8(tmp_path: Path) -> None:
 
 
 def test_shared_weights_are_stored_once() -> None:
-    quantized = quantised(small_network())
-    types = {each.name: each.data_type for each in quantized.graph.initializer}
+    variant = quantised(small_network())
+    types = {each.name: each.data_type for each in variant.graph.initializer}
     assert types["w_head_int8"] == onnx.TensorProto.INT8
     assert "w_head" not in types
     assert types["w_output"] == onnx.TensorProto.FLOAT
-    names = [each.name for each in quantized.graph.initializer]
+    names = [each.name for each in variant.graph.initializer]
     assert len(set(names)) == len(names)
     assert {"head_fine_bias_int32", "head_coarse_bias_int32"} <= set(names)
 
@@ -101,7 +101,7 @@ def test_zero_is_exact_and_the_limits_are_close(least: float, most: float) -> No
 def test_a_channel_of_zeros_has_a_valid_scale() -> None:
     weights = np.zeros((2, 3, 1, 1), np.float32)
     weights[1] = [[[0.5]], [[-1.0]], [[0.25]]]
-    whole, scale_O = quantized_weights(weights)
+    whole, scale_O = quantised_weights(weights)
     assert np.isfinite(scale_O).all()
     assert (scale_O > 0).all()
     assert np.abs(whole * scale_O[:, None, None, None] - weights).max() <= scale_O[1] / 2
