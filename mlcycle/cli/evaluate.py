@@ -22,47 +22,60 @@ class Format(StrEnum):
     json = "json"
 
 
+FileArgument = Annotated[Path, typer.Argument(help="The frozen model file.", show_default=False)]
+DataOption = Annotated[
+    Path, typer.Option(help="A labelled set: WIDER FACE, COCO, YOLO or packed shards.", show_default=False)
+]
+SplitOption = Annotated[
+    str, typer.Option(help="Split of the set; by default val, or the only one.", show_default=False)
+]
+LongSideOption = Annotated[
+    str,
+    typer.Option(
+        metavar="N|original", help="Long side of the input in pixels; by default the model's.", show_default=False
+    ),
+]
+WorkersOption = Annotated[int, typer.Option(min=0, help="Worker threads; 0 uses one per core.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="Output format of the metrics.")]
+OutputOption = Annotated[
+    Path | None, typer.Option("-o", "--output", help="Write the metrics to this file instead.", show_default=False)
+]
+DetectionsOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Also write all detections in COCO's results format; ids are those of the set if it is a COCO set.",
+        show_default=False,
+    ),
+]
+PageOption = Annotated[
+    Path | None, typer.Option(help="Also write an HTML page with curves and the worst errors.", show_default=False)
+]
+AttributesOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="CSV file of face attributes, with columns file, face (row of the label, from 0) and one per"
+        " attribute; reports recall by each.",
+        show_default=False,
+    ),
+]
+LimitOption = Annotated[int, typer.Option(min=0, help="Largest number of images, spread over the set; 0 uses all.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing output files.")]
+
+
 def evaluate(  # noqa: PLR0913 (an option of a command is a parameter)
-    file: Annotated[Path, typer.Argument(help="The frozen model file.", show_default=False)],
+    file: FileArgument,
     *,
-    data: Annotated[
-        Path, typer.Option(help="A labelled set: WIDER FACE, COCO, YOLO or packed shards.", show_default=False)
-    ],
-    split: Annotated[
-        str, typer.Option(help="Split of the set; by default val, or the only one.", show_default=False)
-    ] = "",
-    long_side: Annotated[
-        str,
-        typer.Option(
-            metavar="N|original", help="Long side of the input in pixels; by default the model's.", show_default=False
-        ),
-    ] = "",
-    workers: Annotated[int, typer.Option(min=0, help="Worker threads; 0 uses one per core.")] = 0,
-    format_: Annotated[Format, typer.Option("--format", help="Output format of the metrics.")] = Format.table,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Write the metrics to this file instead.", show_default=False)
-    ] = None,
-    detections: Annotated[
-        Path | None,
-        typer.Option(
-            help="Also write all detections in COCO's results format; ids are those of the set if it is a COCO set.",
-            show_default=False,
-        ),
-    ] = None,
-    page: Annotated[
-        Path | None,
-        typer.Option(help="Also write an HTML page with curves and the worst errors.", show_default=False),
-    ] = None,
-    attributes: Annotated[
-        Path | None,
-        typer.Option(
-            help="CSV file of face attributes, with columns file, face (row of the label, from 0) and one per"
-            " attribute; reports recall by each.",
-            show_default=False,
-        ),
-    ] = None,
-    limit: Annotated[int, typer.Option(min=0, help="Largest number of images, spread over the set; 0 uses all.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing output files.")] = False,
+    data: DataOption,
+    split: SplitOption = "",
+    long_side: LongSideOption = "",
+    workers: WorkersOption = 0,
+    format_: FormatOption = Format.table,
+    output: OutputOption = None,
+    detections: DetectionsOption = None,
+    page: PageOption = None,
+    attributes: AttributesOption = None,
+    limit: LimitOption = 0,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Measure a frozen model file on labelled images.
 
