@@ -11,7 +11,8 @@ import subprocess
 import sys
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import field, fields, make_dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,6 +44,10 @@ SCRIPT = Path(__file__).parents[1] / "gradients.py"
 EXACT = ("schedule.precision=float32", "schedule.workers=0", "augment.large=0.3", "schedule.batch=8")
 LONG = (*EXACT, "schedule.steps=60", "schedule.evaluate_every=30", "schedule.checkpoint_every=10")
 LINE = [sys.executable, "-m", "mlcycle", "train"]
+# What launch.launch sets in its own environment, for the processes that it starts.
+SET_BY_LAUNCH = (
+    "OMP_NUM_THREADS", failure.REPORTED_BY_LAUNCHER, stopping.PARENT, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE",
+)  # fmt: skip
 
 
 def entries(run: Path) -> list[dict]:
@@ -58,15 +63,37 @@ def train(*words: object, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, env=environment() | more, capture_output=True, text=True, check=False, timeout=300)
 
 
-def test_two_devices_train_like_one(recipe_path: Path, tmp_path: Path, mlcycle: Callable) -> None:
+@contextmanager
+def launching_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Lets this process, which has imported torch, launch others; restores its signal handlers and environment.
+
+    The slow tests launch from a process of its own.
+    """
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    with monkeypatch.context() as patch:
+        patch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
+        for name in SET_BY_LAUNCH:
+            patch.setenv(name, "1")
+        try:
+            yield
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGHUP")
+def test_two_devices_train_like_one(
+    recipe_path: Path, tmp_path: Path, mlcycle: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     alone, both = tmp_path / "alone", tmp_path / "both"
     first, second = (f"data.decoded={tmp_path / name}" for name in ("one", "two"))
     assert mlcycle("train", recipe_path, *EXACT, first, "--device", "cpu", "--out", alone).code == 0
-    outcome = train(recipe_path, *EXACT, second, "--devices", 2, "--out", both)
-    assert outcome.returncode == 0, outcome.stderr
-    assert outcome.stdout.splitlines()[-1] == str(both)  # torch 2.10 prints more
-    assert outcome.stderr.count(" training images with ") == 1
-    assert outcome.stderr.count("validation: AP") == 2
+    with launching_here(monkeypatch):
+        outcome = mlcycle("train", recipe_path, *EXACT, second, "--device", "cpu", "--devices", 2, "--out", both)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.splitlines()[-1] == str(both)  # torch 2.10 prints more
+    assert outcome.err.count(" training images with ") == 1
+    assert outcome.err.count("validation: AP") == 2
     assert losses(both) == pytest.approx(losses(alone), rel=0.01)
     environment_json = json.loads((both / "environment.json").read_text())
     assert environment_json["device"].startswith("2 x cpu")
@@ -176,8 +203,7 @@ def test_machines_that_cannot_connect_are_an_error(monkeypatch: pytest.MonkeyPat
         raise launch.RendezvousError("The connection to the C10d store has failed.")
 
     monkeypatch.setattr(launch, "elastic_launch", lambda config, program: fail)
-    set_there = ("OMP_NUM_THREADS", failure.REPORTED_BY_LAUNCHER, stopping.PARENT, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE")
-    for name in set_there:
+    for name in SET_BY_LAUNCH:
         monkeypatch.setenv(name, "1")
     rendezvous = launch.Rendezvous((2, 2), "gpu-1:29400")
     with pytest.raises(launch.DeviceError, match=r"cannot connect at gpu-1:29400: The connection"):
