@@ -82,3 +82,12 @@ def finished_run(recipe_path: Path, tmp_path_factory: pytest.TempPathFactory) ->
     run = tmp_path_factory.mktemp("runs") / "tiny"
     fit(load(recipe_path), run, device="cpu", quiet=True)
     return run
+
+
+@pytest.fixture
+def without_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves out the report at the end of a run, which takes as long as six steps: for tests of something else."""
+    pytest.importorskip("torch")
+    from mlcycle.training import fit
+
+    monkeypatch.setattr(fit._Run, "_write_report", lambda *arguments: None)

@@ -34,7 +34,7 @@ from mlcycle.training.run import checkpoint  # noqa: E402
 from mlcycle.training.trace import load_trained  # noqa: E402
 from mlcycle.training.trainer import losses_of  # noqa: E402
 
-pytestmark = pytest.mark.training
+pytestmark = [pytest.mark.training, pytest.mark.usefixtures("without_reports")]
 pytest_plugins = ("small_run",)
 
 
@@ -185,7 +185,10 @@ def evaluations(run: Path) -> list[tuple[int, float]]:
     return [(entry["step"], entry["average_precision"]) for entry in entries if "average_precision" in entry]
 
 
-def test_a_run_is_not_resumed_with_other_data(recipe_path: Path, finished_run: Path, tmp_path: Path) -> None:
+def test_a_run_is_not_resumed_with_other_data(
+    recipe_path: Path, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # with a report
     run = tmp_path / "run"
     shutil.copytree(finished_run, run)
     before = (run / "environment.json").read_text()

@@ -19,7 +19,7 @@ from mlcycle.training.model.score_layer import fit_score_layer  # noqa: E402
 from mlcycle.training.recipes.recipe_file import load  # noqa: E402
 from mlcycle.training.run import checkpoint  # noqa: E402
 
-pytestmark = pytest.mark.training
+pytestmark = [pytest.mark.training, pytest.mark.usefixtures("without_reports")]
 pytest_plugins = ("small_run",)
 
 FINISH = "finish.score_layer.long_sides=[0, 128]"

@@ -29,7 +29,7 @@ from mlcycle.training.recipes.recipe_file import load  # noqa: E402
 from mlcycle.training.run import checkpoint, tensor_file  # noqa: E402
 from mlcycle.training.run.run_folder import RunFolder  # noqa: E402
 
-pytestmark = pytest.mark.training
+pytestmark = [pytest.mark.training, pytest.mark.usefixtures("without_reports")]
 pytest_plugins = ("small_run",)
 
 ALONE = "schedule.workers=0"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,14 @@ PARTS = [
     "waiting for data", "copying to the device", "augmentation", "forward", "assignment and losses", "backward",
     "clipping", "optimizer", "ema",
 ]  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _two_steps_are_traced() -> Iterator[None]:
+    """Fewer than by default: torch takes a second to write down the operators of each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(profiling, "TRACED", 2)
+        yield
 
 
 @pytest.fixture(scope="module")
