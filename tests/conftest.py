@@ -18,6 +18,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the tests that train, which take longest, first: at the end, one worker would wait for the other."""
+    items.sort(key=lambda item: item.get_closest_marker("training") is None)
+
+
 class Outcome(NamedTuple):
     code: int
     out: str
