@@ -16,8 +16,7 @@ def names() -> list[str]:
 
 
 def of_name(name: str | os.PathLike[str]) -> Path:
-    """Returns the file of a bundled model if this is its bare name, whatever lies in the working directory; else the
-    path that it is."""
+    """Returns the bundled model of this name, even if the current folder has a file of that name; else the path."""
     return FOLDER / f"{name}.onnx" if name in names() else Path(name)
 
 

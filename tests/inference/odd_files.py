@@ -1,4 +1,4 @@
-"""A fuzzer for `mlcycle infer`: a small real image as a file of every kind, and mutants of these, by seed."""
+"""A fuzzer for `mlcycle infer`: a small real image in every file format, and mutants of these files by seed."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ from PIL import Image
 
 from mlcycle.inference.sources import SUFFIXES
 
-# What numbers in headers are set to: none, the borders of each width, and sizes that are just about believed.
+# Values for numbers in headers: zero, the limits of each width, and sizes that are just plausible.
 _NUMBERS = (0, 1, 2, 9, 127, 128, 255, 256, 13_000, 32_767, 32_768, 65_535, 2**31 - 1, 2**31, 2**32 - 1)
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 
 def encoded_images(scene_HW3: np.ndarray) -> dict[str, bytes]:
-    """Returns the scene as a file of each kind, by a name; formats whose codec is not installed are left out."""
+    """Returns name → the scene as a file of each kind; formats without an installed codec are left out."""
     colour = Image.fromarray(scene_HW3)
     grey = colour.convert("L")
     clear = colour.convert("RGBA")
     clear.putalpha(grey)
     wide = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
     fractions = Image.fromarray(np.asarray(grey).astype(np.float32) / 255)
-    several: dict[str, object] = {"rest": [colour.transpose(Image.Transpose.ROTATE_180), colour]}
+    frames: dict[str, object] = {"rest": [colour.transpose(Image.Transpose.ROTATE_180), colour]}
     kinds: list[tuple[str, Image.Image, str, dict[str, object]]] = [
         ("baseline.jpg", colour, "JPEG", {"exif": turned(6)}),
         ("progressive.jpg", colour, "JPEG", {"progressive": True}),
         ("cmyk.jpg", colour.convert("CMYK"), "JPEG", {}),
         ("grey.jpeg", grey, "JPEG", {"restart_marker_blocks": 2}),
-        ("pair.mpo", colour, "MPO", several),
+        ("pair.mpo", colour, "MPO", frames),
         ("colour.png", colour, "PNG", {"exif": turned(8)}),
         ("clear.png", clear, "PNG", {}),
         ("palette.png", colour.convert("P"), "PNG", {"transparency": 3}),
         ("bits.png", colour.convert("1"), "PNG", {}),
         ("wide.png", wide, "PNG", {}),
-        ("animated.png", colour, "PNG", several),
-        ("animated.gif", colour, "GIF", several),
+        ("animated.png", colour, "PNG", frames),
+        ("animated.gif", colour, "GIF", frames),
         ("still.gif", grey, "GIF", {"interlace": 1}),
         ("lossy.webp", colour, "WEBP", {"exif": turned(3)}),
         ("lossless.webp", clear, "WEBP", {"lossless": True}),
-        ("animated.webp", colour, "WEBP", several),
+        ("animated.webp", colour, "WEBP", frames),
         ("still.avif", colour, "AVIF", {"speed": 10}),
-        ("animated.avif", colour, "AVIF", {"speed": 10, **several}),
+        ("animated.avif", colour, "AVIF", {"speed": 10, **frames}),
         ("strips.tif", colour, "TIFF", {"tiffinfo": {278: 16, 274: 5}}),
-        ("pages.tif", colour, "TIFF", several),
+        ("pages.tif", colour, "TIFF", frames),
         ("lzw.tif", clear, "TIFF", {"compression": "tiff_lzw"}),
         ("deflate.tif", wide, "TIFF", {"compression": "tiff_adobe_deflate"}),
         ("jpeg.tiff", colour, "TIFF", {"compression": "jpeg"}),
@@ -80,9 +80,9 @@ def encoded_images(scene_HW3: np.ndarray) -> dict[str, bytes]:
 
 
 def mutants(files: dict[str, bytes], count: int, seed: str) -> Iterator[tuple[str, bytes]]:
-    """Yields broken files, each with a name of its own; the same for the same seed.
+    """Yields damaged files with unique names; the same seed gives the same files.
 
-    Kinds and mutations take turns, so that a few hundred of them hold each kind in many ways.
+    Kinds and mutations alternate, so that a few hundred files have many mutations of each kind.
     """
     kinds = sorted(files)
     for number in range(count):
@@ -90,23 +90,23 @@ def mutants(files: dict[str, bytes], count: int, seed: str) -> Iterator[tuple[st
         kind = kinds[number % len(kinds)]
         mutation = MUTATIONS[(number // len(kinds) + number) % len(MUTATIONS)]
         data = mutation(files[kind], random, files[random.choice(kinds)])
-        if random.random() < 0.3:  # the broken break more often in two places
+        if random.random() < 0.3:  # some are damaged in two places
             data = random.choice(MUTATIONS)(data, random, files[random.choice(kinds)])
         suffix = PurePath(random.choice(kinds) if random.random() < 0.1 else kind).suffix
         yield f"{number:05}-{PurePath(kind).stem}-{mutation.__name__.strip('_')}{suffix}", data
 
 
 def encoded(image: Image.Image, format: str, *, rest: Sequence[Image.Image] = (), **options: object) -> bytes:
-    """Returns an image as a file, with the `rest` of an animation or of the pages behind it."""
+    """Returns an image as a file, followed by the `rest` of an animation or of pages."""
     buffer = io.BytesIO()
-    # Copies, since Pillow leaves settings of one format behind in an image, which then disturb another's.
+    # Copies, because Pillow keeps settings of one format in an image, which affect another format.
     more = {"save_all": True, "append_images": [each.copy() for each in rest]} if rest else {}
     image.copy().save(buffer, format, **options, **more)
     return buffer.getvalue()
 
 
 def heic(image: Image.Image) -> dict[str, bytes]:
-    """Returns an image as HEIC, if that can be written here, and is looked for in folders."""
+    """Returns an image as HEIC, if its codec is installed."""
     if ".heic" not in SUFFIXES or not find_spec("pillow_heif"):
         return {}
     from pillow_heif import from_pillow
@@ -127,7 +127,7 @@ def png_chunk(name: bytes, body: bytes) -> bytes:
 
 
 def interlaced(scene_HW3: np.ndarray) -> bytes:
-    """Returns the scene as an interlaced PNG, which Pillow reads and does not write."""
+    """Returns the scene as an interlaced PNG, which Pillow can read but not write."""
     height, width = scene_HW3.shape[:2]
     passes = (scene_HW3[y::down, x::across] for x, y, across, down in _ADAM7)
     rows = b"".join(b"\0" + row_W3.tobytes() for each_HW3 in passes for row_W3 in each_HW3)
@@ -137,7 +137,7 @@ def interlaced(scene_HW3: np.ndarray) -> bytes:
 
 
 def tiled(grey_HW: np.ndarray, side: int = 32) -> bytes:
-    """Returns a grey image as a TIFF of deflated tiles, which Pillow reads and does not write."""
+    """Returns a grey image as a TIFF of deflated tiles, which Pillow can read but not write."""
     height, width = grey_HW.shape
     padded_HW = np.pad(grey_HW, ((0, -height % side), (0, -width % side)))
     corners = [(y, x) for y in range(0, height, side) for x in range(0, width, side)]
@@ -148,16 +148,16 @@ def tiled(grey_HW: np.ndarray, side: int = 32) -> bytes:
 
 
 def tiff(tags: dict[int, list[int]], body: bytes) -> bytes:
-    """Returns a TIFF with these tags, all of them LONG, whose `body` begins at byte 8."""
+    """Returns a TIFF with these tags, all of type LONG, and `body` at byte 8."""
     values, entries = b"", b""
-    behind = 8 + len(body)
+    end = 8 + len(body)
     for tag, numbers in sorted(tags.items()):
         packed = struct.pack(f"<{len(numbers)}I", *numbers)
-        place = packed if len(numbers) == 1 else struct.pack("<I", behind + len(values))
+        value = packed if len(numbers) == 1 else struct.pack("<I", end + len(values))
         values += packed if len(numbers) > 1 else b""
-        entries += struct.pack("<HHI", tag, 4, len(numbers)) + place
+        entries += struct.pack("<HHI", tag, 4, len(numbers)) + value
     directory = struct.pack("<H", len(tags)) + entries + bytes(4)
-    return struct.pack("<2sHI", b"II", 42, behind + len(values)) + body + values + directory
+    return struct.pack("<2sHI", b"II", 42, end + len(values)) + body + values + directory
 
 
 def _truncated(data: bytes, random: Random, other: bytes) -> bytes:
@@ -183,12 +183,12 @@ def _flipped(data: bytes, random: Random, count: int, reach: int) -> bytes:
     return bytes(broken)
 
 
-def _lying_number(data: bytes, random: Random, other: bytes) -> bytes:
+def _wrong_number(data: bytes, random: Random, other: bytes) -> bytes:
     width, order = random.choice(((1, ">"), (2, "<"), (2, ">"), (4, "<"), (4, ">")))
     number = random.choice(_NUMBERS) % 256**width
     at = random.randrange(2, 200)
-    # A format with checksums would otherwise never look at what was changed.
-    return _mended(data[:at] + struct.pack(order + "xBH I"[width], number) + data[at + width :])
+    # Otherwise a reader that verifies checksums would not parse the changed bytes.
+    return _with_checksums(data[:at] + struct.pack(order + "xBH I"[width], number) + data[at + width :])
 
 
 def _zeroed(data: bytes, random: Random, other: bytes) -> bytes:
@@ -227,16 +227,16 @@ def _block(data: bytes, random: Random) -> tuple[int, int]:
     return start, min(len(data), start + 2 ** random.randrange(10))
 
 
-def _mended(data: bytes) -> bytes:
-    """Gives a PNG's chunks the checksums that their bytes have now."""
+def _with_checksums(data: bytes) -> bytes:
+    """Returns a PNG with corrected checksums; other files are unchanged."""
     if not data.startswith(b"\x89PNG"):
         return data
-    mended, at = bytearray(data), 8
+    corrected, at = bytearray(data), 8
     while at + 12 <= len(data):
         end = at + 8 + int.from_bytes(data[at : at + 4])
-        mended[end : end + 4] = struct.pack(">I", zlib.crc32(data[at + 4 : end])) if end + 4 <= len(data) else b""
+        corrected[end : end + 4] = struct.pack(">I", zlib.crc32(data[at + 4 : end])) if end + 4 <= len(data) else b""
         at = end + 4
-    return bytes(mended[: len(data)])
+    return bytes(corrected[: len(data)])
 
 
 MUTATIONS: tuple[Callable[[bytes, Random, bytes], bytes], ...] = (
@@ -244,7 +244,7 @@ MUTATIONS: tuple[Callable[[bytes, Random, bytes], bytes], ...] = (
     _almost_whole,
     _flipped_in_the_header,
     _flipped_in_the_body,
-    _lying_number,
+    _wrong_number,
     _zeroed,
     _removed,
     _repeated,

@@ -1,4 +1,4 @@
-"""Files with odd names, and what is no file: each with the status or the code that its record has."""
+"""Files with odd names, and paths that are not files: each with the expected status or code of its record."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
-# A number stands for {}; each is a name that some program has stumbled over.
+# {} is replaced by a number; each name has broken some program.
 _PATTERNS = (
     b"\xff\xfe{}.jpg", b"\xc3({}.png", b"line\nbreak {}.jpg", b"tab\t{}.jpg", b"return\r{}.jpg", b"\x1b[31m{}\x07.jpg",
     b"-{}.jpg", b"--overwrite{}.jpg", b"--out={}.jpg", b"-rf {}.jpg", b"@{}.jpg", b"~{}.jpg", b"$(id){}.jpg",
@@ -26,16 +26,16 @@ _DEEP = 40
 
 
 def fill(folder: Path, count: int, image: bytes) -> dict[bytes, str]:
-    """Puts `count` odd names of one image into a folder, and what is no file besides.
+    """Creates `count` odd names of one image in a folder, and paths that are not files.
 
-    Returns the status of each name's record, or "error" and its code; a model is taken to find no face. Names that the
-    file system does not take are left out. RunOptions the folder there is a file more.
+    Returns name → the status of its record, or "error" and its code, for a model that finds no face. Names that the
+    file system refuses are left out. The parent folder gets one more file.
     """
     folder.mkdir(parents=True)
     original = folder.parent / "original"
     original.write_bytes(image)
     expected = {name: "empty" for name in _names(count) if _made(os.fsencode(folder), name, original)}
-    return expected | _no_files(folder)
+    return expected | _other_paths(folder)
 
 
 def _names(count: int) -> Iterator[bytes]:
@@ -46,7 +46,7 @@ def _names(count: int) -> Iterator[bytes]:
         pattern = (*_PATTERNS, *_long(random), _random(random), b"d/" * random.randrange(_DEEP) + b"{}.jpg")
         name = pattern[number % len(pattern)].replace(b"{}", b"%d" % number)
         number += 1
-        # Hidden files are passed over, and twins are looked for by their own patterns.
+        # Hidden files are skipped.
         if name not in given and not name.startswith(b"."):
             given.add(name)
             yield name
@@ -69,9 +69,9 @@ def _made(folder: bytes, name: bytes, original: Path) -> bool:
         os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
         os.link(original, path)
     except FileExistsError:
-        return False  # its twin is there, by the file system's rules
+        return False  # a name that the file system treats as equal exists
     except OSError:
-        # What the file system does not take; or it takes no more links of one file.
+        # The file system refuses the name, or more links to one file.
         try:
             shutil.copyfile(original, path)
         except OSError:
@@ -79,15 +79,15 @@ def _made(folder: bytes, name: bytes, original: Path) -> bool:
     return True
 
 
-def _no_files(folder: Path) -> dict[bytes, str]:
-    """Makes what is listed beside files: links, pipes, a socket, devices, and an image that nobody may read."""
+def _other_paths(folder: Path) -> dict[bytes, str]:
+    """Creates links, pipes, a socket, devices, and an image without read permission."""
     links = {"self.jpg": "self.jpg", "nothing.jpg": "nowhere", "turn.jpg": "back.jpg", "back.jpg": "turn.jpg"}
     expected = dict.fromkeys(("self.jpg", "turn.jpg", "back.jpg"), "error unreadable")
     expected |= dict.fromkeys(("pipe.jpg", "socket.jpg"), "error not-a-file") | {"nothing.jpg": "error not-found"}
     for device in ("zero", "full", "tty"):
         if Path(f"/dev/{device}").exists():
             links[f"{device}.jpg"], expected[f"{device}.jpg"] = f"/dev/{device}", "error not-a-file"
-    for endless in ("self/pagemap", "kmsg"):  # they say that they are empty; one has terabytes, one waits for more
+    for endless in ("self/pagemap", "kmsg"):  # they report a size of 0; one has terabytes, one waits for data
         if Path(f"/proc/{endless}").exists():
             name = f"{endless.replace('/', '-')}.jpg"
             links[name], expected[name] = f"/proc/{endless}", "error empty"
@@ -100,6 +100,6 @@ def _no_files(folder: Path) -> dict[bytes, str]:
         server.bind("socket.jpg")
     shutil.copyfile(folder.parent / "original", folder / "forbidden.jpg")
     (folder / "forbidden.jpg").chmod(0)
-    expected["forbidden.jpg"] = "error no-permission" if os.geteuid() else "empty"  # nothing is forbidden to root
+    expected["forbidden.jpg"] = "error no-permission" if os.geteuid() else "empty"  # root may read everything
     (folder / ".hidden.jpg").touch()
     return {os.fsencode(name): status for name, status in expected.items()}

@@ -1,4 +1,4 @@
-"""Makes small videos, with a patch that the tiny model takes for a face, and with sound."""
+"""Writes small videos with a patch that the tiny model detects as a face, and with sound."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ SIZE = (160, 120)
 RATE = 25
 SIDE = 40
 CODECS = {".webm": "libvpx-vp9"}
-# Nothing in these is kept in a copy that is redacted.
+# A redacted copy has none of these.
 SECRETS = {"title": "secret title", "creation_time": "2020-02-02T02:02:02Z", "location": "+48.1234+011.5678/"}
 
 
 def place(number: int) -> tuple[int, int]:
-    """Returns x and y of the patch in frame `number`, from 0 on: it wanders down to the right, and begins anew."""
+    """Returns x and y of the patch in frame `number`, counted from 0: it moves down to the right, then starts again."""
     return 10 + 2 * (number % 30), 10 + number % 30
 
 
 def images(count: int, without: Sequence[int] = ()) -> Iterable[np.ndarray]:
-    """Yields frames with the patch, some of them without."""
+    """Yields frames with the patch, except those in `without`."""
     width, height = SIZE
     rows_HW, columns_HW = np.indices((height, width))
     for number in range(count):
@@ -46,13 +46,13 @@ def write_video(
     metadata: dict[str, str] | None = None,
     options: dict[str, str] | None = None,
 ) -> Path:
-    """Writes a video by its suffix.
+    """Writes a video in the format of its suffix.
 
     Args:
         frames: HxWx3, uint8 RGB.
-        turned: degrees, and whether it is mirrored left to right and top to bottom, as a telephone notes it.
+        turned: display rotation in degrees, and whether it is mirrored left to right and top to bottom.
         times: of each frame, in 1/1000 s; else RATE frames a second.
-        reordered: whether frames lie in the file in another order than they are shown.
+        reordered: whether the file has the frames in another order than they are displayed.
         options: of the container.
     """
     import av

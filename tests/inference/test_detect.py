@@ -1,4 +1,4 @@
-"""One image from the file to the faces: the answer is known to the pixel, whichever way the file lies."""
+"""Detection in one image, from the file to the faces: the result is known to the pixel for every orientation."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ pytest_plugins = ("tiny_album",)
 
 FACE = (300, 40, 380, 150)
 ORIENTATION = 0x0112
-# What a camera that notes this orientation has done to the upright image.
-LAID_DOWN = {
+# EXIF orientation → the transformation of the upright image to the stored one.
+STORED = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
@@ -32,7 +32,7 @@ LAID_DOWN = {
 }
 
 
-@pytest.mark.parametrize("orientation", LAID_DOWN)
+@pytest.mark.parametrize("orientation", STORED)
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
 def test_all_orientations_give_the_box_of_the_upright_image(
     orientation: int, suffix: str, tmp_path: Path, pixels: np.ndarray, detector: Detector
@@ -40,14 +40,14 @@ def test_all_orientations_give_the_box_of_the_upright_image(
     path = tmp_path / f"image{suffix}"
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
-    laid = Image.fromarray(np.ascontiguousarray(LAID_DOWN[orientation](pixels)))
-    laid.save(path, exif=exif, quality=95)
+    stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](pixels)))
+    stored.save(path, exif=exif, quality=95)
     record = detector.detect_file(path)
     assert (record.width, record.height) == (512, 400)
     assert record.boxes_N4 == pytest.approx(np.array([FACE], np.float32), abs=1.01)
 
 
-def test_an_image_that_is_made_smaller_gives_boxes_in_its_own_pixels(tmp_path: Path, pixels: np.ndarray) -> None:
+def test_boxes_are_in_pixels_of_the_original_image(tmp_path: Path, pixels: np.ndarray) -> None:
     detector = load_detector(write_tiny_model(tmp_path / "small.onnx", long_side=128), provider="cpu")
     Image.fromarray(pixels).save(tmp_path / "photo.png")
     record = detector.detect_file(tmp_path / "photo.png")
@@ -60,13 +60,13 @@ def test_an_image_that_is_made_smaller_gives_boxes_in_its_own_pixels(tmp_path: P
 
 @pytest.mark.parametrize("orientation", [1, 6])
 @pytest.mark.parametrize(("times", "decoded"), [(None, 512), (2.1, 512), (2, 256), (1, 128)])
-def test_large_jpegs_are_decoded_at_a_reduced_scale_where_the_contract_allows_it(
+def test_large_jpegs_are_decoded_at_a_reduced_scale_if_the_contract_allows_it(
     orientation: int, times: float | None, decoded: int, tmp_path: Path, pixels: np.ndarray, monkeypatch: Any
 ) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
-    laid = Image.fromarray(np.ascontiguousarray(LAID_DOWN[orientation](pixels)))
-    laid.save(tmp_path / "photo.jpg", exif=exif, quality=95)
+    stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](pixels)))
+    stored.save(tmp_path / "photo.jpg", exif=exif, quality=95)
     model = write_tiny_model(tmp_path / "tiny.onnx", long_side=128, reduced_jpeg=times)
     seen = []
     shrink = letterbox.shrink
@@ -80,7 +80,7 @@ def test_large_jpegs_are_decoded_at_a_reduced_scale_where_the_contract_allows_it
         assert copy.size == (512, 400)
 
 
-def test_a_copy_for_which_memory_is_short_is_an_error_beside_the_faces(
+def test_a_copy_that_exceeds_the_memory_gives_an_error_and_the_faces(
     tmp_path: Path, pixels: np.ndarray, monkeypatch: Any
 ) -> None:
     Image.fromarray(pixels).save(tmp_path / "photo.jpg", quality=95)
@@ -102,7 +102,7 @@ def test_a_copy_for_which_memory_is_short_is_an_error_beside_the_faces(
     assert without.status == "ok"
 
 
-def test_the_balanced_threshold_is_the_file_s_unless_one_is_given(
+def test_the_default_threshold_is_the_models_balanced_one(
     tmp_path: Path, pixels: np.ndarray, detector: Detector
 ) -> None:
     faint_HW3 = pixels.copy()
@@ -113,7 +113,7 @@ def test_the_balanced_threshold_is_the_file_s_unless_one_is_given(
     assert detector.detect_file(tmp_path / "photo.png", threshold=0.3).status == "ok"
 
 
-def test_bad_images_among_good_ones_give_a_record_each_in_order(album: Path, detector: Detector) -> None:
+def test_good_and_bad_images_give_one_record_each_in_order(album: Path, detector: Detector) -> None:
     records = list(detector.detect_all(from_folder(album)))
     assert [(record.input, record.status) for record in records] == [
         ("broken.jpg", "error"),
@@ -126,7 +126,7 @@ def test_bad_images_among_good_ones_give_a_record_each_in_order(album: Path, det
     assert list(records[1].milliseconds) == ["read", "decode", "resize", "run", "select"]
 
 
-def test_scores_come_best_first(tmp_path: Path, pixels: np.ndarray, detector: Detector) -> None:
+def test_faces_are_sorted_by_score(tmp_path: Path, pixels: np.ndarray, detector: Detector) -> None:
     two_HW3 = pixels.copy()
     two_HW3[41:150:2, 300:380] = pixels[200:255, 300:380]  # half of the green box, which the graph computes first
     two_HW3[300:340, 40:100] = BLUE
@@ -136,8 +136,8 @@ def test_scores_come_best_first(tmp_path: Path, pixels: np.ndarray, detector: De
     assert record.boxes_N4[0].tolist() == [40, 300, 100, 340]
 
 
-def test_a_batch_is_safe_for_its_smaller_images(detector: Detector, pixels: np.ndarray) -> None:
-    # What the file format promises, shown on the tiny model, so that other tests may lean on it.
+def test_smaller_images_in_a_batch_are_not_affected(detector: Detector, pixels: np.ndarray) -> None:
+    # The file format requires this; checked for the tiny model, because other tests depend on it.
     images_BHW3 = np.zeros((2, 600, 700, 3), np.uint8)
     images_BHW3[1, : pixels.shape[0], : pixels.shape[1]] = pixels
     boxes_BN4, scores_BN, _ = detector.session.run(images_BHW3)
@@ -145,13 +145,13 @@ def test_a_batch_is_safe_for_its_smaller_images(detector: Detector, pixels: np.n
     assert boxes_BN4[1].tolist() == [list(FACE)]
 
 
-def test_the_limit_on_pixels_is_an_option(album: Path, detector: Detector) -> None:
+def test_max_pixels_limits_the_image(album: Path, detector: Detector) -> None:
     (record,) = detector.detect_all([Source(album / "one.jpg", "one.jpg")], DetectOptions(max_pixels=1000))
     assert record.error is not None
     assert record.error[0] == "too-large"
 
 
-def test_a_model_without_landmarks_gives_none(tmp_path: Path, album: Path) -> None:
+def test_a_model_without_landmarks_gives_no_landmarks(tmp_path: Path, album: Path) -> None:
     detector = load_detector(write_tiny_model(tmp_path / "plain.onnx", landmarks=False), provider="cpu")
     record = detector.detect_file(album / "one.jpg")
     assert record.landmarks_N52 is None

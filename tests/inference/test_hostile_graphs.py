@@ -1,4 +1,4 @@
-"""Graphs that are admitted and sealed, and do not keep what they promise: said in a sentence, and no crash."""
+"""Admitted and sealed graphs that violate their contract: a clear error, and no crash."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ def sealed(model: ModelProto, path: Path) -> Path:
     return path
 
 
-def answering(path: Path, boxes: np.ndarray = BOXES, scores: np.ndarray = SCORES, points: np.ndarray = POINTS) -> Path:
-    """Writes a model that gives the same answer whatever it is asked."""
+def constant_model(
+    path: Path, boxes: np.ndarray = BOXES, scores: np.ndarray = SCORES, points: np.ndarray = POINTS
+) -> Path:
+    """Writes a model with the same outputs for every image."""
     model = unsealed_model()
     values = {"boxes": boxes, "scores": scores, "landmarks": points}
     del model.graph.node[:], model.graph.output[:], model.graph.initializer[:]
@@ -35,8 +37,8 @@ def answering(path: Path, boxes: np.ndarray = BOXES, scores: np.ndarray = SCORES
     return sealed(model, path)
 
 
-def test_an_answer_that_keeps_the_contract_is_taken(mlcycle: Run, astronaut: Path, tmp_path: Path) -> None:
-    outcome = mlcycle("infer", astronaut, "--model", answering(tmp_path / "x.onnx"), "--format", "json")
+def test_outputs_that_match_the_contract_are_accepted(mlcycle: Run, astronaut: Path, tmp_path: Path) -> None:
+    outcome = mlcycle("infer", astronaut, "--model", constant_model(tmp_path / "x.onnx"), "--format", "json")
     assert (outcome.code, len(json.loads(outcome.out)["records"][0]["faces"])) == (0, 2)
 
 
@@ -55,10 +57,10 @@ def test_an_answer_that_keeps_the_contract_is_taken(mlcycle: Run, astronaut: Pat
         {"points": np.full((1, 2, 5, 2), np.nan, np.float32)},
     ],
 )
-def test_an_answer_that_breaks_the_contract_is_an_error_of_the_image(
+def test_outputs_that_violate_the_contract_are_an_error_of_the_image(
     spoilt: dict[str, np.ndarray], mlcycle: Run, astronaut: Path, tmp_path: Path
 ) -> None:
-    model = answering(tmp_path / "x.onnx", **spoilt)
+    model = constant_model(tmp_path / "x.onnx", **spoilt)
     outcome = mlcycle("infer", astronaut, astronaut, "--model", model, "--format", "json")
     errors = [record["error"] for record in json.loads(outcome.out)["records"]]
     assert outcome.code == 3
@@ -73,12 +75,12 @@ def test_an_answer_that_breaks_the_contract_is_an_error_of_the_image(
         {"boxes": BOXES.astype(np.int64)},
         {"points": POINTS.astype(np.float16)},
     ],
-    ids=["texts", "whole numbers", "half"],
+    ids=["strings", "integers", "half"],
 )
-def test_outputs_of_other_types_are_refused_when_it_is_loaded(
+def test_outputs_of_other_types_are_refused_when_the_model_is_loaded(
     spoilt: dict[str, np.ndarray], mlcycle: Run, tmp_path: Path
 ) -> None:
-    outcome = mlcycle("model", "verify", answering(tmp_path / "x.onnx", **spoilt))
+    outcome = mlcycle("model", "verify", constant_model(tmp_path / "x.onnx", **spoilt))
     assert (outcome.code, outcome.out) == (4, "")
     assert "does not match its contract" in outcome.err
 
@@ -104,7 +106,7 @@ def padded_with_grey(model: ModelProto) -> None:
     entry.value = entry.value.replace('"padding":{"side":"right-bottom","value":0}', '"padding":{"side":"","value":9}')
 
 
-def of_a_size_that_the_graph_has_not(model: ModelProto) -> None:
+def with_another_input_size(model: ModelProto) -> None:
     entry = model.metadata_props[0]
     size = '"input_size":{"batch":1,"height":64,"width":64}'
     entry.value = entry.value.replace('"input_size":null', size).replace("fit-long-side", "fit-inside")
@@ -118,10 +120,10 @@ def of_a_size_that_the_graph_has_not(model: ModelProto) -> None:
         with_another_input,
         with_weights_for_images,
         padded_with_grey,
-        of_a_size_that_the_graph_has_not,
+        with_another_input_size,
     ],
 )
-def test_inputs_of_other_kinds_are_refused_when_it_is_loaded(
+def test_other_inputs_are_refused_when_the_model_is_loaded(
     spoil: Callable[[ModelProto], None], mlcycle: Run, tmp_path: Path
 ) -> None:
     model = unsealed_model()
@@ -132,7 +134,7 @@ def test_inputs_of_other_kinds_are_refused_when_it_is_loaded(
 
 
 @pytest.mark.parametrize("name", [b"landmarks", b"painted"])
-def test_names_that_are_no_text_neither_crash_nor_reach_stdout(name: bytes, mlcycle: Run, tmp_path: Path) -> None:
+def test_names_that_are_not_utf8_neither_crash_nor_reach_stdout(name: bytes, mlcycle: Run, tmp_path: Path) -> None:
     data = unsealed_model().SerializeToString(deterministic=True)
     head, contract = data.split(b"mlcycle.contract")
     (tmp_path / "x.onnx").write_bytes(

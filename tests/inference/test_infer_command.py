@@ -1,4 +1,4 @@
-"""`mlcycle infer` as a person and as a program meet it: words, formats, exit codes, files."""
+"""`mlcycle infer` for people and programs: messages, formats, exit codes, files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytest_plugins = ("tiny_album",)
 Run = Callable[..., Outcome]
 
 
-def test_one_face_is_said_in_words(mlcycle: Run, album: Path, tiny: Path) -> None:
+def test_the_table_has_a_sentence_for_one_face(mlcycle: Run, album: Path, tiny: Path) -> None:
     outcome = mlcycle("infer", album / "one.jpg", "--model", tiny)
     assert outcome.code == 0
     assert "That's a face." in outcome.out
@@ -34,7 +34,7 @@ def test_one_face_is_said_in_words(mlcycle: Run, album: Path, tiny: Path) -> Non
     assert "(--model), on cpu (auto)" in outcome.err
 
 
-def test_no_face_is_no_failure_and_several_are_counted(mlcycle: Run, album: Path, tiny: Path) -> None:
+def test_no_face_is_not_an_error_and_two_are_counted(mlcycle: Run, album: Path, tiny: Path) -> None:
     outcome = mlcycle("infer", "image", album / "none.jpg", album / "inside" / "two.png", "--model", tiny)
     assert outcome.code == 0
     assert "No face." in outcome.out
@@ -56,7 +56,7 @@ def test_a_corrupt_image_does_not_stop_the_others(mlcycle: Run, album: Path, tin
     assert "4 images, 3 faces, 1 failed" in outcome.err
 
 
-def test_json_is_one_document_with_all_that_is_known(mlcycle: Run, album: Path, tiny: Path) -> None:
+def test_json_is_one_document_with_the_whole_record(mlcycle: Run, album: Path, tiny: Path) -> None:
     document = json.loads(mlcycle("infer", album / "one.jpg", "--model", tiny, "--format", "json").out)
     assert document["schema_version"] == 1
     (record,) = document["records"]
@@ -70,16 +70,16 @@ def test_json_is_one_document_with_all_that_is_known(mlcycle: Run, album: Path, 
     assert next(iter(face["landmarks"])) == "left_eye"
 
 
-def test_a_threshold_is_taken_by_its_name(mlcycle: Run, pixels: np.ndarray, tmp_path: Path) -> None:
+def test_at_selects_an_operating_point(mlcycle: Run, pixels: np.ndarray, tmp_path: Path) -> None:
     half_HW3 = pixels.copy()
-    half_HW3[95:150, 340:380] = pixels[0, 0]  # a quarter of the patch: what is left scores .75
+    half_HW3[95:150, 340:380] = pixels[0, 0]  # a quarter of the patch: the rest scores .75
     Image.fromarray(half_HW3).save(tmp_path / "half.png")
     thresholds = {"sensitive": 0.3, "balanced": 0.8, "precise": 0.9}
     model = tmp_path / "three.onnx"
     write_sealed(tiny_bytes(replace(CONTRACT, thresholds=thresholds)), model)
     for point, status in (("sensitive", "ok"), ("balanced", "empty"), ("precise", "empty")):
-        asked = "infer", tmp_path / "half.png", "--model", model, "--format", "jsonl"
-        assert json.loads(mlcycle(*asked, "--at", point).out)["status"] == status
+        words = "infer", tmp_path / "half.png", "--model", model, "--format", "jsonl"
+        assert json.loads(mlcycle(*words, "--at", point).out)["status"] == status
     run = "infer", "dir", tmp_path, "--model", model, "--out", tmp_path / "run"
     assert mlcycle(*run, "--at", "sensitive").code == 0
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["settings"]["threshold"] == 0.3
@@ -88,7 +88,7 @@ def test_a_threshold_is_taken_by_its_name(mlcycle: Run, pixels: np.ndarray, tmp_
     assert "was started with threshold 0.3, not 0.9" in other.err
 
 
-def test_a_point_that_the_file_does_not_have_is_no_threshold(mlcycle: Run, album: Path, tiny: Path) -> None:
+def test_an_unknown_operating_point_is_a_usage_error(mlcycle: Run, album: Path, tiny: Path) -> None:
     outcome = mlcycle("infer", album / "one.jpg", "--model", tiny, "--at", "precise")
     assert (outcome.code, outcome.out) == (2, "")
     assert "has no operating point precise; it has balanced (0.5)" in outcome.err
@@ -97,7 +97,7 @@ def test_a_point_that_the_file_does_not_have_is_no_threshold(mlcycle: Run, album
     assert "--at and --threshold" in both.err
 
 
-def test_results_go_to_a_file_once(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
+def test_results_never_replace_a_file_without_overwrite(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "results" / "faces.jsonl"
     arguments = ("infer", album / "one.jpg", "--model", tiny, "--out", out)
     assert mlcycle(*arguments)[:2] == (0, "")
@@ -121,7 +121,7 @@ def test_results_go_to_a_file_once(mlcycle: Run, album: Path, tiny: Path, tmp_pa
         (("photo.jpg", "--model", "nothing.onnx"), 4, "no such model file"),
     ],
 )
-def test_what_goes_wrong_has_its_code(
+def test_each_error_has_its_exit_code(
     arguments: tuple[str, ...], code: int, words: str, mlcycle: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -131,25 +131,25 @@ def test_what_goes_wrong_has_its_code(
     assert "Traceback" not in outcome.err
 
 
-def test_an_empty_folder_is_said(mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
+def test_an_empty_folder_is_an_error(mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
     outcome = mlcycle("infer", "dir", tmp_path, "--model", tiny)
     assert outcome.code == 3
     assert "contains no images" in outcome.err
 
 
-def test_a_provider_that_is_not_there_exits_6(mlcycle: Run, album: Path, tiny: Path) -> None:
+def test_an_unavailable_provider_exits_6(mlcycle: Run, album: Path, tiny: Path) -> None:
     outcome = mlcycle("infer", album / "one.jpg", "--model", tiny, "--provider", "coreml")
     if sys.platform == "linux":
         assert (outcome.code, outcome.out) == (6, "")
         assert "coreml" in outcome.err
 
 
-def test_names_that_are_not_utf8_come_through(mlcycle: Run, album: Path, tiny: Path) -> None:
+def test_names_that_are_not_utf8_are_preserved(mlcycle: Run, album: Path, tiny: Path) -> None:
     odd = os.fsdecode(bytes(album) + b"/f\xff\x1b[31m\n[b].jpg")
     try:
         (album / "one.jpg").rename(odd)
     except OSError:
-        pytest.skip("this file system takes no such names")
+        pytest.skip("this file system refuses such names")
     table = mlcycle("infer", "dir", album, "--model", tiny)
     assert r"f\xff\x1b[31m\n[b].jpg " in table.out
     lines = mlcycle("infer", "dir", album, "--model", tiny, "--format", "jsonl").out.splitlines()
@@ -173,7 +173,7 @@ def test_annotated_copies_keep_the_tree_and_replace_nothing(
     assert mlcycle(*arguments, "--overwrite", "--threshold", "1").code == 3
 
 
-def test_the_images_themselves_are_never_replaced(mlcycle: Run, album: Path, tiny: Path) -> None:
+def test_the_images_are_never_replaced(mlcycle: Run, album: Path, tiny: Path) -> None:
     before = (album / "one.jpg").read_bytes()
     outcome = mlcycle("infer", "dir", album, "--model", tiny, "--annotate", album, "--overwrite")
     assert outcome.code == 3
@@ -183,7 +183,7 @@ def test_the_images_themselves_are_never_replaced(mlcycle: Run, album: Path, tin
     assert (album / "one.jpg").read_bytes() == before
 
 
-def test_copies_inside_the_folder_are_not_looked_at_again(mlcycle: Run, album: Path, tiny: Path) -> None:
+def test_copies_inside_the_folder_are_skipped(mlcycle: Run, album: Path, tiny: Path) -> None:
     arguments = (
         "infer",
         "dir",
@@ -205,7 +205,9 @@ def test_copies_inside_the_folder_are_not_looked_at_again(mlcycle: Run, album: P
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_leaves_whole_records(number: int, code: int, tmp_path: Path, pixels: np.ndarray, tiny: Path) -> None:
+def test_a_signal_leaves_complete_records(
+    number: int, code: int, tmp_path: Path, pixels: np.ndarray, tiny: Path
+) -> None:
     Image.fromarray(pixels).save(tmp_path / "photo.png")
     for copy in range(3000):
         (tmp_path / f"{copy}.png").hardlink_to(tmp_path / "photo.png")
@@ -215,17 +217,17 @@ def test_a_signal_leaves_whole_records(number: int, code: int, tmp_path: Path, p
         assert run.stderr is not None
         first = run.stdout.readline()
         run.send_signal(number)
-        # Not communicate(), which reads past what the stream has read ahead of the first line.
-        rest, said = run.stdout.read(), run.stderr.read()
+        # Not communicate(), which would lose what the stream has buffered after the first line.
+        rest, messages = run.stdout.read(), run.stderr.read()
         run.wait(timeout=60)
     records = [json.loads(line) for line in (first + rest).splitlines()]
     assert run.returncode == code
     assert 1 <= len(records) < 3000
-    counted = next(int(line.split()[0].replace(",", "")) for line in said.splitlines() if " failed" in line)
-    assert counted in (len(records), len(records) - 1)  # the signal may fall between writing and counting
+    counted = next(int(line.split()[0].replace(",", "")) for line in messages.splitlines() if " failed" in line)
+    assert counted in (len(records), len(records) - 1)  # the signal may arrive between writing and counting
 
 
-def test_torch_stays_out_and_nothing_odd_is_printed(album: Path, tiny: Path) -> None:
+def test_torch_is_not_imported_and_nothing_else_is_printed(album: Path, tiny: Path) -> None:
     program = (
         "import sys\n"
         "from mlcycle.cli import run\n"
@@ -240,7 +242,7 @@ def test_torch_stays_out_and_nothing_odd_is_printed(album: Path, tiny: Path) -> 
     assert len(json.loads(done.stdout)["records"]) == 4
 
 
-def test_a_folder_where_images_are_meant_gets_a_hint(mlcycle: Run, album: Path, tiny: Path) -> None:
+def test_a_folder_in_place_of_images_gets_a_hint(mlcycle: Run, album: Path, tiny: Path) -> None:
     outcome = mlcycle("infer", album, "--model", tiny)
     assert outcome.code == 2
     assert f"mlcycle infer dir {album}" in outcome.err
@@ -253,27 +255,27 @@ def test_a_folder_among_images_does_not_stop_them(mlcycle: Run, album: Path, tin
     assert [record["status"] for record in records] == ["error", "ok"]
 
 
-def test_a_file_in_the_place_of_the_folder_for_copies_is_refused(mlcycle: Run, album: Path, tiny: Path) -> None:
+def test_a_file_in_place_of_the_folder_for_copies_is_refused(mlcycle: Run, album: Path, tiny: Path) -> None:
     image = album / "one.jpg"
     outcome = mlcycle("infer", image, "--model", tiny, "--annotate", image)
     assert outcome.code == 3
     assert "is not a folder" in outcome.err
 
 
-def test_memory_that_runs_out_over_one_image_does_not_stop_the_others(
+def test_an_image_that_exceeds_the_memory_does_not_stop_the_others(
     detector: object, album: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlcycle.inference import letterbox
     from mlcycle.inference.detect import DetectOptions
     from mlcycle.inference.sources import Source
 
-    honest, calls = letterbox.shrink, []
+    original, calls = letterbox.shrink, []
 
     def once_too_large(*arguments: object) -> object:
         calls.append(arguments)
         if len(calls) == 1:
             raise MemoryError
-        return honest(*arguments)
+        return original(*arguments)
 
     monkeypatch.setattr(letterbox, "shrink", once_too_large)
     image = album / "one.jpg"
@@ -282,20 +284,20 @@ def test_memory_that_runs_out_over_one_image_does_not_stop_the_others(
     assert records[0].error == ("too-large", "not enough memory")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_a_full_disk_is_one_sentence(album: Path, tiny: Path) -> None:
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_is_reported_in_one_sentence(album: Path, tiny: Path) -> None:
     image = album / "one.jpg"
     words = [sys.executable, "-m", "mlcycle", "infer", str(image), "--model", str(tiny), "--format", "json"]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=environment())
     assert done.returncode == 3
-    assert "the disk is full" in done.stderr
+    assert "the disk that results are written to is full" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 @pytest.mark.parametrize("full", ["blurred/one.jpg", "faces.jsonl"])
-def test_a_disk_that_is_full_is_said_of_the_file_that_does_not_fit(
+def test_a_full_disk_is_reported_with_the_file_that_failed(
     full: str, mlcycle: Run, album: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_file = os.open
@@ -312,18 +314,18 @@ def test_a_disk_that_is_full_is_said_of_the_file_that_does_not_fit(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX shells")
-def test_streams_that_were_closed_do_not_lose_the_results(album: Path, tiny: Path) -> None:
+def test_closed_streams_do_not_lose_the_results(album: Path, tiny: Path) -> None:
     image = album / "one.jpg"
     line = f"{sys.executable} -m mlcycle infer {image} --model {tiny} --format jsonl"
-    talk_closed = subprocess.run(
+    stderr_closed = subprocess.run(
         f"{line} 2>&-", shell=True, capture_output=True, text=True, env=environment(), check=False
     )
-    assert talk_closed.returncode == 0
-    assert json.loads(talk_closed.stdout)["input"] == image.as_posix()
-    data_closed = subprocess.run(
+    assert stderr_closed.returncode == 0
+    assert json.loads(stderr_closed.stdout)["input"] == image.as_posix()
+    stdout_closed = subprocess.run(
         f"{line} >&-", shell=True, capture_output=True, text=True, env=environment(), check=False
     )
-    assert "Traceback" not in data_closed.stderr
+    assert "Traceback" not in stdout_closed.stderr
 
 
 def piped(given: bytes, *words: str | Path) -> subprocess.CompletedProcess[bytes]:
@@ -331,7 +333,7 @@ def piped(given: bytes, *words: str | Path) -> subprocess.CompletedProcess[bytes
     return subprocess.run(command, input=given, capture_output=True, check=False, env=environment())
 
 
-def test_an_image_is_taken_from_standard_input(album: Path, tiny: Path, tmp_path: Path) -> None:
+def test_an_image_is_read_from_standard_input(album: Path, tiny: Path, tmp_path: Path) -> None:
     words = ("-", "--model", tiny, "--format", "json", "--annotate", tmp_path / "found")
     done = piped((album / "one.jpg").read_bytes(), *words)
     (record,) = json.loads(done.stdout)["records"]
@@ -341,7 +343,7 @@ def test_an_image_is_taken_from_standard_input(album: Path, tiny: Path, tmp_path
     assert (done.returncode, json.loads(done.stdout)["records"][0]["error"]["code"]) == (3, "empty")
 
 
-def test_names_are_taken_from_standard_input(album: Path, tiny: Path) -> None:
+def test_names_are_read_from_standard_input(album: Path, tiny: Path) -> None:
     names = b"\0".join(bytes(album / name) for name in ("none.jpg", "a\nb.jpg", "one.jpg")) + b"\0"
     done = piped(names, "--stdin0", "--model", tiny, "--format", "jsonl")
     records = [json.loads(line) for line in done.stdout.splitlines()]
@@ -354,15 +356,17 @@ def test_names_are_taken_from_standard_input(album: Path, tiny: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "words", "code", "said"),
+    ("given", "words", "code", "error"),
     [
         (b"", (), 2, b"no image given"),
         (b"", ("--stdin0",), 3, b"no image names on standard input"),
         (b"a.jpg", ("-", "--stdin0"), 2, b"both names and an image"),
     ],
 )
-def test_no_image_is_said_before_a_model_is_loaded(given: bytes, words: tuple[str], code: int, said: bytes) -> None:
+def test_missing_images_are_an_error_before_a_model_is_loaded(
+    given: bytes, words: tuple[str], code: int, error: bytes
+) -> None:
     done = piped(given, *words)
     assert done.returncode == code
-    assert said in done.stderr
+    assert error in done.stderr
     assert b"model" not in done.stderr

@@ -1,4 +1,4 @@
-"""The contract's resize rule, and the way back."""
+"""The contract's resize rule and its inverse transform."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def test_size_of_the_input(size: tuple[int, int], long_side: int, expected: tupl
 
 
 def test_shrinking_is_antialiased() -> None:
-    # Stripes finer than the input's pixels must turn grey; a filter that looks at two pixels alone keeps them.
+    # Stripes finer than the input's pixels must become grey; a filter over only two pixels would keep them.
     stripes_HW3 = np.zeros((400, 400, 3), np.uint8)
     stripes_HW3[:, ::2] = 255
     input_HW3, _ = shrink(Image.fromarray(stripes_HW3), 100)
     assert np.abs(input_HW3[:, 2:-2].astype(int) - 127).max() <= 2
 
 
-def test_the_way_back_scales_each_axis_by_itself_and_clips() -> None:
+def test_the_inverse_transform_scales_each_axis_separately_and_clips() -> None:
     frame = Frame(width=1281, height=3, input_width=640, input_height=1)
     boxes_N4 = np.array([[-5, 0, 320, 0.5], [600, 0.5, 700, 2]], np.float32)
     assert boxes_to_image(boxes_N4, frame) == pytest.approx(
@@ -45,5 +45,5 @@ def test_the_way_back_scales_each_axis_by_itself_and_clips() -> None:
     assert to_image(np.array([[[320.0, 0.5]]]), frame) == pytest.approx(np.array([[[640.5, 1.5]]]))
 
 
-def test_no_boxes_come_back_as_none() -> None:
+def test_no_boxes_stay_no_boxes() -> None:
     assert boxes_to_image(np.zeros((0, 4), np.float32), Frame(10, 10, 5, 5)).shape == (0, 4)

@@ -1,4 +1,4 @@
-"""Images with odd names, and what is no file: one record each, with a name that every reader gets back."""
+"""Images with odd names, and paths that are not files: one record each, with a name that readers can recover."""
 
 from __future__ import annotations
 
@@ -30,19 +30,21 @@ def image(pixels: np.ndarray) -> bytes:
     return encoded(Image.fromarray(pixels[100:124, 100:132]), "JPEG")
 
 
-def became(record: dict[str, object]) -> str:
+def status_of(record: dict[str, object]) -> str:
     error = record["error"]
     code = error["code"] if isinstance(error, dict) else error
     return f"error {code}" if code else str(record["status"])
 
 
-def copies_are_sound(records: list[dict[str, object]], folder: Path) -> bool:
-    """Whether each image has a copy of its own below the folder, and nothing else is there."""
+def copies_are_complete(records: list[dict[str, object]], folder: Path) -> bool:
+    """Returns whether each readable image has its own copy below the folder, and nothing else is there."""
     named = [Path(str(each["annotated"])).relative_to(folder) for each in records if each["annotated"]]
-    there = {Path(here, name).relative_to(folder) for here, _, names in os.walk(folder) for name in names}
+    existing = {Path(here, name).relative_to(folder) for here, _, names in os.walk(folder) for name in names}
     read = sum(each["status"] != "error" for each in records)
     return (
-        len(set(named)) == len(named) == read and set(named) == there and not any(".." in each.parts for each in named)
+        len(set(named)) == len(named) == read
+        and set(named) == existing
+        and not any(".." in each.parts for each in named)
     )
 
 
@@ -54,9 +56,9 @@ def test_every_odd_name_has_one_record_in_every_format(mlcycle: Run, tiny: Path,
     outcome = mlcycle(*arguments, tmp_path / "a.jsonl", "--annotate", found)
     assert outcome.code == 3
     records = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text("ascii").split("\n") if line]
-    assert {os.fsencode(each["input"]): became(each) for each in records} == expected
+    assert {os.fsencode(each["input"]): status_of(each) for each in records} == expected
     assert [os.fsencode(each["input"]) for each in records] == sorted(expected)
-    assert copies_are_sound(records, found)
+    assert copies_are_complete(records, found)
 
     assert mlcycle(*arguments, tmp_path / "a.json").code == 3
     document = json.loads((tmp_path / "a.json").read_text("ascii"))
@@ -64,7 +66,7 @@ def test_every_odd_name_has_one_record_in_every_format(mlcycle: Run, tiny: Path,
 
     assert mlcycle(*arguments, tmp_path / "coco.json", "--format", "coco").code == 3
     images = json.loads((tmp_path / "coco.json").read_text("ascii"))["images"]
-    assert {os.fsencode(each["file_name"]): became({"error": None} | each) for each in images} == expected
+    assert {os.fsencode(each["file_name"]): status_of({"error": None} | each) for each in images} == expected
 
     assert mlcycle(*arguments, tmp_path / "a.csv").code == 3
     with (tmp_path / "a.csv").open(encoding="utf-8", newline="") as file:
@@ -73,7 +75,7 @@ def test_every_odd_name_has_one_record_in_every_format(mlcycle: Run, tiny: Path,
     assert not any(None in row or None in row.values() for row in rows)
 
 
-def test_names_reach_a_terminal_without_what_it_would_obey(mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
+def test_control_characters_in_names_are_escaped_for_terminals(mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
     odd = "\x1b[2J\n\u202e.jpg"
     for name in ("in", "found"):
         (tmp_path / name).mkdir()
@@ -86,7 +88,7 @@ def test_names_reach_a_terminal_without_what_it_would_obey(mlcycle: Run, tiny: P
     assert "\x1b" not in outcome.out
 
 
-def test_names_of_copies_stay_apart_and_within_what_file_systems_take(tmp_path: Path) -> None:
+def test_names_of_copies_are_distinct_and_valid_on_all_file_systems(tmp_path: Path) -> None:
     long = "é" * 124 + "x.tif"
     keys = [long, long, long.replace("x.", "y."), f"in/{long}", "e\u0301.jpg", "é.jpg", "É.jpg", "...jpg", "x" * 300]
     kinds = {"annotated": tmp_path / "a", "cropped": tmp_path / "c"}
@@ -124,6 +126,6 @@ def test_ten_thousand_odd_names_have_one_record_each(tiny: Path, image: bytes, t
     assert (done.returncode, done.stdout) == (3, "")
     assert len(done.stderr.splitlines()) == 3
     records = [json.loads(line) for line in out.read_text("ascii").split("\n") if line]
-    assert {os.fsencode(each["input"]): became(each) for each in records} == expected
+    assert {os.fsencode(each["input"]): status_of(each) for each in records} == expected
     assert len(records) == len(expected)
-    assert copies_are_sound(records, found)
+    assert copies_are_complete(records, found)

@@ -1,4 +1,4 @@
-"""The runtime gets the verified bytes and nothing else, on the provider that was asked for or not at all."""
+"""The runtime gets only the verified bytes, on the requested provider or not at all."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def test_a_file_swapped_after_it_was_verified_is_not_loaded(tmp_path: Path) -> N
     assert open_session(sealed, provider="cpu").contract.resize.long_side == 320
 
 
-def test_auto_says_what_it_took(tiny: Path) -> None:
+def test_auto_reports_its_provider(tiny: Path) -> None:
     assert load_detector(tiny).provider in {"cpu", "cuda", "coreml", "openvino"}
 
 
-def test_a_provider_that_is_not_installed(tiny: Path) -> None:
+def test_a_provider_that_is_not_installed_is_refused(tiny: Path) -> None:
     missing = next(
         name
         for name, long in (("tensorrt", "TensorrtExecutionProvider"), ("coreml", "CoreMLExecutionProvider"))
@@ -45,8 +45,8 @@ def test_a_provider_that_is_not_installed(tiny: Path) -> None:
         load_detector(tiny, provider=missing)
 
 
-def test_a_provider_that_quietly_became_another_is_refused(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # As onnxruntime-gpu does on a machine without CUDA's libraries: it lists the provider, warns, and takes the CPU.
+def test_a_silent_fallback_to_another_provider_is_refused(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # On a machine without CUDA's libraries, onnxruntime-gpu lists the provider, warns, and uses the CPU.
     providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
     plain = onnxruntime.InferenceSession
@@ -92,18 +92,18 @@ def sealed_with(contract_json: str) -> SealedBytes:
         ({"resize": {"side": 640}}, "incomplete"),
     ],
 )
-def test_a_contract_that_is_not_kept_or_not_known_is_refused(change: dict[str, object], words: str) -> None:
+def test_a_violated_or_unknown_contract_is_refused(change: dict[str, object], words: str) -> None:
     text = json.dumps(asdict(CONTRACT) | change)
     with pytest.raises(ModelFileError, match=words):
         open_session(sealed_with(text), provider="cpu")
 
 
-def test_an_unknown_key_of_the_same_format_is_no_obstacle() -> None:
+def test_an_unknown_key_of_the_same_format_is_ignored() -> None:
     text = json.dumps(asdict(CONTRACT) | {"added_later": 1})
     assert open_session(sealed_with(text), provider="cpu").contract == CONTRACT
 
 
-def test_files_that_are_no_models_of_ours(tmp_path: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="cannot be read"):
         open_session(sealed_with("no json"), provider="cpu")
     foreign = unsealed_model()
@@ -115,7 +115,7 @@ def test_files_that_are_no_models_of_ours(tmp_path: Path) -> None:
         open_session(SealedBytes(b"\x00garbage", "", Path("x.onnx")))
 
 
-def test_which_model_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_which_model_file_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLCYCLE_MODEL", raising=False)
     assert find_model() == (Path("face-nano"), "bundled")

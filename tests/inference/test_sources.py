@@ -1,4 +1,4 @@
-"""What is looked at: named files always, files in folders by suffix, each once."""
+"""Image sources: named files always, files in folders by suffix, each once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytest_plugins = ("tiny_album",)
 Run = Callable[..., Outcome]
 
 
-def nothing() -> bytes:
+def no_input() -> bytes:
     raise AssertionError("standard input was read")
 
 
@@ -28,16 +28,16 @@ def touch(*paths: Path) -> None:
         path.touch()
 
 
-def test_a_folder_gives_its_images_sorted_by_key(tmp_path: Path) -> None:
-    touch(*(tmp_path / name for name in ("b.JPG", "a/z.png", "a.webp", "c/d/e.tiff", "notes.txt", "film.mp4")))
+def test_images_of_a_folder_are_sorted_by_key(tmp_path: Path) -> None:
+    touch(*(tmp_path / name for name in ("b.JPG", "a/z.png", "a.webp", "c/d/e.tiff", "notes.txt", "video.mp4")))
     touch(tmp_path / ".hidden.jpg", tmp_path / ".thumbnails" / "x.jpg")
     found = from_folder(tmp_path)
     assert [source.key for source in found] == ["a.webp", "a/z.png", "b.JPG", "c/d/e.tiff"]
     assert found.others == 2
 
 
-def test_names_in_memory_are_those_of_a_temporary_file(tmp_path: Path) -> None:
-    touch(*(tmp_path / f"{'long' * 50}{number}.jpg" for number in range(400)))  # more than is read at once
+def test_names_in_memory_and_in_a_temporary_file_are_equal(tmp_path: Path) -> None:
+    touch(*(tmp_path / f"{'long' * 50}{number}.jpg" for number in range(400)))  # more than one block
     kept = from_folder(tmp_path, in_memory=True)
     assert list(kept) == list(kept) == list(from_folder(tmp_path))
     assert len({source.key for source in kept}) == 400
@@ -57,20 +57,20 @@ def test_pipes_in_a_folder_are_listed_and_not_opened(tmp_path: Path) -> None:
     assert [source.key for source in from_folder(tmp_path)] == ["pipe.jpg"]
 
 
-def test_named_files_are_taken_whatever_they_are_called() -> None:
-    assert [source.key for source in from_names(["./notes.txt", "a//b.jpg", "C:thing"], nothing)] == [
+def test_named_files_are_accepted_with_any_suffix() -> None:
+    assert [source.key for source in from_names(["./notes.txt", "a//b.jpg", "C:thing"], no_input)] == [
         "notes.txt",
         "a/b.jpg",
         "C:thing",
     ]
     for url in ("http://host/a.jpg", "s3://bucket/a.jpg"):
         with pytest.raises(UsageError, match="is a URL"):
-            from_names([url], nothing)
+            from_names([url], no_input)
 
 
-def test_a_list_gives_its_names_in_order_and_in_any_encoding(tmp_path: Path) -> None:
+def test_names_in_a_list_keep_their_order_and_encoding(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_bytes(b"b.jpg\n\n a b .png\r\n\xff.jpg")
-    found = from_names(["first.jpg", f"@{tmp_path / 'list.txt'}"], nothing)
+    found = from_names(["first.jpg", f"@{tmp_path / 'list.txt'}"], no_input)
     assert [source.key for source in found] == ["first.jpg", "b.jpg", " a b .png", os.fsdecode(b"\xff.jpg")]
 
 
@@ -79,39 +79,39 @@ def test_a_list_without_names_is_refused(tmp_path: Path, content: bytes | None, 
     if content is not None:
         (tmp_path / "list.txt").write_bytes(content)
     with pytest.raises(InputError, match=words):
-        from_names([f"@{tmp_path / 'list.txt'}"], nothing)
+        from_names([f"@{tmp_path / 'list.txt'}"], no_input)
 
 
-def test_a_list_may_hold_no_url() -> None:
+def test_a_url_in_a_list_is_refused() -> None:
     with pytest.raises(UsageError, match="is a URL"):
         from_listed([b"a.jpg", b"https://host/a.jpg"])
 
 
-def test_a_pattern_stands_for_the_files_that_fit(tmp_path: Path) -> None:
+def test_a_pattern_gives_the_matching_files(tmp_path: Path) -> None:
     touch(*(tmp_path / name for name in ("a.jpg", "in/b.jpg", "in/deep/c.jpg", "d.png", "odd[1].jpg", "odd1.jpg")))
     (tmp_path / "folder.jpg").mkdir()
 
     def keys(pattern: str) -> list[str]:
-        found = from_names([str(tmp_path / pattern)], nothing)
+        found = from_names([str(tmp_path / pattern)], no_input)
         return [source.path.relative_to(tmp_path).as_posix() for source in found]
 
     assert keys("*.jpg") == ["a.jpg", "odd1.jpg", "odd[1].jpg"]
     assert keys("**/?.jpg") == ["a.jpg", "in/b.jpg", "in/deep/c.jpg"]
-    assert keys("odd[1].jpg") == ["odd[1].jpg"]  # a file of that very name goes first
+    assert keys("odd[1].jpg") == ["odd[1].jpg"]  # a file of this name takes precedence
     assert keys("none*.jpg") == ["none*.jpg"]
 
 
-def test_standard_input_holds_one_image() -> None:
+def test_standard_input_has_one_image() -> None:
     (source,) = from_names(["-"], lambda: b"bytes")
     assert (source.key, source.data) == ("-", b"bytes")
     with pytest.raises(UsageError, match="given twice"):
         from_names(["-", "-"], lambda: b"bytes")
 
 
-def test_a_tree_too_deep_to_be_read_is_not_lost_in_silence(mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
+def test_a_tree_too_deep_to_be_read_is_reported(mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
     touch(tmp_path / "a.jpg", tmp_path / "z.jpg")
     name, opened = "n" * 250, [os.open(tmp_path, os.O_RDONLY)]
-    for _ in range(20):  # 5,000 letters, more than a path may have
+    for _ in range(20):  # 5,000 characters, more than a path may have
         os.mkdir(name, dir_fd=opened[-1])
         opened.append(os.open(name, os.O_RDONLY, dir_fd=opened[-1]))
     os.close(os.open("lost.jpg", os.O_CREAT, dir_fd=opened[-1]))
@@ -131,7 +131,7 @@ def test_a_tree_too_deep_to_be_read_is_not_lost_in_silence(mlcycle: Run, tiny: P
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read every folder")
-def test_a_folder_that_may_not_be_read_is_not_lost_in_silence(mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
+def test_a_folder_without_permission_is_reported(mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
     touch(tmp_path / "in" / "a.jpg")
     (tmp_path / "in").chmod(0)
     try:

@@ -1,4 +1,4 @@
-"""The trace: every stage of one image, by the steps that `infer` takes, in a process without torch."""
+"""The trace: the output of every stage of `infer` for an image, in a process without torch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def traced(tmp_path: Path, model: Path, *images: Path) -> list[dict[str, np.ndar
     return [dict(np.load(path)) for path in sorted((tmp_path / "out").iterdir())]
 
 
-def test_every_stage_is_there_and_a_bad_image_says_why(
+def test_every_stage_is_written_and_a_bad_image_has_its_error(
     tmp_path: Path, album: Path, tiny: Path, pixels: np.ndarray
 ) -> None:
     exif = Image.Exif()
@@ -42,7 +42,7 @@ def test_every_stage_is_there_and_a_bad_image_says_why(
     assert good["landmarks"].shape == good["graph_landmarks"].shape == (1, 5, 2)
 
 
-def test_it_refuses_a_process_that_has_torch(tmp_path: Path, tiny: Path) -> None:
+def test_a_process_with_torch_is_refused(tmp_path: Path, tiny: Path) -> None:
     program = (
         "import sys, types; sys.modules['torch'] = types.ModuleType('torch')\n"
         "from mlcycle.inference import trace\n"

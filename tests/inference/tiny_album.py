@@ -1,4 +1,4 @@
-"""Fixtures: a model whose answers are known to the pixel, and images with patches that it takes for faces."""
+"""Fixtures: a model whose outputs are known to the pixel, and images with patches that it detects as faces."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def detector(tiny: Path) -> Detector:
 
 @pytest.fixture(scope="session")
 def pixels() -> np.ndarray:
-    """A real image, wider than high, with a green patch at FACE: x1 y1 x2 y2."""
+    """A real image, wider than it is high, with a green patch at FACE: x1 y1 x2 y2."""
     from skimage import data
 
     pixels_HW3 = data.astronaut()[:400].copy()
@@ -39,7 +39,7 @@ def pixels() -> np.ndarray:
 
 @pytest.fixture
 def album(tmp_path: Path, pixels: np.ndarray) -> Path:
-    """A folder: one face, two faces (one folder down), no face, and a file that is no image."""
+    """A folder: one face, two faces (in a subfolder), no face, and a file that is not an image."""
     from skimage import data
 
     folder = tmp_path / "album"
@@ -50,6 +50,6 @@ def album(tmp_path: Path, pixels: np.ndarray) -> Path:
     two_HW3[y1:y2, x1:x2] = BLUE
     Image.fromarray(two_HW3).save(folder / "inside" / "two.png")
     Image.fromarray(data.coffee()).save(folder / "none.jpg")
-    (folder / "broken.jpg").write_text("this is no image\n")
-    (folder / "notes.txt").write_text("not looked at\n")
+    (folder / "broken.jpg").write_text("this is not an image\n")
+    (folder / "notes.txt").write_text("skipped\n")
     return folder

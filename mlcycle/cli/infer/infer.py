@@ -165,11 +165,6 @@ def folder(  # noqa: PLR0913, PLR0917
         shard=shard_of(shard),
     )  # fmt: skip
     options = for_engine(options)
-    if not options.is_run() and (resume or retry_failed):
-        from mlcycle.errors import UsageError
-
-        option = "--resume" if resume else "--retry-failed"
-        raise UsageError(f"{option} needs a run folder", "name one: --out RUN")
     folder = folder.absolute() if private else folder
     with guarded(options, [folder], is_run=options.is_run()) as options:
         _detect_below(folder, options)

@@ -215,6 +215,9 @@ class InferOptions:
             raise UsageError("--at and --threshold exclude each other", "leave out one of them")
         if self.align and self.crops is None:
             raise UsageError("--align needs --crops", "name a folder: --crops DIR --align")
+        if (self.resume or self.retry_failed) and not self.is_run():
+            option = "--resume" if self.resume else "--retry-failed"
+            raise UsageError(f"{option} needs a run folder", "name one: --out RUN")
         if self.every and (self.redact or self.annotate):
             what = "--redact and --annotate copy whole videos, and --every skips frames"
             raise UsageError(what, "leave out --every, or --redact and --annotate")

@@ -1,4 +1,4 @@
-"""A run with a ledger: broken off at any point and gone on with, it is what an unbroken one would have been."""
+"""A batch run: interrupted at any point and resumed, it gives the same files as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from conftest import Outcome, environment
 from PIL import Image
 
+from mlcycle.errors import UsageError
 from mlcycle.inference.batch import ledger
-from mlcycle.inference.record import Part, Record
+from mlcycle.inference.batch_run import BatchRun, merge_runs
+from mlcycle.inference.record import FinishedRecords, Part, Record, Source
 
 pytest_plugins = ("tiny_album",)
 
@@ -34,14 +36,14 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def enlarge(album: Path, count: int) -> None:
-    """Adds so many images to an album: its own again and again, as links."""
+    """Adds `count` images to an album: links to its own images."""
     (album / "more").mkdir()
     for number in range(count):
         original = ("one.jpg", "none.jpg", "inside/two.png")[number % 3]
         (album / "more" / f"{number:03d}{Path(original).suffix}").hardlink_to(album / original)
 
 
-def test_a_run_has_a_record_each_sorted_and_a_summary(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
+def test_a_run_has_sorted_records_and_a_summary(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     outcome = mlcycle("infer", "dir", album, "--model", tiny, "--out", run)
     assert (outcome.code, outcome.out) == (3, "")
@@ -58,7 +60,7 @@ def test_a_run_has_a_record_each_sorted_and_a_summary(mlcycle: Run, album: Path,
     assert summary["last_part"]["milliseconds_an_image"].keys() == {"read", "decode", "resize", "run", "select"}
 
 
-def test_a_run_is_never_begun_over_another_thing(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
+def test_a_new_run_replaces_nothing_without_overwrite(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     arguments = ("infer", "dir", album, "--model", tiny, "--out", run)
     assert mlcycle(*arguments).code == 3
@@ -68,22 +70,22 @@ def test_a_run_is_never_begun_over_another_thing(mlcycle: Run, album: Path, tiny
     assert "already has a run" in refused.err
     assert contents(run) == before
     (album / "broken.jpg").unlink()
-    anew = mlcycle(*arguments, "--overwrite")
-    assert (anew.code, len(lines(run))) == (0, 3)
+    restarted = mlcycle(*arguments, "--overwrite")
+    assert (restarted.code, len(lines(run))) == (0, 3)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "diary.txt").touch()
     assert "not a run folder" in mlcycle(*arguments[:-1], tmp_path / "full").err
 
 
-def test_only_what_is_missing_is_looked_at(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
+def test_resume_skips_finished_images(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     arguments = ("infer", "dir", album, "--model", tiny, "--out", run)
-    assert mlcycle(*arguments, "--resume").code == 3  # where there is none, one is begun
+    assert mlcycle(*arguments, "--resume").code == 3  # starts a run if there is none
     (album / "new.png").hardlink_to(album / "inside" / "two.png")
     outcome = mlcycle(*arguments, "--resume")
     assert "4 images already finished" in outcome.err
     assert "1 image, 2 faces, 0 failed" in outcome.err
-    assert outcome.code == 3  # the broken one is broken still
+    assert outcome.code == 3  # one image is still broken
     assert [each["input"] for each in lines(run)] == [
         "broken.jpg",
         "inside/two.png",
@@ -93,7 +95,7 @@ def test_only_what_is_missing_is_looked_at(mlcycle: Run, album: Path, tiny: Path
     ]
 
 
-def test_failed_ones_are_done_again(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
+def test_retry_failed_processes_failed_images_again(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     arguments = ("infer", "dir", album, "--model", tiny, "--out", run)
     mlcycle(*arguments)
@@ -105,7 +107,7 @@ def test_failed_ones_are_done_again(mlcycle: Run, album: Path, tiny: Path, tmp_p
     assert [each["status"] for each in lines(run)] == ["empty", "ok", "empty", "ok"]
 
 
-def test_a_run_is_not_gone_on_with_under_other_settings(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
+def test_resume_with_other_settings_is_refused(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
     arguments = ("infer", "dir", album, "--model", tiny, "--out", tmp_path / "run")
     mlcycle(*arguments)
     outcome = mlcycle(*arguments, "--resume", "--threshold", "0.7")
@@ -116,7 +118,7 @@ def test_a_run_is_not_gone_on_with_under_other_settings(mlcycle: Run, album: Pat
     assert not (tmp_path / "copies").exists()
 
 
-def test_shards_together_are_the_whole(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
+def test_merged_shards_equal_the_whole_run(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
     enlarge(album, 96)
     arguments = ("infer", "dir", album, "--model", tiny)
     mlcycle(*arguments, "--out", tmp_path / "whole")
@@ -135,7 +137,7 @@ def test_shards_together_are_the_whole(mlcycle: Run, album: Path, tiny: Path, tm
 
 
 @pytest.mark.parametrize("shard", ["0/3", "4/3", "1", "a/b", "1/0", "-1/3"])
-def test_a_shard_that_is_none_is_refused(mlcycle: Run, album: Path, tiny: Path, shard: str) -> None:
+def test_an_invalid_shard_is_refused(mlcycle: Run, album: Path, tiny: Path, shard: str) -> None:
     outcome = mlcycle("infer", "dir", album, "--model", tiny, f"--shard={shard}")
     assert outcome.code == 2
     assert "is not a part" in outcome.err
@@ -155,7 +157,7 @@ def test_a_run_can_be_written_in_another_format(mlcycle: Run, album: Path, tiny:
     assert (tmp_path / "other" / "records.csv").read_text() == straight
 
 
-def test_a_second_process_is_refused_and_a_damaged_ledger_told(
+def test_a_second_process_and_a_damaged_ledger_are_refused(
     mlcycle: Run, album: Path, tiny: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -163,7 +165,7 @@ def test_a_second_process_is_refused_and_a_damaged_ledger_told(
     mlcycle(*arguments)
     holder = [sys.executable, "-c", f"""
 import sys; from pathlib import Path; from mlcycle.inference.batch import ledger
-book = ledger.resume(Path({str(run)!r})); print("held", flush=True); sys.stdin.read()
+opened = ledger.resume(Path({str(run)!r})); print("held", flush=True); sys.stdin.read()
 """]  # fmt: skip
     with subprocess.Popen(holder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()) as other:
         assert other.stdout is not None
@@ -179,7 +181,7 @@ book = ledger.resume(Path({str(run)!r})); print("held", flush=True); sys.stdin.r
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_stopped_by_a_signal_it_says_how_to_go_on(
+def test_a_signal_stops_a_run_with_a_hint_to_resume(
     mlcycle: Run, album: Path, tiny: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     enlarge(album, 3000)
@@ -188,31 +190,31 @@ def test_stopped_by_a_signal_it_says_how_to_go_on(
     command = [sys.executable, "-m", "mlcycle", *words]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment()) as process:
         log = run / f"{ledger.NAME}-wal"
-        while not (log.exists() and log.stat().st_size > 100_000):  # some records are in it
+        while not (log.exists() and log.stat().st_size > 100_000):  # some records are committed
             time.sleep(0.01)
             assert process.poll() is None
         process.send_signal(number)
         assert process.stderr is not None
-        said = process.stderr.read()
+        messages = process.stderr.read()
     assert process.returncode == code
-    assert "continue with the same command and --resume" in said
+    assert "continue with the same command and --resume" in messages
     assert not (run / "records.jsonl").exists()
-    book = ledger.resume(run)
-    assert book is not None
-    assert 0 < len(book) < 3000
-    book.close()
+    opened = ledger.resume(run)
+    assert opened is not None
+    assert 0 < len(opened) < 3000
+    opened.close()
 
 
-def test_a_full_disk_is_told_and_the_run_can_be_gone_on_with(tmp_path: Path) -> None:
-    book = ledger.begin(tmp_path, {"landmarks": []})
+def test_a_full_disk_is_reported_and_the_run_can_be_resumed(tmp_path: Path) -> None:
+    opened = ledger.begin(tmp_path, {"landmarks": []})
     try:
-        (pages,) = book._database.execute("pragma page_count").fetchone()
-        book._database.execute(f"pragma max_page_count = {pages + 20}")  # as full as a disk can be told to be
+        (pages,) = opened._database.execute("pragma page_count").fetchone()
+        opened._database.execute(f"pragma max_page_count = {pages + 20}")  # SQLite then reports a full disk
         with pytest.raises(ledger.InputError, match="is full"):
-            add_many(book)
-        book._database.execute(f"pragma max_page_count = {pages + 10_000}")
+            add_many(opened)
+        opened._database.execute(f"pragma max_page_count = {pages + 10_000}")
     finally:
-        book.close()
+        opened.close()
     again = ledger.resume(tmp_path)
     assert again is not None
     whole = [json.loads(text)["input"] for (text,) in again._database.execute("select line from records")]
@@ -221,28 +223,79 @@ def test_a_full_disk_is_told_and_the_run_can_be_gone_on_with(tmp_path: Path) -> 
     again.close()
 
 
-def add_many(book: ledger.Ledger) -> None:
+def add_many(opened: ledger.Ledger) -> None:
     for number in range(10_000):
-        book.add(Record(f"{number}.jpg"))
+        opened.add(Record(f"{number}.jpg"))
 
 
-def test_pages_and_odd_names_are_told_apart(tmp_path: Path) -> None:
-    book = ledger.begin(tmp_path, {"landmarks": []})
+def test_pages_and_odd_names_are_distinguished(tmp_path: Path) -> None:
+    opened = ledger.begin(tmp_path, {"landmarks": []})
     records = [Record("a.tif", part=Part("page", number, 3)) for number in (3, 1, 2)]
     records += [Record(os.fsdecode(b"\xff\n.jpg")), Record("a.tif2"), Record("a.tif", part=Part("page", 2, 3))]
     for record in records:
-        book.add(record)
-    book.commit()
-    found = [(record.input, record.part and record.part.number) for record in book.records()]
+        opened.add(record)
+    opened.commit()
+    found = [(record.input, record.part and record.part.number) for record in opened.records()]
     assert found == [("a.tif", 1), ("a.tif", 2), ("a.tif", 3), ("a.tif2", None), (os.fsdecode(b"\xff\n.jpg"), None)]
-    assert book.has((b"\xff\n.jpg", 0))
-    assert not book.has((b"a.tif", 0))
-    book.close()
+    assert opened.has((b"\xff\n.jpg", 0))
+    assert not opened.has((b"a.tif", 0))
+    opened.close()
 
 
-def test_a_ledger_that_was_not_begun_to_the_end_is_begun_again(
-    mlcycle: Run, album: Path, tiny: Path, tmp_path: Path
-) -> None:
+def run_of(folder: Path, *records: Record) -> Path:
+    """Writes a run with these records."""
+    run = BatchRun.begin(folder, {"landmarks": [], "shard": folder.name})
+    run.process(lambda finished: records, lambda: None)
+    run.close()
+    return folder
+
+
+def test_a_resumed_run_reports_progress_for_finished_and_new_files(tmp_path: Path) -> None:
+    run_of(
+        tmp_path, Record("a.jpg"), Record("b.tif", part=Part("page", 1, 2)), Record("b.tif", part=Part("page", 2, 2))
+    )
+    sources = [Source(Path("a.jpg"), "a.jpg"), Source(Path("c.jpg"), "c.jpg")]
+    sources[1:1] = [Source(Path("b.tif"), "b.tif", part=Part("page", number, 2)) for number in (1, 2)]
+    detected, advances = [], []
+
+    def detect(finished: FinishedRecords) -> Iterator[Record]:
+        for source in sources:
+            if not finished.has(source):
+                detected.append(source.key)
+                yield Record(source.key)
+
+    run = BatchRun.resume(tmp_path, {"landmarks": []})
+    assert run is not None
+    run.process(detect, lambda: advances.append(len(detected)))
+    assert (detected, advances) == (["c.jpg"], [0, 0, 1])  # a file of two pages counts once
+    assert (len(run), run.tally.images) == (4, 1)
+    run.close()
+
+
+def test_a_run_is_resumed_only_if_it_exists_and_has_the_same_settings(tmp_path: Path) -> None:
+    assert BatchRun.resume(tmp_path / "none", {}) is None
+    run_of(tmp_path / "run")
+    with pytest.raises(UsageError, match="was started with shard run, not 1/2"):
+        BatchRun.resume(tmp_path / "run", {"shard": "1/2"})
+    run = BatchRun.resume(tmp_path / "run", {"shard": "run"})  # the refused attempt has released the ledger
+    assert run is not None
+    run.close()
+
+
+def test_a_result_takes_precedence_over_an_error_in_a_merge(tmp_path: Path) -> None:
+    failed, empty = Record("a.jpg", error=("truncated", "cut")), Record("a.jpg")
+    runs = [run_of(tmp_path / "failed", failed, Record("b.jpg")), run_of(tmp_path / "empty", empty)]
+    for number, order in enumerate((runs, runs[::-1])):
+        merged, keys_differ = merge_runs(order, tmp_path / f"merged-{number}")
+        assert [(record.input, record.status) for record in merged.records()] == [
+            ("a.jpg", "empty"),
+            ("b.jpg", "empty"),
+        ]
+        assert (merged.settings["shard"], keys_differ) == (None, False)
+        merged.close()
+
+
+def test_a_ledger_without_tables_is_created_again(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     sqlite3.connect(run / ledger.NAME).execute("pragma journal_mode = wal").connection.close()
@@ -251,26 +304,26 @@ def test_a_ledger_that_was_not_begun_to_the_end_is_begun_again(
     assert len(lines(run)) == 4
 
 
-def test_killed_and_gone_on_with_it_is_the_same(album: Path, tiny: Path, tmp_path: Path) -> None:
+def test_a_killed_and_resumed_run_gives_the_same_files(album: Path, tiny: Path, tmp_path: Path) -> None:
     enlarge(album, 30)
     kill_and_compare(album, tiny, tmp_path, kills=2)
 
 
 @pytest.mark.slow
-def test_killed_many_times_it_is_the_same(album: Path, tiny: Path, tmp_path: Path) -> None:
+def test_a_run_killed_many_times_gives_the_same_files(album: Path, tiny: Path, tmp_path: Path) -> None:
     enlarge(album, 240)
     kill_and_compare(album, tiny, tmp_path, kills=40)
 
 
 def kill_and_compare(album: Path, tiny: Path, tmp_path: Path, kills: int) -> None:
-    """Kills the command at random points so many times; then lets it end, and compares all files."""
+    """Kills the command `kills` times at random points, then lets it end, and compares all files."""
 
     def arguments(name: str) -> list[str]:
         copies = ["--redact", "blur", f"{name}/redacted", "--annotate", f"{name}/drawn"]
         return ["infer", "dir", str(album), "--model", str(tiny), "--out", f"{name}/run", *copies]
 
     (tmp_path / "whole").mkdir()
-    (tmp_path / "broken").mkdir()
+    (tmp_path / "killed").mkdir()
     draw = random.Random(kills)
     started = time.monotonic()
     command = [sys.executable, "-m", "mlcycle", *arguments("../whole")]
@@ -278,22 +331,22 @@ def kill_and_compare(album: Path, tiny: Path, tmp_path: Path, kills: int) -> Non
     took = time.monotonic() - started
     killed = 0
     while killed < kills:
-        command = [sys.executable, "-m", "mlcycle", *arguments("../broken"), "--resume"]
+        command = [sys.executable, "-m", "mlcycle", *arguments("../killed"), "--resume"]
         with subprocess.Popen(
-            command, cwd=tmp_path / "broken", env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command, cwd=tmp_path / "killed", env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ) as process:
             time.sleep(draw.uniform(0.3, 0.9) * took / (1 if kills < 10 else 3))
             process.kill()
         killed += 1
-    command = [sys.executable, "-m", "mlcycle", *arguments("../broken"), "--resume"]
+    command = [sys.executable, "-m", "mlcycle", *arguments("../killed"), "--resume"]
     done = subprocess.run(
-        command, cwd=tmp_path / "broken", env=environment(), capture_output=True, text=True, check=False
+        command, cwd=tmp_path / "killed", env=environment(), capture_output=True, text=True, check=False
     )
     assert done.returncode == 3, done.stderr
     for name in ("redacted", "drawn"):
-        assert contents(tmp_path / "broken" / name) == contents(tmp_path / "whole" / name)
+        assert contents(tmp_path / "killed" / name) == contents(tmp_path / "whole" / name)
     records = [
-        (tmp_path / name / "run" / "records.jsonl").read_bytes().replace(b"../whole", b"../broken")
-        for name in ("broken", "whole")
+        (tmp_path / name / "run" / "records.jsonl").read_bytes().replace(b"../whole", b"../killed")
+        for name in ("killed", "whole")
     ]
     assert records[0] == records[1]

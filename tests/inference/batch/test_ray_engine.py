@@ -35,7 +35,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason=
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "words"),
     [
         (("--engine", "ray"), "--out RUN"),
         (("--engine", "ray", "--out", "faces.csv"), "--out RUN"),
@@ -46,10 +46,10 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason=
         (("--engine", "ray", "--out", "run", "--videos"), "does not support --videos"),
     ],
 )
-def test_what_ray_cannot_do_is_refused(options: tuple[str, ...], said: str, mlcycle: Run, album: Path) -> None:
+def test_unsupported_options_are_refused(options: tuple[str, ...], words: str, mlcycle: Run, album: Path) -> None:
     outcome = mlcycle("infer", "dir", album, *options)
     assert outcome.code == 2
-    assert said in outcome.err
+    assert words in outcome.err
 
 
 def test_without_the_extra_the_hint_installs_it(process: Run, album: Path, tiny: Path) -> None:
@@ -248,11 +248,11 @@ def test_a_killed_worker_neither_loses_nor_repeats_records(
         assert nodes
         assert all(b"--node_ip_address=127.0.0.1" in line for line in nodes)
         os.kill(first, signal.SIGKILL)
-        out, said = run.communicate(timeout=300)
+        out, messages = run.communicate(timeout=300)
     assert run.returncode == 3
     assert files_of(tmp_path / "rayed") == local_run
     assert out == ""
-    assert [line.split(" ")[0] for line in said.splitlines()] == ["1", "model", "2", "480", "480"]
+    assert [line.split(" ")[0] for line in messages.splitlines()] == ["1", "model", "2", "480", "480"]
     assert not [line for each in processes for line in family(each).values()]
 
 
@@ -266,9 +266,9 @@ def test_ctrl_c_leaves_a_resumable_run_and_no_process(
         wait_for_some_copies(tmp_path / "rayed")
         processes = family(run.pid)
         os.killpg(run.pid, signal.SIGINT)
-        out, said = run.communicate(timeout=300)
+        out, messages = run.communicate(timeout=300)
     assert (run.returncode, out) == (130, "")
-    assert "stopped by Ctrl-C" in said
+    assert "stopped by Ctrl-C" in messages
     assert not [line for each in processes for line in family(each).values()]
     resumed = process(*words(archive, tiny, "--resume"), cwd=tmp_path / "rayed")
     assert resumed.code == 3
@@ -347,9 +347,9 @@ def test_a_node_that_dies_neither_loses_nor_repeats_records(
             assert len(workers_of(cluster.pid)) == 2
             cluster.stdin.write("\n")
             cluster.stdin.flush()
-            out, said = run.communicate(timeout=300)
+            out, messages = run.communicate(timeout=300)
         cluster.communicate("\n", timeout=60)
-    assert run.returncode == 3, said
+    assert run.returncode == 3, messages
     assert files_of(tmp_path / "rayed") == local_run
-    assert f"2 Ray workers at {address}" in said
+    assert f"2 Ray workers at {address}" in messages
     assert out == ""

@@ -1,4 +1,4 @@
-"""Many images at once: answers in order, no more work ahead than agreed, and the same answers as one by one."""
+"""Worker threads: results in order, a bounded number of items in work, and the same records as one by one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytest_plugins = ("tiny_album",)
 Run = Callable[..., Outcome]
 
 
-def test_answers_come_in_order_also_when_the_first_is_the_last_to_be_done() -> None:
+def test_results_are_in_order_even_if_the_first_is_finished_last() -> None:
     first_may_end = threading.Event()
 
     def work(number: int) -> int:
@@ -35,7 +35,7 @@ def test_answers_come_in_order_also_when_the_first_is_the_last_to_be_done() -> N
     assert list(worker_threads.ordered_map(work, range(12), 2)) == [number * number for number in range(12)]
 
 
-def test_an_answer_that_is_there_does_not_wait_for_those_behind_it() -> None:
+def test_a_finished_result_does_not_wait_for_later_ones() -> None:
     last_may_end = threading.Event()
 
     def work(number: int) -> int:
@@ -43,69 +43,69 @@ def test_an_answer_that_is_there_does_not_wait_for_those_behind_it() -> None:
             assert last_may_end.wait(30)
         return number
 
-    answers = worker_threads.ordered_map(work, range(8), 2)
+    results = worker_threads.ordered_map(work, range(8), 2)
     for number in range(6):
-        assert next(answers) == number
+        assert next(results) == number
     last_may_end.set()
-    assert list(answers) == [6, 7]
+    assert list(results) == [6, 7]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_things_are_asked_for_only_when_there_is_room(count: int) -> None:
-    asked = 0
+def test_items_are_fetched_only_as_results_are_taken(count: int) -> None:
+    fetched = 0
 
-    def things() -> Iterator[int]:
-        nonlocal asked
+    def items() -> Iterator[int]:
+        nonlocal fetched
         for number in range(1000):
-            asked += 1
+            fetched += 1
             yield number
 
-    answers = worker_threads.ordered_map(lambda number: number, things(), count)
+    results = worker_threads.ordered_map(lambda number: number, items(), count)
     for number in range(20):
-        assert next(answers) == number
-        assert asked <= number + 1 + worker_threads.MAX_WAITING_RESULTS * count
-    answers.close()  # type: ignore[attr-defined]
-    assert asked < 100
+        assert next(results) == number
+        assert fetched <= number + 1 + worker_threads.MAX_WAITING_RESULTS * count
+    results.close()  # type: ignore[attr-defined]
+    assert fetched < 100
 
 
-def test_an_error_comes_where_its_answer_would_have_come_and_nothing_is_begun_after_it() -> None:
-    begun = []
+def test_an_error_is_raised_in_place_of_its_result_and_stops_the_work() -> None:
+    started = []
 
     def work(number: int) -> int:
-        begun.append(number)
+        started.append(number)
         if number == 3:
             raise ValueError("three")
         return number
 
-    answers = worker_threads.ordered_map(work, range(1000), 2)
-    assert [next(answers) for _ in range(3)] == [0, 1, 2]
+    results = worker_threads.ordered_map(work, range(1000), 2)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="three"):
-        next(answers)
-    assert len(begun) < 100
+        next(results)
+    assert len(started) < 100
 
 
 @pytest.mark.parametrize("threshold", [None, 0.0, 0.7])
 @pytest.mark.parametrize(("count", "batch"), [(1, 3), (3, 1), (2, 4)])
-def test_lanes_and_batches_change_no_answer(
+def test_threads_and_batches_do_not_change_the_records(
     album: Path, detector: Detector, count: int, batch: int, threshold: float | None
 ) -> None:
     for size in (300, 301):
         Image.new("RGB", (size, 200), (0, 255, 0)).save(album / f"green-{size}.png")
-    # Next to the image with two faces, and of its size, one with one face: in a batch it is padded to two rows.
+    # An image with one face next to one with two faces of the same size: in a batch it is padded to two rows.
     shutil.copy(album / "one.jpg", album / "inside" / "three.jpg")
     sources = list(from_folder(album)) * 3
-    alone, together = (
+    single, batched = (
         [record.as_dict() | {"milliseconds": 0} for record in detector.detect_all(sources, options)]
         for options in (
             DetectOptions(threshold=threshold),
             DetectOptions(threshold=threshold, workers=count, batch=batch),
         )
     )
-    assert together == alone
-    assert {record["status"] for record in together} == {"ok", "empty", "error"}
+    assert batched == single
+    assert {record["status"] for record in batched} == {"ok", "empty", "error"}
 
 
-def test_padding_rows_of_a_batch_are_no_faces_at_threshold_0(mlcycle: Run, tmp_path: Path) -> None:
+def test_padding_rows_of_a_batch_are_not_faces_at_threshold_0(mlcycle: Run, tmp_path: Path) -> None:
     from skimage import data
 
     Image.fromarray(data.astronaut()).save(tmp_path / "a.png")
@@ -119,7 +119,7 @@ def test_padding_rows_of_a_batch_are_no_faces_at_threshold_0(mlcycle: Run, tmp_p
         assert all(face["score"] > 0 for face in records[0]["faces"])
 
 
-def test_a_batch_that_the_model_fails_on_is_looked_at_one_by_one(
+def test_a_batch_that_the_model_fails_on_is_run_one_by_one(
     album: Path, detector: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = type(detector.session).run
@@ -138,7 +138,9 @@ def test_a_batch_that_the_model_fails_on_is_looked_at_one_by_one(
     assert [record.status for record in records] == ["ok"] * 3
 
 
-def test_the_command_gives_the_same_on_one_thread_and_on_several(mlcycle: Run, album: Path, tiny: Path) -> None:
+def test_the_command_gives_the_same_records_on_one_and_on_several_threads(
+    mlcycle: Run, album: Path, tiny: Path
+) -> None:
     outputs = []
     for threads, batch in ((1, 1), (3, 2)):
         words = ("--format", "jsonl", "--threads", str(threads), "--batch", str(batch))

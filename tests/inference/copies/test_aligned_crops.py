@@ -1,4 +1,4 @@
-"""Crops that are aligned: turned and scaled by the landmarks onto the template of face recognition."""
+"""Aligned crops: rotated and scaled by the landmarks to the template of face recognition."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Run = Callable[..., Outcome]
 
 
 def turned(points_N2: np.ndarray, scale: float, degrees: float, middle: float) -> np.ndarray:
-    """Returns the template's points scaled and turned about their crop's middle, which comes to `middle`, `middle`."""
+    """Returns points scaled and rotated about their crop's centre, which moves to `middle`, `middle`."""
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     return scale * (points_N2 - SIDE / 2) @ np.array([[cosine, sine], [-sine, cosine]]) + middle
 
@@ -30,24 +30,24 @@ def grey(values_HW: np.ndarray) -> Image.Image:
 
 
 @pytest.mark.parametrize("mirrored", [1, -1])
-def test_no_other_turn_scale_and_shift_comes_nearer(mirrored: int) -> None:
+def test_the_similarity_has_the_least_squared_error(mirrored: int) -> None:
     random = np.random.default_rng(1)
     points_52 = TEMPLATE_52 * [mirrored, 1] + random.normal(scale=5, size=(5, 2))
 
-    def missed(forth_33: np.ndarray) -> float:
-        return float(((points_52 @ forth_33[:2, :2].T + forth_33[:2, 2] - TEMPLATE_52) ** 2).sum())
+    def error(forward_33: np.ndarray) -> float:
+        return float(((points_52 @ forward_33[:2, :2].T + forward_33[:2, 2] - TEMPLATE_52) ** 2).sum())
 
-    forth_33 = similarity(points_52, TEMPLATE_52)
-    (a, minus_b), (b, d) = forth_33[:2, :2]
-    assert (a, b) == pytest.approx((d, -minus_b))  # a turn and a scale, and no mirror image
+    forward_33 = similarity(points_52, TEMPLATE_52)
+    (a, minus_b), (b, d) = forward_33[:2, :2]
+    assert (a, b) == pytest.approx((d, -minus_b))  # a rotation and a scale, no reflection
     for _ in range(50):
         turn_a, turn_b, x, y = random.normal(scale=0.01, size=4)
-        other_33 = forth_33 + np.array([[turn_a, -turn_b, x], [turn_b, turn_a, y], [0, 0, 0]])
-        assert missed(forth_33) < missed(other_33)
+        other_33 = forward_33 + np.array([[turn_a, -turn_b, x], [turn_b, turn_a, y], [0, 0, 0]])
+        assert error(forward_33) < error(other_33)
 
 
 @pytest.mark.parametrize(("scale", "degrees"), [(0.7, 33), (1, 0), (1, 180), (2, -90), (10, 70)])
-def test_landmarks_come_to_lie_on_the_template(scale: float, degrees: float) -> None:
+def test_landmarks_are_moved_to_the_template(scale: float, degrees: float) -> None:
     side = int(170 * scale) + 40
     points_52 = turned(TEMPLATE_52 + 0.5, scale, degrees, side / 2 + 0.3)
     y_HW, x_HW = np.mgrid[:side, :side] + 0.5
@@ -63,7 +63,7 @@ def test_landmarks_come_to_lie_on_the_template(scale: float, degrees: float) -> 
 
 @pytest.mark.parametrize("scale", [1.7, 5])
 @pytest.mark.parametrize("degrees", [0, 17, 45])
-def test_stripes_that_are_too_fine_for_the_crop_leave_no_others(scale: float, degrees: float) -> None:
+def test_stripes_too_fine_for_the_crop_do_not_alias(scale: float, degrees: float) -> None:
     side = int(170 * scale)
     y_HW, x_HW = np.mgrid[:side, :side]
     along_HW = np.cos(np.radians(degrees)) * x_HW + np.sin(np.radians(degrees)) * y_HW
@@ -77,7 +77,7 @@ def test_stripes_that_are_too_fine_for_the_crop_leave_no_others(scale: float, de
     assert max(contrast(0.75), contrast(0.8)) < 0.05
 
 
-def test_landmarks_in_one_point_are_refused_and_those_outside_give_black() -> None:
+def test_coinciding_landmarks_are_refused_and_those_outside_give_black() -> None:
     with pytest.raises(ValueError, match="coincide"):
         aligned(Image.new("RGB", (50, 50), "white"), np.full((5, 2), 20.0))
     assert not np.asarray(aligned(Image.new("RGB", (50, 50), "white"), TEMPLATE_52 + 5000)).any()
@@ -88,20 +88,22 @@ def test_a_real_face_is_aligned_by_its_landmarks(mlcycle: Run, astronaut: Path, 
     (record,) = json.loads(outcome.out)["records"]
     (path,) = record["crops"]
     points_52 = np.array(list(record["faces"][0]["landmarks"].values()))
-    forth_33 = similarity(points_52, TEMPLATE_52)
-    missed_5 = np.hypot(*(points_52 @ forth_33[:2, :2].T + forth_33[:2, 2] - TEMPLATE_52).T)
-    assert missed_5.max() < 5  # no face is the template; this one is broader than high
+    forward_33 = similarity(points_52, TEMPLATE_52)
+    errors_5 = np.hypot(*(points_52 @ forward_33[:2, :2].T + forward_33[:2, 2] - TEMPLATE_52).T)
+    assert errors_5.max() < 5  # no face equals the template; this one is wider than it is high
     with Image.open(path) as crop, Image.open(astronaut) as image:
         crop_HW3, image_HW3 = np.asarray(crop).astype(float), np.asarray(image).astype(float)
     assert crop_HW3.shape == (SIDE, SIDE, 3)
-    # Each pixel of the crop against the one of the image in which its middle lies: the scale is nearly 1 here.
+    # Compares each pixel of the crop with the image's pixel at its centre: the scale is nearly 1 here.
     rows_HW, columns_HW = np.mgrid[:SIDE, :SIDE]
     places_3P = np.stack([columns_HW.ravel(), rows_HW.ravel(), np.ones(SIDE * SIDE)])
-    x_P, y_P = np.floor(np.linalg.inv(forth_33) @ places_3P)[:2].astype(int)
+    x_P, y_P = np.floor(np.linalg.inv(forward_33) @ places_3P)[:2].astype(int)
     assert np.abs(crop_HW3.reshape(-1, 3) - image_HW3[y_P, x_P]).mean() < 8
 
 
-def test_what_cannot_be_aligned_is_said_before_anything_is_written(mlcycle: Run, album: Path, tmp_path: Path) -> None:
+def test_alignment_without_landmarks_is_refused_before_anything_is_written(
+    mlcycle: Run, album: Path, tmp_path: Path
+) -> None:
     plain = write_tiny_model(tmp_path / "plain.onnx", landmarks=False)
     arguments = ("infer", album / "one.jpg", "--model", plain, "--align")
     outcome = mlcycle(*arguments, "--crops", tmp_path / "out")

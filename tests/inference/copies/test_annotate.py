@@ -1,4 +1,4 @@
-"""What is drawn on annotated copies."""
+"""The drawing on annotated copies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from PIL import Image
 from mlcycle.inference.copies.annotate import draw
 
 
-def test_boxes_are_drawn_where_they_are_and_the_original_stays() -> None:
+def test_boxes_are_drawn_on_a_copy() -> None:
     image = Image.new("RGB", (400, 300), "white")
     box_14 = np.array([[100, 80, 200, 220]], np.float32)
     points_152 = np.array([[[130, 120], [170, 120], [150, 150], [135, 180], [165, 180]]], np.float32)
@@ -17,7 +17,7 @@ def test_boxes_are_drawn_where_they_are_and_the_original_stays() -> None:
     changed_HW = (drawn_HW3 != 255).any(axis=2)
     rows, columns = np.nonzero(changed_HW)
     assert (columns.min(), columns.max(), rows.max()) == (100, 199, 219)
-    assert 50 < rows.min() < 80  # the label stands above the box
+    assert 50 < rows.min() < 80  # the label is above the box
     assert changed_HW[150, 150]
     assert not changed_HW[100, 150]
     assert (np.asarray(image) == 255).all()

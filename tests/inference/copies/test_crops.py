@@ -1,4 +1,4 @@
-"""Faces that are cut out of their images, whole or not at all, and never over another file."""
+"""Crops of faces: written completely or not at all, and never over another file."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ Run = Callable[..., Outcome]
 BOX_14 = np.array([[20, 30, 60, 90]], np.float32)
 
 
-def test_a_square_is_the_images_own_pixels_and_black_beyond_it() -> None:
+def test_a_square_has_the_images_pixels_and_black_outside() -> None:
     noise_HW3 = np.random.default_rng(0).integers(1, 256, (100, 300, 3), dtype=np.uint8)
     crop_HW3 = np.asarray(square(Image.fromarray(noise_HW3), BOX_14[0]))
-    # 60 high and a fifth of that at each end: 84, around the middle 40, 60.
+    # 60 high plus a fifth of that on each side: 84, around the centre 40, 60.
     assert crop_HW3.shape == (84, 84, 3)
     assert (crop_HW3[:82, 2:] == noise_HW3[18:, :82]).all()
     assert not crop_HW3[82:].any()
@@ -42,12 +42,12 @@ def test_odd_boxes_and_images_give_a_square(size: tuple[int, int], box: tuple[in
     assert crop.width == crop.height >= 1
 
 
-def test_a_large_face_is_no_decompression_bomb(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_face_is_not_a_decompression_bomb(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     assert square(Image.new("RGB", (20, 8)), np.array([0, 0, 20, 8], np.float32)).size == (28, 28)
 
 
-def test_crops_carry_no_metadata(tmp_path: Path) -> None:
+def test_crops_have_no_metadata(tmp_path: Path) -> None:
     image = Image.new("RGB", (100, 100), "red")
     image.info |= {"icc_profile": b"profile", "comment": b"secret", "dpi": (72, 72)}
     crops.write(image, BOX_14, tmp_path / "square")
@@ -57,7 +57,7 @@ def test_crops_carry_no_metadata(tmp_path: Path) -> None:
             assert (crop.size, crop.info) == ((side, side), {})
 
 
-def test_crops_of_an_image_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_crops_of_an_image_are_written_completely_or_not_at_all(tmp_path: Path) -> None:
     image = Image.new("RGB", (100, 100), "red")
     folder = tmp_path / "in" / "a.jpg"
     boxes_24 = np.concatenate([BOX_14, BOX_14 + 5])
@@ -79,7 +79,7 @@ def test_only_a_folder_of_crops_is_replaced(tmp_path: Path) -> None:
     crops.write(image, np.concatenate([BOX_14, BOX_14]), folder)
     assert crops.write(image, BOX_14, folder, overwrite=True)
     assert [path.name for path in folder.iterdir()] == ["1.png"]
-    assert not crops.write(image, BOX_14[:0], folder, overwrite=True)  # what is left of another run would be no crop
+    assert not crops.write(image, BOX_14[:0], folder, overwrite=True)  # crops of another run must not remain
     assert list(tmp_path.iterdir()) == []
     folder.mkdir()
     (folder / "holiday.jpg").write_bytes(b"mine")
@@ -92,7 +92,7 @@ def test_only_a_folder_of_crops_is_replaced(tmp_path: Path) -> None:
         crops.write(image, BOX_14, tmp_path / "link", overwrite=True)
 
 
-def test_what_a_killed_run_had_finished_is_no_other_folder(tmp_path: Path) -> None:
+def test_a_folder_that_a_killed_run_finished_is_kept(tmp_path: Path) -> None:
     image = Image.effect_noise((100, 100), 50).convert("RGB")
     crops.write(image, BOX_14, tmp_path / "a.jpg", token="run")
     before = (tmp_path / "a.jpg" / "1.png").stat()
@@ -104,7 +104,7 @@ def test_what_a_killed_run_had_finished_is_no_other_folder(tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]
 
 
-def test_a_run_that_is_gone_on_with_takes_away_what_was_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resumed_run_removes_temporary_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -118,7 +118,7 @@ def test_a_run_that_is_gone_on_with_takes_away_what_was_left(tmp_path: Path, mon
     assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]
 
 
-def test_crops_keep_the_tree_and_the_record_names_them(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
+def test_crops_keep_the_tree_and_are_named_in_the_record(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = ("infer", "dir", album, "--model", tiny, "--crops", out, "--format", "jsonl")
     outcome = mlcycle(*arguments)
@@ -151,7 +151,9 @@ def test_crops_of_a_run_are_in_its_records(mlcycle: Run, album: Path, tiny: Path
     records = [Record.from_dict(json.loads(line), LANDMARKS) for line in before.splitlines()]
     assert records[1].crops() == [f"{out}/inside/two.png/1.png", f"{out}/inside/two.png/2.png"]
     with closing(sqlite3.connect(run / "ledger.sqlite")) as ledger, ledger:
-        ledger.execute("delete from records where status = 'ok'")  # killed when crops were written and records were not
+        ledger.execute(
+            "delete from records where status = 'ok'"
+        )  # as if killed after crops were written and before records were
     assert "2 images, 3 faces, 0 failed" in mlcycle(*arguments, "--resume").err
     assert (run / "records.jsonl").read_bytes() == before
     refused = mlcycle(*arguments, "--resume", "--align")
@@ -159,16 +161,14 @@ def test_crops_of_a_run_are_in_its_records(mlcycle: Run, album: Path, tiny: Path
     assert "align" in refused.err
 
 
-def test_crops_never_take_the_place_of_the_image(mlcycle: Run, album: Path, tiny: Path) -> None:
+def test_crops_never_replace_the_image(mlcycle: Run, album: Path, tiny: Path) -> None:
     before = (album / "one.jpg").read_bytes()
     outcome = mlcycle("infer", album / "one.jpg", "--model", tiny, "--crops", album, "--overwrite")
     assert outcome.code == 3
     assert (album / "one.jpg").read_bytes() == before
 
 
-def test_a_folder_that_is_in_the_way_is_said_in_the_record(
-    mlcycle: Run, album: Path, tiny: Path, tmp_path: Path
-) -> None:
+def test_an_existing_folder_is_reported_in_the_record(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "one.jpg").mkdir()
     (tmp_path / "one.jpg" / "mine.txt").write_text("mine")
     outcome = mlcycle(

@@ -1,4 +1,4 @@
-"""Copies of images: where they go, and what is not carried along."""
+"""Copies of images: their paths, and no metadata."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlcycle.inference.copies.image_copies import save, with_copy_paths
 from mlcycle.inference.record import Part, Source
 
 
-def test_no_two_copies_share_a_name(tmp_path: Path) -> None:
+def test_copies_have_different_names(tmp_path: Path) -> None:
     keys = ["a.jpg", "A.JPG", "a.jpg", "a.tif", "a.tif.png", "in/a.jpg", "noend", "../../up.jpg", "/abs/x.png"]
     sources = with_copy_paths([Source(Path(key), key) for key in keys], {"annotated": tmp_path}, keep_tree=True)
     names = [source.copies["annotated"].relative_to(tmp_path).as_posix() for source in sources]
@@ -28,7 +28,7 @@ def test_no_two_copies_share_a_name(tmp_path: Path) -> None:
     ]
 
 
-def test_a_copy_that_is_a_folder_is_called_as_the_image(tmp_path: Path) -> None:
+def test_a_folder_of_crops_has_the_name_of_the_image(tmp_path: Path) -> None:
     keys = ["a.jpg", "A.JPG", "a.tif", "in/a.jpg", "noend", "noend", "../../up.jpg"]
     given = [*(Source(Path(key), key) for key in keys), Source(Path("a.tif"), "a.tif", part=Part("page", 2))]
     sources = with_copy_paths(given, {"cropped": tmp_path}, keep_tree=True)
@@ -36,7 +36,7 @@ def test_a_copy_that_is_a_folder_is_called_as_the_image(tmp_path: Path) -> None:
     assert names == ["a.jpg", "A-2.JPG", "a.tif", "in/a.jpg", "noend", "noend-2", "up.jpg", "a.tif.2"]
 
 
-def test_a_copy_carries_no_metadata(tmp_path: Path) -> None:
+def test_a_copy_has_no_metadata(tmp_path: Path) -> None:
     source = tmp_path / "source.jpg"
     exif = Image.Exif()
     exif[0x010E] = "where I live"
@@ -52,7 +52,7 @@ def test_a_copy_carries_no_metadata(tmp_path: Path) -> None:
                 assert not {"exif", "comment", "icc_profile", "xmp"} & set(copy.info)
 
 
-def test_nothing_is_overwritten_and_nothing_is_left_behind(tmp_path: Path) -> None:
+def test_nothing_is_overwritten_and_no_temporary_file_remains(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(b"mine")
     image = Image.new("RGB", (8, 8))

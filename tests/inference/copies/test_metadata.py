@@ -1,4 +1,4 @@
-"""A redacted copy tells nothing of where, when and by what it was taken, and holds no small image of the original."""
+"""Redacted copies have no metadata about place, time or camera, and no thumbnail of the original."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><secret>Hidden Street 5</secret></x:
 
 
 def exif_with_thumbnail(pixels_HW3: np.ndarray) -> bytes:
-    """Returns EXIF whose first directory has a place, a date and a position, and whose second has a small JPEG."""
+    """Returns EXIF with an address, a date and a position in its first directory, and a thumbnail in its second."""
     small = io.BytesIO()
     Image.fromarray(pixels_HW3).resize((64, 50)).save(small, "JPEG")
     exif = Image.Exif()
@@ -31,20 +31,20 @@ def exif_with_thumbnail(pixels_HW3: np.ndarray) -> bytes:
     first = exif.tobytes()[len(b"Exif\0\0") :]
     assert first[:2] == b"MM"
     count = struct.unpack(">H", first[8:10])[0]
-    link = 10 + 12 * count  # where the first directory says at which place the second one begins
+    link = 10 + 12 * count  # where the first directory has the offset of the second one
     entries = ((0x0103, 3, 6), (0x0201, 4, 0), (0x0202, 4, len(small.getvalue())))
-    place = len(first) + 2 + 12 * len(entries) + 4
+    offset = len(first) + 2 + 12 * len(entries) + 4
     second = struct.pack(">H", len(entries))
     for tag, kind, value in entries:
-        known = place if tag == 0x0201 else value
+        number = offset if tag == 0x0201 else value
         second += struct.pack(">HHI", tag, kind, 1)
-        second += struct.pack(">HH", known, 0) if kind == 3 else struct.pack(">I", known)
+        second += struct.pack(">HH", number, 0) if kind == 3 else struct.pack(">I", number)
     second += struct.pack(">I", 0)
     return b"Exif\0\0" + first[:link] + struct.pack(">I", len(first)) + first[link + 4 :] + second + small.getvalue()
 
 
-def told(path: Path) -> set[str]:
-    """Returns what a reader of metadata finds; of a TIFF-like header and its small image as well."""
+def metadata_of(path: Path) -> set[str]:
+    """Returns the tags that exifread finds, including those of the thumbnail."""
     with path.open("rb") as file:
         return set(exifread.process_file(file))
 
@@ -67,9 +67,9 @@ def chunks(data: bytes) -> list[bytes]:
 
 
 @pytest.fixture
-def telling(tmp_path: Path, pixels: np.ndarray) -> Path:
-    """A folder of images with all that metadata can hold."""
-    folder = tmp_path / "telling"
+def tagged(tmp_path: Path, pixels: np.ndarray) -> Path:
+    """A folder of images with all kinds of metadata."""
+    folder = tmp_path / "tagged"
     folder.mkdir()
     exif = exif_with_thumbnail(pixels)
     image = Image.fromarray(pixels)
@@ -83,28 +83,28 @@ def telling(tmp_path: Path, pixels: np.ndarray) -> Path:
     return folder
 
 
-def test_the_originals_tell_all(telling: Path) -> None:
-    found = told(telling / "a.jpg")
+def test_the_originals_have_metadata(tagged: Path) -> None:
+    found = metadata_of(tagged / "a.jpg")
     assert {"Image ImageDescription", "Image DateTime", "GPS GPSLatitude", "JPEGThumbnail"} <= found
-    assert {0xE1, 0xE2, 0xFE} <= set(segments((telling / "a.jpg").read_bytes()))
-    assert {b"eXIf", b"iTXt", b"iCCP"} <= set(chunks((telling / "b.png").read_bytes()))
+    assert {0xE1, 0xE2, 0xFE} <= set(segments((tagged / "a.jpg").read_bytes()))
+    assert {b"eXIf", b"iTXt", b"iCCP"} <= set(chunks((tagged / "b.png").read_bytes()))
 
 
-@pytest.mark.parametrize("way", ["blur", "pixelate", "fill"])
-def test_copies_tell_nothing(mlcycle: Run, telling: Path, tiny: Path, tmp_path: Path, way: str) -> None:
+@pytest.mark.parametrize("method", ["blur", "pixelate", "fill"])
+def test_copies_have_no_metadata(mlcycle: Run, tagged: Path, tiny: Path, tmp_path: Path, method: str) -> None:
     out, drawn = tmp_path / "out", tmp_path / "drawn"
-    outcome = mlcycle("infer", "dir", telling, "--model", tiny, "--redact", way, out, "--annotate", drawn)
+    outcome = mlcycle("infer", "dir", tagged, "--model", tiny, "--redact", method, out, "--annotate", drawn)
     assert outcome.code == 0
     for folder in (out, drawn):
         copies = sorted(path for path in folder.iterdir())
         assert [path.name for path in copies] == ["a.jpg", "b.png", "c.webp.png", "d.tif.png"]
         for path in copies:
             data = path.read_bytes()
-            assert told(path) == set()
+            assert metadata_of(path) == set()
             assert not any(secret in data for secret in SECRETS)
             if path.suffix == ".jpg":
-                # APP0 says that it is JFIF; the others are tables, the frame and the scan.
+                # APP0 marks it as JFIF; the others are tables, the frame and the scan.
                 assert set(segments(data)) <= {0xE0, 0xDB, 0xC0, 0xC4}
-                assert data.count(b"\xff\xd8\xff") == 1  # no other JPEG within
+                assert data.count(b"\xff\xd8\xff") == 1  # no embedded JPEG
             else:
                 assert set(chunks(data)) == {b"IHDR", b"IDAT", b"IEND"}

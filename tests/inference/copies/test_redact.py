@@ -1,4 +1,4 @@
-"""Redacted copies: nothing of a face is left that could be told from another, and all else stays."""
+"""Redacted copies: faces cannot be distinguished, and everything else is unchanged."""
 
 from __future__ import annotations
 
@@ -16,65 +16,65 @@ from mlcycle.inference.copies.redact import CELLS, redact
 pytest_plugins = ("tiny_album",)
 
 Run = Callable[..., Outcome]
-WAYS = ("blur", "pixelate", "fill")
+METHODS = ("blur", "pixelate", "fill")
 SIDE = 120
-# The ellipse through its corners is as high as the image.
+# The ellipse through its corners has the height of the image.
 BOX_14 = np.array([[60 - SIDE / 2**1.5, 60 - SIDE / 2**1.5, 60 + SIDE / 2**1.5, 60 + SIDE / 2**1.5]], np.float32)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_the_whole_box_is_covered_and_what_lies_far_from_it_is_not(way: str) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_the_whole_box_is_covered_and_distant_pixels_are_not(method: str) -> None:
     noise_HW3 = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
     image = Image.fromarray(noise_HW3)
-    changed_HW = (np.asarray(redact(image, np.array([[100, 50, 180, 150]], np.float32), way)) != noise_HW3).any(-1)
+    changed_HW = (np.asarray(redact(image, np.array([[100, 50, 180, 150]], np.float32), method)) != noise_HW3).any(-1)
     assert changed_HW[51:149, 101:179].mean() > 0.99
     rows, columns = np.nonzero(changed_HW)
-    # Half the height is 50, and 50 times the root of 2 are 70.7; the middle is at 140, 100.
+    # Half the height is 50, and 50 times the square root of 2 is 70.7; the centre is at 140, 100.
     corners = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
     assert corners == pytest.approx([83.4, 29.3, 196.6, 170.7], abs=1)
     assert (np.asarray(image) == noise_HW3).all()
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_two_faces_that_differ_within_the_fields_become_the_same(way: str) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_faces_that_differ_only_within_cells_become_equal(method: str) -> None:
     random = np.random.default_rng(1)
     face_HW3 = random.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-    field = SIDE // CELLS
+    cell = SIDE // CELLS
     other_HW3 = face_HW3.copy()
-    for row in range(0, SIDE, field):
-        for column in range(0, SIDE, field):
-            pixels = other_HW3[row : row + field, column : column + field].reshape(-1, 3)
-            other_HW3[row : row + field, column : column + field] = random.permutation(pixels).reshape(field, field, 3)
-    one, other = (np.asarray(redact(Image.fromarray(each), BOX_14, way)) for each in (face_HW3, other_HW3))
+    for row in range(0, SIDE, cell):
+        for column in range(0, SIDE, cell):
+            pixels = other_HW3[row : row + cell, column : column + cell].reshape(-1, 3)
+            other_HW3[row : row + cell, column : column + cell] = random.permutation(pixels).reshape(cell, cell, 3)
+    one, other = (np.asarray(redact(Image.fromarray(each), BOX_14, method)) for each in (face_HW3, other_HW3))
     inside_HW = np.hypot(*(np.indices((SIDE, SIDE)) - SIDE / 2 + 0.5)) < SIDE / 2 - 2
-    # Means are rounded along rows and then along columns, so that the order of pixels may show in their last bit.
+    # Means are rounded along rows and then along columns, so the order of pixels may change their last bit.
     assert np.abs(one[inside_HW].astype(int) - other[inside_HW]).max() <= 3
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("size", [(1, 1), (3, 2000), (2000, 3)])
-def test_odd_boxes_and_images_can_be_redacted(way: str, size: tuple[int, int]) -> None:
+def test_odd_boxes_and_images_can_be_redacted(method: str, size: tuple[int, int]) -> None:
     boxes_N4 = np.array([[0, 0, *size], [0, 0, 0, 0], [*size, *size], [0, 0, 1, 1]], np.float32)
-    assert redact(Image.new("RGB", size), boxes_N4, way).size == size
+    assert redact(Image.new("RGB", size), boxes_N4, method).size == size
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_the_model_finds_no_face_any_more(mlcycle: Run, tmp_path: Path, way: str) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_the_model_finds_no_redacted_face(mlcycle: Run, tmp_path: Path, method: str) -> None:
     import skimage
 
     Image.fromarray(skimage.data.astronaut()).save(tmp_path / "astronaut.png")
-    assert mlcycle("infer", tmp_path / "astronaut.png", "--redact", way, tmp_path / "out").code == 0
+    assert mlcycle("infer", tmp_path / "astronaut.png", "--redact", method, tmp_path / "out").code == 0
     assert "No face." in mlcycle("infer", tmp_path / "out" / "astronaut.png").out
 
 
-def test_copies_keep_the_tree_and_carry_no_metadata(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
+def test_copies_keep_the_tree_and_have_no_metadata(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x010E] = "where I live"
     with Image.open(album / "one.jpg") as image:
         image.save(album / "one.jpg", exif=exif, comment=b"secret", icc_profile=b"profile", xmp=b"<x>secret</x>")
     out = tmp_path / "out"
     outcome = mlcycle("infer", "dir", album, "--model", tiny, "--redact", "fill", out, "--format", "jsonl")
-    assert outcome.code == 3  # one image is broken, so that it has no copy
+    assert outcome.code == 3  # one image is broken and has no copy
     assert f"redacted in {out}" in outcome.err
     records = {each["input"]: each["redacted"] for each in map(json.loads, outcome.out.splitlines())}
     assert records == {
@@ -106,14 +106,14 @@ def test_both_kinds_of_copies_in_one_folder_are_refused(mlcycle: Run, album: Pat
     assert f"drawn in {tmp_path / 'drawn'}; redacted in {out}" in outcome.err
 
 
-def test_a_redacted_copy_never_takes_the_place_of_the_image(mlcycle: Run, album: Path, tiny: Path) -> None:
+def test_a_redacted_copy_never_replaces_the_image(mlcycle: Run, album: Path, tiny: Path) -> None:
     before = (album / "one.jpg").read_bytes()
     outcome = mlcycle("infer", album / "one.jpg", "--model", tiny, "--redact", "blur", album, "--overwrite")
     assert outcome.code == 3
     assert (album / "one.jpg").read_bytes() == before
 
 
-def test_another_way_is_a_usage_error(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
+def test_an_unknown_method_is_a_usage_error(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
     outcome = mlcycle("infer", album / "one.jpg", "--model", tiny, "--redact", "smear", tmp_path / "out")
     assert outcome.code == 2
     assert "smear" in outcome.err

@@ -1,4 +1,4 @@
-"""Odd images: each kind gives the image that a person would see, or a stable code."""
+"""Odd images: each kind is decoded as a viewer shows it, or refused with a stable code."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def code_of(data: bytes, **options: int) -> str:
 
 
 def png_of_zeros(width: int, height: int, rows: int) -> bytes:
-    """A PNG whose header promises width x height grey pixels, and which holds `rows` black rows."""
+    """Returns a PNG whose header declares width x height grey pixels, with only `rows` black rows."""
 
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
@@ -76,14 +76,14 @@ def test_sixteen_bits_keep_their_high_byte(tmp_path: Path) -> None:
         assert upright(encoded(Image.fromarray(values_HW), format))[0, :, 0].tolist() == [0, 0, 1, 128, 255]
 
 
-def test_photoshop_cmyk_is_not_seen_as_a_negative(pixels: np.ndarray) -> None:
+def test_photoshop_cmyk_is_not_decoded_as_a_negative(pixels: np.ndarray) -> None:
     # Pillow writes CMYK JPEGs inverted and marked as Adobe's, as Photoshop does.
     seen = upright(encoded(Image.fromarray(pixels).convert("CMYK"), "JPEG", quality=95))
     assert np.abs(seen.astype(int) - pixels).mean() < 8
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_transparent_pixels_lie_on_white(mode: str) -> None:
+def test_transparent_pixels_are_composited_on_white(mode: str) -> None:
     image = Image.new("RGBA", (4, 2), (10, 10, 10, 255))
     image.putpixel((0, 0), (10, 10, 10, 0))
     seen = upright(encoded(image.convert(mode), "PNG"))
@@ -91,7 +91,7 @@ def test_transparent_pixels_lie_on_white(mode: str) -> None:
     assert seen[1, 3].tolist() == [10] * 3
 
 
-def test_palette_and_colour_key_transparency_lie_on_white() -> None:
+def test_palette_and_colour_key_transparency_is_composited_on_white() -> None:
     palette = Image.new("P", (2, 1))
     palette.putpalette([0, 0, 0, 200, 0, 0])
     palette.putpixel((1, 0), 1)
@@ -111,7 +111,7 @@ def test_palette_and_colour_key_transparency_lie_on_white() -> None:
         ("TIFF", "first of 3 pages"),
     ],
 )
-def test_the_first_of_several_images_counts_and_is_said(format: str, note: str, pixels: np.ndarray) -> None:
+def test_the_first_of_several_images_is_used_and_noted(format: str, note: str, pixels: np.ndarray) -> None:
     first = Image.fromarray(pixels)
     rest = [Image.new("RGB", first.size, colour) for colour in ("red", "white")]
     options = {"lossless": True} if format == "WEBP" else {}
@@ -122,17 +122,17 @@ def test_the_first_of_several_images_counts_and_is_said(format: str, note: str, 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "JPEG2000"])
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
-def test_never_half_an_image(format: str, share: float, pixels: np.ndarray) -> None:
+def test_truncated_images_are_never_half_decoded(format: str, share: float, pixels: np.ndarray) -> None:
     data = encoded(Image.fromarray(pixels), format)
     assert code_of(data[: int(len(data) * share)]) in {"truncated", "damaged", "not-an-image"}
 
 
-def test_truncated_images_say_so(pixels: np.ndarray) -> None:
+def test_truncated_images_have_the_code_truncated(pixels: np.ndarray) -> None:
     for format in ("JPEG", "PNG"):
         assert code_of(encoded(Image.fromarray(pixels), format)[:-2000]) == "truncated"
 
 
-def test_what_is_no_image() -> None:
+def test_other_files_are_not_images() -> None:
     assert code_of(b"just words, named .jpg") == "not-an-image"
     assert code_of(b"\x00\x00\x00\x18ftypisom" + bytes(200)) == "unsupported"
     assert code_of(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n") == "unsupported"
@@ -143,7 +143,7 @@ def test_a_bomb_is_refused_by_its_header(pixels: np.ndarray) -> None:
     assert code_of(encoded(Image.fromarray(pixels), "PNG"), max_pixels=1000) == "too-large"
 
 
-def test_a_real_bomb_costs_no_memory(tmp_path: Path) -> None:
+def test_a_real_bomb_takes_no_memory(tmp_path: Path) -> None:
     bomb = tmp_path / "bomb.png"
     bomb.write_bytes(png_of_zeros(15_000, 15_000, rows=15_000))
     program = (
@@ -163,14 +163,14 @@ def test_a_real_bomb_costs_no_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Image was not the expected size")
-def test_an_image_within_an_icon_is_measured_too(pixels: np.ndarray) -> None:
+def test_an_image_in_an_icon_is_limited_too(pixels: np.ndarray) -> None:
     inside = encoded(Image.fromarray(pixels), "PNG")
     icon = struct.pack("<HHHBBBBHHII", 0, 1, 1, 32, 32, 0, 0, 1, 32, len(inside), 22) + inside
     assert upright(icon).shape == pixels.shape
     assert code_of(icon, max_pixels=10_000) == "too-large"
 
 
-def test_texts_that_unfold_to_megabytes_do_not_cost_the_image_or_its_orientation(pixels: np.ndarray) -> None:
+def test_texts_that_inflate_to_megabytes_do_not_affect_the_image_or_its_orientation(pixels: np.ndarray) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     text = PngInfo()
@@ -186,8 +186,8 @@ def test_one_pixel_and_one_row() -> None:
     assert upright(encoded(Image.new("L", (5000, 1), 7), "PNG")).shape == (1, 5000, 3)
 
 
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF")  # pytest shows warnings that the package itself keeps quiet
-def test_exif_that_cannot_be_parsed_turns_nothing(pixels: np.ndarray) -> None:
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")  # pytest shows warnings that mlcycle suppresses
+def test_exif_that_cannot_be_parsed_is_ignored(pixels: np.ndarray) -> None:
     data = encoded(Image.fromarray(pixels), "JPEG", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xffgarbage")
     assert decode(data).orientation == 1
     exif = Image.Exif()
@@ -195,7 +195,7 @@ def test_exif_that_cannot_be_parsed_turns_nothing(pixels: np.ndarray) -> None:
     assert decode(encoded(Image.fromarray(pixels), "JPEG", exif=exif)).orientation == 1
 
 
-def test_what_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_paths_have_their_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pipe, plug, empty = tmp_path / "pipe.jpg", tmp_path / "plug.jpg", tmp_path / "empty.jpg"
     os.mkfifo(pipe)
     empty.touch()
@@ -220,13 +220,13 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
             assert caught.value.code == code, path
 
 
-def test_a_forbidden_file_is_named(tmp_path: Path) -> None:
+def test_a_file_without_permission_has_its_code(tmp_path: Path) -> None:
     path = tmp_path / "secret.jpg"
     path.write_bytes(b"x")
     path.chmod(0)
     user = os.geteuid()
     if user == 0:
-        os.seteuid(65534)  # nothing is forbidden to root
+        os.seteuid(65534)  # root may read everything
     try:
         with pytest.raises(UnreadableError) as caught:
             read(path)
@@ -238,7 +238,7 @@ def test_a_forbidden_file_is_named(tmp_path: Path) -> None:
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "huge.jpg"
     with path.open("wb") as file:
-        file.truncate(8 * images.MAX_PIXELS + 1)  # a hole: it takes no room on the disk
+        file.truncate(8 * images.MAX_PIXELS + 1)  # a sparse file: it takes no disk space
     with pytest.raises(UnreadableError) as caught:
         read(path)
     assert caught.value.code == "too-large"

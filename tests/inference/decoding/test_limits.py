@@ -1,4 +1,4 @@
-"""Limits on what a file may ask for: far above images, and the same for a file that is not in memory."""
+"""Limits of decoding: far above those of real images, and the same for a mapped file."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from mlcycle.inference.decoding import images, layout, limits
 pytest_plugins = ("tiny_album",)
 
 
-def test_no_kind_of_image_comes_near_a_limit(pixels: np.ndarray) -> None:
+def test_real_images_are_far_below_the_limits(pixels: np.ndarray) -> None:
     for data in encoded_images(pixels[::2, ::2]).values():
         limits.check_file(data)
     assert 6 <= layout.jpeg_scans(encoded(Image.fromarray(pixels), "JPEG", progressive=True)) <= 12
 
 
-def test_what_looks_like_scans_behind_an_image_or_in_its_thumbnail_is_none(pixels: np.ndarray) -> None:
+def test_scan_markers_after_the_image_or_in_its_thumbnail_are_not_counted(pixels: np.ndarray) -> None:
     thumbnail = b"\xff\xe1" + (2 + 6 + 400).to_bytes(2) + b"thumb\0" + b"\xff\xda" * 200
     image = encoded(Image.fromarray(pixels), "JPEG", progressive=True)
-    video = b"\xff\xda" * 500  # phones put one behind
+    video = b"\xff\xda" * 500  # phones append one
     data = image[:2] + thumbnail + image[2:] + video
     assert np.array_equal(np.asarray(images.decode(data).image), np.asarray(images.decode(image).image))
 
 
-def test_tags_are_looked_at_without_reading_the_file(tmp_path: Path) -> None:
+def test_tags_are_checked_without_reading_the_file(tmp_path: Path) -> None:
     path = tmp_path / "strips.tif"
     path.write_bytes(tiff({256: [9], 273: [8] * 200_001}, bytes(8)))
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
@@ -40,7 +40,7 @@ def test_tags_are_looked_at_without_reading_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_pages_are_counted_as_far_as_their_chain_goes(pixels: np.ndarray) -> None:
+def test_pages_are_counted_to_the_end_of_their_chain(pixels: np.ndarray) -> None:
     files = encoded_images(pixels)
     for name, count in {"pages.tif": 3, "big.tif": 1, "tiles.tif": 1}.items():
         assert len(list(layout.tiff_directories(files[name]))) == count

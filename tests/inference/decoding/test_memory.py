@@ -1,4 +1,4 @@
-"""Room for decoding: who does not fit in waits, and nobody waits for ever."""
+"""The memory budget of decoding: requests that do not fit wait, and none waits forever."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from conftest import environment
 from mlcycle.inference.decoding.memory import MemoryBudget, release_free_memory
 
 
-def test_who_does_not_fit_in_waits_for_those_who_are_there() -> None:
-    room, started, entered = MemoryBudget(10), Event(), Event()
+def test_a_request_that_does_not_fit_waits() -> None:
+    budget, started, entered = MemoryBudget(10), Event(), Event()
 
     def another() -> None:
         started.set()
-        with room.take(4):
+        with budget.take(4):
             entered.set()
 
     with ThreadPoolExecutor(1) as pool:
-        with room.take(6), room.take(2):
+        with budget.take(6), budget.take(2):
             done = pool.submit(another)
             started.wait()
             assert not entered.wait(0.1)
@@ -32,16 +32,16 @@ def test_who_does_not_fit_in_waits_for_those_who_are_there() -> None:
     assert entered.is_set()
 
 
-def test_what_is_larger_than_the_room_has_it_alone() -> None:
-    room, started, entered = MemoryBudget(10), Event(), Event()
+def test_a_request_larger_than_the_budget_gets_all_of_it() -> None:
+    budget, started, entered = MemoryBudget(10), Event(), Event()
 
     def small() -> None:
         started.set()
-        with room.take(1):
+        with budget.take(1):
             entered.set()
 
     with ThreadPoolExecutor(1) as pool:
-        with room.take(1000):
+        with budget.take(1000):
             done = pool.submit(small)
             started.wait()
             assert not entered.wait(0.1)
@@ -49,23 +49,25 @@ def test_what_is_larger_than_the_room_has_it_alone() -> None:
     assert entered.is_set()
 
 
-def test_an_error_leaves_the_room_free() -> None:
-    room = MemoryBudget(10)
-    with pytest.raises(ValueError, match="broken"), room.take(10):
+def test_an_error_releases_the_memory() -> None:
+    budget = MemoryBudget(10)
+    with pytest.raises(ValueError, match="broken"), budget.take(10):
         raise ValueError("broken")
     entered = Event()
 
     def enter() -> None:
-        with room.take(10):
+        with budget.take(10):
             entered.set()
 
-    Thread(target=enter, daemon=True).start()  # so that a room that stays taken fails the test and does not hang it
+    Thread(
+        target=enter, daemon=True
+    ).start()  # a daemon, so that memory that is not released fails the test instead of hanging it
     assert entered.wait(10)
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="this C library cannot be told to")
-def test_free_memory_is_given_back_to_the_system() -> None:
-    # Blocks too small to be mapped on their own, and one above them that stays: glibc keeps what is freed below it.
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="no malloc_trim in this C library")
+def test_freed_memory_is_returned_to_the_system() -> None:
+    # Blocks too small to be mapped separately, and one above them that stays: glibc keeps the memory freed below it.
     program = """
     from pathlib import Path
     from mlcycle.inference.decoding.memory import release_free_memory
@@ -89,8 +91,8 @@ def test_free_memory_is_given_back_to_the_system() -> None:
     assert freed > 80
 
 
-def test_a_c_library_that_cannot_give_memory_back_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: asked.append(name) or object())
+def test_a_c_library_without_malloc_trim_is_not_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: opened.append(name) or object())
     release_free_memory()
-    assert asked == [None]
+    assert opened == [None]

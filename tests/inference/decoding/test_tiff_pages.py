@@ -1,4 +1,4 @@
-"""The pages of a TIFF: each is an image of its own, and a broken one spoils none of the others."""
+"""The pages of a TIFF: each is a separate image, and a damaged one does not affect the others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import Outcome
 from PIL import Image
-from test_detect import FACE, LAID_DOWN, ORIENTATION
+from test_detect import FACE, ORIENTATION, STORED
 
 from mlcycle.errors import UnreadableError
 from mlcycle.inference.decoding import tiff_pages
@@ -34,7 +34,7 @@ def written(path: Path, images: list[Image.Image], **options: object) -> Path:
 
 
 def three(pixels: np.ndarray) -> list[Image.Image]:
-    """The image with a face on its second page only; each page is smaller than the one before."""
+    """Returns pages with a face on the second one only; each page is smaller than the one before."""
     plain_HW3 = pixels.copy()
     x1, y1, x2, y2 = FACE
     plain_HW3[y1:y2, x1:x2] = pixels[200 : 200 + y2 - y1, :80]
@@ -45,7 +45,7 @@ def directories(data: bytes) -> list[int]:
     return tiff_pages.offsets(io.BytesIO(data))
 
 
-def answers(detector: Detector, path: Path) -> list[tuple[str, Part | None]]:
+def statuses(detector: Detector, path: Path) -> list[tuple[str, Part | None]]:
     records = detector.detect_all(split_pages([Source(path, path.name)]), DetectOptions())
     return [(record.error[0] if record.error else record.status, record.part) for record in records]
 
@@ -59,16 +59,14 @@ def test_each_page_has_a_record(
     compression: str | None, tmp_path: Path, pixels: np.ndarray, detector: Detector
 ) -> None:
     path = written(tmp_path / "scan.TIF", three(pixels), compression=compression)
-    assert answers(detector, path) == [("empty", part(1, 3)), ("ok", part(2, 3)), ("empty", part(3, 3))]
+    assert statuses(detector, path) == [("empty", part(1, 3)), ("ok", part(2, 3)), ("empty", part(3, 3))]
     records = list(detector.detect_all(split_pages([Source(Path("-"), "-", data=path.read_bytes())]), DetectOptions()))
     assert [record.height for record in records] == [400, 390, 380]
     assert {record.note for record in records} == {""}
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
-def test_a_page_has_the_pixels_that_pillow_gives_it(
-    compression: str | None, tmp_path: Path, pixels: np.ndarray
-) -> None:
+def test_a_page_has_the_same_pixels_as_with_pillow(compression: str | None, tmp_path: Path, pixels: np.ndarray) -> None:
     path = written(tmp_path / "scan.tif", three(pixels), compression=compression)
     with path.open("rb") as file, Image.open(path) as whole:
         for number, offset in enumerate(tiff_pages.offsets(file)):
@@ -78,24 +76,24 @@ def test_a_page_has_the_pixels_that_pillow_gives_it(
 
 def test_one_page_is_a_plain_image(tmp_path: Path, pixels: np.ndarray, detector: Detector) -> None:
     path = written(tmp_path / "one.tif", three(pixels)[1:2])
-    assert answers(detector, path) == [("ok", None)]
+    assert statuses(detector, path) == [("ok", None)]
 
 
-@pytest.mark.filterwarnings("ignore:Image size")  # pytest shows warnings that the package itself keeps quiet
-def test_pages_lie_each_its_own_way(tmp_path: Path, pixels: np.ndarray, detector: Detector) -> None:
+@pytest.mark.filterwarnings("ignore:Image size")  # pytest shows warnings that mlcycle suppresses
+def test_each_page_has_its_own_orientation(tmp_path: Path, pixels: np.ndarray, detector: Detector) -> None:
     path = tmp_path / "scan.tif"
-    laid = [Image.fromarray(np.ascontiguousarray(turn(pixels))) for turn in LAID_DOWN.values()]
-    for orientation, image in zip(LAID_DOWN, laid, strict=True):
+    stored = [Image.fromarray(np.ascontiguousarray(turn(pixels))) for turn in STORED.values()]
+    for orientation, image in zip(STORED, stored, strict=True):
         image.encoderinfo = {"tiffinfo": {ORIENTATION: orientation}}
-    with Image.new("RGB", (1, 1)) as book:
-        book.save(path, save_all=True, append_images=laid)
+    with Image.new("RGB", (1, 1)) as first:
+        first.save(path, save_all=True, append_images=stored)
     records = list(detector.detect_all(split_pages([Source(path, "scan.tif")]), DetectOptions(max_pixels=512 * 400)))
     assert [record.boxes_N4.tolist() for record in records[1:]] == [[list(FACE)]] * 8
 
 
 @pytest.mark.parametrize("compression", [None, "tiff_lzw"])
 @pytest.mark.parametrize("broken", [1, 2, 3])
-def test_a_broken_directory_spoils_no_other_page(
+def test_a_damaged_directory_does_not_affect_other_pages(
     compression: str | None, broken: int, tmp_path: Path, pixels: np.ndarray, detector: Detector
 ) -> None:
     path = written(tmp_path / "scan.tif", three(pixels), compression=compression)
@@ -104,31 +102,31 @@ def test_a_broken_directory_spoils_no_other_page(
     (entries,) = struct.unpack_from("<H", data, begin)
     data[begin + 2 : begin + 2 + 12 * entries] = b"\xff" * (12 * entries)
     path.write_bytes(data)
-    codes = [code for code, _ in answers(detector, path)]
+    codes = [code for code, _ in statuses(detector, path)]
     assert codes == ["damaged" if number == broken else each for number, each in enumerate(("empty", "ok", "empty"), 1)]
 
 
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF")  # pytest shows warnings that the package itself keeps quiet
-def test_a_file_cut_short_gives_the_pages_before_the_cut(
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")  # pytest shows warnings that mlcycle suppresses
+def test_a_truncated_file_gives_the_pages_before_the_cut(
     tmp_path: Path, pixels: np.ndarray, detector: Detector
 ) -> None:
     path = written(tmp_path / "scan.tif", three(pixels))
     data = path.read_bytes()
     path.write_bytes(data[: directories(data)[2]])
-    assert answers(detector, path)[:2] == [("empty", part(1, 3)), ("ok", part(2, 3))]
-    assert answers(detector, path)[2][0] == "damaged"
+    assert statuses(detector, path)[:2] == [("empty", part(1, 3)), ("ok", part(2, 3))]
+    assert statuses(detector, path)[2][0] == "damaged"
     path.write_bytes(data[:-1000])
-    assert answers(detector, path)[2][0] in ("truncated", "damaged")
+    assert statuses(detector, path)[2][0] in ("truncated", "damaged")
 
 
 def chain(count: int, back_to: int | None = None) -> bytes:
-    """A TIFF of so many directories without an entry, the last of which leads back to one of them, or nowhere."""
-    places = [8 + 6 * number for number in range(count)]
-    following = [*places[1:], 0 if back_to is None else places[back_to]]
-    return b"II*\0" + struct.pack("<I", 8) + b"".join(struct.pack("<HI", 0, place) for place in following)
+    """Returns a TIFF of `count` empty directories, the last of which refers to one of them, or ends the chain."""
+    offsets = [8 + 6 * number for number in range(count)]
+    following = [*offsets[1:], 0 if back_to is None else offsets[back_to]]
+    return b"II*\0" + struct.pack("<I", 8) + b"".join(struct.pack("<HI", 0, offset) for offset in following)
 
 
-def test_loops_end_and_endless_chains_are_refused(tmp_path: Path, detector: Detector) -> None:
+def test_loops_end_and_very_long_chains_are_refused(tmp_path: Path, detector: Detector) -> None:
     for back_to in (0, 1, 4):
         assert len(directories(chain(5, back_to))) == 5
     assert len(directories(chain(tiff_pages.MAX_PAGES))) == tiff_pages.MAX_PAGES
@@ -138,10 +136,10 @@ def test_loops_end_and_endless_chains_are_refused(tmp_path: Path, detector: Dete
         directories(long.read_bytes())
     with pytest.raises(UnreadableError):
         decode(long.read_bytes())
-    assert answers(detector, long) == [("too-large", None)]
+    assert statuses(detector, long) == [("too-large", None)]
 
 
-def test_what_is_no_tiff_or_cannot_be_opened_has_its_one_error(tmp_path: Path, detector: Detector) -> None:
+def test_a_file_that_is_not_a_tiff_has_one_error(tmp_path: Path, detector: Detector) -> None:
     (tmp_path / "empty.tif").touch()
     (tmp_path / "words.tif").write_text("II and no more")
     (tmp_path / "cut.tif").write_bytes(b"MM\0*\0\0")
@@ -149,27 +147,27 @@ def test_what_is_no_tiff_or_cannot_be_opened_has_its_one_error(tmp_path: Path, d
     os.mkfifo(tmp_path / "pipe.tif")
     codes = {"empty": "empty", "words": "not-an-image", "cut": "not-an-image", "missing": "not-found"}
     codes |= {"folder": "not-a-file", "pipe": "not-a-file"}
-    assert {name: answers(detector, tmp_path / f"{name}.tif") for name in codes} == {
+    assert {name: statuses(detector, tmp_path / f"{name}.tif") for name in codes} == {
         name: [(code, None)] for name, code in codes.items()
     }
 
 
-def test_small_copies_and_masks_are_no_pages(tmp_path: Path, pixels: np.ndarray) -> None:
+def test_reduced_images_and_masks_are_not_pages(tmp_path: Path, pixels: np.ndarray) -> None:
     images = three(pixels)
     for image, kind in zip(images, (0, 1, 4), strict=True):
         image.encoderinfo = {"tiffinfo": {254: kind}}
-    with Image.new("RGB", (8, 8)) as book:
-        book.save(tmp_path / "scan.tif", save_all=True, append_images=images, tiffinfo={254: 2})
+    with Image.new("RGB", (8, 8)) as first:
+        first.save(tmp_path / "scan.tif", save_all=True, append_images=images, tiffinfo={254: 2})
     assert [source.part for source in split_pages([Source(tmp_path / "scan.tif", "a")])] == [part(1, 2), part(2, 2)]
 
 
 def test_big_tiffs_have_pages_too(tmp_path: Path, pixels: np.ndarray, detector: Detector) -> None:
     path = written(tmp_path / "big.tiff", three(pixels), big_tiff=True)
     assert path.read_bytes()[2] == 43
-    assert answers(detector, path) == [("empty", part(1, 3)), ("ok", part(2, 3)), ("empty", part(3, 3))]
+    assert statuses(detector, path) == [("empty", part(1, 3)), ("ok", part(2, 3)), ("empty", part(3, 3))]
 
 
-def test_copies_and_rows_tell_pages_apart(mlcycle: Run, tmp_path: Path, pixels: np.ndarray, tiny: Path) -> None:
+def test_copies_and_rows_distinguish_pages(mlcycle: Run, tmp_path: Path, pixels: np.ndarray, tiny: Path) -> None:
     path = written(tmp_path / "in" / "scan.tif", three(pixels)) if (tmp_path / "in").mkdir() is None else None
     found, arguments = tmp_path / "found", ("--model", tiny, "--format", "csv")
     outcome = mlcycle("infer", path, *arguments, "--annotate", found)
@@ -185,7 +183,7 @@ def test_copies_and_rows_tell_pages_apart(mlcycle: Run, tmp_path: Path, pixels: 
     assert [image["part"] for image in coco["images"]] == [1, 2, 3]
 
 
-def test_a_run_goes_on_with_the_pages_that_are_missing(
+def test_a_resumed_run_processes_missing_pages(
     mlcycle: Run, tmp_path: Path, pixels: np.ndarray, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "in").mkdir()

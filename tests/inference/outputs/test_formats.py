@@ -1,4 +1,4 @@
-"""Results in the formats that other programs read, by these programs' own readers."""
+"""Results in formats for other programs, read back by independent readers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def written(format: str, records: list[Record]) -> str:
     return stream.getvalue()
 
 
-def test_rows_are_one_a_face_and_at_least_one_an_image() -> None:
+def test_csv_has_a_row_per_face_and_at_least_one_per_image() -> None:
     rows = list(csv.DictReader(io.StringIO(written("csv", RECORDS))))
     assert [(row["input"], row["status"], row["error"], row["face"]) for row in rows] == [
         ("none.jpg", "empty", "", ""),
@@ -57,7 +57,7 @@ def test_rows_are_one_a_face_and_at_least_one_an_image() -> None:
 
 
 @pytest.mark.parametrize("faces", [0, 1])
-def test_pages_of_a_file_are_told_apart(faces: int) -> None:
+def test_pages_of_a_file_are_distinguished(faces: int) -> None:
     pages = [record("a.tif", faces, part=Part("page", number, 2)) for number in (1, 2)]
     rows = csv.DictReader(io.StringIO(written("csv", pages)))
     assert [(row["input"], row["part"]) for row in rows] == [("a.tif", "1"), ("a.tif", "2")]
@@ -91,7 +91,7 @@ def test_coco_is_read_by_an_independent_reader(tmp_path: object) -> None:
 
 
 @pytest.mark.parametrize("format", sorted(WRITERS))
-def test_no_record_at_all_is_a_whole_document(format: str) -> None:
+def test_no_records_give_a_complete_document(format: str) -> None:
     text = written(format, [])
     if format == "csv":
         assert text.startswith("input,part,status,error,")

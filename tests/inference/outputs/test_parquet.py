@@ -1,4 +1,4 @@
-"""Results as Parquet: read back by pyarrow, written a group of rows at a time, and only where pyarrow is installed."""
+"""Results as Parquet: read back by pyarrow, written in row groups, and refused without pyarrow."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_an_image_is_a_row_and_its_faces_are_a_list(tmp_path: Path) -> None:
         ("broken.jpg", "error", "truncated", None),
         ("a.mp4", "error", "not-written", 64),
     ]
-    # None was found, two were, it is not known, and one was though a copy could not be written.
+    # No face, two faces, a failed image, and a face of an image whose copy could not be written.
     assert [row["faces"] if not row["faces"] else len(row["faces"]) for row in rows] == [[], 2, None, 1]
     face = rows[1]["faces"][1]
     assert list(face)[:6] == ["x1", "y1", "x2", "y2", "score", "left_eye_x"]
@@ -62,7 +62,9 @@ def test_an_image_is_a_row_and_its_faces_are_a_list(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("images", "faces"), [(2, 1000), (1000, 2)])
-def test_rows_are_written_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: int, faces: int) -> None:
+def test_row_groups_are_limited_by_images_and_faces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: int, faces: int
+) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     from mlcycle.inference.outputs import parquet as module
 
@@ -78,7 +80,7 @@ def test_rows_are_written_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [row["input"] for row in file.read().to_pylist()] == [f"{number}.jpg" for number in range(5)]
 
 
-def test_no_record_at_all_is_a_whole_file(tmp_path: Path) -> None:
+def test_no_records_give_a_complete_file(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     from mlcycle.inference.outputs.parquet import Parquet
 
@@ -89,7 +91,7 @@ def test_no_record_at_all_is_a_whole_file(tmp_path: Path) -> None:
     assert "faces" in table.column_names
 
 
-def test_the_suffix_is_enough(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
+def test_the_suffix_selects_the_format(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     out = tmp_path / "faces.parquet"
     arguments = ("infer", "dir", album, "--model", tiny, "--out", out)
@@ -123,7 +125,7 @@ def test_a_stream_is_refused_before_a_model_is_loaded(mlcycle: Run, album: Path)
     assert "model" not in outcome.err
 
 
-def test_a_missing_extra_is_said_with_the_line_that_installs_it(
+def test_a_missing_extra_is_reported_with_the_install_command(
     mlcycle: Run, album: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
@@ -136,7 +138,7 @@ def test_a_missing_extra_is_said_with_the_line_that_installs_it(
     assert list(tmp_path.glob("faces*")) == []
 
 
-def test_other_formats_do_without_pyarrow(album: Path, tiny: Path, process: Run) -> None:
+def test_other_formats_do_not_need_pyarrow(album: Path, tiny: Path, process: Run) -> None:
     program = "import sys, runpy; sys.modules['pyarrow'] = None; runpy.run_module('mlcycle', run_name='__main__')"
     import subprocess
 

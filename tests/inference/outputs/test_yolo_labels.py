@@ -1,4 +1,4 @@
-"""Labels in YOLO's layout: what tools would refuse or misread is not in them, and no failure passes for "no face"."""
+"""Labels in YOLO's layout: other tools read them correctly, and a failed image does not count as one without faces."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def table(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_the_own_reader_reads_what_was_found(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
+def test_mlcycle_reads_its_own_labels(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
     (album / "one.png").write_bytes((album / "inside" / "two.png").read_bytes())
     out = tmp_path / "out"
     outcome = mlcycle("infer", "dir", album, "--model", tiny, "--format", "yolo", "--out", out)
@@ -54,11 +54,11 @@ def test_the_own_reader_reads_what_was_found(mlcycle: Run, album: Path, tiny: Pa
             (out / row["image"]).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(album / row["input"], out / row["image"])
     lines = mlcycle("infer", "dir", album, "--model", tiny, "--format", "jsonl").out.splitlines()
-    known = {each["input"]: each["faces"] for each in map(json.loads, lines)}
+    found = {each["input"]: each["faces"] for each in map(json.loads, lines)}
     read = {each.name: each for each in reading.read(out, "train")}
     assert len(read) == 4
     for row in table(out)[1:]:
-        image, faces = read[row["image"]], known[row["input"]]
+        image, faces = read[row["image"]], found[row["input"]]
         boxes_N4 = np.array([face["box"] for face in faces]).reshape(-1, 4)
         points_N52 = np.array([list(face["landmarks"].values()) for face in faces]).reshape(-1, 5, 2)
         assert image.boxes_N4 == pytest.approx(boxes_N4, abs=0.01)
@@ -68,7 +68,7 @@ def test_the_own_reader_reads_what_was_found(mlcycle: Run, album: Path, tiny: Pa
         assert [line.rsplit(" ", 1)[0] for line in scored] == (out / row["labels"]).read_text().splitlines()
 
 
-def test_labels_of_a_run_are_those_of_all_its_images(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
+def test_a_run_has_the_labels_of_all_its_images(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
     whole, merged = tmp_path / "whole", tmp_path / "merged"
     arguments = ("infer", "dir", album, "--model", tiny, "--out")
     assert mlcycle(*arguments, whole, "--format", "yolo").code == 3
@@ -93,7 +93,7 @@ def test_without_landmarks_a_row_has_five_columns(mlcycle: Run, album: Path, tmp
     assert content == {"train": "images.txt", "val": "images.txt", "names": {0: "face"}}
 
 
-def test_shares_are_within_the_image() -> None:
+def test_relative_coordinates_are_within_the_image() -> None:
     points_152 = np.array([[[15, 30], [25, 30], [-1, 40], [15, 50], [25, 201]]], np.float32)
     (row,) = rows(record("a.jpg", landmarks_N52=points_152, landmark_names=LANDMARKS))
     assert row.split()[:5] == ["0", "0.200000", "0.200000", "0.200000", "0.200000"]
@@ -101,7 +101,7 @@ def test_shares_are_within_the_image() -> None:
     assert [points[at : at + 3] for at in (0, 6, 12)] == [["0.150000", "0.150000", "2"], ["0"] * 3, ["0"] * 3]
 
 
-def test_what_is_left_becomes_right_in_a_mirror() -> None:
+def test_left_and_right_landmarks_are_swapped_in_a_mirrored_image() -> None:
     content = yaml.safe_load(configuration(LANDMARKS))
     assert content["kpt_shape"] == [5, 3]
     mirrored = [LANDMARKS[at].replace("right", "left") for at in content["flip_idx"]]
@@ -109,7 +109,7 @@ def test_what_is_left_becomes_right_in_a_mirror() -> None:
     assert content["flip_idx"] == [1, 0, 2, 4, 3]
 
 
-def test_no_two_images_share_labels(tmp_path: Path) -> None:
+def test_images_have_different_label_files(tmp_path: Path) -> None:
     names = ["a.jpg", "a.png", "A.JPG", "images/a.jpg", "in/images/b.jpg", "../../up.jpg", "noend", "-"]
     names.append(os.fsdecode(b"f\xff\n.jpg"))
     with open_labels(tmp_path / "out", tree=True) as labels:
@@ -140,14 +140,14 @@ def test_no_two_images_share_labels(tmp_path: Path) -> None:
     assert [row["part"] for row in rows[-2:]] == ["1", "2"]
 
 
-def test_of_images_that_are_named_the_folders_are_left_out(tmp_path: Path) -> None:
+def test_without_tree_the_folders_are_left_out(tmp_path: Path) -> None:
     with open_labels(tmp_path / "out", tree=False) as labels:
         labels.write(record("/home/me/a.jpg"))
         labels.write(record("b/a.jpg"))
     assert [row["labels"] for row in table(tmp_path / "out")] == ["labels/a.txt", "labels/a-2.txt"]
 
 
-def test_labels_come_beside_images_and_replace_only_labels(tmp_path: Path) -> None:
+def test_labels_are_added_to_a_folder_of_images_and_replace_only_labels(tmp_path: Path) -> None:
     image = tmp_path / "images" / "a.jpg"
     image.parent.mkdir()
     image.write_bytes(b"mine")
@@ -162,7 +162,7 @@ def test_labels_come_beside_images_and_replace_only_labels(tmp_path: Path) -> No
     assert {path.name for path in tmp_path.iterdir()} == {*CONTENTS, "images"}
 
 
-def test_labels_of_others_are_never_replaced(tmp_path: Path) -> None:
+def test_foreign_labels_are_never_replaced(tmp_path: Path) -> None:
     theirs = tmp_path / "labels" / "a.txt"
     theirs.parent.mkdir()
     theirs.write_text("by hand\n")
@@ -174,32 +174,32 @@ def test_labels_of_others_are_never_replaced(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("there", [False, True])
-def test_a_run_that_is_broken_off_leaves_no_half_a_data_set(tmp_path: Path, there: bool) -> None:
+@pytest.mark.parametrize("exists", [False, True])
+def test_an_interrupted_run_leaves_no_incomplete_data_set(tmp_path: Path, exists: bool) -> None:
     out = tmp_path / "out"
-    part = out / ".mlcycle.part" if there else tmp_path / "out.part"
-    if there:
+    part = out / ".mlcycle.part" if exists else tmp_path / "out.part"
+    if exists:
         out.mkdir()
 
-    def broken_off() -> None:
+    def interrupted() -> None:
         with open_labels(out, tree=True) as labels:
             labels.write(record("a.jpg"))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        broken_off()
+        interrupted()
     assert not (out / "labels").exists()
     assert (part / "labels" / "a.txt").exists()
     assert len(table(part)) == 1
     with pytest.raises(InputError, match="interrupted run"):
-        broken_off()
+        interrupted()
     with open_labels(out, tree=True, overwrite=True) as labels:
         labels.write(record("b.jpg"))
     assert not part.exists()
     assert [row["input"] for row in table(out)] == ["b.jpg"]
 
 
-def test_an_error_is_one_about_the_labels_only_where_it_is(tmp_path: Path) -> None:
+def test_only_errors_about_the_labels_name_them(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), open_labels(tmp_path / "out", tree=True):
         (tmp_path / "missing.jpg").read_bytes()
     shutil.rmtree(tmp_path / "out.part")

@@ -1,4 +1,4 @@
-"""No network and no telemetry, whatever is asked for: neither of mlcycle's own, nor of what it brings along."""
+"""No network and no telemetry in any command, neither mlcycle's own nor that of its dependencies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from conftest import environment
 
 pytest_plugins = ("tiny_album",)
 
-# Runs one command line after the other, and says which of Python's events had to do with sockets.
+# Runs commands one after the other, and prints the audit events about sockets.
 LISTENER = """
 import json, sys
 heard = []
@@ -22,7 +22,7 @@ print(json.dumps([codes, heard]), file=sys.stderr)
 """
 
 
-def test_no_command_makes_a_socket_or_keeps_anything_at_home(album: Path, tiny: Path, tmp_path: Path) -> None:
+def test_no_command_opens_a_socket_or_writes_to_the_home_folder(album: Path, tiny: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     commands = [
@@ -35,7 +35,7 @@ def test_no_command_makes_a_socket_or_keeps_anything_at_home(album: Path, tiny: 
         ["infer", "merge", str(tmp_path / "run"), "--out", str(tmp_path / "whole")],
     ]
     words = [sys.executable, "-c", LISTENER, json.dumps(commands)]
-    # The runtime's own telemetry writes to the user's cache from native code, which no audit hook sees.
+    # onnxruntime's telemetry writes to the user's cache in native code, which no audit hook sees.
     away = environment({"HOME": str(home), "XDG_CACHE_HOME": "", "ORT_DISABLE_TELEMETRY": "0"})
     done = subprocess.run(words, capture_output=True, text=True, env=away, check=False)
     assert json.loads(done.stderr.splitlines()[-1]) == [[0, 0, 0, 0, 0, 3, 3], []]

@@ -1,4 +1,4 @@
-"""`mlcycle infer --private` as a process: no name gets out, nothing is written elsewhere, what tries is told."""
+"""`mlcycle infer --private` in a process: no name leaks, nothing is written elsewhere, refusals are reported."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ pytest_plugins = ("tiny_album",)
 
 Run = Callable[..., Outcome]
 HASHED = re.compile(r"[0-9a-f]{32}\.(jpg|png)")
-# Stands in for a package that does more than it says: while an image is resized, something else is tried.
+# A stand-in for a malicious package: while an image is resized, it tries something else.
 MEDDLER = """
 import socket, sys
 from mlcycle.inference import letterbox
-honest = letterbox.shrink
+original = letterbox.shrink
 def meddling(*arguments):
     for attempt in (lambda: open("ELSEWHERE", "w"), lambda: socket.create_connection(("localhost", 9))):
         try:
             attempt()
         except OSError:
             pass
-    return honest(*arguments)
+    return original(*arguments)
 letterbox.shrink = meddling
 from mlcycle.cli import run
 sys.exit(run(sys.argv[1:]))
@@ -42,7 +42,7 @@ sys.exit(run(sys.argv[1:]))
 
 
 class Holiday(NamedTuple):
-    """A private run over a folder whose names nobody is to see."""
+    """A private run of a folder with confidential names."""
 
     folder: Path
     run: Path
@@ -60,7 +60,7 @@ def holiday(tmp_path_factory: pytest.TempPathFactory, pixels: np.ndarray, tiny: 
     image = Image.fromarray(pixels)
     image.save(folder / "Whoitis.JPEG", exif=exif, comment=b"Whereabouts", quality=95)
     image.save(folder / "Withwhom" / "Whoitis-two.png")
-    (folder / "Whoitis-broken.jpg").write_text("this is no image\n")
+    (folder / "Whoitis-broken.jpg").write_text("this is not an image\n")
     arguments = ("infer", "dir", folder, "--model", tiny, "--private", "--out", run)
     arguments += ("--redact", "blur", run / "redacted", "--annotate", run / "deep" / "er")
     before = times(folder)
@@ -70,7 +70,7 @@ def holiday(tmp_path_factory: pytest.TempPathFactory, pixels: np.ndarray, tiny: 
 def command(
     *arguments: str | Path, code: Sequence[str] = ("-m", "mlcycle"), under: Sequence[str] = (), **how: Any
 ) -> Outcome:
-    """Runs a command line as a process, of other code if wished, and under another program."""
+    """Runs a command in a process, optionally with other code, and under another program."""
     words = [*under, sys.executable, *code, *map(str, arguments)]
     env = environment(how.pop("env", None))
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120, env=env, **how)
@@ -78,12 +78,12 @@ def command(
 
 
 def times(folder: Path) -> dict[str, tuple[int, int]]:
-    """Returns when each file and folder was changed, and its inode."""
+    """Returns path → modification times of each file's contents and inode."""
     return {str(path): (path.stat().st_mtime_ns, path.stat().st_ctime_ns) for path in [folder, *folder.rglob("*")]}
 
 
 def everything(folder: Path) -> bytes:
-    """Returns all names and all bytes of the files below a folder, the ledger's among them."""
+    """Returns all names and all bytes of the files below a folder, including the ledger."""
     paths = sorted(folder.rglob("*"))
     names = b"\n".join(bytes(path.relative_to(folder)) for path in paths)
     return names + b"".join(path.read_bytes() for path in paths if path.is_file())
@@ -93,7 +93,7 @@ def records(run: Path) -> list[dict]:
     return [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
 
 
-def test_no_name_gets_out(holiday: Holiday) -> None:
+def test_no_name_leaks(holiday: Holiday) -> None:
     assert (holiday.outcome.code, holiday.outcome.out) == (3, "")
     assert "3 images, 2 faces, 1 failed" in holiday.outcome.err
     assert "redacted in RUN/redacted" in holiday.outcome.err
@@ -109,7 +109,7 @@ def test_no_name_gets_out(holiday: Holiday) -> None:
             assert (holiday.run / record["annotated"]).is_file()
 
 
-def test_who_has_the_key_goes_on_and_says_which_is_which(holiday: Holiday, mlcycle: Run, tmp_path: Path) -> None:
+def test_the_key_allows_resuming_and_printing_names(holiday: Holiday, mlcycle: Run, tmp_path: Path) -> None:
     folder, run = tmp_path / "album", tmp_path / "run"
     shutil.copytree(holiday.folder, folder)
     shutil.copytree(holiday.run, run)
@@ -138,7 +138,7 @@ def test_who_has_the_key_goes_on_and_says_which_is_which(holiday: Holiday, mlcyc
 
 
 @pytest.mark.slow
-def test_shards_are_those_of_any_run_and_merge(holiday: Holiday, mlcycle: Run, tmp_path: Path) -> None:
+def test_shards_depend_on_the_real_names_and_merge(holiday: Holiday, mlcycle: Run, tmp_path: Path) -> None:
     for copy in range(9):
         shutil.copyfile(holiday.folder / "Whoitis.JPEG", tmp_path / f"{copy}.jpg")
     common = ("infer", "dir", tmp_path, "--model", holiday.arguments[4])
@@ -157,7 +157,7 @@ def test_shards_are_those_of_any_run_and_merge(holiday: Holiday, mlcycle: Run, t
     assert len(inputs) == 9
 
 
-def test_what_tries_is_told(holiday: Holiday, tmp_path: Path) -> None:
+def test_refused_actions_are_reported(holiday: Holiday, tmp_path: Path) -> None:
     elsewhere, run = tmp_path / "elsewhere", tmp_path / "run"
     words = (*holiday.arguments[:6], "--out", run, "--debug")
     outcome = command(*words, code=("-c", MEDDLER.replace("ELSEWHERE", str(elsewhere))))
@@ -191,35 +191,35 @@ def test_results_may_go_to_one_file(holiday: Holiday, tiny: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "error"),
     [
         (["dir", "Secret", "--private", "--redact", "blur", "away", "--out", "run"], 2, "must be in the run folder"),
         (["dir", "Secret", "--private"], 3, "no such folder: FOLDER"),
         (["@list", "--private"], 2, "names a path, which --private withholds"),
     ],
 )
-def test_errors_name_no_path(words: list[str], code: int, said: str, tmp_path: Path) -> None:
+def test_errors_name_no_path(words: list[str], code: int, error: str, tmp_path: Path) -> None:
     (tmp_path / "list").write_text("http://example.org/Secret.jpg\n")
     outcome = command("infer", *words, cwd=tmp_path)
     assert (outcome.code, outcome.out) == (code, "")
-    assert said in outcome.err
+    assert error in outcome.err
     for name in ("Secret", "away", "example", str(tmp_path)):
         assert name not in outcome.err
     assert [path.name for path in tmp_path.iterdir()] == ["list"]
 
 
 def test_it_needs_no_network_interface(holiday: Holiday, tmp_path: Path) -> None:
-    apart = ["unshare", "--map-root-user", "--net"]
-    if not shutil.which("unshare") or subprocess.run([*apart, "true"], capture_output=True, check=False).returncode:
+    isolated = ["unshare", "--map-root-user", "--net"]
+    if not shutil.which("unshare") or subprocess.run([*isolated, "true"], capture_output=True, check=False).returncode:
         pytest.skip("no namespaces here, or not permitted")
-    interfaces = subprocess.run([*apart, "cat", "/proc/net/dev"], capture_output=True, text=True, check=True)
+    interfaces = subprocess.run([*isolated, "cat", "/proc/net/dev"], capture_output=True, text=True, check=True)
     assert [line.split(":")[0].strip() for line in interfaces.stdout.splitlines()[2:]] == ["lo"]
-    # With the same key names are the same, so that anything that differs is seen.
+    # With the same key the names are equal, so that all files can be compared.
     run = tmp_path / "run"
     run.mkdir()
     shutil.copy(holiday.run / "names.key", run)
     arguments = [str(each).replace(str(holiday.run), str(run)) for each in holiday.arguments]
-    outcome = command(*arguments, under=apart)
+    outcome = command(*arguments, under=isolated)
     assert (outcome.code, "private: nothing was refused" in outcome.err) == (3, True)
     assert records(run) == records(holiday.run)
     for kind in ("redacted", "deep"):
@@ -227,14 +227,14 @@ def test_it_needs_no_network_interface(holiday: Holiday, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_the_kernel_sees_no_socket_and_no_writing_elsewhere(holiday: Holiday, tmp_path: Path) -> None:
+def test_no_system_call_opens_a_socket_or_writes_elsewhere(holiday: Holiday, tmp_path: Path) -> None:
     log, run = tmp_path / "calls", tmp_path / "run"
     calls = "trace=network,execve,open,openat,creat,mkdir,mkdirat,rename,renameat,renameat2,unlink,unlinkat,chmod"
     traced = ["strace", "-f", "-qq", "-s", "4096", "-e", calls, "-o", str(log)]
     if not shutil.which("strace") or subprocess.run([*traced, "true"], capture_output=True, check=False).returncode:
         pytest.skip("no strace here, or not permitted")
     arguments = [str(each).replace(str(holiday.run), str(run)) for each in holiday.arguments]
-    # Python keeps what it compiled of mlcycle before mlcycle can tell it not to.
+    # Python writes bytecode of mlcycle's first modules before mlcycle can prevent it.
     command(*arguments, under=traced, env={"PYTHONDONTWRITEBYTECODE": "1"})
     lines = [line for line in log.read_text().splitlines() if "resumed>" not in line]
     assert not [line for line in lines if re.search(r"\b(socket|socketpair|connect|bind|sendto)\(", line)]
@@ -246,13 +246,13 @@ def test_the_kernel_sees_no_socket_and_no_writing_elsewhere(holiday: Holiday, tm
     assert sum("execve(" in line for line in lines) == 1
 
 
-def test_a_key_is_drawn_for_each_run(tmp_path: Path) -> None:
+def test_each_run_has_its_own_key(tmp_path: Path) -> None:
     first, second = load_names(tmp_path), load_names(tmp_path)
     assert first.name("a.JPG") != second.name("a.JPG")
     assert first.name("a.JPG").endswith(".jpg")
     assert first.name("page.tif").endswith(".png")
-    assert first.name("film.MP4").endswith(".mp4")
+    assert first.name("video.MP4").endswith(".mp4")
     first.save_key(tmp_path)
-    second.save_key(tmp_path)  # as by a second process: the first one's key holds
+    second.save_key(tmp_path)  # as in a second process: the first key is used
     assert second.name("a.JPG") == first.name("a.JPG") == load_names(tmp_path).name("a.JPG")
     assert HASHED.fullmatch(first.name(os.fsdecode(b"\xff/\xff.jpg")))

@@ -1,4 +1,4 @@
-"""What the guard of --private lets happen and what it refuses, in a process of its own: no guard is taken down."""
+"""What the guard of --private allows and refuses, in a subprocess, because a guard cannot be removed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import environment
 
-# Tries each line in a folder beside the run; "inside" and "outside" are folders with a file in each, and a link inside
-# leads outside. Says of each whether the guard refused it.
+# Runs each line; "inside" and "outside" are folders with a file in each, and a link inside refers outside. Prints
+# whether the guard refused the line.
 TRIAL = """
 import ctypes, json, os, shutil, socket, sqlite3, subprocess, sys, tempfile, urllib.request
 from pathlib import Path
@@ -21,14 +21,14 @@ os.chdir(inside.parent)
 guard.enforce([inside], inside)
 above = os.open(outside, os.O_RDONLY)
 within = os.open(inside, os.O_RDONLY)
-answers = {}
+results = {}
 for line in lines:
     try:
         exec(line)
-        answers[line] = "done"
+        results[line] = "done"
     except guard.RefusedError:
-        answers[line] = "refused"
-print(json.dumps([answers, guard.report(), guard.stack()]))
+        results[line] = "refused"
+print(json.dumps([results, guard.report(), guard.stack()]))
 """
 REFUSED = [
     "socket.socket()",
@@ -100,10 +100,10 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], dic
     return *json.loads(done.stdout), outside
 
 
-def test_what_reaches_beyond_is_refused_and_the_rest_is_done(trial: tuple[dict[str, str], dict, str, Path]) -> None:
-    answers = trial[0]
-    assert {line for line, answer in answers.items() if answer == "refused"} == set(REFUSED)
-    assert {line for line, answer in answers.items() if answer == "done"} == set(DONE)
+def test_actions_outside_are_refused_and_others_allowed(trial: tuple[dict[str, str], dict, str, Path]) -> None:
+    results = trial[0]
+    assert {line for line, result in results.items() if result == "refused"} == set(REFUSED)
+    assert {line for line, result in results.items() if result == "done"} == set(DONE)
 
 
 def test_nothing_outside_has_changed(trial: tuple[dict[str, str], dict, str, Path]) -> None:
@@ -112,7 +112,7 @@ def test_nothing_outside_has_changed(trial: tuple[dict[str, str], dict, str, Pat
     assert sorted(path.name for path in outside.parent.iterdir()) == ["inside", "outside"]
 
 
-def test_refusals_are_counted_and_the_first_is_placed(trial: tuple[dict[str, str], dict, str, Path]) -> None:
+def test_refusals_are_counted_and_the_first_has_a_stack_trace(trial: tuple[dict[str, str], dict, str, Path]) -> None:
     _, report, stack, _ = trial
     assert report["refused"]["socket.__new__"] == 1
     assert sum(report["refused"].values()) == len(REFUSED)
@@ -120,7 +120,7 @@ def test_refusals_are_counted_and_the_first_is_placed(trial: tuple[dict[str, str
     assert "in <module>" in stack
 
 
-def test_there_is_one_guard_in_a_process(tmp_path: Path) -> None:
+def test_a_process_has_one_guard(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from mlcycle.errors import UsageError\n"
         "from mlcycle.inference.privacy import guard\n"

@@ -22,7 +22,7 @@ av = pytest.importorskip("av")
 Run = Callable[..., Outcome]
 
 
-def shown(path: Path) -> list[tuple[float, np.ndarray]]:
+def frames_of(path: Path) -> list[tuple[float, np.ndarray]]:
     """Returns the time and the upright image of each frame."""
     with video_file.open_video(path, 10**6) as video:
         unit = video.stream.time_base
@@ -30,8 +30,8 @@ def shown(path: Path) -> list[tuple[float, np.ndarray]]:
     return [(float(each.decoded.pts * unit), np.asarray(each.upright())) for each in frames]
 
 
-def heard(path: Path) -> list[tuple[float, bytes]]:
-    """Returns the time and the bytes of each packet of sound."""
+def sound_of(path: Path) -> list[tuple[float, bytes]]:
+    """Returns the time and the bytes of each audio packet."""
     with av.open(str(path)) as video:
         packets = video.demux(video.streams.audio[0])
         return [(round(float(each.pts * each.time_base), 3), bytes(each)) for each in packets if each.dts is not None]
@@ -43,8 +43,8 @@ def is_green(image_HW3: np.ndarray) -> bool:
 
 
 @pytest.mark.parametrize("suffix", sorted(VIDEO_SUFFIXES))
-def test_a_redacted_copy_differs_in_its_faces_alone(suffix: str, mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
-    video = write_video(tmp_path / f"film{suffix}", images(30, without=(7, 8, 9)), sound=True, metadata=SECRETS)
+def test_a_redacted_copy_differs_only_in_its_faces(suffix: str, mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
+    video = write_video(tmp_path / f"video{suffix}", images(30, without=(7, 8, 9)), sound=True, metadata=SECRETS)
     assert b"secret title" in video.read_bytes()
     out = tmp_path / "out"
     outcome = mlcycle("infer", video, "--model", tiny, "--redact", "fill", out, "--format", "jsonl")
@@ -55,9 +55,9 @@ def test_a_redacted_copy_differs_in_its_faces_alone(suffix: str, mlcycle: Run, t
     assert [record["redacted"] for record in records] == [None] * 29 + [copy.as_posix()]
     assert records[-1]["redacted_quality"] == ("VP9, crf 24" if suffix == ".webm" else "MPEG-4, quantiser 3")
     assert "with their original sound" in outcome.err
-    before, after = shown(video), shown(copy)
+    before, after = frames_of(video), frames_of(copy)
     assert [time for time, _ in after] == pytest.approx([time for time, _ in before], abs=1e-3)
-    assert heard(copy) == heard(video)
+    assert sound_of(copy) == sound_of(video)
     assert not any(is_green(image) for _, image in after)
     for number, ((_, old_HW3), (_, new_HW3)) in enumerate(zip(before, after, strict=True)):
         assert new_HW3.shape == old_HW3.shape
@@ -70,41 +70,41 @@ def test_a_redacted_copy_differs_in_its_faces_alone(suffix: str, mlcycle: Run, t
     assert not any(secret.encode() in copy.read_bytes() for secret in ("secret", "48.1234", "2020", "Hidden"))
 
 
-def test_a_face_that_the_model_misses_in_some_frames_shows_in_none(mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
+def test_a_face_missed_in_some_frames_is_redacted_in_all(mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
     missed = (7, 8, 15, 20, 21, 22)
     noise_HW3 = np.random.default_rng(0).integers(0, 2, (SIDE // 4, SIDE // 4, 1), dtype=np.uint8).repeat(3, axis=2)
     pattern_HW3 = (noise_HW3 * 200).repeat(4, axis=0).repeat(4, axis=1)
 
     def flickering() -> Iterator[np.ndarray]:
         for number, image_HW3 in enumerate(images(30, without=missed)):
-            if number in missed:  # something that is to be covered, and that the model does not take for a face
+            if number in missed:  # must be covered, but is not detected as a face
                 x, y = place(number)
                 image_HW3[y : y + SIDE, x : x + SIDE] = pattern_HW3
             yield image_HW3
 
-    video = write_video(tmp_path / "film.mp4", flickering())
+    video = write_video(tmp_path / "video.mp4", flickering())
     assert mlcycle("infer", video, "--model", tiny, "--redact", "fill", tmp_path / "out").code == 0
-    copied = list(shown(tmp_path / "out" / "film.mp4"))
+    copied = list(frames_of(tmp_path / "out" / "video.mp4"))
     assert len(copied) == 30
     for number, (_, image_HW3) in enumerate(copied):
         x, y = place(number)
         assert image_HW3[y + 2 : y + SIDE - 2, x + 2 : x + SIDE - 2].std() < 12, number
 
 
-def test_a_turned_video_has_an_upright_copy(mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
-    video = write_video(tmp_path / "film.mp4", images(3), turned=(90, False, False))
+def test_a_rotated_video_has_an_upright_copy(mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "video.mp4", images(3), turned=(90, False, False))
     assert mlcycle("infer", video, "--model", tiny, "--annotate", tmp_path / "out").code == 0
-    with av.open(str(tmp_path / "out" / "film.mp4")) as copy:
+    with av.open(str(tmp_path / "out" / "video.mp4")) as copy:
         frames = list(copy.decode(video=0))
     assert {(each.width, each.height, each.rotation) for each in frames} == {(120, 160, 0)}
-    (_, before), *_ = shown(video)
-    (_, after), *_ = shown(tmp_path / "out" / "film.mp4")
+    (_, before), *_ = frames_of(video)
+    (_, after), *_ = frames_of(tmp_path / "out" / "video.mp4")
     differs_HW = np.abs(before.astype(int) - after).max(axis=2) > 60
-    assert 50 < differs_HW.sum() < 2000  # the box that was drawn
+    assert 50 < differs_HW.sum() < 2000  # the drawn box
 
 
-def test_other_tracks_and_attachments_stay_behind(mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
-    video = tmp_path / "film.mkv"
+def test_other_tracks_and_attachments_are_not_copied(mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
+    video = tmp_path / "video.mkv"
     with av.open(str(video), "w") as made:
         made.add_attachment("notes.txt", "text/plain", b"secret notes")
         stream = made.add_stream("mpeg4", rate=RATE)
@@ -114,11 +114,11 @@ def test_other_tracks_and_attachments_stay_behind(mlcycle: Run, tiny: Path, tmp_
         made.mux(stream.encode(None))
     assert b"secret" in video.read_bytes()
     assert mlcycle("infer", video, "--model", tiny, "--redact", "blur", tmp_path / "out").code == 0
-    assert b"secret" not in (tmp_path / "out" / "film.mkv").read_bytes()
+    assert b"secret" not in (tmp_path / "out" / "video.mkv").read_bytes()
 
 
 def test_a_damaged_video_has_no_copy(mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
-    video = write_video(tmp_path / "film.mkv", images(75))
+    video = write_video(tmp_path / "video.mkv", images(75))
     video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
     outcome = mlcycle("infer", video, "--model", tiny, "--redact", "blur", tmp_path / "out", "--format", "jsonl")
     last = json.loads(outcome.out.splitlines()[-1])
@@ -127,17 +127,17 @@ def test_a_damaged_video_has_no_copy(mlcycle: Run, tiny: Path, tmp_path: Path) -
     assert not (tmp_path / "out").exists()
 
 
-def test_a_frame_that_could_not_be_looked_at_prevents_the_copy(
+def test_a_failed_frame_prevents_the_copy(
     mlcycle: Run, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    video = write_video(tmp_path / "film.mp4", images(5))
-    honest, calls = detect.letterbox.shrink, []
+    video = write_video(tmp_path / "video.mp4", images(5))
+    original, calls = detect.letterbox.shrink, []
 
     def once_too_large(*arguments: object) -> object:
         calls.append(arguments)
         if len(calls) == 3:
             raise MemoryError
-        return honest(*arguments)  # type: ignore[arg-type]
+        return original(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(detect.letterbox, "shrink", once_too_large)
     arguments = ("--model", tiny, "--threads", "1", "--redact", "blur", tmp_path / "out", "--format", "jsonl")
@@ -147,8 +147,8 @@ def test_a_frame_that_could_not_be_looked_at_prevents_the_copy(
     assert not (tmp_path / "out").exists()
 
 
-def test_nothing_is_written_over(mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
-    video = write_video(tmp_path / "film.mp4", images(3))
+def test_nothing_is_overwritten_by_default(mlcycle: Run, tiny: Path, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "video.mp4", images(3))
     before = video.read_bytes()
     arguments = ("infer", video, "--model", tiny, "--redact", "blur")
     assert mlcycle(*arguments, tmp_path).code == 3
@@ -161,36 +161,36 @@ def test_nothing_is_written_over(mlcycle: Run, tiny: Path, tmp_path: Path) -> No
     assert (refused.code, "skips frames" in refused.err) == (2, True)
 
 
-def test_a_copy_is_the_same_when_its_run_was_broken_off(
+def test_a_resumed_run_writes_the_same_copy(
     mlcycle: Run, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "in").mkdir()
-    write_video(tmp_path / "in" / "film.mp4", images(40, without=(20,)), sound=True)
+    write_video(tmp_path / "in" / "video.mp4", images(40, without=(20,)), sound=True)
     arguments = ("infer", "dir", tmp_path / "in", "--videos", "--model", tiny)
 
     def places(name: str) -> tuple[object, ...]:
         return "--out", tmp_path / f"run-{name}", "--redact", "blur", tmp_path / f"out-{name}"
 
     assert mlcycle(*arguments, *places("whole")).code == 0
-    honest = detect.Detector.detect_batch
+    original = detect.Detector.detect_batch
 
     def stop(self: detect.Detector, sources: list[detect.Source], options: detect.DetectOptions) -> object:
         if sources[0].part and sources[0].part.number == 33:
             raise KeyboardInterrupt
-        return honest(self, sources, options)
+        return original(self, sources, options)
 
     monkeypatch.setattr(detect.Detector, "detect_batch", stop)
     assert mlcycle(*arguments, *places("broken")).code == 130
     assert not (tmp_path / "out-broken").exists()
-    monkeypatch.setattr(detect.Detector, "detect_batch", honest)
+    monkeypatch.setattr(detect.Detector, "detect_batch", original)
     assert mlcycle(*arguments, *places("broken"), "--resume").code == 0
-    copies = [(tmp_path / f"out-{name}" / "film.mp4").read_bytes() for name in ("whole", "broken")]
+    copies = [(tmp_path / f"out-{name}" / "video.mp4").read_bytes() for name in ("whole", "broken")]
     assert copies[0] == copies[1]
     again = mlcycle(*arguments, *places("broken"), "--resume")
     assert (again.code, "0 images, 0 faces" in again.err) == (0, True)
 
 
-def test_a_private_run_writes_copies_under_hashed_names(process: Run, tiny: Path, tmp_path: Path) -> None:
+def test_a_private_run_writes_copies_with_hashed_names(process: Run, tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     write_video(tmp_path / "in" / "Whoitis.mp4", images(5))
     run = tmp_path / "run"

@@ -1,4 +1,4 @@
-"""Videos: each frame is an image of its own, up to where a file is damaged; nothing but the file is opened."""
+"""Videos: each frame before any damage is a separate image; no other file is opened."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def records(detector: Detector, path: Path, *, every: float = 0.0, **options: in
     )
 
 
-def answers(found: list[Record]) -> list[str]:
+def statuses(found: list[Record]) -> list[str]:
     return [record.error[0] if record.error else record.status for record in found]
 
 
@@ -43,9 +43,9 @@ def lines(run: Path) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize("suffix", sorted(VIDEO_SUFFIXES))
 def test_each_frame_has_a_record(suffix: str, tmp_path: Path, detector: Detector) -> None:
-    path = write_video(tmp_path / f"film{suffix}", images(12, without=(5,)), sound=True)
+    path = write_video(tmp_path / f"video{suffix}", images(12, without=(5,)), sound=True)
     found = records(detector, path, workers=2)
-    assert answers(found) == ["ok"] * 5 + ["empty"] + ["ok"] * 6
+    assert statuses(found) == ["ok"] * 5 + ["empty"] + ["ok"] * 6
     assert [record.part.number for record in found if record.part] == list(range(1, 13))
     assert {record.part.count for record in found if record.part} == (
         {12} if suffix in (".mp4", ".m4v", ".mov") else {None}
@@ -65,13 +65,13 @@ TURNED = [(degrees, mirrored, False) for degrees in (0, 90, 180, 270) for mirror
 
 
 @pytest.mark.parametrize("turned", TURNED)
-def test_frames_are_turned_as_the_telephone_noted(
+def test_frames_are_rotated_by_the_display_matrix(
     turned: tuple[float, bool, bool], tmp_path: Path, detector: Detector
 ) -> None:
-    path = write_video(tmp_path / "film.mp4", images(2), turned=turned)
+    path = write_video(tmp_path / "video.mp4", images(2), turned=turned)
     degrees, mirrored, upside_down = turned
     expected = Image.fromarray(next(iter(images(1))))
-    # av_display_matrix_flip changes what is turned already.
+    # av_display_matrix_flip applies to the rotated image.
     expected = expected.rotate(degrees, expand=True)
     if mirrored:
         expected = expected.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -83,8 +83,8 @@ def test_frames_are_turned_as_the_telephone_noted(
     assert record.boxes_N4 == pytest.approx(wanted, abs=2.01)
 
 
-def test_fewer_frames_are_looked_at_where_that_is_asked(tmp_path: Path, detector: Detector) -> None:
-    path = write_video(tmp_path / "film.mkv", images(26))
+def test_every_skips_frames(tmp_path: Path, detector: Detector) -> None:
+    path = write_video(tmp_path / "video.mkv", images(26))
     found = records(detector, path, every=0.2)
     assert [record.part.number for record in found if record.part] == [1, 6, 11, 16, 21, 26]
     assert len(records(detector, path, every=60)) == 1
@@ -92,11 +92,11 @@ def test_fewer_frames_are_looked_at_where_that_is_asked(tmp_path: Path, detector
 
 def test_variable_rates_keep_their_times(tmp_path: Path, detector: Detector) -> None:
     times = [0, 40, 1000, 1033, 5000]
-    found = records(detector, write_video(tmp_path / "film.mp4", images(5), times=times))
+    found = records(detector, write_video(tmp_path / "video.mp4", images(5), times=times))
     assert [record.part.seconds for record in found if record.part] == [each / 1000 for each in times]
 
 
-def test_no_frame_is_left_out_for_its_time() -> None:
+def test_frames_are_selected_by_their_times() -> None:
     is_due = detect_video.FrameSampler(0)
     assert [is_due(seconds) for seconds in (0.04, 0.0, -0.04, 0.04, 0.08)] == [True] * 5
     is_due = detect_video.FrameSampler(0.1)
@@ -106,45 +106,45 @@ def test_no_frame_is_left_out_for_its_time() -> None:
 @pytest.mark.parametrize(
     ("suffix", "options"), [(".mp4", {"movflags": "faststart"}), (".mkv", {}), (".webm", {}), (".avi", {})]
 )
-def test_what_is_cut_short_gives_the_frames_before_the_cut(
+def test_a_truncated_video_gives_the_frames_before_the_cut(
     suffix: str, options: dict[str, str], tmp_path: Path, detector: Detector
 ) -> None:
-    path = write_video(tmp_path / f"film{suffix}", images(75), sound=True, options=options)
+    path = write_video(tmp_path / f"video{suffix}", images(75), sound=True, options=options)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
     found = records(detector, path, workers=2)
     assert len(found) > 15
-    assert answers(found) == ["ok"] * (len(found) - 1) + ["truncated"]
+    assert statuses(found) == ["ok"] * (len(found) - 1) + ["truncated"]
     assert found[-1].part == Part("frame", len(found))
     assert found[-1].error is not None
     assert f"after {len(found) - 1} frames" in found[-1].error[1]
 
 
-def test_damage_in_the_middle_gives_all_frames_before_it(tmp_path: Path, detector: Detector) -> None:
-    path = write_video(tmp_path / "film.mp4", images(40), reordered=True)
+def test_a_damaged_video_gives_the_frames_before_the_damage(tmp_path: Path, detector: Detector) -> None:
+    path = write_video(tmp_path / "video.mp4", images(40), reordered=True)
     data = bytearray(path.read_bytes())
-    with av.open(str(path)) as video:  # frames lie in the file in another order, so that some wait for others
+    with av.open(str(path)) as video:  # the file has the frames in another order
         places = [(packet.pts, packet.pos) for packet in video.demux(video=0) if packet.pts is not None]
     packet = len(places) // 2
     begin = places[packet][1]
-    data[begin : begin + 4] = bytes(4)  # no image begins so
+    data[begin : begin + 4] = bytes(4)  # not a valid frame header
     path.write_bytes(data)
     found = records(detector, path)
-    assert answers(found) == ["ok"] * (len(found) - 1) + ["damaged"]
+    assert statuses(found) == ["ok"] * (len(found) - 1) + ["damaged"]
     assert packet - 3 <= len(found) - 1 <= packet
 
 
 def not_videos(folder: Path) -> dict[str, str]:
-    """Writes files that are no videos, or none that can be read, and returns the code of each."""
+    """Writes files that are not videos or cannot be read, and returns name → code."""
     write_video(folder / "other.mp4", images(3))
-    (folder / "words.mp4").write_text("this is no film\n")
+    (folder / "words.mp4").write_text("this is not a video\n")
     (folder / "empty.mp4").touch()
-    # These name another file, or one on another machine, and must not lead there.
+    # These refer to another file, or one on another machine, which must not be opened.
     (folder / "list.mp4").write_text("#EXTM3U\n#EXTINF:1,\nother.mp4\n#EXT-X-ENDLIST\n")
     (folder / "joined.mkv").write_text("ffconcat version 1.0\nfile other.mp4\n")
     Image.new("RGB", (8, 8)).save(folder / "image.gif")
     (folder / "image.gif").rename(folder / "image.mov")
     whole = (folder / "other.mp4").read_bytes()
-    (folder / "head.mp4").write_bytes(whole[: len(whole) // 2])  # the list of frames stands at the end
+    (folder / "head.mp4").write_bytes(whole[: len(whole) // 2])  # the list of frames is at the end
     keys = {"encryption_key": "76a6c65c5ea762046bd749a2e632ccbb", "encryption_kid": "a7e61c373e219033c21091fa607bf3b8"}
     write_video(folder / "locked.mp4", images(3), options={"encryption_scheme": "cenc-aes-ctr", **keys})
     with av.open(str(folder / "sound.mp4"), "w") as video:
@@ -162,7 +162,7 @@ def not_videos(folder: Path) -> dict[str, str]:
     }
 
 
-def test_what_is_no_video_has_one_record_with_its_code(tmp_path: Path, detector: Detector) -> None:
+def test_other_files_have_one_record_with_their_code(tmp_path: Path, detector: Detector) -> None:
     for name, code in not_videos(tmp_path).items():
         (record,) = records(detector, tmp_path / name)
         assert (name, record.error and record.error[0], record.part) == (name, code, None)
@@ -170,10 +170,10 @@ def test_what_is_no_video_has_one_record_with_its_code(tmp_path: Path, detector:
     assert record.error == ("too-large", "its frames have 160 x 120 pixels, more than 1,000")
 
 
-def test_without_the_package_the_sentence_says_what_to_install(
+def test_without_the_package_the_error_has_the_install_command(
     tmp_path: Path, detector: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write_video(tmp_path / "film.mp4", images(2))
+    path = write_video(tmp_path / "video.mp4", images(2))
     monkeypatch.setitem(sys.modules, "av", None)
     (record,) = records(detector, path)
     assert record.error is not None
@@ -182,40 +182,40 @@ def test_without_the_package_the_sentence_says_what_to_install(
 
 
 def test_videos_and_images_keep_their_order(mlcycle: Run, album: Path, tiny: Path) -> None:
-    video = write_video(album / "inside" / "film.mp4", images(3))
+    video = write_video(album / "inside" / "video.mp4", images(3))
     outcome = mlcycle("infer", album / "one.jpg", video, album / "none.jpg", "--model", tiny, "--format", "csv")
     rows = [row.split(",")[:3] for row in outcome.out.splitlines()[1:]]
     assert [(Path(name).name, part, status) for name, part, status in rows] == [
-        ("one.jpg", "", "ok"), ("film.mp4", "1", "ok"), ("film.mp4", "2", "ok"), ("film.mp4", "3", "ok"),
+        ("one.jpg", "", "ok"), ("video.mp4", "1", "ok"), ("video.mp4", "2", "ok"), ("video.mp4", "3", "ok"),
         ("none.jpg", "", "empty"),
     ]  # fmt: skip
     table = mlcycle("infer", video, "--model", tiny).out
-    assert "film.mp4 frame 3, 0.08 s" in table
+    assert "video.mp4 frame 3, 0.08 s" in table
 
 
-def test_a_folder_s_videos_are_looked_at_when_that_is_asked(mlcycle: Run, album: Path, tiny: Path) -> None:
-    write_video(album / "film.mp4", images(3))
+def test_videos_in_a_folder_are_processed_on_request(mlcycle: Run, album: Path, tiny: Path) -> None:
+    write_video(album / "video.mp4", images(3))
     arguments = ("infer", "dir", album, "--model", tiny, "--format", "jsonl")
     outcome = mlcycle(*arguments)
     assert "2 other files skipped, 1 of them with a video suffix; --videos" in outcome.err
     assert "video" not in outcome.out
-    assert mlcycle(*arguments, "--videos").out.count('"film.mp4"') == 3
-    assert mlcycle(*arguments, "--videos", "--every", "60").out.count('"film.mp4"') == 1
+    assert mlcycle(*arguments, "--videos").out.count('"video.mp4"') == 3
+    assert mlcycle(*arguments, "--videos", "--every", "60").out.count('"video.mp4"') == 1
 
 
-def test_a_run_does_not_look_again_at_frames_that_are_done(
+def test_a_resumed_run_skips_finished_frames(
     mlcycle: Run, tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "in").mkdir()
-    write_video(tmp_path / "in" / "film.mkv", images(75))
-    whole = (tmp_path / "in" / "film.mkv").read_bytes()
-    (tmp_path / "in" / "film.mkv").write_bytes(whole[: len(whole) // 2])
+    write_video(tmp_path / "in" / "video.mkv", images(75))
+    whole = (tmp_path / "in" / "video.mkv").read_bytes()
+    (tmp_path / "in" / "video.mkv").write_bytes(whole[: len(whole) // 2])
     arguments = ("infer", "dir", tmp_path / "in", "--videos", "--model", tiny, "--out", tmp_path / "run")
     assert mlcycle(*arguments).code == 3
     before = len(lines(tmp_path / "run"))
     assert mlcycle(*arguments, "--resume").code == 3
     assert len(lines(tmp_path / "run")) == before
-    (tmp_path / "in" / "film.mkv").write_bytes(whole)
+    (tmp_path / "in" / "video.mkv").write_bytes(whole)
     detected: list[int] = []
     original = Detector.detect_batch
 
@@ -232,18 +232,18 @@ def test_a_run_does_not_look_again_at_frames_that_are_done(
 
 
 def test_each_frame_has_a_folder_for_its_crops(mlcycle: Run, tmp_path: Path, tiny: Path) -> None:
-    video = write_video(tmp_path / "film.mp4", images(3, without=(1,)))
+    video = write_video(tmp_path / "video.mp4", images(3, without=(1,)))
     outcome = mlcycle("infer", video, "--model", tiny, "--crops", tmp_path / "crops")
     assert outcome.code == 0
     names = sorted(path.relative_to(tmp_path / "crops").as_posix() for path in (tmp_path / "crops").rglob("*.png"))
-    assert names == ["film.mp4/1/1.png", "film.mp4/3/1.png"]
+    assert names == ["video.mp4/1/1.png", "video.mp4/3/1.png"]
     assert mlcycle("infer", video, "--model", tiny, "--crops", tmp_path / "crops").code == 3
 
 
-def test_few_things_are_held_that_nobody_is_done_with() -> None:
+def test_few_items_are_fetched_before_they_can_be_processed() -> None:
     workers, taken, most, gate = 2, [], [], threading.Event()
 
-    def things() -> Iterator[int]:
+    def items() -> Iterator[int]:
         for number in range(100):
             taken.append(number)
             yield number
@@ -253,14 +253,14 @@ def test_few_things_are_held_that_nobody_is_done_with() -> None:
         return number
 
     threading.Timer(0.3, lambda: (most.append(len(taken)), gate.set())).start()
-    assert list(ordered_map(work, things(), workers)) == list(range(100))
+    assert list(ordered_map(work, items(), workers)) == list(range(100))
     assert most[0] <= MAX_FETCHED_ITEMS * workers
 
 
-def test_frames_do_not_pile_up_in_memory(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "film.mp4", images(60), turned=(90, False, False))
+def test_frames_do_not_accumulate_in_memory(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "video.mp4", images(60), turned=(90, False, False))
     gc.collect()
-    gc.disable()  # what only the collector of garbage can free would pile up between two of its rounds
+    gc.disable()  # cyclic garbage would accumulate between two collections
     try:
         for frame, _ in video_file.read_frames(path, 10**6):
             frame.upright()

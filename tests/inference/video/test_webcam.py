@@ -1,4 +1,4 @@
-"""The webcam: one that is not there, and one whose place a file takes."""
+"""The webcam: a missing one, and a video file as a stand-in."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Run = Callable[..., Outcome]
 
 @pytest.fixture
 def video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A video that stands in for the camera: it is opened in the same way, under another name."""
-    path = write_video(tmp_path / "film.mkv", images(26, without=(5,)))
+    """A video as a stand-in for the camera, opened in the same way."""
+    path = write_video(tmp_path / "video.mkv", images(26, without=(5,)))
     monkeypatch.setitem(camera.CAMERAS, sys.platform, ("matroska", str(path)))
     return path
 
 
-@pytest.mark.skipif(sys.platform == "linux" and Path("/dev/video98").exists(), reason="there is such a camera")
-def test_a_camera_that_is_not_there_exits_6(mlcycle: Run, tiny: Path) -> None:
+@pytest.mark.skipif(sys.platform == "linux" and Path("/dev/video98").exists(), reason="the camera exists")
+def test_a_missing_camera_exits_6(mlcycle: Run, tiny: Path) -> None:
     outcome = mlcycle("infer", "webcam", "98", "--model", tiny)
     assert (outcome.code, outcome.out) == (6, "")
     assert "the camera 98 cannot be opened" in outcome.err
@@ -50,7 +50,7 @@ def test_each_frame_is_a_line(mlcycle: Run, tiny: Path, video: Path) -> None:
     assert len(mlcycle("infer", "webcam", "--model", tiny, "--every", "0.5").out.splitlines()) == 3
 
 
-def test_a_camera_that_stops_is_said(mlcycle: Run, tiny: Path, video: Path) -> None:
+def test_a_camera_that_stops_is_reported(mlcycle: Run, tiny: Path, video: Path) -> None:
     video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
     outcome = mlcycle("infer", "webcam", "--model", tiny)
     assert outcome.code == 6
@@ -58,8 +58,8 @@ def test_a_camera_that_stops_is_said(mlcycle: Run, tiny: Path, video: Path) -> N
     assert outcome.out.count("\n") > 5
 
 
-def test_lines_come_at_once(tiny: Path, tmp_path: Path) -> None:
-    video = write_video(tmp_path / "long.mkv", images(300))  # their lines are more than a pipe holds
+def test_lines_are_flushed_at_once(tiny: Path, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "long.mkv", images(300))  # more lines than a pipe can buffer
     program = (
         "import sys; from mlcycle.cli import run; from mlcycle.inference.video import camera\n"
         f"camera.CAMERAS[sys.platform] = ('matroska', {str(video)!r})\n"
@@ -75,20 +75,20 @@ def test_lines_come_at_once(tiny: Path, tmp_path: Path) -> None:
         assert json.loads(first.splitlines()[0])["part"]["number"] == 1
         assert first.count(b"\n") < 300
         one.communicate()
-    assert one.returncode == 141  # whoever read has gone
+    assert one.returncode == 141  # broken pipe
 
 
-def test_a_camera_that_has_no_frame_yet_is_waited_for(video: Path) -> None:
+def test_a_camera_without_a_frame_yet_is_polled(video: Path) -> None:
     class Slow:
-        """A container that has nothing the first two times."""
+        """A container without data in the first two calls."""
 
         def __init__(self, container: Any) -> None:
-            self.container, self.asked = container, 0
+            self.container, self.calls = container, 0
             self.format, self.duration = container.format, None
 
         def demux(self, *streams: Any) -> Iterator[Any]:
-            self.asked += 1
-            if self.asked < 3:
+            self.calls += 1
+            if self.calls < 3:
                 raise BlockingIOError
             yield from self.container.demux(*streams)
 

@@ -1,4 +1,4 @@
-"""Small files that lie about what is in them, or hold more than anybody asked for, each with what becomes of it."""
+"""Small files with inconsistent headers or excessive contents, each with the expected result."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from odd_files import encoded, png_chunk, tiff, turned
 from PIL import Image
 
 READ = "read"
-HUGE = 13_000  # a side that --max-pixels lets pass: 169 megapixels
+HUGE = 13_000  # a side that --max-pixels allows: 169 megapixels
 ORIENTATION = 0x0112
 
-Lie = tuple[str, bytes, str]
+Case = tuple[str, bytes, str]
 
 
-def lies(scene_HW3: np.ndarray) -> Iterator[Lie]:
-    """Yields a name, the bytes, and READ or the code that the record has."""
+def inconsistent_files(scene_HW3: np.ndarray) -> Iterator[Case]:
+    """Yields a name, the bytes, and READ or the code of the record's error."""
     image = Image.fromarray(scene_HW3)
-    yield from _no_images()
+    yield from _other_files()
     yield from _sizes(image)
     yield from _exif(image)
     yield from _metadata(image)
     yield from _pieces(image)
 
 
-def _no_images() -> Iterator[Lie]:
+def _other_files() -> Iterator[Case]:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("photo.jpg", "no image either")
@@ -43,12 +43,12 @@ def _no_images() -> Iterator[Lie]:
     yield "document.jpg", b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\n", "not-an-image"
     yield "drawing.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n", "unsupported"
     yield "layers.jpg", b"8BPS\0\1" + bytes(6) + struct.pack(">HIIHH", 3, 8, 8, 8, 3) + bytes(500), "unsupported"
-    yield "film.jpg", struct.pack(">I", 24) + b"ftypisom\0\0\2\0isomiso2" + bytes(500), "unsupported"
-    yield "film.png", b"\x1a\x45\xdf\xa3\x9fB\x86\x81\1" + bytes(500), "not-an-image"
+    yield "video.jpg", struct.pack(">I", 24) + b"ftypisom\0\0\2\0isomiso2" + bytes(500), "unsupported"
+    yield "video.png", b"\x1a\x45\xdf\xa3\x9fB\x86\x81\1" + bytes(500), "not-an-image"
 
 
-def _sizes(image: Image.Image) -> Iterator[Lie]:
-    """Headers that promise 169 megapixels, with next to nothing behind; and images that are just odd."""
+def _sizes(image: Image.Image) -> Iterator[Case]:
+    """Headers that declare 169 megapixels with hardly any data, and images of odd sizes."""
     wide, high = struct.pack("<HH", HUGE, HUGE), struct.pack(">HH", HUGE, HUGE)
     jpeg, progressive = encoded(image, "JPEG"), encoded(image, "JPEG", progressive=True)
     yield "size.jpg", _changed(jpeg, b"\xff\xc0", 5, high), "damaged"
@@ -76,8 +76,8 @@ def _sizes(image: Image.Image) -> Iterator[Lie]:
     yield "image.ico", struct.pack("<HHHBBBBHHII", 0, 1, 1, 32, 32, 0, 0, 1, 32, len(icon), 22) + icon, "too-large"
 
 
-def _exif(image: Image.Image) -> Iterator[Lie]:
-    """What cannot be made sense of turns nothing, and the image is read."""
+def _exif(image: Image.Image) -> Iterator[Case]:
+    """EXIF that cannot be parsed is ignored, and the image is read."""
     for number in (0, 9, 65535):
         yield f"orientation-{number}.jpg", encoded(image, "JPEG", exif=turned(number)), READ
     whole = turned(6).tobytes()
@@ -98,8 +98,8 @@ def _exif(image: Image.Image) -> Iterator[Lie]:
     yield "much.jpg", b"\xff\xd8" + body * 65 + encoded(image, "JPEG")[2:], "too-large"
 
 
-def _metadata(image: Image.Image) -> Iterator[Lie]:
-    """Texts and profiles that unfold to megabytes are passed over; what takes a step of Python each is refused."""
+def _metadata(image: Image.Image) -> Iterator[Case]:
+    """Texts and profiles that inflate to megabytes are ignored; excessive numbers of segments are refused."""
     bomb = zlib.compress(bytes(3_000_000), 9)
     pixels = zlib.compress(bytes(200))
     for name, body in ((b"iCCP", b"k\0\0"), (b"zTXt", b"k\0\0"), (b"iTXt", b"k\0\1\0\0\0")):
@@ -109,15 +109,15 @@ def _metadata(image: Image.Image) -> Iterator[Lie]:
     yield "segments.jpg", start + b"\xff\xe5\0\2" * 20_001 + jpeg[2:], "too-large"
     yield "between.jpg", start + b"\xff" * 1_100_000 + jpeg[2:], "too-large"
     gif = encoded(image.convert("L"), "GIF")
-    frame = _behind_the_palette(gif)
+    frame = _palette_end(gif)
     yield "comment.gif", gif[:frame] + b"!\xfe" + (b"\xff" + bytes(255)) * 4200 + b"\0" + gif[frame:], "too-large"
     yield "comments.pgm", b"P2 9 9 255\n" + b"#\n" * 1001 + b"0 " * 81, "too-large"
 
 
-def _pieces(image: Image.Image) -> Iterator[Lie]:
-    """More frames, pages, tiles and scans than an image has."""
+def _pieces(image: Image.Image) -> Iterator[Case]:
+    """More frames, pages, tiles and scans than a real image has."""
     gif = encoded(Image.new("L", (1, 1)), "GIF")
-    frame = _behind_the_palette(gif)
+    frame = _palette_end(gif)
     yield "frames.gif", gif[:frame] + gif[frame:-1] * 20_000 + b";", READ
     *head, scan = encoded(image.convert("L"), "JPEG", progressive=True).split(b"\xff\xda")
     yield "scans.jpg", b"\xff\xda".join([*head, *[scan[:-2]] * 101]) + b"\xff\xd9", "too-large"
@@ -141,7 +141,7 @@ def png(width: int, height: int, pixels: bytes, *more: tuple[bytes, bytes]) -> b
     return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(name, body) for name, body in chunks)
 
 
-def _behind_the_palette(gif: bytes) -> int:
+def _palette_end(gif: bytes) -> int:
     return 13 + (3 << (gif[10] & 7) + 1)
 
 
@@ -154,11 +154,11 @@ def _entry(tag: int, kind: int, count: int, value: int) -> bytes:
 
 
 def _codestream(width: int, height: int, tile: int) -> bytes:
-    """Returns a JPEG 2000 of one tile that says it has the others as well."""
+    """Returns a JPEG 2000 of one tile whose header declares more tiles."""
     data = encoded(Image.new("L", (64, 64)), "JPEG2000", no_jp2=True)
     return data[:8] + struct.pack(">8I", width, height, 0, 0, tile, tile, 0, 0) + data[40:]
 
 
-def _changed(data: bytes, mark: bytes, behind: int, by: bytes) -> bytes:
-    at = data.index(mark) + behind
-    return data[:at] + by + data[at + len(by) :]
+def _changed(data: bytes, marker: bytes, offset: int, new: bytes) -> bytes:
+    at = data.index(marker) + offset
+    return data[:at] + new + data[at + len(new) :]
