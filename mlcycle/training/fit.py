@@ -112,8 +112,9 @@ def _must_have_landmarks(recipe: Recipe, training_data: TrainingData) -> None:
 def _must_be_enough(recipe: Recipe, group: ProcessGroup, accumulation: int) -> None:
     if accumulation > memory.max_parts(recipe, group.size):
         raise UsageError(
-            f"a step of schedule.batch={recipe.schedule.batch} cannot be made in schedule.accumulation={accumulation}"
-            f" parts with --devices {group.size}: each part needs at least two images, and one for each device"
+            f"a step of schedule.batch={recipe.schedule.batch} cannot be split into"
+            f" schedule.accumulation={accumulation} parts with --devices {group.size}: each part needs at least two"
+            " images, and one for each device"
             + ("; steps of large crops have a quarter as many" if recipe.augment.large else ""),
             "raise schedule.batch, or lower --devices or schedule.accumulation",
         )

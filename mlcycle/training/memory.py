@@ -103,7 +103,7 @@ def _fits(recipe: Recipe, device: torch.device, pieces: int, group: ProcessGroup
 def _runs_out(recipe: Recipe, device: torch.device, parts: list[tuple[int, int]]) -> bool:
     ran_out = False
     try:
-        _try(recipe, device, parts)
+        _probe(recipe, device, parts)
     except (RuntimeError, MemoryError) as problem:
         if not is_out_of_memory(problem):
             raise
@@ -140,7 +140,7 @@ def _runs_out_in_fork(recipe: Recipe, parts: list[tuple[int, int]]) -> bool:
     return code != 0
 
 
-def _try(recipe: Recipe, device: torch.device, sizes: list[tuple[int, int]]) -> None:
+def _probe(recipe: Recipe, device: torch.device, sizes: list[tuple[int, int]]) -> None:
     """Makes steps of these sizes (images and their side) outside the process group, so that a process that runs out of
     memory does not leave others waiting."""
     trainer = Trainer(recipe, device, ProcessGroup())

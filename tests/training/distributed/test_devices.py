@@ -127,12 +127,12 @@ def test_processes_may_be_stopped_at_different_images_of_an_evaluation(seen: tup
     assert found == ([(index % 2, index // 2) for index in range(9)] if sum(seen) == 9 else [])
 
 
-def noted(sentence: str, *, is_loss: bool = False) -> dict:
+def recorded(sentence: str, *, is_loss: bool = False) -> dict:
     return {"message": {"message": sentence}, "hint": "", "exit_code": 1, "trace": "", "is_loss": is_loss}
 
 
 def failed(exit_code: int, sentence: str = "", *, is_loss: bool = False) -> SimpleNamespace:
-    content = noted(sentence, is_loss=is_loss) if sentence else {}
+    content = recorded(sentence, is_loss=is_loss) if sentence else {}
     return SimpleNamespace(exitcode=exit_code, timestamp=1, error_file_data=content, local_rank=1)
 
 
@@ -141,8 +141,13 @@ def first(folder: Path, *failures: SimpleNamespace) -> tuple[int, failure.Failur
 
 
 def test_a_lost_connection_is_reported_only_if_no_other_process_recorded_a_failure(tmp_path: Path) -> None:
-    lost, ill, killed, ended = failed(1, "closed", is_loss=True), failed(1, "ill"), failed(-9), failed(-15)
-    assert first(tmp_path, lost, ill)[1].sentence == "ill"
+    lost, broken, killed, ended = (
+        failed(1, "closed", is_loss=True),
+        failed(1, "broken"),
+        failed(-9),
+        failed(-15),
+    )
+    assert first(tmp_path, lost, broken)[1].sentence == "broken"
     assert first(tmp_path, lost, killed)[1].sentence == "it was killed by SIGKILL; all processes have ended"
     assert first(tmp_path, ended, lost) == (1, failure.Failure("closed", "", 1, "", True))
 
@@ -150,19 +155,21 @@ def test_a_lost_connection_is_reported_only_if_no_other_process_recorded_a_failu
 def test_the_output_of_a_process_that_a_cpp_error_ended_is_kept(tmp_path: Path) -> None:
     folder = tmp_path / "mlcycle_abc" / "attempt_0" / "1"
     folder.mkdir(parents=True)
-    (folder / "stderr.log").write_text("terminate called after throwing an instance of 'c10::Error'\n  what(): ill\n")
+    (folder / "stderr.log").write_text(
+        "terminate called after throwing an instance of 'c10::Error'\n  what(): broken\n"
+    )
     _, found = first(tmp_path, failed(0, "lost", is_loss=True), failed(-signal.SIGABRT))
     assert found.sentence == "it was killed by SIGABRT; all processes have ended"
-    assert found.trace.endswith("what(): ill")
+    assert found.trace.endswith("what(): broken")
 
 
 def test_failures_of_earlier_attempts_are_not_reported(tmp_path: Path) -> None:
-    for attempt, sentences in (("attempt_9", ["ill", "lost"]), ("attempt_10", ["well"])):
+    for attempt, sentences in (("attempt_9", ["broken", "lost"]), ("attempt_10", ["newest"])):
         for process, sentence in enumerate(sentences):
             folder = tmp_path / "mlcycle_abc" / attempt / str(process)
             folder.mkdir(parents=True)
-            (folder / "error.json").write_text(json.dumps(noted(sentence)))
-    assert [(process, each.sentence) for process, each in failure.recorded_failures(tmp_path)] == [(0, "well")]
+            (folder / "error.json").write_text(json.dumps(recorded(sentence)))
+    assert [(process, each.sentence) for process, each in failure.recorded_failures(tmp_path)] == [(0, "newest")]
     assert failure.recorded_failures(tmp_path / "mlcycle_abc") == []
 
 
@@ -171,9 +178,9 @@ def test_an_incomplete_failure_file_is_ignored(content: bytes, tmp_path: Path) -
     for process in ("0", "1"):
         (tmp_path / process).mkdir()
         (tmp_path / process / "error.json").write_bytes(
-            content if process == "0" else json.dumps(noted("ill")).encode()
+            content if process == "0" else json.dumps(recorded("broken")).encode()
         )
-    assert [(process, each.sentence) for process, each in failure.recorded_failures(tmp_path)] == [(1, "ill")]
+    assert [(process, each.sentence) for process, each in failure.recorded_failures(tmp_path)] == [(1, "broken")]
 
 
 def test_a_failure_file_that_cannot_be_written_completely_is_removed(
@@ -371,7 +378,7 @@ def test_a_signal_saves_the_run_of_all_processes(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere nothing sees to it")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs prctl")
 @pytest.mark.parametrize("devices", [1, 2])
 def test_processes_whose_launcher_was_killed_save_and_end(recipe_path: Path, tmp_path: Path, devices: int) -> None:
     run = tmp_path / "run"
@@ -413,13 +420,13 @@ def test_the_error_of_a_process_is_shown_with_its_traceback(recipe_path: Path, t
         "import os\n"
         "if os.environ.get('RANK') == '1':\n"
         "    from mlcycle.training.trainer import Trainer\n"
-        "    def poisoned(*arguments): raise ValueError('this one is ill')\n"
+        "    def poisoned(*arguments): raise ValueError('a failed step')\n"
         "    Trainer.step = poisoned\n"
     )
     path = os.pathsep.join([str(tmp_path), *filter(None, [environment().get("PYTHONPATH")])])
     outcome = train(recipe_path, *EXACT, "--devices", 2, "--out", tmp_path / "run", PYTHONPATH=path)
     assert outcome.returncode == 1
-    assert "process 1 of the training: ValueError: this one is ill" in outcome.stderr
+    assert "process 1 of the training: ValueError: a failed step" in outcome.stderr
     assert ", in poisoned\n" in outcome.stderr
     assert outcome.stderr.count("Traceback") == 1
 
@@ -441,7 +448,7 @@ def test_torchrun_itself_can_start_it(recipe_path: Path, tmp_path: Path) -> None
         (["--devices", "2", "--nodes", "many"], "is not a number of machines"),
         (["--restarts", "2"], "have no effect without --devices"),
         (["--nodes", "2", "--rendezvous", "here:1"], "have no effect without --devices"),
-        (["schedule.accumulation=3"], "cannot be made in schedule.accumulation=3 parts"),
+        (["schedule.accumulation=3"], "cannot be split into schedule.accumulation=3 parts"),
     ],
 )
 def test_contradicting_options_are_refused(
@@ -458,19 +465,19 @@ def test_a_step_too_large_for_the_memory_is_made_in_parts(recipe_path: Path, tmp
     changes = ["schedule.batch=64", "augment.crop=320", "model.width=12", "schedule.precision=float32"]
     recipe, cpu = load(recipe_path, changes), torch.device("cpu")
 
-    def try_within_a_limit() -> None:
-        memory._try(recipe, cpu, [(2, 96)])
+    def probe_within_a_limit() -> None:
+        memory._probe(recipe, cpu, [(2, 96)])
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limit = pages * resource.getpagesize() + 512 * 2**20
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         print(memory.can_run_out(cpu), memory.find_accumulation(recipe, cpu, ProcessGroup(), 1))
 
-    code = run_in_copy(try_within_a_limit, tmp_path / "output.txt")
+    code = run_in_copy(probe_within_a_limit, tmp_path / "output.txt")
     output = (tmp_path / "output.txt").read_text()
     assert code == 0, output
     can_run_out, accumulation = output.split()
     assert can_run_out == "True"
-    assert int(accumulation) in (2, 4, 8, 16)  # by the processor, whose convolutions take more or less
+    assert int(accumulation) in (2, 4, 8, 16)  # depends on how much memory the CPU's convolutions take
 
 
 def test_a_step_whose_smallest_part_does_not_fit_is_an_error(
@@ -482,7 +489,7 @@ def test_a_step_whose_smallest_part_does_not_fit_is_an_error(
         tried.append(sizes)
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(memory, "_try", full)
+    monkeypatch.setattr(memory, "_probe", full)
     recipe = load(recipe_path, ["schedule.batch=16", "augment.large=0.1"])
     with pytest.raises(memory.DeviceError, match="not even in 2 parts"):
         memory.find_accumulation(recipe, torch.device("meta"), ProcessGroup(), 1)
@@ -511,7 +518,7 @@ def test_the_reported_memory_excludes_the_probe(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_all_processes_probe_memory_if_one_has_to(recipe_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_try", lambda *arguments: None)
+    monkeypatch.setattr(memory, "_probe", lambda *arguments: None)
     claims: list[bool] = []
     group = SimpleNamespace(size=2, any=lambda claim: claims.append(claim) or len(claims) == 1)
     assert memory.accumulation_for(load(recipe_path), torch.device("cpu"), group) == 1
@@ -519,11 +526,11 @@ def test_all_processes_probe_memory_if_one_has_to(recipe_path: Path, monkeypatch
 
 
 def test_a_probe_killed_for_memory_leads_to_parts(recipe_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def be_killed(recipe: object, device: object, sizes: list[tuple[int, int]]) -> None:
+    def killed(recipe: object, device: object, sizes: list[tuple[int, int]]) -> None:
         if sizes[0][0] > 4:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr(memory, "_try", be_killed)
+    monkeypatch.setattr(memory, "_probe", killed)
     recipe = load(recipe_path, ["schedule.batch=16"])
     assert memory.find_accumulation(recipe, torch.device("cpu"), ProcessGroup(), 1) == 4
 
@@ -532,7 +539,7 @@ def test_the_error_of_a_forked_probe_is_raised(recipe_path: Path, monkeypatch: p
     def fail(*_: object) -> None:
         raise RuntimeError("no such operator")
 
-    monkeypatch.setattr(memory, "_try", fail)
+    monkeypatch.setattr(memory, "_probe", fail)
     with pytest.raises(RuntimeError, match="no such operator"):
         memory.find_accumulation(load(recipe_path), torch.device("cpu"), ProcessGroup(), 1)
 
@@ -558,7 +565,7 @@ def test_a_backward_pass_that_ran_out_of_memory_frees_its_tensors(
         waiting = weights * torch.from_numpy(numbers)
         (waiting + Full.apply(weights)).sum().backward()
 
-    monkeypatch.setattr(memory, "_try", run_out)
+    monkeypatch.setattr(memory, "_probe", run_out)
     assert memory._runs_out(load(recipe_path), torch.device("cpu"), [])
     assert held[0]() is None
 
@@ -583,4 +590,4 @@ def test_more_parts_than_images_are_refused(finished_run: Path, tmp_path: Path, 
     (run / "environment.json").write_text(json.dumps(environment_json | {"accumulation": 4}))
     outcome = mlcycle("train", "--resume", run, "--device", "cpu")
     assert outcome.code == 2
-    assert "cannot be made in schedule.accumulation=4 parts" in outcome.err
+    assert "cannot be split into schedule.accumulation=4 parts" in outcome.err
