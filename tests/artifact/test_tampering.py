@@ -48,10 +48,10 @@ class Published:
         path.unlink()
         path.write_bytes(data)
 
-    def flip(self, path: Path, marker: bytes, behind: int) -> None:
+    def flip(self, path: Path, marker: bytes, offset: int) -> None:
         """Flips one bit of the byte at this offset from the first occurrence of the marker."""
         data = bytearray(path.read_bytes())
-        data[data.index(marker) + behind] ^= 1
+        data[data.index(marker) + offset] ^= 1
         self.write(path, bytes(data))
         if path == self.model:
             digest_path(path).unlink()
@@ -282,4 +282,4 @@ def test_a_file_swapped_before_another_process_reads_it_is_refused_there(
     monkeypatch.setattr(sys, "argv", ["probe", str(given.model), checked, "cpu", probe.OPTIMISED])
     assert probe.main() == 1
     assert [step for step, _ in reports] == ["imported", "failed"]
-    assert "face.onnx was replaced while it was being tested" in reports[-1][1]
+    assert "face.onnx was replaced during the test" in reports[-1][1]

@@ -94,7 +94,7 @@ def image(  # noqa: PLR0913, PLR0917
 
     Example:  mlcycle infer photo.jpg --annotate found
 
-    Example:  find . -name '*.jpg' -print0 | mlcycle infer --stdin0 --format jsonl
+    Example:  find . -name '*.jpg' -print0 | mlcycle infer --stdin0 -o a.jsonl
     """
     from mlcycle.cli.infer.private import absolute, guarded
     from mlcycle.cli.infer.stream import stream
@@ -150,7 +150,7 @@ def folder(  # noqa: PLR0913, PLR0917
 
     Example:  mlcycle infer dir holiday --out holiday.jsonl
 
-    Example:  mlcycle infer dir archive --out run --redact blur redacted --resume
+    Example:  mlcycle infer dir archive --out run --redact blur copies --resume
 
     Example:  mlcycle infer dir archive --out run --engine ray --address auto
     """

@@ -104,7 +104,7 @@ CropsOption = Annotated[
     typer.Option(
         "--crops",
         metavar="DIR",
-        help="Write each face as PNG, the best of an image as DIR/PHOTO/1.png: the square around its box plus 20 % on "
+        help="Write each face as PNG, the best of an image as DIR/IMAGE/1.png: the square around its box plus 20 % on "
         "each side, black outside the image.",
     ),
 ]
