@@ -69,6 +69,10 @@ def find_learning_rate(recipe: Recipe, tried: LrRange, device: str, advance: Cal
 
 def _losses(recipe: Recipe, training_data: TrainingData, device: torch.device, rates: list[float]) -> Iterator[float]:
     """Yields the loss of each step, up to the first that is not finite."""
+    # No step may count as one after the schedule's end, where batch normalisation uses its running statistics.
+    steps_and_share = {"steps": max(recipe.schedule.steps, len(rates)), "frozen_normalisation": 0.0}
+    schedule = recipe.schedule.model_copy(update=steps_and_share)
+    recipe = recipe.model_copy(update={"schedule": schedule})
     readers = share_processors(device, recipe.schedule.workers)
     trainer = Trainer(recipe, device, ProcessGroup())
     load_start_weights(recipe, trainer)
