@@ -87,14 +87,18 @@ def test_two_devices_train_like_one(
 ) -> None:
     alone, both = tmp_path / "alone", tmp_path / "both"
     first, second = (f"data.decoded={tmp_path / name}" for name in ("one", "two"))
-    assert mlcycle("train", recipe_path, *EXACT, first, "--device", "cpu", "--out", alone).code == 0
+    recipe = recipe_path, *EXACT, "finish.score_layer.long_sides=[0,128]"
+    assert mlcycle("train", *recipe, first, "--device", "cpu", "--out", alone).code == 0
     with launching_here(monkeypatch):
-        outcome = mlcycle("train", recipe_path, *EXACT, second, "--device", "cpu", "--devices", 2, "--out", both)
+        outcome = mlcycle("train", *recipe, second, "--device", "cpu", "--devices", 2, "--out", both)
     assert outcome.code == 0, outcome.err
     assert outcome.out.splitlines()[-1] == str(both)  # torch 2.10 prints more
     assert outcome.err.count(" training images with ") == 1
-    assert outcome.err.count("validation: AP") == 2
+    assert outcome.err.count("validation: AP") == 3
     assert losses(both) == pytest.approx(losses(alone), rel=0.01)
+    one, two = (entries(run)[-1] for run in (alone, both))
+    assert two["score_layer_loss_before"] == pytest.approx(one["score_layer_loss_before"], rel=0.05)
+    assert two["score_layer_loss"] < two["score_layer_loss_before"]
     environment_json = json.loads((both / "environment.json").read_text())
     assert environment_json["device"].startswith("2 x cpu")
     assert (both / "report.html").exists()
