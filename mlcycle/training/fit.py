@@ -17,6 +17,7 @@ import torch
 from mlcycle.datasets.member import ImagePath
 from mlcycle.errors import DataError, Interrupted, MlcycleError, UsageError
 from mlcycle.evaluation.coco import average_precision
+from mlcycle.evaluation.sizes import BY_HEIGHT
 from mlcycle.results import Run
 from mlcycle.training import memory
 from mlcycle.training.data.batches import loader, samples_of
@@ -45,6 +46,8 @@ from mlcycle.training.stopping import SIGNALS, StopRequest, child_handler, set_c
 from mlcycle.training.trainer import Trainer
 
 REPORT_EVERY = 20
+# Names in metrics.jsonl of the heights of BY_HEIGHT, in pixels of the image.
+HEIGHTS = ("below_16", "16_to_32", "32_to_96", "from_96")
 
 Value = TypeVar("Value")
 
@@ -337,8 +340,10 @@ class _Run:
         if not found:
             return {}
         truths = [(each.boxes_N4, each.ignore_N) for each in images]
-        result = average_precision(truths, found, max_detections=rule.max_faces, ranges=())
-        return {"average_precision": result.ap, "average_precision_50": result.ap50}
+        result = average_precision(truths, found, max_detections=rule.max_faces, ranges=BY_HEIGHT)
+        parts = zip(HEIGHTS, result.by_size.values(), strict=True)
+        by_height = {f"average_precision_50_{name}": part.ap50 for name, part in parts if part.faces}
+        return {"average_precision": result.ap, "average_precision_50": result.ap50, **by_height}
 
     def _of_all_processes(self, mine: Iterator[Value], count: int, stop: StopRequest) -> list[Value]:
         """Returns, in all processes, the `count` results of all of them; [] if stopped.

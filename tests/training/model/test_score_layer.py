@@ -52,6 +52,8 @@ def test_only_the_score_weights_of_the_best_checkpoint_change(finished_run: Path
 def test_the_loss_falls_and_is_reported(finished: Path) -> None:
     fitted = [each for each in lines(finished) if "score_layer_loss" in each]
     assert [each["step"] for each in fitted] == [6]
+    by_height = [name for name in fitted[0] if name.startswith("average_precision_50_")]
+    assert by_height == ["average_precision_50_32_to_96", "average_precision_50_from_96"]  # no smaller face is labelled
     assert fitted[0]["score_layer_loss"] < 0.9 * fitted[0]["score_layer_loss_before"]
     assert (
         fitted[0]["average_precision_50"]
