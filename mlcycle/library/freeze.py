@@ -77,7 +77,7 @@ def choosing(progress: Progress) -> Iterator[Started]:
                 nonlocal left
                 advance(count)
                 left -= count
-                if not left:  # what follows is no part of it
+                if not left:  # the later steps are not part of the bar
                     bar.close()
 
             return step

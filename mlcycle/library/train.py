@@ -31,7 +31,7 @@ def train(
         recipe: a recipe file, or the name of a bundled one; with `resume` the run folder to resume.
         overrides: values that replace the recipe's, by dotted key: {"schedule.steps": 200}.
         out: the run folder, a new one; None takes runs/NAME.
-        resume: continue a run that was interrupted, by the recipe it was begun with.
+        resume: continue a run that was interrupted, with its own recipe.
         device: where to compute; auto takes the first available of cuda, mps and cpu.
         quiet: show nothing; else progress goes to stderr.
 
