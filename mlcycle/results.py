@@ -1,4 +1,4 @@
-"""What the conductors of training, freezing and exporting return: files and folders, and what is to be said of them.
+"""What the conductors of training, freezing and exporting return: files and folders, and what there is to report.
 
 They stand here so that naming them takes neither torch nor onnx. Each can be passed wherever a path can.
 """
@@ -88,7 +88,7 @@ class Exported(os.PathLike[str]):
         latencies: of parent and variant on this machine, where both were run.
         sha256: digest of a model file, in hex; None for another runtime's files.
         size, parent_size: of both model files in bytes; 0 for another runtime's files.
-        self_test: how far its output is from the expected one, and how far it may be; None if there is nothing to report.
+        self_test: how far its output is from the expected one, and how far it may be; None if nothing to report.
     """
 
     path: Path

@@ -70,11 +70,11 @@ def read_sealed(path: Path) -> SealedBytes:
         path = bundled.locate(path)
         data = read_file(path, MAX_BYTES)
     except FileNotFoundError:
-        choices = " or ".join([*bundled.names(), "a file written by mlcycle freeze"])
-        raise ModelFileError(f"no such model file: {path}", f"name {choices}") from None
+        choices = f"{', '.join(bundled.names())}, or a file written by mlcycle freeze"
+        raise ModelFileError(f"no such model file: {path}", f"pass {choices}") from None
     except OSError as problem:
         what = f"the model file {path} cannot be read: {problem.strerror}"
-        raise ModelFileError(what, "name a readable file written by mlcycle freeze") from None
+        raise ModelFileError(what, "pass a readable file written by mlcycle freeze") from None
     digest = hashlib.sha256(data).hexdigest()
     _check_digest_file(path, digest)
     body, seal = data[:-SEAL_LENGTH], data[-SEAL_LENGTH:]

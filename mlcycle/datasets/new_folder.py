@@ -19,7 +19,7 @@ def must_be_free(target: Path) -> None:
         InputError: it already exists, or cannot be created there.
     """
     if os.path.lexists(target):
-        raise InputError(f"{target} already exists", "name a new folder with --out; nothing is overwritten")
+        raise InputError(f"{target} already exists", "choose a new folder with --out; nothing is overwritten")
     parent = next((each for each in target.absolute().parents if os.path.lexists(each)), target)
     if not os.access(parent, os.W_OK | os.X_OK):
         raise InputError(
@@ -56,7 +56,7 @@ def locked(draft: Path, lock: str, target: Path) -> Iterator[None]:
     try:
         if not _lock(descriptor, draft / lock):
             raise InputError(
-                f"{target} is being written by another process", "wait for it, or name another folder with --out"
+                f"{target} is being written by another process", "wait for it, or choose another folder with --out"
             )
         must_be_free(target)
         yield

@@ -110,7 +110,7 @@ def _must_be_a_draft(draft: Path) -> None:
     if not draft.exists() or not any(draft.iterdir()) or any((draft / each).is_file() for each in (LOCK, PLAN, INDEX)):
         return
     raise InputError(
-        f"{draft} is in the way: it is not a draft of mlcycle data pack", "remove it, or name another folder with --out"
+        f"{draft} exists and was not written by mlcycle data pack", "remove it, or choose another folder with --out"
     )
 
 
@@ -138,7 +138,7 @@ def _digest(images: Sequence[LabelledImage]) -> str:
 
 
 def _prefixes(parts: Parts, name: str) -> dict[str, str]:
-    """Returns the shards' name prefix for each part: the part's name, or the set's if it has no parts."""
+    """Returns the shards' name prefix for each split: the split's name, or the set's if it has no splits."""
     plain = {part: re.sub(r"[^A-Za-z0-9_-]+", "-", part or name).strip("-") or "set" for part in parts}
     unique = len(set(plain.values())) == len(plain)
     return plain if unique else {part: f"{plain[part]}-{index}" for index, part in enumerate(plain)}

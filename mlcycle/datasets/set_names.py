@@ -49,7 +49,7 @@ def part_name(split: str, layout: str, alone: bool) -> str:
         return split or "train"
     name = {"": "train", "valid": "val", "validation": "val"}.get(split)
     if name is None:
-        raise DataError(f"YOLO has no part {split}", "its parts are train, val and test; select one with --split")
+        raise DataError(f"YOLO has no split {split}", "its splits are train, val and test; select one with --split")
     return name
 
 

@@ -24,7 +24,7 @@ def parse_shares(text: str) -> dict[str, float]:
         raise UsageError(f"--shares {text} cannot be read", "write it as train=0.9,val=0.1") from None
     possible = all(0 < share <= 1 for share in shares.values()) and abs(sum(shares.values()) - 1) < 1e-6
     if not possible or len(shares) < max(2, len(pairs)) or not all(name.isidentifier() for name in shares):
-        raise UsageError(f"--shares {text} cannot split a set", "name two or more parts whose shares add up to 1")
+        raise UsageError(f"--shares {text} cannot split a set", "pass two or more splits whose shares add up to 1")
     return shares
 
 

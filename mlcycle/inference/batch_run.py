@@ -196,7 +196,7 @@ def must_be_new(folder: Path, *, overwrite: bool, kept: Sequence[str] = ()) -> N
     if ledger.exists(folder):
         if not overwrite:
             raise InputError(
-                f"{folder} already has a run",
+                f"{folder} already contains a run",
                 "continue it with --resume, start again with --overwrite, or choose another folder",
             )
         ledger.remove(folder)
@@ -242,5 +242,5 @@ def results_path(folder: Path, format: str) -> Path:
 def _existing(folder: Path, settings: Mapping[str, Any]) -> BatchRun:
     run = BatchRun.resume(folder, settings)
     if run is None:
-        raise InputError(f"{folder} is not a run", "name a folder written by mlcycle infer dir --out RUN")
+        raise InputError(f"{folder} is not a run", "pass a folder written by mlcycle infer dir --out RUN")
     return run

@@ -108,7 +108,7 @@ def from_name(name: str) -> Source:
         UsageError: it is a URL.
     """
     if "://" in name.split("?", maxsplit=1)[0]:
-        raise UsageError(f"{name} is a URL, and mlcycle fetches nothing", "download it first, then name the file")
+        raise UsageError(f"{name} is a URL, and mlcycle fetches nothing", "download it first, then pass the file")
     return Source(Path(name), Path(name).as_posix())
 
 
@@ -138,7 +138,7 @@ def from_folder(folder: Path, without: Sequence[Path] = (), *, in_memory: bool =
     import tempfile
 
     if not folder.is_dir():
-        raise InputError(f"no such folder: {folder}", "name a folder of images")
+        raise InputError(f"no such folder: {folder}", "pass a folder of images")
     # Open as long as the Folder exists.
     names: IO[bytes] = io.BytesIO() if in_memory else tempfile.TemporaryFile()  # noqa: SIM115
     count = others = other_videos = 0

@@ -29,12 +29,12 @@ def images_for(run: Path, named: Sequence[Path], count: int) -> list[ImagePath]:
     files: list[ImagePath] = [*named_files(named)] if named else [each for each in _val(run) if _is_there(each)]
     files = files[:count]
     if not files:
-        raise InputError("there is no image to compare both ways on", "name some with --images FOLDER")
+        raise InputError("no images to compare both pipelines on", "pass some with --images FOLDER")
     return files
 
 
 def compare_pipelines(run: Path, candidate: Path, images: Sequence[ImagePath]) -> Difference:
-    """Compares both ways over the images, and over one of them stored in all eight EXIF orientations.
+    """Compares both pipelines on the images, and over one of them stored in all eight EXIF orientations.
 
     If the file allows large JPEGs to be decoded at a reduced scale, it must find the same faces on them as in full.
 
@@ -101,7 +101,7 @@ def _is_there(path: ImagePath) -> bool:
 
 
 def _as_files(images: Sequence[ImagePath], folder: Path) -> list[Path]:
-    """Both ways begin with a file: what lies in a shard is taken out, into `folder`."""
+    """Both pipelines begin with a file, so an image in a shard is extracted into `folder`."""
     from mlcycle.datasets.member import Member
 
     files = []
@@ -134,7 +134,7 @@ def _large(files: Sequence[Path], side: int, folder: Path, most: int = 9) -> lis
 
     images = [image for path in files[:most] if (image := _readable(path)) is not None]
     if not images:
-        raise GateError("none of the images can be read, so nothing can be compared", "name others with --images")
+        raise GateError("none of the images can be read, so nothing can be compared", "pass others with --images")
     tile = -(-side // 3)
     sheet = Image.new("RGB", (3 * tile, 3 * tile))
     for number in range(9):
@@ -166,4 +166,4 @@ def _first_readable(files: Sequence[Path]) -> Image.Image:
     for file in files:
         if (image := _readable(file)) is not None:
             return image
-    raise GateError("none of the images can be read, so nothing can be compared", "name others with --images")
+    raise GateError("none of the images can be read, so nothing can be compared", "pass others with --images")

@@ -57,7 +57,7 @@ def _mlflow_errors(uri: str | None) -> Iterator[None]:
     except MlflowException as problem:
         reason = " ".join(str(problem).split())[:300]
         where = uri or "its default tracking URI"
-        hint = "name another tracking URI with --to; sqlite:/// needs all of MLflow: pip install mlflow"
+        hint = "pass another tracking URI with --to; sqlite:/// needs all of MLflow: pip install mlflow"
         raise InputError(f"MLflow cannot log to {where}: {reason}", hint) from None
 
 

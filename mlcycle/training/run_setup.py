@@ -11,7 +11,7 @@ from mlcycle.training.recipes.recipe import Recipe
 from mlcycle.training.run.run_folder import RECIPE, RunFolder
 
 RUNS = Path("runs")
-NAME_A_RUN = "name a run's folder: mlcycle train --resume runs/NAME"
+PASS_A_RUN = "pass a run's folder: mlcycle train --resume runs/NAME"
 
 
 def new_run(
@@ -60,7 +60,7 @@ def resumed_run(named: str, overrides: Sequence[str] = (), out: Path | None = No
     run = out or (RUNS / begun_with.name if begun_with else Path(named))
     own = run / RECIPE
     if not own.is_file():
-        raise InputError(f"{run} is not a run folder, so it cannot be resumed", NAME_A_RUN)
+        raise InputError(f"{run} is not a run folder, so it cannot be resumed", PASS_A_RUN)
     recipe = recipe_file.load(own)
     if begun_with not in (None, recipe):
         raise UsageError(f"{run} was started with another recipe than {named}", f"mlcycle train --resume {run}")
@@ -71,4 +71,4 @@ def _recipe_of_a_run(named: str) -> Path:
     try:
         return recipe_file.find(named)
     except RecipeError:
-        raise InputError(f"no such run: {named}", NAME_A_RUN) from None
+        raise InputError(f"no such run: {named}", PASS_A_RUN) from None

@@ -124,12 +124,12 @@ def _images(paths: Sequence[Path]) -> list[Source]:
     for each in paths:
         sources += from_folder(each) if each.is_dir() else from_names([str(each)], _no_standard_input)
     if not sources:
-        raise InputError("no images to label", "name images, or a folder of images")
+        raise InputError("no images to label", "pass images, or a folder of images")
     return sources
 
 
 def _no_standard_input() -> bytes:
-    raise UsageError("images to label cannot come from standard input", "name images or folders")
+    raise UsageError("images to label cannot come from standard input", "pass images or folders")
 
 
 def _why_not_trainable(path: Path) -> str:

@@ -113,11 +113,13 @@ def compare(images: Sequence[Path], folders: tuple[Path, Path], tolerance: Toler
             max(total.score, here.score),
         )
     if not total.images:
-        raise GateError("no image could be read to compare both pipelines on", "name readable images with --images")
+        raise GateError(
+            "none of the images can be read, so both pipelines cannot be compared", "pass readable images with --images"
+        )
     if not total.faces:
         raise GateError(
             f"no box was found on {total.images} images, so nothing could be compared",
-            "train longer, or name images with faces with --images",
+            "train longer, or pass images with faces with --images",
         )
     return total
 

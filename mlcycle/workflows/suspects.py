@@ -112,7 +112,7 @@ def rank(
     cases = [_case(image, prediction, detector, long_side) for image, prediction in readable]
     labels = sum(int((~case.ignore_N).sum()) for case in cases)
     if not labels:
-        raise DataError("no labels to check in this set", "name a set, or a split, with labelled faces")
+        raise DataError("no labels to check in this set", "pass a set, or a split, with labelled faces")
     return Suspects(
         listed=[_suspect(each, *readable[each.case]) for each in contradictions(cases)],
         images=len(images),

@@ -207,7 +207,7 @@ def test_nothing_is_overwritten_and_a_failure_leaves_no_files(tmp_path, mlcycle)
 def test_a_box_that_is_not_finite_and_an_unknown_yolo_part_are_refused(tmp_path):
     source = write_coco(tmp_path / "set", content()[:1])
     (image,) = read(source)
-    with pytest.raises(DataError, match="YOLO has no part extra"):
+    with pytest.raises(DataError, match="YOLO has no split extra"):
         write_set({"extra": [image]}, "yolo", tmp_path / "out")
     broken = replace(image, boxes_N4=np.full_like(image.boxes_N4, np.nan))
     with pytest.raises(DataError, match="is not finite"):

@@ -219,7 +219,7 @@ def test_existing_folders_are_not_overwritten(source, tmp_path):
     foreign = tmp_path / ".packed.part"
     foreign.mkdir()
     (foreign / "kept").write_text("kept")
-    with pytest.raises(InputError, match="is in the way"):
+    with pytest.raises(InputError, match="was not written by mlcycle data pack"):
         pack(read_parts(source), tmp_path / "packed", SMALL)
     assert names_in(foreign) == ["kept"]
     (tmp_path / "packed").mkdir()

@@ -118,7 +118,7 @@ def test_a_set_that_cannot_be_split_as_requested_is_refused(tmp_path, mlcycle):
 def test_impossible_requests_are_refused_before_any_image_is_decoded(tmp_path, mlcycle, monkeypatch):
     monkeypatch.setattr(splitting.duplicates, "inspect_images", lambda *more: pytest.fail("decoded"))
     source, split = write_coco(tmp_path / "set", content()), ("data", "split", tmp_path / "set", "--out")
-    assert "YOLO has no part a" in mlcycle(*split, tmp_path / "out", "--shares", "a=0.5,b=0.5", "--to", "yolo").err
+    assert "YOLO has no split a" in mlcycle(*split, tmp_path / "out", "--shares", "a=0.5,b=0.5", "--to", "yolo").err
     inside_of_a_file = mlcycle(*split, source / "annotations.json" / "out")
     assert inside_of_a_file.code == 3
     assert "cannot be written" in inside_of_a_file.err

@@ -51,7 +51,7 @@ def write_video(
     Args:
         frames: HxWx3, uint8 RGB.
         turned: display rotation in degrees, and whether it is mirrored left to right and top to bottom.
-        times: of each frame, in 1/1000 s; else RATE frames a second.
+        times: of each frame, in 1/1000 s; else RATE frames per second.
         reordered: whether the file has the frames in another order than they are displayed.
         options: of the container.
     """

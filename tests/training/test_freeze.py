@@ -252,7 +252,7 @@ def test_agreeing_pipelines_report_their_largest_difference(finished_run: Path, 
 def test_an_image_that_neither_pipeline_reads_proves_nothing(finished_run: Path, frozen: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no image")
-    with pytest.raises(GateError, match="no image could be read"):
+    with pytest.raises(GateError, match="none of the images can be read"):
         check(Pipelines((finished_run, frozen), (TRAINING_TRACE, "mlcycle.inference.trace")), [broken], Tolerance())
 
 

@@ -82,7 +82,7 @@ def test_one_pipeline_alone_can_have_a_box_at_the_threshold(tmp_path: Path) -> N
 
 def test_images_that_neither_pipeline_reads_prove_nothing(tmp_path: Path) -> None:
     neither = ({"error": np.array("a")}, {"error": np.array("b")})
-    with pytest.raises(GateError, match="no image could be read"):
+    with pytest.raises(GateError, match="none of the images can be read"):
         compare_all(tmp_path, [neither])
 
 

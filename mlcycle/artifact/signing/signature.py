@@ -145,7 +145,7 @@ def write(data: bytes, path: Path, *, overwrite: bool = False) -> None:
 def must_be_free(path: Path, *, overwrite: bool) -> None:
     """Raises InputError if this name is taken and must not be replaced."""
     if path.is_dir() or (os.path.lexists(path) and not overwrite):
-        raise InputError(f"{path} already exists", "name another file with --out, or pass --overwrite")
+        raise InputError(f"{path} already exists", "choose another file with --out, or pass --overwrite")
 
 
 def _encoded(payload: bytes) -> bytes:

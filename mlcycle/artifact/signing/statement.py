@@ -72,7 +72,7 @@ def of_folder(folder: Path, ignored: Collection[str] = IGNORED) -> Manifest:
     except OSError as problem:
         raise InputError(f"{problem.filename or folder} cannot be read: {problem.strerror}") from None
     if not digests:
-        raise InputError(f"{folder} contains no files", "name the folder of a model")
+        raise InputError(f"{folder} contains no files", "pass the folder of a model")
     return Manifest(_utf8(folder.resolve().name), digests, tuple(sorted(ignored)))
 
 

@@ -93,7 +93,7 @@ def _load(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_bytes())
     except FileNotFoundError:
-        raise DataError(f"no such file: {file}", "name a COCO json or a folder with one") from None
+        raise DataError(f"no such file: {file}", "pass a COCO json or a folder with one") from None
     except (OSError, ValueError, RecursionError) as problem:
         raise DataError(f"{file} cannot be read as json: {problem}") from None
     if not isinstance(content, dict) or not all(

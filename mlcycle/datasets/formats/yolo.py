@@ -83,7 +83,7 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(file.read_text("utf-8"))
     except FileNotFoundError:
-        raise DataError(f"no such file: {file}", "name a data.yaml or a folder with one") from None
+        raise DataError(f"no such file: {file}", "pass a data.yaml or a folder with one") from None
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as problem:
         raise DataError(f"{file} cannot be read as YAML: {' '.join(str(problem).split())}") from None
     if not isinstance(content, dict) or not any(content.get(split) for split in SPLITS):

@@ -26,7 +26,7 @@ def open_output(path: Path | None, *, overwrite: bool = False) -> Iterator[TextI
         yield sys.stdout
         return
     if path.is_dir() or (path.exists() and not overwrite):
-        raise InputError(f"{path} already exists", "name another file, or pass --overwrite")
+        raise InputError(f"{path} already exists", "choose another file, or pass --overwrite")
     part = path.with_name(path.name + ".part")
     try:
         with files.atomic(path, overwrite=overwrite, partial=part) as file:

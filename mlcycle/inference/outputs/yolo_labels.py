@@ -175,13 +175,13 @@ def _point(x: float, y: float) -> str:
 
 def _refuse(folder: Path, overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is not a folder for labels", "name a folder")
+        raise InputError(f"{folder} is not a folder for labels", "pass a folder")
     existing = [name for name in CONTENTS if os.path.lexists(folder / name)]
     if existing and not overwrite:
-        raise InputError(f"{folder / existing[0]} already exists", "name another folder, or pass --overwrite")
+        raise InputError(f"{folder / existing[0]} already exists", "choose another folder, or pass --overwrite")
     if existing and not _is_by_mlcycle(folder / "labels.csv"):
         raise InputError(
-            f"{folder / existing[0]} was not written by mlcycle, and is not replaced", "name another folder"
+            f"{folder / existing[0]} was not written by mlcycle, so it is not replaced", "choose another folder"
         )
 
 
@@ -198,7 +198,7 @@ def _begin(part: Path, overwrite: bool) -> None:
         if not overwrite:
             raise InputError(f"{part} was left by an interrupted run", "remove it, or pass --overwrite")
         if not set(os.listdir(part)) <= set(CONTENTS):  # noqa: PTH208 (only names are needed)
-            raise InputError(f"{part} has other files", "remove it, or name another folder")
+            raise InputError(f"{part} contains other files", "remove it, or choose another folder")
         shutil.rmtree(part)
     part.mkdir(parents=True)
 

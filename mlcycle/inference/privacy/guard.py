@@ -59,7 +59,7 @@ def enforce(places: Sequence[Path], temporary: Path | None) -> None:
     """
     global _guard  # noqa: PLW0603 (a process has one list of audit hooks, and so one guard)
     if _guard:
-        raise UsageError("--private is already in force in this process", "start another process")
+        raise UsageError("--private is already active in this process", "start another process")
     sys.dont_write_bytecode = True
     if temporary:
         import tempfile

@@ -37,7 +37,7 @@ class Teacher:
         except (KeyError, RuntimeError):
             raise DataError(
                 f"the weights {path} do not fit a network of this mlcycle, so they cannot be a teacher",
-                "name a run folder, a checkpoint or a bundled model; those of an earlier mlcycle may not fit",
+                "pass a run folder, a checkpoint or a bundled model; those of an earlier mlcycle may not fit",
             ) from None
         network.eval().requires_grad_(False).fuse()
         self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()

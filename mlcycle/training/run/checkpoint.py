@@ -175,7 +175,7 @@ def find_weights(named: str) -> Path:
     there = ", ".join(sorted(each.stem for each in BUNDLED.glob("*.safetensors"))) or "none"
     raise DataError(
         f"no such weights: {named}",
-        f"name a run folder, a checkpoint, or weights that come with mlcycle ({there})",
+        f"pass a run folder, a checkpoint, or weights that come with mlcycle ({there})",
     )
 
 

@@ -67,7 +67,7 @@ def test_a_new_run_replaces_nothing_without_overwrite(mlcycle: Run, album: Path,
     before = contents(run)
     refused = mlcycle(*arguments)
     assert refused.code == 3
-    assert "already has a run" in refused.err
+    assert "already contains a run" in refused.err
     assert contents(run) == before
     (album / "broken.jpg").unlink()
     restarted = mlcycle(*arguments, "--overwrite")
@@ -140,7 +140,7 @@ def test_merged_shards_equal_the_whole_run(mlcycle: Run, album: Path, tiny: Path
 def test_an_invalid_shard_is_refused(mlcycle: Run, album: Path, tiny: Path, shard: str) -> None:
     outcome = mlcycle("infer", "dir", album, "--model", tiny, f"--shard={shard}")
     assert outcome.code == 2
-    assert "is not a part" in outcome.err
+    assert "is not a shard" in outcome.err
 
 
 def test_resuming_needs_a_run(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:

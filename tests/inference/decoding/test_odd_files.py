@@ -75,7 +75,7 @@ def check(outcome: Outcome, files: dict[str, bytes]) -> None:
     codes = {each["error"]["code"] for each in outcome.records if each["error"]}
     assert codes <= documented_codes()
     assert [re.sub(r"\d[\d,.]*", "#", line) for line in outcome.messages[1:]] == [
-        "# images, # faces, # failed, # images a second"
+        "# images, # faces, # failed, # images per second"
     ]
     assert outcome.messages[0].startswith("model tiny ")
     assert outcome.megabytes < MAX_MEGABYTES
