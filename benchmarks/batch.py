@@ -88,7 +88,7 @@ def in_threads(work, items, threads: int) -> float:
 
 
 def run_mlcycle(model: str, data: str, cores: int) -> float:
-    """Runs the command, and returns the seconds from its last line: "2,000 images, … 140.1 images a second"."""
+    """Runs the command, and returns the seconds from its last line: "2,000 images, … 140.1 images per second"."""
     with tempfile.TemporaryDirectory() as scratch:
         words = ["infer", "dir", data, "--model", model, "--provider", "cpu", "--threads", str(cores)]
         done = subprocess.run(
@@ -97,9 +97,9 @@ def run_mlcycle(model: str, data: str, cores: int) -> float:
             text=True,
             check=False,
         )
-    closing = next(line for line in done.stderr.splitlines() if "images a second" in line)
+    closing = next(line for line in done.stderr.splitlines() if "images per second" in line)
     count = int(closing.split(" image")[0].replace(",", ""))
-    return count / float(closing.split(" images a second")[0].split()[-1].replace(",", ""))
+    return count / float(closing.split(" images per second")[0].split()[-1].replace(",", ""))
 
 
 def measure_one(arguments: argparse.Namespace) -> None:

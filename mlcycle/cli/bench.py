@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlcycle.cli import console
-from mlcycle.cli.infer.options import Provider, ProviderOption, ThreadsOption
+from mlcycle.cli.infer.options import LocalThreadsOption, Provider, ProviderOption
 
 if TYPE_CHECKING:
     from mlcycle.inference.detect import Detector
@@ -18,12 +18,12 @@ ALLOWED = "10%"
 FileArgument = Annotated[
     Path | None,
     typer.Argument(
-        metavar="FILE", help="The model file; by default the one that `mlcycle infer` uses.", show_default=False
+        metavar="FILE", help="The model file. Default: the one that `mlcycle infer` uses.", show_default=False
     ),
 ]
 DataOption = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="A folder of images; by default 20 generated ones.", show_default=False),
+    typer.Option(metavar="DIR", help="A folder of images. Default: 20 generated images.", show_default=False),
 ]
 DurationOption = Annotated[float, typer.Option(metavar="SECONDS", min=0.01, help="Duration of the measurement.")]
 WarmupOption = Annotated[
@@ -35,7 +35,7 @@ RateOption = Annotated[
     typer.Option(
         metavar="R",
         min=0.001,
-        help="Send R requests per second, independent of their completion; by default each follows the one before.",
+        help="Send R requests per second, even before earlier ones complete. Default: one after another.",
         show_default=False,
     ),
 ]
@@ -52,7 +52,7 @@ BaselineOption = Annotated[
 ]
 MaxRegressOption = Annotated[
     str | None,
-    typer.Option(metavar="P%", help=f"Largest regression allowed; {ALLOWED} by default.", show_default=False),
+    typer.Option(metavar="P%", help=f"Largest regression allowed. Default: {ALLOWED}.", show_default=False),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 OutOption = Annotated[
@@ -71,7 +71,7 @@ def bench(  # noqa: PLR0913 (an option of a command is a parameter)
     concurrency: ConcurrencyOption = 1,
     rate: RateOption = None,
     provider: ProviderOption = Provider.auto,
-    threads: ThreadsOption = None,
+    threads: LocalThreadsOption = None,
     cold_starts: ColdStartsOption = 5,
     price: PriceOption = None,
     baseline: BaselineOption = None,

@@ -26,16 +26,16 @@ FileArgument = Annotated[Path, typer.Argument(help="The frozen model file.", sho
 DataOption = Annotated[
     Path, typer.Option(help="A labelled set: WIDER FACE, COCO, YOLO or packed shards.", show_default=False)
 ]
-SplitOption = Annotated[
-    str, typer.Option(help="Split of the set; by default val, or the only one.", show_default=False)
-]
+SplitOption = Annotated[str, typer.Option(help="Split of the set. Default: val, or the only one.", show_default=False)]
 LongSideOption = Annotated[
     str,
     typer.Option(
-        metavar="N|original", help="Long side of the input in pixels; by default the model's.", show_default=False
+        metavar="N|original",
+        help="Long side of the input in pixels, or the original size. Default: the model's long side.",
+        show_default=False,
     ),
 ]
-WorkersOption = Annotated[int, typer.Option(min=0, help="Worker threads; 0 uses one per core.")]
+WorkersOption = Annotated[int, typer.Option(metavar="N", min=0, help="Worker threads; 0 uses one per core.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="Output format of the metrics.")]
 OutputOption = Annotated[
     Path | None, typer.Option("-o", "--output", help="Write the metrics to this file instead.", show_default=False)
@@ -58,7 +58,9 @@ AttributesOption = Annotated[
         show_default=False,
     ),
 ]
-LimitOption = Annotated[int, typer.Option(min=0, help="Largest number of images, spread over the set; 0 uses all.")]
+LimitOption = Annotated[
+    int, typer.Option(metavar="N", min=0, help="Largest number of images, spread over the set; 0 uses all.")
+]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing output files.")]
 
 

@@ -50,14 +50,16 @@ OutOption = Annotated[
         show_default=False,
     ),
 ]
-CountOption = Annotated[int, typer.Option(min=1, help="Number of images to use, spread over all given ones.")]
+CountOption = Annotated[
+    int, typer.Option(metavar="N", min=1, help="Number of images to use, spread over all given ones.")
+]
 DataOption = Annotated[
     Path | None, typer.Option(help="Labelled set on which to measure parent and variant.", show_default=False)
 ]
-SplitOption = Annotated[
-    str, typer.Option(help="Split of the set; by default val, or the only one.", show_default=False)
+SplitOption = Annotated[str, typer.Option(help="Split of the set. Default: val, or the only one.", show_default=False)]
+MaxDropOption = Annotated[
+    float, typer.Option(metavar="N", min=0, help="Largest loss of AP50 on the labelled set, in points.")
 ]
-MaxDropOption = Annotated[float, typer.Option(min=0, help="Largest loss of AP50 on the labelled set, in points.")]
 
 
 def export(  # noqa: PLR0913 (an option of a command is a parameter)

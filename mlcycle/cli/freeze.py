@@ -26,7 +26,9 @@ def freeze(
             show_default=False,
         ),
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="Number of images on which to compare both pipelines.")] = 32,
+    count: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Number of images on which to compare both pipelines.")
+    ] = 32,
     precise_false_alarms: Annotated[
         float,
         typer.Option(metavar="N", min=0, max=1000, help="False alarms per image allowed at the threshold 'precise'."),

@@ -87,11 +87,13 @@ def _table(title: str, rows: list[tuple[str, str]]) -> str:
 def _row(parameter: Any) -> tuple[str, str]:
     metavar = parameter.metavar or ""
     if parameter.param_type_name == "argument":
-        name = f"`{metavar or parameter.name.upper()}{'...' if parameter.nargs != 1 else ''}`"
+        name = f"`{_escape(metavar) or parameter.name.upper()}`"
         text = parameter.help or ""
-        return name, text if parameter.required else f"{text} Optional."
+        if parameter.required or "Default:" in text:
+            return name, text
+        return name, text + (_default(parameter, flag=False) or " Optional.")
     flag = getattr(parameter, "is_flag", False) or getattr(parameter, "count", False)
-    value = "" if flag else f" {_choices(parameter) or metavar or parameter.name.upper()}"
+    value = "" if flag else f" {_choices(parameter) or _escape(metavar) or parameter.name.upper()}"
     names = ", ".join(f"`{each}{value}`" for each in [*parameter.opts, *parameter.secondary_opts])
     return names, _escape(parameter.help or "") + _default(parameter, flag)
 
@@ -104,6 +106,8 @@ def _choices(parameter: Any) -> str:
 
 def _default(parameter: Any, flag: bool) -> str:
     default = _value(parameter.default)
+    if flag and parameter.secondary_opts:
+        return f" Default: `{(parameter.opts if default else parameter.secondary_opts)[0]}`."
     if flag or default in (None, "", (), []) or callable(default):
         return ""
     return f" Default: `{default}`."

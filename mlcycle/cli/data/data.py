@@ -65,7 +65,7 @@ def check(
     from mlcycle.datasets.reading import read
 
     if against_split and against is None:
-        raise UsageError("--against-split needs --against", "name the other set with --against PATH")
+        raise UsageError("--against-split needs --against", "pass the other set with --against PATH")
     reference = read(against, against_split, strict=False) if against else []
     sets, errors = [], 0
     for path in paths:
@@ -93,8 +93,8 @@ def preview(
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="FILE", help="Write this .jpg, .png or .webp file.")
     ] = Path("sheet.jpg"),
-    count: Annotated[int, typer.Option("--count", min=1, max=400, help="Draw this many images.")] = 24,
-    seed: Annotated[int, typer.Option("--seed", help="Select other images with another number.")] = 0,
+    count: Annotated[int, typer.Option("--count", metavar="N", min=1, max=400, help="Draw this many images.")] = 24,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Select other images with another number.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it exists.")] = False,
 ) -> None:
     """Write a contact sheet of random images with their labels drawn.
@@ -149,7 +149,7 @@ def fetch(
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The folder to write to.")] = Path("data/demo"),
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write to.")] = Path("data/demo"),
 ) -> None:
     """Build the demo set from images of installed packages.
 
@@ -215,7 +215,7 @@ def _manifest(name: str, mirror: str, checksums: list[str], file: Path | None) -
     from mlcycle.datasets.fetch import manifest
 
     if name not in manifest.KNOWN:
-        raise UsageError(f"no such data set: {name}", f"known: {', '.join(manifest.KNOWN)}")
+        raise UsageError(f"no such data set: {name}", f"available: {', '.join(manifest.KNOWN)}")
     published = manifest.KNOWN[name]
     if mirror:
         published = manifest.at_mirror(published, mirror)

@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 Threshold = Annotated[
     float | None,
     typer.Option(
-        help="Label faces from this score, 0 to 1; by default the model's balanced threshold.", show_default=False
+        help="Label faces from this score, 0 to 1. Default: the model's threshold balanced.", show_default=False
     ),
 ]
 IgnoreFrom = Annotated[
     float | None,
     typer.Option(
-        help="Ignore boxes from this score, 0 to 1; by default the model's sensitive threshold.", show_default=False
+        help="Ignore boxes from this score, 0 to 1. Default: the model's threshold sensitive.", show_default=False
     ),
 ]
 
 
 def label(  # noqa: PLR0913
-    paths: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Images, and folders of images.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Images, and folders of images.")],
     *,
     model: ModelFile,
     out: Out,
@@ -49,7 +49,7 @@ def label(  # noqa: PLR0913
     Detections with at least the score --threshold become labelled faces. Those below it, down to --ignore-from, become
     boxes to be ignored, which training counts neither as faces nor as background. Each box keeps its score, and the
     set's info names the sha256 of the model and the options. A recipe can train on the set as it is. Unreadable images
-    are listed and left out; the exit code is then 3. FILE is a model file: freeze a run first.
+    are listed and left out; the exit code is then 3. To use a run, freeze it first.
 
     Example:  mlcycle data label images/ --model face-base --out data/labelled
     """

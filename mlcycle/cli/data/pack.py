@@ -22,18 +22,18 @@ def pack(
     shard_size: Annotated[
         int, typer.Option("--shard-size", metavar="MB", min=1, help="Start a new tar at about this size in MB.")
     ] = 256,
-    seed: Annotated[int, typer.Option("--seed", help="Pack in another order with another number.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Pack in another order with another number.")] = 0,
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave out unreadable images, and list them.")
     ] = False,
 ) -> None:
     """Pack sets as tar shards, for training data larger than memory.
 
-    FOLDER gets PART-000000.tar …, plain tars that WebDataset reads: KEY.jpg with the unchanged bytes of an image and
-    KEY.json with its labels, in random order, so that each shard is a random sample. Recipes and all commands that
-    read labelled sets read FOLDER as it is. Several sets become one, as with merge. Every image is decoded once; an
-    unreadable one ends the command. FOLDER appears complete or not at all, and the same command resumes after an
-    interruption. The same sets give the same bytes.
+    FOLDER gets SPLIT-000000.tar and so on, plain tars that WebDataset reads: KEY.jpg with the unchanged bytes of an
+    image and KEY.json with its labels, in random order, so that each shard is a random sample. Recipes and all
+    commands that read labelled sets read FOLDER as it is. Several sets become one, as with merge. Every image is
+    decoded once; an unreadable one ends the command. FOLDER appears complete or not at all, and the same command
+    resumes after an interruption. The same sets give the same bytes.
 
     Example:  mlcycle data pack data/wider --out data/wider-packed
     """

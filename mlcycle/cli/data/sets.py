@@ -93,7 +93,7 @@ def merge(paths: SetPaths, out: Out, to: SameTo = None, split: Split = "", image
     from mlcycle.datasets.reading import layout_of
 
     if len(paths) < 2:
-        raise UsageError("merge needs two sets or more", "name another set")
+        raise UsageError("merge needs two sets or more", "pass another set")
     layouts = [layout_of(path) for path in paths]
     target = _layout_to_write(to, layouts[0])
     _write(merge_parts(paths, split), target, out, images, layouts)
@@ -128,7 +128,7 @@ def split(
     by: Annotated[
         By, typer.Option("--by", help="Split single images, or keep the images of a group in one split.")
     ] = By.name,
-    seed: Annotated[int, typer.Option("--seed", help="Split differently with another number.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Split differently with another number.")] = 0,
     source_split: Split = "",
     to: SameTo = None,
     images: ImageFiles = Images.link,
@@ -180,9 +180,9 @@ def dedupe(
     from mlcycle.datasets.writing import must_be_possible
 
     if against_split and against is None:
-        raise UsageError("--against-split needs --against", "name the other set with --against PATH")
+        raise UsageError("--against-split needs --against", "pass the other set with --against PATH")
     if to is not None and out is None:
-        raise UsageError("--to needs --out", "name the folder to write to with --out")
+        raise UsageError("--to needs --out", "pass the folder to write to with --out")
     layout = layout_of(path)
     parts = read_parts(path, split)
     if out is not None:

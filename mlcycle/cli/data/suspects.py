@@ -30,8 +30,10 @@ def suspects(
             help="Write the list as CSV and JSON Lines, and a contact sheet, to this new folder.",
         ),
     ] = None,
-    count: Annotated[int, typer.Option("--count", min=1, max=600, help="Draw this many suspects on the sheet.")] = 60,
-    rows: Annotated[int, typer.Option("--rows", min=0, help="Print this many suspects.")] = 20,
+    count: Annotated[
+        int, typer.Option("--count", metavar="N", min=1, max=600, help="Draw this many suspects on the sheet.")
+    ] = 60,
+    rows: Annotated[int, typer.Option("--rows", metavar="N", min=0, help="Print this many suspects.")] = 20,
     long_side: LongSide = "",
     workers: Workers = 0,
 ) -> None:
@@ -40,7 +42,7 @@ def suspects(
     A suspect is a label where the model finds no face, another box or other landmarks, or a face without a label. The
     list is sorted by a log-likelihood ratio in bits: how much more often such a detection occurs at wrong labels than
     at the labels of this set, for faces of that size. data/README.md describes the files in FOLDER. The set is not
-    changed. FILE is a model file: freeze a run first.
+    changed. To use a run, freeze it first.
 
     Example:  mlcycle data suspects data/mine --model models/face.onnx --split train --out suspects
     """

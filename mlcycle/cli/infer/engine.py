@@ -33,7 +33,7 @@ def for_engine(options: InferOptions) -> InferOptions:
         option = "--private" if options.private else "--videos"
         raise UsageError(f"--engine ray does not support {option}", f"leave out {option}, or --engine ray")
     if not options.is_run():
-        raise UsageError("--engine ray needs a run folder", "name one: --out RUN")
+        raise UsageError("--engine ray needs a run folder", "pass one: --out RUN")
     if options.provider in (Provider.cuda, Provider.tensorrt):
         raise UsageError("--engine ray runs on CPUs", f"leave out --provider {options.provider}, or --engine ray")
     if options.address not in (None, "auto") and not re.fullmatch(r"[^/]+:\d{1,5}", options.address):

@@ -24,6 +24,7 @@ from mlcycle.cli.infer.options import (
     EveryOption,
     FormatOption,
     InferOptions,
+    LocalThreadsOption,
     MaxPixelsOption,
     ModelOption,
     OutOption,
@@ -61,7 +62,7 @@ def image(  # noqa: PLR0913, PLR0917
     images: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="IMAGE",
+            metavar="IMAGE...",
             help="Image and video files, patterns such as 'in/**/*.jpg', @FILE for a list of names, or - for one image "
             "on standard input.",
             show_default=False,
@@ -178,7 +179,7 @@ def webcam(
     threshold: ThresholdOption = None,
     at: AtOption = None,
     provider: ProviderOption = Provider.auto,
-    threads: ThreadsOption = None,
+    threads: LocalThreadsOption = None,
     every: EveryOption = 0,
 ) -> None:
     """Detect faces in camera frames, one line of JSON each.
@@ -199,7 +200,7 @@ def webcam(
 @app.command()
 def merge(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN", help="Folders written by `mlcycle infer dir --out RUN`.")
+        list[Path], typer.Argument(metavar="RUN...", help="Folders written by `mlcycle infer dir --out RUN`.")
     ],
     out: Annotated[
         Path,
@@ -278,7 +279,7 @@ def _found(folder: Path, without: list[Path], *, in_memory: bool = False, videos
     if found.videos:
         skipped += f", {found.videos} of them with a video suffix; --videos includes them"
     if not len(found):
-        raise InputError(f"{folder} contains no images", skipped if found.others else "name another folder")
+        raise InputError(f"{folder} contains no images", skipped if found.others else "choose another folder")
     if found.others:
         console.say(skipped)
     return found

@@ -26,7 +26,7 @@ def refuse_existing_copies(sources: Callable[[], Iterator[Source]], options: Inf
     folders = options.folders()
     for kind, folder in folders.items():
         if folder.exists() and not folder.is_dir():
-            raise InputError(f"{folder} is not a folder for {kind} copies", "name a folder")
+            raise InputError(f"{folder} is not a folder for {kind} copies", "pass a folder")
     if len({folder.resolve() for folder in folders.values()}) < len(folders):
         raise InputError("two kinds of copies have the same folder", "give each kind of copy its own folder")
     if folders:
@@ -84,7 +84,7 @@ def detect_options(options: InferOptions, detector: Detector, count: int) -> Det
         raise UsageError(what, "leave it out, or choose a model with landmarks, such as --model face-nano")
     floor = detector.contract.selection.score_floor
     if options.threshold is not None and options.threshold < floor:
-        console.warn(f"the model gives no scores below {floor}; a lower threshold finds no more faces")
+        console.warn(f"the model returns no scores below {floor}; a lower threshold finds no more faces")
     chosen = replace(
         DEFAULT,
         threshold=detector.contract.choose_threshold(options.threshold, options.at),

@@ -136,7 +136,11 @@ ProviderOption = Annotated[
     Provider, typer.Option("--provider", help="Run the model on this provider; auto chooses the best available.")
 ]
 ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Use this many threads or Ray workers. Default: one per core.")
+    int | None,
+    typer.Option("--threads", metavar="N", min=1, help="Use this many threads or Ray workers. Default: one per core."),
+]
+LocalThreadsOption = Annotated[
+    int | None, typer.Option("--threads", metavar="N", min=1, help="Use this many threads. Default: one per core.")
 ]
 EngineOption = Annotated[
     Engine,
@@ -153,17 +157,24 @@ AddressOption = Annotated[
 BatchOption = Annotated[
     int,
     typer.Option(
-        "--batch", min=1, help="Run the model on up to this many images of one size at once. 1 is fastest on CPUs."
+        "--batch",
+        metavar="N",
+        min=1,
+        help="Run the model on up to this many images of one size at once. 1 is fastest on CPUs.",
     ),
 ]
 EveryOption = Annotated[
     float,
-    typer.Option("--every", metavar="SECONDS", min=0, help="Seconds between analysed video frames; 0 analyses all."),
+    typer.Option(
+        "--every", metavar="SECONDS", min=0, help="Seconds between analysed video frames; 0 analyses every frame."
+    ),
 ]
 VideosOption = Annotated[bool, typer.Option("--videos", help="Process videos too, frame by frame.")]
 MaxPixelsOption = Annotated[
     int | None,
-    typer.Option("--max-pixels", min=1, help="Refuse images with more pixels in their header. Default: 178,956,970."),
+    typer.Option(
+        "--max-pixels", metavar="N", min=1, help="Refuse images with more pixels in their header. Default: 178,956,970."
+    ),
 ]
 PrivateOption = Annotated[
     bool,
@@ -208,16 +219,16 @@ class InferOptions:
         from mlcycle.errors import UsageError
 
         if self.format is Format.yolo and self.out is None:
-            raise UsageError("yolo labels need a folder", "name one: --format yolo --out FOLDER")
+            raise UsageError("yolo labels need a folder", "pass one: --format yolo --out FOLDER")
         if self.format is Format.parquet and self.out is None:
-            raise UsageError("parquet needs a file", "name one: --out faces.parquet")
+            raise UsageError("parquet needs a file", "pass one: --out faces.parquet")
         if self.at is not None and self.threshold is not None:
             raise UsageError("--at and --threshold exclude each other", "leave out one of them")
         if self.align and self.crops is None:
-            raise UsageError("--align needs --crops", "name a folder: --crops DIR --align")
+            raise UsageError("--align needs --crops", "pass a folder: --crops DIR --align")
         if (self.resume or self.retry_failed) and not self.is_run():
             option = "--resume" if self.resume else "--retry-failed"
-            raise UsageError(f"{option} needs a run folder", "name one: --out RUN")
+            raise UsageError(f"{option} needs a run folder", "pass one: --out RUN")
         if self.every and (self.redact or self.annotate):
             what = "--redact and --annotate copy whole videos, and --every skips frames"
             raise UsageError(what, "leave out --every, or --redact and --annotate")
@@ -250,4 +261,4 @@ def shard_of(text: str | None) -> tuple[int, int] | None:
         return int(number), int(count)
     from mlcycle.errors import UsageError
 
-    raise UsageError(f"--shard {text} is not a part", "write 2/8 for the second of eight parts")
+    raise UsageError(f"--shard {text} is not a shard", "write 2/8 for the second of eight parts")

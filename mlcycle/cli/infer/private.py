@@ -71,7 +71,7 @@ def print_names(run: Path, sources: Iterable[Source]) -> None:
 
     names = load_names(run)
     if not names.is_saved:
-        raise InputError(f"no {NAME} in {run}", "name a folder written by mlcycle infer dir --private --out RUN")
+        raise InputError(f"no {NAME} in {run}", "pass a folder written by mlcycle infer dir --private --out RUN")
     for source in sources:
         console.data(json.dumps({"input": names.name(source.key), "name": source.key}))
 

@@ -15,9 +15,9 @@ def closing_line(tally: Tally, options: InferOptions) -> str:
 
 
 def counts(tally: Tally) -> str:
-    """Returns e.g. "12 images, 7 faces, 1 failed, 34.1 images a second"."""
+    """Returns e.g. "12 images, 7 faces, 1 failed, 34.1 images per second"."""
     parts = [number(tally.images, "image"), number(tally.faces, "face"), f"{tally.failed} failed"]
-    return ", ".join([*parts, f"{tally.images / tally.seconds:.1f} images a second"])
+    return ", ".join([*parts, f"{tally.images / tally.seconds:.1f} images per second"])
 
 
 def number(count: int, word: str) -> str:

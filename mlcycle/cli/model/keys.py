@@ -40,7 +40,7 @@ PassphraseFileOption = Annotated[
     typer.Option(
         "--passphrase-file",
         metavar="FILE",
-        help="File whose first line is the passphrase of the private key; by default the terminal prompts for it.",
+        help="File whose first line is the passphrase of the private key. Default: prompt in the terminal.",
     ),
 ]
 

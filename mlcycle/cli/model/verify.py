@@ -49,7 +49,7 @@ def verify(
     expected = _expected(sha256, file)
     sealed = read_sealed(file)
     if expected is not None and sealed.sha256 != expected:
-        raise ModelFileError(f"{file} has another sha256: {sealed.sha256}", "download it again")
+        raise ModelFileError(f"the sha256 of {file} is {sealed.sha256}, not the required one", "download it again")
     if key is not None:
         _check_signature(sealed, key, signature)
     # Imported late: damage is detected without onnxruntime.

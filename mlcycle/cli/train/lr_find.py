@@ -27,7 +27,7 @@ def lr_find(
         str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a recipe that comes with mlcycle.")
     ],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Values that replace those of the recipe.")
+        list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Values that replace those of the recipe.")
     ] = None,
     low: Annotated[float, typer.Option("--low", help="Start at this learning rate.")] = 1e-5,
     high: Annotated[

@@ -27,7 +27,7 @@ def profile(
         str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a recipe that comes with mlcycle.")
     ],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Values that replace those of the recipe.")
+        list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Values that replace those of the recipe.")
     ] = None,
     steps: Annotated[int, typer.Option("--steps", metavar="N", min=1, help="Measure N steps, twice.")] = 20,
     warm_up: Annotated[

@@ -61,7 +61,7 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe's na
 def copy(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe's name or file.")],
     destination: Annotated[
-        Path | None, typer.Argument(metavar="DEST", help="A file or a folder; the default is NAME.yaml.")
+        Path | None, typer.Argument(metavar="DEST", help="A file or a folder. Default: NAME.yaml.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
 ) -> None:
@@ -83,7 +83,7 @@ def copy(
 
 @app.command()
 def check(
-    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Recipe files or names.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Recipe files or names.")],
 ) -> None:
     """Check recipes without training, and list all errors.
 

@@ -27,7 +27,7 @@ def report(
     out: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--out", metavar="FILE", help="Write to FILE; the default is RUN/report.html.", show_default=False
+            "-o", "--out", metavar="FILE", help="Write to FILE. Default: RUN/report.html.", show_default=False
         ),
     ] = None,
     overwrite: Overwrite = False,
@@ -72,7 +72,7 @@ def compare(
     Example:  mlcycle train compare runs/a runs/b --html compare.html
     """
     if len(runs) < 2:
-        raise UsageError("one run cannot be compared", "name two or more: mlcycle train compare RUN RUN")
+        raise UsageError("one run cannot be compared", "pass two or more: mlcycle train compare RUN RUN")
     check_free(html, overwrite)
     with extra("train", "mlcycle train compare"):
         from mlcycle.training.reports import comparison, comparison_page
@@ -98,7 +98,7 @@ def log_mlflow(
         typer.Option(
             "--to",
             metavar="URI",
-            help="MLflow's tracking URI, e.g. http://HOST:5000 or sqlite:///mlflow.db; the default is MLflow's own.",
+            help="MLflow's tracking URI, e.g. http://HOST:5000 or sqlite:///mlflow.db. Default: MLflow's own.",
             show_default=False,
         ),
     ] = None,

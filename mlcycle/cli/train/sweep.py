@@ -33,15 +33,18 @@ def sweep(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
     ],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Values that replace those of the recipe; [a,b] is swept over."),
+        typer.Argument(metavar="KEY=VALUE...", help="Values that replace those of the recipe; [a,b] is swept over."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="The sweep's folder; the default is sweeps/NAME.")
+        Path | None, typer.Option("--out", metavar="DIR", help="The sweep's folder. Default: sweeps/NAME.")
     ] = None,
     seeds: Annotated[
         int | None,
         typer.Option(
-            "--seeds", metavar="N", min=1, help="Train each combination with N seeds, from the recipe's on; default 1."
+            "--seeds",
+            metavar="N",
+            min=1,
+            help="Train each combination with N seeds, counting up from the recipe's seed. Default: 1.",
         ),
     ] = None,
     random: Annotated[
@@ -50,10 +53,12 @@ def sweep(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
             "--random", metavar="N", min=1, help="Train N random combinations instead of all, not counting seeds."
         ),
     ] = None,
-    choose: Annotated[int, typer.Option("--seed", help="The seed of --random's choice.")] = 0,
+    choose: Annotated[
+        int, typer.Option("--seed", metavar="N", help="Seed for --random; another one chooses other combinations.")
+    ] = 0,
     device: Annotated[Device, typer.Option("--device", help="Compute on this device.")] = Device.auto,
     devices: Annotated[
-        int | None, typer.Option("--devices", metavar="N", min=1, help="Train each run on N devices; default 1.")
+        int | None, typer.Option("--devices", metavar="N", min=1, help="Train each run on N devices. Default: 1.")
     ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Also resume runs that failed in an earlier call.")

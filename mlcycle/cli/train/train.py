@@ -38,14 +38,14 @@ def fit(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
         str | None,
         typer.Argument(
             metavar="RECIPE",
-            help="A recipe file, or the name of a recipe that comes with mlcycle; the default is face-nano.",
+            help="A recipe file, or the name of a recipe that comes with mlcycle. Default: face-nano.",
         ),
     ] = None,
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Values that replace those of the recipe.")
+        list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Values that replace those of the recipe.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="RUN", help="The new run's folder; the default is runs/NAME.")
+        Path | None, typer.Option("--out", metavar="RUN", help="The new run's folder. Default: runs/NAME.")
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume a run: give its folder instead of a recipe, or by --out.")
