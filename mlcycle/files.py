@@ -38,7 +38,8 @@ def atomic(
 ) -> Iterator[BinaryIO]:
     """Opens a file for writing and renames it to `path` when the block ends without an error.
 
-    An existing file with identical bytes is kept as it is, also without `overwrite`.
+    An existing file with identical bytes is kept as it is, also without `overwrite`. A pipe or a device is never
+    replaced: as root, a rename over /dev/null would take it from all programs.
 
     Args:
         mode: permissions, reduced by the process's umask.
@@ -52,6 +53,7 @@ def atomic(
     """
     temporary = partial or draft(path, token)
     with _named(path):
+        _must_not_be_special(path)
         _make_folder(path.parent)
         temporary.unlink(missing_ok=True)
         file = io.BufferedWriter(_Named(temporary, path, mode))
@@ -190,6 +192,11 @@ def _named(path: Path, within: Path | None = None) -> Iterator[None]:
         raise
 
 
+def _must_not_be_special(path: Path) -> None:
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "it is a pipe or a device, not a file")
+
+
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -221,15 +228,23 @@ def _must_be_same(temporary: Path, path: Path) -> None:
 def _take_folder_name(temporary: Path, path: Path, aside: Path | None) -> None:
     """Renames a folder to its target. An existing target is moved to `aside` first; without, it must be identical."""
     if aside:
-        shutil.rmtree(aside, ignore_errors=True)
+        _remove(aside)
         with suppress(FileNotFoundError):
             path.rename(aside)
         temporary.rename(path)  # fails, and loses nothing, if another process has created it meanwhile
-        shutil.rmtree(aside, ignore_errors=True)
+        _remove(aside)
     elif not os.path.lexists(path):
         temporary.rename(path)
     elif not _is_same_folder(temporary, path):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+
+
+def _remove(path: Path) -> None:
+    """Removes a folder, a file or a link, if it exists."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _is_same_folder(one: Path, other: Path) -> bool:

@@ -210,6 +210,28 @@ def test_a_folder_takes_the_place_of_another_only_where_the_caller_says_so(tmp_p
     assert (names_in(path), names_in(tmp_path)) == (["second"], ["folder"])
 
 
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_folder_that_replaces_a_file_or_a_link_leaves_nothing_else(is_link: bool, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    if is_link:
+        (tmp_path / "a").symlink_to("real")
+    else:
+        (tmp_path / "a").write_text("before")
+    with files.atomic_folder(tmp_path / "a", overwrite=True) as folder:
+        (folder / "b").write_text("after")
+    assert (names_in(tmp_path), names_in(tmp_path / "a"), names_in(tmp_path / "real")) == (["a", "real"], ["b"], [])
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_pipe_or_a_device_is_not_replaced(is_link: bool, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    path = tmp_path / ("link" if is_link else "pipe")
+    with pytest.raises(InputError, match="cannot be written: it is a pipe or a device"):
+        files.write(path, b"data")
+    assert (path.is_fifo(), path.is_symlink(), names_in(tmp_path)) == (True, is_link, ["link", "pipe"])
+
+
 def test_an_error_about_a_source_is_not_one_about_the_folder(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught, files.atomic_folder(tmp_path / "folder") as folder:
         shutil.copy2(tmp_path / "missing", folder / "copy")
