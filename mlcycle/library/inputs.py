@@ -55,6 +55,13 @@ def source_of(image: ImageInput, max_pixels: int = images.MAX_PIXELS) -> Source:
     raise UnreadableError("unsupported", f"a value of type {type(image).__name__} is not an image", HINT)
 
 
+def is_one_image(inputs: object) -> bool:
+    """Returns whether a value is one image rather than several: a batch of arrays has a dimension more."""
+    if hasattr(inputs, "__array__") and not isinstance(inputs, Image.Image):
+        return getattr(inputs, "ndim", 4) <= 3
+    return isinstance(inputs, str | os.PathLike | bytes | bytearray | memoryview | BinaryFile | Image.Image)
+
+
 def state_of(source: Source) -> tuple[int, int] | None:
     """Returns the size of a source's file in bytes and when it was changed; None of one without a file."""
     if source.data is not None or source.image is not None:

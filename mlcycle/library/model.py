@@ -9,8 +9,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Literal, cast
 
-from PIL.Image import Image
-
 from mlcycle.artifact import bundled
 from mlcycle.artifact.contract import Contract
 from mlcycle.artifact.seal import SealedBytes
@@ -22,7 +20,7 @@ from mlcycle.inference.decoding import images
 from mlcycle.inference.detect import DetectOptions, Detector, load_sealed, read_model
 from mlcycle.inference.record import Record
 from mlcycle.library.faces import Faces, error_of
-from mlcycle.library.inputs import ImageInput, source_of, state_of, unchanged_image
+from mlcycle.library.inputs import ImageInput, is_one_image, source_of, state_of, unchanged_image
 from mlcycle.progress import Silent
 
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino", "coreml"]
@@ -131,7 +129,7 @@ class Model:
             UsageError: the model has no such operating point, both `threshold` and `at` are given, or `inputs` is one
                 image and not several.
         """
-        if isinstance(inputs, str | bytes | os.PathLike | Image):
+        if is_one_image(inputs):
             raise UsageError("a stream takes several images, and is given one", "put it into a list, or call the model")
         count = cores() if workers is None else max(1, workers)
         find = partial(self._find, self.detector_for(count), self._options(threshold, at, max_pixels))

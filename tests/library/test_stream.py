@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import weakref
 from pathlib import Path
@@ -73,10 +74,28 @@ def test_closing_a_stream_ends_its_threads(model):
     assert threading.active_count() == before
 
 
-@pytest.mark.parametrize("one", ["photo.jpg", b"bytes", Path("photo.jpg"), Image.new("RGB", (4, 4))])
+PIXELS = np.zeros((4, 4, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        "photo.jpg",
+        b"bytes",
+        bytearray(b"bytes"),
+        io.BytesIO(b"bytes"),
+        Path("photo.jpg"),
+        Image.new("RGB", (4, 4)),
+        PIXELS,
+    ],
+)
 def test_one_image_is_not_several(model, one):
     with pytest.raises(mlcycle.UsageError, match="several"):
         model.stream(one)
+
+
+def test_a_batch_of_arrays_is_several_images(model):
+    assert [each.image_size for each in model.stream(np.zeros((2, 16, 24, 3), np.uint8))] == [(24, 16)] * 2
 
 
 def test_an_error_of_the_iterable_itself_is_raised(model):
