@@ -132,6 +132,7 @@ def _without_paths(problem: Exception, words: dict[str, str]) -> Exception:
         private.message = WITHHELD if names_a_path(message) else message
         private.hint = "" if names_a_path(hint) else hint
         private.args = (private.message,)
+        private.__notes__ = [f"hint: {private.hint}"] if private.hint else []  # --debug shows them
     return private.with_traceback(problem.__traceback__)
 
 

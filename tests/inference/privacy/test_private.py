@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,8 @@ import pytest
 from conftest import Outcome, environment
 from PIL import Image
 
+from mlcycle.cli.infer.private import _without_paths
+from mlcycle.errors import InputError
 from mlcycle.inference.privacy.hashed_names import load_names
 
 pytest_plugins = ("tiny_album",)
@@ -206,6 +209,12 @@ def test_errors_name_no_path(words: list[str], code: int, error: str, tmp_path: 
     for name in ("Secret", "away", "example", str(tmp_path)):
         assert name not in outcome.err
     assert [path.name for path in tmp_path.iterdir()] == ["list"]
+
+
+def test_a_traceback_has_no_hint_that_names_a_path() -> None:
+    covered = _without_paths(InputError("it is taken", "remove /home/Secret/a.jpg"), {})
+    assert "it is taken" in "".join(traceback.format_exception(covered))
+    assert "Secret" not in "".join(traceback.format_exception(covered))
 
 
 def test_it_needs_no_network_interface(holiday: Holiday, tmp_path: Path) -> None:
