@@ -19,6 +19,8 @@ from mlcycle.inference.tally import Tally, is_first_of_file
 if TYPE_CHECKING:
     from mlcycle.inference.record import FinishedRecords, Record, Source
 
+# Of summary.json; version 1 counted under "photographs" and "milliseconds_a_photograph".
+SUMMARY_SCHEMA_VERSION = 2
 # Settings that the runs merged into one may differ in.
 _OWN_SETTINGS = ("shard", "names.key")
 
@@ -139,11 +141,9 @@ class BatchRun:
         self._ledger.close()
 
     def _summary(self) -> dict[str, Any]:
-        from mlcycle.inference.record import SCHEMA_VERSION
-
         counts, tally = self._ledger.counts(), self.tally
         summary = {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": SUMMARY_SCHEMA_VERSION,
             "images": len(self),
             **{status: counts[status] for status in ("ok", "empty", "error", "faces")},
             "errors": {each.removeprefix("error "): counts[each] for each in counts if each.startswith("error ")},

@@ -55,6 +55,7 @@ def test_a_run_has_sorted_records_and_a_summary(mlcycle: Run, album: Path, tiny:
         ("one.jpg", "ok"),
     ]
     summary = json.loads((run / "summary.json").read_text())
+    assert summary["schema_version"] == 2
     counts = {name: summary[name] for name in ("images", "ok", "empty", "error", "faces", "errors")}
     assert counts == {"images": 4, "ok": 2, "empty": 1, "error": 1, "faces": 3, "errors": {"not-an-image": 1}}
     assert summary["last_part"]["milliseconds_an_image"].keys() == {"read", "decode", "resize", "run", "select"}
