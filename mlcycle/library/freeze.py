@@ -51,6 +51,7 @@ def freeze(
         from mlcycle.training.freeze import freeze as freeze_run
     from mlcycle.library import gate
 
+    rates = Rates(precise_false_alarms, sensitive_false_alarms)
     files = gate.images_for(Path(run), [Path(each) for each in images], count)
 
     def compare(still: Path, candidate: Path) -> Difference:
@@ -59,7 +60,6 @@ def freeze(
             shown.detail(f"  {file}")
         return gate.compare_pipelines(still, candidate, files)
 
-    rates = Rates(precise_false_alarms, sensitive_false_alarms)
     with choosing(shown) as started:
         return freeze_run(Path(run), None if out is None else Path(out), compare, started, rates)
 
