@@ -28,7 +28,6 @@ def render(summary: RunSummary, validation: Validation | None, missing_reason: s
             `missing_reason`.
     """
     score = f", AP50 {summary.best.average_precision_50:.3f}" if summary.best else ""
-    ap = dict(summary.curve("average_precision"))
     rate = summary.mean_rate("flops_per_second")
     return pages.render(
         "run_report.html",
@@ -39,7 +38,9 @@ def render(summary: RunSummary, validation: Validation | None, missing_reason: s
         missing_reason=missing_reason,
         tiles=_tiles(summary, validation),
         curves=curves.of_run(summary),
-        evaluations=[(step, ap50, ap.get(step)) for step, ap50 in summary.curve("average_precision_50")],
+        evaluations=[
+            (each["step"], each["average_precision_50"], each["average_precision"]) for each in summary.evaluations()
+        ],
         time=report_facts.time_by_part(summary),
         duration=duration(sum(summary.seconds_by_part().values())),
         arithmetic="" if math.isnan(rate) else flops.format_rate(rate),

@@ -15,6 +15,9 @@ from mlcycle.errors import DataError, InputError
 from mlcycle.training.recipes.recipe_yaml import parse
 from mlcycle.training.run.run_folder import RECIPE, RunFolder
 
+# In the line of metrics.jsonl that reports the fit of the score layer.
+FITTED = "score_layer_loss"
+
 
 @dataclass(frozen=True, slots=True)
 class Best:
@@ -74,9 +77,11 @@ class RunSummary:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the last step was made, and evaluated."""
+        """Whether the last step was made and evaluated, and the score layer fitted if the recipe says so."""
         evaluated = [step for step, _ in self.curve("average_precision_50")]
-        return self.planned is not None and bool(evaluated) and evaluated[-1] >= self.planned
+        is_evaluated = self.planned is not None and bool(evaluated) and evaluated[-1] >= self.planned
+        fits = _mapping(self.recipe.get("finish")).get("score_layer") is not None
+        return is_evaluated and (not fits or any(FITTED in entry for entry in self.metrics))
 
     def curve(self, key: str) -> list[tuple[float, float]]:
         """Returns step and value wherever a line of metrics.jsonl has a finite number of this name."""
@@ -84,13 +89,22 @@ class RunSummary:
 
     @cached_property
     def best(self) -> Best | None:
-        """The best evaluation, the first of equal ones; None before the first."""
-        both = ("average_precision_50", "average_precision")
-        scored = [entry for entry in self.metrics if all(_is_number(entry.get(key)) for key in both)]
-        if not scored:
+        """The best evaluation, the first of equal ones; None before the first.
+
+        Once the score layer of the best weights is fitted, the scores are those of the fit, which replaces them.
+        """
+        entries = self.evaluations()
+        trained = [entry for entry in entries if FITTED not in entry]
+        if not trained:
             return None
-        entry = max(scored, key=lambda each: (each[both[0]], -each["step"]))
-        return Best(entry["step"], entry[both[0]], entry[both[1]])
+        best = max(trained, key=lambda each: (each["average_precision_50"], -each["step"]))
+        scores = next((entry for entry in reversed(entries) if FITTED in entry), best)
+        return Best(best["step"], scores["average_precision_50"], scores["average_precision"])
+
+    def evaluations(self) -> list[dict[str, Any]]:
+        """Returns the lines of metrics.jsonl that have scores on the validation set."""
+        both = ("average_precision_50", "average_precision")
+        return [entry for entry in self.metrics if all(_is_number(entry.get(key)) for key in both)]
 
     @property
     def seconds(self) -> float:

@@ -44,6 +44,18 @@ def test_the_best_score_is_the_first_of_equal_ones(tmp_path: Path) -> None:
     assert not run_summary.read(write_run(tmp_path / "b", [score(10, 0.5)])).is_finished
 
 
+def test_scores_are_those_of_the_fitted_score_layer_and_the_run_ends_with_it(tmp_path: Path) -> None:
+    recipe = "name: a\nschedule: {steps: 40}\nfinish: {score_layer: {images: 3}}\n"
+    scores = [score(20, 0.7), score(40, 0.6)]
+    begun = run_summary.read(write_run(tmp_path / "begun", scores, recipe))
+    fitted = run_summary.read(
+        write_run(tmp_path / "fitted", [*scores, score(40, 0.68) | {"score_layer_loss": 0.1}], recipe)
+    )
+    assert (begun.best, begun.is_finished) == (run_summary.Best(20, 0.7, 0.35), False)
+    assert (fitted.best, fitted.is_finished) == (run_summary.Best(20, 0.68, 0.34), True)
+    assert [each["average_precision"] for each in fitted.evaluations()] == [0.35, 0.3, 0.34]
+
+
 def test_seconds_go_to_computing_waiting_and_the_rest(tmp_path: Path) -> None:
     summary = run_summary.read(write_run(tmp_path / "a", [stretch(20, 22, 1, 0.1, 30), stretch(40, 70, 2, 0.5, 10)]))
     parts = summary.seconds_by_part()
