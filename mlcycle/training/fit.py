@@ -79,6 +79,7 @@ def fit(
         training_data = load_training_data(recipe.data)
         _must_be_alike(recipe, training_data, group)
         _must_have_landmarks(recipe, training_data)
+        _must_have_images_to_fit(recipe, training_data)
         _must_be_enough(recipe, group, recipe.schedule.accumulation or 1)
         folder = RunFolder(run_folder)
         resume = group.broadcast(resume or (process_group.may_resume() and folder.was_started_with(dump(recipe))))
@@ -110,6 +111,13 @@ def _must_have_landmarks(recipe: Recipe, training_data: TrainingData) -> None:
     # Otherwise the model file would have a landmark output that was never trained.
     if recipe.model.landmarks and not training_data.has_landmarks():
         raise DataError("model.landmarks is true, but no face of the data has landmarks", "set model.landmarks=false")
+
+
+def _must_have_images_to_fit(recipe: Recipe, training_data: TrainingData) -> None:
+    # Otherwise the run would train to its end, and then could not finish.
+    rule = recipe.finish.score_layer
+    if rule and not training_data.sample_images(rule.sets, 1):
+        raise DataError("the sets of finish.score_layer have no training image", "name others, or leave the key out")
 
 
 def _must_be_enough(recipe: Recipe, group: ProcessGroup, accumulation: int) -> None:

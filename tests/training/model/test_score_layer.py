@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from mlcycle.errors import RecipeError  # noqa: E402
-from mlcycle.training.fit import fit  # noqa: E402
+from mlcycle.errors import DataError, RecipeError  # noqa: E402
+from mlcycle.training.data.training_data import load_training_data  # noqa: E402
+from mlcycle.training.fit import _must_have_images_to_fit, fit  # noqa: E402
 from mlcycle.training.model.network import FaceNetwork  # noqa: E402
 from mlcycle.training.model.score_boxes import Boxes, Faces, boxes_of  # noqa: E402
 from mlcycle.training.model.score_layer import fit_score_layer  # noqa: E402
@@ -92,6 +94,15 @@ def test_a_fit_that_was_killed_before_it_saved_is_repeated(recipe_path: Path, fi
 def test_sets_that_the_recipe_does_not_train_on_are_refused(recipe_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"finish\.score_layer\.sets names elsewhere"):
         load(recipe_path, ["finish.score_layer.sets=[elsewhere]"])
+
+
+def test_sets_without_a_training_image_are_refused_before_the_training(recipe_path: Path) -> None:
+    recipe = load(recipe_path)
+    data = load_training_data(recipe.data)
+    named = load(recipe_path, [f"finish.score_layer.sets=[{recipe.data.train[0].path}]"])
+    _must_have_images_to_fit(named, data)
+    with pytest.raises(DataError, match="no training image"):
+        _must_have_images_to_fit(named, replace(data, sets=("elsewhere",) * len(data.train)))
 
 
 def test_zero_steps_are_refused_without_start_weights_and_finish(recipe_path: Path) -> None:
