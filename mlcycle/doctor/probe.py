@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlcycle.machine import own_process
 from mlcycle.machine.child_process import report_stage
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def main() -> int:
 
     The arguments on the command line are the file and the provider.
     """
+    own_process.claim()
     model, provider = sys.argv[1:3]
     try:
         _import()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from mlcycle.machine import own_process
 from mlcycle.machine.child_process import report_stage
 
 OPTIMISED, UNOPTIMISED = "optimised", "unoptimised"
@@ -16,6 +17,7 @@ def main() -> int:
     The arguments on the command line are the file, its expected sha256, the provider, and whether onnxruntime optimises
     the graph.
     """
+    own_process.claim()
     try:
         _run(Path(sys.argv[1]), *sys.argv[2:5])
     except Exception as problem:
