@@ -28,7 +28,7 @@ def export(  # noqa: PLR0913 (options for people, each with a default)
     input_size: tuple[int, int] | None = None,
     opset: int | None = None,
     format: Form = "onnx",
-    images: Iterable[str | os.PathLike[str]] = (),
+    images: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
     count: int = 64,
     data: str | os.PathLike[str] | None = None,
     split: str = "",
@@ -69,9 +69,10 @@ def export(  # noqa: PLR0913 (options for people, each with a default)
     if format != "onnx" and any(change):
         raise UsageError("a variant and its format are two steps", "make the variant first, then export that")
     from mlcycle.inference.sources import named_files
+    from mlcycle.library.inputs import paths_of
     from mlcycle.workflows.evaluate import spread
 
-    files, target = spread(named_files([Path(each) for each in images]), count), None if out is None else Path(out)
+    files, target = spread(named_files(paths_of(images)), count), None if out is None else Path(out)
     with extra("export", "mlcycle.export"):
         from mlcycle.exporting import export as variants
         from mlcycle.exporting import package

@@ -21,7 +21,7 @@ def freeze(
     run: str | os.PathLike[str],
     out: str | os.PathLike[str] | None = None,
     *,
-    images: Iterable[str | os.PathLike[str]] = (),
+    images: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
     count: int = 32,
     precise_false_alarms: float = 0.05,
     sensitive_false_alarms: float = 1.0,
@@ -50,9 +50,10 @@ def freeze(
         from mlcycle.training.export.operating_points import Rates
         from mlcycle.training.freeze import freeze as freeze_run
     from mlcycle.library import gate
+    from mlcycle.library.inputs import paths_of
 
     rates = Rates(precise_false_alarms, sensitive_false_alarms)
-    files = gate.images_for(Path(run), [Path(each) for each in images], count)
+    files = gate.images_for(Path(run), paths_of(images), count)
 
     def compare(still: Path, candidate: Path) -> Difference:
         shown.say(f"comparing both pipelines on {len(files)} image{'' if len(files) == 1 else 's'} …")

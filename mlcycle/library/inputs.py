@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -60,6 +61,11 @@ def is_one_image(inputs: object) -> bool:
     if hasattr(inputs, "__array__") and not isinstance(inputs, Image.Image):
         return getattr(inputs, "ndim", 4) <= 3
     return isinstance(inputs, str | os.PathLike | bytes | bytearray | memoryview | BinaryFile | Image.Image)
+
+
+def paths_of(named: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Returns the paths of an argument that is one path or several."""
+    return [Path(each) for each in ([named] if isinstance(named, str | os.PathLike) else named)]
 
 
 def state_of(source: Source) -> tuple[int, int] | None:

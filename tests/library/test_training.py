@@ -63,6 +63,14 @@ def test_the_same_run_freezes_to_the_same_bytes(
     assert mlcycle.freeze(str(run.path), tmp_path / "again.onnx", count=1).sha256 == frozen.sha256
 
 
+@pytest.mark.parametrize("images", ["missing.jpg", Path("missing.jpg"), ["missing.jpg"]])
+def test_images_are_one_path_or_several(run: mlcycle.Run, images) -> None:
+    with pytest.raises(mlcycle.InputError, match=r"no such image or folder: missing\.jpg"):
+        mlcycle.freeze(run, images=images)
+    with pytest.raises(mlcycle.InputError, match=r"no such image or folder: missing\.jpg"):
+        mlcycle.export("face-nano", images=images)
+
+
 def test_a_variant_is_a_model_too(frozen: mlcycle.Frozen, tmp_path: Path, labelled_set: Path) -> None:
     pytest.importorskip("onnx")
     variant = mlcycle.export(
