@@ -107,6 +107,13 @@ def test_an_error_of_the_iterable_itself_is_raised(model):
         list(model.stream(broken(), workers=2))
 
 
+def test_one_pillow_image_may_be_in_several_threads(model, tmp_path):
+    Image.fromarray(data.astronaut()).resize((1024, 1024)).save(tmp_path / "large.jpg")
+    for _ in range(10):
+        with Image.open(tmp_path / "large.jpg") as image:  # not loaded before the threads do it
+            assert [each.error for each in model.stream([image] * 6, workers=6)] == [None] * 6
+
+
 def test_several_threads_may_call_one_model(model, astronaut):
     found: list[int] = []
     threads = [threading.Thread(target=lambda: found.append(len(model(astronaut)))) for _ in range(6)]

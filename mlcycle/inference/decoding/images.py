@@ -18,6 +18,7 @@ import ctypes
 import functools
 import io
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,8 @@ MAX_PIXELS = 178_956_970
 # The memory for the largest image. Smaller ones are decoded in parallel as long as they fit in it.
 _BUDGET = MemoryBudget(limits.BYTES_PER_PIXEL * MAX_PIXELS)
 _HUGE = 2**24
+# A Pillow image may be loaded by one thread at a time; each image has one of these, chosen by its identity.
+_LOADING = [threading.Lock() for _ in range(64)]
 # The supported formats. Other formats that Pillow knows are never opened: EPS would start another program.
 # Pillow imports the first five for any image; importing the others takes longer.
 _FIRST = ("JPEG", "PNG", "GIF", "BMP", "PPM")
@@ -146,7 +149,8 @@ def decode_page(file: BinaryIO, offset: int, max_pixels: int = MAX_PIXELS) -> De
 def from_pillow(image: Image.Image, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Converts a Pillow image as `decode` does with its file: upright, mode RGB, 8 bits per channel.
 
-    It is loaded if necessary, and not changed; of several frames the current one is used.
+    It is loaded if necessary, and not changed; of several frames the current one is used. Several threads may be given
+    the same image.
 
     Raises:
         UnreadableError: empty, unsupported, truncated, damaged or too-large.
@@ -155,7 +159,7 @@ def from_pillow(image: Image.Image, max_pixels: int = MAX_PIXELS) -> Image.Image
         raise UnreadableError("empty", "it has no pixels")
     limits.check_size(*image.size, max_pixels)
     try:
-        with _BUDGET.take(limits.bytes_needed(image, image.size)):
+        with _LOADING[(id(image) >> 6) % len(_LOADING)], _BUDGET.take(limits.bytes_needed(image, image.size)):
             image.load()
             return Decoded(_rgb(image), image.size, _orientation(image), "").upright()
     except UnreadableError:
