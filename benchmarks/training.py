@@ -108,7 +108,7 @@ def contestant(options: argparse.Namespace) -> tuple[Callable[[int], object], in
     from mlcycle.training.data.training_data import load_training_data
     from mlcycle.training.distributed.device import available_processors, keep_memory, share_processors
     from mlcycle.training.recipes.recipe_file import find, load
-    from mlcycle.training.studies.bare_step import Bare
+    from mlcycle.training.studies.bare_step import BareStep
     from mlcycle.training.studies.profiling import TrialTraining
 
     # No large crops: turns with more of them would not be comparable.
@@ -123,7 +123,7 @@ def contestant(options: argparse.Namespace) -> tuple[Callable[[int], object], in
     else:
         keep_memory()
         share_processors(device, recipe.schedule.workers)
-        step = Bare(recipe, device, batch).step
+        step = BareStep(recipe, device, batch).step
     return lambda steps: [step() for _ in range(steps)], batch
 
 
