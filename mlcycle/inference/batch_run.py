@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlcycle
+from mlcycle import files
 from mlcycle.errors import InputError
 from mlcycle.inference.batch import ledger
 from mlcycle.inference.tally import Tally, is_first_of_file
@@ -201,7 +202,8 @@ def must_be_new(folder: Path, *, overwrite: bool, kept: Sequence[str] = ()) -> N
             )
         ledger.remove(folder)
         return
-    if folder.is_dir() and any(each.name not in kept for each in folder.iterdir()):
+    # A process that was killed while it wrote one of `kept` has left a draft.
+    if folder.is_dir() and any(each.name not in kept for each in {*folder.iterdir()} - {*files.drafts(folder)}):
         raise InputError(f"{folder} is not empty and not a run folder", "choose another folder with --out")
 
 

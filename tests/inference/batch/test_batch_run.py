@@ -17,9 +17,10 @@ import pytest
 from conftest import Outcome, environment
 from PIL import Image
 
-from mlcycle.errors import UsageError
+from mlcycle import files
+from mlcycle.errors import InputError, UsageError
 from mlcycle.inference.batch import ledger
-from mlcycle.inference.batch_run import BatchRun, merge_runs
+from mlcycle.inference.batch_run import BatchRun, merge_runs, must_be_new
 from mlcycle.inference.record import FinishedRecords, Part, Record, Source
 
 pytest_plugins = ("tiny_album",)
@@ -59,6 +60,14 @@ def test_a_run_has_sorted_records_and_a_summary(mlcycle: Run, album: Path, tiny:
     counts = {name: summary[name] for name in ("images", "ok", "empty", "error", "faces", "errors")}
     assert counts == {"images": 4, "ok": 2, "empty": 1, "error": 1, "faces": 3, "errors": {"not-an-image": 1}}
     assert summary["last_part"]["milliseconds_an_image"].keys() == {"read", "decode", "resize", "run", "select"}
+
+
+def test_a_key_and_its_draft_of_a_killed_process_do_not_stop_a_new_run(tmp_path: Path) -> None:
+    for name in ("names.key", files.draft(tmp_path / "names.key").name):
+        (tmp_path / name).write_text("")
+    must_be_new(tmp_path, overwrite=False, kept=["names.key"])
+    with pytest.raises(InputError, match="not empty"):
+        must_be_new(tmp_path, overwrite=False)
 
 
 def test_a_new_run_replaces_nothing_without_overwrite(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
