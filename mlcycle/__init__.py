@@ -14,8 +14,8 @@ import os
 
 __version__ = "0.1.0"
 
-# onnxruntime tells its makers of each start, over the network and from a file in the user's cache, unless this is set
-# before anything imports it. Its own switch, disable_telemetry_events, comes too late for that. It is the only thing
+# onnxruntime reports each start to its developers, over the network and in a file in the user's cache, unless this is
+# set before anything imports it. Its own switch, disable_telemetry_events, comes too late for that. It is the only thing
 # that the library changes in the process that imports it.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 

@@ -1,4 +1,4 @@
-"""How long work reports: sentences and bars. The command line shows them; the library is silent unless asked."""
+"""How long operations report progress: sentences and bars. The library is silent unless it is given one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests of several rooms share: the command line, in this process and as one of its own, and real images."""
+"""What tests of several packages share: the command line, in this process and as one of its own, and real images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-# A shell that starts tests in the background has told them to ignore Ctrl-C, and so would be every process they start.
+# A shell that starts tests in the background makes them ignore Ctrl-C, and every process they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # Set before anything loads a numeric library: tests share the cores among them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -36,8 +36,8 @@ def float_contract() -> Contract:
     return replace(from_json(_bundled()[1]), precision="float32", parent=None, reduced_jpeg=None)
 
 
-def answer_of(model: onnx.ModelProto) -> SelfTest:
-    """Returns what a graph says about the self-test's image, as a known answer."""
+def self_test_of(model: onnx.ModelProto) -> SelfTest:
+    """Returns a self-test whose expected output is the graph's own."""
     session = open_session(
         SealedBytes(pack(model, float_contract()), "", Path("model.onnx")), provider="cpu", threads=1
     )
@@ -49,11 +49,11 @@ def answer_of(model: onnx.ModelProto) -> SelfTest:
 @cache
 def _sealed() -> bytes:
     model = float_model()
-    return pack(model, float_contract(), answer_of(model))
+    return pack(model, float_contract(), self_test_of(model))
 
 
 def write_float_model(path: Path) -> Path:
-    """Writes the sealed file, with its known answer, and returns its path."""
+    """Writes the sealed file, with its self-test, and returns its path."""
     write_sealed(_sealed(), path)
     return path
 

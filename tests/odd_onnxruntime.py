@@ -54,7 +54,7 @@ REFUSES_THE_FILE = """
 def on_cuda(data, options):
     raise RuntimeError("no kernel for this operator")
 """
-ANSWERS_WRONGLY = """
+WRONG_OUTPUTS = """
 def on_cuda(data, options):
     loaded = plain(data, options, providers=["CPUExecutionProvider"])
     loaded.get_providers = lambda: ["CUDAExecutionProvider"]

@@ -147,9 +147,9 @@ def test_an_error_in_writing_names_the_file_though_the_systems_names_none(tmp_pa
         with files.atomic(inner) as file:
             file.write(bytes(100_000))
     assert (caught.value.filename, names_in(tmp_path)) == (str(inner), [])
-    with file_size_limit(10), pytest.raises(InputError, match="inner cannot be written: File too large") as told:
-        files.write(inner, bytes(100_000), hint="make room")
-    assert told.value.hint == "make room"
+    with file_size_limit(10), pytest.raises(InputError, match="inner cannot be written: File too large") as refused:
+        files.write(inner, bytes(100_000), hint="free some space")
+    assert refused.value.hint == "free some space"
 
 
 def test_the_first_error_counts_where_closing_fails_too(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
 
 
 def test_what_an_error_is_about(tmp_path: Path) -> None:
-    said = []
+    messages = []
     for problem in (
         OSError(28, "full"),
         OSError(28, "full", str(tmp_path / "target")),
@@ -183,10 +183,10 @@ def test_what_an_error_is_about(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError) as caught, files.attributed(tmp_path / "target", "hint"):
             raise problem
-        said.append(caught.value.message.replace(str(tmp_path), ""))
+        messages.append(caught.value.message.replace(str(tmp_path), ""))
     cannot = "/target cannot be written: full"
     others = ["/target2 cannot be written: full", "/source cannot be used: missing"]
-    assert said == [cannot, cannot, cannot, *others, cannot, "/target already exists"]
+    assert messages == [cannot, cannot, cannot, *others, cannot, "/target already exists"]
 
 
 @pytest.mark.parametrize("problem", [ValueError("no"), KeyboardInterrupt(), OSError(28, "No space left on device")])

@@ -1,7 +1,7 @@
 """A model file that needs no training: it "finds" what is painted pure green or pure blue, to the pixel.
 
 Each of the two colours is one face at most: the box around all its pixels, scored by the share of the box that they
-fill. Images hold no such pixels, so a test can paint a patch on a real one and knows the answer beforehand.
+fill. Images hold no such pixels, so a test can paint a patch on a real one and knows the expected output.
 """
 
 from __future__ import annotations

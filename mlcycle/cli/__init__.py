@@ -129,8 +129,7 @@ def globals_first(arguments: Sequence[str]) -> list[str]:
 
 def _usage_error(problem: Any) -> UsageError:
     """Turns a usage error of Typer into one sentence and one hint."""
-    command = problem.ctx.command_path if problem.ctx else "mlcycle"
-    see_help = f"see {command} --help"
+    see_help = f"see {problem.ctx.command_path} --help" if problem.ctx else "add --help to see the command's options"
     option = getattr(problem, "option_name", None)
     if option and hasattr(problem, "possibilities"):
         from difflib import get_close_matches

@@ -49,7 +49,7 @@ class PackResult:
     Attributes:
         shards: of each part.
         left_out: name of each image that cannot be read, and why.
-        renamed: the number of images that got another name because theirs was taken.
+        renamed: the number of images that were renamed because their name was taken.
         resumed: the number of shards that an interrupted call had finished.
     """
 

@@ -107,7 +107,10 @@ def fingerprint(images: list[LabelledImage]) -> str:
 def _layout(place: Path) -> _Layout:
     try:
         if not place.exists():
-            raise DataError(f"no such data set: {place}", "a relative path starts from the current folder")
+            raise DataError(
+                f"no such data set: {place}",
+                "check the path, or download WIDER FACE: mlcycle data fetch wider-face DIR",
+            )
         for layout in _LAYOUTS:
             if layout.matches(place):
                 return layout

@@ -34,7 +34,13 @@ def fit(parts: Mapping[str, Sequence[LabelledImage]], layout: str) -> tuple[Part
             _must_be_possible(each.name, layout)
         named[split] = unique(local, _without_suffix if layout == "yolo" else str)
         changed += sum(before.name != after.name for before, after in zip(local, named[split], strict=True))
-    return named, [f"{changed:,} images got another name because theirs was taken"] if changed else []
+    return named, [renamed_note(changed)] if changed else []
+
+
+def renamed_note(images: int) -> str:
+    """Returns the sentence about images whose name was taken; `images` is at least 1."""
+    what = "1 image was" if images == 1 else f"{images:,} images were"
+    return f"{what} renamed, because another has the same name"
 
 
 def part_name(split: str, layout: str, alone: bool) -> str:

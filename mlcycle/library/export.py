@@ -44,7 +44,7 @@ def export(  # noqa: PLR0913 (options for people, each with a default)
 
     Args:
         model: a model file, the name of a bundled one, or what `freeze` returned.
-        out: the file or folder to write; None takes NAME-CHANGE-DIGEST beside the model.
+        out: the file or folder to write; None takes NAME-CHANGE-DIGEST next to the model.
         precision: what to compute in: float16, bfloat16 or int8.
         input_size: width and height in pixels of the one input that the variant takes.
         opset: version of ONNX's operators.
@@ -60,7 +60,7 @@ def export(  # noqa: PLR0913 (options for people, each with a default)
 
     Raises:
         MissingExtraError: the extra `export` is not installed.
-        UsageError: nothing would change, or a variant and a format are asked for at once.
+        UsageError: nothing would change, or a variant and a format are requested at once.
         ModelFileError: the model file cannot be used, or cannot become that.
         InputError: there are too few images, or the file exists.
         GateError: parent and variant differ; then nothing was written.

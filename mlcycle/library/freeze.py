@@ -67,7 +67,7 @@ def freeze(
 
 @contextmanager
 def choosing(progress: Progress) -> Iterator[Started]:
-    """Yields what is told how many images operating points are chosen on; a bar shows how many are done."""
+    """Yields a callback that takes the number of images operating points are chosen on, and shows a bar."""
     with ExitStack() as bar:
 
         def started(images: int) -> Advance:

@@ -41,7 +41,7 @@ def load(
         name_or_path: a file that `mlcycle.freeze` or `mlcycle.export` wrote, or the name of a bundled model.
         provider: what runs the model: auto, cpu, cuda, tensorrt, openvino or coreml.
         threads: how many of them run one image; None leaves it to onnxruntime, which takes all cores.
-        signed_by: the file of a public key; the signature beside the model file must be by it.
+        signed_by: the file of a public key; the signature next to the model file must be by it.
         threshold: the least score that counts as a face, 0 to 1; None takes the model file's own, "balanced".
         at: an operating point of the model file in its place: sensitive, balanced or precise.
 

@@ -16,7 +16,7 @@ from mlcycle.errors import GateError, ModelFileError
 onnx = pytest.importorskip("onnx")
 
 import onnxruntime  # noqa: E402
-from float_model import answer_of, float_contract, float_model, write_float_model  # noqa: E402
+from float_model import float_contract, float_model, self_test_of, write_float_model  # noqa: E402
 
 from mlcycle.artifact.packing import pack  # noqa: E402
 from mlcycle.artifact.seal import SealedBytes, write_sealed  # noqa: E402
@@ -38,15 +38,15 @@ def test_the_test_image_never_changes() -> None:
 
 
 def test_a_face_detector_finds_the_drawn_faces() -> None:
-    known = answer_of(float_model())
-    assert len(known.scores) == 13
-    assert min(known.scores) > 0.7
-    assert max(x2 - x1 for x1, _, x2, _ in known.boxes) > 2 * min(x2 - x1 for x1, _, x2, _ in known.boxes)
+    expected = self_test_of(float_model())
+    assert len(expected.scores) == 13
+    assert min(expected.scores) > 0.7
+    assert max(x2 - x1 for x1, _, x2, _ in expected.boxes) > 2 * min(x2 - x1 for x1, _, x2, _ in expected.boxes)
 
 
 def test_optimisations_and_threads_stay_within_the_tolerance() -> None:
     model = float_model()
-    known = answer_of(model)
+    expected = self_test_of(model)
     for level in (
         onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
         onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
@@ -58,12 +58,12 @@ def test_optimisations_and_threads_stay_within_the_tolerance() -> None:
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
             outputs = runtime.run(None, {"images": image(192, 192, 0)[None]})
-            assert known.distance(*(each[0] for each in outputs)).within(EXACT)
+            assert expected.distance(*(each[0] for each in outputs)).within(EXACT)
 
 
 def test_wrong_preprocessing_exceeds_the_tolerance() -> None:
     model = float_model()
-    known, drawing = answer_of(model), image(192, 192, 0)
+    expected, drawing = self_test_of(model), image(192, 192, 0)
     wrong = {
         "BGR": drawing[..., ::-1],
         "upside down": drawing[::-1],
@@ -71,13 +71,13 @@ def test_wrong_preprocessing_exceeds_the_tolerance() -> None:
         "dark": drawing // 2,
     }
     for name, pixels in wrong.items():
-        distance = known.distance(*outputs_of(model, np.ascontiguousarray(pixels)))
+        distance = expected.distance(*outputs_of(model, np.ascontiguousarray(pixels)))
         assert not distance.within(self_test.LOOSE), name
 
 
 def test_one_wrong_weight_in_an_early_layer_exceeds_the_tolerance() -> None:
     model = float_model()
-    known = answer_of(model)
+    expected = self_test_of(model)
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
     for node in convolutions[:8]:
         weights = next(each for each in model.graph.initializer if each.name == node.input[1])
@@ -85,38 +85,38 @@ def test_one_wrong_weight_in_an_early_layer_exceeds_the_tolerance() -> None:
         values = np.frombuffer(original, np.float32).copy()
         values[np.abs(values).argmax()] *= -1
         weights.raw_data = values.tobytes()
-        assert not known.distance(*outputs_of(model)).within(EXACT), node.name
+        assert not expected.distance(*outputs_of(model)).within(EXACT), node.name
         weights.raw_data = original
-    assert known.distance(*outputs_of(model)).within(EXACT)
+    assert expected.distance(*outputs_of(model)).within(EXACT)
 
 
 def test_a_file_that_fails_its_self_test_is_not_loaded(tmp_path: Path) -> None:
     model = float_model()
-    known = answer_of(model)
+    expected = self_test_of(model)
     weights = max(model.graph.initializer, key=lambda each: len(each.raw_data))
     values = np.frombuffer(weights.raw_data, np.float32) * np.float32(1.05)
     weights.raw_data = values.tobytes()
-    write_sealed(pack(model, float_contract(), known), tmp_path / "forged.onnx")  # sealed again: the seal is valid
+    write_sealed(pack(model, float_contract(), expected), tmp_path / "forged.onnx")  # sealed again: the seal is valid
     with pytest.raises(ModelFileError, match="self-test"):
         load_detector(tmp_path / "forged.onnx")
     load_detector(write_float_model(tmp_path / "original.onnx"))
 
 
 def test_missing_added_and_nan_rows_are_detected() -> None:
-    known = answer_of(float_model())
-    boxes, scores, points = np.array(known.boxes), np.array(known.scores), np.array(known.landmarks)
-    assert known.distance(boxes, scores, points) == Distance(0.0, 0.0)
+    expected = self_test_of(float_model())
+    boxes, scores, points = np.array(expected.boxes), np.array(expected.scores), np.array(expected.landmarks)
+    assert expected.distance(boxes, scores, points) == Distance(0.0, 0.0)
     order = np.arange(len(scores))[::-1]
-    assert known.distance(boxes[order], scores[order], points[order]) == Distance(0.0, 0.0)
-    assert known.distance(boxes[1:], scores[1:], points[1:]).score == pytest.approx(scores[0])
-    assert known.distance(boxes[:0], scores[:0], points[:0]).pixels == float("inf")
+    assert expected.distance(boxes[order], scores[order], points[order]) == Distance(0.0, 0.0)
+    assert expected.distance(boxes[1:], scores[1:], points[1:]).score == pytest.approx(scores[0])
+    assert expected.distance(boxes[:0], scores[:0], points[:0]).pixels == float("inf")
     more = (np.vstack((boxes, [[0, 0, 9, 9]])), np.append(scores, 0.99), np.concatenate((points, points[:1])))
-    assert known.distance(*more).score == pytest.approx(0.99 - scores.min())
+    assert expected.distance(*more).score == pytest.approx(0.99 - scores.min())
     for spoilt in (np.nan, np.inf):
-        assert not known.distance(boxes, np.where(order == 3, spoilt, scores), points).within(Tolerance(9, 9))
+        assert not expected.distance(boxes, np.where(order == 3, spoilt, scores), points).within(Tolerance(9, 9))
     moved = points.copy()
     moved[4, 2] += 0.5
-    assert known.distance(boxes, scores, moved).pixels == pytest.approx(0.5)
+    assert expected.distance(boxes, scores, moved).pixels == pytest.approx(0.5)
 
 
 def test_the_tolerance_of_a_variant_is_twice_the_measured_distance_and_limited() -> None:
@@ -128,15 +128,15 @@ def test_the_tolerance_of_a_variant_is_twice_the_measured_distance_and_limited()
 
 
 def test_the_text_is_canonical_and_invalid_text_is_refused() -> None:
-    known = answer_of(float_model())
-    assert from_json(known.to_json()) == known
-    assert " " not in known.to_json()
-    for text in ("", "[]", "{}", known.to_json().replace('"boxes":', '"box":'), '{"formula":"drawn-faces-1"}'):
+    expected = self_test_of(float_model())
+    assert from_json(expected.to_json()) == expected
+    assert " " not in expected.to_json()
+    for text in ("", "[]", "{}", expected.to_json().replace('"boxes":', '"box":'), '{"formula":"drawn-faces-1"}'):
         with pytest.raises(ModelFileError, match="self-test"):
             from_json(text)
     with pytest.raises(ModelFileError, match="unknown image"):
-        from_json(known.to_json().replace("drawn-faces-1", "drawn-cats-1"))
+        from_json(expected.to_json().replace("drawn-faces-1", "drawn-cats-1"))
     with pytest.raises(ModelFileError, match="inconsistent"):
-        from_json(replace(known, scores=known.scores[1:]).to_json())
+        from_json(replace(expected, scores=expected.scores[1:]).to_json())
     with pytest.raises(ModelFileError, match="inconsistent"):
-        from_json(replace(known, height=5000).to_json())
+        from_json(replace(expected, height=5000).to_json())

@@ -18,7 +18,7 @@ from mlcycle.errors import ModelFileError
 
 onnx = pytest.importorskip("onnx")
 
-from float_model import answer_of, float_contract, float_model  # noqa: E402
+from float_model import float_contract, float_model, self_test_of  # noqa: E402
 from onnx import TensorProto, external_data_helper, helper, numpy_helper  # noqa: E402
 
 from mlcycle.artifact.packing import pack  # noqa: E402
@@ -181,7 +181,7 @@ def places_of(data: bytes) -> dict[str, int]:
 @pytest.fixture(scope="module")
 def whole() -> bytes:
     model = float_model()
-    return pack(model, float_contract(), answer_of(model))
+    return pack(model, float_contract(), self_test_of(model))
 
 
 @pytest.mark.parametrize("section", ["weights", "graph", "contract", "self-test", "list of digests", "seal"])

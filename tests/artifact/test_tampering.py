@@ -16,7 +16,7 @@ from conftest import Outcome
 pytest.importorskip("cryptography")
 onnx = pytest.importorskip("onnx")
 
-from float_model import answer_of, float_contract, float_model  # noqa: E402
+from float_model import float_contract, float_model, self_test_of  # noqa: E402
 from onnx import external_data_helper, helper, numpy_helper  # noqa: E402
 
 from mlcycle.artifact.admission import MAX_METADATA_BYTES  # noqa: E402
@@ -74,7 +74,7 @@ class Published:
 @pytest.fixture(scope="module")
 def whole() -> bytes:
     model = float_model()
-    return pack(model, float_contract(), answer_of(model))
+    return pack(model, float_contract(), self_test_of(model))
 
 
 @pytest.fixture

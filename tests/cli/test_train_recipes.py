@@ -45,7 +45,7 @@ def test_show_prints_the_file(mlcycle):
     assert shown.out == find("demo").read_text("utf-8")
 
 
-def test_copy_keeps_what_is_there_unless_told(mlcycle, tmp_path):
+def test_copy_keeps_an_existing_file_without_overwrite(mlcycle, tmp_path):
     original = find("demo").read_text("utf-8")
     assert mlcycle("train", "recipes", "copy", "demo").out == "demo.yaml\n"
     assert mlcycle("train", "recipes", "copy", "demo", "deep/er/mine.yaml").code == 0
@@ -67,13 +67,13 @@ def test_check_lists_all_errors_of_all_files(mlcycle, tmp_path):
     outcome = mlcycle("train", "recipes", "check", "a.yaml", "demo", "b.yaml", "none.yaml")
     assert outcome.code == 2
     assert outcome.out == "demo: fine\n"
-    for said in (
+    for message in (
         "unknown key 'stps' in schedule",
         "'steps' is missing",
         "b.yaml:1: not YAML",
         "no such recipe: none.yaml",
     ):
-        assert said in outcome.err
+        assert message in outcome.err
     assert mlcycle("train", "recipes", "check", "demo", "face-nano", "face-base").code == 0
 
 

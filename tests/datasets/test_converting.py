@@ -166,7 +166,7 @@ def test_images_that_would_share_a_label_file_are_renamed(tmp_path, mlcycle):
     images = [Labelled("x.jpg", coffee(), ((1, 2, 3, 4),)), Labelled("x.png", astronaut(), ((5, 6, 7, 8),))]
     source = write_coco(tmp_path / "set", images)
     messages = _convert(mlcycle, source, "yolo", tmp_path / "yolo")
-    assert "1 images got another name" in messages
+    assert "1 image was renamed" in messages
     assert [(each.name, round(float(each.boxes_N4[0, 0]))) for each in read(tmp_path / "yolo")] == [
         ("x-2.png", 5),
         ("x.jpg", 1),

@@ -117,7 +117,7 @@ def test_several_sets_become_one_and_a_taken_name_is_changed(tmp_path, mlcycle):
     one = write_coco(tmp_path / "one", content()[:2])
     other = write_coco(tmp_path / "other", content()[1:3])
     outcome = mlcycle("data", "pack", one, other, "--out", tmp_path / "packed")
-    assert "1 images got another name" in outcome.err
+    assert "1 image was renamed" in outcome.err
     names = [each.name for each in read(tmp_path / "packed")]
     assert names == ["a/astronaut.jpg", "a/chelsea-2.jpg", "a/chelsea.jpg", "b/coffee.jpg"]
 

@@ -195,7 +195,7 @@ def test_merge_of_sets_in_two_layouts(tmp_path, mlcycle):
     other = write_coco(tmp_path / "other", [Labelled("a/astronaut.jpg", coffee(), ((1, 2, 30, 40),)), *content()[3:]])
     outcome = mlcycle("data", "merge", one, other, "--out", tmp_path / "out")
     assert outcome.code == 0
-    assert "1 images got another name" in outcome.err
+    assert "1 image was renamed" in outcome.err
     parts = read_parts(tmp_path / "out")
     assert [each.name for each in parts["train"]] == [
         "a/astronaut-2.jpg", "a/astronaut.jpg", "a/chelsea.jpg", "b/grace.jpg", "b/rocket.jpg"

@@ -55,7 +55,7 @@ def test_a_file_of_attributes(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("file,skin\na.jpg,I\n", "lacks a column"),
         ("file,face\na.jpg,0\n", "lacks a column"),
@@ -68,10 +68,10 @@ def test_a_file_of_attributes(tmp_path) -> None:
         (None, "cannot be read"),
     ],
 )
-def test_a_wrong_file_is_one_sentence(tmp_path, text, said: str) -> None:
+def test_a_wrong_file_is_one_sentence(tmp_path, text, message: str) -> None:
     path = tmp_path / "faces.csv"
     if text is not None:
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(DataError) as problem:
         read_attributes(path)
-    assert said in problem.value.message
+    assert message in problem.value.message

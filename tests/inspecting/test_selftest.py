@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnxruntime
 import pytest
-from odd_onnxruntime import ANSWERS_WRONGLY, DIES_WHEN_IT_LOADS, REFUSES_THE_FILE, write_odd_onnxruntime
+from odd_onnxruntime import DIES_WHEN_IT_LOADS, REFUSES_THE_FILE, WRONG_OUTPUTS, write_odd_onnxruntime
 from PIL import Image
 
 pytest.importorskip("onnx")
@@ -71,7 +71,7 @@ def test_a_file_with_a_wrong_output_exits_4_and_shows_the_difference(mlcycle, tm
 
 
 def test_a_provider_with_a_wrong_output_exits_4_and_the_hint_names_the_cpu(mlcycle, file, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(write_odd_onnxruntime(tmp_path, ANSWERS_WRONGLY))
+    monkeypatch.syspath_prepend(write_odd_onnxruntime(tmp_path, WRONG_OUTPUTS))
     outcome = mlcycle("model", "selftest", file, "--provider", "cuda")
     assert outcome.code == 4
     assert "use --provider cpu" in outcome.err

@@ -44,9 +44,9 @@ def test_the_page_has_both_parts() -> None:
 
 def test_examples_of_inference_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_all(examples(PAGE.read_text("utf-8").partition(TRAINING)[0]))
-    said = capsys.readouterr().out
-    assert "broken.jpg photos/broken.jpg: " in said
-    assert "not-an-image" in said
+    printed = capsys.readouterr().out
+    assert "broken.jpg photos/broken.jpg: " in printed
+    assert "not-an-image" in printed
     assert {each.name for each in folder.glob("*.*")} >= {"drawn.png", "redacted.jpg", "face-0.png"}
 
 

@@ -105,7 +105,7 @@ def test_using_the_library_changes_nothing_of_the_process(tmp_path: Path) -> Non
 
 
 def test_what_would_change_it_is_seen(astronaut: Path) -> None:
-    """The command line does change its own process, which the same look at it notices."""
+    """The command line does change its own process, which the same check detects."""
     program = """
 import json
 before = state()

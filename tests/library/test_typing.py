@@ -85,7 +85,7 @@ mlcycle.laod("face-nano")
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def messages(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """What mypy has to say of both programs; of the library's own code it is silent."""
     pytest.importorskip("mypy")
     folder = tmp_path_factory.mktemp("programs")
@@ -105,9 +105,9 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [line for line in done.stdout.splitlines() if ": error:" in line]
 
 
-def test_a_program_of_a_users_passes(said: list[str]) -> None:
-    assert [line for line in said if line.startswith("right.py")] == []
+def test_a_program_of_a_users_passes(messages: list[str]) -> None:
+    assert [line for line in messages if line.startswith("right.py")] == []
 
 
-def test_mistakes_are_found(said: list[str]) -> None:
-    assert [line.split(":")[1] for line in said if line.startswith("wrong.py")] == ["4", "5", "6", "7"]
+def test_mistakes_are_found(messages: list[str]) -> None:
+    assert [line.split(":")[1] for line in messages if line.startswith("wrong.py")] == ["4", "5", "6", "7"]

@@ -351,8 +351,8 @@ def batch_of(faces: list[list[float]], ignored: list[list[float]]) -> Batch:
     )
 
 
-def parts_of(answers: tuple[torch.Tensor, ...], batch: Batch, rule: Model) -> DetectionLoss:
-    sums = losses_of(answers, batch, rule)
+def parts_of(outputs: tuple[torch.Tensor, ...], batch: Batch, rule: Model) -> DetectionLoss:
+    sums = losses_of(outputs, batch, rule)
     return sums.over(sums.counts_3)
 
 
@@ -360,10 +360,10 @@ def parts_of(answers: tuple[torch.Tensor, ...], batch: Batch, rule: Model) -> De
 def test_only_ignored_cells_without_a_face_have_no_gradient(stride: int) -> None:
     torch.manual_seed(0)
     rule = Model(width=4, landmarks=True, stride=stride)
-    answers = FaceNetwork(**rule.model_dump()).eval()(torch.zeros(1, 3, 96, 96))
-    answers[0].retain_grad()
+    outputs = FaceNetwork(**rule.model_dump()).eval()(torch.zeros(1, 3, 96, 96))
+    outputs[0].retain_grad()
     face = [30.0, 30.0, 50.0, 50.0]
-    parts = parts_of(answers, batch_of([face], [[0.0, 0.0, 96.0, 96.0]]), rule)
+    parts = parts_of(outputs, batch_of([face], [[0.0, 0.0, 96.0, 96.0]]), rule)
     (parts.score + parts.box + parts.landmarks).backward()
     rows = [
         ((column + 0.5) * grid.stride, (row + 0.5) * grid.stride, grid.stride)
@@ -372,13 +372,13 @@ def test_only_ignored_cells_without_a_face_have_no_gradient(stride: int) -> None
         for column in range(grid.columns)
     ]
     x, y, strides = torch.tensor(rows).unbind(1)
-    has_gradient = answers[0].grad[0] != 0
+    has_gradient = outputs[0].grad[0] != 0
     is_face = (torch.maximum((x - 40).abs(), (y - 40).abs()) < 10 + 2 * strides) & (x < 96) & (y < 96)
     assert (has_gradient & is_face).any()
     is_background = (x >= 96) | (y >= 96)  # the coarsest cells reach beyond what is ignored
     assert (is_face | is_background)[has_gradient].all()
     assert has_gradient[is_background].all()
-    assert (answers[0].grad != 0).sum() <= 10
+    assert (outputs[0].grad != 0).sum() <= 10
 
 
 def test_a_batch_without_faces_trains_the_background() -> None:

@@ -47,7 +47,7 @@ def clone(finished_run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished_run, tmp_path / "clone"))
 
 
-def said(path: Path) -> tuple[onnx.ModelProto, Contract, SelfTest]:
+def contents(path: Path) -> tuple[onnx.ModelProto, Contract, SelfTest]:
     model = onnx.load_model_from_string(read_sealed(path).data)
     texts = {each.key: each.value for each in model.metadata_props}
     return model, contracts.from_json(texts[CONTRACT_KEY]), self_test.from_json(texts[SELF_TEST_KEY])
@@ -55,7 +55,7 @@ def said(path: Path) -> tuple[onnx.ModelProto, Contract, SelfTest]:
 
 def resealed(path: Path, target: Path, change: Callable[[Contract, SelfTest], tuple[Contract, SelfTest]]) -> Path:
     """Writes a file as if it had been frozen on another processor or with other versions."""
-    model, contract, test = said(path)
+    model, contract, test = contents(path)
     write_sealed(pack(model, *change(contract, test)), target)
     return target
 
@@ -172,7 +172,7 @@ def another_order(model: onnx.ModelProto) -> None:
 def test_a_file_with_equal_content_in_other_bytes_is_not_reproduced(
     frozen: Path, clone: Path, tmp_path: Path, mlcycle: Run, change: Callable[[onnx.ModelProto], None], code: int
 ) -> None:
-    model = said(frozen)[0]
+    model = contents(frozen)[0]
     change(model)
     model.metadata_props[-1].value = BLANK.decode()
     write_sealed(seal_bytes(model.SerializeToString(deterministic=True)), tmp_path / "other.onnx")
@@ -203,7 +203,7 @@ def test_without_its_images_thresholds_cannot_be_reproduced(
         alone = mlcycle("freeze", clone, "-o", tmp_path / "alone.onnx", *images)
         assert alone.code == 0, alone.err
         assert "warning: the file has only the recipe's threshold" in alone.err
-        assert said(tmp_path / "alone.onnx")[1].thresholds == {"balanced": 0.01}
+        assert contents(tmp_path / "alone.onnx")[1].thresholds == {"balanced": 0.01}
         assert mlcycle("model", "reproduce", tmp_path / "alone.onnx", "--run", clone).code == 0
         recipe = clone / "recipe.yaml"
         recipe.write_text(recipe.read_text().replace("threshold: 0.01", "threshold: null"))

@@ -29,7 +29,7 @@ def test_a_signal_is_recorded_and_the_handler_restored(name: str, monkeypatch: p
             os.kill(os.getpid(), number)  # forwarded by the parent: the same request again
             assert came == []
             stop.received_at -= stopping.REPEAT_SECONDS
-            os.kill(os.getpid(), number)  # a second one is answered as it would be without us
+            os.kill(os.getpid(), number)  # a second one has its usual effect
             assert came == [number]
         os.kill(os.getpid(), number)
         assert came == [number, number]

@@ -224,7 +224,7 @@ def test_an_independent_evaluation_of_the_written_detections_agrees(capsys, mode
 
 
 def test_the_table_states_its_images_and_long_side(capsys, model, wider_face, tmp_path):
-    path = tmp_path / "figures.txt"
+    path = tmp_path / "metrics.txt"
     assert run(["evaluate", str(model), "--data", str(wider_face), "--long-side", "original", "-o", str(path)]) == 0
     assert capsys.readouterr().out == ""
     text = path.read_text()

@@ -179,7 +179,7 @@ def test_page_of_a_set_without_faces_and_with_an_unreadable_image(model, tmp_pat
     images = [{"id": number, "file_name": name} for number, name in enumerate(["a.png", "b.png"])]
     (tmp_path / "annotations.json").write_text(json.dumps({"images": images, "annotations": [], "categories": []}))
     path = tmp_path / "page.html"
-    metrics = tmp_path / "figures.json"
+    metrics = tmp_path / "metrics.json"
     arguments = ["evaluate", str(model), "--data", str(tmp_path), "--workers", "1", "--page", str(path)]
     assert run([*arguments, "--format", "json", "-o", str(metrics)]) == 3
     assert sample_images(path.read_text("utf-8")) == []

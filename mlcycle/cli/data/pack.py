@@ -40,6 +40,7 @@ def pack(
     from mlcycle.datasets.new_folder import must_be_free
     from mlcycle.datasets.packing import PackOptions
     from mlcycle.datasets.packing import pack as pack_parts
+    from mlcycle.datasets.set_names import renamed_note
 
     must_be_free(out)
     parts = merge_parts(paths, split, strict=not skip_unreadable)
@@ -52,7 +53,7 @@ def pack(
         console.say("run the same command again: it keeps the finished shards")
         raise
     if done.renamed:
-        console.say(f"{done.renamed:,} images got another name because theirs was taken")
+        console.say(renamed_note(done.renamed))
     if done.resumed:
         console.say(f"kept {_shards(done.resumed)} of an interrupted run")
     for name, why in done.left_out[:LISTED]:

@@ -16,13 +16,13 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 
 
-def _in_order(limits: tuple[float, float]) -> tuple[float, float]:
+def _ascending(limits: tuple[float, float]) -> tuple[float, float]:
     if limits[0] > limits[1]:
         raise ValueError(f"the first of {limits[0]:g} and {limits[1]:g} must be the smaller one")
     return limits
 
 
-Range = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_in_order)]
+Range = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_ascending)]
 
 
 class _Section(BaseModel):

@@ -219,7 +219,7 @@ def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
 
 
 def at_a_terminal(arguments: list[str], typed: tuple[str, ...]) -> tuple[int, str]:
-    """Runs a command in a pseudo-terminal, types a line for each question, and returns exit code and screen."""
+    """Runs a command in a pseudo-terminal, types a line for each prompt, and returns exit code and screen."""
     import pty
     import sys
 

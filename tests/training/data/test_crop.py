@@ -82,7 +82,7 @@ def test_small_and_cut_off_faces_are_ignored_not_background(marked: dict[int, La
 
 def test_a_broken_image_is_named(tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
-    broken.write_bytes(b"\xff\xd8\xff\xe0 this is no image")
+    broken.write_bytes(b"\xff\xd8\xff\xe0 this is not an image")
     image = LabelledImage(broken, "broken.jpg", np.zeros((0, 4), np.float32), np.zeros(0, bool), NOTHING)
     with pytest.raises(DataError, match=r"broken\.jpg"):
         cut_file(image, Augment(crop=96), 0)

@@ -114,15 +114,15 @@ def test_a_stop_request_skips_the_remaining_images(
     for number in range(40):
         paths.append(tmp_path / f"{number}.jpg")
         shutil.copy(marked[1].path, paths[-1])
-    honest, is_asked = decoded_cache._write, Event()
+    write, is_requested = decoded_cache._write, Event()
 
     def wait_and_write(path: Path, place: Decoded) -> None:
-        if path != paths[0]:  # or the others might be done before anybody asks, where there are many cores
-            is_asked.wait(30)
-        honest(path, place)
+        if path != paths[0]:  # or the others might be done before the request, where there are many cores
+            is_requested.wait(30)
+        write(path, place)
 
     monkeypatch.setattr(decoded_cache, "_write", wait_and_write)
-    decode_all(tmp_path / "decoded", paths, lambda done, images: None, lambda: is_asked.set() or True)
+    decode_all(tmp_path / "decoded", paths, lambda done, images: None, lambda: is_requested.set() or True)
     assert 1 <= len([each for each in (tmp_path / "decoded").rglob("*") if each.is_file()]) < 40
 
 

@@ -88,8 +88,8 @@ def test_the_graph_equals_torch_at_any_size(stride: int, size: tuple[int, int]) 
     height, width = size
     pixels = functional.pad(torch.from_numpy(images).permute(0, 3, 1, 2).float(), (0, -width % 32, 0, -height % 32))
     with torch.no_grad():
-        answers = [each[0] for each in excited_network(stride=stride)(pixels)]
-    expected = select(*answers, size=(width, height), rule=(0.1, 0.45, 30))
+        outputs = [each[0] for each in excited_network(stride=stride)(pixels)]
+    expected = select(*outputs, size=(width, height), rule=(0.1, 0.45, 30))
     assert_same_faces([boxes[0], scores[0], landmarks[0]], [each.numpy() for each in expected])
     assert (scores > 0.1).sum() > 20  # else there were nothing to compare
     assert boxes.min(initial=0) >= 0
@@ -207,7 +207,7 @@ def test_int8_covers_the_whole_network_between_pixels_and_outputs(tmp_path: Path
     options.log_severity_level = 4
     eight = onnxruntime.InferenceSession(child.SerializeToString(), options, providers=["CPUExecutionProvider"])
     optimised = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
-    assert optimised.count("Conv") == len(excited.strides)  # the answers on each grid
+    assert optimised.count("Conv") == len(excited.strides)  # the outputs on each grid
     convolutions = [node.op_type for node in parent.graph.node].count("Conv")
     assert optimised.count("QLinearConv") == convolutions - len(excited.strides)
     for images in (random_images(1, 64, 96), random_images(2, 33, 40)):

@@ -23,7 +23,7 @@ def middles() -> torch.Tensor:
     return torch.tensor(rows)
 
 
-def answers(side: float, images: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+def outputs(side: float, images: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     """Every cell predicts a square of this side around its centre, with a score of one half."""
     centre = middles()
     boxes = torch.cat((centre - side / 2, centre + side / 2), dim=1)
@@ -32,7 +32,7 @@ def answers(side: float, images: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_assigned_cells_lie_inside_their_face_if_it_contains_any() -> None:
     faces = torch.tensor([[20.0, 30.0, 60.0, 80.0], [90.0, 90.0, 120.0, 126.0]])
-    pairs = assign(*answers(40), GRIDS, faces, torch.tensor([0, 0]))
+    pairs = assign(*outputs(40), GRIDS, faces, torch.tensor([0, 0]))
     x, y = middles()[pairs.cell_P].T
     mine = faces[pairs.face_P]
     assert set(pairs.face_P.tolist()) == {0, 1}
@@ -41,30 +41,30 @@ def test_assigned_cells_lie_inside_their_face_if_it_contains_any() -> None:
 
 def test_a_cell_is_assigned_to_one_face_only() -> None:
     faces = torch.tensor([[40.0, 40.0, 80.0, 80.0], [44.0, 44.0, 84.0, 84.0], [42.0, 38.0, 78.0, 82.0]])
-    pairs = assign(*answers(40), GRIDS, faces, torch.tensor([0, 0, 0]))
+    pairs = assign(*outputs(40), GRIDS, faces, torch.tensor([0, 0, 0]))
     assert len(set(pairs.cell_P.tolist())) == len(pairs.cell_P)
 
 
 def test_a_face_smaller_than_a_cell_still_has_one() -> None:
-    pairs = assign(*answers(8), GRIDS, torch.tensor([[65.0, 65.0, 69.0, 70.0]]), torch.tensor([0]))
+    pairs = assign(*outputs(8), GRIDS, torch.tensor([[65.0, 65.0, 69.0, 70.0]]), torch.tensor([0]))
     assert len(pairs.cell_P) >= 1
 
 
 def test_a_well_fitted_face_takes_more_cells() -> None:
     face, image = torch.tensor([[32.0, 32.0, 96.0, 96.0]]), torch.tensor([0])
-    good = assign(*answers(64), GRIDS, face, image)
-    bad = assign(*answers(6), GRIDS, face, image)
+    good = assign(*outputs(64), GRIDS, face, image)
+    bad = assign(*outputs(6), GRIDS, face, image)
     assert len(good.cell_P) > len(bad.cell_P) == 1
 
 
 def test_images_of_a_batch_do_not_mix() -> None:
-    logits, boxes = answers(40, images=3)
+    logits, boxes = outputs(40, images=3)
     pairs = assign(logits, boxes, GRIDS, torch.tensor([[20.0, 30.0, 60.0, 80.0]]), torch.tensor([2]))
     assert set(pairs.image_P.tolist()) == {2}
 
 
 def test_a_face_at_the_edge_takes_cells_inside_the_image() -> None:
-    pairs = assign(*answers(30), GRIDS, torch.tensor([[100.0, 0.0, 128.0, 20.0]]), torch.tensor([0]))
+    pairs = assign(*outputs(30), GRIDS, torch.tensor([[100.0, 0.0, 128.0, 20.0]]), torch.tensor([0]))
     x, y = middles()[pairs.cell_P].T
     assert len(pairs.cell_P)
     # Cells beyond the right edge must not wrap to other cells, far below or above the face.
@@ -73,12 +73,12 @@ def test_a_face_at_the_edge_takes_cells_inside_the_image() -> None:
 
 def test_of_two_identical_faces_the_first_gets_the_cells() -> None:
     faces = torch.tensor([[40.0, 40.0, 80.0, 80.0]]).repeat(2, 1)
-    pairs = assign(*answers(40), GRIDS, faces, torch.tensor([0, 0]))
+    pairs = assign(*outputs(40), GRIDS, faces, torch.tensor([0, 0]))
     assert len(set(pairs.cell_P.tolist())) == len(pairs.cell_P)
 
 
 def test_no_faces_give_no_pairs() -> None:
-    pairs = assign(*answers(30), GRIDS, torch.zeros(0, 4), torch.zeros(0, dtype=torch.long))
+    pairs = assign(*outputs(30), GRIDS, torch.zeros(0, 4), torch.zeros(0, dtype=torch.long))
     assert len(pairs.cell_P) == 0
 
 

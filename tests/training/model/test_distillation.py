@@ -33,7 +33,7 @@ CPU = torch.device("cpu")
 SIDE = 96
 
 
-def answers(finest: int, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+def outputs(finest: int, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns logits (some high, most low) and boxes for all cells of two images."""
     random = torch.Generator().manual_seed(seed)
     last = grids(SIDE, SIDE, finest)[-1]
@@ -44,7 +44,7 @@ def answers(finest: int, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_a_student_equal_to_its_teacher_has_no_loss() -> None:
-    logits, boxes = answers(8)
+    logits, boxes = outputs(8)
     targets = teacher_targets(logits, boxes, grids(SIDE, SIDE, 8), 8)
     mine = logits.clone().requires_grad_(), boxes.clone().requires_grad_()
     sums = distillation_loss(*mine, targets)
@@ -55,12 +55,12 @@ def test_a_student_equal_to_its_teacher_has_no_loss() -> None:
     assert box.item() < 1e-5
     assert mine[0].grad is not None
     assert mine[0].grad.abs().max() < 1e-6
-    other = distillation_loss(*answers(8, seed=2), targets)
+    other = distillation_loss(*outputs(8, seed=2), targets)
     assert min(each.item() for each in other.over(other.count)) > 0.05
 
 
 def test_gradients_move_a_student_towards_its_teacher() -> None:
-    (logits, boxes), (mine, my_boxes) = answers(8), answers(8, seed=2)
+    (logits, boxes), (mine, my_boxes) = outputs(8), outputs(8, seed=2)
     targets = teacher_targets(logits, boxes, grids(SIDE, SIDE, 8), 8)
     mine.requires_grad_()
     score, _ = (sums := distillation_loss(mine, my_boxes, targets)).over(sums.count)
@@ -72,12 +72,12 @@ def test_gradients_move_a_student_towards_its_teacher() -> None:
 
 def test_a_teacher_with_a_finer_grid_gives_targets_for_shared_grids() -> None:
     all_grids, shared = grids(SIDE, SIDE, 4), grids(SIDE, SIDE, 8)
-    logits, boxes = torch.full_like(answers(4)[0], -9.0), answers(4)[1]
+    logits, boxes = torch.full_like(outputs(4)[0], -9.0), outputs(4)[1]
     fourth = {grid.stride: grid.start for grid in all_grids}
     logits[0, fourth[8] + 5] = logits[1, fourth[32] + 2] = 4.0
     targets = teacher_targets(logits, boxes, all_grids, 8)
     mine = {grid.stride: grid.start for grid in shared}
-    assert targets.scores_BA.shape == answers(8)[0].shape
+    assert targets.scores_BA.shape == outputs(8)[0].shape
     assert (targets.scores_BA > 0.5).nonzero().tolist() == [[0, mine[8] + 5], [1, mine[32] + 2]]
     assert torch.equal(targets.boxes_BA4[0, mine[8] + 5], boxes[0, fourth[8] + 5])
     assert targets.counts_BA.all()
@@ -86,7 +86,7 @@ def test_a_teacher_with_a_finer_grid_gives_targets_for_shared_grids() -> None:
 def test_cells_predicted_on_a_finer_grid_are_left_out() -> None:
     """A small face that the teacher predicts at stride 4 is not background at stride 8."""
     all_grids = grids(SIDE, SIDE, 4)
-    logits, boxes = torch.full_like(answers(4)[0], -9.0), answers(4)[1]
+    logits, boxes = torch.full_like(outputs(4)[0], -9.0), outputs(4)[1]
     row, column = 7, 10
     logits[1, row * all_grids[0].columns + column] = 4.0
     targets = teacher_targets(logits, boxes, all_grids, 8)
@@ -99,8 +99,8 @@ def test_cells_predicted_on_a_finer_grid_are_left_out() -> None:
 
 
 def test_a_grid_that_only_the_student_has_is_left_out() -> None:
-    targets = teacher_targets(*answers(8), grids(SIDE, SIDE, 8), 4)
-    logits, boxes = answers(4, seed=2)
+    targets = teacher_targets(*outputs(8), grids(SIDE, SIDE, 8), 4)
+    logits, boxes = outputs(4, seed=2)
     logits.requires_grad_()
     sums = distillation_loss(logits, boxes, targets)
     sums.score.backward()
@@ -111,7 +111,7 @@ def test_a_grid_that_only_the_student_has_is_left_out() -> None:
 
 
 def test_a_teacher_that_sees_no_face_gives_no_boxes_and_finite_gradients() -> None:
-    logits, boxes = answers(8)
+    logits, boxes = outputs(8)
     targets = TeacherTargets(torch.full_like(logits, 0.01), boxes, torch.ones_like(logits, dtype=torch.bool))
     mine = logits.requires_grad_(), boxes.clone().requires_grad_()
     sums = distillation_loss(*mine, targets)

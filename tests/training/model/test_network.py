@@ -29,8 +29,8 @@ def test_every_cell_of_every_grid_has_outputs(landmarks: bool, stride: int) -> N
 
 def test_a_zero_head_predicts_boxes_of_one_stride_at_each_cell() -> None:
     cells = grids(64, 96, 8)
-    answers = [torch.zeros(1, 15, grid.rows, grid.columns) for grid in cells]
-    _, boxes, points = FaceNetwork(width=4, depth=1, landmarks=True).decode(answers)
+    outputs = [torch.zeros(1, 15, grid.rows, grid.columns) for grid in cells]
+    _, boxes, points = FaceNetwork(width=4, depth=1, landmarks=True).decode(outputs)
     # First cell of the finest grid: its centre is (4, 4), and its sides are exp(0) strides of 8.
     assert boxes[0, 0].tolist() == [0, 0, 8, 8]
     # Second cell of the second row of the third grid: centre (48, 48).
@@ -41,11 +41,11 @@ def test_a_zero_head_predicts_boxes_of_one_stride_at_each_cell() -> None:
 
 
 def test_a_cell_can_predict_a_face_away_from_its_centre() -> None:
-    answers = [torch.zeros(1, 15, grid.rows, grid.columns) for grid in grids(64, 64, 8)]
+    outputs = [torch.zeros(1, 15, grid.rows, grid.columns) for grid in grids(64, 64, 8)]
     # The second cell of the first row of the finest grid: its centre is (12, 4).
-    answers[0][0, 1:5, 0, 1] = torch.tensor([0.5, -0.25, math.log(0.5), math.log(0.75)])
-    answers[0][0, 5:7, 0, 1] = torch.tensor([1.0, 2.0])
-    _, boxes, points = FaceNetwork(width=4, depth=1, landmarks=True).decode(answers)
+    outputs[0][0, 1:5, 0, 1] = torch.tensor([0.5, -0.25, math.log(0.5), math.log(0.75)])
+    outputs[0][0, 5:7, 0, 1] = torch.tensor([1.0, 2.0])
+    _, boxes, points = FaceNetwork(width=4, depth=1, landmarks=True).decode(outputs)
     assert boxes[0, 1].tolist() == pytest.approx([14, -1, 18, 5])
     assert points[0, 1].tolist() == [[20, 20], *[[12, 4]] * 4]
 

@@ -23,7 +23,7 @@ pytest_plugins = ("small_run",)
 def test_flops_equal_those_that_torch_counts(landmarks: bool, stride: int, side: int) -> None:
     network = FaceNetwork(8, 1, landmarks, stride)
     with FlopCounterMode(display=False) as counter:
-        sum(answer.sum() for answer in network(torch.zeros(2, 3, side, side))).backward()
+        sum(output.sum() for output in network(torch.zeros(2, 3, side, side))).backward()
     assert 2 * flops.per_image(network.eval(), side) == counter.get_total_flops()
 
 

@@ -144,9 +144,9 @@ def test_an_empty_value_is_an_empty_string_and_the_last_override_wins(write):
 )  # fmt: skip
 def test_an_error_names_the_line_and_the_valid_value(write, old, new, message, hint):
     assert old in GOOD
-    said, advice = refused(write(GOOD.replace(old, new, 1)))
-    assert message in said
-    assert "\n" not in said
+    sentence, advice = refused(write(GOOD.replace(old, new, 1)))
+    assert message in sentence
+    assert "\n" not in sentence
     assert advice.startswith(hint)
 
 
@@ -191,8 +191,8 @@ def test_a_byte_order_mark_is_accepted(write):
     ],
 )
 def test_an_error_in_an_override_names_the_override(write, override, message, hint):
-    said, advice = refused(write(GOOD), override)
-    assert message in said
+    sentence, advice = refused(write(GOOD), override)
+    assert message in sentence
     assert advice.startswith(hint)
 
 

@@ -78,9 +78,9 @@ def test_a_checkpoint_older_than_a_damaged_one_is_kept(
     stop_at(4, monkeypatch, terminate)
     with pytest.raises(Interrupted, match="at step 4"):
         fit(load(recipe_path, [ALONE, "schedule.keep_checkpoints=1"]), copy, device="cpu", resume=True)
-    said = capfd.readouterr().err
-    assert f"{LAST} cannot be read: it is damaged" in said
-    assert "resumed from step 3" in said
+    errors = capfd.readouterr().err
+    assert f"{LAST} cannot be read: it is damaged" in errors
+    assert "resumed from step 3" in errors
     assert checkpoint.load(copy / "checkpoints" / "step-00000004.safetensors")[1].step == 4
 
 
@@ -172,15 +172,15 @@ def test_changed_arithmetic_and_a_changed_recipe_are_reported(
     noted["device"], noted["instructions"], noted["packages"]["torch"] = "cpu (99 threads)", "ABACUS", "0.1"
     path.write_text(json.dumps(noted))
     fit(load(recipe_path, [ALONE]), copy, device="cpu", resume=True)
-    said = capfd.readouterr().err
+    errors = capfd.readouterr().err
     for words in (
         "device cpu (99 threads), now cpu (",
         "instructions ABACUS, now",
         "torch 0.1, now",
         "another recipe.yaml: ",
     ):
-        assert words in said
-    assert "numpy" not in said
+        assert words in errors
+    assert "numpy" not in errors
 
 
 @pytest.mark.slow
@@ -287,7 +287,7 @@ def test_a_metrics_line_cut_by_a_full_disk_is_reported_and_ignored(copy: Path) -
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 10, before[1]))
     try:
         with pytest.raises(MlcycleError, match=r"metrics\.jsonl cannot be written"):
-            folder.append_metrics({"step": 9, "loss": 1.0, "why": "longer than there is room for"})
+            folder.append_metrics({"step": 9, "loss": 1.0, "why": "longer than the disk has space for"})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert (copy / "metrics.jsonl").read_text() != whole
