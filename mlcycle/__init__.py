@@ -15,8 +15,8 @@ import os
 __version__ = "0.1.0"
 
 # onnxruntime reports each start to its developers, over the network and in a file in the user's cache, unless this is
-# set before anything imports it. Its own switch, disable_telemetry_events, comes too late for that. It is the only thing
-# that the library changes in the process that imports it.
+# set before anything imports it. Its own switch, disable_telemetry_events, comes too late for that. It is all that
+# the library changes in the process that imports it.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 # As typing.TYPE_CHECKING, without the time that importing typing takes.

@@ -126,7 +126,7 @@ def tiny_bytes(contract: Contract = CONTRACT, contract_json: str | None = None) 
 def write_tiny_model(
     path: Path, *, long_side: int = 640, landmarks: bool = True, reduced_jpeg: float | None = None
 ) -> Path:
-    """Writes the sealed tiny model, with its digest beside it, and returns its path."""
+    """Writes the sealed tiny model, with its digest next to it, and returns its path."""
     names = LANDMARKS if landmarks else ()
     contract = replace(CONTRACT, resize=Resize(long_side), landmarks=names, reduced_jpeg=reduced_jpeg)
     write_sealed(tiny_bytes(contract), path)

@@ -32,7 +32,7 @@ class DemoResults:
 
 
 @dataclass(frozen=True, slots=True)
-class _Picture:
+class _EmbeddedImage:
     """An image in the page: its bytes as a data URI, its size in pixels, and its alternative text."""
 
     uri: str
@@ -65,10 +65,10 @@ def render(demo: DemoResults, scenes: Path, annotated: Path) -> str:
     )
 
 
-def _sheet(scenes: Path) -> _Picture:
+def _sheet(scenes: Path) -> _EmbeddedImage:
     paths = sorted(scenes.glob("*.jpg"))[: SHEET_COLUMNS * SHEET_ROWS]
     text = f"{len(paths)} scenes with faces of many sizes and lights, in front of walls, grass and other backgrounds"
-    return _picture(contact_sheet(paths, SHEET_COLUMNS, SHEET_SIDE), text)
+    return _embedded(contact_sheet(paths, SHEET_COLUMNS, SHEET_SIDE), text)
 
 
 def _curves(metrics: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
@@ -78,7 +78,7 @@ def _curves(metrics: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
     return [(title, over_steps(title, [Series(name, points)])) for title, name, points in curves]
 
 
-def _images(results: Sequence[ImageResult], annotated: Path) -> list[tuple[_Picture, str, ImageResult]]:
+def _images(results: Sequence[ImageResult], annotated: Path) -> list[tuple[_EmbeddedImage, str, ImageResult]]:
     images = []
     for unseen, result in zip(UNSEEN, results, strict=True):
         with Image.open(annotated / unseen.name) as file:
@@ -86,11 +86,11 @@ def _images(results: Sequence[ImageResult], annotated: Path) -> list[tuple[_Pict
         count = len(result.found)
         boxes = f"{count} face{'' if count == 1 else 's'} marked" if count else "nothing marked"
         caption = unseen.caption[0].upper() + unseen.caption[1:]
-        images.append((_picture(image, f"{unseen.caption}; {boxes}"), caption, result))
+        images.append((_embedded(image, f"{unseen.caption}; {boxes}"), caption, result))
     return images
 
 
-def _picture(image: Image.Image, text: str) -> _Picture:
+def _embedded(image: Image.Image, text: str) -> _EmbeddedImage:
     memory = io.BytesIO()
     image.save(memory, "JPEG", quality=86)
-    return _Picture(f"data:image/jpeg;base64,{base64.b64encode(memory.getvalue()).decode()}", *image.size, text)
+    return _EmbeddedImage(f"data:image/jpeg;base64,{base64.b64encode(memory.getvalue()).decode()}", *image.size, text)

@@ -64,14 +64,14 @@ def from_names(names: Iterable[str], standard_input: Callable[[], bytes]) -> lis
     file is a pattern, in which ** matches folders at any depth.
 
     Raises:
-        UsageError: a name is a URL, or - is given twice.
+        UsageError: a name is a URL, or - is passed twice.
         InputError: a list cannot be read or is empty.
     """
     sources: list[Source] = []
     for name in names:
         if name == STANDARD_INPUT:
             if any(each.data is not None for each in sources):
-                raise UsageError("standard input has one image, and - is given twice", "give - once")
+                raise UsageError("standard input has one image, but - is passed twice", "pass - once")
             sources.append(Source(Path("stdin"), name, data=standard_input()))
         elif name.startswith("@"):
             sources += from_listed(_read_list(Path(name[1:])).split(b"\n"))

@@ -104,7 +104,7 @@ def test_a_pattern_gives_the_matching_files(tmp_path: Path) -> None:
 def test_standard_input_has_one_image() -> None:
     (source,) = from_names(["-"], lambda: b"bytes")
     assert (source.key, source.data) == ("-", b"bytes")
-    with pytest.raises(UsageError, match="given twice"):
+    with pytest.raises(UsageError, match="passed twice"):
         from_names(["-", "-"], lambda: b"bytes")
 
 

@@ -137,7 +137,7 @@ class SweepFolder:
         keys = list(setting.values)
         if set(keys) != set(self.plan.keys):
             raise InputError(
-                f"{self.path} holds a sweep over {', '.join(self.plan.keys)}, not over {', '.join(keys)}",
+                f"{self.path} contains a sweep over {', '.join(self.plan.keys)}, not over {', '.join(keys)}",
                 "nothing was changed; choose another folder with --out",
             )
         names = [name for name in self.plan.runs if self.recipe(name).is_file()]
@@ -148,7 +148,7 @@ class SweepFolder:
             if before.get(key) != now.get(key):
                 old, new = (json.dumps(each.get(key), ensure_ascii=False) for each in (before, now))
                 raise InputError(
-                    f"{self.path} holds a sweep of another recipe: its {key} is {old}, not {new}",
+                    f"{self.path} contains a sweep of another recipe: its {key} is {old}, not {new}",
                     "nothing was changed; choose another folder with --out",
                 )
 
