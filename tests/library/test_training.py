@@ -96,7 +96,7 @@ def test_evaluation_takes_a_file_or_a_model(frozen: mlcycle.Frozen, labelled_set
 
 
 def test_a_run_is_resumed_by_its_folder(recipe_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C is the process's own business: it raises KeyboardInterrupt, and the run goes on from its checkpoint."""
+    """Ctrl-C is the process's own business: it raises KeyboardInterrupt, and the run resumes from its checkpoint."""
     from mlcycle.training import fit
 
     steps = fit._Run._after_step
