@@ -41,14 +41,14 @@ def profile(
 ) -> None:
     """Measure where the time of a training step goes.
 
-    Makes real training steps, of which nothing is kept. N steps are measured as a training makes them, alternating with
+    Runs real training steps and saves nothing. N steps are measured as in normal training, alternating with
     bare steps: forward pass, losses and backward pass of the same network on a constant batch. N more are measured part
     by part; on a GPU each part is then synchronised, so that the parts add up to more than a step takes. A few steps
     are recorded by torch's profiler, for the table of operators and for the trace, which chrome://tracing and
     ui.perfetto.dev can open. Finally, samples are read on one thread.
 
-    Worker processes (schedule.workers) have read ahead when the steps begin: a training that will wait for them later
-    waits only in a long profile, with --steps 200.
+    Worker processes (schedule.workers) have read ahead when the steps begin, so if a run later waits for them,
+    only a long profile shows it, such as --steps 200.
 
     FLOP/s count the network's convolutions, forward and backward, a multiplication and an addition as two.
 

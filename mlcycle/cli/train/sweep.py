@@ -203,7 +203,7 @@ def _tell_table(folder: SweepFolder) -> None:
     if len(summaries) > 1 and not (compared := comparison.compare(summaries)).is_same_data:
         console.warn(comparison.data_note(compared))
     console.say(f"page: {folder.path / PAGE}; table: {folder.path / CSV}")
-    begun = [next((each for each in row.runs if each.summary), None) for row in sweep_table.rows(runs)]
-    if len(best := [each for each in begun if each][:2]) == 2:
+    started = [next((each for each in row.runs if each.summary), None) for row in sweep_table.rows(runs)]
+    if len(best := [each for each in started if each][:2]) == 2:
         both = shlex.join(str(folder.run(each.name)) for each in best)
         console.say(f"compare the best: mlcycle train compare {both}")
