@@ -165,7 +165,9 @@ class Records:
         network = copy.deepcopy(trainer.ema)
         if self.group.is_main:
             checkpoint.load_weights(checkpoint.load(self.folder.checkpoints / BEST)[0], network, "average")
-        network.load_state_dict(self.group.broadcast(network.state_dict()))
+        # On the CPU: a process would put tensors of the first one's GPU on that GPU.
+        weights = {name: value.cpu() for name, value in network.state_dict().items()}
+        network.load_state_dict(self.group.broadcast(weights))
         return network
 
     def _collect(self, trainer: Trainer) -> dict[str, Any]:
