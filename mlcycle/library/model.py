@@ -91,7 +91,7 @@ class Model:
         Args:
             image: a path, bytes, a file opened in binary mode, a Pillow image, or a uint8 RGB array of shape
                 (height, width, 3). Files and Pillow images are turned upright by their EXIF orientation. OpenCV's
-                arrays are BGR: pass `array[:, :, ::-1]`. Of a file with several images the first counts.
+                arrays are BGR: pass `array[:, :, ::-1]`. Of a file with several images the first one is used.
             threshold: the least score that counts as a face, 0 to 1; None takes the model's.
             at: an operating point of the model file in its place: sensitive, balanced or precise.
             max_pixels: a larger image is refused before it is decoded.
@@ -131,7 +131,7 @@ class Model:
         """
         if is_one_image(inputs):
             raise UsageError(
-                "stream takes an iterable of images, not a single one", "put it into a list, or call the model"
+                "stream takes several images, not a single one", "put it into a list, or call the model"
             )
         count = cores() if workers is None else max(1, workers)
         find = partial(self._find, self.detector_for(count), self._options(threshold, at, max_pixels))
