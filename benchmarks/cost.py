@@ -148,7 +148,7 @@ def as_json(costs: list[Cost], arguments: argparse.Namespace) -> str:
 
 def compare(arguments: argparse.Namespace) -> None:
     if arguments.out is not None and arguments.out.exists() and not arguments.overwrite:
-        raise InputError(f"{arguments.out} already exists", "name another file, or pass --overwrite")
+        raise InputError(f"{arguments.out} already exists", "choose another file, or pass --overwrite")
     opened = {str(arguments.against): open_reference(arguments.against)} if arguments.against else {}
     opened |= {str(path): open_model(path) for path in arguments.models if str(path) not in opened}
     # All sides are prepared before any is measured, so that a reference of another fixed size is refused at once.

@@ -94,7 +94,7 @@ def _names(models: list[Path]) -> list[str]:
 def _check_free(path: Path | None, overwrite: bool) -> None:
     """Checks before the work starts that the result does not replace a file."""
     if path is not None and path.exists() and not overwrite:
-        raise InputError(f"{path} already exists", "name another file, or pass --overwrite")
+        raise InputError(f"{path} already exists", "choose another file, or pass --overwrite")
 
 
 def _pixels(text: str) -> int:
