@@ -27,7 +27,7 @@ def to_supervision(record: Record) -> supervision.Detections:
     with extra("supervision", "to_supervision()"):
         import supervision
     count = len(record.scores_N)
-    data: dict[str, npt.NDArray[Any]] = {"class_name": np.full(count, "face")}
+    data: dict[str, npt.NDArray[Any] | list[Any]] = {"class_name": np.full(count, "face")}
     if record.landmarks_N52 is not None:
         data[POINTS] = record.landmarks_N52.copy()
     return supervision.Detections(
