@@ -130,9 +130,7 @@ class Model:
                 image and not several.
         """
         if is_one_image(inputs):
-            raise UsageError(
-                "stream takes several images, not a single one", "put it into a list, or call the model"
-            )
+            raise UsageError("stream takes several images, not a single one", "put it into a list, or call the model")
         count = cores() if workers is None else max(1, workers)
         find = partial(self._find, self.detector_for(count), self._options(threshold, at, max_pixels))
         return ordered_map(find, inputs, count)
