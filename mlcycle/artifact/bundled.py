@@ -15,13 +15,12 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.onnx"))
 
 
-def of_name(name: str | os.PathLike[str]) -> Path:
-    """Returns the bundled model of this name, even if the current folder has a file of that name; else the path."""
-    return FOLDER / f"{name}.onnx" if name in names() else Path(name)
+def locate(name: str | os.PathLike[str]) -> Path:
+    """Returns the bundled model of this name, even if the current folder has a file of that name; else the path.
 
-
-def locate(path: Path) -> Path:
-    """Returns the path itself if such a file exists, else the bundled model of that name, else the path itself."""
-    if str(path) in names() and not path.is_file():
+    The text "./face-nano" is a path, and stays one: it becomes absolute, because a Path drops the dot.
+    """
+    bundled, path = names(), Path(name)
+    if os.fspath(name) in bundled:
         return FOLDER / f"{path}.onnx"
-    return path
+    return path.absolute() if str(path) in bundled else path

@@ -48,7 +48,7 @@ def evaluate(
         MissingExtraError: the official evaluation of WIDER FACE needs the extra `evaluate`.
     """
     shown = progress or Silent()
-    subject, file = (model.detector_for(2), model.path) if isinstance(model, Model) else (bundled.of_name(model), model)
+    subject, file = (model.detector_for(2), model.path) if isinstance(model, Model) else (bundled.locate(model), model)
     pixels = 0 if long_side == "original" else long_side
     table = None if attributes is None else Path(attributes)
     options = Options(split, pixels, workers or cores(), limit, table)

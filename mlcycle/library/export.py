@@ -80,9 +80,9 @@ def export(  # noqa: PLR0913 (options for people, each with a default)
         labelled = None if data is None else _labelled(Path(data), split, max_drop, progress or Silent(), bar)
         evidence = variants.Evidence(files, labelled)
         if format == "onnx":
-            return variants.export(bundled.of_name(model), variants.Change(*change), target, evidence)
+            return variants.export(bundled.locate(model), variants.Change(*change), target, evidence)
         settings = package.Settings(None if onnxruntime_web is None else Path(onnxruntime_web), storage_uri)
-        return package.package(bundled.of_name(model), format, target, evidence, settings)
+        return package.package(bundled.locate(model), format, target, evidence, settings)
 
 
 def _labelled(data: Path, split: str, max_drop: float, progress: Progress, bar: ExitStack) -> Labelled:

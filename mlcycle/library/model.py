@@ -52,7 +52,7 @@ def load(
         MissingExtraError: `signed_by`, and the package cryptography is not installed.
     """
     key = _key(signed_by)
-    sealed = read_model(bundled.of_name(name_or_path), signed_by=key)
+    sealed = read_model(bundled.locate(name_or_path), signed_by=key)
     return Model(sealed, provider=provider, threads=threads, threshold=threshold, at=at)
 
 

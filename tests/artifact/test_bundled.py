@@ -49,14 +49,15 @@ def test_each_is_signed_passes_its_self_test_and_states_its_intended_use(
     assert contract["thresholds"].keys() == {"sensitive", "balanced", "precise"}
 
 
-def test_a_file_takes_precedence_over_a_bundled_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_in_the_current_folder_does_not_replace_a_bundled_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    assert bundled.locate(Path(bundled.DEFAULT)).parent == bundled.FOLDER
-    Path(bundled.DEFAULT).mkdir()
-    assert bundled.locate(Path(bundled.DEFAULT)).parent == bundled.FOLDER
-    Path(bundled.DEFAULT).rmdir()
     Path(bundled.DEFAULT).touch()
-    assert bundled.locate(Path(bundled.DEFAULT)) == Path(bundled.DEFAULT)
+    assert bundled.locate(Path(bundled.DEFAULT)) == bundled.FOLDER / f"{bundled.DEFAULT}.onnx"
+    assert read_sealed(Path(bundled.DEFAULT)).path.parent == bundled.FOLDER
+    for text in (f"./{bundled.DEFAULT}", str(tmp_path / bundled.DEFAULT)):
+        assert bundled.locate(text) == bundled.locate(bundled.locate(text)) == tmp_path / bundled.DEFAULT
 
 
 def test_other_paths_are_unchanged() -> None:

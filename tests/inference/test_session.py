@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -120,11 +119,9 @@ def test_which_model_file_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("MLCYCLE_MODEL", raising=False)
     assert find_model() == (Path("face-nano"), "bundled")
     (tmp_path / "models").mkdir()
-    for number, name in enumerate(("new.onnx", "old.onnx", ".hidden.onnx", "notes.txt")):
-        path = tmp_path / "models" / name
-        path.touch()
-        os.utime(path, (1000 - number, 1000 - number))
-    assert find_model() == (Path("models/new.onnx"), "the newest in ./models")
+    (tmp_path / "models" / "planted.onnx").touch()
+    (tmp_path / "face-nano").touch()
+    assert find_model() == (Path("face-nano"), "bundled")
     monkeypatch.setenv("MLCYCLE_MODEL", "elsewhere.onnx")
     assert find_model() == (Path("elsewhere.onnx"), "MLCYCLE_MODEL")
     assert find_model(Path("named.onnx")) == (Path("named.onnx"), "--model")

@@ -51,8 +51,7 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         metavar="FILE",
-        help="Use this model file or bundled model. Default: $MLCYCLE_MODEL, else the newest file in ./models, else "
-        "face-nano.",
+        help="Use this model file or bundled model. Default: $MLCYCLE_MODEL, else face-nano.",
     ),
 ]
 RequireSignatureOption = Annotated[

@@ -39,10 +39,10 @@ def find(recipe: str) -> Path:
     Raises:
         RecipeError: no such recipe.
     """
+    if recipe in names():  # first: no file of that name in the current folder replaces it
+        return recipes_folder() / f"{recipe}.yaml"
     if Path(recipe).is_file():
         return Path(recipe)
-    if recipe in names():
-        return recipes_folder() / f"{recipe}.yaml"
     near = get_close_matches(Path(recipe).stem, names(), n=1)
     hint = f"did you mean {near[0]}?" if near else f"the recipes that come with mlcycle: {', '.join(names()) or 'none'}"
     raise RecipeError(f"no such recipe: {recipe}", hint)

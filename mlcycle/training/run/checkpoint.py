@@ -169,7 +169,9 @@ def find_weights(named: str) -> Path:
         DataError: no such weights.
     """
     path = Path(named)
-    for candidate in (path / CHECKPOINTS / BEST, path, BUNDLED / f"{named}.safetensors"):
+    # A bare name is a bundled model's first, whatever the current folder has.
+    bundled = [BUNDLED / f"{named}.safetensors"] if path.name == named else []
+    for candidate in (*bundled, path / CHECKPOINTS / BEST, path):
         if candidate.is_file():
             return candidate
     there = ", ".join(sorted(each.stem for each in BUNDLED.glob("*.safetensors"))) or "none"

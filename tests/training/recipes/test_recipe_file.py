@@ -206,6 +206,7 @@ def test_all_errors_are_found_and_the_first_gives_the_number_of_others(write):
 
 def test_recipes_are_found_by_path_and_by_name(write, tmp_path):
     assert recipe_file.find(write(GOOD)) == Path("r.yaml")
+    Path("demo").touch()
     assert recipe_file.find("demo") == recipe_file.recipes_folder() / "demo.yaml"
     with pytest.raises(RecipeError, match="no such recipe: dmo") as problem:
         recipe_file.find("dmo")

@@ -116,3 +116,12 @@ def test_the_new_checkpoint_is_synced_before_an_old_one_is_removed(
     monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_ino))
     checkpoint.save(tmp_path / "step.safetensors", checkpoint.collect(*parts(0)), Progress())
     assert synced == [(tmp_path / "step.safetensors").stat().st_ino, tmp_path.stat().st_ino]
+
+
+def test_a_folder_does_not_replace_bundled_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    planted = tmp_path / "face-nano" / "checkpoints" / "best.safetensors"
+    planted.parent.mkdir(parents=True)
+    planted.touch()
+    assert checkpoint.find_weights("face-nano") == BUNDLED / "face-nano.safetensors"
+    assert checkpoint.find_weights("./face-nano") == Path("face-nano/checkpoints/best.safetensors")
