@@ -33,7 +33,7 @@ from mlcycle.training.model.predict import predict_all
 from mlcycle.training.model.score_boxes import boxes_of_all
 from mlcycle.training.model.score_layer import fit_score_layer
 from mlcycle.training.progress import flops
-from mlcycle.training.progress.display import DECODING, EVALUATING, FITTING, TRAINING, Display
+from mlcycle.training.progress.display import EVALUATING, FITTING, TRAINING, Display
 from mlcycle.training.progress.event_files import event_file
 from mlcycle.training.progress.meter import Meter
 from mlcycle.training.recipes.recipe import Recipe, ScoreLayer
@@ -214,10 +214,10 @@ class _Run:
         """One process per machine decodes the images, with several threads; then all processes use the result."""
         if self.recipe.data.decoded is None:
             return
-        display.show_phase(DECODING)
         folder, paths = Path(self.recipe.data.decoded), [each.path for each in self.training_data.train]
         if self.group.local_rank == 0:
-            self.decoded = decode_all(folder, paths, display.decoded, lambda: bool(stop))
+            self.decoded = decode_all(folder, paths, display.decoded, lambda: bool(stop), display.note)
+            display.start_steps(self.progress.step)
         is_stopped = self.group.any(bool(stop))
         if self.group.local_rank != 0 and not is_stopped:
             self.decoded = decode_all(folder, paths, lambda done, whole: None)

@@ -76,11 +76,9 @@ def test_quiet_hides_messages_but_not_results_warnings_and_errors(capsys):
     console.configure()
 
 
-@pytest.mark.training
-def test_quiet_at_the_end_of_the_command_line(mlcycle, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert "no recipe given" in mlcycle("train", "schedule.steps=0").err
-    assert "no recipe given" not in mlcycle("train", "schedule.steps=0", "-q").err
+def test_quiet_at_the_end_of_the_command_line(mlcycle, astronaut):
+    assert "1 image" in mlcycle("infer", astronaut).err
+    assert "1 image" not in mlcycle("infer", astronaut, "-q").err
 
 
 def test_progress_bars_need_a_terminal(capsys):

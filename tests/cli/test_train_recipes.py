@@ -49,7 +49,7 @@ def test_copy_keeps_an_existing_file_without_overwrite(mlcycle, tmp_path):
     original = find("demo").read_text("utf-8")
     assert mlcycle("train", "recipes", "copy", "demo").out == "demo.yaml\n"
     assert mlcycle("train", "recipes", "copy", "demo", "deep/er/mine.yaml").code == 0
-    assert (tmp_path / "deep/er/mine.yaml").read_text("utf-8") == original
+    assert (tmp_path / "deep/er/mine.yaml").read_text("utf-8") == original.replace("name: demo", "name: mine")
     (tmp_path / "demo.yaml").write_text("mine")
     refused = mlcycle("train", "recipes", "copy", "demo")
     assert refused.code == 3
@@ -58,6 +58,15 @@ def test_copy_keeps_an_existing_file_without_overwrite(mlcycle, tmp_path):
     assert mlcycle("train", "recipes", "copy", "demo", "--overwrite").code == 0
     assert (tmp_path / "demo.yaml").read_text("utf-8") == original
     assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "demo.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("mine.yaml", "mine"), ("My Faces_2.yaml", "my-faces-2"), ("Ü.yaml", "mine"), ("x" * 50 + ".yml", "x" * 40)],
+)
+def test_a_copy_has_the_name_of_its_file(file, name, mlcycle):
+    assert mlcycle("train", "recipes", "copy", "face-nano", file).code == 0
+    assert load(file) == load(find("face-nano"), [f"name={name}"])
 
 
 def test_check_lists_all_errors_of_all_files(mlcycle, tmp_path):
@@ -77,13 +86,15 @@ def test_check_lists_all_errors_of_all_files(mlcycle, tmp_path):
     assert mlcycle("train", "recipes", "check", "demo", "face-nano", "face-base").code == 0
 
 
-def test_without_a_recipe_train_uses_face_nano_and_reports_it(mlcycle):
-    outcome = mlcycle("train", "schedule.steps=-1")
+@pytest.mark.parametrize("words", [[], ["schedule.steps=7"], ["--resume"], ["--device", "cpu"]])
+def test_without_a_recipe_nothing_is_trained(words, mlcycle, tmp_path):
+    outcome = mlcycle("train", *words)
     assert outcome.code == 2
-    first, second = outcome.err.splitlines()
-    assert first.startswith("no recipe given; training with ")
-    assert first.endswith("face-nano.yaml")
-    assert "override 'schedule.steps=-1'" in second
+    assert "mlcycle train" in outcome.err.splitlines()[-1]
+    assert outcome.err.startswith(
+        "error: --resume needs a run" if words == ["--resume"] else "error: train needs a recipe"
+    )
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_existing_run_is_refused(mlcycle, tmp_path):

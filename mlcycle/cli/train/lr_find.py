@@ -11,6 +11,7 @@ import typer
 from mlcycle.cli import console
 from mlcycle.cli.evaluate import check_free
 from mlcycle.cli.train.device import Device
+from mlcycle.cli.train.options import DeviceOption, OverridesArgument, RecipeArgument
 from mlcycle.errors import MlcycleError, UsageError
 from mlcycle.extras import extra
 from mlcycle.inference.outputs.output import open_output
@@ -23,12 +24,8 @@ LEAST_STEPS = 20
 
 
 def lr_find(
-    recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a recipe that comes with mlcycle.")
-    ],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Values that replace those of the recipe.")
-    ] = None,
+    recipe: RecipeArgument,
+    overrides: OverridesArgument = None,
     low: Annotated[float, typer.Option("--low", help="Start at this learning rate.")] = 1e-5,
     high: Annotated[
         float, typer.Option("--high", help="End at this learning rate, unless the loss diverges before.")
@@ -36,7 +33,7 @@ def lr_find(
     steps: Annotated[
         int, typer.Option("--steps", metavar="N", min=LEAST_STEPS, help="Make N steps from the first rate to the last.")
     ] = 150,
-    device: Annotated[Device, typer.Option("--device", help="Compute on this device.")] = Device.auto,
+    device: DeviceOption = Device.auto,
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="Write the page to FILE.")] = Path(
         "lr-find.html"
     ),

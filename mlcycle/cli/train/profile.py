@@ -11,6 +11,7 @@ import typer
 from mlcycle.cli import console
 from mlcycle.cli.evaluate import check_free
 from mlcycle.cli.train.device import Device
+from mlcycle.cli.train.options import DeviceOption, OverridesArgument, RecipeArgument, WarmupOption
 from mlcycle.errors import UsageError
 from mlcycle.extras import extra
 
@@ -23,17 +24,11 @@ SUFFIXES = (".json", ".json.gz")
 
 
 def profile(
-    recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a recipe that comes with mlcycle.")
-    ],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Values that replace those of the recipe.")
-    ] = None,
+    recipe: RecipeArgument,
+    overrides: OverridesArgument = None,
     steps: Annotated[int, typer.Option("--steps", metavar="N", min=1, help="Measure N steps, twice.")] = 20,
-    warm_up: Annotated[
-        int, typer.Option("--warm-up", metavar="N", min=1, help="Make N steps before the measured ones.")
-    ] = 10,
-    device: Annotated[Device, typer.Option("--device", help="Compute on this device.")] = Device.auto,
+    warmup: WarmupOption = 10,
+    device: DeviceOption = Device.auto,
     trace: Annotated[
         Path, typer.Option("--trace", metavar="FILE", help="Write the Chrome trace to FILE (.json or .json.gz).")
     ] = Path("trace.json.gz"),
@@ -62,7 +57,7 @@ def profile(
 
         chosen = recipe_file.load(recipe_file.find(recipe), overrides or [])
         from mlcycle.training.studies import profiling
-    found = profiling.profile(chosen, trace, steps=steps, warm_up=warm_up, device=device.value, say=console.say)
+    found = profiling.profile(chosen, trace, steps=steps, warmup=warmup, device=device.value, say=console.say)
     for line in _lines(found):
         console.data(line)
     console.data(str(trace))

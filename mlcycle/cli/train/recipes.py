@@ -5,6 +5,7 @@ A recipe that comes with mlcycle starts with a comment: a description, then line
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -67,6 +68,8 @@ def copy(
 ) -> None:
     """Copy a recipe into a file of your own.
 
+    The recipe is named after the new file, and so are its run and its model file.
+
     Example:  mlcycle train recipes copy demo my-faces.yaml
     """
     with extra("train", "mlcycle train recipes"):
@@ -77,7 +80,7 @@ def copy(
     target = target / source.name if target.is_dir() else target
     if target.exists() and not overwrite:
         raise InputError(f"{target} already exists", "choose another name, or replace it with --overwrite")
-    files.write(target, _text(source))
+    files.write(target, _renamed(_text(source), target), overwrite=overwrite)
     console.data(str(target))
 
 
@@ -109,6 +112,12 @@ def _problems(file: str) -> list[RecipeError]:
         return recipe_file.read(recipe_file.find(file))[1]
     except RecipeError as problem:
         return [problem]
+
+
+def _renamed(text: str, target: Path) -> str:
+    """Returns a recipe's text under the name of its new file, as far as names of recipes allow."""
+    name = re.sub("[^a-z0-9]+", "-", target.stem.lower()).strip("-")[:40]
+    return re.sub("(?m)^name:[^#\n]*", f"name: {name or 'mine'}", text, count=1)
 
 
 def _head(path: Path) -> dict[str, str]:

@@ -5,12 +5,23 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from mlcycle.cli import console
 from mlcycle.cli.train.device import Device
+from mlcycle.cli.train.options import (
+    ChoiceOption,
+    DeviceOption,
+    DevicesPerRunOption,
+    DryRunOption,
+    RandomOption,
+    RetryOption,
+    SeedsOption,
+    SweepArgument,
+    SweepOption,
+    SweptArgument,
+    TableOption,
+)
 from mlcycle.errors import InputError, MlcycleError, UsageError
 from mlcycle.extras import extra
 
@@ -24,49 +35,17 @@ MANY, LISTED = 50, 24
 
 
 def sweep(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
-    recipe: Annotated[
-        str,
-        typer.Argument(
-            metavar="RECIPE",
-            help="A recipe file, or the name of a recipe that comes with mlcycle; with --table, a sweep's folder.",
-        ),
-    ],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY=VALUE...", help="Values that replace those of the recipe; [a,b] is swept over."),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="The sweep's folder. Default: sweeps/NAME.")
-    ] = None,
-    seeds: Annotated[
-        int | None,
-        typer.Option(
-            "--seeds",
-            metavar="N",
-            min=1,
-            help="Train each combination with N seeds, counting up from the recipe's seed. Default: 1.",
-        ),
-    ] = None,
-    random: Annotated[
-        int | None,
-        typer.Option(
-            "--random", metavar="N", min=1, help="Train N random combinations instead of all, not counting seeds."
-        ),
-    ] = None,
-    choose: Annotated[
-        int, typer.Option("--seed", metavar="N", help="Seed for --random; another one chooses other combinations.")
-    ] = 0,
-    device: Annotated[Device, typer.Option("--device", help="Compute on this device.")] = Device.auto,
-    devices: Annotated[
-        int | None, typer.Option("--devices", metavar="N", min=1, help="Train each run on N devices. Default: 1.")
-    ] = None,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Also resume runs that failed in an earlier call.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check all recipes and show the plan without training.")
-    ] = False,
-    table: Annotated[bool, typer.Option("--table", help="Show the current table of a sweep without training.")] = False,
+    recipe: SweepArgument,
+    overrides: SweptArgument = None,
+    out: SweepOption = None,
+    seeds: SeedsOption = None,
+    random: RandomOption = None,
+    choose: ChoiceOption = 0,
+    device: DeviceOption = Device.auto,
+    devices: DevicesPerRunOption = None,
+    retry_failed: RetryOption = False,
+    dry_run: DryRunOption = False,
+    table: TableOption = False,
 ) -> None:
     """Train a recipe with every combination of some values.
 

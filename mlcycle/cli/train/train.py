@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -12,10 +12,24 @@ from mlcycle.cli import console
 from mlcycle.cli.group import default_group
 from mlcycle.cli.train import lr_find, profile, recipes, report, sweep
 from mlcycle.cli.train.device import Device, Devices, is_main, is_one_of_several, launch, must_not_be_lost
+from mlcycle.cli.train.options import (
+    DeviceOption,
+    DevicesOption,
+    ImagesOption,
+    NodesOption,
+    OverridesArgument,
+    RecipeOrRun,
+    RendezvousOption,
+    RestartsOption,
+    ResumeOption,
+    RunOption,
+    TensorboardOption,
+)
 from mlcycle.errors import UsageError
 from mlcycle.extras import extra
 
-DEFAULT_RECIPE = "face-nano"
+if TYPE_CHECKING:
+    from mlcycle.training.recipes.recipe import Recipe
 
 app = typer.Typer(cls=default_group("fit"))
 app.add_typer(recipes.app, name="recipes")
@@ -34,51 +48,17 @@ def train() -> None:
 
 @app.command()
 def fit(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
-    recipe: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="RECIPE",
-            help="A recipe file, or the name of a recipe that comes with mlcycle. Default: face-nano.",
-        ),
-    ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Values that replace those of the recipe.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="RUN", help="The new run's folder. Default: runs/NAME.")
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Resume a run: give its folder instead of a recipe, or by --out.")
-    ] = False,
-    device: Annotated[
-        Device, typer.Option("--device", help="Compute on this device; auto takes the best available.")
-    ] = Device.auto,
-    devices: Annotated[
-        int | None,
-        typer.Option(
-            "--devices", metavar="N", min=1, help="Train on N devices of this machine, one process per device."
-        ),
-    ] = None,
-    nodes: Annotated[
-        str,
-        typer.Option("--nodes", metavar="N", help="Train on N machines; write 1:4 for one to four."),
-    ] = "1",
-    rendezvous: Annotated[
-        str,
-        typer.Option(
-            "--rendezvous", metavar="HOST:PORT", help="The address at which several machines connect: one of them."
-        ),
-    ] = "",
-    restarts: Annotated[
-        int, typer.Option("--restarts", metavar="N", min=0, help="Restart all processes up to N times if one fails.")
-    ] = 0,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Also write TensorBoard event files to RUN/tensorboard.")
-    ] = False,
-    images: Annotated[
-        bool,
-        typer.Option("--images/--no-images", help="Include crops of validation images in the report."),
-    ] = True,
+    recipe: RecipeOrRun = None,
+    overrides: OverridesArgument = None,
+    out: RunOption = None,
+    resume: ResumeOption = False,
+    device: DeviceOption = Device.auto,
+    devices: DevicesOption = None,
+    nodes: NodesOption = "1",
+    rendezvous: RendezvousOption = "",
+    restarts: RestartsOption = 0,
+    tensorboard: TensorboardOption = False,
+    images: ImagesOption = True,
 ) -> None:
     """Train a detector from a recipe into a run folder.
 
@@ -101,17 +81,7 @@ def fit(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
         stop_with_the_parent()  # before torch is imported, which takes seconds
     named, values = _sort([*filter(None, [recipe]), *(overrides or [])])
     with extra("train", "mlcycle train"):
-        from mlcycle.training import run_setup
-        from mlcycle.training.recipes import recipe_file
-
-        if resume:
-            chosen, run = run_setup.resumed_run(named or str(out or run_setup.RUNS / DEFAULT_RECIPE), values, out)
-            _say_once(f"resuming {run}")
-        else:
-            if named is None:
-                _say_once(f"no recipe given; training with {recipe_file.find(DEFAULT_RECIPE)}")
-            is_shared = bool(rendezvous) or is_one_of_several()
-            chosen, run = run_setup.new_run(named or DEFAULT_RECIPE, values, out, is_shared=is_shared)
+        chosen, run = _recipe_and_run(named, values, out, resume=resume, is_shared=bool(rendezvous))
         # Importing torch takes seconds, so a wrong recipe is refused before.
         from mlcycle.training.distributed import failure
         from mlcycle.training.fit import fit as train_detector
@@ -145,6 +115,22 @@ def _sort(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
     if len(named) > 1:
         raise UsageError(f"train takes one recipe, not {' and '.join(named)}", "write overrides as KEY=VALUE")
     return (named[0] if named else None), overrides
+
+
+def _recipe_and_run(
+    named: str | None, values: Sequence[str], out: Path | None, *, resume: bool, is_shared: bool
+) -> tuple[Recipe, Path]:
+    from mlcycle.training import run_setup
+
+    if not resume and named is None:
+        raise UsageError("train needs a recipe", "list them: mlcycle train recipes list; then: mlcycle train NAME")
+    if named is None and out is None:
+        raise UsageError("--resume needs a run", run_setup.PASS_A_RUN)
+    if not resume:
+        return run_setup.new_run(str(named), values, out, is_shared=is_shared or is_one_of_several())
+    recipe, run = run_setup.resumed_run(named or str(out), values, out)
+    _say_once(f"resuming {run}")
+    return recipe, run
 
 
 def _say_once(text: str) -> None:

@@ -31,6 +31,8 @@ from mlcycle.training.data.window import resize, stored_window
 LEVELS = 3
 # How much disk space to leave free, in bytes.
 SPARE = 2 * 1024**3
+# After how many images the time that the others take is estimated.
+TRIAL = 32
 # Longer than writing any image takes.
 DRAFT_SECONDS = 3600
 
@@ -67,12 +69,14 @@ def decode_all(
     images: Sequence[ImagePath],
     advance: Callable[[int, int], None],
     is_stopped: Callable[[], bool] = lambda: False,
+    say: Callable[[str], None] = lambda text: None,
 ) -> dict[ImagePath, Decoded]:
     """Decodes the images that the folder does not hold yet; returns the decoded file of each image.
 
     Args:
         advance: called after each image with the number of decoded images and the total.
         is_stopped: called after each image; True skips the rest.
+        say: called once, when there are more than a few, with their size and the time that they will take.
 
     Raises:
         DataError: an image cannot be read, or the folder cannot be written or lacks the space.
@@ -81,9 +85,18 @@ def decode_all(
         folder.mkdir(parents=True, exist_ok=True)
         there = {path: _place(folder, path) for path in images}
         # Two paths can refer to the same file, which is decoded once.
-        missing = {place.file: (path, place) for path, place in there.items() if not _is_whole(place)}
-        _must_have_room(folder, [place for _, place in missing.values()])
-        _write_all(list(missing.values()), len(there), advance, is_stopped)
+        missing = list({place.file: (path, place) for path, place in there.items() if not _is_whole(place)}.values())
+        _must_have_room(folder, _size(missing))
+        trial, rest = missing[:TRIAL], missing[TRIAL:]
+        started = time.monotonic()
+        _write_all(trial, len(there) - len(missing), len(there), advance, is_stopped)
+        if rest:
+            minutes = (time.monotonic() - started) * _size(rest) / _size(trial) / 60
+            say(
+                f"decoding {len(missing):,} images into {folder}, once: {_size(missing) / 1e9:.1f} GB,"
+                f" about {max(1, round(minutes))} min"
+            )
+        _write_all(rest, len(there) - len(rest), len(there), advance, is_stopped)
     except OSError as problem:
         raise DataError(
             f"images cannot be decoded into {folder}: {problem.strerror}",
@@ -94,14 +107,15 @@ def decode_all(
 
 def _write_all(
     missing: Sequence[tuple[ImagePath, Decoded]],
+    done: int,
     whole: int,
     advance: Callable[[int, int], None],
     is_stopped: Callable[[], bool],
 ) -> None:
     writers = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
     try:
-        for done, _ in enumerate(writers.map(lambda each: _write(*each), missing), whole - len(missing) + 1):
-            advance(done, whole)
+        for number, _ in enumerate(writers.map(lambda each: _write(*each), missing), done + 1):
+            advance(number, whole)
             if is_stopped():
                 break
     finally:
@@ -129,8 +143,7 @@ def _is_whole(decoded: Decoded) -> bool:
         return False
 
 
-def _must_have_room(folder: Path, missing: Iterable[Decoded]) -> None:
-    needed = sum(_bytes(each.size) for each in missing)
+def _must_have_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed and needed + SPARE > free:
         raise DataError(
@@ -161,6 +174,10 @@ def _remove_drafts(folder: Path) -> None:
 
 def _sizes(size: tuple[int, int]) -> list[tuple[int, int]]:
     return [(max(1, size[0] >> level), max(1, size[1] >> level)) for level in range(LEVELS)]
+
+
+def _size(images: Iterable[tuple[ImagePath, Decoded]]) -> int:
+    return sum(_bytes(decoded.size) for _, decoded in images)
 
 
 def _bytes(size: tuple[int, int]) -> int:

@@ -106,10 +106,15 @@ class Display:
             self.last_line = time.monotonic()
             self.console.print(_line(entry, self.steps), soft_wrap=True)
 
+    def start_steps(self, step: int) -> None:
+        """Makes the bar count steps, and the time that they take, from `step` on."""
+        self.bar.reset(self.task, total=self.steps, completed=step, description=TRAINING)
+
     def decoded(self, done: int, images: int) -> None:
-        """Prints the progress of decoding images, every few seconds."""
+        """Shows how many images are decoded: in the bar, or without a terminal as a line every few seconds."""
+        self.bar.update(self.task, description=DECODING, completed=done, total=images)
         due = time.monotonic() - self.last_line >= LINE_EVERY
-        if due or done == images:
+        if self.live is None and (due or done == images):
             self.last_line = time.monotonic()
             self.note(f"decoded {done} of {images} images")
 

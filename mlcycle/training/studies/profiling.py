@@ -109,13 +109,13 @@ class Profile:
         return statistics.median(each.share for each in self.rounds)
 
 
-def profile(recipe: Recipe, trace: Path, *, steps: int, warm_up: int, device: str, say: Say) -> Profile:
+def profile(recipe: Recipe, trace: Path, *, steps: int, warmup: int, device: str, say: Say) -> Profile:
     """Runs real training steps without a run folder, and measures their parts.
 
     Args:
         trace: the Chrome trace of the last steps, .json or .json.gz; an existing file is replaced.
         steps: the number timed as in a training, and again part by part.
-        warm_up: steps before the first measurement.
+        warmup: steps before the first measurement.
         say: called with a line of text about each stage.
 
     Raises:
@@ -124,11 +124,11 @@ def profile(recipe: Recipe, trace: Path, *, steps: int, warm_up: int, device: st
     """
     chosen = choose_device(device)
     training_data = load_training_data(recipe.data)
-    trial = TrialTraining(recipe, training_data, chosen, warm_up + 2 * steps + TRACED + ROUNDS, say)
-    say(f"{warm_up} warm-up steps, {2 * steps} timed steps and {TRACED} traced steps, on {describe(chosen)}")
+    trial = TrialTraining(recipe, training_data, chosen, warmup + 2 * steps + TRACED + ROUNDS, say)
+    say(f"{warmup} warm-up steps, {2 * steps} timed steps and {TRACED} traced steps, on {describe(chosen)}")
     found = trial.found
     try:
-        trial.warm_up(warm_up)
+        trial.warmup(warmup)
         rounds = 1 if found.readers else min(ROUNDS, steps)
         found.rounds = [trial.round(steps // rounds) for _ in range(rounds)]
         found.parts, found.step = trial.by_part(steps)
@@ -159,7 +159,7 @@ class TrialTraining:
         self.batches: Iterator[Any] = iter(loader(self.samples, self.steps, readers, device))
         self.step = 0
 
-    def warm_up(self, steps: int) -> None:
+    def warmup(self, steps: int) -> None:
         """Runs steps and some bare ones, so that memory is allocated and caches are filled."""
         self.run_steps(steps)
         for _ in range(BARE_WARM_UP):

@@ -88,6 +88,16 @@ def test_a_damaged_image_is_named(tmp_path: Path) -> None:
     assert [each for each in (tmp_path / "decoded").rglob("*") if each.is_file()] == []
 
 
+def test_size_and_time_are_announced_after_the_first_images(
+    marked: dict[int, LabelledImage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoded_cache, "TRIAL", 1)
+    happened: list[object] = []
+    paths = [marked[1].path, marked[6].path]
+    decode_all(tmp_path, paths, lambda done, images: happened.append(done), say=happened.append)
+    assert happened == [1, f"decoding 2 images into {tmp_path}, once: 0.0 GB, about 1 min", 2]
+
+
 def test_a_full_disk_is_reported_before_anything_is_written(
     marked: dict[int, LabelledImage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

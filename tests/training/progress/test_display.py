@@ -46,3 +46,11 @@ def test_losses_that_a_network_does_not_have_are_not_shown() -> None:
     display = Display(40, "a run", quiet=True)
     display.report(REPORTED | {"landmark_loss": 0.0})
     assert "landmarks" not in "".join(panel(display))
+
+
+def test_the_bar_counts_images_while_they_are_decoded_and_then_steps() -> None:
+    display = Display(31500, "a run", quiet=True)
+    display.decoded(12, 400)
+    assert (panel(display)[0].split()[0], "12/400" in panel(display)[0]) == ("decoding", True)
+    display.start_steps(5)
+    assert (panel(display)[0].split()[0], "5/31500" in panel(display)[0]) == ("training", True)

@@ -40,7 +40,7 @@ def profiled(recipe_path: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     values = ["schedule.workers=0", "schedule.accumulation=2", "augment.jpeg=1", "augment.rotate=1"]
     recipe = load(recipe_path, values)
     trace = folder / "trace.json.gz"
-    found = profiling.profile(recipe, trace, steps=4, warm_up=1, device="cpu", say=lambda text: None)
+    found = profiling.profile(recipe, trace, steps=4, warmup=1, device="cpu", say=lambda text: None)
     return found, folder
 
 
@@ -105,7 +105,7 @@ def test_decoded_cache_is_read_and_loader_processes_give_one_round(
     values = ["schedule.workers=1", f"data.decoded={tmp_path / 'decoded'}"]
     trace = tmp_path / "trace.json"
     trace.write_text("old")
-    found = profiling.profile(load(recipe_path, values), trace, steps=2, warm_up=1, device="cpu", say=lambda text: None)
+    found = profiling.profile(load(recipe_path, values), trace, steps=2, warmup=1, device="cpu", say=lambda text: None)
     assert (found.readers, len(found.rounds), found.rounds[0].images) == (1, 1, 8)
     assert found.reading[loader_profile.READING] > 0
     assert json.loads(trace.read_text())["traceEvents"]
@@ -120,7 +120,7 @@ def test_unreadable_image_is_named(recipe_path: Path, tmp_path: Path, monkeypatc
     with pytest.raises(DataError, match=r"a\.jpg"):
         profiling.profile(
             load(recipe_path, ["schedule.workers=0"]), tmp_path / "t.json",
-            steps=1, warm_up=1, device="cpu", say=lambda text: None,
+            steps=1, warmup=1, device="cpu", say=lambda text: None,
         )  # fmt: skip
     assert not list(tmp_path.iterdir())
 
@@ -148,14 +148,14 @@ def test_trace_is_replaced_only_with_overwrite_and_needs_a_known_suffix(mlcycle,
 def test_command_prints_tables_and_the_path_of_the_trace(mlcycle, recipe_path, profiled, tmp_path, monkeypatch):
     def found(recipe, trace, **options):
         assert (recipe.schedule.workers, str(trace)) == (0, "trace.json")
-        assert (options["steps"], options["warm_up"], options["device"]) == (2, 1, "cpu")
+        assert (options["steps"], options["warmup"], options["device"]) == (2, 1, "cpu")
         return profiled[0]
 
     monkeypatch.setattr(profiling, "profile", found)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "trace.json").write_text("old")
     printed = mlcycle(
-        "train", "profile", str(recipe_path), "schedule.workers=0", "--steps", "2", "--warm-up", "1",
+        "train", "profile", str(recipe_path), "schedule.workers=0", "--steps", "2", "--warmup", "1",
         "--device", "cpu", "--trace", "trace.json", "--overwrite",
     )  # fmt: skip
     assert printed.code == 0
