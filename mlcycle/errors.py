@@ -22,6 +22,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from mlcycle.distribution import install_command
+
 
 class MlcycleError(Exception):
     """One sentence that names the problem, and one hint that names the remedy.
@@ -59,7 +61,7 @@ class MissingExtraError(UsageError):
     """A command needs packages of an extra that is not installed."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs packages that are not installed", f"pip install 'mlcycle[{extra}]'")
+        super().__init__(f"{what} needs packages that are not installed", install_command(extra))
 
 
 class InputError(MlcycleError):

@@ -1,4 +1,4 @@
-"""Packages that some commands need and `pip install mlcycle` does not install."""
+"""Packages that some commands need and the plain install does not bring."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def extra(name: str, what: str) -> Iterator[None]:
     """Turns a failed import of a third-party package in the block into an error that shows how to install it.
 
     Args:
-        name: the extra, as in `pip install 'mlcycle[train]'`.
+        name: the extra, as in pyproject.toml: "train".
         what: the command or option that needs it: "mlcycle train".
 
     Raises:

@@ -32,9 +32,10 @@ class Outcome(NamedTuple):
 @pytest.fixture
 def mlcycle(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
     """Runs a command line in this process: mlcycle("infer", "photo.jpg") → code, stdout, stderr."""
-    from mlcycle.cli import run
+    from mlcycle.cli import console, run
 
     monkeypatch.delenv("MLCYCLE_MODEL", raising=False)
+    console.configure()  # another test may have left --debug on
 
     def invoke(*arguments: str | Path) -> Outcome:
         capfd.readouterr()

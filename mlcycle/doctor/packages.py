@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 import mlcycle
+from mlcycle.distribution import install_command
 
 # The extras of pyproject.toml: purpose, and packages, the most important one first.
 EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -49,7 +50,7 @@ class Extra:
     """An extra of mlcycle.
 
     Attributes:
-        name: as in `pip install 'mlcycle[heif]'`.
+        name: as in pyproject.toml: "heif".
         purpose: what it is for.
         packages: package → installed version, or None.
     """
@@ -64,7 +65,7 @@ class Extra:
 
     @property
     def install(self) -> str:
-        return f"pip install 'mlcycle[{self.name}]'"
+        return install_command(self.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from mlcycle.distribution import install_command
 from mlcycle.doctor.providers import PACKAGES
 from mlcycle.errors import DeviceError, MlcycleError, ModelFileError
 
@@ -152,7 +153,8 @@ def _models(found: Examination) -> Iterator[Row]:
         yield Row(Level.ok, "used", f"{name}, verified, sha256 {(model.sha256 or '')[:12]}")
     for each in found.bundled:
         if each.problem:
-            yield Row(Level.warning, each.name, each.problem[0], "pip install --force-reinstall --no-deps mlcycle")
+            again = install_command("", "--force-reinstall", "--no-deps")
+            yield Row(Level.warning, each.name, each.problem[0], again)
         else:
             yield Row(Level.ok, each.name, f"bundled, verified, sha256 {(each.sha256 or '')[:12]}")
     if found.variable:

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from mlcycle.cli import console, globals_first
+from mlcycle.distribution import install_command
 from mlcycle.errors import InputError, MissingExtraError
 from mlcycle.extras import extra
 
@@ -146,7 +147,7 @@ def test_a_missing_package_names_its_extra_but_a_missing_module_of_mlcycle_does_
     with pytest.raises(MissingExtraError) as missing, extra("train", "mlcycle train"):
         import no_such_package_anywhere  # noqa: F401
     assert missing.value.exit_code == 2
-    assert missing.value.hint == "pip install 'mlcycle[train]'"
+    assert missing.value.hint == install_command("train")
     with pytest.raises(ModuleNotFoundError), extra("train", "mlcycle train"):
         import mlcycle.no_such_package  # noqa: F401
 

@@ -13,6 +13,7 @@ import pytest
 from conftest import environment
 
 from mlcycle import cli
+from mlcycle.distribution import install_command
 
 # A long command: creates a file when it starts, and removes its temporary file when it ends.
 LONG_COMMAND = """
@@ -65,7 +66,7 @@ def test_2_a_missing_extra_gives_its_install_command(tmp_path):
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "error: mlcycle train needs packages that are not installed\nhint: pip install 'mlcycle[train]'\n"
+        f"error: mlcycle train needs packages that are not installed\nhint: {install_command('train')}\n"
     )
     assert not (tmp_path / "run").exists()
 

@@ -18,6 +18,7 @@ pytest.importorskip("cryptography")
 
 from mlcycle.artifact.seal import BLANK, read_sealed, seal_bytes
 from mlcycle.artifact.signing import keys, signature
+from mlcycle.distribution import install_command
 
 Run = Callable[..., Outcome]
 
@@ -241,7 +242,7 @@ def test_a_missing_extra_gives_its_install_command(arguments: tuple[str, ...], t
         capture_output=True, text=True, env=environment(), check=False, timeout=60, cwd=tmp_path,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.splitlines()[-1] == "hint: pip install 'mlcycle[sign]'"
+    assert done.stderr.splitlines()[-1] == f"hint: {install_command('sign')}"
 
 
 def test_a_ray_worker_loads_only_the_verified_file(model: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,7 @@ from odd_onnxruntime import (
 import mlcycle as package
 from mlcycle.artifact import bundled
 from mlcycle.artifact.seal import read_sealed
+from mlcycle.distribution import install_command
 from mlcycle.doctor import models, providers, verdict
 from mlcycle.doctor.examine import examine
 from mlcycle.doctor.verdict import Level
@@ -87,7 +88,7 @@ def test_the_document_describes_this_machine(doctor):
     assert found["extras"]["export"] == {
         "installed": True,
         "packages": {"onnx": metadata.version("onnx")},
-        "install": "pip install 'mlcycle[export]'",
+        "install": install_command("export"),
     }
     assert found["machine"]["cores"]["machine"] == os.cpu_count()
     assert {"images", "nvidia", "environment", "findings"} < set(found)

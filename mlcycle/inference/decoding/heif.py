@@ -26,13 +26,13 @@ def open_heif(data: bytes) -> ImageFile.ImageFile:
     libheif applies the container's own rotation while decoding, so the image needs no further rotation.
 
     Raises:
-        UnreadableError: unsupported, the package is not installed; the message has the command to install it.
+        UnreadableError: unsupported, the package is not installed; the message names the extra.
         Exception: the file is damaged.
     """
     try:
         from pillow_heif import HeifImageFile
     except ModuleNotFoundError:
-        message = "HEIC and HEIF need a package that is not installed: pip install 'mlcycle[heif]'"
+        message = "HEIC and HEIF need the extra heif, which is not installed; see mlcycle doctor"
         raise UnreadableError("unsupported", message) from None
     image: ImageFile.ImageFile = HeifImageFile(io.BytesIO(data))
     return image

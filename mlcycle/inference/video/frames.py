@@ -173,11 +173,11 @@ def library() -> Any:
     """Returns PyAV.
 
     Raises:
-        UnreadableError: unsupported, it is not installed; the message has the command to install it.
+        UnreadableError: unsupported, it is not installed; the message names the extra.
     """
     try:
         import av
     except ModuleNotFoundError:
-        message = "videos need a package that is not installed: pip install 'mlcycle[video]'"
+        message = "videos need the extra video, which is not installed; see mlcycle doctor"
         raise UnreadableError("unsupported", message) from None
     return av

@@ -163,5 +163,5 @@ def test_a_missing_openvino_names_the_extra(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(MissingExtraError) as caught:
         openvino.write(tmp_path, read_sealed(Path("face-nano")), nano.contract)
-    assert "mlcycle[openvino]" in caught.value.hint
+    assert "[openvino]" in caught.value.hint
     assert list(tmp_path.iterdir()) == []

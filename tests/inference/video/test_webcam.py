@@ -14,6 +14,7 @@ import pytest
 from conftest import Outcome, environment
 from small_videos import images, write_video
 
+from mlcycle.distribution import install_command
 from mlcycle.inference.video import camera
 from mlcycle.inference.video.frames import Frame, Video
 
@@ -102,4 +103,4 @@ def test_without_the_package_the_extra_is_named(mlcycle: Run, tiny: Path, monkey
     monkeypatch.setitem(sys.modules, "av", None)
     outcome = mlcycle("infer", "webcam", "--model", tiny)
     assert outcome.code == 2
-    assert "pip install 'mlcycle[video]'" in outcome.err
+    assert install_command("video") in outcome.err
