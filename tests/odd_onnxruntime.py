@@ -65,6 +65,32 @@ def on_cuda(data, options):
     loaded.run = run
     return loaded
 """
+# As OpenVINO does with outputs that would have no rows.
+KEEPS_FACES = """
+def on_cuda(data, options):
+    loaded = plain(data, options, providers=["CPUExecutionProvider"])
+    loaded.get_providers = lambda: ["CUDAExecutionProvider"]
+    right, kept = loaded.run, []
+    def run(names, feeds):
+        if feeds["images"].any():
+            kept[:] = right(names, feeds)
+        return list(kept)
+    loaded.run = run
+    return loaded
+"""
+DIES_WITHOUT_FACES = """
+import os, signal
+def on_cuda(data, options):
+    loaded = plain(data, options, providers=["CPUExecutionProvider"])
+    loaded.get_providers = lambda: ["CUDAExecutionProvider"]
+    right = loaded.run
+    def run(names, feeds):
+        if not feeds["images"].any():
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return right(names, feeds)
+    loaded.run = run
+    return loaded
+"""
 DIES_AT_ITS_END = """
 import atexit, os, signal
 def on_cuda(data, options):

@@ -1,7 +1,7 @@
-"""Makes a graph without empty tensors, for runtimes that cannot handle them.
+"""Makes a graph of an earlier mlcycle return at least one row, as graphs do that `mlcycle freeze` writes now.
 
-If an image has no face, OpenVINO 2026.4 does not update the outputs: it returns the faces of the previous image. So the
-graph always selects one more row: the first cell of the first image, with score 0, which is not a detection. Rows
+If an image has no face, OpenVINO 2026.4 does not update empty outputs: it returns the faces of the previous image. So
+the graph always selects one more row: the first cell of the first image, with score 0, which is not a detection. Rows
 beyond the faces of an image have score 0 anyway.
 """
 
@@ -18,7 +18,7 @@ def never_empty(model: onnx.ModelProto) -> onnx.ModelProto:
     """Returns a copy of a model that returns at least one row.
 
     A graph from `mlcycle freeze` scatters the scores of selected cells (ScatterND), and sorts the best to the front
-    (TopK). A model without NonMaxSuppression is returned unchanged.
+    (TopK). A model without NonMaxSuppression, or with at least one row already, is returned unchanged.
 
     Raises:
         ModelFileError: the model selects faces in another way.
@@ -26,7 +26,7 @@ def never_empty(model: onnx.ModelProto) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     names = [node.op_type for node in copy.graph.node]
-    if "NonMaxSuppression" not in names:
+    if "NonMaxSuppression" not in names or _has_spare_row(copy.graph):
         return copy
     if any(names.count(name) != 1 for name in ("NonMaxSuppression", "ScatterND", "TopK")):
         raise ModelFileError("the model selects faces in an unsupported way", "freeze the model again")
@@ -49,6 +49,12 @@ def never_empty(model: onnx.ModelProto) -> onnx.ModelProto:
     )
     onnx.checker.check_model(copy, full_check=True)
     return copy
+
+
+def _has_spare_row(graph: onnx.GraphProto) -> bool:
+    """Returns whether TopK's number of rows is a maximum, which `mlcycle freeze` takes with 1."""
+    counts = {node.input[1] for node in graph.node if node.op_type == "TopK"}
+    return any(node.op_type == "Max" and counts.intersection(node.output) for node in graph.node)
 
 
 def _add_cell(scatter: onnx.NodeProto) -> list[onnx.NodeProto]:

@@ -25,7 +25,7 @@ PROVIDERS = {
     "coreml": "CoreMLExecutionProvider",
 }
 # What "auto" tries, best first. Two providers need an explicit request: TensorRT compiles for minutes, and OpenVINO (in
-# onnxruntime-openvino 1.24) crashes on an image without any box.
+# onnxruntime-openvino 1.24) crashes on an image without any box if the file's graph can return no row.
 _AUTO = ("cuda", "coreml", "cpu")
 _NAMES = {long: short for short, long in PROVIDERS.items()}
 
@@ -74,6 +74,20 @@ class Session:
         return self.self_test.distance(
             boxes_1N4[0], scores_1N[0], None if landmarks_1N52 is None else landmarks_1N52[0]
         )
+
+    def keeps_faces(self) -> bool:
+        """Runs the self-test's image and then a black one; whether the outputs for the second are those of the first.
+
+        A runtime does that if it leaves outputs without rows unwritten. Others crash here.
+        """
+        test, distance = self.self_test, self.distance()
+        if test is None or distance is None or not test.scores:
+            return False
+        size = self.contract.input_size
+        height, width = (size.height, size.width) if size else (test.height, test.width)
+        boxes_1N4, scores_1N, landmarks_1N52 = self.run(np.zeros((1, height, width, 3), np.uint8))
+        landmarks_N52 = None if landmarks_1N52 is None else landmarks_1N52[0]
+        return test.distance(boxes_1N4[0], scores_1N[0], landmarks_N52).within(self.tolerance or test.tolerance)
 
     @property
     def tolerance(self) -> Tolerance | None:

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import onnxruntime
 import pytest
-from odd_onnxruntime import DIES_WHEN_IT_LOADS, REFUSES_THE_FILE, WRONG_OUTPUTS, write_odd_onnxruntime
+from odd_onnxruntime import (
+    DIES_WHEN_IT_LOADS,
+    DIES_WITHOUT_FACES,
+    KEEPS_FACES,
+    REFUSES_THE_FILE,
+    WRONG_OUTPUTS,
+    write_odd_onnxruntime,
+)
 from PIL import Image
 
 pytest.importorskip("onnx")
@@ -90,6 +97,21 @@ def test_a_provider_that_crashes_matters_only_if_it_was_requested(mlcycle, file,
     assert named.code == 6
     assert (probe["within"], probe["blames"]) == (None, "provider")
     assert "killed by SIGSEGV" in named.err
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (KEEPS_FACES, "an image without faces gets the faces of the image before it"),
+        (DIES_WITHOUT_FACES, "killed by SIGSEGV while running an image without faces on cuda"),
+    ],
+)
+def test_an_image_without_faces_is_part_of_the_test(mlcycle, tmp_path, monkeypatch, change, words):
+    file = write_with_self_test(tmp_path / "face.onnx", precision="float32")
+    monkeypatch.syspath_prepend(write_odd_onnxruntime(tmp_path, change))
+    outcome = mlcycle("model", "selftest", file, "--provider", "cuda")
+    assert outcome.code == 6
+    assert words in outcome.err
 
 
 def test_a_file_that_one_provider_cannot_load_does_not_fail_its_self_test(mlcycle, file, tmp_path, monkeypatch):

@@ -35,7 +35,7 @@ def _run(model: Path, sha256: str, provider: str, graph: str) -> None:
     import onnxruntime
 
     from mlcycle.artifact.seal import read_sealed
-    from mlcycle.errors import ModelFileError
+    from mlcycle.errors import DeviceError, ModelFileError
     from mlcycle.inference.session import PROVIDERS, open_session
 
     available = onnxruntime.get_available_providers()
@@ -48,6 +48,11 @@ def _run(model: Path, sha256: str, provider: str, graph: str) -> None:
     report_stage("loaded")
     distance, tolerance = session.distance(), session.tolerance
     assert distance is not None and tolerance is not None  # the parent process has checked it  # noqa: PT018
+    report_stage("tested")
+    if session.keeps_faces():
+        raise DeviceError(
+            f"on {provider}, an image without faces gets the faces of the image before it", "use --provider cpu"
+        )
     report_stage(
         "finished",
         distance=(distance.pixels, distance.score),

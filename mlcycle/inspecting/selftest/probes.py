@@ -22,6 +22,7 @@ _NEXT_STEP = {
     "": "importing onnxruntime",
     "imported": "loading the model",
     "loaded": "running the self-test",
+    "tested": "running an image without faces",
     "finished": "exiting, after the self-test",
 }
 
@@ -114,7 +115,7 @@ def _difference(ended: ProcessResult) -> dict[str, Any]:
 def _failure(ended: ProcessResult, provider: str) -> dict[str, Any]:
     """Returns the error and its cause: the packages, or on the CPU the model, because the CPU runs every model."""
     failed = ended.stages.get("failed", {})
-    last = ended.last("imported", "loaded", "finished")
+    last = ended.last("imported", "loaded", "tested", "finished")
     error_message = failed.get("message") or f"the process {ended.end} while {_NEXT_STEP[last]} on {provider}"
     hint = failed.get("hint") or f"for details, run mlcycle doctor --provider {provider}"
     blames = "packages" if not last else "model" if provider == CPU else "provider"

@@ -31,18 +31,18 @@ PRELUDE = """
 prelude (uint8[batch, height, width, 3] images)
     => (float[batch, 1, padded_height, row_length] rows, int64[2] padded_size, int64[2] size)
 {
-    thirty_two = Constant<value_ints = [32]>()
-    channel_axis = Constant<value_ints = [1]>()
+    thirty_two = Constant<value = int64[1] {32}>()
+    channel_axis = Constant<value = int64[1] {1}>()
     size = Shape<start = 1, end = 3>(images)
     negative = Neg(size)
     missing = Mod(negative, thirty_two)
     padded_size = Add(size, missing)
-    before_and_batch = Constant<value_ints = [0, 0, 0, 0, 0]>()
-    channels = Constant<value_ints = [0]>()
+    before_and_batch = Constant<value = int64[5] {0, 0, 0, 0, 0}>()
+    channels = Constant<value = int64[1] {0}>()
     pads = Concat<axis = 0>(before_and_batch, missing, channels)
     padded = Pad(images, pads)
     as_float = Cast<to = 1>(padded)
-    row_by_row = Constant<value_ints = [0, 0, -1]>()
+    row_by_row = Constant<value = int64[3] {0, 0, -1}>()
     one_channel = Reshape(as_float, row_by_row)
     rows = Unsqueeze(one_channel, channel_axis)
 }
@@ -50,30 +50,30 @@ prelude (uint8[batch, height, width, 3] images)
 
 # FaceNetwork.decode for the cells of all grids at once.
 DECODING = """
-    one = Constant<value_ints = [1]>()
-    two = Constant<value_ints = [2]>()
+    one = Constant<value = int64[1] {{1}}>()
+    two = Constant<value = int64[1] {{2}}>()
     padded_float = Cast<to = 1>(padded_size)
     height_1, width_1 = Split<axis = 0, num_outputs = 2>(padded_float)
     height = Squeeze(height_1)
     width = Squeeze(width_1)
-    one_row = Constant<value_ints = [0, 0, -1]>()
-    three_rows = Constant<value_ints = [3, -1]>()
+    one_row = Constant<value = int64[3] {{0, 0, -1}}>()
+    three_rows = Constant<value = int64[2] {{3, -1}}>()
 {grids}
     raw = Concat<axis = 2>({raw_of_grids})
     places = Concat<axis = 1>({places_of_grids})
-    parts = Constant<value_ints = {parts}>()
+    parts = Constant<value = int64[{parts_count}] {{{parts}}}>()
     {parts_out} = Split<axis = 1>(raw, parts)
     scores_by_class = Sigmoid(logits)
-    x_y = Constant<value_ints = [0, 1]>()
+    x_y = Constant<value = int64[2] {{0, 1}}>()
     places_x_y = Gather<axis = 0>(places, x_y)
-    two_strides = Constant<value_ints = [2, 2]>()
+    two_strides = Constant<value = int64[2] {{2, 2}}>()
     strides = Gather<axis = 0>(places, two_strides)
     shifts = Mul(shifts_in_strides, strides)
     middles = Add(shifts, places_x_y)
-    largest = Constant<value_float = {largest}>()
+    largest = Constant<value = float {{{largest}}}>()
     bounded = Min(logarithms, largest)
     sides_in_strides = Exp(bounded)
-    half = Constant<value_float = 0.5>()
+    half = Constant<value = float {{0.5}}>()
     half_strides = Mul(strides, half)
     half_sides = Mul(sides_in_strides, half_strides)
     left_top = Sub(middles, half_sides)
@@ -85,8 +85,8 @@ DECODING = """
 # The cells' centres: half a stride, one and a half strides ... up to the last cell that starts inside the image.
 DECODING_OF_GRID = """
     raw_S = Reshape(answer_S, one_row)
-    half_S = Constant<value_float = {half}>()
-    stride_S = Constant<value_float = {stride}>()
+    half_S = Constant<value = float {{{half}}}>()
+    stride_S = Constant<value = float {{{stride}}}>()
     cells_S = Shape<start = 2>(answer_S)
     map_S = Concat<axis = 0>(one, cells_S)
     beyond_width_S = Add(width, half_S)
@@ -103,27 +103,40 @@ DECODING_OF_GRID = """
 
 # NonMaxSuppression returns the indices of the cells it keeps, in an order that ONNX does not specify. So their scores
 # are scattered into zeros, and TopK sorts those of each image; images with fewer faces are padded with score 0.
+# Without any face there is one row of score 0, because runtimes have failed on empty outputs: OpenVINO 2026.4 leaves
+# the faces of the previous image in them, and onnxruntime-openvino 1.24 crashes. So one spare cell with score 0, behind
+# the last of the first image, is always among the scattered ones. (A ScatterND that reduces is not read by OpenVINO.)
 SELECTION = """
-    zero_float = Constant<value_float = 0.0>()
-    most = Constant<value_ints = [{max_faces}]>()
-    iou_threshold = Constant<value_floats = [{iou_threshold}]>()
-    score_floor = Constant<value_floats = [{score_floor}]>()
+    zero_float = Constant<value = float {{0.0}}>()
+    most = Constant<value = int64[1] {{{max_faces}}}>()
+    iou_threshold = Constant<value = float[1] {{{iou_threshold}}}>()
+    score_floor = Constant<value = float[1] {{{score_floor}}}>()
     chosen = NonMaxSuppression(all_boxes, scores_by_class, most, iou_threshold, score_floor)
-    image_and_cell = Constant<value_ints = [0, 2]>()
-    where = Gather<axis = 1>(chosen, image_and_cell)
+    image_and_cell = Constant<value = int64[2] {{0, 2}}>()
+    found = Gather<axis = 1>(chosen, image_and_cell)
     all_scores = Squeeze(scores_by_class, one)
-    chosen_scores = GatherND(all_scores, where)
     shape = Shape(all_scores)
-    none = ConstantOfShape(shape)
-    kept_scores = ScatterND(none, where, chosen_scores)
+    only_columns = Constant<value = int64[1,2] {{0, 1}}>()
+    spare = Mul(shape, only_columns)
+    where = Concat<axis = 0>(found, spare)
+    one_cell_behind = Constant<value = int64[4] {{0, 0, 0, 1}}>()
+    scores_and_spare = Pad(all_scores, one_cell_behind)
+    chosen_scores = GatherND(scores_and_spare, where)
+    shape_with_spare = Shape(scores_and_spare)
+    none = ConstantOfShape(shape_with_spare)
+    kept_and_spare = ScatterND(none, where, chosen_scores)
+    first = Constant<value = int64[1] {{0}}>()
+    cells = Shape<start = 1>(all_scores)
+    kept_scores = Slice(kept_and_spare, first, cells, one)
     is_kept = Sign(kept_scores)
     faces_each = ReduceSum<keepdims = 0>(is_kept, one)
     faces_most_float = ReduceMax<keepdims = 1>(faces_each)
     faces_most = Cast<to = 7>(faces_most_float)
-    scores, order = TopK<axis = 1, largest = 1, sorted = 1>(kept_scores, faces_most)
+    at_least_one = Max(faces_most, one)
+    scores, order = TopK<axis = 1, largest = 1, sorted = 1>(kept_scores, at_least_one)
     order_of_rows = Unsqueeze(order, two)
     loose_boxes = GatherND<batch_dims = 1>(all_boxes, order_of_rows)
-    width_first = Constant<value_ints = [1, 0, 1, 0]>()
+    width_first = Constant<value = int64[4] {{1, 0, 1, 0}}>()
     limits = Gather<axis = 0>(size, width_first)
     limits_float = Cast<to = 1>(limits)
     not_before = Max(loose_boxes, zero_float)
@@ -133,16 +146,16 @@ SELECTION = """
 # Landmarks are decoded only for the selected cells: raw strides away from the cell's centre.
 LANDMARKS = """
     order_of_columns = Unsqueeze(order, one)
-    ten = Constant<value_ints = [1, 10, 1]>()
+    ten = Constant<value = int64[3] {1, 10, 1}>()
     index_points = Tile(order_of_columns, ten)
     chosen_points = GatherElements<axis = 2>(points, index_points)
     points_of_faces = Transpose<perm = [0, 2, 1]>(chosen_points)
-    five_points = Constant<value_ints = [0, 0, 5, 2]>()
+    five_points = Constant<value = int64[4] {0, 0, 5, 2}>()
     in_strides = Reshape(points_of_faces, five_points)
     chosen_places = Gather<axis = 1>(places, order)
     places_of_faces = Transpose<perm = [1, 2, 0]>(chosen_places)
     places_by_point = Unsqueeze(places_of_faces, two)
-    two_and_one = Constant<value_ints = [2, 1]>()
+    two_and_one = Constant<value = int64[2] {2, 1}>()
     middles_of_faces, strides_of_faces = Split<axis = 3>(places_by_point, two_and_one)
     offsets = Mul(in_strides, strides_of_faces)
     landmarks = Add(offsets, middles_of_faces)
@@ -179,13 +192,15 @@ def build_model(network: FaceNetwork, contract: Contract, self_test: SelfTest | 
 def postlude_text(contract: Contract, strides: tuple[int, ...]) -> str:
     """Returns the decoding and selection, in ONNX's text form, for these grids and this contract's rule and outputs."""
     rule = contract.selection
+    parts = [1, 2, 2, 2 * POINTS] if contract.landmarks else [1, 2, 2]
     maps = ", ".join(f"float[batch, answers, rows_{s}, columns_{s}] answer_{s}" for s in strides)
     decoding = DECODING.format(
         grids="".join(_grid_text(stride) for stride in strides),
         raw_of_grids=", ".join(f"raw_{stride}" for stride in strides),
         places_of_grids=", ".join(f"places_{stride}" for stride in strides),
         largest=_number(LARGEST_LOGARITHM),
-        parts=[1, 2, 2, 2 * POINTS] if contract.landmarks else [1, 2, 2],
+        parts=", ".join(map(str, parts)),
+        parts_count=len(parts),
         parts_out="logits, shifts_in_strides, logarithms" + (", points" if contract.landmarks else ""),
     )
     selection = SELECTION.format(
