@@ -110,6 +110,14 @@ class Contract:
     def outputs(self) -> tuple[str, ...]:
         return OUTPUTS if self.landmarks else OUTPUTS[:2]
 
+    @property
+    def redaction_threshold(self) -> float:
+        """The minimum score of a region that redaction covers: "sensitive", or "balanced" in a file without it.
+
+        A missed face is worse there than a false alarm.
+        """
+        return min(self.thresholds[BALANCED], self.thresholds.get("sensitive", 1.0))
+
     def choose_threshold(self, threshold: float | None = None, at: str | None = None) -> float:
         """Returns the minimum score of a face: `threshold`, or that of the operating point `at`, or "balanced".
 

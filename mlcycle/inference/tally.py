@@ -2,12 +2,45 @@
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
+from mlcycle.inference.record import title
+
 if TYPE_CHECKING:
     from mlcycle.inference.record import Part, Record
+
+# So many images with doubtful regions are named.
+_NAMED = 3
+
+
+class Doubtful:
+    """Counts the regions that were redacted although they score less than a face must.
+
+    Attributes:
+        below: the minimum score of a face.
+        regions, images: number of doubtful regions, and of images that have one.
+    """
+
+    def __init__(self, below: float) -> None:
+        self.below = below
+        self.regions = self.images = 0
+        self._most: list[tuple[int, str]] = []
+
+    def count(self, record: Record) -> None:
+        regions = int((record.scores_N < self.below).sum())
+        if not regions:
+            return
+        self.regions += regions
+        self.images += 1
+        keep = heapq.heappush if len(self._most) < _NAMED else heapq.heappushpop
+        keep(self._most, (regions, title(record.input, record.part)))
+
+    def most(self) -> list[tuple[int, str]]:
+        """Returns the number of doubtful regions and the title of the images with the most of them, in that order."""
+        return sorted(self._most, reverse=True)
 
 
 class Tally:
@@ -18,6 +51,7 @@ class Tally:
         copies: kind of copy → number of images that have one.
         milliseconds: stage → total time over the images that reached it.
         has_videos: whether a record is a frame of a video.
+        doubtful: counts doubtful regions too, if set.
     """
 
     def __init__(self) -> None:
@@ -25,6 +59,7 @@ class Tally:
         self.copies: Counter[str] = Counter()
         self.milliseconds: defaultdict[str, float] = defaultdict(float)
         self.has_videos = False
+        self.doubtful: Doubtful | None = None
         self._start = time.perf_counter()
 
     @property
@@ -40,6 +75,8 @@ class Tally:
         self.has_videos |= record.part is not None and record.part.kind == "frame"
         for stage, milliseconds in record.milliseconds.items():
             self.milliseconds[stage] += milliseconds
+        if self.doubtful and not record.error:
+            self.doubtful.count(record)
 
 
 def is_first_of_file(part: Part | None) -> bool:

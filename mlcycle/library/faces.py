@@ -54,10 +54,11 @@ class Faces:
     It does not keep the pixels: `image`, `draw`, `redact` and `crops` decode the image again from where it came from.
     """
 
-    __slots__ = ("_decode", "_problem", "_record")
+    __slots__ = ("_decode", "_doubtful", "_problem", "_record")
 
     def __init__(self, record: Record, decode: Callable[[], Image.Image], error: MlcycleError | None = None) -> None:
         self._record, self._decode, self._problem = record, decode, error
+        self._doubtful: Floats = np.zeros((0, 4), np.float32)
 
     @property
     def boxes(self) -> Floats:
@@ -81,6 +82,15 @@ class Faces:
     def landmark_names(self) -> tuple[str, ...]:
         """left_eye, right_eye, nose, left_mouth_corner, right_mouth_corner (as seen in the image), or ()."""
         return self._record.landmark_names
+
+    @property
+    def doubtful(self) -> Floats:
+        """Boxes of regions that score less than a face must and may still be faces, shape (M, 4), as `boxes`.
+
+        `redact` covers them too. They reach down to the model's threshold "sensitive"; there are none if a threshold
+        or an operating point was chosen, and none in a selection such as `faces[:3]`.
+        """
+        return self._doubtful
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -186,15 +196,15 @@ class Faces:
     def redact(self, way: redact.RedactionMethod = "blur") -> Image.Image:
         """Returns a copy of the image whose faces cannot be recognised; it carries no metadata.
 
-        Each face is covered by the ellipse through the corners of its box. `blur` and `pixelate` leave the means of
-        three fields across it, `fill` leaves nothing.
+        Each face and each doubtful region is covered by the ellipse through the corners of its box. `blur` and
+        `pixelate` leave the means of three fields across it, `fill` leaves nothing.
 
         Raises:
             UsageError: `way` is none of these.
         """
         if way not in ("blur", "pixelate", "fill"):
             raise UsageError(f"faces cannot be redacted by {way!r}", "choose blur, pixelate or fill")
-        copy = redact.redact(self.image, self.boxes, way)
+        copy = redact.redact(self.image, np.concatenate([self.boxes, self.doubtful]), way)
         copy.info.clear()
         return copy
 
@@ -250,6 +260,13 @@ class Faces:
         source = source_of(image)
         size = upright_image(source).size
         return cls(conversions.from_supervision(detections, source.key, size), partial(upright_image, source))
+
+
+def with_doubtful(found: Faces, threshold: float) -> Faces:
+    """Returns those of the found faces that score at least `threshold`, with the others as doubtful regions."""
+    faces = found[found.scores >= threshold]
+    faces._doubtful = found.boxes[found.scores < threshold]
+    return faces
 
 
 def error_of(record: Record) -> UnreadableError | None:

@@ -19,7 +19,7 @@ from mlcycle.inference.batch.worker_threads import cores, ordered_map
 from mlcycle.inference.decoding import images
 from mlcycle.inference.detect import DetectOptions, Detector, load_sealed, read_model
 from mlcycle.inference.record import Record
-from mlcycle.library.faces import Faces, error_of
+from mlcycle.library.faces import Faces, error_of, with_doubtful
 from mlcycle.library.inputs import ImageInput, is_one_image, source_of, state_of, unchanged_image
 from mlcycle.progress import Silent
 
@@ -76,6 +76,7 @@ class Model:
         self._detector = load_sealed(sealed, provider=provider, threads=threads)
         self._single_threaded: Detector | None = None
         self._lock = Lock()
+        self._chosen = (threshold, at)
         self._threshold = self.contract.choose_threshold(threshold, at)
 
     def __call__(
@@ -100,7 +101,7 @@ class Model:
             UnreadableError: it is not an image that can be read; `code` says why in one stable word.
             UsageError: the model has no such operating point, or both `threshold` and `at` are given.
         """
-        faces = self._find(self._detector, self._options(threshold, at, max_pixels), image)
+        faces = self._find(self._detector, *self._options(threshold, at, max_pixels), image)
         if faces.error:
             raise faces.error
         return faces
@@ -132,7 +133,7 @@ class Model:
         if is_one_image(inputs):
             raise UsageError("stream takes several images, not a single one", "put it into a list, or call the model")
         count = cores() if workers is None else max(1, workers)
-        find = partial(self._find, self.detector_for(count), self._options(threshold, at, max_pixels))
+        find = partial(self._find, self.detector_for(count), *self._options(threshold, at, max_pixels))
         return ordered_map(find, inputs, count)
 
     @property
@@ -206,11 +207,15 @@ class Model:
 
     def __reduce__(self) -> tuple[Any, ...]:
         provider = cast("Provider", self.provider)
-        again = partial(Model, provider=provider, threads=self._threads, threshold=self._threshold)
+        threshold, at = self._chosen
+        again = partial(Model, provider=provider, threads=self._threads, threshold=threshold, at=at)
         return again, (self._sealed,)
 
-    def _find(self, detector: Detector, options: DetectOptions, image: ImageInput) -> Faces:
-        """Returns the faces in an image, or none and the error; never raises for what is wrong with the image."""
+    def _find(self, detector: Detector, options: DetectOptions, threshold: float, image: ImageInput) -> Faces:
+        """Returns the faces in an image, or none and the error; never raises for what is wrong with the image.
+
+        Regions that score less than `threshold` are not faces, but doubtful.
+        """
         try:
             source = source_of(image, options.max_pixels)
         except MlcycleError as problem:
@@ -220,11 +225,15 @@ class Model:
             return Faces(empty, partial(_fail, problem), problem)
         state = state_of(source)
         (record,) = detector.detect_batch([source], options)
-        return Faces(record, partial(unchanged_image, source, options.max_pixels, state), error_of(record))
+        found = Faces(record, partial(unchanged_image, source, options.max_pixels, state), error_of(record))
+        return with_doubtful(found, threshold)
 
-    def _options(self, threshold: float | None, at: str | None, max_pixels: int) -> DetectOptions:
-        wanted = self._threshold if threshold is None and at is None else self.contract.choose_threshold(threshold, at)
-        return DetectOptions(threshold=wanted, max_pixels=max_pixels)
+    def _options(self, threshold: float | None, at: str | None, max_pixels: int) -> tuple[DetectOptions, float]:
+        """Returns how to detect, and the least score of a face; only a default leaves doubtful regions below it."""
+        chosen = self._chosen if threshold is None and at is None else (threshold, at)
+        wanted = self.contract.choose_threshold(*chosen)
+        lowest = self.contract.redaction_threshold if chosen == (None, None) else wanted
+        return DetectOptions(threshold=lowest, max_pixels=max_pixels), wanted
 
     def detector_for(self, workers: int) -> Detector:
         """Returns the detector that so many workers share: on a CPU with one thread each, unless `threads` is set."""

@@ -84,6 +84,20 @@ def test_redacted_faces_are_not_found_again(model, crowd, way):
     assert len(model(redacted)) == 0
 
 
+def test_doubtful_regions_are_no_faces_but_redacted(model, crowd):
+    scene = crowd.image
+    scene.paste((90, 90, 90), (512, 0, 768, 512))
+    scene.paste(Image.fromarray(data.astronaut()).resize((62, 62)), (600, 128))
+    faces, sensitive = model(scene), model(scene, at="sensitive")
+    assert (len(faces), len(faces.doubtful), len(sensitive)) == (1, 1, 2)
+    np.testing.assert_array_equal(faces.doubtful, sensitive.boxes[1:])
+    assert faces.redact("fill").tobytes() == sensitive.redact("fill").tobytes()
+    chosen = model(scene, threshold=model.threshold)
+    assert [len(each.doubtful) for each in (chosen, faces[:1], sensitive)] == [0, 0, 0]
+    assert chosen.to_dict()["faces"] == faces.to_dict()["faces"]
+    assert faces.redact("fill").tobytes() != chosen.redact("fill").tobytes()
+
+
 def test_a_way_to_redact_that_is_not_there_is_refused(crowd):
     with pytest.raises(mlcycle.UsageError, match="smudge"):
         crowd.redact("smudge")

@@ -87,7 +87,7 @@ def detect_options(options: InferOptions, detector: Detector, count: int) -> Det
         console.warn(f"the model returns no scores below {floor}; a lower threshold finds no more faces")
     chosen = replace(
         DEFAULT,
-        threshold=detector.contract.choose_threshold(options.threshold, options.at),
+        threshold=_threshold(options, detector),
         max_pixels=options.max_pixels or DEFAULT.max_pixels,
         overwrite=options.overwrite,
         redaction=options.redact[0].value if options.redact else DEFAULT.redaction,
@@ -98,6 +98,12 @@ def detect_options(options: InferOptions, detector: Detector, count: int) -> Det
     from mlcycle.inference.batch.worker_threads import cores
 
     return replace(chosen, batch=options.batch, workers=min(options.threads or cores(), count))
+
+
+def _threshold(options: InferOptions, detector: Detector) -> float:
+    if options.redact and options.threshold is None and options.at is None:
+        return detector.contract.redaction_threshold
+    return detector.contract.choose_threshold(options.threshold, options.at)
 
 
 def records_of(

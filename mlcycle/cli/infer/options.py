@@ -94,8 +94,8 @@ RedactOption = Annotated[
         "--redact",
         metavar="METHOD DIR",
         help="Write a copy of each image with unrecognisable faces and without metadata; METHOD is blur, pixelate or "
-        "fill. JPEGs have quality 92; videos become MPEG-4 or VP9 and keep their sound. A lower --threshold misses "
-        "fewer faces.",
+        "fill. JPEGs have quality 92; videos become MPEG-4 or VP9 and keep their sound. Covers regions from the "
+        "threshold of sensitive on; --at and --threshold choose another.",
     ),
 ]
 CropsOption = Annotated[
@@ -128,7 +128,7 @@ AtOption = Annotated[
         "--at",
         metavar="POINT",
         help="Use one of the model's thresholds: balanced (default), precise (few false alarms) or sensitive (few "
-        "missed faces).",
+        "missed faces; default with --redact).",
     ),
 ]
 ProviderOption = Annotated[

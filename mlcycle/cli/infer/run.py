@@ -13,11 +13,12 @@ from mlcycle.cli import console
 from mlcycle.cli.infer.engine import open_engine
 from mlcycle.cli.infer.model import count_images, detect_options, load_model, records_of, refuse_existing_copies
 from mlcycle.cli.infer.options import Format, InferOptions
-from mlcycle.cli.infer.tally import closing_line, number
+from mlcycle.cli.infer.tally import number, say_counts
 from mlcycle.errors import UsageError
 from mlcycle.inference import batch_run
 from mlcycle.inference.batch_run import BatchRun
 from mlcycle.inference.outputs.results import must_be_installed
+from mlcycle.inference.tally import Doubtful
 
 if TYPE_CHECKING:
     from mlcycle.inference.detect import DetectOptions, Detector
@@ -46,6 +47,8 @@ def run(sources: Callable[[], Iterator[Source]], count: int, options: InferOptio
     with open_engine(detector, options) as detect_images:
         current = _open(options, _settings(options, detector, detection), resumes)
         detection = replace(detection, token=current.token)
+        if options.redact:
+            current.tally.doubtful = Doubtful(detector.contract.thresholds["balanced"])
         try:
             if options.retry_failed and (failed := current.forget_failed()):
                 console.say(f"{number(failed, 'failed image')} will be processed again")
@@ -59,7 +62,7 @@ def run(sources: Callable[[], Iterator[Source]], count: int, options: InferOptio
             raise
         finally:
             current.close()
-            console.say(closing_line(current.tally, options))
+            say_counts(current.tally, options)
     _report(summary, batch_run.results_path(out, _format(options.format)))
 
 

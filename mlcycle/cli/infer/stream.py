@@ -11,8 +11,8 @@ import typer
 from mlcycle.cli import console
 from mlcycle.cli.infer.model import count_images, detect_options, load_model, records_of, refuse_existing_copies
 from mlcycle.cli.infer.options import Format, InferOptions
-from mlcycle.cli.infer.tally import closing_line
-from mlcycle.inference.tally import Tally, is_first_of_file
+from mlcycle.cli.infer.tally import say_counts
+from mlcycle.inference.tally import Doubtful, Tally, is_first_of_file
 
 if TYPE_CHECKING:
     from mlcycle.inference.outputs.formats import Writer
@@ -32,6 +32,8 @@ def stream(sources: Callable[[], Iterator[Source]], count: int, options: InferOp
     detector = load_model(options, images)
     detection = detect_options(options, detector, images)
     tally = Tally()
+    if options.redact:
+        tally.doubtful = Doubtful(detector.contract.thresholds["balanced"])
     try:
         with (
             _writer(options, sources, faces) as writer,
@@ -43,7 +45,7 @@ def stream(sources: Callable[[], Iterator[Source]], count: int, options: InferOp
                 if count == 1 or is_first_of_file(record.part):
                     advance()
     finally:
-        console.say(closing_line(tally, options))
+        say_counts(tally, options)
     if tally.failed:
         raise typer.Exit(3)
 

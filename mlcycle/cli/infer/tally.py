@@ -1,17 +1,21 @@
-"""The closing line of `mlcycle infer`: what was counted, as sentences."""
+"""The closing lines of `mlcycle infer`: what was counted, as sentences."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mlcycle.cli import console
+
 if TYPE_CHECKING:
     from mlcycle.cli.infer.options import InferOptions
-    from mlcycle.inference.tally import Tally
+    from mlcycle.inference.tally import Doubtful, Tally
 
 
-def closing_line(tally: Tally, options: InferOptions) -> str:
-    """Returns the counts and where the copies were written, as one line."""
-    return "; ".join([counts(tally), *_copies(tally, options)])
+def say_counts(tally: Tally, options: InferOptions) -> None:
+    """Prints the counts and where copies were written, and how many redacted regions are doubtful."""
+    console.say("; ".join([counts(tally), *_copies(tally, options)]))
+    if tally.doubtful and tally.copies["redacted"]:
+        console.say(_doubtful(tally.doubtful))
 
 
 def counts(tally: Tally) -> str:
@@ -37,3 +41,11 @@ def _copies(tally: Tally, options: InferOptions) -> list[str]:
         for kind, folder in options.folders().items()
         if tally.copies[kind]
     ]
+
+
+def _doubtful(doubtful: Doubtful) -> str:
+    if not doubtful.regions:
+        return f"no doubtful regions: everything that is covered scores at least {doubtful.below:g}"
+    most = ", ".join(f"{name} ({count})" for count, name in doubtful.most())
+    what = f"{number(doubtful.regions, 'doubtful region')}, with scores below {doubtful.below:g}"
+    return f"{what}, in {number(doubtful.images, 'image')}; faces are missed where regions are doubtful: check {most}"

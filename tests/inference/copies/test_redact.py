@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import Outcome
 from PIL import Image
+from tiny_model import CONTRACT, GREEN, tiny_bytes
 
+from mlcycle.artifact.seal import write_sealed
 from mlcycle.inference.copies.redact import CELLS, redact
 
 pytest_plugins = ("tiny_album",)
@@ -65,6 +68,34 @@ def test_the_model_finds_no_redacted_face(mlcycle: Run, tmp_path: Path, method: 
     Image.fromarray(skimage.data.astronaut()).save(tmp_path / "astronaut.png")
     assert mlcycle("infer", tmp_path / "astronaut.png", "--redact", method, tmp_path / "out").code == 0
     assert "No face." in mlcycle("infer", tmp_path / "out" / "astronaut.png").out
+
+
+def test_redaction_covers_doubtful_regions_and_says_where(mlcycle: Run, pixels: np.ndarray, tmp_path: Path) -> None:
+    model, source = tmp_path / "two.onnx", tmp_path / "in"
+    write_sealed(tiny_bytes(replace(CONTRACT, thresholds={"sensitive": 0.3, "balanced": 0.8})), model)
+    doubtful_HW3 = pixels.copy()
+    doubtful_HW3[95:150, 340:380] = pixels[0, 0]  # a quarter of the patch: the rest scores .75
+    source.mkdir()
+    Image.fromarray(pixels).save(source / "clear.png")
+    for name in ("one.png", "two.png"):
+        Image.fromarray(doubtful_HW3).save(source / name)
+    arguments = ("infer", "dir", source, "--model", model, "--format", "jsonl", "--redact", "fill")
+    said = "2 doubtful regions, with scores below 0.8, in 2 images"
+    for more, counts, sentence in (
+        ((), [1, 1, 1], said),
+        (("--at", "balanced"), [1, 0, 0], "no doubtful regions"),
+        (("--threshold", "0.7"), [1, 1, 1], said),
+    ):
+        out = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
+        outcome = mlcycle(*arguments, out, *more)
+        assert [len(json.loads(line)["faces"]) for line in outcome.out.splitlines()] == counts
+        assert sentence in outcome.err
+        assert ("check two.png (1), one.png (1)" in outcome.err) == (said == sentence)
+        is_green_HW = (np.asarray(Image.open(out / "one.png")) == GREEN).all(axis=2)
+        assert is_green_HW.any() == (more == ("--at", "balanced"))
+    run = tmp_path / "run"
+    assert said in mlcycle(*arguments[:5], "--out", run, "--redact", "fill", tmp_path / "copies").err
+    assert json.loads((run / "summary.json").read_text())["settings"]["threshold"] == 0.3
 
 
 def test_copies_keep_the_tree_and_have_no_metadata(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
