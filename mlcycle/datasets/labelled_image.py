@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mlcycle.datasets.member import ImagePath
+from mlcycle.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +44,26 @@ class LabelledImage:
     coco_ids: tuple[Any, Any] | None = None
     scale: tuple[float, float] = (1.0, 1.0)
     scores_N: np.ndarray | None = None
+
+
+def checked_name(name: str, labels: Path) -> str:
+    """Returns the name that a label file gives an image, with "/" between folders.
+
+    A set can come from anywhere, and its images are copied, packed and shown: none may be a file outside of the set.
+
+    Args:
+        labels: the label file.
+
+    Raises:
+        DataError: it leads out of the set's folder, or no file can have this name.
+    """
+    name = name.replace("\\", "/")
+    if name.startswith("/") or ".." in name.split("/"):
+        hint = "correct it, or move the image into the set"
+        raise DataError(f"{labels} names a file outside of the set: {name}", hint)
+    try:
+        if b"\0" in os.fsencode(name):
+            raise ValueError
+    except ValueError:  # a lone surrogate, from an escape such as \ud800
+        raise DataError(f"{labels}: no file can have the name {name!a}", "correct it") from None
+    return name

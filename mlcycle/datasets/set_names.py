@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from mlcycle.datasets.formats import yolo
 from mlcycle.datasets.labelled_image import LabelledImage
-from mlcycle.datasets.member import Member
 from mlcycle.errors import DataError
 
 Parts = dict[str, list[LabelledImage]]
@@ -29,11 +27,10 @@ def fit(parts: Mapping[str, Sequence[LabelledImage]], layout: str) -> tuple[Part
         raise DataError("no images to write", "is this the right set, and the right split?")
     changed = 0
     for split, images in named.items():
-        local = _named_from_common_folder(images)
-        for each in local:
+        for each in images:
             _must_be_possible(each.name, layout)
-        named[split] = unique(local, _without_suffix if layout == "yolo" else str)
-        changed += sum(before.name != after.name for before, after in zip(local, named[split], strict=True))
+        named[split] = unique(images, _without_suffix if layout == "yolo" else str)
+        changed += sum(before.name != after.name for before, after in zip(images, named[split], strict=True))
     return named, [renamed_note(changed)] if changed else []
 
 
@@ -57,23 +54,6 @@ def part_name(split: str, layout: str, alone: bool) -> str:
     if name is None:
         raise DataError(f"YOLO has no split {split}", "its splits are train, val and test; select one with --split")
     return name
-
-
-def _named_from_common_folder(images: Sequence[LabelledImage]) -> list[LabelledImage]:
-    """Names images whose names lead out of their set by their path below the folder that contains all of them."""
-    if not any(_leads_out(each.name) for each in images):
-        return list(images)
-    # Links are not resolved, and a shard does not record where its images came from.
-    paths = [
-        Path(os.path.abspath(each.name if isinstance(each.path, Member) else each.path))  # noqa: PTH100
-        for each in images
-    ]
-    common = Path(os.path.commonpath([path.parent for path in paths]))
-    return [replace(each, name=path.relative_to(common).as_posix()) for each, path in zip(images, paths, strict=True)]
-
-
-def _leads_out(name: str) -> bool:
-    return PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts
 
 
 def _must_be_possible(name: str, layout: str) -> None:

@@ -152,14 +152,15 @@ def test_a_name_that_is_impossible_in_a_layout_is_refused_and_leaves_no_files(tm
     _convert(mlcycle, source, "coco", tmp_path / "out")
 
 
-def test_a_name_that_leads_out_of_the_set_is_written_inside_the_new_one(tmp_path, mlcycle):
+def test_an_image_outside_of_the_set_is_not_copied_in(tmp_path, mlcycle):
     save(coffee(), tmp_path / "elsewhere" / "x.jpg")
     source = write_coco(tmp_path / "set", [Labelled("a/y.jpg", coffee())])
     labels = coco_content([Labelled("a/y.jpg", coffee()), Labelled("../../elsewhere/x.jpg", coffee())])
     (source / "annotations.json").write_text(json.dumps(labels))
-    _convert(mlcycle, source, "coco", tmp_path / "new" / "out")
-    assert [each.name for each in read(tmp_path / "new" / "out")] == ["elsewhere/x.jpg", "set/images/a/y.jpg"]
-    assert names_in(tmp_path / "new") == ["out"]
+    outcome = mlcycle("data", "convert", source, "--to", "coco", "--out", tmp_path / "out", "--images", "copy")
+    assert outcome.code == 3
+    assert "annotations.json names a file outside of the set: ../../elsewhere/x.jpg" in outcome.err
+    assert names_in(tmp_path) == ["elsewhere", "set"]
 
 
 def test_images_that_would_share_a_label_file_are_renamed(tmp_path, mlcycle):

@@ -12,9 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
 from mlcycle.errors import UsageError
+from mlcycle.plain_yaml import parse
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -107,10 +106,9 @@ def read_manifest(file: Path, base: Manifest) -> Manifest:
         UsageError: the file cannot be read, or names a file or key that does not exist.
     """
     try:
-        content = yaml.safe_load(file.read_text("utf-8"))
-        files = content["files"]
+        files = parse(file.read_text("utf-8"), f"the manifest {file}", UsageError).data["files"]
         changes = {str(name): dict(values) for name, values in files.items()}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
+    except (OSError, UnicodeDecodeError) as problem:
         raise UsageError(f"the manifest {file} cannot be read: {problem}") from None
     except (KeyError, TypeError, ValueError, AttributeError):
         raise UsageError(f"the manifest {file} has another form", _FORM) from None

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from mlcycle.datasets.labelled_image import LabelledImage
+from mlcycle.datasets.labelled_image import LabelledImage, checked_name
 from mlcycle.errors import DataError
 
 ANNOTATION_FILES = ("annotations.json", "_annotations.coco.json")
@@ -51,11 +51,12 @@ def read_coco(path: Path, split: str) -> list[LabelledImage]:
                 annotations[annotation["image_id"]].append(annotation)
         where = "an image"
         _must_be_unambiguous([image["id"] for image in content["images"]], annotations)
-        root = _image_root(file, split, [image["file_name"] for image in content["images"]])
+        names = [checked_name(image["file_name"], file) for image in content["images"]]
+        root = _image_root(file, split, names)
         face_id = _only_category(content) if category is None else category
-        for image in content["images"]:
+        for name, image in zip(names, content["images"], strict=True):
             where = f"the image {image['id']!r} or one of its annotations"
-            images.append(_image(root, image, annotations.get(image["id"], []), face_id))
+            images.append(_image(root / name, name, image, annotations.get(image["id"], []), face_id))
         return images
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError) as problem:
         what = f"lacks {problem}" if isinstance(problem, KeyError) else f"is invalid: {problem}"
@@ -140,21 +141,28 @@ def _image_root(file: Path, split: str, names: list[str]) -> Path:
     return roots[found.index(max(found))]
 
 
-def _image(root: Path, image: dict[str, Any], annotations: list[dict[str, Any]], category: Any) -> LabelledImage:
-    name = image["file_name"].replace("\\", "/")
+def _image(
+    path: Path, name: str, image: dict[str, Any], annotations: list[dict[str, Any]], category: Any
+) -> LabelledImage:
     bboxes_N4 = _bboxes([each["bbox"] for each in annotations])
     ignore = [bool(each.get("iscrowd") or each.get("ignore")) for each in annotations]
     return LabelledImage(
-        path=root / name,
+        path=path,
         name=name,
         boxes_N4=np.concatenate([bboxes_N4[:, :2], bboxes_N4[:, :2] + bboxes_N4[:, 2:]], axis=1),
         ignore_N=np.array(ignore, bool),
         landmarks_N52=_landmarks(annotations),
-        group=str(image.get("group") or ""),
+        group=_group(image),
         size=_size(image),
         coco_ids=(image["id"], category),
         scores_N=_scores(annotations),
     )
+
+
+def _group(image: dict[str, Any]) -> str:
+    group = str(image.get("group") or "")
+    group.encode("utf-8", "surrogateescape")  # a lone surrogate could not be printed
+    return group
 
 
 def _bboxes(written: list[Any]) -> np.ndarray:

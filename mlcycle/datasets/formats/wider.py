@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlcycle.datasets.labelled_image import LabelledImage
+from mlcycle.datasets.labelled_image import LabelledImage, checked_name
 from mlcycle.errors import DataError
 
 LABELS = "wider_face_split"
@@ -78,7 +78,7 @@ def _read_rows(labels: Path) -> Iterator[tuple[str, list[Row]]]:
             continue
         count = _count(lines, at + 1, labels)
         first, last = at + 2, at + 2 + count
-        yield name.replace("\\", "/"), [_row(lines, line, labels) for line in range(first, last)]
+        yield checked_name(name, labels), [_row(lines, line, labels) for line in range(first, last)]
         at = last
         # After a count of 0 the official files have one row of zeros; other files may lack it.
         if count == 0 and at < len(lines) and _is_row(lines[at]):

@@ -2,6 +2,9 @@
 
 A label row is "class cx cy w h", relative to the upright image's width and height; with `kpt_shape: [5, 2]` or
 `[5, 3]` in data.yaml five points follow. An image without a label file has no faces.
+
+A set can come from anywhere, and its images are copied, packed and shown. So the data.yaml of a folder can only name
+images in that folder; one that is passed itself can have another folder as its `path`.
 """
 
 from __future__ import annotations
@@ -13,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
-from mlcycle.datasets.labelled_image import LabelledImage
+from mlcycle.datasets.labelled_image import LabelledImage, checked_name
 from mlcycle.errors import DataError
+from mlcycle.plain_yaml import parse
 
 # Decimals of a pixel to round to: relative coordinates are no finer, and 0 is read as 0 again.
 DECIMALS = 9
@@ -68,7 +71,11 @@ def read_yolo(path: Path, split: str, size_of: SizeOf) -> list[LabelledImage]:
     places = content[split] if isinstance(content[split], list) else [content[split]]
     found: dict[Path, str] = {}
     for each in places:
-        found |= {image: name for image, name in _images(home, str(each)) if image not in found}
+        place = _place(home, str(each))
+        if path.is_dir() and not _is_inside(place, path):
+            hint = "pass the data.yaml itself if it may name images elsewhere"
+            raise DataError(f"the data.yaml of {path} names images outside of it: {place}", hint)
+        found |= {image: name for image, name in _images(home, place) if image not in found}
     return [_image(image, name, labels, size_of) for image, name in found.items()]
 
 
@@ -81,11 +88,12 @@ def _configuration(path: Path) -> Path | None:
 def _load(path: Path) -> dict[str, Any]:
     file = _configuration(path) or path
     try:
-        content = yaml.safe_load(file.read_text("utf-8"))
+        text = file.read_text("utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"no such file: {file}", "pass a data.yaml or a folder with one") from None
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as problem:
-        raise DataError(f"{file} cannot be read as YAML: {' '.join(str(problem).split())}") from None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise DataError(f"{file} cannot be read: {problem}") from None
+    content = parse(text, str(file), DataError).data
     if not isinstance(content, dict) or not any(content.get(split) for split in SPLITS):
         raise DataError(f"{file} names no train, val or test", "a data.yaml has path, train, val and names")
     return content
@@ -114,17 +122,27 @@ def _home(content: dict[str, Any], path: Path) -> Path:
     return next((each for each in (own / stated, stated) if each.is_dir()), own)
 
 
-def _images(home: Path, stated: str) -> Iterator[tuple[Path, str]]:
+def _place(home: Path, stated: str) -> Path:
+    """Returns the folder or list of images that the data.yaml names."""
     place = home / stated
     if not place.exists() and stated.startswith("../"):
         # Roboflow's exports write ../train/images for train/images.
-        place = home / stated.removeprefix("../")
+        return home / stated.removeprefix("../")
+    return place
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    # Links are not resolved: a set can consist of links, as those that `mlcycle data convert` writes.
+    return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))  # noqa: PTH100
+
+
+def _images(home: Path, place: Path) -> Iterator[tuple[Path, str]]:
     if place.is_dir():
         yield from _walk(place)
     elif place.suffix == ".txt" and place.is_file():
         for line in filter(None, map(str.strip, place.read_text("utf-8").splitlines())):
-            image = Path(line) if Path(line).is_absolute() else home / line
-            yield image, line.removeprefix("./").replace("\\", "/")
+            name = checked_name(line.removeprefix(f"{home}/").removeprefix("./"), place)
+            yield home / name, name
     else:
         raise DataError(f"no such folder or list: {place}", "correct `path`, `train` and `val` in the data.yaml")
 

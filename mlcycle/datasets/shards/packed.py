@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mlcycle.datasets.labelled_image import LabelledImage
+from mlcycle.datasets.labelled_image import LabelledImage, checked_name
 from mlcycle.datasets.member import Member
 from mlcycle.datasets.shards.packed_labels import from_json
 from mlcycle.datasets.shards.shard_file import Shard
@@ -107,7 +107,7 @@ def _parts(place: Path) -> dict[str, list[Shard]]:
             raise DataError(f"{file} has version {version}, which this mlcycle cannot read", "pack the set again")
         count = "photographs" if version == 1 else "images"
         return {_part_name(part["name"]): [_shard(each, count) for each in part["shards"]] for part in content["parts"]}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise _damaged(file, _reason(problem)) from None
 
 
@@ -160,8 +160,10 @@ def _images(folder: Path, shard: Shard) -> Iterator[LabelledImage]:
     for number, line in enumerate(data.splitlines(), 1):
         try:
             content = json.loads(line)
-            yield from_json(content, _member(tar, shard, content))
-        except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as problem:
+            image = from_json(content, _member(tar, shard, content))
+            checked_name(image.name, labels)
+            yield image
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as problem:
             raise _damaged(labels, f"line {number}: {_reason(problem)}") from None
 
 

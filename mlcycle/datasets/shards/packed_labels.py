@@ -73,6 +73,7 @@ def from_json(content: dict[str, Any], path: ImagePath) -> LabelledImage:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is not a name")
+    value.encode("utf-8", "surrogateescape")  # a lone surrogate could not be printed
     return value
 
 

@@ -1,7 +1,7 @@
 """Recipe files: YAML to a Recipe and back. Errors name the file, the line and the closest valid key.
 
 Data paths in a recipe are relative to the working directory, not to the recipe. The YAML itself is parsed in
-recipe_yaml.py.
+plain_yaml.py.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from pydantic import BaseModel, ValidationError
 
 import mlcycle
 from mlcycle.errors import RecipeError
+from mlcycle.plain_yaml import Dumper, Location, Reading, dotted, inside, parse
+from mlcycle.training.recipes.overrides import override_with
 from mlcycle.training.recipes.recipe import Recipe
-from mlcycle.training.recipes.recipe_yaml import Dumper, Location, Reading, dotted, inside, override_with, parse
 
 
 def recipes_folder() -> Path:
@@ -91,7 +92,7 @@ def _read_file(path: Path) -> Reading:
         raise RecipeError(f"{path} is not text in UTF-8", "a recipe is a YAML file") from None
     except OSError as problem:
         raise RecipeError(f"{path} cannot be read: {problem.strerror}") from None
-    reading = parse(text, str(path), numbered=True)
+    reading = parse(text, str(path), RecipeError)
     if reading.data is None:
         raise RecipeError(f"{path} is empty", "start from a copy: mlcycle train recipes copy demo")
     if not isinstance(reading.data, dict):

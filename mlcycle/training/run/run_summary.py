@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mlcycle.errors import DataError, InputError
-from mlcycle.training.recipes.recipe_yaml import parse
+from mlcycle.errors import DataError, InputError, RecipeError
+from mlcycle.plain_yaml import parse
 from mlcycle.training.run.run_folder import RECIPE, RunFolder
 
 # In the line of metrics.jsonl that reports the fit of the score layer.
@@ -157,7 +157,7 @@ def read(run: Path) -> RunSummary:
         environment = {}
     metrics = [entry for entry in folder.metrics() if isinstance(entry, dict) and _is_number(entry.get("step"))]
     metrics.sort(key=lambda entry: entry["step"])
-    return RunSummary(run, text, _mapping(parse(text, str(run / RECIPE), numbered=True).data), environment, metrics)
+    return RunSummary(run, text, _mapping(parse(text, str(run / RECIPE), RecipeError).data), environment, metrics)
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:

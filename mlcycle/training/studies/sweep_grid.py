@@ -20,9 +20,9 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from mlcycle.errors import RecipeError
+from mlcycle.plain_yaml import parse
 from mlcycle.training.recipes import recipe_file
 from mlcycle.training.recipes.recipe import Recipe
-from mlcycle.training.recipes.recipe_yaml import parse
 
 SEED = "seed"
 # Characters of a setting's name; a file name has at most 255 bytes, including the suffix.
@@ -59,7 +59,7 @@ def read(overrides: Sequence[str]) -> tuple[list[str], list[SweptKey]]:
         where = f"override '{override}'"
         if not equals:
             raise RecipeError(f"{where} cannot be parsed", "write KEY.SUB=VALUE, for example schedule.steps=1000")
-        value = parse(text, where, numbered=False).data
+        value = parse(text, where, RecipeError, numbered=False).data
         if not isinstance(value, list) or (_is_list(key) and not _is_list_of_lists(value)):
             plain.append(override)
             continue
@@ -157,7 +157,7 @@ def value_text(value: Any) -> str:
 
 
 def _as_yaml(value: Any) -> str:
-    if isinstance(value, str) and value and parse(value, "", numbered=False).data == value:
+    if isinstance(value, str) and value and parse(value, "", RecipeError, numbered=False).data == value:
         return value  # as typed, for error messages
     return json.dumps(value, ensure_ascii=False)
 

@@ -1,5 +1,7 @@
 """YAML with origins: plain data and, for each part, the file and line or the override that it comes from.
 
+Recipes, and the files that labelled sets bring, are read by it.
+
 The YAML is read without its surprises: only true and false are booleans ("no" and "on" are strings), 1e-3 is a number,
 010 is ten, dates are strings. Duplicate keys, tags, aliases, and numbers out of the range of floats are refused.
 """
@@ -7,13 +9,12 @@ The YAML is read without its surprises: only true and false are booleans ("no" a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
-from mlcycle.errors import RecipeError
+from mlcycle.errors import MlcycleError
 
 Location = tuple[str | int, ...]
 
@@ -33,7 +34,7 @@ class Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  (PyYAML's own way of declaring it)
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        # A few lines of nested aliases could exhaust the memory; a recipe needs none.
+        # A few lines of nested aliases could exhaust the memory, and nothing that is read here needs one.
         if self.check_event(yaml.AliasEvent):
             event = self.peek_event()
             raise yaml.MarkedYAMLError(problem="aliases are not supported", problem_mark=event.start_mark)
@@ -63,24 +64,24 @@ class Reading:
         return self.origins.get(location, "recipe")
 
 
-def parse(text: str, where: str, *, numbered: bool) -> Reading:
+def parse(text: str, where: str, error: type[MlcycleError], *, numbered: bool = True) -> Reading:
     """Reads YAML; `where` names it in errors and origins, followed by the line if `numbered`.
 
     Raises:
-        RecipeError: not YAML, or it uses a refused feature.
+        error: not YAML, or it uses a refused feature.
     """
     try:
         node = yaml.compose(text, Loader=Loader)
         reading = Reading(None)
-        reading.data = None if node is None else _build(node, (), _Source(where, numbered, reading.origins))
+        reading.data = None if node is None else _build(node, (), _Source(where, numbered, error, reading.origins))
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark
         place = f"{where}:{mark.line + 1}" if numbered and mark else where
-        raise RecipeError(f"{place}: not YAML: {problem.problem}", "check indentation, colons and quotes") from None
+        raise error(f"{place}: not YAML: {problem.problem}", "check indentation, colons and quotes") from None
     except yaml.YAMLError:
-        raise RecipeError(f"{where}: not YAML: it contains invalid characters") from None
+        raise error(f"{where}: not YAML: it contains invalid characters") from None
     except RecursionError:
-        raise RecipeError(f"{where}: nested too deeply") from None
+        raise error(f"{where}: nested too deeply") from None
     return reading
 
 
@@ -88,6 +89,7 @@ def parse(text: str, where: str, *, numbered: bool) -> Reading:
 class _Source:
     where: str
     numbered: bool
+    error: type[MlcycleError]
     origins: dict[Location, str]
 
     def place(self, node: yaml.Node) -> str:
@@ -107,9 +109,9 @@ def _build_mapping(node: yaml.MappingNode, location: Location, source: _Source) 
     built: dict[str, Any] = {}
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode):
-            raise RecipeError(f"{source.place(key)}: a key must be a string")
+            raise source.error(f"{source.place(key)}: a key must be a string")
         if key.value in built:
-            raise RecipeError(f"{source.place(key)}: duplicate key '{key.value}'{inside(location)}", "keep one")
+            raise source.error(f"{source.place(key)}: duplicate key '{key.value}'{inside(location)}", "keep one")
         built[key.value] = _build(value, (*location, key.value), source)
         source.origins[(*location, key.value)] = source.place(key)
     return built
@@ -124,59 +126,14 @@ def _build_scalar(node: yaml.Node, source: _Source) -> Any:
                 raise ValueError
             return number
     except ValueError:
-        raise RecipeError(f"{source.place(node)}: the number '{text}' is out of range") from None
+        raise source.error(f"{source.place(node)}: the number '{text}' is out of range") from None
     if tag == "bool":
         return text.lower() == "true"
     if tag == "null":
         return None
     if tag == "str":
         return text
-    raise RecipeError(f"{source.place(node)}: the tag {node.tag} is not supported", "write the plain value")
-
-
-def override_with(reading: Reading, override: str) -> None:
-    """Applies one override "key.sub=value"; the value is YAML, and a number in the path is a list index from 0.
-
-    Raises:
-        RecipeError: the override cannot be parsed, or its path leads into a value.
-    """
-    path, equals, text = override.partition("=")
-    where = f"override '{override}'"
-    if not equals or not all(path.split(".")):
-        raise RecipeError(f"{where} cannot be parsed", "write KEY.SUB=VALUE, for example schedule.steps=1000")
-    value = parse(text, where, numbered=False) if text.strip() else Reading("")
-    location = _put(reading.data, path.split("."), value.data, where)
-    for known in [each for each in reading.origins if each[: len(location)] == location]:
-        del reading.origins[known]
-    reading.origins.update({(*location, *inner): where for inner in [(), *value.origins]})
-    for length in range(1, len(location)):  # the sections that it created
-        reading.origins.setdefault(location[:length], where)
-
-
-def _put(data: Any, keys: Sequence[str], value: Any, where: str) -> Location:
-    """Sets the value at a path; missing sections are created. Returns the location as pydantic names it."""
-    location: Location = ()
-    for number, key in enumerate(keys):
-        last = number == len(keys) - 1
-        if isinstance(data, list):
-            if not key.isdecimal() or int(key) >= len(data):
-                raise RecipeError(
-                    f"{where}: {dotted(location)} is a list of {len(data)}, and '{key}' is not an index of it",
-                    "count from 0" if data else f"set the whole list: {dotted(location)}=[…]",
-                )
-            step: str | int = int(key)
-        elif isinstance(data, dict):
-            step = key
-            if not last and data.get(key) is None:
-                data[key] = {}
-        else:
-            raise RecipeError(f"{where}: {dotted(location)} is a value, not a section with a key '{key}'")
-        location = (*location, step)
-        if last:
-            data[step] = value
-        else:
-            data = data[step]
-    return location
+    raise source.error(f"{source.place(node)}: the tag {node.tag} is not supported", "write the plain value")
 
 
 def inside(location: Location) -> str:
