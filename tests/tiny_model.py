@@ -28,7 +28,7 @@ CONTRACT = Contract(
 )
 
 _GRAPH = """
-<ir_version: 8, opset_import: ["" : 17]>
+<ir_version: 8, opset_import: ["" : 18]>
 tiny (uint8[batch, height, width, 3] images)
   => (float[batch, faces, 4] boxes, float[batch, faces] scores LANDMARKS_OUTPUT)
 <float floor = {0.05}, float clear = {128.0}, int64[1] zero = {0}, int64[1] one = {1}, int64[1] two = {2},
@@ -36,7 +36,7 @@ tiny (uint8[batch, height, width, 3] images)
  float[5, 2] spots = {0.3, 0.4, 0.7, 0.4, 0.5, 0.6, 0.35, 0.8, 0.65, 0.8}>
 {
   pixels = Cast<to: int = 1>(images)
-  red, green, blue = Split<axis: int = 3>(pixels)
+  red, green, blue = Split<axis: int = 3, num_outputs: int = 3>(pixels)
   red_or_blue = Max(red, blue)
   red_or_green = Max(red, green)
   greener = Sub(green, red_or_blue)
@@ -47,8 +47,8 @@ tiny (uint8[batch, height, width, 3] images)
 
   axes_rows_columns = Concat<axis: int = 0>(one, two)
   count = ReduceSum<keepdims: int = 0>(painted, axes_rows_columns)
-  columns = ReduceMax<axes: ints = [1], keepdims: int = 0>(painted)
-  rows = ReduceMax<axes: ints = [2], keepdims: int = 0>(painted)
+  columns = ReduceMax<keepdims: int = 0>(painted, one)
+  rows = ReduceMax<keepdims: int = 0>(painted, two)
   x1 = ArgMax<axis: int = 1, keepdims: int = 0>(columns)
   y1 = ArgMax<axis: int = 1, keepdims: int = 0>(rows)
   x2_last = ArgMax<axis: int = 1, keepdims: int = 0, select_last_index: int = 1>(columns)
@@ -81,7 +81,7 @@ tiny (uint8[batch, height, width, 3] images)
 
   face_number = Cast<to: int = 7>(is_face)
   faces_each = ReduceSum<keepdims: int = 0>(face_number, one)
-  faces_most = ReduceMax<axes: ints = [0], keepdims: int = 1>(faces_each)
+  faces_most = ReduceMax<keepdims: int = 1>(faces_each, zero)
   boxes = Slice(boxes_two, zero, faces_most, one)
   scores = Slice(scores_two, zero, faces_most, one)
   LANDMARKS_NODES

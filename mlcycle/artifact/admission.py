@@ -25,7 +25,7 @@ OPERATORS = frozenset({
     "Size", "Slice", "Softmax", "Softplus", "Softsign", "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Sub", "Sum",
     "Swish", "Tanh", "Tile", "TopK", "Transpose", "Unsqueeze", "Upsample", "Where", "Xor",
 })  # fmt: skip
-MIN_IR_VERSION, MAX_IR_VERSION = 8, 14
+MIN_IR_VERSION, MAX_IR_VERSION, MIN_OPSET = 8, 14, 18
 # A contract has a few thousand characters.
 MAX_METADATA_BYTES = 1 << 20
 HINT = "use a model file written by mlcycle: mlcycle freeze RUN"
@@ -57,6 +57,8 @@ def _problems(found: Structure) -> list[str]:
     problems = list(found.violations)
     if not found.operators or not MIN_IR_VERSION <= found.ir_version <= MAX_IR_VERSION:
         problems.append(f"no graph, or one of IR version {found.ir_version}")
+    if found.operators and found.opsets.get("", 0) < MIN_OPSET:
+        problems.append(f"opset {found.opsets.get('', 0)} (the oldest is {MIN_OPSET})")
     if foreign:
         problems.append(f"operators of the domain {_escaped(foreign)}")
     if unknown:

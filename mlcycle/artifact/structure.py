@@ -166,7 +166,9 @@ class _Reader:
         elif each.number == _MODEL_OPSET:
             (domain,) = self._texts(each, _OPSET_DOMAIN)
             versions = [self._number(part) for part in self._inside(each) if part.number == _OPSET_VERSION]
-            self.found.opsets[_plain(domain)] = versions[-1] if versions else 0
+            version = versions[-1] if versions else 0
+            if self.found.opsets.setdefault(_plain(domain), version) != version:
+                self.found.violations.append("two versions of one opset")
         elif each.number in (_MODEL_TRAINING, _MODEL_FUNCTION):
             self.found.violations.append("functions or training steps")
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mlcycle.cli import console
+from mlcycle.cli import console, termination
+from mlcycle.cli.termination import Terminated
 from mlcycle.errors import InputError, Interrupted, MlcycleError, UsageError
 from mlcycle.machine import own_process
 
@@ -20,24 +21,10 @@ BROKEN_PIPE = 128 + 13
 DISK_FULL, NOT_ALLOWED = (errno.ENOSPC, errno.EDQUOT), (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-class Terminated(KeyboardInterrupt):
-    """Raised by SIGTERM and SIGHUP. `finally` blocks run, and no `except Exception` catches it.
-
-    Attributes:
-        signal_number: the signal that arrived.
-    """
-
-    def __init__(self, signal_number: int) -> None:
-        super().__init__()
-        self.signal_number = signal_number
-
-
 def main() -> NoReturn:
     """Runs the command line of this process and exits; the codes are listed in docs/exit-codes.md."""
     sys.dont_write_bytecode |= "--private" in sys.argv  # before the guard starts, Python would write bytecode files
-    signal.signal(signal.SIGTERM, _terminate)
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
-        signal.signal(signal.SIGHUP, _terminate)  # the terminal was closed; nohup ignores the signal
+    termination.install()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -144,10 +131,6 @@ def _usage_error(problem: Any) -> UsageError:
 def _report(problem: MlcycleError, cause: BaseException | None = None) -> int:
     console.fail(problem.message, problem.hint, cause or problem)
     return problem.exit_code
-
-
-def _terminate(signal_number: int, frame: object) -> None:
-    raise Terminated(signal_number)
 
 
 def _prepare_streams() -> None:

@@ -108,9 +108,24 @@ def from_the_future(model: onnx.ModelProto) -> None:
     model.ir_version = 99
 
 
+def old_opset(model: onnx.ModelProto) -> None:
+    model.opset_import[0].version = 17
+
+
+def no_opset(model: onnx.ModelProto) -> None:
+    del model.opset_import[:]
+
+
+def two_opsets(model: onnx.ModelProto) -> None:
+    model.opset_import.append(helper.make_opsetid("ai.onnx", 17))
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
+        (old_opset, "opset 17 .the oldest is 18"),
+        (no_opset, "opset 0 .the oldest is 18"),
+        (two_opsets, "two versions of one opset"),
         (external, "external data"),
         (external_in_an_attribute, "external data"),
         (custom_operator, "operators of the domain com.example"),

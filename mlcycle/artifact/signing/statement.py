@@ -121,10 +121,12 @@ def must_be_file(signed: Manifest, sha256: str, path: Path, source: Path) -> Non
 
 
 def must_be_folder(signed: Manifest, folder: Path, source: Path) -> None:
-    """Raises ModelFileError if the folder's files are not the signed ones, or cannot be read.
+    """Raises ModelFileError if the folder's name or files are not the signed ones, or cannot be read.
 
     `source` is the signature file, which may be in the folder.
     """
+    if signed.name != folder.resolve().name:  # as for a file
+        raise ModelFileError(f"{folder} was signed under another name: {_short(signed.name)}", "rename it to that name")
     ignored = {*(signed.ignored or IGNORED)}
     if source.resolve().is_relative_to(folder.resolve()):
         ignored.add(source.resolve().relative_to(folder.resolve()).as_posix())

@@ -341,6 +341,16 @@ def test_changes_of_a_signed_folder_are_listed(folder: Path, key: keys.PrivateKe
     )
 
 
+def test_a_signed_folder_is_refused_under_another_name(folder: Path, key: keys.PrivateKey, tmp_path: Path) -> None:
+    signature.sign_folder(folder, key)
+    other = folder.rename(tmp_path / "renamed")
+    with pytest.raises(ModelFileError, match="signed under another name: 'exported'"):
+        signature.check_folder(other, key.public)
+    (tmp_path / "exported").symlink_to(other)
+    with pytest.raises(ModelFileError, match="signed under another name: 'exported'"):
+        signature.check_folder(tmp_path / "exported", key.public)
+
+
 @pytest.mark.parametrize("target", ["sub.txt", "sub", "nowhere"])
 def test_links_in_a_folder_are_neither_signed_nor_followed(target: str, folder: Path, key: keys.PrivateKey) -> None:
     signature.sign_folder(folder, key)
