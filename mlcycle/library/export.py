@@ -76,7 +76,7 @@ def export(  # noqa: PLR0913 (options for people, each with a default)
     with extra("export", "mlcycle.export"):
         from mlcycle.exporting import export as variants
         from mlcycle.exporting import package
-    with ExitStack() as bar, extra("evaluate", "the official evaluation of WIDER FACE"):
+    with ExitStack() as bar:
         labelled = None if data is None else _labelled(Path(data), split, max_drop, progress or Silent(), bar)
         evidence = variants.Evidence(files, labelled)
         if format == "onnx":

@@ -49,6 +49,7 @@ class Options:
         workers: number of threads; 0 takes one for each core, or one for a detector that is loaded already.
         limit: the most images to use, spread evenly over the set; 0 takes all.
         attributes: a CSV file of attributes of the faces, or None.
+        official: whether to compute the official metrics of WIDER FACE if its ground truth exists, which needs scipy.
     """
 
     split: str = ""
@@ -56,6 +57,7 @@ class Options:
     workers: int = 0
     limit: int = 0
     attributes: Path | None = None
+    official: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ def evaluate(model: Path | Detector, data: Path, options: Options, started: Call
         raise UsageError(f"{detector.path} has a fixed input size", "leave out --long-side, or evaluate its parent")
     split = options.split or _default_split(data)
     images = spread(reading.read(data, split), options.limit)
-    official = _official(data, split)
+    official = _official(data, split) if options.official else {}
     faces = _faces(images, read_attributes(options.attributes)) if options.attributes else None
     workers = min(options.workers or (1 if isinstance(model, Detector) else cores()), len(images))
     predictions = []

@@ -28,8 +28,8 @@ class Agreement:
 
     Attributes:
         images: number of compared images.
-        faces: faces of either above the balanced threshold; a face of both counts twice.
-        shared: share of these that the other finds too.
+        faces: faces of either above the balanced threshold; a face of both counts once.
+        shared: share of the faces of each that the other finds too.
         score: mean score difference of the faces of both.
         overlap: their mean IoU.
         unreadable: number of unreadable images.
@@ -114,13 +114,17 @@ def compare(one: Detect, other: Detect, threshold: float, paths: Sequence[Path])
     """
     images = 0
     pairs: list[tuple[float, float]] = []
+    faces = 0
     for path in paths:
         records = [one(path), other(path)]
         if any(record.error for record in records):
             continue
         images += 1
         for mine, theirs in (records, records[::-1]):
-            pairs += _pairs(mine, theirs, threshold)
+            for overlap, score, other_score in _pairs(mine, theirs, threshold):
+                pairs.append((overlap, abs(score - other_score)))
+                # A face that both find above the threshold is counted among those of the first.
+                faces += mine is records[0] or overlap < LEAST_IOU or other_score < threshold
     if not images:
         raise InputError("none of the images can be read", "pass other images with --images")
     if not pairs:
@@ -132,7 +136,7 @@ def compare(one: Detect, other: Detect, threshold: float, paths: Sequence[Path])
     both_N = overlaps_N >= LEAST_IOU
     return Agreement(
         images,
-        len(pairs),
+        faces,
         float(both_N.mean()),
         float(scores_N[both_N].mean()) if both_N.any() else 1.0,
         float(overlaps_N[both_N].mean()) if both_N.any() else 0.0,
@@ -144,13 +148,13 @@ def _counted(images: int) -> str:
     return f"{images} image{'' if images == 1 else 's'}"
 
 
-def _pairs(mine: Record, other: Record, threshold: float) -> Iterator[tuple[float, float]]:
-    """Yields for each face above the threshold its IoU with the best match of the other, and their score difference."""
+def _pairs(mine: Record, other: Record, threshold: float) -> Iterator[tuple[float, float, float]]:
+    """Yields for each face above the threshold its IoU with the best match of the other, and the scores of both."""
     above_N = mine.scores_N >= threshold
     if not len(other.boxes_N4):
-        yield from ((0.0, 1.0) for _ in range(int(above_N.sum())))
+        yield from ((0.0, float(score), 0.0) for score in mine.scores_N[above_N])
         return
     overlap_NM = matching.overlaps(mine.boxes_N4[above_N], other.boxes_N4, np.zeros(len(other.boxes_N4), bool))
     for row_M, score in zip(overlap_NM, mine.scores_N[above_N], strict=True):
         nearest = int(row_M.argmax())
-        yield float(row_M[nearest]), abs(float(score) - float(other.scores_N[nearest]))
+        yield float(row_M[nearest]), float(score), float(other.scores_N[nearest])

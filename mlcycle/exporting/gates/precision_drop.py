@@ -24,7 +24,7 @@ class Labelled:
     Attributes:
         data, split: the set, as `mlcycle evaluate` takes it.
         most_drop: largest loss of AP50, in points (hundredths).
-        show: receives the table of both, even if the variant fails.
+        show: receives the table of both, line by line, even if the variant fails.
         started: as in `mlcycle.workflows.evaluate.evaluate`, once for the parent and once for the variant.
     """
 
@@ -42,7 +42,7 @@ def keeps_precision(parent: Path | Detector, variant: Path | Detector, labelled:
         GateError: the variant loses more than allowed, over all faces or over those of one height.
         DataError: the labelled set cannot be read.
     """
-    options = evaluate.Options(split=labelled.split)
+    options = evaluate.Options(split=labelled.split, official=False)
     both = [
         evaluate.evaluate(each, labelled.data, options, labelled.started).metrics.coco for each in (parent, variant)
     ]
@@ -51,7 +51,8 @@ def keeps_precision(parent: Path | Detector, variant: Path | Detector, labelled:
         raise GateError(
             f"{labelled.data} has no labelled faces, so nothing could be measured", "pass another set with --data"
         )
-    labelled.show(_table(rows))
+    for line in _table(rows):
+        labelled.show(line)
     lost = [row for row in rows if row.counts and not row.drop <= labelled.most_drop]
     if lost:
         worst = max(lost, key=lambda row: row.drop)  # "all faces" comes first, and stays first if all values are NaN
@@ -86,10 +87,10 @@ def _rows(parent: AveragePrecision, variant: AveragePrecision) -> list[_Row]:
     return rows
 
 
-def _table(rows: list[_Row]) -> str:
+def _table(rows: list[_Row]) -> list[str]:
     lines = [f"{'AP50':<18}{'parent':>8}{'variant':>9}{'drop':>7}{'faces':>9}"]
     for row in rows:
         if not math.isnan(row.parent):
             few = "" if row.counts else "   too few to decide"
             lines.append(f"{row.name:<18}{row.parent:>8.2f}{row.variant:>9.2f}{row.drop:>7.2f}{row.faces:>9,}{few}")
-    return "\n".join(lines)
+    return lines
