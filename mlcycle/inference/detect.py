@@ -26,12 +26,14 @@ from mlcycle.inference import letterbox
 from mlcycle.inference.decoding import images, reading
 from mlcycle.inference.record import Record, Source
 from mlcycle.inference.session import Session, open_session, padded
+from mlcycle.inference.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from mlcycle.artifact.signing.keys import PublicKey
     from mlcycle.inference.copies.redact import RedactionMethod
 
 Faces = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+NOT_REDACTED = "no redacted copy of it is written, because faces may be missed in it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,7 @@ class Detector:
             image.stopwatch.lap("read")
             decoded = _decode(source, data, options.max_pixels, self._min_side(long_side, options))
             upright, image.note = decoded.upright(), decoded.note
+            image.flaw = decoded.flaw.code if decoded.flaw else ""
             image.stopwatch.lap("decode")
             target = self._fixed_size() or long_side
             image.input_HW3, image.frame = letterbox.shrink(upright, target, decoded.upright_size)
@@ -203,6 +206,7 @@ class Detector:
             width=frame.width if frame else 0,
             height=frame.height if frame else 0,
             note=image.note,
+            flaw=image.flaw,
             error=image.error,
             model=(self.contract.name, self.sha256),
             provider=self.provider,
@@ -329,6 +333,8 @@ def _with_copies(record: Record, image: _InputImage, options: DetectOptions) -> 
 
     written: dict[str, str] = {}
     for kind, path in image.source.copies.items():
+        if kind == "redacted" and record.flaw:
+            return replace(record, copies=written, error=(record.flaw, NOT_REDACTED))
         try:
             if kind == "cropped":
                 written |= _crops(record, image, path, options)
@@ -370,30 +376,15 @@ def _crops(record: Record, image: _InputImage, folder: Path, options: DetectOpti
     return {"cropped": folder.as_posix()} if written else {}
 
 
-class _Stopwatch:
-    """Measures the milliseconds of each stage that an image reaches."""
-
-    def __init__(self) -> None:
-        self.milliseconds: dict[str, float] = {}
-        self._since = 0.0
-
-    def start(self) -> None:
-        self._since = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.milliseconds[stage] = self.milliseconds.get(stage, 0.0) + (now - self._since) * 1000
-        self._since = now
-
-
 @dataclass(slots=True)
 class _InputImage:
     """An image between decoding and the graph; `upright` is the full image if copies are requested."""
 
     source: Source
-    stopwatch: _Stopwatch = field(default_factory=_Stopwatch)
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
     upright: Image.Image | None = None
     note: str = ""
+    flaw: str = ""
     input_HW3: np.ndarray | None = None
     frame: letterbox.Frame | None = None
     error: tuple[str, str] | None = None

@@ -86,6 +86,7 @@ class Record:
         part: the page or frame; None for a plain image.
         width, height: of the upright image in pixels; 0 if it could not be read.
         note: for the reader, e.g. "first of 12 frames", or "".
+        flaw: why faces may be missed although it was decoded: "damaged", "unsupported" (its note says what), or "".
         error: a stable code and a sentence, or None. With both faces and an error, a copy was not written.
         model: name and sha256 of the model file.
         provider: the execution provider in use, e.g. "cpu".
@@ -102,6 +103,7 @@ class Record:
     height: int = 0
     part: Part | None = None
     note: str = ""
+    flaw: str = ""
     error: tuple[str, str] | None = None
     model: tuple[str, str] = ("", "")
     provider: str = ""
@@ -138,6 +140,7 @@ class Record:
             "error": {"code": self.error[0], "message": self.error[1]} if self.error else None,
             "image": {"width": self.width, "height": self.height} if self.width else None,
             "note": self.note,
+            "flaw": self.flaw or None,
             "faces": self.faces(),
             "model": {"name": self.model[0], "sha256": self.model[1]},
             "provider": self.provider,
@@ -167,6 +170,7 @@ class Record:
             width=image["width"],
             height=image["height"],
             note=values["note"],
+            flaw=values.get("flaw") or "",
             error=(error["code"], error["message"]) if error else None,
             model=(values["model"]["name"], values["model"]["sha256"]),
             provider=values["provider"],

@@ -15,7 +15,7 @@ from PIL import Image
 
 from mlcycle.errors import InputError, MlcycleError, UnreadableError, UsageError
 from mlcycle.inference.copies import annotate, crops, redact
-from mlcycle.inference.detect import upright_image
+from mlcycle.inference.detect import NOT_REDACTED, upright_image
 from mlcycle.inference.record import Record, Source, printable
 from mlcycle.library import conversions
 from mlcycle.library.inputs import ImageInput, source_of
@@ -201,9 +201,12 @@ class Faces:
 
         Raises:
             UsageError: `way` is none of these.
+            UnreadableError: the image is damaged, or the white of its deep grey is not known, so faces may be missed.
         """
         if way not in ("blur", "pixelate", "fill"):
             raise UsageError(f"faces cannot be redacted by {way!r}", "choose blur, pixelate or fill")
+        if self._record.flaw:
+            raise UnreadableError(self._record.flaw, f"{printable(self.input)}: {NOT_REDACTED}: {self.note}")
         copy = redact.redact(self.image, np.concatenate([self.boxes, self.doubtful]), way)
         copy.info.clear()
         return copy

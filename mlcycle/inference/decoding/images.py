@@ -4,7 +4,7 @@ These rules are part of the model file's format (docs/model-file.md):
 
 - the EXIF orientation is applied (all eight); other metadata is ignored;
 - transparent pixels are composited on white, as viewers do;
-- 16-bit pixels keep their high byte; nothing is clipped to white;
+- of more than 8 bits the highest 8 significant ones are kept (`deep_grey`); nothing is clipped to white;
 - of an animation the first frame is used, of HEIF the primary image, and the record notes it; pages of a TIFF are
   separate images, but `decode` returns the first one;
 - colour profiles (ICC) are ignored: pixels are taken as sRGB;
@@ -24,11 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from mlcycle.errors import UnreadableError
-from mlcycle.inference.decoding import heif, limits, tiff_pages
+from mlcycle.inference.decoding import deep_grey, heif, limits, tiff_pages
 from mlcycle.inference.decoding.memory import MemoryBudget, release_free_memory
 from mlcycle.inference.decoding.reading import open_file
 from mlcycle.machine import own_process
@@ -80,12 +79,14 @@ class Decoded:
         size: width and height of the full image; `image` is smaller if it was decoded at a reduced scale.
         orientation: the EXIF orientation to apply, 1 to 8.
         note: for the reader of the record, e.g. "first of 12 frames", or "".
+        flaw: why faces may be missed although the image was decoded, or None.
     """
 
     image: Image.Image
     size: tuple[int, int]
     orientation: int
     note: str
+    flaw: UnreadableError | None = None
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -161,7 +162,7 @@ def from_pillow(image: Image.Image, max_pixels: int = MAX_PIXELS) -> Image.Image
     try:
         with _LOADING[(id(image) >> 6) % len(_LOADING)], _BUDGET.take(limits.bytes_needed(image, image.size)):
             image.load()
-            return Decoded(_rgb(image), image.size, _orientation(image), "").upright()
+            return Decoded(_rgb(image)[0], image.size, _orientation(image), "").upright()
     except UnreadableError:
         raise
     except Exception as problem:
@@ -186,7 +187,7 @@ def _decoded(
     try:
         with open_image() as image:
             limits.check_image(image, data, max_pixels)
-            decoded = _loaded(image, min_side, note)
+            decoded = _loaded(image, data, min_side, note)
     except UnreadableError:
         raise
     except Exception as problem:
@@ -197,14 +198,19 @@ def _decoded(
     return decoded
 
 
-def _loaded(image: ImageFile.ImageFile, min_side: float | None, note: Callable[[ImageFile.ImageFile], str]) -> Decoded:
-    full_size = image.size
+def _loaded(
+    image: ImageFile.ImageFile, data: Any, min_side: float | None, note: Callable[[ImageFile.ImageFile], str]
+) -> Decoded:
+    full_size, is_deep = image.size, deep_grey.is_deep(image)
     reduced = min_side is not None and _reduce(image, min_side)
     with _BUDGET.take(limits.bytes_needed(image, full_size)):
         image.load()
         # Read after loading: Pillow applies the orientation of TIFFs itself, and then reports it as upright.
         size = full_size if reduced else image.size
-        return Decoded(_rgb(image), size, _orientation(image), note(image))
+        rgb, how = _rgb(image, data)
+        flaw = UnreadableError("unsupported", deep_grey.TOO_DARK) if is_deep and deep_grey.is_too_dark(rgb) else None
+        notes = (note(image), how, flaw.message if flaw else "")
+        return Decoded(rgb, size, _orientation(image), "; ".join(filter(None, notes)), flaw)
 
 
 def _open(data: bytes) -> ImageFile.ImageFile:
@@ -227,51 +233,26 @@ def _reduce(image: ImageFile.ImageFile, min_side: float) -> bool:
     return True
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        # Pillow would clip to 255 here; like its 16-bit colours, 16-bit grey keeps the high byte.
-        return _grey_to_rgb((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        return _grey_to_rgb(_wide_to_bytes(np.asarray(image)))
+def _rgb(image: Image.Image, data: Any = b"") -> tuple[Image.Image, str]:
+    """Returns the image in mode RGB, and a note on how its values were read."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):  # Pillow would clip these to 255
+        bytes_HW, how = deep_grey.to_bytes(image, deep_grey.stated_bits(image, data))
+        return Image.fromarray(bytes_HW).convert("RGB"), how
     if image.has_transparency_data:
-        return _on_white(image)
+        return _on_white(image), ""
     if image.mode != "RGB":
-        return image.convert("RGB")
+        return image.convert("RGB"), ""
     # These decoders keep their own copy of the pixels as long as the image exists.
-    return image.copy() if image.format in ("AVIF", "HEIF", "WEBP") else image
+    return image.copy() if image.format in ("AVIF", "HEIF", "WEBP") else image, ""
 
 
 def _on_white(image: Image.Image) -> Image.Image:
     white = Image.new("RGB", image.size, "white")
-    for top, bottom in _strips(image.height, image.width):
-        strip = image.crop((0, top, image.width, bottom)).convert("RGBA")
+    rows = max(1, 2**20 // image.width)  # strips bound the memory for temporary images
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(image.height, top + rows))).convert("RGBA")
         white.paste(strip, (0, top), mask=strip)
     return white
-
-
-def _grey_to_rgb(values_HW: np.ndarray) -> Image.Image:
-    return Image.fromarray(values_HW).convert("RGB")
-
-
-def _wide_to_bytes(values_HW: np.ndarray) -> np.ndarray:
-    """Scales 32-bit grey to uint8 by its apparent range: 0 to 1 (fractions), to 255 or to 65535."""
-    low, high = values_HW.min(), values_HW.max()
-    if not (low >= 0 and high <= 65535):
-        raise UnreadableError("unsupported", "it has pixel values outside 0 to 65535", "save it with 8 or 16 bits")
-    strips = [slice(*each) for each in _strips(*values_HW.shape)]
-    fractions = high <= 1 and any(bool((values_HW[each] != np.floor(values_HW[each])).any()) for each in strips)
-    scale = 255 if fractions else 1
-    bytes_HW = np.empty(values_HW.shape, np.uint8)
-    for strip in strips:
-        wide_HW = values_HW[strip].astype(np.float64)
-        bytes_HW[strip] = wide_HW // 256 if high > 255 else np.rint(wide_HW * scale)
-    return bytes_HW
-
-
-def _strips(height: int, width: int) -> list[tuple[int, int]]:
-    """Returns start and end rows of strips of about a megapixel, which bound the memory for temporary arrays."""
-    rows = max(1, 2**20 // width)
-    return [(top, min(height, top + rows)) for top in range(0, height, rows)]
 
 
 def _orientation(image: Image.Image) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -62,6 +63,12 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         end = at + 12 + int.from_bytes(data[at : at + 4])
         yield name, at, end
         at = end
+
+
+def png_significant_bits(data: bytes) -> int:
+    """Returns the bits of a grey PNG that its sBIT chunk calls significant; 0 without one."""
+    before = takewhile(lambda chunk: chunk[0] != b"IDAT", png_chunks(data))
+    return next((int.from_bytes(data[start + 8 : start + 9]) for name, start, _ in before if name == b"sBIT"), 0)
 
 
 def gif_frames(data: bytes) -> tuple[int, int]:

@@ -6,6 +6,8 @@ Inference has an independent implementation; `mlcycle freeze` checks that both a
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -14,6 +16,7 @@ from mlcycle.datasets.member import ImagePath, for_pillow
 from mlcycle.errors import DataError
 
 ORIENTATION_TAG = 0x0112
+BITS_TAG, PHOTOMETRIC_TAG = 258, 262
 SIDEWAYS = (5, 6, 7, 8)
 # Only some of Pillow's formats, because others start external programs.
 FORMATS = frozenset(
@@ -54,11 +57,12 @@ def stored_rgb(image: Image.Image) -> Image.Image:
         DataError: truncated, damaged, or its values are out of range; the error names the file.
     """
     try:
+        bits = _stated_bits(image)
         image.load()
-        if image.mode.startswith("I;16"):
-            return _grey(np.asarray(image) >> 8)
-        if image.mode in ("I", "F"):
-            return _grey(_to_8_bits(np.asarray(image, np.float64)))
+        if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+            is_negative = _tags(image).get(PHOTOMETRIC_TAG) == 0
+            values_HW = _to_8_bits(np.asarray(image, np.float64), bits, is_negative)
+            return Image.fromarray(values_HW.astype(np.uint8)).convert("RGB")
         if image.has_transparency_data:
             white = Image.new("RGBA", image.size, "white")
             return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
@@ -67,18 +71,51 @@ def stored_rgb(image: Image.Image) -> Image.Image:
         raise _unreadable(getattr(image, "filename", "an image"), problem) from None
 
 
-def _grey(values_HW: np.ndarray) -> Image.Image:
-    return Image.fromarray(values_HW.astype(np.uint8)).convert("RGB")
-
-
-def _to_8_bits(values_HW: np.ndarray) -> np.ndarray:
-    """Scales 32-bit grey values to 0 to 255; their range is inferred: fractions 0 to 1, 0 to 255, or 0 to 65535."""
+def _to_8_bits(values_HW: np.ndarray, stated: int, is_negative: bool) -> np.ndarray:
+    """Scales grey values of more than 8 bits to 0 to 255: fractions by 255, others to the highest 8 of their bits."""
     if not (values_HW.min() >= 0 and values_HW.max() <= 65535):
         raise ValueError("its pixel values are outside 0 to 65535")
-    if values_HW.max() > 255:
-        return values_HW // 256
-    is_fractions = values_HW.max() <= 1 and (values_HW % 1).any()
-    return np.rint(values_HW * (255 if is_fractions else 1))
+    is_fractions = values_HW.max() <= 1 and bool((values_HW % 1).any())
+    if is_negative:
+        values_HW = (1 if is_fractions else 2 ** _bits(values_HW, stated) - 1) - values_HW
+    if is_fractions:
+        return np.rint(values_HW * 255)
+    bits = _bits(values_HW, stated)
+    return np.rint(values_HW) if bits == 8 else values_HW // 2 ** (bits - 8)
+
+
+def _bits(values_HW: np.ndarray, stated: int) -> int:
+    """Returns the number of bits of the brightest value: those stated or else the fewest of 8, 10, 12, 14 and 16."""
+    if stated:
+        return stated if values_HW.max() < 2**stated else 16
+    return next(bits for bits in (8, 10, 12, 14, 16) if values_HW.max() < 2**bits)
+
+
+def _stated_bits(image: Image.Image) -> int:
+    """Returns the significant bits by a TIFF's BitsPerSample, if below 16, or by a PNG's sBIT; 0 if unknown."""
+    if image.format == "TIFF":
+        bits = int(_tags(image).get(BITS_TAG, (16,))[0])
+        return bits if 8 < bits < 16 else 0
+    file = getattr(image, "fp", None)
+    if image.format != "PNG" or not image.mode.startswith("I") or file is None:
+        return 0
+    place = file.tell()
+    bits = _significant_bits(file)
+    file.seek(place)
+    return min(16, max(8, bits)) if bits else 0
+
+
+def _significant_bits(file: BinaryIO) -> int:
+    file.seek(8)
+    while len(head := file.read(8)) == 8 and head[4:] != b"IDAT":
+        body = file.read(int.from_bytes(head[:4]) + 4)
+        if head[4:] == b"sBIT":
+            return body[0]
+    return 0
+
+
+def _tags(image: Image.Image) -> Mapping[int, Any]:
+    return getattr(image, "tag_v2", {})  # only a TIFF has them
 
 
 def _unreadable(path: object, problem: Exception) -> DataError:

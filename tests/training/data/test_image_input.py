@@ -10,6 +10,8 @@ from PIL import Image
 
 pytest.importorskip("torch")
 
+from deep_greys import grey_png, grey_tiff, packed_tiff
+
 from mlcycle.datasets.image_header import upright_size as size_by_labels
 from mlcycle.errors import DataError
 from mlcycle.inference.decoding import images
@@ -29,6 +31,8 @@ def kinds(astronaut: Path) -> dict[str, Image.Image]:
         "cmyk.jpg": image.convert("CMYK"),
         "sixteen.png": Image.fromarray(grey.astype(np.uint16) * 257),
         "wide.tiff": Image.fromarray(grey.astype(np.int32) * 200),
+        "twelve.png": Image.fromarray(grey.astype(np.uint16) * 16),
+        "ten.tiff": Image.fromarray(grey.astype(np.float32) * 4),
         "fractions.tiff": Image.fromarray(grey.astype(np.float32) / 255),
         "clear.png": clear,
         "clear-grey.png": clear.convert("LA"),
@@ -43,6 +47,21 @@ def test_every_pixel_format_is_read_as_in_inference(tmp_path: Path, astronaut: P
         one = np.asarray(upright_rgb(open_image(tmp_path / name)))
         other = np.asarray(images.decode(images.read(tmp_path / name)).upright())
         assert np.array_equal(one, other), name
+
+
+def test_significant_bits_and_white_is_zero_are_read_as_in_inference(tmp_path: Path, astronaut: Path) -> None:
+    grey_HW = np.asarray(Image.open(astronaut).convert("L").resize((96, 64))).astype(np.uint16)
+    files = {
+        "bits.png": grey_png(grey_HW * 4, sbit=12),
+        "scaled.png": grey_png(grey_HW * 257, sbit=12),
+        "negative.tif": grey_tiff(4095 - grey_HW * 16, photometric=0),
+        "packed.tif": packed_tiff(grey_HW * 16),
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+        one = np.asarray(upright_rgb(open_image(tmp_path / name)))
+        assert np.array_equal(one, np.asarray(images.decode(data).upright())), name
+    assert np.array_equal(one[..., 0], grey_HW)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff"])
