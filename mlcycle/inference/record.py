@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 JPEG_QUALITY = 92  # of copies; a PNG loses nothing
-MPEG4_QUANTISER = 3  # of 1 to 31; 2 takes four times as many bytes for one decibel more
 VP9_CRF = 24  # of 0 to 63
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
+VIDEO_COPY_SUFFIXES = frozenset({".mp4", ".m4v", ".webm"})  # browsers play these; copies of others become MP4
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"})
 
 
@@ -121,8 +121,8 @@ class Record:
         if "redacted" not in self.copies:
             return None
         suffix = Path(self.copies["redacted"]).suffix.lower()
-        if suffix in VIDEO_SUFFIXES:
-            return f"VP9, crf {VP9_CRF}" if suffix == ".webm" else f"MPEG-4, quantiser {MPEG4_QUANTISER}"
+        if suffix in VIDEO_COPY_SUFFIXES:
+            return f"VP9, crf {VP9_CRF}"
         return JPEG_QUALITY if suffix in JPEG_SUFFIXES else "lossless"
 
     @property

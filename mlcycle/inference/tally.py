@@ -48,17 +48,16 @@ class Tally:
 
     Attributes:
         images, faces, failed: number of images, of faces, and of images with an error.
+        frames: number of images that are frames of a video or a camera.
         copies: kind of copy → number of images that have one.
         milliseconds: stage → total time over the images that reached it.
-        has_videos: whether a record is a frame of a video.
         doubtful: counts doubtful regions too, if set.
     """
 
     def __init__(self) -> None:
-        self.images = self.faces = self.failed = 0
+        self.images = self.faces = self.failed = self.frames = 0
         self.copies: Counter[str] = Counter()
         self.milliseconds: defaultdict[str, float] = defaultdict(float)
-        self.has_videos = False
         self.doubtful: Doubtful | None = None
         self._start = time.perf_counter()
 
@@ -72,7 +71,7 @@ class Tally:
         self.faces += len(record.scores_N)
         self.failed += record.error is not None
         self.copies.update(record.copies.keys())
-        self.has_videos |= record.part is not None and record.part.kind == "frame"
+        self.frames += record.part is not None and record.part.kind == "frame"
         for stage, milliseconds in record.milliseconds.items():
             self.milliseconds[stage] += milliseconds
         if self.doubtful and not record.error:

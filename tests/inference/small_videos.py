@@ -40,6 +40,7 @@ def write_video(
     frames: Iterable[np.ndarray],
     *,
     sound: bool = False,
+    sound_begins: float = 0,
     turned: tuple[float, bool, bool] | None = None,
     times: Sequence[int] | None = None,
     reordered: bool = False,
@@ -50,6 +51,7 @@ def write_video(
 
     Args:
         frames: HxWx3, uint8 RGB.
+        sound_begins: time of its first sample in seconds.
         turned: display rotation in degrees, and whether it is mirrored left to right and top to bottom.
         times: of each frame, in 1/1000 s; else RATE frames per second.
         reordered: whether the file has the frames in another order than they are displayed.
@@ -78,7 +80,7 @@ def write_video(
             video.mux(stream.encode(frame))
         video.mux(stream.encode(None))
         if voice:
-            _speak(video, voice, count / RATE)
+            _speak(video, voice, count / RATE, sound_begins)
     return path
 
 
@@ -87,12 +89,13 @@ def _voice(video: Any, path: Path) -> Any:
     return video.add_stream(codec, rate=48_000, layout="mono")
 
 
-def _speak(video: Any, voice: Any, seconds: float) -> None:
+def _speak(video: Any, voice: Any, seconds: float, begins: float) -> None:
     import av
 
-    tone_N = (np.sin(np.arange(int(seconds * 48_000)) / 20) * 8000).astype(np.int16)
+    tone_N = (np.sin(np.arange(int((seconds - begins) * 48_000)) / 20) * 8000).astype(np.int16)
     for begin in range(0, len(tone_N), 960):
         frame = av.AudioFrame.from_ndarray(tone_N[None, begin : begin + 960], format="s16", layout="mono")
-        frame.sample_rate, frame.pts, frame.time_base = 48_000, begin, Fraction(1, 48_000)
+        frame.sample_rate, frame.pts = 48_000, begin + round(begins * 48_000)
+        frame.time_base = Fraction(1, 48_000)
         video.mux(voice.encode(frame))
     video.mux(voice.encode(None))

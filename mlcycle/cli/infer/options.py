@@ -94,7 +94,7 @@ RedactOption = Annotated[
         "--redact",
         metavar="METHOD DIR",
         help="Write a copy of each image with unrecognisable faces and without metadata; METHOD is blur, pixelate or "
-        "fill. JPEGs have quality 92; videos become MPEG-4 or VP9 and keep their sound. Covers regions from the "
+        "fill. JPEGs have quality 92; videos become VP9 with Opus sound, which browsers play. Covers regions from the "
         "threshold of sensitive on; --at and --threshold choose another.",
     ),
 ]

@@ -15,13 +15,14 @@ def say_counts(tally: Tally, options: InferOptions) -> None:
     """Prints the counts and where copies were written, and how many redacted regions are doubtful."""
     console.say("; ".join([counts(tally), *_copies(tally, options)]))
     if tally.doubtful and tally.copies["redacted"]:
-        console.say(_doubtful(tally.doubtful))
+        console.say(_doubtful(tally.doubtful, _word(tally)))
 
 
 def counts(tally: Tally) -> str:
-    """Returns e.g. "12 images, 7 faces, 1 failed, 34.1 images per second"."""
-    parts = [number(tally.images, "image"), number(tally.faces, "face"), f"{tally.failed} failed"]
-    return ", ".join([*parts, f"{tally.images / tally.seconds:.1f} images per second"])
+    """Returns e.g. "12 images, 7 faces, 1 failed, 34.1 images per second"; of videos alone, with frames."""
+    word = _word(tally)
+    parts = [number(tally.images, word), number(tally.faces, "face"), f"{tally.failed} failed"]
+    return ", ".join([*parts, f"{tally.images / tally.seconds:.1f} {word}s per second"])
 
 
 def number(count: int, word: str) -> str:
@@ -31,10 +32,10 @@ def number(count: int, word: str) -> str:
 
 def _copies(tally: Tally, options: InferOptions) -> list[str]:
     """Returns the folder of each kind of copy that was written, and the quality of redacted copies."""
-    from mlcycle.inference.record import JPEG_QUALITY, MPEG4_QUANTISER, VP9_CRF
+    from mlcycle.inference.record import JPEG_QUALITY, VP9_CRF
 
-    videos = f"videos MPEG-4 (quantiser {MPEG4_QUANTISER}) or VP9 (crf {VP9_CRF}) with their original sound, "
-    quality = f"; JPEGs of quality {JPEG_QUALITY}, {videos * tally.has_videos}others lossless, none with metadata"
+    videos = f"videos VP9 (crf {VP9_CRF}) with their sound, voices unchanged, "
+    quality = f"; JPEGs of quality {JPEG_QUALITY}, {videos * bool(tally.frames)}others lossless, none with metadata"
     phrases = {"annotated": "drawn in", "redacted": "redacted in", "cropped": "cropped in"}
     return [
         f"{phrases[kind]} {folder}{quality if kind == 'redacted' else ''}"
@@ -43,9 +44,14 @@ def _copies(tally: Tally, options: InferOptions) -> list[str]:
     ]
 
 
-def _doubtful(doubtful: Doubtful) -> str:
+def _doubtful(doubtful: Doubtful, word: str) -> str:
     if not doubtful.regions:
         return f"no doubtful regions: everything that is covered scores at least {doubtful.below:g}"
     most = ", ".join(f"{name} ({count})" for count, name in doubtful.most())
     what = f"{number(doubtful.regions, 'doubtful region')}, with scores below {doubtful.below:g}"
-    return f"{what}, in {number(doubtful.images, 'image')}; faces are missed where regions are doubtful: check {most}"
+    return f"{what}, in {number(doubtful.images, word)}; faces are missed where regions are doubtful: check {most}"
+
+
+def _word(tally: Tally) -> str:
+    """Returns what was counted: frames if there were only videos, else images."""
+    return "frame" if tally.images and tally.frames == tally.images else "image"

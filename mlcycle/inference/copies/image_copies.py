@@ -14,7 +14,7 @@ from PIL import Image
 
 from mlcycle import files
 from mlcycle.errors import InputError
-from mlcycle.inference.record import JPEG_QUALITY, JPEG_SUFFIXES, VIDEO_SUFFIXES, Part, Source
+from mlcycle.inference.record import JPEG_QUALITY, JPEG_SUFFIXES, VIDEO_COPY_SUFFIXES, VIDEO_SUFFIXES, Part, Source
 
 # The longest file name on nearly every file system. A longer text after a dot is not treated as a suffix.
 MAX_NAME_BYTES = 255
@@ -24,10 +24,11 @@ MAX_SUFFIX_LENGTH = 16
 def with_copy_paths(sources: Iterable[Source], folders: Mapping[str, Path], *, keep_tree: bool) -> Iterator[Source]:
     """Yields each source with the paths of its copies, one for each kind and its folder; all paths differ.
 
-    With `keep_tree` a copy has the image's key below the folder, else its file's name. Formats other than JPEG, PNG and
-    video become PNG: a.tif → a.tif.png, its page 2 a.tif.2.png; crops have a folder, a.tif or a.tif.2. Names that
-    collide, also on file systems that ignore case or Unicode normalisation, are numbered: a-2.jpg. A name that is too
-    long is truncated before its suffix. No path leaves the folder. The same order of sources gives the same names.
+    With `keep_tree` a copy has the image's key below the folder, else its file's name. Images other than JPEG and PNG
+    become PNG: a.tif → a.tif.png, its page 2 a.tif.2.png. Videos other than MP4 and WebM become MP4: a.mov →
+    a.mov.mp4. Crops have a folder, a.tif or a.tif.2. Names that collide, also on file systems that ignore case or
+    Unicode normalisation, are numbered: a-2.jpg. A name that is too long is truncated before its suffix. No path leaves
+    the folder. The same order of sources gives the same names.
     """
     taken = _Taken()
     for source in sources:
@@ -107,7 +108,10 @@ def _digest(name: str) -> int:
 def _name(key: str, part: Part | None, *, image: bool) -> str:
     path = Path(f"{key}.{part.number}" if part else key)
     name = "/".join(part for part in path.parts if part not in ("..", path.anchor)) or "image"
-    return name if not image or path.suffix.lower() in {*JPEG_SUFFIXES, *VIDEO_SUFFIXES, ".png"} else name + ".png"
+    suffix = path.suffix.lower()
+    if not image or suffix in {*JPEG_SUFFIXES, *VIDEO_COPY_SUFFIXES, ".png"}:
+        return name
+    return name + (".mp4" if suffix in VIDEO_SUFFIXES else ".png")
 
 
 def save(image: Image.Image, path: Path, *, overwrite: bool = False, token: str = "") -> None:

@@ -1,8 +1,9 @@
-"""Writes a copy of a video with changed frames: upright, at the same times, with the original sound.
+"""Writes a copy of a video with changed frames: upright, at the same times, with the sound.
 
-Frames are encoded again, by encoders with permissive licences: libavcodec's own for MPEG-4, libvpx for VP9. H.264 is
-not used, because PyAV's only encoder for it, x264, is under the GPL. The copy has only frames and sound: no title, date
-or location, no subtitles, chapters, covers or data tracks.
+Frames and sound are decoded, and their samples encoded again, so that nothing else can pass: no title, date or
+location, no comment inside a codec's header or packets, no subtitles, chapters, covers or data tracks. Browsers play
+the copies: VP9 (libvpx) and Opus (libopus) in MP4 or WebM. H.264 is not used, because PyAV's only encoder for it, x264,
+is under the GPL.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from typing import Any
 from PIL import Image
 
 from mlcycle import files
-from mlcycle.inference.record import MPEG4_QUANTISER, VP9_CRF
+from mlcycle.inference.record import VP9_CRF
 from mlcycle.inference.video.frames import Frame, Video, library
+from mlcycle.inference.video.sound_encoder import SoundEncoder
 
-_FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".avi": "avi"}
-_VP9 = {"crf": str(VP9_CRF), "b:v": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"}
+_VP9 = {"crf": str(VP9_CRF), "b:v": "0", "deadline": "realtime", "cpu-used": "8", "row-mt": "1"}
 # PyAV's numbers for the matrices between RGB and the stored pixels, and for the range of stored values.
 _MATRICES = {1: 1, 5: 5, 6: 5, 9: 9}
 _LIMITED = 1
@@ -54,6 +55,7 @@ def write(
 
     Args:
         video: the open video.
+        path: WebM if its suffix is .webm, else MP4.
         change: takes a frame's number, counted from 1, and its upright RGB image, and returns the one to write.
         ordered_map: maps a function over an iterable in order, as worker_threads.ordered_map does.
         overwrite: whether another file may be replaced.
@@ -62,21 +64,22 @@ def write(
     Raises:
         FileExistsError: another file exists, and `overwrite` is off.
         UnreadableError: the video is damaged.
-        OSError, ValueError: it cannot be written, or the container does not support its sound.
+        OSError, ValueError: it cannot be written, or its sound cannot be decoded.
     """
+    format = "webm" if path.suffix.lower() == ".webm" else "mp4"
     with files.atomic(path, overwrite=overwrite, token=token, durable=False) as file:
-        return _write(video, Path(file.name), path.suffix.lower(), change, ordered_map)
+        return _write(video, Path(file.name), format, change, ordered_map)
 
 
-def _write(video: Video, temporary: Path, suffix: str, change: ChangeFrame, ordered_map: OrderedMap) -> int:
+def _write(video: Video, temporary: Path, format: str, change: ChangeFrame, ordered_map: OrderedMap) -> int:
     av = library()
 
     def encode(item: Frame | Any) -> _OutputFrame | Any:
         return _output_frame(av, item, change) if isinstance(item, Frame) else item
 
     options = {"fflags": "+bitexact"}  # else the container gets the writer's version
-    with av.open(f"file:{temporary}", "w", format=_FORMATS[suffix], container_options=options) as container:
-        writer = _Writer(container, video, "libvpx-vp9" if suffix == ".webm" else "mpeg4")
+    with av.open(f"file:{temporary}", "w", format=format, container_options=options) as container:
+        writer = _Writer(container, video)
         for item in ordered_map(encode, video.walk()):
             if isinstance(item, _OutputFrame):
                 writer.write_frame(item)
@@ -99,11 +102,11 @@ def _output_frame(av: Any, frame: Frame, change: ChangeFrame) -> _OutputFrame:
 class _Writer:
     """The output streams; they are added with the first frame, because they need its size."""
 
-    def __init__(self, container: Any, video: Video, codec: str) -> None:
+    def __init__(self, container: Any, video: Video) -> None:
         self.count = 0
-        self._container, self._video, self._codec = container, video, codec
+        self._container, self._video = container, video
         self._stream: Any = None
-        self._sounds: dict[Any, Any] = {}
+        self._sounds: dict[Any, SoundEncoder] = {}
         self._early: list[Any] = []
         self._times: dict[int, tuple[int, int]] = {}
         self._last: int | None = None
@@ -125,24 +128,24 @@ class _Writer:
         if self._stream is None:
             self._early.append(packet)
             return
-        packet.stream = self._sounds[packet.stream]
-        self._container.mux_one(packet)
+        for encoded in self._sounds[packet.stream].encode(packet):
+            self._container.mux_one(encoded)
 
     def close(self) -> None:
         self._mux(self._stream.encode(None))
+        for sound in self._sounds.values():
+            for encoded in sound.close():
+                self._container.mux_one(encoded)
 
     def _begin(self, first: _OutputFrame) -> None:
         self._stream = self._video_stream(first)
-        try:
-            self._sounds = {sound: self._container.add_stream_from_template(sound) for sound in self._video.sounds}
-        except ValueError:
-            raise ValueError(f"{self._container.format.name} does not support its audio codec") from None
+        self._sounds = {sound: SoundEncoder(self._container, sound) for sound in self._video.sounds}
         for packet in self._early:
             self.write_sound(packet)
 
     def _video_stream(self, first: _OutputFrame) -> Any:
         frame, original = first.frame, self._video.stream
-        stream = self._container.add_stream(self._codec, rate=_rate(original))
+        stream = self._container.add_stream("libvpx-vp9", rate=_rate(original))
         stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv420p"
         stream.time_base = original.time_base
         context = stream.codec_context
@@ -151,12 +154,7 @@ class _Writer:
         context.color_primaries, context.color_trc = frame.color_primaries, frame.color_trc
         if shape := original.sample_aspect_ratio:
             context.sample_aspect_ratio = 1 / shape if first.transposed else shape
-        context.options = {"flags": "+bitexact"}
-        if self._codec == "mpeg4":
-            context.qmin = context.qmax = MPEG4_QUANTISER
-            context.bit_rate, context.gop_size = 10**9, 50
-        else:
-            context.options |= _VP9
+        context.options = {"flags": "+bitexact"} | _VP9
         return stream
 
     def _mux(self, packets: list[Any]) -> None:
@@ -170,5 +168,4 @@ class _Writer:
 
 def _rate(original: Any) -> Fraction:
     rate = Fraction(original.average_rate or original.guessed_rate or 25).limit_denominator(1001)
-    # MPEG-4 has sixteen bits for the units of a second.
-    return rate if 0 < rate.numerator < 1 << 16 else Fraction(min(max(round(rate), 1), 1000))
+    return rate if rate > 0 else Fraction(1)  # of a frame in an hour nothing is left

@@ -47,7 +47,7 @@ def test_each_frame_is_a_line(mlcycle: Run, tiny: Path, video: Path) -> None:
     assert [record["status"] for record in records] == ["ok"] * 5 + ["empty"] + ["ok"] * 20
     assert {record["input"] for record in records} == {"webcam:0"}
     assert records[25]["part"] == {"kind": "frame", "number": 26, "seconds": 1.0}
-    assert "26 images, 25 faces, 0 failed" in outcome.err
+    assert "26 frames, 25 faces, 0 failed" in outcome.err
     assert len(mlcycle("infer", "webcam", "--model", tiny, "--every", "0.5").out.splitlines()) == 3
 
 
