@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import mlcycle
 from mlcycle import files
-from mlcycle.errors import InputError
+from mlcycle.errors import InputError, UsageError
 from mlcycle.inference.batch import ledger
-from mlcycle.inference.tally import Tally, is_first_of_file
+from mlcycle.inference.batch.finished import FinishedImages, is_folder_of
+from mlcycle.inference.record import is_first_of_file
+from mlcycle.inference.tally import Tally
 
 if TYPE_CHECKING:
     from mlcycle.inference.record import FinishedRecords, Record, Source
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 # Of summary.json; version 1 counted under "photographs" and "milliseconds_a_photograph".
 SUMMARY_SCHEMA_VERSION = 2
 # Settings that the runs merged into one may differ in.
-_OWN_SETTINGS = ("shard", "names.key")
+_OWN_SETTINGS = ("shard", "names.key", "folder")
 
 
 class BatchRun:
@@ -48,14 +50,17 @@ class BatchRun:
         return cls(folder, ledger.begin(folder, settings))
 
     @classmethod
-    def resume(cls, folder: Path, settings: Mapping[str, Any]) -> BatchRun | None:
+    def resume(cls, folder: Path, settings: Mapping[str, Any], *, salvage: bool = False) -> BatchRun | None:
         """Opens a run; None if there is none, or if it was killed before it had a ledger.
+
+        Args:
+            salvage: open a damaged one too, to merge its undamaged records.
 
         Raises:
             UsageError: it was started with other settings.
             InputError: another process holds it, it is damaged, or cannot be read.
         """
-        opened = ledger.resume(folder) if ledger.exists(folder) else None
+        opened = ledger.resume(folder, salvage=salvage) if ledger.exists(folder) else None
         if opened is None:
             return None
         try:
@@ -83,37 +88,64 @@ class BatchRun:
         """Removes the records with an error, so that these images are processed again; returns their number."""
         return self._ledger.forget_failed()
 
-    def process(self, detect: Callable[[FinishedRecords], Iterable[Record]], advance: Callable[[], object]) -> None:
-        """Adds the records of all images that are not finished.
+    def process(
+        self,
+        detect: Callable[[FinishedRecords], Iterable[Record]],
+        advance: Callable[[], object],
+        conceal: Callable[[str], str] = str,
+    ) -> dict[str, int]:
+        """Adds the records of all images that are not finished, have changed or lack a copy.
 
         Args:
             detect: yields the records of the images that its argument does not have.
             advance: called once for each file, finished earlier or now.
+            conceal: hides the size and time of a file, which the ledger keeps to notice changes.
+
+        Returns:
+            the number of files that have `changed`, of `incomplete` images without a copy, and of records whose file
+            is `gone`.
 
         Raises:
             InputError: the disk is full, or fails.
         """
-        for record in detect(_Finished(self._ledger, advance)):
+        finished = FinishedImages(self._ledger, self.folder, advance, conceal)
+        for record in detect(finished):
             self._ledger.add(record)
             self.tally.count(record)
             if is_first_of_file(record.part):
                 advance()
-        self._ledger.commit()
+        return {"changed": finished.changed, "incomplete": finished.incomplete, "gone": self._ledger.mark_gone()}
+
+    def must_be_of(self, folder: str, sources: Iterable[Source], conceal: Callable[[str], str] = str) -> None:
+        """Checks that the run was started with a folder, or that the folder has all its images under another name.
+
+        Raises:
+            UsageError: it has others.
+        """
+        was = self.settings.get("folder")
+        if was != conceal(folder) and not is_folder_of(self._ledger, sources, conceal):
+            raise UsageError(
+                f"the run in {self.folder} was started with another folder than {folder}, whose images differ",
+                "pass the same folder, or choose another one with --out",
+            )
 
     def records(self) -> Iterator[Record]:
         """Yields all records, in the order of their inputs' bytes and of their parts."""
         return self._ledger.records()
 
-    def merge(self, runs: Sequence[BatchRun]) -> None:
+    def merge(self, runs: Sequence[BatchRun], *, salvage: bool = False) -> None:
         """Adds the records of other runs; of an image in several runs, a result takes precedence over an error.
+
+        Args:
+            salvage: leave out damaged records.
 
         Raises:
             InputError: the disk is full, or fails.
         """
         for run in runs:
-            for record in run.records():
-                if record.error is None or not self._ledger.has(record.identity):
-                    self._ledger.add(record)
+            for row in run._ledger.undamaged_rows() if salvage else run._ledger.rows():
+                if row.code is None or not self._ledger.has((row.input, row.part)):
+                    self._ledger.put(row)
         self._ledger.commit()
 
     def write_results(self, format: str, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -162,22 +194,6 @@ class BatchRun:
         return summary
 
 
-class _Finished:
-    """The finished images of a ledger; reports progress for each finished file that is skipped."""
-
-    def __init__(self, opened: ledger.Ledger, advance: Callable[[], object]) -> None:
-        self._ledger, self._advance = opened, advance
-
-    def has(self, source: Source) -> bool:
-        found = self._ledger.has(source.identity)
-        if found and is_first_of_file(source.part):
-            self._advance()
-        return found
-
-    def find(self, source: Source) -> Record:
-        return self._ledger.find(source.identity)
-
-
 def is_run(folder: Path) -> bool:
     """Returns whether a folder has a ledger."""
     return ledger.exists(folder)
@@ -207,8 +223,11 @@ def must_be_new(folder: Path, *, overwrite: bool, kept: Sequence[str] = ()) -> N
         raise InputError(f"{folder} is not empty and not a run folder", "choose another folder with --out")
 
 
-def merge_runs(folders: Sequence[Path], target: Path) -> tuple[BatchRun, bool]:
+def merge_runs(folders: Sequence[Path], target: Path, *, salvage: bool = False) -> tuple[BatchRun, bool]:
     """Starts a run with the records of all given ones; returns it, and whether their names have different keys.
+
+    Args:
+        salvage: leave out damaged records instead of raising an error.
 
     Raises:
         UsageError: their settings differ.
@@ -220,13 +239,14 @@ def merge_runs(folders: Sequence[Path], target: Path) -> tuple[BatchRun, bool]:
     shared: dict[str, Any] = {}
     try:
         for folder in folders:
-            runs.append(_existing(folder, shared))
+            runs.append(_existing(folder, shared, salvage))
             shared = {name: value for name, value in runs[0].settings.items() if name not in _OWN_SETTINGS}
         keys = {run.settings.get("names.key") for run in runs}
-        own = {"shard": None} | ({"names.key": None} if len(keys) > 1 else {})
+        # What differs is left out; a single run stays what it is.
+        own = {name: None for name in _OWN_SETTINGS if len({run.settings.get(name) for run in runs}) > 1}
         merged = BatchRun.begin(target, runs[0].settings | own)
         try:
-            merged.merge(runs)
+            merged.merge(runs, salvage=salvage)
         except BaseException:
             merged.close()
             raise
@@ -241,8 +261,8 @@ def results_path(folder: Path, format: str) -> Path:
     return folder if format == "yolo" else folder / f"records.{format.replace('coco', 'coco.json')}"
 
 
-def _existing(folder: Path, settings: Mapping[str, Any]) -> BatchRun:
-    run = BatchRun.resume(folder, settings)
+def _existing(folder: Path, settings: Mapping[str, Any], salvage: bool) -> BatchRun:
+    run = BatchRun.resume(folder, settings, salvage=salvage)
     if run is None:
         raise InputError(f"{folder} is not a run", "pass a folder written by mlcycle infer dir --out RUN")
     return run

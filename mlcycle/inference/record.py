@@ -206,6 +206,11 @@ class FinishedRecords(Protocol):
         """Returns the record of a finished image."""
 
 
+def is_first_of_file(part: Part | None) -> bool:
+    """Returns whether an image is the first or only one of its file."""
+    return part is None or part.number == 1
+
+
 def unreadable(source: Source, problem: Exception) -> Source:
     """Returns a source whose record will have this error."""
     return replace(source, image=partial(_fail, problem), copies={})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mlcycle.inference.record import title
 
 if TYPE_CHECKING:
-    from mlcycle.inference.record import Part, Record
+    from mlcycle.inference.record import Record
 
 # So many images with doubtful regions are named.
 _NAMED = 3
@@ -76,8 +76,3 @@ class Tally:
             self.milliseconds[stage] += milliseconds
         if self.doubtful and not record.error:
             self.doubtful.count(record)
-
-
-def is_first_of_file(part: Part | None) -> bool:
-    """Returns whether an image is the first or only one of its file."""
-    return part is None or part.number == 1

@@ -207,17 +207,20 @@ def merge(
         typer.Option("--out", "-o", metavar="RUN", help="Write the merged run to this folder.", show_default=False),
     ],
     format: FormatOption = None,
+    salvage: Annotated[
+        bool, typer.Option("--salvage", help="Save the undamaged records of runs with a damaged ledger.")
+    ] = False,
 ) -> None:
     """Merge runs, such as the shards of a folder, into one.
 
     Their settings must agree. For an image in several runs, a result takes precedence over an error. A single run is
-    converted to another --format.
+    converted to another --format, or with --salvage to a run that can be resumed.
 
     Example:  mlcycle infer merge run-1 run-2 --out run --format csv
     """
     from mlcycle.cli.infer.run import merge as merge_runs
 
-    merge_runs(runs, out, format)
+    merge_runs(runs, out, format, salvage=salvage)
 
 
 @app.command()
@@ -245,7 +248,7 @@ def _detect_below(folder: Path, options: InferOptions) -> None:
     if options.is_run():
         from mlcycle.cli.infer.run import run
 
-        run(sources, count, options)
+        run(folder, sources, count, options)
         return
     from mlcycle.cli.infer.stream import stream
 

@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from mlcycle.inference.record import Source
 
 
-def run(sources: Callable[[], Iterator[Source]], count: int, options: InferOptions) -> None:
+def run(folder: Path, sources: Callable[[], Iterator[Source]], count: int, options: InferOptions) -> None:
     """Detects faces in the images that the run in --out lacks; exits with 3 if any image of the run failed.
 
     Args:
+        folder: of the images.
         sources: yields the images, each time it is called.
         count: number of files.
     """
@@ -44,8 +45,10 @@ def run(sources: Callable[[], Iterator[Source]], count: int, options: InferOptio
     images = count_images(sources, count)
     detector = load_model(options, images)
     detection = detect_options(options, detector, images)
+    settings = _settings(options, detector, detection)
     with open_engine(detector, options) as detect_images:
-        current = _open(options, _settings(options, detector, detection), resumes)
+        current = _resumed(folder, sources, options, settings) if resumes else None
+        current = current or _started(folder, options, settings)
         detection = replace(detection, token=current.token)
         if options.redact:
             current.tally.doubtful = Doubtful(detector.contract.thresholds["balanced"])
@@ -53,9 +56,13 @@ def run(sources: Callable[[], Iterator[Source]], count: int, options: InferOptio
             if options.retry_failed and (failed := current.forget_failed()):
                 console.say(f"{number(failed, 'failed image')} will be processed again")
             with console.progress("detecting", count) as advance:
-                current.process(
-                    lambda done: records_of(detector, sources(), detection, options, done, detect_images), advance
+                changes = current.process(
+                    lambda done: records_of(detector, sources(), detection, options, done, detect_images),
+                    advance,
+                    _conceal(options),
                 )
+            for sentence in _sentences(changes):
+                console.say(sentence)
             summary = current.write_results(_format(options.format), _privacy_report(options))
         except KeyboardInterrupt:
             console.say("finished images are kept; continue with the same command and --resume")
@@ -66,13 +73,18 @@ def run(sources: Callable[[], Iterator[Source]], count: int, options: InferOptio
     _report(summary, batch_run.results_path(out, _format(options.format)))
 
 
-def merge(runs: list[Path], out: Path, format: Format | None) -> None:
+def merge(runs: list[Path], out: Path, format: Format | None, *, salvage: bool) -> None:
     """Merges runs into a new one; exits with 3 if it has a failed image."""
+    if suffix := InferOptions(out=out).format_of_suffix():
+        what = f"--out {out} is named like a file, and a merged run is a folder"
+        raise UsageError(what, f"mlcycle infer merge RUN... --out {out.with_suffix('')} --format {suffix}")
     if format is Format.table:
         raise UsageError("a run cannot have the format table", "choose another --format")
     must_be_installed(format)
-    merged, keys_differ = batch_run.merge_runs(runs, out)
+    merged, keys_differ = batch_run.merge_runs(runs, out, salvage=salvage)
     try:
+        if salvage:
+            console.warn(f"damaged records are left out; to process their images again, continue {out} with --resume")
         if keys_differ:
             console.warn("names are hashed with different keys: an image in two of the runs counts twice")
         summary = merged.write_results(_format(format))
@@ -82,16 +94,42 @@ def merge(runs: list[Path], out: Path, format: Format | None) -> None:
     _report(summary, batch_run.results_path(out, _format(format)))
 
 
-def _open(options: InferOptions, settings: dict[str, Any], resumes: bool) -> BatchRun:
+def _started(folder: Path, options: InferOptions, settings: dict[str, Any]) -> BatchRun:
     out = _folder(options)
-    resumed = BatchRun.resume(out, settings) if resumes else None
+    if options.names:
+        settings["names.key"] = options.names.save_key(out)
+    return BatchRun.begin(out, settings | {"folder": _conceal(options)(str(folder.resolve()))})
+
+
+def _resumed(
+    folder: Path, sources: Callable[[], Iterator[Source]], options: InferOptions, settings: dict[str, Any]
+) -> BatchRun | None:
+    resumed = BatchRun.resume(_folder(options), settings)
     if resumed is None:
-        if options.names:
-            settings["names.key"] = options.names.save_key(out)
-        return BatchRun.begin(out, settings)
+        return None
+    try:
+        resumed.must_be_of(str(folder.resolve()), sources(), _conceal(options))
+    except BaseException:
+        resumed.close()
+        raise
     if len(resumed):
-        console.say(f"{number(len(resumed), 'image')} already finished in {out}")
+        console.say(f"{number(len(resumed), 'image')} already finished in {options.out}")
     return resumed
+
+
+def _conceal(options: InferOptions) -> Callable[[str], str]:
+    """Returns what the ledger keeps of a text that would identify a file: with --private, a hash."""
+    return options.names.conceal if options.names else str
+
+
+def _sentences(changes: dict[str, int]) -> Iterator[str]:
+    """Yields what a resumed run has found changed."""
+    if count := changes["changed"]:
+        yield f"{number(count, 'file')} changed since the run was started, and processed again"
+    if count := changes["incomplete"]:
+        yield f"{number(count, 'image')} without a copy, and processed again"
+    if count := changes["gone"]:
+        yield f"{number(count, 'image')} no longer in the folder; the records are kept, with a note"
 
 
 def _settings(options: InferOptions, detector: Detector, detection: DetectOptions) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from mlcycle.cli import console
 from mlcycle.cli.infer.model import count_images, detect_options, load_model, records_of, refuse_existing_copies
 from mlcycle.cli.infer.options import Format, InferOptions
 from mlcycle.cli.infer.tally import say_counts
-from mlcycle.inference.tally import Doubtful, Tally, is_first_of_file
+from mlcycle.inference.record import is_first_of_file
+from mlcycle.inference.tally import Doubtful, Tally
 
 if TYPE_CHECKING:
     from mlcycle.inference.outputs.formats import Writer

@@ -1,7 +1,8 @@
 """The ledger of a batch run: the records of all finished images, so that an interrupted run can be resumed.
 
 It is an SQLite database, ledger.sqlite in the run folder, held by one process at a time. Records are written
-atomically, however the process ends. An image is finished when its record is in the ledger.
+atomically, however the process ends. An image is finished when its record is in the ledger. Each record has a digest
+and the state of its file, so that damage and changed images are noticed.
 """
 
 from __future__ import annotations
@@ -11,25 +12,27 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mlcycle.errors import InputError, UsageError
+from mlcycle.inference.batch import ledger_file
+from mlcycle.inference.batch.ledger_file import NAME, as_input_errors, damaged, open_database
+from mlcycle.inference.batch.ledger_row import COLUMNS, Row, digest_of
 from mlcycle.inference.record import Record, json_line
 
-NAME = "ledger.sqlite"
-FORMAT = 1
+FORMAT = 2
 # Records per commit. The uncommitted records of a killed process are computed again.
 COMMIT_EVERY = 16
-_TABLES = """
-create table about (name text primary key, value text not null) without rowid;
-create table records (
-    input blob not null, part integer not null, status text not null, code text, faces integer not null,
-    line text not null, primary key (input, part)
-) without rowid;
-"""
+# What concerns the whole run is there twice, on different pages of the file.
+_ABOUT = ("about", "about_again")
+_TABLES = (
+    *(f"create table {each} (name text primary key, value text not null) without rowid" for each in _ABOUT),
+    f"create table records ({COLUMNS}, primary key (input, part)) without rowid",
+)
+# The files that this process has seen, with their states; this table is in a temporary file.
+_SEEN = "create temp table seen (input blob primary key, state text not null) without rowid"
 
 
 class Ledger:
@@ -40,9 +43,9 @@ class Ledger:
         token: common part of the temporary names of this run's copies.
     """
 
-    def __init__(self, folder: Path, database: sqlite3.Connection) -> None:
+    def __init__(self, folder: Path, database: sqlite3.Connection, about: Mapping[str, str]) -> None:
         self._folder, self._database = folder, database
-        about = dict(database.execute("select name, value from about"))
+        self._database.execute(_SEEN)
         self.settings: dict[str, Any] = json.loads(about["settings"])
         self.token: str = about["token"]
         self._uncommitted = 0
@@ -51,16 +54,66 @@ class Ledger:
         (count,) = self._database.execute("select count(*) from records").fetchone()
         return int(count)
 
+    def see(self, file: bytes, state: str) -> bool:
+        """Notes that a file is there in a state; returns whether its records, if any, were made of this state."""
+        self._database.execute("insert or replace into seen values (?, ?)", (file, state))
+        query = "select 1 from records where input = ? and state != ? limit 1"
+        return self._database.execute(query, (file, state)).fetchone() is None
+
+    def count_strangers(self) -> int:
+        """Returns the number of records whose file has not been seen, or in another state."""
+        query = "select count(*) from records left join seen using (input) where seen.state is not records.state"
+        (count,) = self._database.execute(query).fetchone()
+        return int(count)
+
+    def mark_gone(self) -> int:
+        """Marks the records whose file has not been seen; returns their number."""
+        gone = "(input not in (select input from seen))"
+        rows = [Row(*each) for each in self._database.execute(f"select * from records where gone != {gone}")]
+        for row in rows:
+            self.put(row._replace(gone=1 - row.gone).sealed())
+        self.commit()
+        (count,) = self._database.execute("select count(*) from records where gone").fetchone()
+        return int(count)
+
     def has(self, identity: tuple[bytes, int]) -> bool:
         """Returns whether an image, or a part of a file, is finished."""
-        found = self._database.execute("select 1 from records where input = ? and part = ?", identity).fetchone()
-        return found is not None
+        return self.row(identity) is not None
 
-    def find(self, identity: tuple[bytes, int]) -> Record:
-        """Returns the record of a finished image, or part of a file."""
-        query = "select line from records where input = ? and part = ?"
-        (text,) = self._database.execute(query, identity).fetchone()
-        return Record.from_dict(json.loads(text), tuple(self.settings["landmarks"]))
+    def row(self, identity: tuple[bytes, int]) -> Row | None:
+        """Returns the row of an image, or of a part of a file, if it is finished."""
+        return next(self._rows("where input = ? and part = ?", identity), None)
+
+    def rows_of(self, file: bytes) -> Iterator[Row]:
+        """Yields the rows of all parts of a file."""
+        return self._rows("where input = ? order by part", (file,))
+
+    def rows(self) -> Iterator[Row]:
+        """Yields all rows, in the order of their inputs' bytes and of their parts.
+
+        Raises:
+            InputError: the ledger is damaged.
+        """
+        return self._rows("order by input, part")
+
+    def undamaged_rows(self) -> Iterator[Row]:
+        """Yields what can be read of a damaged ledger: from its begin and from its end; a row may come twice."""
+        for order in ("order by input, part", "order by input desc, part desc"):
+            try:
+                for values in self._database.execute(f"select * from records {order}"):
+                    if (row := Row(*values)).is_whole():
+                        yield row
+            except sqlite3.DatabaseError:  # a damaged page; the pages behind it are read from the end
+                continue
+            return
+
+    def records(self) -> Iterator[Record]:
+        """Yields all records, in the order of `rows`."""
+        return (self.record(row) for row in self.rows())
+
+    def record(self, row: Row) -> Record:
+        """Returns the record in a row."""
+        return row.record(tuple(self.settings["landmarks"]))
 
     def add(self, record: Record) -> None:
         """Adds a record, replacing an older one of the image; without times, which differ between runs.
@@ -68,18 +121,24 @@ class Ledger:
         Raises:
             InputError: the disk is full, or fails.
         """
+        file, part = record.identity
+        seen = self._database.execute("select state from seen where input = ?", (file,)).fetchone()
         code = record.error[0] if record.error else None
-        values = (
-            *record.identity,
-            record.status,
-            code,
-            len(record.scores_N),
-            json_line(replace(record, milliseconds={})),
-        )
-        with _as_input_errors(self._folder):
+        line = json_line(replace(record, milliseconds={}))
+        state, faces = seen[0] if seen else "", len(record.scores_N)
+        self.put(Row(file, part, state, 0, record.status, code, faces, line).sealed())
+
+    def put(self, row: Row) -> None:
+        """Writes a row as it is.
+
+        Raises:
+            InputError: the disk is full, or fails.
+        """
+        with as_input_errors(self._folder):
             if not self._database.in_transaction:
                 self._database.execute("begin")
-            self._database.execute("insert or replace into records values (?, ?, ?, ?, ?, ?)", values)
+            marks = ", ".join("?" * len(row))
+            self._database.execute(f"insert or replace into records values ({marks})", row)
             self._uncommitted += 1
             if self._uncommitted >= COMMIT_EVERY:
                 self.commit()
@@ -88,19 +147,16 @@ class Ledger:
         """Commits all added records."""
         self._uncommitted = 0
         if self._database.in_transaction:  # on a full disk SQLite has already ended it
-            with _as_input_errors(self._folder):
+            with as_input_errors(self._folder):
                 self._database.execute("commit")
 
     def forget_failed(self) -> int:
         """Removes the records with an error, so that these images are not finished; returns their number."""
-        with _as_input_errors(self._folder):
-            return self._database.execute("delete from records where status = 'error'").rowcount
+        return self._delete("status = 'error'")
 
-    def records(self) -> Iterator[Record]:
-        """Yields all records, in the order of their inputs' bytes and of their parts."""
-        names = tuple(self.settings["landmarks"])
-        for (text,) in self._database.execute("select line from records order by input, part"):
-            yield Record.from_dict(json.loads(text), names)
+    def forget(self, file: bytes, part: int | None = None) -> None:
+        """Removes the records of a file, or of one of its parts, so that they are not finished."""
+        self._delete("input = ? and ifnull(part = ?, true)", (file, part))
 
     def counts(self) -> Counter[str]:
         """Returns the number of records of each status and of each error code, and the number of faces."""
@@ -120,6 +176,17 @@ class Ledger:
         finally:
             self._database.close()
 
+    def _delete(self, condition: str, values: tuple[Any, ...] = ()) -> int:
+        with as_input_errors(self._folder):
+            return self._database.execute(f"delete from records where {condition}", values).rowcount
+
+    def _rows(self, clauses: str, values: tuple[Any, ...] = ()) -> Iterator[Row]:
+        with as_input_errors(self._folder):
+            for each in self._database.execute(f"select * from records {clauses}", values):
+                if not (row := Row(*each)).is_whole():
+                    raise damaged(self._folder)
+                yield row
+
 
 def begin(folder: Path, settings: Mapping[str, Any]) -> Ledger:
     """Creates the ledger of a new run in a folder, which is created too.
@@ -127,36 +194,41 @@ def begin(folder: Path, settings: Mapping[str, Any]) -> Ledger:
     Raises:
         InputError: another process holds it, or it cannot be written.
     """
-    with _as_input_errors(folder):
+    with as_input_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        database = _open(folder / NAME)
+        database = open_database(folder / NAME)
         # One transaction: a process killed here leaves no ledger, and the next one starts again.
         about = {"format": str(FORMAT), "settings": json.dumps(dict(settings)), "token": os.urandom(8).hex()}
-        database.executescript(f"begin exclusive; {_TABLES}")
-        database.executemany("insert into about values (?, ?)", about.items())
+        database.executescript(f"begin exclusive; {'; '.join(_TABLES)}")
+        for table in _ABOUT:
+            rows = (about | {"digest": digest_of(*sorted(about.items()))}).items()
+            database.executemany(f"insert into {table} values (?, ?)", rows)
         database.execute("commit")
-        return Ledger(folder, database)
+        return Ledger(folder, database, about)
 
 
-def resume(folder: Path) -> Ledger | None:
+def resume(folder: Path, *, salvage: bool = False) -> Ledger | None:
     """Opens the ledger in a folder; None if a process was killed before it had created the tables.
+
+    Args:
+        salvage: open a damaged ledger too, for its `undamaged_rows`.
 
     Raises:
         InputError: another process holds it, it is damaged, or cannot be read.
     """
-    with _as_input_errors(folder):
-        database = _open(folder / NAME)
-        if not database.execute("select 1 from sqlite_master where name = 'records'").fetchone():
+    with as_input_errors(folder):
+        database = open_database(folder / NAME)
+        try:
+            if not database.execute("select 1 from sqlite_master").fetchone():
+                database.close()
+                return None
+            opened = Ledger(folder, database, _about(folder, database, _ABOUT if salvage else _ABOUT[:1]))
+            if not salvage:
+                _check(opened, database, folder)
+        except BaseException:
             database.close()
-            return None
-        (number,) = database.execute("select value from about where name = 'format'").fetchone()
-        if number != str(FORMAT):
-            database.close()
-            raise InputError(
-                f"the ledger in {folder} has format {number}; this mlcycle reads format {FORMAT}",
-                "resume with the mlcycle version that started the run, or choose another folder",
-            )
-        return Ledger(folder, database)
+            raise
+        return opened
 
 
 def exists(folder: Path) -> bool:
@@ -165,13 +237,17 @@ def exists(folder: Path) -> bool:
 
 
 def remove(folder: Path) -> None:
-    """Removes a ledger, so that a new one can be created.
+    """Removes a ledger, damaged or not, so that a new one can be created.
 
     Raises:
         InputError: another process holds it.
     """
-    with _as_input_errors(folder):
-        _open(folder / NAME).close()  # raises if it is held
+    with as_input_errors(folder):
+        try:
+            open_database(folder / NAME).close()  # raises if it is held
+        except sqlite3.Error as problem:
+            if not ledger_file.is_damage(problem):
+                raise
         for suffix in ("-wal", "-shm", ""):
             Path(f"{folder / NAME}{suffix}").unlink(missing_ok=True)
 
@@ -191,36 +267,25 @@ def _text(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-    # Locked while it is open, so that the write-ahead log needs no shared memory, which network file systems lack.
-    database.execute("pragma locking_mode = exclusive")
-    database.execute("pragma journal_mode = wal")
-    database.execute("pragma synchronous = normal")
-    database.execute("begin exclusive")
-    database.execute("commit")
-    return database
+def _about(folder: Path, database: sqlite3.Connection, tables: tuple[str, ...]) -> dict[str, str]:
+    """Returns what the first undamaged table says of the run."""
+    for table in tables:
+        about = dict(database.execute(f"select name, value from {table}"))
+        digest = about.pop("digest", None)
+        if digest != digest_of(*sorted(about.items())) and about.get("format") != "1":  # which had no digests
+            continue
+        if about["format"] != str(FORMAT):
+            raise InputError(
+                f"the ledger in {folder} has format {about['format']}; this mlcycle reads format {FORMAT}",
+                "resume with the mlcycle version that started the run, or choose another folder",
+            )
+        return about
+    raise damaged(folder)
 
 
-@contextmanager
-def _as_input_errors(folder: Path) -> Iterator[None]:
-    """Turns errors of SQLite and the system into InputErrors with hints."""
-    try:
-        yield
-    except sqlite3.Error as problem:
-        raise _input_error(problem, folder) from problem
-    except OSError as problem:
-        raise InputError(f"{folder} cannot be written: {problem.strerror}", "choose another folder") from None
-
-
-def _input_error(problem: sqlite3.Error, folder: Path) -> InputError:
-    code = getattr(problem, "sqlite_errorcode", 0) & 0xFF
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return InputError(f"another process uses {folder}", "wait until it ends, or choose another folder")
-    if code == sqlite3.SQLITE_FULL:
-        return InputError(f"the disk of {folder} is full", "free disk space, then continue with --resume")
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return InputError(
-            f"the ledger in {folder} is damaged", "choose another folder, and keep this one to examine it"
-        )
-    return InputError(f"the ledger in {folder} cannot be used: {problem}", "choose another folder with --out")
+def _check(ledger: Ledger, database: sqlite3.Connection, folder: Path) -> None:
+    """Raises InputError if a page or a record is damaged."""
+    if database.execute("pragma quick_check(1)").fetchone() != ("ok",):
+        raise damaged(folder)
+    for _ in ledger.rows():
+        pass

@@ -74,6 +74,10 @@ class HashedNames:
             self.is_saved = True
         return self.fingerprint
 
+    def conceal(self, text: str) -> str:
+        """Returns the hash of a text that would identify a file, such as its size and time."""
+        return self._hash(b"\0" + os.fsencode(text))
+
     def _hash(self, data: bytes) -> str:
         return hmac.digest(self._key, data, "sha256")[:16].hex()
 

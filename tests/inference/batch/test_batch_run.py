@@ -109,8 +109,8 @@ def test_retry_failed_processes_failed_images_again(mlcycle: Run, album: Path, t
     run = tmp_path / "run"
     arguments = ("infer", "dir", album, "--model", tiny, "--out", run)
     mlcycle(*arguments)
-    Image.new("RGB", (20, 20)).save(album / "broken.jpg")
     assert "0 images, 0 faces" in mlcycle(*arguments, "--resume").err
+    Image.new("RGB", (20, 20)).save(album / "broken.jpg")
     outcome = mlcycle(*arguments, "--retry-failed")
     assert outcome.code == 0
     assert "1 failed image will be processed again" in outcome.err
@@ -144,6 +144,13 @@ def test_merged_shards_equal_the_whole_run(mlcycle: Run, album: Path, tiny: Path
     assert (tmp_path / "merged" / "records.jsonl").read_bytes() == (tmp_path / "whole" / "records.jsonl").read_bytes()
     assert mlcycle("infer", "merge", *shards, "--out", tmp_path / "merged").code == 3
     assert mlcycle("infer", "merge", album, "--out", tmp_path / "other").code == 3
+
+
+def test_a_merged_run_is_not_named_like_a_file(mlcycle: Run, tmp_path: Path) -> None:
+    outcome = mlcycle("infer", "merge", tmp_path, "--out", tmp_path / "x.csv")
+    assert outcome.code == 2
+    assert f"--out {tmp_path / 'x'} --format csv" in outcome.err
+    assert not (tmp_path / "x.csv").exists()
 
 
 @pytest.mark.parametrize("shard", ["0/3", "4/3", "1", "a/b", "1/0", "-1/3"])
