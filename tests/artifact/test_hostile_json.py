@@ -5,29 +5,42 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import Outcome
-from tiny_model import CONTRACT, tiny_bytes, unsealed_model
+from hostile_files import (
+    AMBIGUOUS_JSON,
+    CONTRACT_JSON,
+    DEEP,
+    SELF_TEST,
+    SELF_TEST_JSON,
+    WRONG_TYPES,
+    WRONG_TYPES_IN_SELF_TEST,
+    changed,
+    hostile_files,
+)
+from tiny_model import tiny_bytes, unsealed_model
 
 from mlcycle.artifact import contract, self_test, strict_json
-from mlcycle.artifact.seal import seal_bytes
-from mlcycle.artifact.self_test import EXACT, LOOSE, MAX_EXPECTED_ROWS, SelfTest
+from mlcycle.artifact.seal import SealedBytes, seal_bytes
 from mlcycle.artifact.structure import damage_of
 from mlcycle.errors import ModelFileError
-
-DEEP = "[" * 100_000
-CONTRACT_JSON = json.loads(CONTRACT.to_json())
-SELF_TEST = SelfTest(((1.0, 1.0, 9.0, 9.0),) * 2, (0.9, 0.8), (((1.0, 2.0),) * 5,) * 2, EXACT, LOOSE)
-SELF_TEST_JSON = json.loads(SELF_TEST.to_json())
+from mlcycle.inference.detect import load_sealed
 
 
-@pytest.mark.parametrize(
-    "text",
-    [DEEP, '{"a":' * 60 + "1" + "}" * 60, '{"a":1,"a":2}', "[NaN]", "[-Infinity]", "[1e999]", f"[{'9' * 5000}]", "{"],
-    ids=["deep", "too deep", "repeated key", "NaN", "infinite", "too large", "too long", "truncated"],
-)
+def test_every_hostile_file_is_refused() -> None:
+    """The page's reader gets the same files, in test_web_modules."""
+    admitted = []
+    for name, data in hostile_files().items():
+        try:
+            load_sealed(SealedBytes(data, "", Path("model.onnx")), provider="cpu", threads=1)
+            admitted.append(name)
+        except ModelFileError:
+            pass
+    assert admitted == [""]
+
+
+@pytest.mark.parametrize("text", AMBIGUOUS_JSON.values(), ids=AMBIGUOUS_JSON)
 def test_ambiguous_json_is_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         strict_json.loads(text)
@@ -38,52 +51,7 @@ def test_other_json_is_parsed_as_usual() -> None:
     assert strict_json.loads(text) == json.loads(text)
 
 
-def changed(base: dict[str, Any], path: str, value: object) -> str:
-    whole = json.loads(json.dumps(base))
-    *above, last = path.split(".")
-    place = whole
-    for name in above:
-        place = place[name]
-    place[last] = value
-    return json.dumps(whole)
-
-
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
-        ("name", 3),
-        ("name", "a\x1b[31mb"),
-        ("name", "two\nlines"),
-        ("name", "x" * 1000),
-        ("labels", "face"),
-        ("labels", [["face"]]),
-        ("landmarks", {"left_eye": 1}),
-        ("landmarks", ["left\x07eye"]),
-        ("thresholds", [0.5]),
-        ("thresholds", {"balanced": "0.5"}),
-        ("thresholds", {"balanced": True}),
-        ("thresholds", {"balanced": 0.5, "a\x1bb": 0.6}),
-        ("thresholds", {"balanced": 10**400}),
-        ("resize.long_side", "640"),
-        ("resize.long_side", 640.5),
-        ("resize.long_side", 0),
-        ("resize.long_side", -640),
-        ("resize.long_side", 10**30),
-        ("selection.score_floor", "0"),
-        ("selection.max_faces", [2]),
-        ("selection.max_faces", 0),
-        ("reduced_jpeg", "2"),
-        ("parent", 5),
-        ("precision", None),
-        ("input_size", {"width": 64, "height": "64"}),
-        ("input_size", {"width": 64, "height": -64}),
-        ("input_size", 0),
-        ("resize", []),
-        ("resize", {"long_side": 640, "x" * 1000: 1}),
-        ("format", True),
-        ("format", [[1]]),
-    ],
-)
+@pytest.mark.parametrize(("path", "value"), WRONG_TYPES)
 def test_a_contract_with_values_of_the_wrong_type_is_refused(path: str, value: object) -> None:
     with pytest.raises(ModelFileError) as caught:
         contract.from_json(changed(CONTRACT_JSON, path, value))
@@ -91,30 +59,7 @@ def test_a_contract_with_values_of_the_wrong_type_is_refused(path: str, value: o
     assert caught.value.hint
 
 
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
-        ("boxes", [[1, 1, 9, 9]]),
-        ("boxes", [[1, 1, 9], [1, 1, 9]]),
-        ("boxes", [[1, 1, 9, 9], [1, 1, 9]]),
-        ("boxes", [["nan", 1, 9, 9]] * 2),
-        ("boxes", [1, 2]),
-        ("scores", {"0": 1}),
-        ("scores", [0.9] * (MAX_EXPECTED_ROWS + 1)),
-        ("landmarks", [[[1, 2, 3]]] * 2),
-        ("landmarks", [[[1, 2]], []]),
-        ("tolerance", {"pixels": "inf", "score": 1}),
-        ("tolerance", {"pixels": True, "score": 1}),
-        ("tolerance", [1, 1]),
-        ("height", 10**400),
-        ("height", -192),
-        ("width", 10**6),
-        ("width", "192"),
-        ("seed", None),
-        ("seed", 1.5),
-        ("formula", ["drawn-faces-1"]),
-    ],
-)
+@pytest.mark.parametrize(("path", "value"), WRONG_TYPES_IN_SELF_TEST)
 def test_a_self_test_with_values_of_the_wrong_type_is_refused(path: str, value: object) -> None:
     with pytest.raises(ModelFileError, match="self-test") as caught:
         self_test.from_json(changed(SELF_TEST_JSON, path, value))

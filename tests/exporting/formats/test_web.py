@@ -206,11 +206,17 @@ def test_the_loaded_page_needs_no_server_and_cannot_reach_one(
         navigator.sendBeacon("/", "faces");
         try { new WebSocket("ws://" + location.host); } catch {}
         try { new Worker("/page.js"); } catch {}
-        for (let turn = 0; turn < 200 && refused.length < 6; turn++) await new Promise((go) => setTimeout(go, 50));
+        for (const rel of ["stylesheet", "prefetch", "preload", "modulepreload", "icon", "manifest"]) {
+            const link = Object.assign(document.createElement("link"), { rel, href: `/style.css?faces-${rel}` });
+            link.as = rel === "preload" ? "style" : "";
+            document.head.append(link);
+        }
+        await import("/page.js?faces").catch(() => {});
+        for (let turn = 0; turn < 200 && refused.length < 10; turn++) await new Promise((go) => setTimeout(go, 50));
         return refused.sort();"""
     refused = page.run(tries)
-    assert set(refused) == {"connect-src", "img-src", "worker-src"}
-    assert len(refused) >= 6
+    assert {"connect-src", "img-src", "worker-src", "style-src-elem", "script-src-elem"} <= {*refused}
+    assert len(refused) >= 10
     assert not [line for line in site.request_lines if "faces" in line or not line.startswith("GET")]
     page.requests()
     site.stop()

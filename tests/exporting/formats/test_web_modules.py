@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -15,8 +15,10 @@ import pytest
 from browser import CHROMIUM, DRIVER, Browser, Site, browser
 from PIL import Image
 
-from mlcycle.artifact.admission import OPERATORS
+from mlcycle.artifact.admission import OPERATORS, admit
+from mlcycle.artifact.seal import SealedBytes
 from mlcycle.artifact.self_test import EXACT, LOOSE, SelfTest, image, make_self_test
+from mlcycle.errors import ModelFileError
 from mlcycle.inference import letterbox
 from mlcycle.inference.decoding import images
 
@@ -250,6 +252,76 @@ def test_the_page_refuses_models_that_are_not_admitted(page: Browser) -> None:
         message = page.run(script, base64.b64encode(data).decode())
         assert words in message
         assert bool(message) == bool(words)
+
+
+_SEVERAL = """
+    const files = arguments[0].map((text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)));"""
+
+
+def as_texts(files: Iterable[bytes]) -> list[str]:
+    return [base64.b64encode(each).decode() for each in files]
+
+
+def test_the_page_refuses_the_hostile_files_that_mlcycle_refuses(page: Browser) -> None:
+    pytest.importorskip("onnx")
+    from hostile_files import hostile_files
+
+    script = (
+        _SEVERAL
+        + """
+        const { readModel } = await import("/model_file.js");
+        const { readSelfTest } = await import("/self_test.js");
+        const { Problem } = await import("/problem.js");
+        const verdict = async (bytes) => {
+            try {
+                const { metadata } = await readModel(bytes, "");
+                if (metadata.has("mlcycle.self_test")) readSelfTest(metadata.get("mlcycle.self_test"));
+                return "admitted";
+            } catch (problem) {
+                return problem instanceof Problem ? "refused" : String(problem);
+            }
+        };
+        const verdicts = [];
+        for (const bytes of files) verdicts.push(await verdict(bytes));
+        return verdicts;"""
+    )
+    files = hostile_files()
+    verdicts = dict(zip(files, page.run(script, as_texts(files.values())), strict=True))
+    assert verdicts == dict.fromkeys(files, "refused") | {"": "admitted"}
+
+
+def test_the_page_admits_exactly_what_mlcycle_admits(page: Browser) -> None:
+    """On bytes that are changed at random."""
+    pytest.importorskip("onnx")
+    from mutants import mutants
+    from tiny_model import unsealed_model
+
+    def verdict(data: bytes) -> bool:
+        try:
+            admit(SealedBytes(data, "", Path("model.onnx")))
+        except ModelFileError:
+            return False
+        return True
+
+    script = (
+        _SEVERAL
+        + """
+        const { admit } = await import("/admission.js");
+        const { Problem } = await import("/problem.js");
+        const verdict = (bytes) => {
+            try {
+                admit(bytes);
+                return true;
+            } catch (problem) {
+                return problem instanceof Problem ? false : String(problem);
+            }
+        };
+        return files.map(verdict);"""
+    )
+    files = mutants(unsealed_model().SerializeToString(), 200)
+    expected = [verdict(each) for each in files]
+    assert page.run(script, as_texts(files)) == expected
+    assert 20 < expected.count(False) < 180
 
 
 def test_the_page_has_the_operators_of_mlcycle(page: Browser) -> None:

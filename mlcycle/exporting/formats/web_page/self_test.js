@@ -2,10 +2,11 @@
 // Image and distance are identical to those of mlcycle/artifact/self_test.py.
 
 import { Problem } from "./problem.js";
+import { parse } from "./strict_json.js";
 
 const FORMULA = "drawn-faces-1";
 const CELL = 48;
-const MOST_SIDE = 1024;
+const [MOST_SIDE, MOST_ROWS] = [1024, 1000];
 // A row matches an expected face if their IoU is at least this.
 const LEAST_OVERLAP = 0.5;
 
@@ -17,17 +18,39 @@ const LEAST_OVERLAP = 0.5;
 export function readSelfTest(text) {
   let test;
   try {
-    test = JSON.parse(text);
-    if (test.formula !== FORMULA) throw new TypeError();
-    const counts = new Set([test.boxes.length, test.scores.length, test.landmarks.length || test.boxes.length]);
-    const fits = (side) => side > 0 && side <= MOST_SIDE;
-    const whole = counts.size === 1 && fits(test.height) && fits(test.width) && test.tolerance.pixels >= 0;
-    if (!whole) throw new TypeError();
+    const { value, isWhole } = parse(text);
+    test = value;
+    if (!isSelfTest(test, isWhole)) throw new TypeError();
   } catch {
     const hint = "export the page again with a newer mlcycle";
     throw new Problem("model", "the self-test of the model file cannot be read", hint);
   }
   return test;
+}
+
+function isSelfTest(test, isWhole) {
+  const { boxes, scores, landmarks, tolerance, loose_tolerance: loose } = test;
+  const points = landmarks.length ? landmarks[0].length : 0;
+  return (
+    test.formula === FORMULA &&
+    scores.length <= MOST_ROWS &&
+    isList(scores, scores.length, isNumber) &&
+    isList(boxes, scores.length, (box) => isList(box, 4, isNumber)) &&
+    isList(landmarks, landmarks.length && scores.length, (face) =>
+      isList(face, points, (point) => isList(point, 2, isNumber)),
+    ) &&
+    [tolerance.pixels, tolerance.score, loose.pixels, loose.score].every(isNumber) &&
+    ["height", "width", "seed"].every((name) => isWhole(name) && Number.isSafeInteger(test[name])) &&
+    [test.height, test.width].every((side) => side > 0 && side <= MOST_SIDE)
+  );
+}
+
+function isList(values, length, isItem) {
+  return Array.isArray(values) && values.length === length && values.every(isItem);
+}
+
+function isNumber(value) {
+  return typeof value === "number";
 }
 
 /** Draws the test image: RGB bytes, row by row. */
