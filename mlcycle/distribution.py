@@ -5,11 +5,8 @@ On PyPI, `mlcycle` is a package of somebody else. The import package and the com
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 NAME = "mlcycle-faces"
 
@@ -35,12 +32,14 @@ def install_command(extra: str = "", *options: str) -> str:
 
 def _origin() -> Path | None:
     """Returns the checkout or wheel that this package was installed from, as pip recorded it (PEP 610)."""
+    import json
     from importlib import metadata
+    from urllib.parse import unquote
 
     try:
         origin = json.loads(metadata.distribution(NAME).read_text("direct_url.json") or "{}")
     except (metadata.PackageNotFoundError, ValueError):
         return None
-    url = urlsplit(origin.get("url", ""))
-    path = Path(url2pathname(url.path))
-    return path if url.scheme == "file" and path.exists() else None
+    scheme, _, place = origin.get("url", "").partition("://")
+    path = Path(unquote(place))
+    return path if scheme == "file" and path.exists() else None

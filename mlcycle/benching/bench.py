@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from mlcycle.benching import baseline, bench_images, cold_start, cost, energy, load, machine, memory, percentiles
+from mlcycle.counted import counted
 from mlcycle.errors import InputError
 
 if TYPE_CHECKING:
@@ -118,17 +119,21 @@ def measure(detector: Detector, images: ImageSet, plan: Plan, progress: Progress
     own_peak = memory.own_peak()
     _must_have_results(stats, images, tried_all=True)
     readable = images.paths[(stats.first_completed or 0) % len(images.paths)]
-    if plan.cold_starts:
-        progress.say(f"measuring the cold start of mlcycle infer, {plan.cold_starts} times")
-    with progress.bar("cold starts", plan.cold_starts) as advance:
-        cold = cold_start.measure(cold_start.command(detector, readable, plan.threads), plan.cold_starts, advance)
     return {
         **_sections(stats),
-        "cold_start": cold,
+        "cold_start": _cold_start(cold_start.command(detector, readable, plan.threads), plan.cold_starts, progress),
         "peak_memory_bytes": own_peak,
         "energy": {name: meter.result(stats.seconds, stats.completed) for name, meter in meters.items()},
         "cost": None if plan.price is None else cost.per_million(plan.price, stats.throughput),
     }
+
+
+def _cold_start(words: Sequence[str], count: int, progress: Progress) -> dict[str, Any] | None:
+    if not count:
+        return None
+    progress.say(f"measuring the cold start of mlcycle infer, {counted(count, 'time')}")
+    with progress.bar("cold starts", count) as advance:
+        return cold_start.measure(words, count, advance)
 
 
 def _sections(stats: RequestStats) -> dict[str, Any]:

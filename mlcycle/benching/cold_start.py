@@ -30,8 +30,8 @@ def command(detector: Detector, image: Path, threads: int | None) -> list[str]:
     return [sys.executable, "-m", "mlcycle", "infer", *files, "--provider", detector.provider, *options]
 
 
-def measure(words: Sequence[str], count: int, advance: Callable[[], None]) -> dict[str, Any] | None:
-    """Starts a command `count` times, one after the other; None for 0.
+def measure(words: Sequence[str], count: int, advance: Callable[[], None]) -> dict[str, Any]:
+    """Starts a command `count` times, one after the other; `count` is at least 1.
 
     Returns runs, median_seconds, least_seconds, most_seconds and peak_memory_bytes (the largest).
 
@@ -42,8 +42,6 @@ def measure(words: Sequence[str], count: int, advance: Callable[[], None]) -> di
     for _ in range(count):
         results.append(_once(words))
         advance()
-    if not results:
-        return None
     seconds = [each["seconds"] for each in results]
     return {
         "runs": count,

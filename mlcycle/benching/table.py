@@ -5,6 +5,8 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
+from mlcycle.counted import counted
+
 WIDTH = 80
 MARGIN = 13
 BAR = 42
@@ -34,13 +36,13 @@ def _row(name: str, text: str) -> list[str]:
 def _conditions(document: dict[str, Any]) -> list[tuple[str, str]]:
     model, machine, settings, data = (document[key] for key in ("model", "machine", "settings", "data"))
     threads = settings["threads"]
-    chosen = "threads chosen by onnxruntime" if threads is None else _count(threads, "thread")
+    chosen = "threads chosen by onnxruntime" if threads is None else counted(threads, "thread")
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
     kind = "synthetic images without faces" if data["kind"] == "synthetic" else "images of a folder"
     pixels = document["requests"]["mean_pixels"] / 1e6
     return [
         ("model", f"{model['name']}, sha256 {model['sha256'][:16]}…, on {settings['provider']}, {chosen}"),
-        ("machine", f"{machine['cpu']}, {_count(machine['cores'], 'core')}, {machine['system']}"),
+        ("machine", f"{machine['cpu']}, {counted(machine['cores'], 'core')}, {machine['system']}"),
         ("", f"load average before: {machine['load_average']:g}"),
         ("versions", versions),
         ("data", f"{data['images']:,} {kind}, {pixels:.2f} megapixels on average"),
@@ -107,7 +109,7 @@ def _cold_start(cold: dict[str, Any] | None) -> str:
     if cold is None:
         return "not measured: --cold-starts 0"
     median, least, most = (cold[f"{name}_seconds"] for name in ("median", "least", "most"))
-    runs = _count(cold["runs"], "process", "processes")
+    runs = counted(cold["runs"], "process", "processes")
     return f"{median:.3f} s, the median of {runs} of mlcycle infer IMAGE, {least:.3f} to {most:.3f}; files are cached"
 
 
@@ -134,7 +136,3 @@ def _comparison(baseline: dict[str, Any] | None, sha256: str) -> list[tuple[str,
     verdict = "within" if baseline["passed"] else "beyond"
     model = "the same model file" if baseline["model_sha256"] == sha256 else "another model file"
     return [("baseline", f"{', '.join(changes)}: {verdict} the {baseline['allowed_percent']:g} % allowed; {model}")]
-
-
-def _count(number: float, word: str, words: str = "") -> str:
-    return f"{number:,} {word}" if number == 1 else f"{number:,} {words or word + 's'}"

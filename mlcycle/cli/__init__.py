@@ -86,6 +86,7 @@ def _run(arguments: list[str]) -> int:
     import typer
 
     from mlcycle.cli.app import app
+    from mlcycle.cli.group import command_path
 
     # Typer exports this usage error; its base class is that of all usage errors, in every version of Typer.
     usage_problem: type[Exception] = typer.BadParameter.__bases__[0]
@@ -102,7 +103,8 @@ def _run(arguments: list[str]) -> int:
     except typer.Abort:
         raise KeyboardInterrupt from None
     except usage_problem as problem:
-        raise _usage_error(problem) from problem
+        path = problem.ctx.command_path if problem.ctx else command_path(command, arguments)
+        raise _usage_error(problem, path) from problem
     return outcome if isinstance(outcome, int) else 0
 
 
@@ -114,9 +116,9 @@ def globals_first(arguments: Sequence[str]) -> list[str]:
     return options + [each for each in before if each not in GLOBAL_OPTIONS] + list(after)
 
 
-def _usage_error(problem: Any) -> UsageError:
-    """Turns a usage error of Typer into one sentence and one hint."""
-    see_help = f"see {problem.ctx.command_path} --help" if problem.ctx else "add --help to see the command's options"
+def _usage_error(problem: Any, path: str) -> UsageError:
+    """Turns a usage error of Typer into one sentence and one hint; `path` is the command's."""
+    see_help = f"see {path} --help"
     option = getattr(problem, "option_name", None)
     if option and hasattr(problem, "possibilities"):
         from difflib import get_close_matches

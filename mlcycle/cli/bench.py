@@ -9,6 +9,7 @@ import typer
 
 from mlcycle.cli import console
 from mlcycle.cli.infer.options import LocalThreadsOption, Provider, ProviderOption
+from mlcycle.counted import counted
 
 if TYPE_CHECKING:
     from mlcycle.inference.detect import Detector
@@ -145,9 +146,9 @@ def _report(document: dict[str, Any], as_json: bool, out: Path | None, overwrite
             stream.write(f"{text}\n")
         console.say(f"results written to {out}")
     if failed := document["requests"]["failed"]:
-        console.warn(f"{failed:,} requests failed; all other numbers leave them out")
+        console.warn(f"{counted(failed, 'request')} failed; all other numbers leave them out")
     if late := document["requests"]["never_started"]:
-        console.warn(f"this machine cannot sustain the rate: {late:,} requests were due and never started")
+        console.warn(f"this machine cannot sustain the rate: {counted(late, 'due request')} never started")
 
 
 def _check(out: Path | None, overwrite: bool, baseline: Path | None, max_regress: str | None) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from mlcycle import files
 from mlcycle.cli import console
+from mlcycle.counted import counted
 from mlcycle.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def _report_unreadable(unreadable: list[tuple[str, str, str]]) -> None:
     for name, _, sentence in unreadable:
         console.warn(f"{name}: {sentence}")
     if unreadable:
-        console.warn(f"{len(unreadable):,} images could not be read; their faces count as missed")
+        console.warn(f"{counted(len(unreadable), 'image')} could not be read; their faces count as missed")
         raise typer.Exit(InputError.exit_code)
 
 

@@ -7,7 +7,7 @@ default command runs. A file that has the name of a command is given as ./dir.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar
@@ -117,6 +117,18 @@ def lazy_group(panels: Panels) -> type[LazyGroup]:
             which makes the command a group, or a function with the command's name.
     """
     return type("LazyGroup", (LazyGroup,), {"panels": panels})
+
+
+def command_path(command: Any, arguments: Sequence[str]) -> str:
+    """Returns the command that a command line runs, with its default commands: "mlcycle infer image"."""
+    words, path = [each for each in arguments if not each.startswith("-")], ["mlcycle"]
+    while isinstance(command, Group):
+        name = words.pop(0) if words and command.get_command(None, words[0]) else getattr(command, "default", "")
+        if not name:
+            break
+        command = command.get_command(None, name)
+        path.append(name)
+    return " ".join(path)
 
 
 def first_paragraph(help_text: str | None) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
+from mlcycle.counted import counted
 from mlcycle.datasets.formats import yolo
 from mlcycle.datasets.labelled_image import LabelledImage
 from mlcycle.errors import DataError
@@ -27,17 +29,17 @@ def fit(parts: Mapping[str, Sequence[LabelledImage]], layout: str) -> tuple[Part
         raise DataError("no images to write", "is this the right set, and the right split?")
     changed = 0
     for split, images in named.items():
-        for each in images:
+        local = _named_from_common_folder(images)
+        for each in local:
             _must_be_possible(each.name, layout)
-        named[split] = unique(images, _without_suffix if layout == "yolo" else str)
-        changed += sum(before.name != after.name for before, after in zip(images, named[split], strict=True))
+        named[split] = unique(local, _without_suffix if layout == "yolo" else str)
+        changed += sum(before.name != after.name for before, after in zip(local, named[split], strict=True))
     return named, [renamed_note(changed)] if changed else []
 
 
 def renamed_note(images: int) -> str:
     """Returns the sentence about images whose name was taken; `images` is at least 1."""
-    what = "1 image was" if images == 1 else f"{images:,} images were"
-    return f"{what} renamed, because another has the same name"
+    return f"{counted(images, 'image was', 'images were')} renamed, because another has the same name"
 
 
 def part_name(split: str, layout: str, alone: bool) -> str:
@@ -54,6 +56,19 @@ def part_name(split: str, layout: str, alone: bool) -> str:
     if name is None:
         raise DataError(f"YOLO has no split {split}", "its splits are train, val and test; select one with --split")
     return name
+
+
+def _named_from_common_folder(images: Sequence[LabelledImage]) -> list[LabelledImage]:
+    """Names images that were given by their paths, as to `label`, by the path below the folder of all of them."""
+    if not any(_leads_out(each.name) for each in images):
+        return list(images)
+    paths = [Path(os.path.abspath(str(each.path))) for each in images]  # noqa: PTH100  (links are not resolved)
+    common = Path(os.path.commonpath([path.parent for path in paths]))
+    return [replace(each, name=path.relative_to(common).as_posix()) for each, path in zip(images, paths, strict=True)]
+
+
+def _leads_out(name: str) -> bool:
+    return PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts
 
 
 def _must_be_possible(name: str, layout: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from mlcycle.counted import counted
 from mlcycle.distribution import install_command
 from mlcycle.doctor.providers import PACKAGES
 from mlcycle.errors import DeviceError, MlcycleError, ModelFileError
@@ -241,11 +242,11 @@ def _cores(found: Examination) -> Row:
     cores = found.machine.cores
     text = f"{cores.allowed} of {cores.machine} usable"
     if cores.quota is not None:
-        text += f", CPU limit {cores.quota:g} cores"
+        text += f", CPU limit {counted(cores.quota, 'core')}"
     cpu = found.probes.get("cpu")
     if cpu is None or cpu.threads is None or cpu.threads <= math.ceil(cores.usable):
         return Row(Level.ok, "cores", text)
-    text += f"; the model runs with {cpu.threads} threads"
+    text += f"; the model runs with {counted(cpu.threads, 'thread')}"
     return Row(Level.warning, "cores", text, f"mlcycle infer --threads {max(1, int(cores.usable))}")
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlcycle.artifact.dotted_names import flatten
+from mlcycle.counted import counted
 from mlcycle.errors import ModelFileError
-from mlcycle.inspecting.section import MISSING, Section, Table, counted, shown
+from mlcycle.inspecting.section import MISSING, Section, Table, shown
 from mlcycle.inspecting.self_test_image import distance_text, tolerance_text
 
 # Keys of the contract's `about` and their titles, always shown; other keys follow.

@@ -42,8 +42,3 @@ def shown(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(map(shown, value))
     return str(value)
-
-
-def counted(count: int, noun: str) -> str:
-    """Returns "1 face" or "1,234 faces"."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from mlcycle.artifact import bundled
+from mlcycle.counted import counted
 from mlcycle.extras import extra
 from mlcycle.inference.batch.worker_threads import cores
 from mlcycle.library.model import Model
@@ -55,7 +56,7 @@ def evaluate(
     with ExitStack() as bar, extra("evaluate", "the official evaluation of WIDER FACE"):
 
         def started(images: int) -> Advance:
-            shown.say(f"evaluating {os.fspath(file)} on {images:,} images of {os.fspath(data)}")
+            shown.say(f"evaluating {os.fspath(file)} on {counted(images, 'image')} of {os.fspath(data)}")
             return bar.enter_context(shown.bar("evaluating", images))
 
         return measure(subject, Path(data), options, started)

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlcycle.counted import counted
 from mlcycle.extras import extra
 from mlcycle.progress import Progress, Silent
 from mlcycle.results import Frozen
@@ -56,7 +57,7 @@ def freeze(
     files = gate.images_for(Path(run), paths_of(images), count)
 
     def compare(still: Path, candidate: Path) -> Difference:
-        shown.say(f"comparing both pipelines on {len(files)} image{'' if len(files) == 1 else 's'} …")
+        shown.say(f"comparing both pipelines on {counted(len(files), 'image')} …")
         for file in files:
             shown.detail(f"  {file}")
         return gate.compare_pipelines(still, candidate, files)

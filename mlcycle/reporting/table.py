@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from mlcycle.counted import counted
 from mlcycle.evaluation.attributes import LEAST_HEIGHT, AttributeRecall
 from mlcycle.evaluation.bootstrap import Interval
 from mlcycle.evaluation.coco import AveragePrecision, SizePrecision
@@ -42,7 +43,7 @@ def _subject(metrics: Metrics) -> list[str]:
     return [
         f"model   {subject.model}  sha256 {subject.sha256[:16]}…",
         f"data    {subject.data}{split}  fingerprint {subject.fingerprint[:16]}…",
-        f"        {whole.images:,} images, {whole.faces:,} faces, {subject.ignored:,} ignored",
+        f"        {counted(whole.images, 'image')}, {counted(whole.faces, 'face')}, {subject.ignored:,} ignored",
         f"        {long_side}, scores from {subject.score_floor:g}",
     ]
 

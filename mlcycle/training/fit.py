@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from mlcycle.counted import counted
 from mlcycle.datasets.member import ImagePath
 from mlcycle.errors import DataError, Interrupted, MlcycleError, UsageError
 from mlcycle.evaluation.coco import average_precision
@@ -80,7 +81,7 @@ def fit(
         _must_be_alike(recipe, training_data, group)
         _must_have_landmarks(recipe, training_data)
         _must_have_images_to_fit(recipe, training_data)
-        _must_be_enough(recipe, group, recipe.schedule.accumulation or 1)
+        memory.must_be_enough(recipe, group, recipe.schedule.accumulation or 1)
         folder = RunFolder(run_folder)
         resume = group.broadcast(resume or (process_group.may_resume() and folder.was_started_with(dump(recipe))))
         records = Records(recipe, folder, group)
@@ -120,17 +121,6 @@ def _must_have_images_to_fit(recipe: Recipe, training_data: TrainingData) -> Non
         raise DataError("the sets of finish.score_layer have no training image", "name others, or leave the key out")
 
 
-def _must_be_enough(recipe: Recipe, group: ProcessGroup, accumulation: int) -> None:
-    if accumulation > memory.max_parts(recipe, group.size):
-        raise UsageError(
-            f"a step of schedule.batch={recipe.schedule.batch} cannot be split into"
-            f" schedule.accumulation={accumulation} parts with --devices {group.size}: each part needs at least two"
-            " images, and one for each device"
-            + ("; steps of large crops have a quarter as many" if recipe.augment.large else ""),
-            "raise schedule.batch, or lower --devices or schedule.accumulation",
-        )
-
-
 class _Run:
     """The state of one training: the trainer, its records and its progress."""
 
@@ -155,8 +145,8 @@ class _Run:
                 reported = self.records.folder.metrics() if self.group.is_main else []
                 display.remember(reported)
                 self._prepare(stop, display)
-                is_enabled = self.options.tensorboard and self.group.is_main
-                with event_file(self.records.folder.path, reported, is_enabled) as events:
+                folder = self.records.folder.path if self.group.is_main else None
+                with event_file(folder, reported, self.options.tensorboard) as events:
                     for entry in self._steps(stop, display):
                         self.records.add(entry)
                         display.report(entry)
@@ -182,12 +172,12 @@ class _Run:
         return self.progress.step == self.progress.evaluated_step and self.progress.best_score >= 0
 
     def _display(self, quiet: bool) -> Display:
-        data = self.training_data.summary()
+        faces = sum(int((~each.ignore_N).sum()) for each in self.training_data.train)
         parameters = sum(each.numel() for each in self.trainer.model.parameters())
         title = (
             f"{self.recipe.name}: {parameters / 1e3:.0f} k parameters on {describe(self.device, self.group.size)}; "
-            f"{data['train_photographs']} training images with {data['train_faces']} faces, "
-            f"{data['held_out_photographs']} validation images"
+            f"{counted(len(self.training_data.train), 'training image')} with {counted(faces, 'face')}, "
+            f"{counted(len(self.training_data.val), 'validation image')}"
         )
         return Display(self.recipe.schedule.steps, title, quiet or not self.group.is_main)
 
@@ -195,7 +185,6 @@ class _Run:
         """Probes the memory, records the environment, and decodes images that are not decoded yet."""
         if self.recipe.schedule.accumulation is None:
             self.accumulation = self.records.accumulation() or 1
-            _must_be_enough(self.recipe, self.group, self.accumulation)
             self.accumulation = memory.accumulation_for(self.recipe, self.device, self.group, self.accumulation)
             if self.accumulation > 1:
                 display.note(f"each step's batch is processed in {self.accumulation} parts to fit into memory")

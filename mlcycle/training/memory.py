@@ -9,7 +9,8 @@ import warnings
 
 import torch
 
-from mlcycle.errors import DeviceError
+from mlcycle.counted import counted
+from mlcycle.errors import DeviceError, UsageError
 from mlcycle.training.data.samples import crops_per_step
 from mlcycle.training.data.synthetic_batch import synthetic_batch
 from mlcycle.training.distributed.process_group import ProcessGroup
@@ -52,8 +53,10 @@ def accumulation_for(recipe: Recipe, device: torch.device, group: ProcessGroup, 
     """Returns the number of accumulation parts of a step: the recipe's or, if it is null, the smallest that fits.
 
     Raises:
+        UsageError: a step has too few images for so many parts.
         DeviceError: see `find_accumulation`.
     """
+    must_be_enough(recipe, group, recipe.schedule.accumulation or least)
     if recipe.schedule.accumulation is not None:
         return recipe.schedule.accumulation
     # All processes probe if one has to, because they wait for each other.
@@ -73,7 +76,7 @@ def find_accumulation(recipe: Recipe, device: torch.device, group: ProcessGroup,
     while not _fits(recipe, device, group.size * accumulation, group):
         if 2 * accumulation > max_parts(recipe, group.size):
             raise DeviceError(
-                f"a step does not fit into the memory of {device}, not even in {accumulation} parts",
+                f"a step does not fit into the memory of {device}, not even in {counted(accumulation, 'part')}",
                 "lower augment.crop or model.width, or end other programs that use the device",
             )
         accumulation *= 2
@@ -88,6 +91,18 @@ def max_parts(recipe: Recipe, processes: int) -> int:
     """
     images = crops_per_step(recipe.schedule.batch, is_large=recipe.augment.large > 0)
     return images // max(2, processes)
+
+
+def must_be_enough(recipe: Recipe, group: ProcessGroup, accumulation: int) -> None:
+    """Raises UsageError if a step has too few images for its accumulation parts and processes."""
+    if accumulation > max_parts(recipe, group.size):
+        raise UsageError(
+            f"a step of schedule.batch={recipe.schedule.batch} cannot be split into"
+            f" schedule.accumulation={accumulation} parts with --devices {group.size}: each part needs at least two"
+            " images, and one for each device"
+            + ("; steps of large crops have a quarter as many" if recipe.augment.large else ""),
+            "raise schedule.batch, or lower --devices or schedule.accumulation",
+        )
 
 
 def _fits(recipe: Recipe, device: torch.device, pieces: int, group: ProcessGroup) -> bool:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import mlcycle
+from mlcycle.counted import counted
 from mlcycle.errors import GateError
 
 TRAINING_TRACE = "mlcycle.training.trace"
@@ -45,8 +46,8 @@ class Difference:
 
     def __str__(self) -> str:
         return (
-            f"{self.images} images, {self.faces} boxes: largest difference {self.pixels:.2g} px"
-            f" and {self.score:.2g} in score"
+            f"{counted(self.images, 'image')}, {counted(self.faces, 'box', 'boxes')}: largest difference"
+            f" {self.pixels:.2g} px and {self.score:.2g} in score"
         )
 
 
@@ -118,7 +119,7 @@ def compare(images: Sequence[Path], folders: tuple[Path, Path], tolerance: Toler
         )
     if not total.faces:
         raise GateError(
-            f"no box was found on {total.images} images, so nothing could be compared",
+            f"no box was found on {counted(total.images, 'image')}, so nothing could be compared",
             "train longer, or pass images with faces with --images",
         )
     return total

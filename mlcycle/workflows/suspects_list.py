@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mlcycle.counted import counted
 from mlcycle.evaluation.contradiction import KINDS
 from mlcycle.workflows.suspects import Suspect, Suspects
 
@@ -50,7 +51,8 @@ def as_table(found: Suspects, rows: int) -> str:
     """Returns counts of each kind and the first `rows` suspects as text."""
     likely = found.likely()
     lines = [
-        f"{found.labels:,} labels on {found.images:,} images, compared with {found.model}; {len(likely):,} suspects"
+        f"{counted(found.labels, 'label')} on {counted(found.images, 'image')}, compared with {found.model};"
+        f" {counted(len(likely), 'suspect')}"
     ]
     counts = Counter(each.kind for each in likely)
     lines += [f"{counts[kind]:>9,}  {kind}: {EXPLAINED[kind]}" for kind in KINDS if counts[kind]]

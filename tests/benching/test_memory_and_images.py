@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlcycle.benching import bench_images, cold_start, memory
+from mlcycle.benching import bench, bench_images, cold_start, memory
 from mlcycle.errors import InputError, MlcycleError
+from mlcycle.progress import Silent
 
 
 def test_the_peak_is_read_from_the_kernel(tmp_path):
@@ -33,7 +34,6 @@ def test_a_process_that_fails_raises_an_error():
     words = [sys.executable, "-c", "import sys; sys.stderr.write('error: out of ink\\n'); sys.exit(4)"]
     with pytest.raises(MlcycleError, match="exited with 4: out of ink"):
         cold_start.measure(words, 1, lambda: None)
-    assert cold_start.measure(words, 0, lambda: None) is None
 
 
 def test_synthetic_images_are_reproducible_and_about_a_megapixel(tmp_path):
@@ -64,3 +64,11 @@ def test_the_fingerprint_depends_on_the_images_not_on_the_folder_name(tmp_path):
     (moved / "a.jpg").write_bytes(b"123456")
     with bench_images.opened(moved) as changed:
         assert changed.fingerprint != before.fingerprint
+
+
+def test_no_cold_start_shows_no_bar():
+    class WithoutBars(Silent):
+        def bar(self, description, total):
+            raise AssertionError(description)
+
+    assert bench._cold_start([sys.executable], 0, WithoutBars()) is None

@@ -14,6 +14,7 @@ from mlcycle.cli import console
 from mlcycle.cli.data import label, pack, sets, suspects
 from mlcycle.cli.data.options import AgainstSplit, OneSplit, SetPath, SetPaths, Split
 from mlcycle.cli.group import Group
+from mlcycle.counted import counted
 from mlcycle.errors import DataError, UsageError
 from mlcycle.extras import extra
 
@@ -81,9 +82,7 @@ def check(
             json.dumps({"schema_version": SCHEMA_VERSION, "sets": sets}, indent=2, ensure_ascii=False, allow_nan=False)
         )
     if errors:
-        raise DataError(
-            f"the check found {errors:,} error{'s' * (errors != 1)}", "correct them, or remove these images"
-        )
+        raise DataError(f"the check found {counted(errors, 'error')}", "correct them, or remove these images")
 
 
 @app.command()
@@ -107,7 +106,7 @@ def preview(
     must_be_free(out, overwrite=overwrite)
     images = read(path, split, strict=False)
     selected = choose(images, count, seed)
-    title = f"{_title(path, split)}: {len(selected):,} of {len(images):,} images"
+    title = f"{_title(path, split)}: {len(selected):,} of {counted(len(images), 'image')}"
     with console.progress("drawing", len(selected)) as advance:
         sheet = draw_sheet(selected, title, advance)
     write_sheet(sheet, out, overwrite=overwrite)

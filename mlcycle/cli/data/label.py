@@ -10,6 +10,7 @@ import typer
 
 from mlcycle.cli import console
 from mlcycle.cli.data.options import ImageFiles, Images, LongSide, ModelFile, Out, Workers
+from mlcycle.counted import counted
 from mlcycle.errors import InputError
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def label(  # noqa: PLR0913
     with ExitStack() as bar:
 
         def started(images: int) -> Advance:
-            console.say(f"labelling {images:,} images with {model}")
+            console.say(f"labelling {counted(images, 'image')} with {model}")
             return bar.enter_context(console.progress("labelling", images))
 
         found = labelling.label(model, paths, options, started)
@@ -74,10 +75,10 @@ def label(  # noqa: PLR0913
         console.warn(note)
     empty = f"{found.empty:,} without any box {'kept' if keep_empty else 'left out'}"
     console.data(
-        f"{out}: {len(found.images):,} images with {found.faces():,} faces and {found.ignored():,} boxes to "
-        f"be ignored; {empty}"
+        f"{out}: {counted(len(found.images), 'image')} with {counted(found.faces(), 'face')} and "
+        f"{counted(found.ignored(), 'box', 'boxes')} to be ignored; {empty}"
     )
     console.say(f"next: mlcycle data preview {out}")
     if found.unusable:
-        console.warn(f"{len(found.unusable):,} images could not be read and are not in the set")
+        console.warn(f"{counted(len(found.unusable), 'image')} could not be read, left out of the set")
         raise typer.Exit(InputError.exit_code)

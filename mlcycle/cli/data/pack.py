@@ -10,6 +10,7 @@ import typer
 from mlcycle.cli import console
 from mlcycle.cli.data.options import SetPaths, Split
 from mlcycle.cli.data.sets import merge_parts
+from mlcycle.counted import counted
 
 # The number of left-out images that are listed on the terminal; the index lists all of them.
 LISTED = 20
@@ -55,17 +56,13 @@ def pack(
     if done.renamed:
         console.say(renamed_note(done.renamed))
     if done.resumed:
-        console.say(f"kept {_shards(done.resumed)} of an interrupted run")
+        console.say(f"kept {counted(done.resumed, 'shard')} of an interrupted run")
     for name, why in done.left_out[:LISTED]:
         console.warn(f"left out {name}: {why}")
     if done.left_out:
-        console.warn(f"{len(done.left_out):,} images were left out; {out / 'index.json'} lists them")
+        console.warn(f"left out {counted(len(done.left_out), 'image')}; {out / 'index.json'} lists them")
     for part, shards in done.shards.items():
         images, size = sum(each.images for each in shards), sum(each.bytes for each in shards)
         title = f"{part}: " if part else ""
-        console.say(f"{title}{images:,} images in {_shards(len(shards))}, {size / 1e6:,.0f} MB")
+        console.say(f"{title}{counted(images, 'image')} in {counted(len(shards), 'shard')}, {size / 1e6:,.0f} MB")
     console.data(str(out))
-
-
-def _shards(count: int) -> str:
-    return f"{count:,} shard{'' if count == 1 else 's'}"

@@ -10,6 +10,7 @@ import typer
 
 from mlcycle.cli import console
 from mlcycle.cli.data.options import LongSide, ModelFile, OneSplit, SetPath, Workers
+from mlcycle.counted import counted
 from mlcycle.errors import InputError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def suspects(
     with ExitStack() as bar:
 
         def started(images: int) -> Advance:
-            console.say(f"running {model} on {images:,} images of {path}")
+            console.say(f"running {model} on {counted(images, 'image')} of {path}")
             return bar.enter_context(console.progress("detecting", images))
 
         found = conductor.find_suspects(model, path, options, started)
@@ -67,7 +68,7 @@ def suspects(
     for name, _, problem in found.unreadable:
         console.warn(f"{name}: {problem}")
     if found.unreadable:
-        console.warn(f"{len(found.unreadable):,} images could not be read; their labels were not checked")
+        console.warn(f"{counted(len(found.unreadable), 'image')} could not be read; their labels were not checked")
         raise typer.Exit(InputError.exit_code)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlcycle.cli import console
+from mlcycle.counted import counted
 from mlcycle.errors import ModelFileError, UsageError
 from mlcycle.extras import extra
 
@@ -89,7 +90,7 @@ def _verify_folder(folder: Path, sha256: str | None, key: Path | None, signature
 
         signed = check_folder(folder, public, signature)
     _report_signer(signed, public)
-    console.data(f"verified {len(signed.digests)} files  {folder}")
+    console.data(f"verified {counted(len(signed.digests), 'file')}  {folder}")
 
 
 def _check_signature(sealed: SealedBytes, key: Path, signature: Path | None) -> None:

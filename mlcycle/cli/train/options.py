@@ -53,7 +53,11 @@ RestartsOption = Annotated[
     int, typer.Option("--restarts", metavar="N", min=0, help="Restart all processes up to N times if one fails.")
 ]
 TensorboardOption = Annotated[
-    bool, typer.Option("--tensorboard", help="Also write TensorBoard event files to RUN/tensorboard.")
+    bool,
+    typer.Option(
+        "--tensorboard",
+        help="Also write TensorBoard event files to RUN/tensorboard; resumed, a run keeps writing its own.",
+    ),
 ]
 ImagesOption = Annotated[
     bool, typer.Option("--images/--no-images", help="Include crops of validation images in the report.")

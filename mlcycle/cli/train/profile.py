@@ -38,9 +38,9 @@ def profile(
 
     Runs real training steps and saves nothing. N steps are measured as in normal training, alternating with
     bare steps: forward pass, losses and backward pass of the same network on a constant batch. N more are measured part
-    by part; on a GPU each part is then synchronised, so that the parts add up to more than a step takes. A few steps
-    are recorded by torch's profiler, for the table of operators and for the trace, which chrome://tracing and
-    ui.perfetto.dev can open. Finally, samples are read on one thread.
+    by part; on a GPU each part is then synchronised, so that the parts add up to more than a step takes. Samples are
+    read on one thread. Finally, a few steps are recorded by torch's profiler, for the table of operators and for the
+    trace, which chrome://tracing and ui.perfetto.dev can open.
 
     Worker processes (schedule.workers) have read ahead when the steps begin, so if a run later waits for them,
     only a long profile shows it, such as --steps 200.

@@ -22,6 +22,7 @@ from mlcycle.cli.train.options import (
     SweptArgument,
     TableOption,
 )
+from mlcycle.counted import counted
 from mlcycle.errors import InputError, MlcycleError, UsageError
 from mlcycle.extras import extra
 
@@ -109,23 +110,19 @@ def _tell_plan(settings: Sequence[Setting], folder: SweepFolder, retry_failed: b
     runs = [folder.run_state(each.name) for each in settings]
     todo = {each.name for each in unfinished(runs, retry_failed=retry_failed)}
     others = len([name for name in folder.plan.runs if name not in names])
-    console.say(f"{_number(len(settings), 'run')} in {folder.path}, {len(todo)} to train:")
+    console.say(f"{counted(len(settings), 'run')} in {folder.path}, {len(todo)} to train:")
     for each in runs[:LISTED]:
         note = "" if each.state == "new" else f"  {each.state}{'' if each.name in todo else ', kept'}"
         console.say(f"  {each.name}{note}")
     if len(runs) > LISTED:
         console.say(f"  … and {len(runs) - LISTED} more")
     if others:
-        console.say(f"{_number(others, 'run')} of other values in {folder.path} kept; also in the table")
+        console.say(f"{counted(others, 'run')} of other values in {folder.path} kept; also in the table")
     if len(todo) > MANY:
         console.warn(f"{len(todo)} runs are many; --random N tries some of the combinations")
     failed = sum(each.state == "failed" and each.name not in todo for each in runs)
     if failed:
-        console.say(f"{_number(failed, 'run')} failed before; --retry-failed resumes them")
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}" + "s" * (count != 1)
+        console.say(f"{counted(failed, 'run')} failed before; --retry-failed resumes them")
 
 
 def _again(words: Sequence[str], out: Path, seeds: int | None, sample: tuple[int | None, int]) -> str:
@@ -150,7 +147,7 @@ def _train(settings: Sequence[Setting], folder: SweepFolder, where: list[str], r
     missing = [each for each in map(folder.run_state, (each.name for each in settings)) if each.state != "finished"]
     if missing:
         raise MlcycleError(
-            f"{_number(len(missing), 'run')} of {len(settings)} did not finish",
+            f"{counted(len(missing), 'run')} of {len(settings)} did not finish",
             f"see their logs in {folder.path / 'logs'}; resume them: {again} --retry-failed",
         )
 

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from mlcycle import files
+from mlcycle.counted import counted
 from mlcycle.datasets.fetch.download import Retries, digest_file, download
 from mlcycle.datasets.fetch.manifest import Archive, Manifest, is_safe_name
 from mlcycle.datasets.fetch.unpacking import unpack
@@ -100,4 +101,4 @@ def _unpack_once(archive: Archive, folder: Path, digest: str, progress: Progress
             advance=advance,
         )
     files.write(mark, f"{digest}\n")
-    say(f"{archive.name}: {count:,} files in {folder}")
+    say(f"{archive.name}: {counted(count, 'file')} in {folder}")

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from mlcycle import files
+from mlcycle.counted import counted
 from mlcycle.datasets.labelled_image import LabelledImage
 from mlcycle.datasets.member import ImagePath, for_pillow
 from mlcycle.errors import InputError
@@ -112,7 +113,7 @@ def _cell(labelled: LabelledImage) -> Image.Image:
         cell.paste(image, ((CELL_WIDTH - image.width) // 2, (CELL_HEIGHT - image.height) // 2))
     ignored = int(labelled.ignore_N.sum())
     faces = len(labelled.ignore_N) - ignored
-    count = f"{faces} face{'s' * (faces != 1)}" + (f", {ignored} ignored" if ignored else "")
+    count = f"{counted(faces, 'face')}" + (f", {ignored} ignored" if ignored else "")
     draw.text((6, CELL_HEIGHT + 4), _elided(draw, labelled.name, CELL_WIDTH - 12, 13), TEXT, _font(13))
     draw.text((6, CELL_HEIGHT + 21), count, FAINT, _font(13))
     return cell

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mlcycle.counted import counted
 from mlcycle.datasets.quality.findings import ERRORS, WARNINGS, CheckReport
 
 EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -73,8 +74,4 @@ def _findings(report: CheckReport, kinds: dict[str, str], named: int) -> Iterato
 def _last_line(report: CheckReport) -> str:
     if not report.findings:
         return "no errors and no warnings"
-    return f"{_number(report.errors, 'error')}, {_number(report.warnings, 'warning')}"
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count:,} {what}{'s' * (count != 1)}"
+    return f"{counted(report.errors, 'error')}, {counted(report.warnings, 'warning')}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from mlcycle.counted import counted
 from mlcycle.datasets.quality.report_text import bar
 from mlcycle.datasets.quality.statistics import Statistics
 
@@ -57,8 +58,8 @@ def _histogram(counts: Mapping[str, int], width: int) -> Iterator[str]:
 
 
 def _groups(found: Statistics) -> Iterator[str]:
-    yield f"{len(found.groups):,} groups"
+    yield f"{counted(len(found.groups), 'group')}"
     for name, (images, faces) in list(found.groups.items())[:GROUPS]:
-        yield f"{images:>9,}  {name}, {faces:,} faces"
+        yield f"{images:>9,}  {name}, {counted(faces, 'face')}"
     if len(found.groups) > GROUPS:
         yield f"{'':11}and {len(found.groups) - GROUPS:,} more; --json lists all"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mlcycle.counted import counted
 from mlcycle.errors import GateError, InputError
 from mlcycle.evaluation import matching
 from mlcycle.inference.detect import Detector, load_detector
@@ -50,8 +51,8 @@ class Agreement:
     def __str__(self) -> str:
         skipped = f" ({self.unreadable} more are unreadable)" if self.unreadable else ""
         return (
-            f"{_counted(self.images)}{skipped}, {self.faces} faces: {self.shared:.1%} found by both, with a mean"
-            f" IoU of {self.overlap:.2f} and a mean score difference of {self.score:.3f}"
+            f"{counted(self.images, 'image')}{skipped}, {counted(self.faces, 'face')}: {self.shared:.1%} found by both,"
+            f" with a mean IoU of {self.overlap:.2f} and a mean score difference of {self.score:.3f}"
         )
 
 
@@ -129,7 +130,7 @@ def compare(one: Detect, other: Detect, threshold: float, paths: Sequence[Path])
         raise InputError("none of the images can be read", "pass other images with --images")
     if not pairs:
         raise GateError(
-            f"no face was found on {_counted(images)}, so nothing could be compared",
+            f"no face was found on {counted(images, 'image')}, so nothing could be compared",
             "pass images with faces with --images, or train longer",
         )
     overlaps_N, scores_N = np.array(pairs).T
@@ -142,10 +143,6 @@ def compare(one: Detect, other: Detect, threshold: float, paths: Sequence[Path])
         float(overlaps_N[both_N].mean()) if both_N.any() else 0.0,
         len(paths) - images,
     )
-
-
-def _counted(images: int) -> str:
-    return f"{images} image{'' if images == 1 else 's'}"
 
 
 def _pairs(mine: Record, other: Record, threshold: float) -> Iterator[tuple[float, float, float]]:

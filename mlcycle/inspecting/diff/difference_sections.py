@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mlcycle.inspecting.section import Section, Table, counted, shown
+from mlcycle.counted import counted
+from mlcycle.inspecting.section import Section, Table, shown
 
 _ABSENT = "absent"
 # Sections that have fields, and the key of the document that lists their differences.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlcycle.inspecting.section import Section, Table, counted
+from mlcycle.counted import counted
+from mlcycle.inspecting.section import Section, Table
 from mlcycle.inspecting.self_test_image import tolerance_text
 
 PASSED, FAILED, NO_OUTPUT = "passed", "failed", "no output"

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 
+from mlcycle.counted import counted
 from mlcycle.errors import DeviceError
 from mlcycle.machine import machine
 
@@ -149,4 +150,4 @@ def describe(device: torch.device, count: int = 1) -> str:
 def _describe_one(device: torch.device) -> str:
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)})"
-    return f"{device.type} ({torch.get_num_threads()} threads)" if device.type == "cpu" else device.type
+    return f"{device.type} ({counted(torch.get_num_threads(), 'thread')})" if device.type == "cpu" else device.type

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mlcycle.counted import counted
 from mlcycle.errors import DataError, UsageError
 from mlcycle.evaluation.matches import Matches, Prediction, Truth, match_images
 from mlcycle.evaluation.operating_point import OperatingPoint, at_threshold, best_f1, lowest, precision, thousandths
@@ -98,13 +99,13 @@ def given(rule: Inference, why_not: str) -> Points:
 
 def _measured(matches: Matches, thresholds: dict[str, float], rule: Inference, rates: Rates) -> dict[str, Any]:
     rules = {
-        SENSITIVE: f"at most {rates.sensitive:g} false alarms per image, and not above balanced",
+        SENSITIVE: f"at most {counted(rates.sensitive, 'false alarm')} per image, and not above balanced",
         BALANCED: "the best F1" if rule.threshold is None else "the recipe's threshold",
-        PRECISE: f"at most {rates.precise:g} false alarms per image, and not below balanced",
+        PRECISE: f"at most {counted(rates.precise, 'false alarm')} per image, and not below balanced",
     }
     points = {name: at_threshold(matches, threshold) for name, threshold in thresholds.items()}
     if points[SENSITIVE].false_alarms > rates.sensitive + 1e-9:
-        rules[SENSITIVE] = f"that of balanced, at more than {rates.sensitive:g} false alarms per image"
+        rules[SENSITIVE] = f"that of balanced, at more than {counted(rates.sensitive, 'false alarm')} per image"
     return {
         "photographs": matches.faces_RP.shape[1],
         "faces": int(matches.faces_RP[0].sum()),

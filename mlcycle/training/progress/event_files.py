@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mlcycle.extras import extra
+
 FOLDER = "tensorboard"
 FILES = "events.out.tfevents.*"
 
@@ -22,7 +24,8 @@ class EventFile:
     """
 
     def __init__(self, folder: Path, from_step: int | None = None) -> None:
-        from tensorboardX import SummaryWriter
+        with extra("tensorboard", "a run with TensorBoard event files"):
+            from tensorboardX import SummaryWriter
 
         folder.mkdir(exist_ok=True)
         # SummaryWriter names its file by time in seconds and host. The file is renamed while it is open, so that
@@ -43,17 +46,21 @@ class EventFile:
 
 
 @contextmanager
-def event_file(run: Path, metrics: Sequence[dict[str, Any]], is_enabled: bool) -> Iterator[EventFile | None]:
-    """Opens an event file while its block runs; yields None unless `is_enabled`.
+def event_file(run: Path | None, metrics: Sequence[dict[str, Any]], is_requested: bool) -> Iterator[EventFile | None]:
+    """Opens an event file while its block runs, on request and for a run that has some; yields None otherwise.
 
     Args:
+        run: the run's folder; None in a process that does not write to it.
         metrics: the metrics of the run so far; written first if there is no event file yet.
+
+    Raises:
+        MissingExtraError: tensorboardX is not installed.
     """
-    if not is_enabled:
+    is_first = run is None or not any((run / FOLDER).glob(FILES))
+    if run is None or (is_first and not is_requested):
         yield None
         return
     folder = run / FOLDER
-    is_first = not any(folder.glob(FILES))
     last = max((entry["step"] for entry in metrics), default=0)
     file = EventFile(folder, None if is_first else last + 1)
     try:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mlcycle import __version__
+from mlcycle.counted import counted
 from mlcycle.reporting import pages
 from mlcycle.reporting.charts import detection
 from mlcycle.reporting.charts.detection import Mark
@@ -66,7 +67,7 @@ def _tiles(summary: RunSummary, validation: Validation | None) -> list[tuple[str
         tiles.append(("AP50", share(best.average_precision_50), f"at step {best.step:,}"))
         tiles.append(("AP .50 to .95", share(best.average_precision), f"at step {best.step:,}"))
     if summary.seconds:
-        tiles.append(("Time", duration(summary.seconds), f"for {summary.steps:,} steps"))
+        tiles.append(("Time", duration(summary.seconds), f"for {counted(summary.steps, 'step')}"))
         tiles.append(("Images per second", f"{summary.mean_rate('images_per_second'):,.0f}", "mean over all steps"))
         tiles.append(("Waiting for data", percent(summary.mean_rate("data_wait_share")), "of the time of a step"))
     return tiles

@@ -24,27 +24,32 @@ PARTS = {
 READING, REST = "opening and decoding, or reading the decoded cache", "choosing the crop, cropping and labels"
 
 
-def reading_costs(samples: Samples, keys: Sequence[Key]) -> dict[str, float]:
-    """Reads samples on one thread; returns the seconds of each part per sample.
+def reading_costs(samples: Samples, batches: Sequence[Sequence[Key]]) -> dict[str, float]:
+    """Reads batches of samples on one thread; returns the seconds of each part per sample.
 
     Raises:
         DataError: an image cannot be read.
     """
     profiler = cProfile.Profile()
     with one_thread():
-        read = [samples[key] for key in keys]  # also fills the file system's cache
+        for keys in batches:
+            _read(samples, keys)  # also fills the file system's cache
         with profiler:
-            read = [samples[key] for key in keys]
-            batch = collate(read)
-    if isinstance(batch, DataError):
-        raise batch
+            for keys in batches:
+                _read(samples, keys)
     seconds = _seconds(pstats.Stats(profiler))
     parts = {name: seconds.get(function.__name__, 0.0) for name, function in PARTS.items()}
     # Every source of pixels has a method `part`, which ends with a resize.
     pixels = seconds.get("part", 0.0) + seconds.get("size", 0.0) - parts["resizing"]
     whole = sum(seconds[each] for each in ("__getitem__", "collate"))
     parts = {READING: pixels, **parts, REST: whole - pixels - sum(parts.values())}
-    return {name: each / len(keys) for name, each in parts.items()}
+    return {name: each / sum(map(len, batches)) for name, each in parts.items()}
+
+
+def _read(samples: Samples, keys: Sequence[Key]) -> None:
+    batch = collate([samples[key] for key in keys])
+    if isinstance(batch, DataError):
+        raise batch
 
 
 def _seconds(stats: pstats.Stats) -> dict[str, float]:

@@ -44,4 +44,8 @@ def render(name: str, curve: LrCurve, recipe_rate: float, command: str) -> str:
 def ending(curve: LrCurve) -> str:
     """Returns a sentence on the rates that were tried and whether the loss diverged."""
     tried = f"{len(curve.rates)} steps at rates from {rate_text(curve.rates[0])} to {rate_text(curve.rates[-1])}"
-    return f"{tried}, where the loss diverged." if curve.has_diverged else f"{tried}; the loss did not diverge."
+    if curve.has_diverged:
+        return f"{tried}, where the loss diverged."
+    if curve.suggestion and not curve.suggestion.is_at_end:
+        return f"{tried}; the loss rises above {rate_text(curve.suggestion.lowest)}, and does not diverge."
+    return f"{tried}; the loss does not diverge."

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache, partial
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ ROUNDS = 5
 TRACED = 3
 OPERATORS = 12
 BARE_WARM_UP = 3
-# Samples whose reading is profiled.
+# At least so many samples are read for the profile of reading, if the steps have them.
 READ = 128
 
 Say = Callable[[str], None]
@@ -132,8 +133,8 @@ def profile(recipe: Recipe, trace: Path, *, steps: int, warmup: int, device: str
         rounds = 1 if found.readers else min(ROUNDS, steps)
         found.rounds = [trial.round(steps // rounds) for _ in range(rounds)]
         found.parts, found.step = trial.by_part(steps)
-        found.operators = trial.traced(trace)
         found.reading = trial.reading()
+        found.operators = trial.traced(trace)  # last: the trace of a profile that failed would be in the way of another
     finally:
         end_readers(trial.batches)
     return found
@@ -229,9 +230,10 @@ class TrialTraining:
         return _longest(profiler, self.device, marks)
 
     def reading(self) -> dict[str, float]:
-        """Returns the seconds of each part of reading a sample, for the samples of the first steps."""
-        keys = [key for part, _ in zip(self.steps, range(READ), strict=False) for key in part]
-        return reading_costs(self.samples, keys[:READ])
+        """Returns the seconds of each part of reading a sample, for the batches of the first steps."""
+        sizes = accumulate(len(part) for part in self.steps)
+        batches = [part for part, before in zip(self.steps, chain([0], sizes), strict=False) if before < READ]
+        return reading_costs(self.samples, batches)
 
 
 def _decode(recipe: Recipe, training_data: TrainingData, say: Say) -> dict[ImagePath, Decoded]:
@@ -245,7 +247,7 @@ def _decode(recipe: Recipe, training_data: TrainingData, say: Say) -> dict[Image
             last = time.monotonic()
             say(f"decoded {done:,} of {images:,} images")
 
-    return decode_all(Path(recipe.data.decoded), paths, advance)
+    return decode_all(Path(recipe.data.decoded), paths, advance, say=say)
 
 
 def _write_trace(profiler: torch.profiler.profile, path: Path) -> None:

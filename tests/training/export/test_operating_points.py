@@ -70,7 +70,7 @@ def test_a_rate_exceeded_by_balanced_is_not_claimed() -> None:
     assert points.thresholds["sensitive"] == 0.5
     measured = points.measured["points"]["sensitive"]
     assert measured["false_alarms_a_photograph"] == 2.0
-    assert measured["rule"] == "that of balanced, at more than 1 false alarms per image"
+    assert measured["rule"] == "that of balanced, at more than 1 false alarm per image"
 
 
 @pytest.mark.parametrize("rates", [(2.0, 1.0), (float("nan"), 1.0), (0.0, float("inf")), (-1.0, 1.0)])

@@ -67,6 +67,18 @@ def test_earlier_reports_come_first_and_a_resumed_run_purges_repeated_steps(tmp_
     assert [event.step for event in events if event.HasField("session_log")] == [21]
 
 
+def test_a_resumed_run_continues_its_event_files_without_being_asked(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboardX")
+    run = write_run(tmp_path / "run", [])
+    with event_files.event_file(run, [], True) as file:
+        file.add(METRICS[0])
+    with event_files.event_file(run, METRICS[:1], False) as file:
+        file.add(METRICS[2])
+    with event_files.event_file(None, METRICS[:1], True) as file:  # another process of the group
+        assert file is None
+    assert scalars(records(run / "tensorboard"), "seconds") == [(20, 20), (40, 40)]
+
+
 def test_event_files_are_written_only_on_request(tmp_path: Path) -> None:
     with event_files.event_file(tmp_path, METRICS, False) as file:
         assert file is None

@@ -73,6 +73,18 @@ def test_divergence_is_a_regained_or_infinite_loss_but_not_noise() -> None:
     assert lr_curve.has_diverged([2.0] * 20 + [100.0] * 3)
 
 
+def test_the_ending_says_that_the_loss_rises_if_the_curve_does() -> None:
+    def ending(curve: list[float], has_diverged: bool = False) -> str:
+        suggestion = lr_curve.suggest(tried, curve, STEPS)
+        return lr_page.ending(LrCurve(tried, curve, lr_curve.smooth(curve, STEPS), suggestion, has_diverged, "cpu"))
+
+    tried, rising = losses(0.004, 0.5)
+    _, falling = losses(3.0, 1e9)
+    assert "; the loss rises above 0." in ending(rising)
+    assert ending(falling).endswith("; the loss does not diverge.")
+    assert ending(rising, has_diverged=True).endswith(", where the loss diverged.")
+
+
 def test_page_loads_nothing_and_clips_a_diverging_loss() -> None:
     tried, noisy = losses(0.004, 0.5)
     noisy[-1] = 1e12

@@ -11,7 +11,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from mlcycle.errors import DataError, InputError  # noqa: E402
+from mlcycle.errors import DataError, InputError, UsageError  # noqa: E402
+from mlcycle.training import memory  # noqa: E402
+from mlcycle.training.data.training_data import load_training_data  # noqa: E402
+from mlcycle.training.distributed.process_group import ProcessGroup  # noqa: E402
 from mlcycle.training.progress.stopwatch import Stopwatch  # noqa: E402
 from mlcycle.training.recipes.recipe_file import load  # noqa: E402
 from mlcycle.training.studies import loader_profile, profiling  # noqa: E402
@@ -123,6 +126,35 @@ def test_unreadable_image_is_named(recipe_path: Path, tmp_path: Path, monkeypatc
             steps=1, warmup=1, device="cpu", say=lambda text: None,
         )  # fmt: skip
     assert not list(tmp_path.iterdir())
+
+
+def test_small_batches_of_several_sizes_are_collated_step_by_step(recipe_path: Path, monkeypatch) -> None:
+    values = ["schedule.batch=3", "augment.large=0.5", "schedule.workers=0"]
+    recipe = load(recipe_path, values)
+    trial = profiling.TrialTraining(
+        recipe, load_training_data(recipe.data), torch.device("cpu"), steps=9, say=lambda text: None
+    )
+    sides = [{key.side for key in part} for part in trial.steps]
+    assert all(len(each) == 1 for each in sides)
+    assert len(set.union(*sides)) == 2
+    assert min(trial.reading().values()) >= 0
+
+
+def test_a_profile_that_fails_leaves_no_trace_in_the_way_of_another(recipe_path: Path, tmp_path: Path, monkeypatch):
+    def broken(*arguments):
+        raise DataError("the image a.jpg cannot be read")
+
+    monkeypatch.setattr(profiling, "reading_costs", broken)
+    recipe = load(recipe_path, ["schedule.workers=0"])
+    with pytest.raises(DataError):
+        profiling.profile(recipe, tmp_path / "t.json", steps=1, warmup=1, device="cpu", say=lambda text: None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_parts_without_images_are_refused(recipe_path: Path) -> None:
+    recipe = load(recipe_path, ["schedule.batch=2", "schedule.accumulation=2"])
+    with pytest.raises(UsageError, match="cannot be split"):
+        memory.accumulation_for(recipe, torch.device("cpu"), ProcessGroup())
 
 
 def test_stopwatch_adds_up_nested_names() -> None:
