@@ -32,6 +32,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy --strict --follow-imports=silent tests/library/typed_program.py
 	$(BIN)/lint-imports
 	$(BIN)/python -m mlcycle.cli.reference --check
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -37,12 +38,11 @@ def pixels() -> np.ndarray:
     return pixels_HW3
 
 
-@pytest.fixture
-def album(tmp_path: Path, pixels: np.ndarray) -> Path:
-    """A folder: one face, two faces (in a subfolder), no face, and a file that is not an image."""
+@pytest.fixture(scope="session")
+def encoded_album(tmp_path_factory: pytest.TempPathFactory, pixels: np.ndarray) -> Path:
     from skimage import data
 
-    folder = tmp_path / "album"
+    folder = tmp_path_factory.mktemp("albums") / "album"
     (folder / "inside").mkdir(parents=True)
     Image.fromarray(pixels).save(folder / "one.jpg", quality=95)
     two_HW3 = pixels.copy()
@@ -53,3 +53,9 @@ def album(tmp_path: Path, pixels: np.ndarray) -> Path:
     (folder / "broken.jpg").write_text("this is not an image\n")
     (folder / "notes.txt").write_text("skipped\n")
     return folder
+
+
+@pytest.fixture
+def album(tmp_path: Path, encoded_album: Path) -> Path:
+    """A folder of the test's own: one face, two faces (in a subfolder), no face, and a file that is not an image."""
+    return Path(shutil.copytree(encoded_album, tmp_path / "album"))

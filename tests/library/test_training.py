@@ -26,7 +26,9 @@ def run(recipe_path: Path, tmp_path_factory: pytest.TempPathFactory) -> mlcycle.
 
 @pytest.fixture(scope="module")
 def frozen(run: mlcycle.Run, tmp_path_factory: pytest.TempPathFactory) -> mlcycle.Frozen:
-    return mlcycle.freeze(run, tmp_path_factory.mktemp("models") / "a.onnx", count=2)
+    with pytest.MonkeyPatch.context() as patch:
+        trace_training_here(patch)
+        return mlcycle.freeze(run, tmp_path_factory.mktemp("models") / "a.onnx", count=2)
 
 
 def test_a_run_says_what_became_of_it(run: mlcycle.Run) -> None:
@@ -56,10 +58,8 @@ def test_another_file_is_not_overwritten(
         mlcycle.freeze(run, Path(__file__), count=2)
 
 
-def test_the_same_run_freezes_to_the_same_bytes(
-    run: mlcycle.Run, frozen: mlcycle.Frozen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trace_training_here(monkeypatch)
+@pytest.mark.slow
+def test_the_same_run_freezes_to_the_same_bytes(run: mlcycle.Run, frozen: mlcycle.Frozen, tmp_path: Path) -> None:
     assert mlcycle.freeze(str(run.path), tmp_path / "again.onnx", count=1).sha256 == frozen.sha256
 
 

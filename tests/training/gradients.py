@@ -1,14 +1,12 @@
 """The gradients of one training step in double precision, by one process and by two.
 
-`gradients.py FOLDER RECIPE:ACCUMULATION …` writes FOLDER/N-PROCESSES.pt for the N-th of these. The code casts to
-float32 in several places; here that casts to float64 instead.
+The code casts to float32 in several places; here that casts to float64 instead.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,24 +14,21 @@ import torch
 import torch._dynamo  # which an optimizer brings in: here once, and not in each process
 from torch import Tensor, multiprocessing
 
-torch.set_default_dtype(torch.float64)
-torch.Tensor.float = lambda tensor: tensor.double()  # type: ignore[method-assign,assignment]
-
-from mlcycle.training.data.samples import Samples, Share, Steps, collate  # noqa: E402
-from mlcycle.training.data.sampling_order import make_order  # noqa: E402
-from mlcycle.training.data.training_data import load_training_data  # noqa: E402
-from mlcycle.training.distributed import process_group  # noqa: E402
-from mlcycle.training.recipes.recipe_file import load  # noqa: E402
-from mlcycle.training.trainer import Trainer  # noqa: E402
+from mlcycle.training.data.samples import Samples, Share, Steps, collate
+from mlcycle.training.data.sampling_order import make_order
+from mlcycle.training.data.training_data import load_training_data
+from mlcycle.training.distributed import process_group
+from mlcycle.training.recipes.recipe_file import load
+from mlcycle.training.trainer import Trainer
 
 CHANGES = ("schedule.precision=float32", "schedule.batch=8")
 
 
-def compute_gradients(rank: int, recipe_path: str, file: str, processes: int, accumulation: int) -> None:
+def compute_gradients(rank: int, recipe_path: Path, file: Path, processes: int, accumulation: int) -> None:
     if processes > 1:
         os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(processes), "LOCAL_RANK": str(rank)}
         os.environ |= {"LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1"}
-    recipe = load(Path(recipe_path), CHANGES)
+    recipe = load(recipe_path, CHANGES)
     with process_group.joined(torch.device("cpu")) as group:
         training_data = load_training_data(recipe.data)
         trainer = Trainer(recipe, torch.device("cpu"), group)
@@ -63,15 +58,13 @@ def free_port() -> int:
     raise OSError("all ports are taken")
 
 
-def main(folder: str, *trials: str) -> None:
+def write_gradients(folder: Path, trials: list[tuple[Path, int]]) -> None:
+    """Writes FOLDER/N-PROCESSES.pt for the N-th pair of a recipe and a number of parts; changes torch for good."""
+    torch.set_default_dtype(torch.float64)
+    torch.Tensor.float = lambda tensor: tensor.double()  # type: ignore[method-assign,assignment]
     os.environ["MASTER_PORT"] = str(free_port())
-    for number, trial in enumerate(trials):
-        recipe_path, _, accumulation = trial.rpartition(":")
+    for number, (recipe_path, accumulation) in enumerate(trials):
         for processes in (1, 2):
-            words = (recipe_path, f"{folder}/{number}-{processes}.pt", processes, int(accumulation))
+            words = (recipe_path, folder / f"{number}-{processes}.pt", processes, accumulation)
             # Forked, because importing torch takes seconds.
             multiprocessing.start_processes(compute_gradients, words, nprocs=processes, start_method="fork")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -1,6 +1,6 @@
 """The gate of freezing without a second process that imports torch, which takes longer than what the gate compares.
 
-tests/library/test_training.py freezes with each pipeline in a process of its own, as users do.
+The slow tests, tests/library/test_training.py among them, freeze with each pipeline in a process of its own, as users do.
 """
 
 from __future__ import annotations

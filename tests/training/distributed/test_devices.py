@@ -25,6 +25,7 @@ torch = pytest.importorskip("torch")
 
 from conftest import environment  # noqa: E402
 from forked import run_in_copy  # noqa: E402
+from gradients import write_gradients  # noqa: E402
 
 from mlcycle.cli.train import device  # noqa: E402
 from mlcycle.errors import DataError, Interrupted, UsageError  # noqa: E402
@@ -40,7 +41,6 @@ from mlcycle.training.stopping import StopRequest  # noqa: E402
 pytestmark = pytest.mark.training
 pytest_plugins = ("small_run",)
 
-SCRIPT = Path(__file__).parents[1] / "gradients.py"
 EXACT = ("schedule.precision=float32", "schedule.workers=0", "augment.large=0.3", "schedule.batch=8")
 LONG = (*EXACT, "schedule.steps=60", "schedule.evaluate_every=30", "schedule.checkpoint_every=10")
 LINE = [sys.executable, "-m", "mlcycle", "train"]
@@ -81,6 +81,7 @@ def launching_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
                 signal.signal(number, handler)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="has no SIGHUP")
 def test_two_devices_train_like_one(
     recipe_path: Path, tmp_path: Path, mlcycle: Callable, monkeypatch: pytest.MonkeyPatch
@@ -109,9 +110,9 @@ def test_gradients_of_two_processes_equal_those_of_one(recipe_path: Path, finish
     """In double precision, so that rounding in another order of sums hides no difference."""
     taught = tmp_path / "taught.yaml"
     taught.write_text(recipe_path.read_text() + f"teacher: {{weights: {finished_run.as_posix()}}}\n")
-    trials = [f"{recipe_path}:1", f"{recipe_path}:2", f"{taught}:1"]
-    line = [sys.executable, str(SCRIPT), str(tmp_path), *trials]
-    subprocess.run(line, env=environment() | {"OMP_NUM_THREADS": "1"}, check=True, timeout=300)
+    trials = [(recipe_path, 1), (recipe_path, 2), (taught, 1)]
+    code = run_in_copy(lambda: write_gradients(tmp_path, trials), tmp_path / "output.txt")
+    assert code == 0, (tmp_path / "output.txt").read_text()
     found = [[torch.load(tmp_path / f"{number}-{processes}.pt") for processes in (1, 2)] for number in range(3)]
     for one, two in found:
         assert one.keys() == two.keys()

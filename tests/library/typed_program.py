@@ -1,17 +1,10 @@
-"""A small program that uses the library passes `mypy --strict`, and what it gets wrong is found."""
+"""A program that uses the library, for `mypy --strict`: `make check` fails where it finds a mistake, or misses one.
+
+It is checked, not run. The calls with a `type: ignore` are wrong, and mypy reports an ignore that it does not need.
+"""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
-import pytest
-from conftest import environment
-
-import mlcycle
-
-PROGRAM = """
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -73,41 +66,11 @@ def main() -> None:
     threshold: float = model.thresholds["balanced"]
     record: dict[str, object] = model(np.zeros((height, 80, 3), np.uint8)).to_dict()
     print(mlcycle.__version__, threshold, record)
-"""
-WRONG = """
-import mlcycle
-
-model = mlcycle.load("face-nano", provider="gpu")
-model(42)
-model("photo.jpg").redact("smudge")
-mlcycle.laod("face-nano")
-"""
 
 
-@pytest.fixture(scope="module")
-def messages(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """What mypy has to say of both programs; of the library's own code it is silent."""
-    pytest.importorskip("mypy")
-    folder = tmp_path_factory.mktemp("programs")
-    (folder / "right.py").write_text(PROGRAM)
-    (folder / "wrong.py").write_text(WRONG)
-    (folder / "mypy.ini").write_text(
-        "[mypy]\nstrict = true\nfollow_imports = silent\nno_error_summary = true\nshow_error_codes = true\n"
-        "[mypy-torch.*,torchvision.*,onnx.*,pydantic.*]\nfollow_imports = skip\n"
-    )
-    package = str(Path(mlcycle.__file__).parent.parent)
-    found = {} if "site-packages" in package else {"MYPYPATH": package}  # installed, mypy finds it by itself
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "right.py", "wrong.py"],
-        cwd=folder, env=environment(found), capture_output=True, text=True, check=False, timeout=600,
-    )  # fmt: skip
-    assert not done.stderr
-    return [line for line in done.stdout.splitlines() if ": error:" in line]
-
-
-def test_a_program_of_a_users_passes(messages: list[str]) -> None:
-    assert [line for line in messages if line.startswith("right.py")] == []
-
-
-def test_mistakes_are_found(messages: list[str]) -> None:
-    assert [line.split(":")[1] for line in messages if line.startswith("wrong.py")] == ["4", "5", "6", "7"]
+def mistakes() -> None:
+    mlcycle.load("face-nano", provider="gpu")  # type: ignore[arg-type]
+    model = mlcycle.load("face-nano")
+    model(42)  # type: ignore[arg-type]
+    model("photo.jpg").redact("smudge")  # type: ignore[arg-type]
+    mlcycle.laod("face-nano")  # type: ignore[attr-defined]
