@@ -41,6 +41,7 @@ def seconds(words: list[str]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # the bare script would send onnxruntime's telemetry
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
     parser.add_argument("model", type=Path)
     parser.add_argument("image", type=Path)
     parser.add_argument("--runs", type=int, default=15)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
 import sys
@@ -25,7 +26,12 @@ def main() -> NoReturn:
     """Runs the command line of this process and exits; the codes are listed in docs/exit-codes.md."""
     sys.dont_write_bytecode |= "--private" in sys.argv  # before the guard starts, Python would write bytecode files
     termination.install()
-    sys.exit(run(sys.argv[1:]))
+    # Python would search all that a command imports for garbage, often while it starts and once more before it exits:
+    # a tenth of the time of a cold start.
+    gc.set_threshold(10_000)
+    code = run(sys.argv[1:])
+    gc.freeze()
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:
