@@ -138,7 +138,10 @@ def test_a_partly_logged_mlflow_run_is_deleted(mlcycle, tmp_path: Path, mlflow_s
     assert client.search_runs([client.get_experiment_by_name("mlcycle").experiment_id]) == []
 
 
-def test_an_unknown_tracking_uri_is_an_error(mlcycle, tmp_path: Path, mlflow_store: str) -> None:
+def test_an_unknown_tracking_uri_is_an_error(
+    mlcycle, tmp_path: Path, mlflow_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # else MLflow tries for seconds to reach the server
     run = write_run(tmp_path / "run", METRICS)
     for uri in ("nonsense://x", "http://127.0.0.1:9"):
         refused = mlcycle("train", "log-mlflow", run, "--to", uri)
