@@ -109,7 +109,8 @@ def _run(arguments: list[str]) -> int:
     except typer.Abort:
         raise KeyboardInterrupt from None
     except usage_problem as problem:
-        path = problem.ctx.command_path if problem.ctx else command_path(command, arguments)
+        where = getattr(problem, "ctx", None)
+        path = where.command_path if where else command_path(command, arguments)
         raise _usage_error(problem, path) from problem
     return outcome if isinstance(outcome, int) else 0
 

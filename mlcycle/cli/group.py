@@ -122,11 +122,12 @@ def lazy_group(panels: Panels) -> type[LazyGroup]:
 def command_path(command: Any, arguments: Sequence[str]) -> str:
     """Returns the command that a command line runs, with its default commands: "mlcycle infer image"."""
     words, path = [each for each in arguments if not each.startswith("-")], ["mlcycle"]
+    context: Any = None  # no group needs it to find its commands
     while isinstance(command, Group):
-        name = words.pop(0) if words and command.get_command(None, words[0]) else getattr(command, "default", "")
+        name = words.pop(0) if words and command.get_command(context, words[0]) else getattr(command, "default", "")
         if not name:
             break
-        command = command.get_command(None, name)
+        command = command.get_command(context, name)
         path.append(name)
     return " ".join(path)
 
