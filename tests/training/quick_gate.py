@@ -1,6 +1,6 @@
 """The gate of freezing without a second process that imports torch, which takes longer than what the gate compares.
 
-The slow tests, tests/library/test_training.py among them, freeze with each pipeline in a process of its own, as users do.
+The slow tests, such as tests/library/test_training.py, freeze with a process of its own for each pipeline, as users do.
 """
 
 from __future__ import annotations
