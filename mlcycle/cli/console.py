@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -104,21 +105,34 @@ def out_console() -> Console:
 
 
 @contextmanager
-def progress(description: str, total: int | None) -> Iterator[Advance]:
-    """Draws a progress bar on stderr while its block runs, if stderr is a terminal and -q was not given."""
-    if _settings.quiet or not is_terminal():
+def progress(description: str, total: int | None, *, beside_data: bool = False) -> Iterator[Advance]:
+    """Draws a progress bar on stderr while its block runs, if stderr is a terminal and -q was not given.
+
+    Args:
+        total: number of steps, None if it is not known; of one step there is no bar.
+        beside_data: whether the block writes results to stdout; there is then no bar unless stdout is a file, because
+            a pipe too may end on the terminal.
+    """
+    if _settings.quiet or not is_terminal() or total == 1 or (beside_data and not _is_file(sys.stdout)):
         yield _no_bar
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=rich_console(), transient=True) as bar:
+    with Progress(*columns, console=rich_console(), transient=True, redirect_stdout=False) as bar:
         task = bar.add_task(description, total=total)
 
         def advance(n: int = 1) -> None:
             bar.advance(task, n)
 
         yield advance
+
+
+def _is_file(stream: TextIO) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):  # it has no number, or is closed
+        return False
 
 
 def _no_bar(n: int = 1) -> None:

@@ -91,6 +91,38 @@ def test_progress_bars_need_a_terminal(capsys):
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+@pytest.mark.parametrize(
+    ("data_to", "total", "beside_data", "drawn"),
+    [
+        ("file", 2, True, True),
+        ("pipe", 2, True, False),
+        ("terminal", 2, True, False),
+        ("terminal", 2, False, True),
+        ("terminal", 1, False, False),
+    ],
+)
+def test_no_bar_beside_data_or_for_a_single_image(monkeypatch, tmp_path, data_to, total, beside_data, drawn):
+    import pty
+
+    console.configure()
+    monkeypatch.setenv("TERM", "xterm")
+    main, other = pty.openpty()
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(other, "w") as terminal, os.fdopen(writer, "w") as pipe, (tmp_path / "out").open("w") as file:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        monkeypatch.setattr(sys, "stdout", {"terminal": terminal, "pipe": pipe, "file": file}[data_to])
+        with console.progress("detecting", total, beside_data=beside_data) as advance:
+            advance()
+        terminal.write("end")
+        terminal.flush()
+        output = os.read(main, 10_000).decode()
+        monkeypatch.undo()
+    os.close(main)
+    assert ("detecting" in output) is drawn
+
+
 def test_colour_needs_a_terminal(mlcycle):
     assert "\x1b" not in mlcycle("zzz").err
 

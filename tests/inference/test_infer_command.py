@@ -106,6 +106,7 @@ def test_results_never_replace_a_file_without_overwrite(mlcycle: Run, album: Pat
     refused = mlcycle(*arguments)
     assert (refused.code, out.read_text()) == (3, first)
     assert "--overwrite" in refused.err
+    assert "0 images" not in refused.err
     assert mlcycle(*arguments, "--overwrite").code == 0
     assert [path.name for path in out.parent.iterdir()] == ["faces.jsonl"]
 
@@ -171,6 +172,24 @@ def test_annotated_copies_keep_the_tree_and_replace_nothing(
     assert (refused.code, refused.out) == (3, "")
     assert (found / "one.jpg").read_bytes() == before
     assert mlcycle(*arguments, "--overwrite", "--threshold", "1").code == 3
+
+
+def test_results_never_replace_an_input(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "list").write_text(f"{album / 'one.jpg'}\n")
+    (tmp_path / "link").symlink_to(album / "one.jpg")
+    for given, out in (
+        (album / "one.jpg", album / "one.jpg"),
+        (album / "one.jpg", tmp_path / "link"),
+        (album / "one.jpg", tiny),
+        (f"@{tmp_path / 'list'}", tmp_path / "list"),
+    ):
+        before = out.read_bytes()
+        outcome = mlcycle("infer", given, "--model", tiny, "--out", out, "--overwrite")
+        assert (outcome.code, out.read_bytes()) == (3, before)
+        assert f"{out} is one of the inputs" in outcome.err
+    outcome = mlcycle("infer", "dir", album, "--model", tiny, "--format", "table", "--out", album / "one.jpg",
+                      "--overwrite")  # fmt: skip
+    assert "is one of the inputs" in outcome.err
 
 
 def test_the_images_are_never_replaced(mlcycle: Run, album: Path, tiny: Path) -> None:

@@ -99,6 +99,7 @@ def image(  # noqa: PLR0913, PLR0917
     """
     from mlcycle.cli.infer.private import absolute, guarded
     from mlcycle.cli.infer.stream import stream
+    from mlcycle.inference.outputs.output import must_not_be_input
 
     options = InferOptions(
         model=model, require_signature=require_signature, format=format, out=out, annotate=annotate, redact=redact,
@@ -108,6 +109,7 @@ def image(  # noqa: PLR0913, PLR0917
     names = [absolute(name) for name in images or []] if private else images or []
     with guarded(options, names, is_run=False) as options:
         found = _named(names, stdin0)
+        must_not_be_input(options.out, (Path(name[1:]) for name in names if name.startswith("@")))
         stream(partial(_sources, found, options, keep_tree=False), len(found), options, faces=True)
 
 

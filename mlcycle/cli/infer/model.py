@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from mlcycle.cli import console
@@ -19,10 +20,18 @@ if TYPE_CHECKING:
 _FRAMES = 100
 
 
-def refuse_existing_copies(sources: Callable[[], Iterator[Source]], options: InferOptions) -> None:
-    """Raises InputError if a folder for copies is not usable, or a copy already exists."""
-    from mlcycle.errors import InputError
+def check_outputs(sources: Callable[[], Iterator[Source]], options: InferOptions) -> None:
+    """Checks before any work that results and copies can be written, and replace no input.
 
+    Raises:
+        InputError: --out is an input, a folder for copies is not usable, or a copy already exists.
+    """
+    from mlcycle.artifact.bundled import locate
+    from mlcycle.errors import InputError
+    from mlcycle.inference.models import find_model
+    from mlcycle.inference.outputs.output import must_not_be_input
+
+    must_not_be_input(options.out, chain([locate(find_model(options.model)[0])], (each.path for each in sources())))
     folders = options.folders()
     for kind, folder in folders.items():
         if folder.exists() and not folder.is_dir():

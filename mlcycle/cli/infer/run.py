@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,9 @@ import typer
 
 from mlcycle.cli import console
 from mlcycle.cli.infer.engine import open_engine
-from mlcycle.cli.infer.model import count_images, detect_options, load_model, records_of, refuse_existing_copies
+from mlcycle.cli.infer.model import count_images, detect_options, load_model, records_of, check_outputs
 from mlcycle.cli.infer.options import Format, InferOptions
-from mlcycle.cli.infer.tally import number, say_counts
+from mlcycle.cli.infer.tally import counted, number
 from mlcycle.errors import UsageError
 from mlcycle.inference import batch_run
 from mlcycle.inference.batch_run import BatchRun
@@ -41,7 +42,7 @@ def run(folder: Path, sources: Callable[[], Iterator[Source]], count: int, optio
 
         # The key may exist already: of an earlier run, or of one that was killed before it had a ledger.
         batch_run.must_be_new(out, overwrite=options.overwrite, kept=[NAME] if options.private else [])
-        refuse_existing_copies(sources, options)
+        check_outputs(sources, options)
     images = count_images(sources, count)
     detector = load_model(options, images)
     detection = detect_options(options, detector, images)
@@ -52,7 +53,7 @@ def run(folder: Path, sources: Callable[[], Iterator[Source]], count: int, optio
         detection = replace(detection, token=current.token)
         if options.redact:
             current.tally.doubtful = Doubtful(detector.contract.thresholds["balanced"])
-        try:
+        with counted(current.tally, options), closing(current), _hint_to_resume():
             if options.retry_failed and (failed := current.forget_failed()):
                 console.say(f"{number(failed, 'failed image')} will be processed again")
             with console.progress("detecting", count) as advance:
@@ -64,12 +65,6 @@ def run(folder: Path, sources: Callable[[], Iterator[Source]], count: int, optio
             for sentence in _sentences(changes):
                 console.say(sentence)
             summary = current.write_results(_format(options.format), _privacy_report(options))
-        except KeyboardInterrupt:
-            console.say("finished images are kept; continue with the same command and --resume")
-            raise
-        finally:
-            current.close()
-            say_counts(current.tally, options)
     _report(summary, batch_run.results_path(out, _format(options.format)))
 
 
@@ -120,6 +115,15 @@ def _resumed(
 def _conceal(options: InferOptions) -> Callable[[str], str]:
     """Returns what the ledger keeps of a text that would identify a file: with --private, a hash."""
     return options.names.conceal if options.names else str
+
+
+@contextmanager
+def _hint_to_resume() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.say("finished images are kept; continue with the same command and --resume")
+        raise
 
 
 def _sentences(changes: dict[str, int]) -> Iterator[str]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from mlcycle.cli import console
-from mlcycle.cli.infer.model import count_images, detect_options, load_model, records_of, refuse_existing_copies
+from mlcycle.cli.infer.model import count_images, detect_options, load_model, records_of, check_outputs
 from mlcycle.cli.infer.options import Format, InferOptions
-from mlcycle.cli.infer.tally import say_counts
+from mlcycle.cli.infer.tally import counted
 from mlcycle.inference.record import is_first_of_file
 from mlcycle.inference.tally import Doubtful, Tally
 
@@ -28,25 +28,24 @@ def stream(sources: Callable[[], Iterator[Source]], count: int, options: InferOp
         count: number of files; the progress bar counts them, or the images in a single one.
         faces: whether the table has a line for each face.
     """
-    refuse_existing_copies(sources, options)
+    check_outputs(sources, options)
     images = count_images(sources, count)
     detector = load_model(options, images)
     detection = detect_options(options, detector, images)
     tally = Tally()
     if options.redact:
         tally.doubtful = Doubtful(detector.contract.thresholds["balanced"])
-    try:
-        with (
-            _writer(options, sources, faces) as writer,
-            console.progress("detecting", count if count > 1 else None) as advance,
-        ):
-            for record in records_of(detector, sources(), detection, options):
-                writer.write(record)
-                tally.count(record)
-                if count == 1 or is_first_of_file(record.part):
-                    advance()
-    finally:
-        say_counts(tally, options)
+    total = None if count == 1 < images else count
+    with (
+        counted(tally, options),
+        _writer(options, sources, faces) as writer,
+        console.progress("detecting", total, beside_data=options.out is None) as advance,
+    ):
+        for record in records_of(detector, sources(), detection, options):
+            writer.write(record)
+            tally.count(record)
+            if count == 1 or is_first_of_file(record.part):
+                advance()
     if tally.failed:
         raise typer.Exit(3)
 

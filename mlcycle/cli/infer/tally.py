@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from mlcycle.cli import console
@@ -11,7 +13,19 @@ if TYPE_CHECKING:
     from mlcycle.inference.tally import Doubtful, Tally
 
 
-def say_counts(tally: Tally, options: InferOptions) -> None:
+@contextmanager
+def counted(tally: Tally, options: InferOptions) -> Iterator[None]:
+    """Prints the counts when the block ends; of one that fails, only if it has counted an image."""
+    try:
+        yield
+    except BaseException:
+        if tally.images:
+            _say_counts(tally, options)
+        raise
+    _say_counts(tally, options)
+
+
+def _say_counts(tally: Tally, options: InferOptions) -> None:
     """Prints the counts and where copies were written, and how many redacted regions are doubtful."""
     console.say("; ".join([counts(tally), *_copies(tally, options)]))
     if tally.doubtful and tally.copies["redacted"]:

@@ -42,4 +42,5 @@ def webcam(number: int, options: InferOptions) -> None:
         except UnreadableError as problem:
             raise DeviceError(f"the camera {number} has stopped: {problem.message}", "plug it in again") from None
         finally:
-            console.say(counts(tally))
+            if tally.images:
+                console.say(counts(tally))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -38,3 +39,20 @@ def open_output(path: Path | None, *, overwrite: bool = False) -> Iterator[TextI
         if isinstance(problem, FileExistsError):
             raise InputError(f"{path} was created meanwhile; the records are in {part}", "rename that file") from None
         raise InputError(f"{path} cannot be written: {problem.strerror}", "choose another place with --out") from None
+
+
+def must_not_be_input(path: Path | None, inputs: Iterable[Path]) -> None:
+    """Refuses an output that would replace a file that the command reads, also under another name.
+
+    Raises:
+        InputError: the output is one of the inputs.
+    """
+    if path and os.path.isfile(path) and any(_is_same_file(path, each) for each in inputs):  # noqa: PTH113 (as below)
+        raise InputError(f"{path} is one of the inputs, and would be replaced by the results", "choose another --out")
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    try:
+        return os.path.samefile(one, other)  # noqa: PTH121 (raises no ValueError for odd names)
+    except (OSError, ValueError):
+        return False
