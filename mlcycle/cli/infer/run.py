@@ -12,7 +12,7 @@ import typer
 
 from mlcycle.cli import console
 from mlcycle.cli.infer.engine import open_engine
-from mlcycle.cli.infer.model import count_images, detect_options, load_model, records_of, check_outputs
+from mlcycle.cli.infer.model import check_outputs, count_images, detect_options, load_model, records_of
 from mlcycle.cli.infer.options import Format, InferOptions
 from mlcycle.cli.infer.tally import counted, number
 from mlcycle.errors import UsageError

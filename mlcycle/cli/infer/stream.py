@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from mlcycle.cli import console
-from mlcycle.cli.infer.model import count_images, detect_options, load_model, records_of, check_outputs
+from mlcycle.cli.infer.model import check_outputs, count_images, detect_options, load_model, records_of
 from mlcycle.cli.infer.options import Format, InferOptions
 from mlcycle.cli.infer.tally import counted
 from mlcycle.inference.record import is_first_of_file
