@@ -215,6 +215,7 @@ class _Run:
         """Trains, and yields the lines of metrics.jsonl; ends early on a stop request."""
         schedule = self.recipe.schedule
         meter = self.meter = Meter(self.device, self.progress.seconds, self.progress.unreported)
+        yield from self._evaluate_start(stop, display)
         yield from self._evaluate_if_due(stop, display)  # an evaluation that was interrupted
         steps = Steps(
             range(self.progress.step, schedule.steps), schedule.batch, self.recipe.augment, self.recipe.seed,
@@ -277,6 +278,18 @@ class _Run:
             self._save_step()
         yield from self._evaluate_if_due(stop, display)
         meter.restart_if_idle()
+
+    def _evaluate_start(self, stop: StopRequest, display: Display) -> Iterator[dict[str, Any]]:
+        """Yields the scores of the weights that the recipe starts from, with which to compare those of the training.
+
+        They are not a candidate for the best checkpoint: a part of the network may be new.
+        """
+        if self.recipe.start_from and self.recipe.schedule.steps and self.progress.step == 0:
+            display.show_phase(EVALUATING)
+            if scores := self._evaluate(self.trainer.ema, stop):
+                yield {"step": 0, **scores}
+            self.meter.restart_if_idle()
+            display.show_phase(TRAINING)
 
     def _evaluation_is_due(self) -> bool:
         step, schedule = self.progress.step, self.recipe.schedule

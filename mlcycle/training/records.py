@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,8 +100,8 @@ class Records:
             )
         if self.folder.metrics():
             self.notes.append("no checkpoint had been saved: the training starts again")
-        self.folder.forget_metrics_after(0, 0)
-        self.started_from = load_start_weights(self.recipe, trainer)
+        self.folder.forget_metrics_after(-1, -1)
+        self.started_from = load_start_weights(self.recipe, trainer, self.notes.append)
         return Progress()
 
     def note_environment(self, progress: Progress, data: dict[str, Any], machine: dict[str, Any]) -> None:
@@ -174,8 +175,11 @@ class Records:
         return checkpoint.collect(trainer.model, trainer.ema, trainer.optimizer)
 
 
-def load_start_weights(recipe: Recipe, trainer: Trainer) -> str | None:
+def load_start_weights(recipe: Recipe, trainer: Trainer, say: Callable[[str], None] = lambda text: None) -> str | None:
     """Initialises a trainer with the weights that the recipe starts from, if it names any; returns the file's sha256.
+
+    Args:
+        say: called with a sentence if only the weights, or only the network, have landmarks.
 
     Raises:
         DataError: the weights do not exist, or do not fit the network.
@@ -186,4 +190,9 @@ def load_start_weights(recipe: Recipe, trainer: Trainer) -> str | None:
     tensors, _ = checkpoint.load(path)
     for network in (trainer.model, trainer.ema):
         checkpoint.start(tensors, network, path)
+    outputs = len(tensors["average.answer.weight"])
+    if outputs > len(trainer.model.answer.weight):
+        say(f"{recipe.start_from} has landmarks, which this run leaves out, because model.landmarks is false")
+    elif outputs < len(trainer.model.answer.weight):
+        say(f"{recipe.start_from} has no landmarks, so that their layer starts from random weights")
     return hashlib.sha256(path.read_bytes()).hexdigest()

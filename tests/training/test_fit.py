@@ -30,7 +30,7 @@ from mlcycle.training.model.losses import DetectionLoss  # noqa: E402
 from mlcycle.training.model.network import FaceNetwork  # noqa: E402
 from mlcycle.training.recipes.recipe import Model  # noqa: E402
 from mlcycle.training.recipes.recipe_file import load  # noqa: E402
-from mlcycle.training.run import checkpoint  # noqa: E402
+from mlcycle.training.run import checkpoint, run_summary  # noqa: E402
 from mlcycle.training.trace import load_trained  # noqa: E402
 from mlcycle.training.trainer import losses_of  # noqa: E402
 
@@ -258,6 +258,10 @@ def test_a_run_can_start_from_the_weights_of_another(recipe_path: Path, finished
     environment = json.loads((tmp_path / "next" / "environment.json").read_text())
     best = finished_run / "checkpoints" / "best.safetensors"
     assert environment["started_from"] == hashlib.sha256(best.read_bytes()).hexdigest()
+    summary = run_summary.read(tmp_path / "next")
+    (start, score), *later = summary.curve("average_precision_50")
+    assert (start, score) == (0, pytest.approx(run_summary.read(finished_run).best.average_precision_50))
+    assert summary.best.step == 1 == later[0][0]
 
 
 def test_weights_alone_are_enough_to_start_from(recipe_path: Path, finished_run: Path, tmp_path: Path) -> None:
@@ -294,9 +298,12 @@ def test_a_run_that_failed_before_its_start_can_be_started_again(recipe_path: Pa
     fit(load(recipe_path, ["schedule.steps=1"]), tmp_path / "run", device="cpu", quiet=True)
 
 
-def test_weights_with_landmarks_start_a_network_without(recipe_path: Path, finished_run: Path, tmp_path: Path) -> None:
+def test_weights_with_landmarks_start_a_network_without(
+    recipe_path: Path, finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     still = ["schedule.steps=1", "schedule.learning_rate=1e-12", "schedule.evaluate_every=1", "model.landmarks=false"]
-    fit(load(recipe_path, [f"start_from={finished_run}", *still]), tmp_path / "next", device="cpu", quiet=True)
+    fit(load(recipe_path, [f"start_from={finished_run}", *still]), tmp_path / "next", device="cpu")
+    assert "has landmarks, which this run leaves out, because model.landmarks is false" in capsys.readouterr().err
     before, after = tensors(finished_run, "best.safetensors"), tensors(tmp_path / "next", "step-00000001.safetensors")
     assert len(after["model.answer.weight"]) == 5
     assert torch.allclose(before["average.answer.weight"][:5], after["model.answer.weight"], atol=1e-9)

@@ -60,7 +60,7 @@ class Display:
     def __init__(self, steps: int, title: str, quiet: bool) -> None:
         self.console = Console(file=_SafeStream(sys.stderr), quiet=quiet, highlight=False)  # type: ignore[arg-type]
         self.title, self.steps = title, steps
-        self.history = _History([], [])
+        self.history, self.best = _History([], []), -1.0
         self.latest: dict[str, Any] = {}
         self.last_line = 0.0
         self.bar = Progress(
@@ -97,6 +97,8 @@ class Display:
                 self.history.losses.append(entry["loss"])
             if "average_precision_50" in entry:
                 self.history.scores.append(entry["average_precision_50"])
+                if entry["step"] or not self.steps:  # not that of the weights that the run starts from
+                    self.best = max(self.best, entry["average_precision_50"])
 
     def report(self, entry: dict[str, Any]) -> None:
         """Shows one line of metrics.jsonl."""
@@ -152,7 +154,8 @@ class Display:
             table.add_row("loss    ", f"{latest['loss']:.3f}", sparkline(self.history.losses))
         if "average_precision" in latest:
             both = f"AP50 {latest['average_precision_50']:.3f}  AP {latest['average_precision']:.3f}"
-            table.add_row("val     ", both, sparkline(self.history.scores), f"best {max(self.history.scores):.3f}")
+            best = f"best {self.best:.3f}" if self.best >= 0 else ""
+            table.add_row("val     ", both, sparkline(self.history.scores), best)
         return table
 
 

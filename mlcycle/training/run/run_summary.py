@@ -91,10 +91,11 @@ class RunSummary:
     def best(self) -> Best | None:
         """The best evaluation, the first of equal ones; None before the first.
 
+        The evaluation of the weights that a run starts from, at step 0, does not count.
         Once the score layer of the best weights is fitted, the scores are those of the fit, which replaces them.
         """
         entries = self.evaluations()
-        trained = [entry for entry in entries if FITTED not in entry]
+        trained = [entry for entry in entries if FITTED not in entry and (entry["step"] or not self.planned)]
         if not trained:
             return None
         best = max(trained, key=lambda each: (each["average_precision_50"], -each["step"]))

@@ -42,6 +42,15 @@ def test_the_best_score_is_that_of_the_whole_run_by_ap50() -> None:
     assert panel(display)[1].rstrip().endswith("best 0.500")
 
 
+def test_the_score_before_the_first_step_is_shown_but_is_not_the_best() -> None:
+    display = Display(40, "a run from other weights", quiet=True)
+    display.report(EVALUATED | {"step": 0, "average_precision_50": 0.7})
+    assert "AP50 0.700" in panel(display)[1]
+    assert "best" not in panel(display)[1]
+    display.report(EVALUATED)
+    assert panel(display)[1].rstrip().endswith("best 0.500")
+
+
 def test_losses_that_a_network_does_not_have_are_not_shown() -> None:
     display = Display(40, "a run", quiet=True)
     display.report(REPORTED | {"landmark_loss": 0.0})
