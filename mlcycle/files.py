@@ -24,6 +24,9 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 # How many characters of the target's name a draft's name repeats: enough to recognise it, and short enough for any
 # file system.
 _LETTERS = 40
+# The longest file name on nearly every file system. A longer text after a dot is not treated as a suffix.
+MAX_NAME_BYTES = 255
+MAX_SUFFIX_LENGTH = 16
 
 
 @contextmanager
@@ -150,6 +153,15 @@ def draft(path: Path, token: str = "") -> Path:
     name = os.fsencode(path.name + (token or os.urandom(8).hex()))
     mark = hashlib.blake2b(name, digest_size=8).hexdigest()
     return path.with_name(f".{path.name[:_LETTERS]}.{mark}.part")
+
+
+def shortened(path: str, end: str) -> str:
+    """Returns path + end, with the last component of the path truncated to MAX_NAME_BYTES in total."""
+    above, slash, name = path.rpartition("/")
+    name = name[:MAX_NAME_BYTES]
+    while len(os.fsencode(name + end)) > MAX_NAME_BYTES:
+        name = name[:-1]
+    return f"{above}{slash}{name}{end}"
 
 
 def drafts(folder: Path) -> Iterator[Path]:

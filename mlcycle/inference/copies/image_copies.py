@@ -16,9 +16,6 @@ from mlcycle import files
 from mlcycle.errors import InputError
 from mlcycle.inference.record import JPEG_QUALITY, JPEG_SUFFIXES, VIDEO_COPY_SUFFIXES, VIDEO_SUFFIXES, Part, Source
 
-# The longest file name on nearly every file system. A longer text after a dot is not treated as a suffix.
-MAX_NAME_BYTES = 255
-MAX_SUFFIX_LENGTH = 16
 
 
 def with_copy_paths(sources: Iterable[Source], folders: Mapping[str, Path], *, keep_tree: bool) -> Iterator[Source]:
@@ -70,26 +67,17 @@ class _Taken:
     def take(self, folder: Path, name: str) -> Path:
         """Returns the path of the name in the folder, or of the name with the next free number."""
         suffix = Path(name).suffix
-        suffix = suffix if len(suffix) <= MAX_SUFFIX_LENGTH else ""
+        suffix = suffix if len(suffix) <= files.MAX_SUFFIX_LENGTH else ""
         base = name.removesuffix(suffix)
-        path = folder / _truncated(base, suffix)
+        path = folder / files.shortened(base, suffix)
         first = digest = _digest(_folded(str(path)))
         while digest in self._digests:
             # Continues at the last number: ten thousand equal names must not each try all earlier numbers.
             number = self._last[first] = self._last.get(first, 1) + 1
-            path = folder / _truncated(base, f"-{number}{suffix}")
+            path = folder / files.shortened(base, f"-{number}{suffix}")
             digest = _digest(_folded(str(path)))
         self._digests.add(digest)
         return path
-
-
-def _truncated(path: str, end: str) -> str:
-    """Returns path + end, with the last component of the path truncated to MAX_NAME_BYTES in total."""
-    above, slash, name = path.rpartition("/")
-    name = name[:MAX_NAME_BYTES]
-    while len(os.fsencode(name + end)) > MAX_NAME_BYTES:
-        name = name[:-1]
-    return f"{above}{slash}{name}{end}"
 
 
 def _folded(name: str) -> str:

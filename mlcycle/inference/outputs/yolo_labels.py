@@ -114,16 +114,21 @@ class YoloLabels:
         """Returns a unique name for the image in this folder: its base name with folders, and its suffix."""
         path = Path("stdin" if record.input == "-" else record.input if self._tree else Path(record.input).name)
         # Tools replace the last images/ of a path by labels/, so a path must have only one.
-        parts = [part for part in path.parts if part not in ("..", path.anchor, "images")] or ["image"]
-        name = "".join(each if each.isprintable() else "_" for each in "/".join(parts))
+        *above, last = [part for part in path.parts if part not in ("..", path.anchor, "images")] or ["image"]
+        # The labels of x.jpg are a file x.txt, so that no folder may end like one.
+        above = [f"{part[:-1]}_" if part.lower().endswith(".txt") else part for part in above]
+        name = "".join(each if each.isprintable() else "_" for each in "/".join([*above, last]))
         suffix = Path(name).suffix
+        if len(suffix) > files.MAX_SUFFIX_LENGTH:  # not one, but tools would take it for one
+            name, suffix = f"{name.removesuffix(suffix)}_{suffix[1:]}", ""
         base = name.removesuffix(suffix)
         if record.part:
             base, suffix = f"{name}.{record.part.number}", ".png"
-        free, number = base, 1
+        end = max(suffix, ".txt", key=len)
+        free, number = files.shortened(base, end).removesuffix(end), 1
         while (digest := hashlib.blake2b(free.lower().encode(), digest_size=8).digest()) in self._taken:
             number += 1
-            free = f"{base}-{number}"
+            free = files.shortened(base, f"-{number}{end}").removesuffix(end)
         self._taken.add(digest)
         return free, suffix
 

@@ -140,6 +140,23 @@ def test_images_have_different_label_files(tmp_path: Path) -> None:
     assert [row["part"] for row in rows[-2:]] == ["1", "2"]
 
 
+def test_no_name_stops_a_run(tmp_path: Path) -> None:
+    names = ["x.jpg", "x.txt/y.jpg", "x.TXT/y.jpg", "x.tx_/y.jpg", f"{'n' * 251}.jpg", f"{'n' * 250}é.jpg", "e" * 255]
+    names += [f"x.{'s' * 253}", f"x.{'s' * 252}t", f"{'t' * 251}.txt/z.jpg"]
+    with open_labels(tmp_path / "out", tree=True) as labels:
+        for name in names:
+            labels.write(record(name))
+        for number in (1, 10):
+            labels.write(record(f"{'p' * 251}.tif", part=Part("page", number)))
+    rows = table(tmp_path / "out")
+    assert [row["status"] for row in rows] == ["ok"] * 12
+    assert len({row["labels"].lower() for row in rows}) == 12
+    for row in rows:
+        assert (tmp_path / "out" / row["labels"]).is_file()
+        assert Path(row["labels"]) == Path(row["image"].replace("images/", "labels/", 1)).with_suffix(".txt")
+        assert len(os.fsencode(Path(row["image"]).name)) <= 255
+
+
 def test_without_tree_the_folders_are_left_out(tmp_path: Path) -> None:
     with open_labels(tmp_path / "out", tree=False) as labels:
         labels.write(record("/home/me/a.jpg"))
