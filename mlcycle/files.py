@@ -123,6 +123,9 @@ def write(path: Path, data: bytes | str, *, overwrite: bool = True, mode: int = 
 def attributed(path: Path, hint: str) -> Iterator[None]:
     """Turns an OSError into an InputError about the file that it names, or about `path` if it names none.
 
+    Args:
+        hint: what the user can do; on a full disk, freeing some is suggested first.
+
     Raises:
         InputError: instead of the OSError.
     """
@@ -130,6 +133,7 @@ def attributed(path: Path, hint: str) -> Iterator[None]:
         yield
     except OSError as problem:
         why = problem.strerror or str(problem)
+        hint = f"free disk space, or {hint}" if problem.errno in FULL else hint
         if not is_about(problem, path):
             verb = "written" if problem.errno in FULL else "used"
             raise InputError(f"{os.fsdecode(problem.filename)} cannot be {verb}: {why}", hint) from problem

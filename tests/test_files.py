@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import shutil
@@ -148,8 +149,8 @@ def test_an_error_in_writing_names_the_file_though_the_systems_names_none(tmp_pa
             file.write(bytes(100_000))
     assert (caught.value.filename, names_in(tmp_path)) == (str(inner), [])
     with file_size_limit(10), pytest.raises(InputError, match="inner cannot be written: File too large") as refused:
-        files.write(inner, bytes(100_000), hint="free some space")
-    assert refused.value.hint == "free some space"
+        files.write(inner, bytes(100_000), hint="choose another disk")
+    assert refused.value.hint == "choose another disk"
 
 
 def test_the_first_error_counts_where_closing_fails_too(tmp_path: Path) -> None:
@@ -187,6 +188,15 @@ def test_what_an_error_is_about(tmp_path: Path) -> None:
     cannot = "/target cannot be written: full"
     others = ["/target2 cannot be written: full", "/source cannot be used: missing"]
     assert messages == [cannot, cannot, cannot, *others, cannot, "/target already exists"]
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"), [(errno.ENOSPC, "free disk space, or go elsewhere"), (errno.EACCES, "go elsewhere")]
+)
+def test_only_a_full_disk_is_called_full(number: int, hint: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught, files.attributed(tmp_path, "go elsewhere"):
+        raise OSError(number, "why")
+    assert caught.value.hint == hint
 
 
 @pytest.mark.parametrize("problem", [ValueError("no"), KeyboardInterrupt(), OSError(28, "No space left on device")])

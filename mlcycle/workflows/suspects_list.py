@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections import Counter
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mlcycle.counted import counted
+from mlcycle.csv_rows import Rows
 from mlcycle.evaluation.contradiction import KINDS
 from mlcycle.workflows.suspects import Suspect, Suspects
 
@@ -33,7 +33,7 @@ EXPLAINED = {
 def as_csv(suspects: Sequence[Suspect]) -> str:
     """Returns a row for each suspect; cells of a missing box are empty, and so is the last column, for corrections."""
     text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
+    rows = Rows(text)
     rows.writerow(COLUMNS)
     for rank, each in enumerate(suspects, 1):
         boxes = [*_cells(each.labelled_4), *_cells(each.suggested_4)]

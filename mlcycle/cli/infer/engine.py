@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mlcycle.cli import console
 from mlcycle.cli.infer.options import Engine, InferOptions, Provider
-from mlcycle.cli.infer.tally import number
+from mlcycle.counted import counted
 from mlcycle.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,5 +60,5 @@ def open_engine(detector: Detector, options: InferOptions) -> Iterator[DetectIma
     workers = options.threads or (None if options.address else cores())
     with extra("ray", "--engine ray"), open_cluster(options.address, workers, console.is_verbose()) as cluster:
         where = f"at {options.address}" if options.address else "on this machine"
-        console.say(f"{number(cluster.workers, 'Ray worker')} {where}")
+        console.say(f"{counted(cluster.workers, 'Ray worker')} {where}")
         yield partial(detect_on_cluster, cluster, detector)

@@ -14,7 +14,8 @@ from mlcycle.cli import console
 from mlcycle.cli.infer.engine import open_engine
 from mlcycle.cli.infer.model import check_outputs, count_images, detect_options, load_model, records_of
 from mlcycle.cli.infer.options import Format, InferOptions
-from mlcycle.cli.infer.tally import counted, number
+from mlcycle.cli.infer.tally import tallied
+from mlcycle.counted import counted
 from mlcycle.errors import UsageError
 from mlcycle.inference import batch_run
 from mlcycle.inference.batch_run import BatchRun
@@ -53,9 +54,9 @@ def run(folder: Path, sources: Callable[[], Iterator[Source]], count: int, optio
         detection = replace(detection, token=current.token)
         if options.redact:
             current.tally.doubtful = Doubtful(detector.contract.thresholds["balanced"])
-        with counted(current.tally, options), closing(current), _hint_to_resume():
+        with tallied(current.tally, options), closing(current), _hint_to_resume():
             if options.retry_failed and (failed := current.forget_failed()):
-                console.say(f"{number(failed, 'failed image')} will be processed again")
+                console.say(f"{counted(failed, 'failed image')} will be processed again")
             with console.progress("detecting", count) as advance:
                 changes = current.process(
                     lambda done: records_of(detector, sources(), detection, options, done, detect_images),
@@ -83,7 +84,7 @@ def merge(runs: list[Path], out: Path, format: Format | None, *, salvage: bool) 
         if keys_differ:
             console.warn("names are hashed with different keys: an image in two of the runs counts twice")
         summary = merged.write_results(_format(format))
-        console.say(f"{number(len(merged), 'image')} of {number(len(runs), 'run')}")
+        console.say(f"{counted(len(merged), 'image')} of {counted(len(runs), 'run')}")
     finally:
         merged.close()
     _report(summary, batch_run.results_path(out, _format(format)))
@@ -108,7 +109,7 @@ def _resumed(
         resumed.close()
         raise
     if len(resumed):
-        console.say(f"{number(len(resumed), 'image')} already finished in {options.out}")
+        console.say(f"{counted(len(resumed), 'image')} already finished in {options.out}")
     return resumed
 
 
@@ -129,11 +130,11 @@ def _hint_to_resume() -> Iterator[None]:
 def _sentences(changes: dict[str, int]) -> Iterator[str]:
     """Yields what a resumed run has found changed."""
     if count := changes["changed"]:
-        yield f"{number(count, 'file')} changed since the run was started, and processed again"
+        yield f"{counted(count, 'file')} changed since the run was started, and processed again"
     if count := changes["incomplete"]:
-        yield f"{number(count, 'image')} without a copy, and processed again"
+        yield f"{counted(count, 'image')} without a copy, and processed again"
     if count := changes["gone"]:
-        yield f"{number(count, 'image')} no longer in the folder; the records are kept, with a note"
+        yield f"{counted(count, 'image')} no longer in the folder; the records are kept, with a note"
 
 
 def _settings(options: InferOptions, detector: Detector, detection: DetectOptions) -> dict[str, Any]:
@@ -175,6 +176,6 @@ def _format(format: Format | None) -> str:
 
 
 def _report(summary: dict[str, Any], records: Path) -> None:
-    console.say(f"{number(summary['images'], 'image')} in all, {summary['error']} failed: {records}")
+    console.say(f"{counted(summary['images'], 'image')} in all, {summary['error']} failed: {records}")
     if summary["error"]:
         raise typer.Exit(3)

@@ -11,7 +11,7 @@ import typer
 from mlcycle.cli import console
 from mlcycle.cli.infer.model import check_outputs, count_images, detect_options, load_model, records_of
 from mlcycle.cli.infer.options import Format, InferOptions
-from mlcycle.cli.infer.tally import counted
+from mlcycle.cli.infer.tally import tallied
 from mlcycle.inference.record import is_first_of_file
 from mlcycle.inference.tally import Doubtful, Tally
 
@@ -37,7 +37,7 @@ def stream(sources: Callable[[], Iterator[Source]], count: int, options: InferOp
         tally.doubtful = Doubtful(detector.contract.thresholds["balanced"])
     total = None if count == 1 < images else count
     with (
-        counted(tally, options),
+        tallied(tally, options),
         _writer(options, sources, faces) as writer,
         console.progress("detecting", total, beside_data=options.out is None) as advance,
     ):

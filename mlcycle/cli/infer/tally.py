@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from mlcycle.cli import console
+from mlcycle.counted import counted
 
 if TYPE_CHECKING:
     from mlcycle.cli.infer.options import InferOptions
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def counted(tally: Tally, options: InferOptions) -> Iterator[None]:
+def tallied(tally: Tally, options: InferOptions) -> Iterator[None]:
     """Prints the counts when the block ends; of one that fails, only if it has counted an image."""
     try:
         yield
@@ -35,13 +36,8 @@ def _say_counts(tally: Tally, options: InferOptions) -> None:
 def counts(tally: Tally) -> str:
     """Returns e.g. "12 images, 7 faces, 1 failed, 34.1 images per second"; of videos alone, with frames."""
     word = _word(tally)
-    parts = [number(tally.images, word), number(tally.faces, "face"), f"{tally.failed} failed"]
+    parts = [counted(tally.images, word), counted(tally.faces, "face"), f"{tally.failed} failed"]
     return ", ".join([*parts, f"{tally.images / tally.seconds:.1f} {word}s per second"])
-
-
-def number(count: int, word: str) -> str:
-    """Returns e.g. "1 face" or "1,200 faces"."""
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
 def _copies(tally: Tally, options: InferOptions) -> list[str]:
@@ -62,8 +58,8 @@ def _doubtful(doubtful: Doubtful, word: str) -> str:
     if not doubtful.regions:
         return f"no doubtful regions: everything that is covered scores at least {doubtful.below:g}"
     most = ", ".join(f"{name} ({count})" for count, name in doubtful.most())
-    what = f"{number(doubtful.regions, 'doubtful region')}, with scores below {doubtful.below:g}"
-    return f"{what}, in {number(doubtful.images, word)}; faces are missed where regions are doubtful: check {most}"
+    what = f"{counted(doubtful.regions, 'doubtful region')}, with scores below {doubtful.below:g}"
+    return f"{what}, in {counted(doubtful.images, word)}; faces are missed where regions are doubtful: check {most}"
 
 
 def _word(tally: Tally) -> str:

@@ -13,6 +13,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+from mlcycle import files
 from mlcycle.errors import InputError
 
 CHUNK = 1 << 20
@@ -153,10 +154,8 @@ def _check_size(url: str, whole: int | None, size: int | None) -> None:
 def _append(response: HTTPResponse, part: Path, advance: Progress) -> None:
     with part.open("ab") as file:
         while chunk := response.read(CHUNK):
-            try:
+            with files.attributed(part, "choose another folder, and fetch again"):
                 file.write(chunk)
-            except OSError as problem:
-                raise InputError(f"{part} cannot be written: {problem.strerror}", "is the disk full?") from None
             advance(len(chunk))
 
 

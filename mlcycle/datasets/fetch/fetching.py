@@ -54,7 +54,7 @@ def fetch(
 
 def _fetch_archive(archive: Archive, downloads: Path, progress: Progress, say: Say, retries: Retries | None) -> str:
     path = downloads / archive.name
-    with files.attributed(path, "free disk space or choose another folder, and fetch again"):
+    with files.attributed(path, "choose another folder, and fetch again"):
         downloads.mkdir(parents=True, exist_ok=True)
         if path.is_file():
             say(f"{archive.name} is downloaded already")

@@ -42,7 +42,7 @@ def unpack(
     folder.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=folder))
     try:
-        with files.attributed(folder, "is the disk full?"), zipfile.ZipFile(archive) as file:
+        with files.attributed(folder, "choose another folder, and fetch again"), zipfile.ZipFile(archive) as file:
             chosen = _choose(file, archive, within, is_safe)
             for entry, name in chosen:
                 _extract(file, entry, temporary / name)

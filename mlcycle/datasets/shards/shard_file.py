@@ -21,7 +21,7 @@ from mlcycle.datasets.shards.packed_labels import UNITS
 
 BLOCK = tarfile.BLOCKSIZE
 PART = ".part"
-HINT = "free disk space or choose another place with --out"
+HINT = "choose another place with --out"
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,9 +58,7 @@ def write(folder: Path, sealed: SealedBytes, contract: Contract) -> None:
         openvino.save_model(graph, folder / GRAPH, compress_to_fp16=False)
     except RuntimeError as problem:
         why = " ".join(str(problem).split())[:300]
-        raise InputError(
-            f"OpenVINO cannot write {folder}: {why}", "free some space, or choose another folder with -o"
-        ) from None
+        raise InputError(f"OpenVINO cannot write {folder}: {why}", "choose another folder with -o") from None
 
 
 def runner(folder: Path) -> Run:

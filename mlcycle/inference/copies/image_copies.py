@@ -17,7 +17,6 @@ from mlcycle.errors import InputError
 from mlcycle.inference.record import JPEG_QUALITY, JPEG_SUFFIXES, VIDEO_COPY_SUFFIXES, VIDEO_SUFFIXES, Part, Source
 
 
-
 def with_copy_paths(sources: Iterable[Source], folders: Mapping[str, Path], *, keep_tree: bool) -> Iterator[Source]:
     """Yields each source with the paths of its copies, one for each kind and its folder; all paths differ.
 

@@ -53,9 +53,7 @@ class Csv:
     """Writes a row for each face; an image without faces or with an error has one row without a face."""
 
     def __init__(self, stream: TextIO) -> None:
-        from mlcycle.inference.outputs.csv_rows import (
-            Rows,  # imported only for this format, because every start would pay for it
-        )
+        from mlcycle.csv_rows import Rows  # imported only for this format, because every start would pay for it
 
         self._writer = Rows(stream)
         self._head: list[str] = []

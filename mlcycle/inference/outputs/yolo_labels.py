@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from mlcycle import files
+from mlcycle.csv_rows import Rows
 from mlcycle.errors import InputError
-from mlcycle.inference.outputs.csv_rows import Rows
 from mlcycle.inference.record import Record, readable
 
 # labels.csv is the first: its header identifies the folder as mlcycle's.

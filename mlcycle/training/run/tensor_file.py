@@ -16,7 +16,7 @@ from mlcycle.errors import DataError
 # Metadata keys: the run's progress as JSON, and the file's digest.
 PROGRESS_KEY, SEAL_KEY = "mlcycle.checkpoint", "mlcycle.sha256"
 ZEROS = b"0" * 64
-HINT = "earlier checkpoints are unchanged; free some disk space and resume the run"
+HINT = "resume the run when its folder can be written; earlier checkpoints are unchanged"
 _MARK = f'"{SEAL_KEY}":"'.encode()
 # A safetensors file starts with the length of its header, in eight bytes.
 _START = 8

@@ -257,7 +257,7 @@ def _write_trace(profiler: torch.profiler.profile, path: Path) -> None:
         profiler.export_chrome_trace(str(draft))
         draft.replace(path)  # raises if torch could not write, which torch does not report
     except OSError:
-        raise InputError(f"{path} cannot be written", "free some space, or choose another place with --trace") from None
+        raise InputError(f"{path} cannot be written", "choose another place with --trace") from None
     finally:
         for each in (draft, draft.with_name(f"{draft.name}.tmp")):
             each.unlink(missing_ok=True)

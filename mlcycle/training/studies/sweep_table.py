@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 import statistics
@@ -12,6 +11,7 @@ from typing import Any
 
 from rich.table import Table
 
+from mlcycle.csv_rows import Rows
 from mlcycle.training.reports.comparison import NOTHING
 from mlcycle.training.run.run_summary import RunSummary
 from mlcycle.training.studies.sweep_folder import FINISHED, Run
@@ -176,7 +176,7 @@ def shortened(reason: str) -> str:
 def as_csv(runs: Sequence[Run], keys: Sequence[str]) -> str:
     """Returns a line for each run, best first, with its metrics at full precision; missing values are empty."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = Rows(text)
     writer.writerow(
         ["run", *keys, "state", "average_precision_50", "average_precision", "best_step", "last_loss", "steps",
          "seconds", "exit_code", "reason"]
