@@ -41,8 +41,9 @@ def atomic(
 ) -> Iterator[BinaryIO]:
     """Opens a file for writing and renames it to `path` when the block ends without an error.
 
-    An existing file with identical bytes is kept as it is, also without `overwrite`. A pipe or a device is never
-    replaced: as root, a rename over /dev/null would take it from all programs.
+    An existing file with identical bytes is kept as it is, also without `overwrite`. Of a symbolic link, `overwrite`
+    replaces the file that it names, and keeps the link. A pipe or a device is never replaced: as root, a rename over
+    /dev/null would take it from all programs.
 
     Args:
         mode: permissions, reduced by the process's umask.
@@ -54,10 +55,11 @@ def atomic(
         FileExistsError: a different file has the name, and `overwrite` is off.
         OSError: the file cannot be written; `filename` is the path.
     """
-    temporary = partial or draft(path, token)
+    target = Path(os.path.realpath(path)) if overwrite and path.is_symlink() else path
+    temporary = partial or draft(target, token)
     with _named(path):
-        _must_not_be_special(path)
-        _make_folder(path.parent)
+        _must_not_be_special(target)
+        _make_folder(target.parent)
         temporary.unlink(missing_ok=True)
         file = io.BufferedWriter(_Named(temporary, path, mode))
     try:
@@ -66,9 +68,9 @@ def atomic(
             file.close()
             if durable:
                 sync(temporary)
-            _take_name(temporary, path, overwrite)
+            _take_name(temporary, target, overwrite)
             if durable:
-                sync(path.parent)
+                sync(target.parent)
     except BaseException:
         with suppress(OSError):  # the first error is the one to report
             file.close()
@@ -105,7 +107,7 @@ def atomic_folder(path: Path, *, overwrite: bool = False, token: str = "") -> It
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def write(path: Path, data: bytes | str, *, overwrite: bool = True, mode: int = 0o666, hint: str = "") -> None:
+def write(path: Path, data: bytes | str, *, overwrite: bool = False, mode: int = 0o666, hint: str = "") -> None:
     """Writes a whole file; text as UTF-8, with escapes for file names that are not valid UTF-8.
 
     Args:

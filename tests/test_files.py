@@ -59,10 +59,10 @@ def test_another_file_is_replaced_only_where_the_caller_says_so(tmp_path: Path) 
     path = tmp_path / "a.bin"
     files.write(path, b"before")
     with pytest.raises(InputError, match=r"a\.bin already exists"):
-        files.write(path, b"after", overwrite=False)
+        files.write(path, b"after")
     assert path.read_bytes() == b"before"
-    files.write(path, b"before", overwrite=False)  # the very same is no other
-    files.write(path, b"after")
+    files.write(path, b"before")  # the very same is no other
+    files.write(path, b"after", overwrite=True)
     assert (path.read_bytes(), names_in(tmp_path)) == (b"after", ["a.bin"])
 
 
@@ -93,7 +93,7 @@ def test_of_many_writers_of_one_name_one_wins(tmp_path: Path) -> None:
     def write(number: int) -> None:
         start.wait()
         try:
-            files.write(tmp_path / "a.bin", b"%d" % number, overwrite=False)
+            files.write(tmp_path / "a.bin", b"%d" % number)
             won.append(number)
         except InputError:
             pass
@@ -164,11 +164,11 @@ def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for name in ("file/a", "file/a/b"):
         with pytest.raises(InputError, match=f"{name} cannot be written: Not a directory"):
-            files.write(tmp_path / name, b"new", overwrite=False)
+            files.write(tmp_path / name, b"new")
         with pytest.raises(NotADirectoryError), files.atomic_folder(tmp_path / name):
             pass
     with pytest.raises(InputError, match="file already exists"):
-        files.write(tmp_path / "file", b"new", overwrite=False)
+        files.write(tmp_path / "file", b"new")
 
 
 def test_what_an_error_is_about(tmp_path: Path) -> None:
@@ -230,6 +230,26 @@ def test_a_folder_that_replaces_a_file_or_a_link_leaves_nothing_else(is_link: bo
     with files.atomic_folder(tmp_path / "a", overwrite=True) as folder:
         (folder / "b").write_text("after")
     assert (names_in(tmp_path), names_in(tmp_path / "a"), names_in(tmp_path / "real")) == (["a", "real"], ["b"], [])
+
+
+def test_a_link_is_kept_and_the_file_that_it_names_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "real").write_text("before")
+    (tmp_path / "link").symlink_to("elsewhere/real")
+    with pytest.raises(InputError, match="link already exists"):
+        files.write(tmp_path / "link", "after")
+    files.write(tmp_path / "link", "after", overwrite=True)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "elsewhere" / "real").read_text() == "after"
+    assert (names_in(tmp_path), names_in(tmp_path / "elsewhere")) == (["elsewhere", "link"], ["real"])
+
+
+def test_a_link_to_nothing_is_another_file_unless_it_may_be_replaced(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("new")
+    with pytest.raises(InputError, match="link already exists"):
+        files.write(tmp_path / "link", "data")
+    files.write(tmp_path / "link", "data", overwrite=True)
+    assert ((tmp_path / "new").read_text(), (tmp_path / "link").is_symlink()) == ("data", True)
 
 
 @pytest.mark.parametrize("is_link", [False, True])

@@ -155,7 +155,7 @@ def _digest_line(data: bytes, path: Path) -> bytes:
 
 def _write_once(path: Path, data: bytes) -> None:
     if not path.exists():  # an existing file has the same bytes, as must_be_free checked
-        files.write(path, data, overwrite=False, mode=0o444, hint=ELSEWHERE)
+        files.write(path, data, mode=0o444, hint=ELSEWHERE)
 
 
 def _check_digest_file(path: Path, digest: str) -> None:

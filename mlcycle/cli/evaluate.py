@@ -38,8 +38,8 @@ LongSideOption = Annotated[
 ]
 WorkersOption = Annotated[int, typer.Option(metavar="N", min=0, help="Worker threads; 0 uses one per core.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="Output format of the metrics.")]
-OutputOption = Annotated[
-    Path | None, typer.Option("-o", "--output", help="Write the metrics to this file instead.", show_default=False)
+OutOption = Annotated[
+    Path | None, typer.Option("-o", "--out", help="Write the metrics to this file instead.", show_default=False)
 ]
 DetectionsOption = Annotated[
     Path | None,
@@ -73,7 +73,7 @@ def evaluate(  # noqa: PLR0913 (an option of a command is a parameter)
     long_side: LongSideOption = "",
     workers: WorkersOption = 0,
     format_: FormatOption = Format.table,
-    output: OutputOption = None,
+    out: OutOption = None,
     detections: DetectionsOption = None,
     page: PageOption = None,
     attributes: AttributesOption = None,
@@ -93,9 +93,9 @@ def evaluate(  # noqa: PLR0913 (an option of a command is a parameter)
     Example:  mlcycle evaluate models/face.onnx --data WIDER_FACE
     """
     chosen = pixels(long_side)
-    for path in (output, detections, page):
+    for path in (out, detections, page):
         check_free(path, overwrite)
-    _check_different(output, detections, page)
+    _check_different(out, detections, page)
 
     from mlcycle.library.evaluate import evaluate as measure
     from mlcycle.reporting import document, table
@@ -111,26 +111,26 @@ def evaluate(  # noqa: PLR0913 (an option of a command is a parameter)
         progress=console.Terminal(),
     )
     as_text = document.as_json if format_ is Format.json else table.as_table
-    if output is not None:
-        files.write(output, f"{as_text(outcome.metrics)}\n")
-        console.say(f"metrics written to {output}")
+    if out is not None:
+        files.write(out, f"{as_text(outcome.metrics)}\n", overwrite=overwrite)
+        console.say(f"metrics written to {out}")
     else:
         console.data(as_text(outcome.metrics))
-    _write_extras(outcome, detections, page)
+    _write_extras(outcome, detections, page, overwrite=overwrite)
     _report_unreadable(outcome.metrics.subject.unreadable)
 
 
-def _write_extras(outcome: Evaluation, detections: Path | None, page: Path | None) -> None:
+def _write_extras(outcome: Evaluation, detections: Path | None, page: Path | None, *, overwrite: bool) -> None:
     """Writes the requested detections and page."""
     if detections is not None:
         from mlcycle.reporting import document
 
-        files.write(detections, f"{document.coco_results(outcome.detections())}\n")
+        files.write(detections, f"{document.coco_results(outcome.detections())}\n", overwrite=overwrite)
         console.say(f"detections written to {detections}")
     if page is not None:
         from mlcycle.workflows import evaluation_page
 
-        files.write(page, f"{evaluation_page.render(outcome)}\n")
+        files.write(page, f"{evaluation_page.render(outcome)}\n", overwrite=overwrite)
         console.say(f"page written to {page}")
 
 
@@ -172,4 +172,4 @@ def check_free(path: Path | None, overwrite: bool) -> None:
 def _check_different(*paths: Path | None) -> None:
     named = [path.absolute() for path in paths if path is not None]
     if len(set(named)) < len(named):
-        raise UsageError("two outputs have the same name", "give --output, --detections and --page different names")
+        raise UsageError("two outputs have the same name", "give --out, --detections and --page different names")

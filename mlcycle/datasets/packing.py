@@ -125,7 +125,7 @@ def _prepare(draft: Path, parts: Parts, options: PackOptions) -> None:
         if left.name != LOCK and (not is_same or left.name.endswith(shard_file.PART)):
             left.unlink()
     if not is_same:
-        files.write(draft / PLAN, plan, hint=shard_file.HINT)
+        files.write(draft / PLAN, plan, overwrite=True, hint=shard_file.HINT)
 
 
 def _digest(images: Sequence[LabelledImage]) -> str:
@@ -243,7 +243,7 @@ def _finish(draft: Path, target: Path, done: PackResult, options: PackOptions) -
         "parts": parts,
         "left_out": left_out,
     }
-    files.write(draft / INDEX, f"{shard_file.compact_json(content)}\n", hint=shard_file.HINT)
+    files.write(draft / INDEX, f"{shard_file.compact_json(content)}\n", overwrite=True, hint=shard_file.HINT)
     new_folder.must_be_free(target)
     draft.rename(target)
     for each in (PLAN, LOCK):  # last: without them a draft would not be resumed

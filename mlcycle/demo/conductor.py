@@ -133,7 +133,7 @@ class _Log:
         before = STEPS[: STEPS.index(name)]
         self.outcomes = {each: self.outcomes[each] for each in before if each in self.outcomes} | {name: outcome}
         kept = {each: asdict(outcome) for each, outcome in self.outcomes.items()}
-        files.write(self.folder / LOG, json.dumps(kept, indent=1) + "\n")
+        files.write(self.folder / LOG, json.dumps(kept, indent=1) + "\n", overwrite=True)
 
 
 def _conclude(folder: Path, outcomes: dict[str, Outcome]) -> DemoSummary:
@@ -149,7 +149,7 @@ def _conclude(folder: Path, outcomes: dict[str, Outcome]) -> DemoSummary:
     page = folder / PAGE
     lines = [outcomes[name].line for name in STEPS]
     demo = DemoResults(training, frozen, tuple(results), tuple(rows), tuple(lines), tuple(metrics))
-    files.write(page, render(demo, folder / DATA / "images" / "train", folder / PREDICTIONS))
+    files.write(page, render(demo, folder / DATA / "images" / "train", folder / PREDICTIONS), overwrite=True)
     return DemoSummary(page, rows, frozen, results)
 
 

@@ -78,7 +78,7 @@ def write_unseen(folder: Path) -> list[Path]:
     paths = [folder / each.name for each in UNSEEN]
     for each, path in zip(UNSEEN, paths, strict=True):
         if not path.exists():
-            files.write(path, (package_folder(each.package) / each.path).read_bytes())
+            files.write(path, (package_folder(each.package) / each.path).read_bytes(), overwrite=True)
     return paths
 
 

@@ -71,7 +71,7 @@ def _fetch_archive(archive: Archive, downloads: Path, progress: Progress, say: S
                 )
         digest = digest_file(path)
         _compare(archive, path, digest)
-        files.write(path.with_name(f"{path.name}.sha256"), f"{digest}  {path.name}\n")
+        files.write(path.with_name(f"{path.name}.sha256"), f"{digest}  {path.name}\n", overwrite=True)
     return digest
 
 
@@ -100,5 +100,5 @@ def _unpack_once(archive: Archive, folder: Path, digest: str, progress: Progress
             is_safe=is_safe_name,
             advance=advance,
         )
-    files.write(mark, f"{digest}\n")
+    files.write(mark, f"{digest}\n", overwrite=True)
     say(f"{archive.name}: {counted(count, 'file')} in {folder}")

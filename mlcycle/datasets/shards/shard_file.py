@@ -85,7 +85,7 @@ class ShardWriter:
             self._hashed.digest.hexdigest(),
             hashlib.sha256(lines).hexdigest(),
         )
-        files.write(self.folder / f"{self.name}.jsonl", lines, hint=HINT)
+        files.write(self.folder / f"{self.name}.jsonl", lines, overwrite=True, hint=HINT)
         return shard
 
     def _add(self, name: str, data: bytes) -> None:

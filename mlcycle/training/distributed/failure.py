@@ -86,7 +86,7 @@ def _record(problem: BaseException) -> None:
         "is_loss": _is_loss(problem),
     }
     with suppress(InputError):  # the problem itself is raised in any case
-        files.write(Path(path), json.dumps(content))
+        files.write(Path(path), json.dumps(content), overwrite=True)
 
 
 def recorded_failures(folder: Path) -> list[tuple[int, Failure]]:

@@ -82,9 +82,9 @@ def write_report(run: Path, options: ReportOptions, target: Path | None = None) 
     if target is None and not path.exists():
         # If the rest is interrupted, the curves are there.
         curves = report_page.render(summary, None, "the predictions for this page were interrupted")
-        files.write(path, curves, hint=ELSEWHERE)
+        files.write(path, curves, overwrite=True, hint=ELSEWHERE)
     validation, missing_reason = _validate(summary, options)
-    files.write(path, report_page.render(summary, validation, missing_reason), hint=ELSEWHERE)
+    files.write(path, report_page.render(summary, validation, missing_reason), overwrite=True, hint=ELSEWHERE)
     return WrittenReport(path, missing_reason)
 
 

@@ -131,7 +131,7 @@ class RunFolder:
         Raises:
             InputError: it cannot be written.
         """
-        files.write(self.path / name, text, hint=tensor_file.HINT)
+        files.write(self.path / name, text, overwrite=True, hint=tensor_file.HINT)
 
     def remove_drafts(self) -> None:
         """Removes the incomplete files of a killed process; only for the process that has locked the folder."""
