@@ -22,6 +22,10 @@ InputSizeOption = Annotated[
     str, typer.Option(metavar="WxH", help="Fixed input size in pixels, such as 640x480.", show_default=False)
 ]
 OpsetOption = Annotated[int | None, typer.Option(help="ONNX opset version, newer than the file's.", show_default=False)]
+SelectionOption = Annotated[
+    Literal["graph", "none"],
+    typer.Option(help="Where faces are selected; none leaves it to the caller, for runtimes that cannot."),
+]
 FormatOption = Annotated[
     Literal["onnx", "openvino", "web", "triton", "kserve", "tensorrt"],
     typer.Option("--format", help="Output format; see docs/export.md."),
@@ -68,6 +72,7 @@ def export(  # noqa: PLR0913 (an option of a command is a parameter)
     precision: PrecisionOption = None,
     input_size: InputSizeOption = "",
     opset: OpsetOption = None,
+    selection: SelectionOption = "graph",
     form: FormatOption = "onnx",
     onnxruntime_web: RuntimeOption = None,
     storage_uri: StorageOption = "",
@@ -88,6 +93,10 @@ def export(  # noqa: PLR0913 (an option of a command is a parameter)
     --input-size fixes the input size, for accelerators that compile a graph for one size. --opset selects newer
     operators. These options can be combined. The variant is a sealed model file whose contract names its parent.
 
+    --selection none writes a folder with a graph of fixed size that returns the boxes, scores and points of all cells,
+    and the selection as source in Python, C++ and JavaScript: for OpenCV, phones and other runtimes. It needs
+    --input-size.
+
     --format writes a model file or variant for another runtime or server: openvino, web (a page that runs the model in
     the browser), triton and kserve (a model repository), tensorrt (an engine for the GPU of this machine).
 
@@ -103,11 +112,11 @@ def export(  # noqa: PLR0913 (an option of a command is a parameter)
     from mlcycle.library.export import export as make
 
     exported = make(
-        file, out, precision=precision, input_size=size, opset=opset, format=form, images=images or [], count=count,
-        data=data, split=split, max_drop=max_drop, onnxruntime_web=onnxruntime_web, storage_uri=storage_uri,
-        progress=console.Terminal(),
+        file, out, precision=precision, input_size=size, opset=opset, selection=selection, format=form,
+        images=images or [], count=count, data=data, split=split, max_drop=max_drop,
+        onnxruntime_web=onnxruntime_web, storage_uri=storage_uri, progress=console.Terminal(),
     )  # fmt: skip
-    if form == "onnx":
+    if form == "onnx" and selection == "graph":
         _report_variant(exported)
     else:
         _report_package(exported)

@@ -19,7 +19,7 @@ from mlcycle.artifact.packing import pack
 from mlcycle.artifact.seal import SealedBytes, must_be_free, must_be_writable, read_sealed, write_sealed
 from mlcycle.artifact.self_test import SELF_TEST_KEY, Distance, SelfTest, Tolerance
 from mlcycle.errors import DeviceError, GateError, InputError, ModelFileError, UsageError
-from mlcycle.exporting.fixed_shape import to_fixed_shape
+from mlcycle.exporting.fixed_shape import self_test_at, to_fixed_shape
 from mlcycle.exporting.formats.triton import model_name
 from mlcycle.exporting.gates.agreement import agree
 from mlcycle.exporting.gates.precision_drop import Labelled, keeps_precision
@@ -32,7 +32,7 @@ from mlcycle.exporting.precision.int8_plan import plan_of
 from mlcycle.exporting.precision.stem import group_pixels
 from mlcycle.inference import letterbox
 from mlcycle.inference.decoding import images
-from mlcycle.inference.session import Session, open_session, padded
+from mlcycle.inference.session import Session, open_session
 from mlcycle.results import Exported
 
 Precision = Literal["float16", "bfloat16", "int8"]
@@ -193,11 +193,7 @@ def _self_test(
         return None, None
     test, size = parent.self_test, contract.input_size
     if size is not None and not parent.contract.input_size:
-        whole = padded(test.image(), size.width, size.height)
-        boxes_1N4, scores_1N, landmarks_1N52 = open_session(parent.sealed, provider="cpu").run(whole[None])
-        points = None if landmarks_1N52 is None else landmarks_1N52[0]
-        expected = self_test.make_self_test(boxes_1N4[0], scores_1N[0], points)
-        test = replace(expected, tolerance=test.tolerance, loose_tolerance=test.loose_tolerance)
+        test = self_test_at(open_session(parent.sealed, provider="cpu"), test, size.width, size.height)
     distance = _largest_difference(test, model, contract)
     if distance.within(test.tolerance):
         return test, distance

@@ -6,13 +6,16 @@ Everything that depends only on the size (padding, grid positions) becomes const
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
 import onnxruntime
 
 from mlcycle.artifact.contract import INPUT
+from mlcycle.artifact.self_test import SelfTest, make_self_test
 from mlcycle.errors import ModelFileError, UsageError
+from mlcycle.inference.session import Session, padded
 
 # The test image of the self-test must fit into the input.
 LEAST_SIDE, MOST_SIDE = 192, 4096
@@ -42,6 +45,17 @@ def to_fixed_shape(model: onnx.ModelProto, width: int, height: int) -> onnx.Mode
     folded = _folded(copy)
     onnx.checker.check_model(folded, full_check=True)
     return folded
+
+
+def self_test_at(session: Session, test: SelfTest, width: int, height: int) -> SelfTest:
+    """Returns a self-test with the output that a session gives for the test image, padded to a size in pixels.
+
+    Padding shifts scores slightly. The tolerances stay.
+    """
+    boxes_1N4, scores_1N, landmarks_1N52 = session.run(padded(test.image(), width, height)[None])
+    points_N52 = None if landmarks_1N52 is None else landmarks_1N52[0]
+    expected = make_self_test(boxes_1N4[0], scores_1N[0], points_N52)
+    return replace(expected, tolerance=test.tolerance, loose_tolerance=test.loose_tolerance)
 
 
 def _folded(model: onnx.ModelProto) -> onnx.ModelProto:

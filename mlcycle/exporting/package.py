@@ -13,24 +13,24 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mlcycle.artifact.contract import INPUT, Contract
-from mlcycle.artifact.seal import (
-    SealedBytes,
-    read_sealed,
-)
-from mlcycle.artifact.self_test import Tolerance
+from mlcycle.artifact import self_test
+from mlcycle.artifact.contract import INPUT, Contract, from_json
+from mlcycle.artifact.seal import SealedBytes, read_sealed
+from mlcycle.artifact.self_test import SelfTest, Tolerance
 from mlcycle.errors import GateError, InputError, UsageError
 from mlcycle.exporting.export import Evidence, folder_of_variants
-from mlcycle.exporting.formats import kserve, openvino, tensorrt, triton, web
+from mlcycle.exporting.formats import kserve, openvino, raw, tensorrt, triton, web
 from mlcycle.exporting.formats.folder import published
 from mlcycle.exporting.gates.agreement import agree_both
 from mlcycle.exporting.gates.precision_drop import keeps_precision
 from mlcycle.exporting.gates.side_by_side import Latency, latencies
+from mlcycle.exporting.sidecar_files import CONTRACT, SELF_TEST
 from mlcycle.inference.detect import Detector, load_sealed
 from mlcycle.inference.session import Session, padded
 from mlcycle.results import Exported
 
-Format = Literal["openvino", "web", "triton", "kserve", "tensorrt"]
+# "raw" is requested as --selection none.
+Format = Literal["openvino", "web", "triton", "kserve", "tensorrt", "raw"]
 # These formats contain the bytes of the parent; only those are compared.
 UNCHANGED = ("web", "triton", "kserve")
 # Other runtimes can compute in lower precision: OpenVINO in bfloat16 if the processor supports it. The tolerance of an
@@ -42,10 +42,17 @@ Run = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray | None]]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Settings of formats: the folder of the npm package onnxruntime-web, and the storage URI for KServe."""
+    """Settings of formats.
+
+    Attributes:
+        onnxruntime_web: for web, the folder of the npm package onnxruntime-web.
+        storage_uri: for kserve.
+        input_size: for raw, width and height in pixels.
+    """
 
     onnxruntime_web: Path | None = None
     storage_uri: str = ""
+    input_size: tuple[int, int] | None = None
 
 
 def package(source: Path, form: Format, target: Path | None, evidence: Evidence, settings: Settings) -> Exported:
@@ -66,35 +73,43 @@ def package(source: Path, form: Format, target: Path | None, evidence: Evidence,
     parent = load_sealed(sealed, provider="cpu", threads=1)
     if form not in UNCHANGED and not evidence.images and not evidence.labelled:
         raise InputError("comparing parent and variant needs images", "pass a folder: --images DIR")
-    name = f"{triton.model_name(parent.contract)}-{form}-{sealed.sha256[:12]}"
+    kind = form if settings.input_size is None else f"{form}-{settings.input_size[0]}x{settings.input_size[1]}"
+    name = f"{triton.model_name(parent.contract)}-{kind}-{sealed.sha256[:12]}"
     with published(target or folder_of_variants(sealed.path) / name) as folder:
-        _WRITERS[form](folder, sealed, parent.contract, settings)
+        _WRITERS[form](folder, sealed, parent.session, settings)
         verdict, both = _gate(form, folder, parent, sealed, evidence)
     return Exported(target or folder_of_variants(sealed.path) / name, verdict, both)
 
 
-def _web(folder: Path, sealed: SealedBytes, contract: Contract, settings: Settings) -> None:
+def _web(folder: Path, sealed: SealedBytes, session: Session, settings: Settings) -> None:
     if settings.onnxruntime_web is None:
         raise UsageError(
             "the page needs the npm package onnxruntime-web",
             f"{web.INSTALL}, then pass --onnxruntime-web node_modules/onnxruntime-web",
         )
-    web.write(folder, sealed, contract, settings.onnxruntime_web)
+    web.write(folder, sealed, session.contract, settings.onnxruntime_web)
 
 
-def _kserve(folder: Path, sealed: SealedBytes, contract: Contract, settings: Settings) -> None:
+def _kserve(folder: Path, sealed: SealedBytes, session: Session, settings: Settings) -> None:
     if not settings.storage_uri:
         raise UsageError("the format kserve needs the URI of the folder", "pass --storage-uri s3://models/face")
-    kserve.write(folder, sealed, contract, settings.storage_uri)
+    kserve.write(folder, sealed, session.contract, settings.storage_uri)
 
 
-# How each format fills an empty folder.
-_WRITERS: dict[str, Callable[[Path, SealedBytes, Contract, Settings], object]] = {
-    "openvino": lambda folder, sealed, contract, settings: openvino.write(folder, sealed, contract),
+def _raw(folder: Path, sealed: SealedBytes, session: Session, settings: Settings) -> None:
+    if settings.input_size is None:
+        raise UsageError("a graph without selection has one input size", "pass it, for example --input-size 640x480")
+    raw.write(folder, sealed, session, settings.input_size)
+
+
+# How each format fills an empty folder, from a sealed file and its session.
+_WRITERS: dict[str, Callable[[Path, SealedBytes, Session, Settings], object]] = {
+    "openvino": lambda folder, sealed, session, settings: openvino.write(folder, sealed, session.contract),
     "web": _web,
-    "triton": lambda folder, sealed, contract, settings: triton.write(folder, sealed, contract),
+    "triton": lambda folder, sealed, session, settings: triton.write(folder, sealed, session.contract),
     "kserve": _kserve,
-    "tensorrt": lambda folder, sealed, contract, settings: tensorrt.write(folder, sealed, contract),
+    "tensorrt": lambda folder, sealed, session, settings: tensorrt.write(folder, sealed, session.contract),
+    "raw": _raw,
 }
 
 
@@ -105,11 +120,19 @@ def _gate(
     if form in UNCHANGED:
         _check_bytes(folder, sealed)
         return "the folder contains the model file unchanged", []
-    runner = openvino.runner if form == "openvino" else tensorrt.runner
-    session = Session(parent.contract, form, _OtherRuntime(runner(folder)), parent.session.self_test)
+    runner = {"openvino": openvino.runner, "tensorrt": tensorrt.runner, "raw": raw.runner}[form]
+    contract, test = _sidecar_files(folder) if form == "raw" else (parent.contract, parent.session.self_test)
+    session = Session(contract, form, _OtherRuntime(runner(folder)), test)
     variant = Detector(session, sealed.sha256, folder)
     _check_outputs(parent, variant, LEAST_TOLERANCE)
     return _compared(parent, variant, evidence)
+
+
+def _sidecar_files(folder: Path) -> tuple[Contract, SelfTest | None]:
+    """Returns the contract and self-test of a folder whose input is not that of its parent."""
+    path = folder / SELF_TEST
+    test = self_test.from_json(path.read_text("ascii")) if path.exists() else None
+    return from_json((folder / CONTRACT).read_text("ascii")), test
 
 
 def _compared(parent: Detector, variant: Detector, evidence: Evidence) -> tuple[str, list[Latency]]:

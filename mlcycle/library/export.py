@@ -27,6 +27,7 @@ def export(  # noqa: PLR0913 (options for people, each with a default)
     precision: Literal["float16", "bfloat16", "int8"] | None = None,
     input_size: tuple[int, int] | None = None,
     opset: int | None = None,
+    selection: Literal["graph", "none"] = "graph",
     format: Form = "onnx",
     images: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
     count: int = 64,
@@ -48,6 +49,7 @@ def export(  # noqa: PLR0913 (options for people, each with a default)
         precision: what to compute in: float16, bfloat16 or int8.
         input_size: width and height in pixels of the one input that the variant takes.
         opset: version of ONNX's operators.
+        selection: none writes a folder with a graph of `input_size` that returns the boxes of all cells.
         format: onnx for a variant; else what another runtime loads, of a model as it is.
         images: image files, or folders of them, such as the model will see; int8 takes its activation ranges from them.
         count: how many of them to use, spread over all.
@@ -65,9 +67,11 @@ def export(  # noqa: PLR0913 (options for people, each with a default)
         InputError: there are too few images, or the file exists.
         GateError: parent and variant differ; then nothing was written.
     """
-    change = (precision, input_size, opset)
-    if format != "onnx" and any(change):
+    change = (precision, None if selection == "none" else input_size, opset)
+    if any(change) and (format != "onnx" or selection == "none"):
         raise UsageError("a variant and its format are two steps", "make the variant first, then export that")
+    if format != "onnx" and selection == "none":
+        raise UsageError("a format is written with the graph's selection", f"leave out selection, or format {format}")
     from mlcycle.inference.sources import named_files
     from mlcycle.library.inputs import paths_of
     from mlcycle.workflows.evaluate import spread
@@ -79,6 +83,10 @@ def export(  # noqa: PLR0913 (options for people, each with a default)
     with ExitStack() as bar:
         labelled = None if data is None else _labelled(Path(data), split, max_drop, progress or Silent(), bar)
         evidence = variants.Evidence(files, labelled)
+        if selection == "none":
+            return package.package(
+                bundled.locate(model), "raw", target, evidence, package.Settings(input_size=input_size)
+            )
         if format == "onnx":
             return variants.export(bundled.locate(model), variants.Change(*change), target, evidence)
         settings = package.Settings(None if onnxruntime_web is None else Path(onnxruntime_web), storage_uri)

@@ -157,6 +157,19 @@ def test_the_graph_needs_no_change_to_return_at_least_one_row() -> None:
     assert never_empty(model) == model
 
 
+def test_the_selection_can_be_taken_out(session: onnxruntime.InferenceSession) -> None:
+    from mlcycle.exporting.without_selection import without_selection
+
+    all_cells = without_selection(onnx.load_model_from_string(excited_bytes(8)), 192, 192)
+    images = random_images(1, 192, 192)
+    found = onnxruntime.InferenceSession(all_cells.SerializeToString()).run(None, {"images": images})
+    expected = session.run(None, {"images": images})
+    best = int(found[1][0].argmax())
+    for mine, theirs in zip(found[1:], expected[1:], strict=True):
+        np.testing.assert_allclose(mine[0, best], theirs[0, 0], atol=1e-3)
+    np.testing.assert_allclose(found[0][0, best].clip(0, 192), expected[0][0, 0], atol=1e-3)
+
+
 def test_every_constant_is_a_tensor() -> None:
     """Other runtimes do not read the short forms of ONNX's constants, such as value_ints."""
     nodes = onnx.load_model_from_string(excited_bytes(8)).graph.node

@@ -1,0 +1,1 @@
+"""The selection of faces outside of a graph, in three languages; an exported folder contains them."""
