@@ -27,7 +27,7 @@ from typing import Any, BinaryIO
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from mlcycle.errors import UnreadableError
-from mlcycle.inference.decoding import deep_grey, heif, limits, tiff_pages
+from mlcycle.inference.decoding import damage, deep_grey, heif, limits, tiff_pages
 from mlcycle.inference.decoding.memory import MemoryBudget, release_free_memory
 from mlcycle.inference.decoding.reading import open_file
 from mlcycle.machine import own_process
@@ -204,11 +204,13 @@ def _loaded(
     full_size, is_deep = image.size, deep_grey.is_deep(image)
     reduced = min_side is not None and _reduce(image, min_side)
     with _BUDGET.take(limits.bytes_needed(image, full_size)):
-        image.load()
+        is_damaged = damage.load(image, data)
         # Read after loading: Pillow applies the orientation of TIFFs itself, and then reports it as upright.
         size = full_size if reduced else image.size
         rgb, how = _rgb(image, data)
-        flaw = UnreadableError("unsupported", deep_grey.TOO_DARK) if is_deep and deep_grey.is_too_dark(rgb) else None
+        flaw = UnreadableError("damaged", damage.DAMAGED) if is_damaged else None
+        if flaw is None and is_deep and deep_grey.is_too_dark(rgb):
+            flaw = UnreadableError("unsupported", deep_grey.TOO_DARK)
         notes = (note(image), how, flaw.message if flaw else "")
         return Decoded(rgb, size, _orientation(image), "; ".join(filter(None, notes)), flaw)
 

@@ -20,7 +20,8 @@ TIFF_STARTS = (b"II\x2a\0", b"MM\0\x2a", b"II\x2b\0", b"MM\0\x2b")
 JPEG_START = b"\xff\xd8"
 JPEG_2000_STARTS = (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
 
-JPEG_SCAN, JPEG_END, JPEG_EXIF = 0xDA, 0xD9, 0xE1
+JPEG_SCAN, JPEG_END, JPEG_EXIF, JPEG_HUFFMAN, JPEG_RESTARTS = 0xDA, 0xD9, 0xE1, 0xC4, 0xDD
+JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {JPEG_HUFFMAN, 0xC8, 0xCC}
 # Excludes the zero stuffed after FF in image data, fill bytes FF, and restart markers.
 _JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _GIF_FRAME, _GIF_EXTENSION, _GIF_COMMENT, _GIF_END = 0x2C, 0x21, 0xFE, 0x3B
@@ -29,22 +30,24 @@ _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 
 
 
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yields the marker of each segment of a JPEG, the marker's offset and the content's offset."""
-    at = len(JPEG_START)
+    """Yields the marker of each segment of a JPEG, the marker's offset and the content's offset.
+
+    The last one is the end after a scan; other files may follow it.
+    """
+    at, has_scan = len(JPEG_START), False
     while found := _JPEG_MARKER.search(data, at):
         start = found.end()
-        yield data[start - 1], found.start(), start
+        marker = data[start - 1]
+        yield marker, found.start(), start
+        if marker == JPEG_END and has_scan:
+            return
+        has_scan |= marker == JPEG_SCAN
         at = start + int.from_bytes(data[start : start + 2])
 
 
 def jpeg_scans(data: bytes) -> int:
     """Counts the scans of a JPEG; a progressive one has about ten."""
-    count = 0
-    for marker, _, _ in jpeg_segments(data):
-        if marker == JPEG_END and count:
-            break
-        count += marker == JPEG_SCAN
-    return count
+    return sum(marker == JPEG_SCAN for marker, _, _ in jpeg_segments(data))
 
 
 def jpeg_2000_tiles(data: bytes) -> int:

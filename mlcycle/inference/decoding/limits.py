@@ -103,7 +103,7 @@ def check_image(image: ImageFile.ImageFile, data: bytes, max_pixels: int) -> Non
     if width * height > SLOW_PIXELS and image.tile and image.tile[0][0] in _SLOW:
         message = f"{format} files of this type are read up to {SLOW_PIXELS:,} pixels"
         raise UnreadableError("too-large", message, "save it as JPEG or PNG")
-    if "progressive" in image.info and data.count(b"\xff\xda") > JPEG_SCANS:
+    if format in ("JPEG", "MPO") and data.count(b"\xff\xda") > JPEG_SCANS:
         _refuse_above(JPEG_SCANS, layout.jpeg_scans(data), "scans")
     if format == "TIFF":
         _check_tiles(image, max_pixels)
