@@ -12,6 +12,16 @@ from mlcycle.errors import UnreadableError
 
 # A file with more pages is refused: a hostile chain of directories needs only fourteen bytes per page.
 MAX_PAGES = 10_000
+# So is one whose pages have more pixels in total than both of these: all of them may be the same few bytes. A scanned
+# page of text has less than a thousand pixels per byte.
+MAX_TOTAL_PIXELS = 2**30
+PIXELS_PER_BYTE = 2_000
+# The most that a page counts: a larger one is refused by itself.
+_LARGEST_PAGE = 2**28
+# Entries that are read of each directory: they are sorted, and these tags are the lowest in use.
+_FIRST = 4
+_WIDTH, _HEIGHT = 256, 257
+_LETTERS = {3: "H", 4: "I", 16: "Q"}  # of struct, by TIFF type
 _SUBFILE_TYPE = 254
 # Flags of a reduced image or a mask that belongs to another page of the file.
 _NOT_A_PAGE = 1 | 4
@@ -35,6 +45,10 @@ class _Layout:
         file.seek(offset)
         return int(struct.unpack(form, file.read(struct.calcsize(form)))[0])
 
+    def end(self, file: BinaryIO, offset: int) -> int:
+        """Returns where the entries of a directory end."""
+        return offset + struct.calcsize("=" + self.count) + self.number(file, offset, self.count) * self.entry
+
 
 def offsets(file: BinaryIO) -> list[int]:
     """Returns the offset of each page's directory; none for a file that is not a TIFF or has no pages.
@@ -43,13 +57,14 @@ def offsets(file: BinaryIO) -> list[int]:
     Reduced images and masks, which have flags, are not pages.
 
     Raises:
-        UnreadableError: too-large, more than MAX_PAGES pages.
+        UnreadableError: too-large, more than MAX_PAGES pages, or more pixels in total than a file of its size may have.
     """
     layout = _layout(_head(file))
     if layout is None:
         return []
     found: list[int] = []
     seen: set[int] = set()
+    pixels, limit = 0, max(MAX_TOTAL_PIXELS, PIXELS_PER_BYTE * file.seek(0, io.SEEK_END))
     try:
         offset = layout.number(file, layout.first, layout.offset)
         while offset and offset not in seen:
@@ -57,11 +72,14 @@ def offsets(file: BinaryIO) -> list[int]:
                 raise UnreadableError("too-large", f"it has more than {MAX_PAGES:,} pages")
             seen.add(offset)
             found.append(offset)
-            entries = layout.number(file, offset, layout.count)
-            if entries and _is_reduced_or_mask(file, offset, layout):
+            tags = _first_tags(file, offset, layout)
+            if tags.get(_SUBFILE_TYPE, 0) & _NOT_A_PAGE:
                 found.pop()
-            end = offset + struct.calcsize("=" + layout.count) + entries * layout.entry
-            offset = layout.number(file, end, layout.offset)
+            else:
+                pixels += min(_LARGEST_PAGE, tags[_WIDTH] * tags[_HEIGHT])
+            if pixels > limit:
+                raise UnreadableError("too-large", f"its pages have more than {limit:,} pixels in total")
+            offset = layout.number(file, layout.end(file, offset), layout.offset)
     except struct.error:
         pass
     return found
@@ -107,11 +125,15 @@ def _layout(head: bytes) -> _Layout | None:
     return _Layout(order, "Q", "Q", entry=20, first=8) if magic == 43 else None
 
 
-def _is_reduced_or_mask(file: BinaryIO, offset: int, layout: _Layout) -> bool:
-    # Entries are sorted, and this tag is the lowest one in use.
-    entry = offset + struct.calcsize("=" + layout.count)
-    if layout.number(file, entry, "H") != _SUBFILE_TYPE:
-        return False
-    value = entry + layout.entry - struct.calcsize("=" + layout.offset)
-    short = layout.number(file, entry + 2, "H") == 3
-    return bool(layout.number(file, value, "H" if short else "I") & _NOT_A_PAGE)
+def _first_tags(file: BinaryIO, offset: int, layout: _Layout) -> dict[int, int]:
+    """Returns the first numbers of a directory by their tags; its size is the largest if it may be among the others."""
+    count = layout.number(file, offset, layout.count)
+    at = offset + struct.calcsize("=" + layout.count)
+    value = layout.entry - struct.calcsize("=" + layout.offset)
+    tags: dict[int, int] = {}
+    for entry in range(at, at + min(count, _FIRST) * layout.entry, layout.entry):
+        if letter := _LETTERS.get(layout.number(file, entry + 2, "H")):
+            tags[layout.number(file, entry, "H")] = layout.number(file, entry + value, letter)
+    if not (_WIDTH in tags and _HEIGHT in tags):
+        tags[_WIDTH], tags[_HEIGHT] = (_LARGEST_PAGE, 1) if count > _FIRST else (0, 0)
+    return tags

@@ -139,6 +139,28 @@ def test_loops_end_and_very_long_chains_are_refused(tmp_path: Path, detector: De
     assert statuses(detector, long) == [("too-large", None)]
 
 
+@pytest.mark.parametrize("is_sorted", [True, False])
+def test_pages_that_share_a_strip_are_refused_by_their_pixels_in_total(
+    is_sorted: bool, tmp_path: Path, detector: Detector
+) -> None:
+    def pages(count: int, side: int) -> bytes:
+        size = [(256, side), (257, side)]
+        rest = [(258, 8), (259, 1), (262, 1), (273, 8), (277, 1), (278, side), (279, 1)]
+        tags = size + rest if is_sorted else rest + size
+        entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+        starts = [9 + number * (len(entries) + 6) for number in range(count)]
+        following = [*starts[1:], 0]
+        directories = (struct.pack("<H", len(tags)) + entries + struct.pack("<I", after) for after in following)
+        return b"II*\0" + struct.pack("<I", starts[0]) + b"\0" + b"".join(directories)
+
+    many = tmp_path / "many.tif"
+    many.write_bytes(pages(5_000, 13_000))
+    assert statuses(detector, many) == [("too-large", None)]
+    assert len(directories(pages(3, 13_000))) == 3
+    if is_sorted:
+        assert len(directories(pages(5_000, 400))) == 5_000
+
+
 def test_a_file_that_is_not_a_tiff_has_one_error(tmp_path: Path, detector: Detector) -> None:
     (tmp_path / "empty.tif").touch()
     (tmp_path / "words.tif").write_text("II and no more")
