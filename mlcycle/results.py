@@ -89,6 +89,7 @@ class Exported(os.PathLike[str]):
         sha256: digest of a model file, in hex; None for another runtime's files.
         size, parent_size: of both model files in bytes; 0 for another runtime's files.
         self_test: how far its output is from the expected one, and how far it may be; None if nothing to report.
+        warning: what to know before giving it to others, in a sentence; "" if nothing.
     """
 
     path: Path
@@ -98,6 +99,7 @@ class Exported(os.PathLike[str]):
     size: int = 0
     parent_size: int = 0
     self_test: tuple[Distance, Tolerance] | None = None
+    warning: str = ""
 
     def __fspath__(self) -> str:
         return os.fspath(self.path)

@@ -123,15 +123,15 @@ def write_sealed(data: bytes, path: Path) -> str:
     digest = hashlib.sha256(data).hexdigest()
     with files.attributed(path, ELSEWHERE):
         must_be_free(data, path)
-        _write_once(path, data)
-        _write_once(digest_path(path), _digest_line(data, path))
+        write_once(path, data)
+        write_once(digest_path(path), _digest_line(data, path))
     return digest
 
 
 def must_be_free(data: bytes, path: Path) -> None:
     """Raises InputError if a different file has this name, or the name of its digest."""
-    _must_hold(data, path, TAKEN)
-    _must_hold(_digest_line(data, path), digest_path(path), STALE)
+    must_hold(data, path, TAKEN)
+    must_hold(_digest_line(data, path), digest_path(path), STALE)
 
 
 def must_be_writable(folder: Path) -> None:
@@ -144,7 +144,8 @@ def must_be_writable(folder: Path) -> None:
         raise InputError(f"{existing} is not a writable folder", ELSEWHERE)
 
 
-def _must_hold(data: bytes, path: Path, hint: str) -> None:
+def must_hold(data: bytes, path: Path, hint: str) -> None:
+    """Raises InputError if a file of this name has other contents."""
     if path.exists() and (not path.is_file() or path.read_bytes() != data):
         raise InputError(f"{path} exists with other contents", hint)
 
@@ -153,8 +154,13 @@ def _digest_line(data: bytes, path: Path) -> bytes:
     return f"{hashlib.sha256(data).hexdigest()}  {path.name}\n".encode()
 
 
-def _write_once(path: Path, data: bytes) -> None:
-    if not path.exists():  # an existing file has the same bytes, as must_be_free checked
+def write_once(path: Path, data: bytes) -> None:
+    """Writes a read-only file, unless it exists; it then has the same bytes, as `must_hold` checks.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    if not path.exists():
         files.write(path, data, mode=0o444, hint=ELSEWHERE)
 
 

@@ -145,6 +145,8 @@ def _report_package(exported: Exported) -> None:
 def _report_variant(exported: Exported) -> None:
     from mlcycle.exporting.gates.side_by_side import table
 
+    if exported.warning:
+        console.warn(exported.warning)
     console.say(f"parent and variant agree: {exported.verdict}")
     if exported.self_test:
         distance, tolerance = exported.self_test

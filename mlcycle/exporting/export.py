@@ -16,7 +16,16 @@ from mlcycle.artifact import bundled, self_test
 from mlcycle.artifact.admission import admit
 from mlcycle.artifact.contract import CONTRACT_KEY, Contract, InputSize, from_json
 from mlcycle.artifact.packing import pack
-from mlcycle.artifact.seal import SealedBytes, must_be_free, must_be_writable, read_sealed, write_sealed
+from mlcycle.artifact.seal import (
+    STALE,
+    SealedBytes,
+    must_be_free,
+    must_be_writable,
+    must_hold,
+    read_sealed,
+    write_once,
+    write_sealed,
+)
 from mlcycle.artifact.self_test import SELF_TEST_KEY, Distance, SelfTest, Tolerance
 from mlcycle.errors import DeviceError, GateError, InputError, ModelFileError, UsageError
 from mlcycle.exporting.fixed_shape import self_test_at, to_fixed_shape
@@ -24,12 +33,13 @@ from mlcycle.exporting.formats.triton import model_name
 from mlcycle.exporting.gates.agreement import agree
 from mlcycle.exporting.gates.precision_drop import Labelled, keeps_precision
 from mlcycle.exporting.gates.side_by_side import latencies
-from mlcycle.exporting.opset import to_opset
+from mlcycle.exporting.opset import opset_of, to_opset, warning
 from mlcycle.exporting.precision.calibration import ranges_of
 from mlcycle.exporting.precision.half import to_half
 from mlcycle.exporting.precision.int8 import to_int8
 from mlcycle.exporting.precision.int8_plan import plan_of
 from mlcycle.exporting.precision.stem import group_pixels
+from mlcycle.exporting.sidecar_files import contract_path, contract_text
 from mlcycle.inference import letterbox
 from mlcycle.inference.decoding import images
 from mlcycle.inference.session import Session, open_session
@@ -122,11 +132,15 @@ def export(source: Path, change: Change, target: Path | None, evidence: Evidence
             or folder_of_variants(parent.sealed.path) / f"{model_name(contract)}-{_suffix(change)}-{digest[:12]}.onnx"
         )
         must_be_free(data, path)
+        beside, text = contract_path(path), contract_text(contract).encode("ascii")
+        must_hold(text, beside, STALE)
         verdict = gate(parent.sealed.path, candidate)
         both = latencies(parent.sealed.path, candidate)
     write_sealed(data, path)
+    write_once(beside, text)
     measured = (distance, test.tolerance) if test and distance else None
-    return Exported(path, verdict, both, digest, len(data), len(parent.sealed.data), measured)
+    note = warning(opset_of(model))
+    return Exported(path, verdict, both, digest, len(data), len(parent.sealed.data), measured, note)
 
 
 def _check_images(evidence: Evidence, change: Change) -> None:
@@ -174,7 +188,7 @@ def _check_change(parent: _Parent, change: Change) -> None:
     if (change.precision and is_variant) or (change.input_size and contract.input_size):
         what = "is a variant" if change.precision else "has a fixed input size"
         raise ModelFileError(f"{path} already {what}", f"export from its parent, {str(contract.parent)[:12]}")
-    own = next(each.version for each in parent.model.opset_import if not each.domain)
+    own = opset_of(parent.model)
     if change == Change(opset=own):
         raise UsageError(f"{path} already has opset {own}", "choose a newer one")
     if change.precision == "bfloat16" and change.opset is not None and change.opset < BFLOAT16_OPSET:

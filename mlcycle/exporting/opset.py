@@ -8,6 +8,23 @@ from onnx import version_converter
 from mlcycle.errors import UsageError
 
 LEAST, MOST = 18, 26
+# The oldest onnxruntime that mlcycle accepts (pyproject.toml), and the newest opset that it loads.
+OLDEST_RUNTIME, ITS_OPSET = "1.20", 21
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """Returns the version of a model's operators."""
+    return next(each.version for each in model.opset_import if not each.domain)
+
+
+def warning(version: int) -> str:
+    """Returns a sentence if the oldest onnxruntime that mlcycle accepts does not load this opset, or ""."""
+    if version <= ITS_OPSET:
+        return ""
+    return (
+        f"opset {version} needs a newer onnxruntime than {OLDEST_RUNTIME}, which mlcycle still accepts and which loads"
+        f" opset {ITS_OPSET}"
+    )
 
 
 def to_opset(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
@@ -16,7 +33,7 @@ def to_opset(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
     Raises:
         UsageError: the version is older than that of the model, or not supported.
     """
-    own = next(each.version for each in model.opset_import if not each.domain)
+    own = opset_of(model)
     newest = min(MOST, onnx.defs.onnx_opset_version())
     if not own <= version <= newest:
         raise UsageError(

@@ -14,10 +14,19 @@ CONTRACT = "contract.json"
 SELF_TEST = "self_test.json"
 
 
+def contract_path(model: Path) -> Path:
+    """Returns the path of a model file's contract, for programs that do not read ONNX: NAME.contract.json."""
+    return model.with_name(f"{model.name}.{CONTRACT}")
+
+
+def contract_text(contract: Contract) -> str:
+    """Returns a contract as indented JSON."""
+    return json.dumps(json.loads(contract.to_json()), indent=2, sort_keys=True) + "\n"
+
+
 def write_sidecar_files(folder: Path, model: onnx.ModelProto, contract: Contract) -> None:
     """Writes contract.json, and self_test.json unchanged if the model has a self-test."""
-    text = json.dumps(json.loads(contract.to_json()), indent=2, sort_keys=True)
-    (folder / CONTRACT).write_text(text + "\n", encoding="ascii")
+    (folder / CONTRACT).write_text(contract_text(contract), encoding="ascii")
     for entry in model.metadata_props:
         if entry.key == SELF_TEST_KEY:
             (folder / SELF_TEST).write_bytes(entry.value.encode())

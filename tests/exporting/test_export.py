@@ -12,8 +12,15 @@ onnx = pytest.importorskip("onnx")
 from tiny_model import GREEN, write_tiny_model  # noqa: E402
 
 from mlcycle.artifact.seal import read_sealed, seal_bytes  # noqa: E402
+from mlcycle.exporting.gates import side_by_side  # noqa: E402
 from mlcycle.exporting.precision.half import to_half  # noqa: E402
 from mlcycle.inference.detect import load_detector  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests do not measure speed."""
+    monkeypatch.setattr(side_by_side, "SECONDS", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +144,46 @@ def test_the_name_in_a_contract_cannot_leave_the_folder(tmp_path: Path, astronau
     assert outcome.code == 0, outcome.err
     assert [each.name for each in tmp_path.iterdir()] == ["in"]
     assert len(list((tmp_path / "in").glob("out-*.onnx"))) == 1
+
+
+def test_an_opset_that_the_oldest_runtime_refuses_gets_a_warning(
+    tmp_path: Path, astronaut: Path, mlcycle: Callable
+) -> None:
+    from PIL import Image
+
+    with Image.open(astronaut) as image:
+        image.paste(GREEN, (40, 50, 60, 80))
+        image.save(tmp_path / "photo.png")
+    parent = write_tiny_model(tmp_path / "parent.onnx")
+    for opset, warned in ((21, False), (22, True)):
+        outcome = mlcycle("export", parent, "--opset", opset, "--images", tmp_path / "photo.png")
+        assert outcome.code == 0, outcome.err
+        assert ("warning: opset 22 needs a newer onnxruntime than" in outcome.err) == warned
+
+
+def test_the_oldest_runtime_is_the_one_that_the_package_accepts() -> None:
+    import tomllib
+
+    from mlcycle.exporting.opset import OLDEST_RUNTIME
+
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
+    assert f"onnxruntime>={OLDEST_RUNTIME}" in project["dependencies"]
+
+
+def test_the_contract_is_written_next_to_a_variant(tmp_path: Path, astronaut: Path, mlcycle: Callable) -> None:
+    from PIL import Image
+
+    from mlcycle.artifact.contract import from_json
+
+    with Image.open(astronaut) as image:
+        image.paste(GREEN, (40, 50, 60, 80))
+        image.save(tmp_path / "photo.png")
+    parent = write_tiny_model(tmp_path / "parent.onnx")
+    words = ("export", parent, "--opset", "19", "--images", tmp_path / "photo.png", "-o", tmp_path / "new.onnx")
+    (tmp_path / "new.onnx.contract.json").write_text("somebody's notes")
+    refused = mlcycle(*words)
+    assert (refused.code, "new.onnx.contract.json exists with other contents" in refused.err) == (3, True)
+    assert not (tmp_path / "new.onnx").exists()
+    (tmp_path / "new.onnx.contract.json").unlink()
+    assert mlcycle(*words).code == 0
+    assert from_json((tmp_path / "new.onnx.contract.json").read_text()) == load_detector(tmp_path / "new.onnx").contract

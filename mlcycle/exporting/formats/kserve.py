@@ -8,14 +8,16 @@ from pathlib import Path
 
 import yaml
 
+from mlcycle.artifact import self_test
 from mlcycle.artifact.contract import INPUT, Contract
 from mlcycle.artifact.seal import SealedBytes
 from mlcycle.errors import UsageError
 from mlcycle.exporting.formats import triton
+from mlcycle.inference.session import padded
 
 SERVICE, REQUEST = "inferenceservice.yaml", "request.json"
-# Size of the example image in pixels; small, and not square.
-WIDTH, HEIGHT = 3, 2
+# Size of the example image in pixels: the smallest of the self-test's drawings, with one large face.
+SIDE = 96
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://[^\s]+")
 
 
@@ -37,10 +39,11 @@ def write(folder: Path, sealed: SealedBytes, contract: Contract, storage_uri: st
 
 
 def example_request(contract: Contract) -> dict[str, object]:
-    """Returns a request in the Open Inference Protocol, version 2, for one grey image."""
-    size = contract.input_size
-    width, height = (size.width, size.height) if size else (WIDTH, HEIGHT)
-    image = {"name": INPUT, "shape": [1, height, width, 3], "datatype": "UINT8", "data": [128] * (height * width * 3)}
+    """Returns a request in the Open Inference Protocol, version 2, for one image with a drawn face."""
+    image_HW3, size = self_test.image(SIDE, SIDE, 0), contract.input_size
+    if size is not None:
+        image_HW3 = padded(image_HW3, size.width, size.height)
+    image = {"name": INPUT, "shape": [1, *image_HW3.shape], "datatype": "UINT8", "data": image_HW3.ravel().tolist()}
     return {"id": "example", "inputs": [image], "outputs": [{"name": name} for name in contract.outputs]}
 
 

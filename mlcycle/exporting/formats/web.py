@@ -12,10 +12,13 @@ import shutil
 from importlib import resources
 from pathlib import Path
 
+import onnx
+
 from mlcycle.artifact.admission import admit
 from mlcycle.artifact.contract import Contract
 from mlcycle.artifact.seal import SealedBytes
 from mlcycle.errors import InputError
+from mlcycle.exporting.sidecar_files import write_sidecar_files
 
 MODEL = "model.onnx"
 # The page was tested with the last release of each minor version between these two.
@@ -47,6 +50,7 @@ def write(folder: Path, sealed: SealedBytes, contract: Contract, runtime: Path) 
     _copy_page(folder)
     (folder / MODEL).write_bytes(sealed.data)
     (folder / f"{MODEL}.sha256").write_text(f"{sealed.sha256}  {MODEL}\n", "utf-8")
+    write_sidecar_files(folder, onnx.load_model_from_string(sealed.data), contract)
     (folder / "README.txt").write_text(_readme(sealed, contract, version), "utf-8")
 
 

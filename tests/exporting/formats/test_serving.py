@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import onnxruntime
@@ -116,6 +117,24 @@ def test_kserve_gets_the_storage_uri(sealed: SealedBytes, folder: Path) -> None:
     assert sorted(each.name for each in folder.iterdir()) == ["Tiny_2", "inferenceservice.yaml", "request.json"]
 
 
+def test_the_example_request_shows_a_face(tmp_path: Path) -> None:
+    """Also to a model of fixed size, which gets the image padded."""
+    session = open_session(read_sealed(write_float_model(tmp_path / "float.onnx")), provider="cpu")
+    for size in (None, InputSize(256, 192)):
+        (image,) = kserve.example_request(replace(session.contract, input_size=size))["inputs"]  # type: ignore[misc]
+        image_1HW3 = np.array(image["data"], np.uint8).reshape(image["shape"])
+        _, scores_1N, _ = session.run(image_1HW3)
+        assert (scores_1N >= session.contract.thresholds["balanced"]).sum() == 1
+
+
+def test_the_repository_contains_the_self_test(tmp_path: Path, folder: Path) -> None:
+    sealed = read_sealed(write_float_model(tmp_path / "float.onnx"))
+    triton.write(folder, sealed, float_contract())
+    assert {each.name for each in (folder / "face-nano").iterdir()} == {
+        "1", "config.pbtxt", "contract.json", "labels.txt", "self_test.json"
+    }  # fmt: skip
+
+
 def test_the_graph_accepts_the_example_request(sealed: SealedBytes, folder: Path) -> None:
     kserve.write(folder, sealed, CONTRACT, "pvc://models/tiny")
     request = json.loads((folder / "request.json").read_text())
@@ -165,3 +184,34 @@ def test_a_silent_fallback_from_tensorrt_is_refused(
         tensorrt.write(folder, sealed, CONTRACT)
     assert list(folder.iterdir()) == []
     assert "tensorrt" not in sys.modules
+
+
+def test_the_client_in_the_documentation_turns_and_shrinks_images(
+    sealed: SealedBytes, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Run with a stand-in for the package tritonclient that answers with one face."""
+    from PIL import Image
+
+    sent = []
+    stand_in = SimpleNamespace(
+        InferInput=lambda name, shape, kind: SimpleNamespace(set_data_from_numpy=sent.append),
+        InferenceServerClient=lambda url: SimpleNamespace(
+            infer=lambda name, inputs: SimpleNamespace(
+                as_numpy={"boxes": np.float32([[[10, 20, 30, 40]]]), "scores": np.float32([[0.9]])}.get
+            )
+        ),
+    )
+    monkeypatch.setitem(sys.modules, "tritonclient", SimpleNamespace(http=stand_in))
+    monkeypatch.setitem(sys.modules, "tritonclient.http", stand_in)
+    triton.write(folder, sealed, replace(CONTRACT, name="face-nano"))
+    folder.rename(folder.parent / "face-triton")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (1280, 320)).save(folder.parent / "photo.jpg", exif=exif)
+    monkeypatch.chdir(folder.parent)
+    blocks = re.findall(
+        r"```python\n(.*?)```", (Path(__file__).parents[3] / "docs/export.md").read_text("utf-8"), re.DOTALL
+    )
+    exec(next(each for each in blocks if "tritonclient" in each), {})
+    assert [each.shape for each in sent] == [(1, 640, 160, 3)]
+    assert capsys.readouterr().out == "[[20. 40. 60. 80.]]\n"
