@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby, islice
 from pathlib import Path
@@ -122,22 +123,10 @@ class Detector:
     def _prepare(self, source: Source, options: DetectOptions) -> _InputImage:
         """Reads, decodes, orients and resizes an image: all that needs no session."""
         image = _InputImage(source)
-        long_side = self.contract.resize.long_side if options.long_side is None else options.long_side
-        image.stopwatch.start()
         try:
-            data = _read(source, options.max_pixels)
-            image.stopwatch.lap("read")
-            decoded = _decode(source, data, options.max_pixels, self._min_side(long_side, options))
-            upright, image.note = decoded.upright(), decoded.note
-            image.flaw = decoded.flaw.code if decoded.flaw else ""
-            image.stopwatch.lap("decode")
-            target = self._fixed_size() or long_side
-            image.input_HW3, image.frame = letterbox.shrink(upright, target, decoded.upright_size)
-            image.stopwatch.lap("resize")
-            if source.copies:  # decoded again in full, so that the input is the same with and without copies
-                is_full = decoded.image.size == decoded.size
-                image.upright = upright if is_full else _decode(source, data, options.max_pixels).upright()
-                image.stopwatch.lap("copies")
+            image.stopwatch.start()
+            with _file_bytes(source, options.max_pixels) as data:
+                self._decode_into(image, data, options)
         except images.UnreadableError as problem:
             image.error = (problem.code, problem.message)
         except MemoryError:
@@ -145,6 +134,22 @@ class Detector:
         except Exception as problem:  # a failure of one image must not stop the others
             image.error = ("unexpected", f"reading it failed with {type(problem).__name__}")
         return image
+
+    def _decode_into(self, image: _InputImage, data: bytes, options: DetectOptions) -> None:
+        image.stopwatch.lap("read")
+        source = image.source
+        long_side = self.contract.resize.long_side if options.long_side is None else options.long_side
+        decoded = _decode(source, data, options.max_pixels, self._min_side(long_side, options))
+        upright, image.note = decoded.upright(), decoded.note
+        image.flaw = decoded.flaw.code if decoded.flaw else ""
+        image.stopwatch.lap("decode")
+        target = self._fixed_size() or long_side
+        image.input_HW3, image.frame = letterbox.shrink(upright, target, decoded.upright_size)
+        image.stopwatch.lap("resize")
+        if source.copies:  # decoded again in full, so that the input is the same with and without copies
+            is_full = decoded.image.size == decoded.size
+            image.upright = upright if is_full else _decode(source, data, options.max_pixels).upright()
+            image.stopwatch.lap("copies")
 
     def _fixed_size(self) -> tuple[int, int] | None:
         """Returns the input's width and height in pixels for a model with fixed shapes, else None."""
@@ -297,13 +302,18 @@ def upright_image(source: Source, max_pixels: int = images.MAX_PIXELS) -> Image.
     Raises:
         UnreadableError: it cannot be read.
     """
-    return _decode(source, _read(source, max_pixels), max_pixels).upright()
+    with _file_bytes(source, max_pixels) as data:
+        return _decode(source, data, max_pixels).upright()
 
 
-def _read(source: Source, max_pixels: int) -> bytes:
-    if source.offset or source.image:
-        return b""  # decoded from the file by offset: it may hold a thousand other pages
-    return images.read(source.path, max_pixels) if source.data is None else source.data
+@contextmanager
+def _file_bytes(source: Source, max_pixels: int) -> Iterator[bytes]:
+    """Yields the bytes of a source's file; none of a page, whose file may hold a thousand others."""
+    if source.offset or source.image or source.data is not None:
+        yield b"" if source.offset or source.image else source.data or b""
+        return
+    with images.file_memory(source.path):
+        yield images.read(source.path, max_pixels)
 
 
 def _decode(source: Source, data: bytes, max_pixels: int, min_side: float | None = None) -> images.Decoded:

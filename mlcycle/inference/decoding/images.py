@@ -18,8 +18,10 @@ import ctypes
 import functools
 import io
 import logging
+import os
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -36,6 +38,10 @@ from mlcycle.machine import own_process
 MAX_PIXELS = 178_956_970
 # The memory for the largest image. Smaller ones are decoded in parallel as long as they fit in it.
 _BUDGET = MemoryBudget(limits.BYTES_PER_PIXEL * MAX_PIXELS)
+# An uncompressed image has at most eight bytes per pixel. Smaller files are held in parallel, as long as they have no
+# more bytes than the largest.
+_FILE_BYTES_PER_PIXEL = 8
+_FILE_BUDGET = MemoryBudget(_FILE_BYTES_PER_PIXEL * MAX_PIXELS)
 _HUGE = 2**24
 # A Pillow image may be loaded by one thread at a time; each image has one of these, chosen by its identity.
 _LOADING = [threading.Lock() for _ in range(64)]
@@ -106,11 +112,19 @@ def read(path: str | Path, max_pixels: int = MAX_PIXELS) -> bytes:
     Raises:
         UnreadableError: not-found, not-a-file, no-permission, too-large or unreadable.
     """
-    # An uncompressed image has at most eight bytes per pixel.
-    with open_file(path, max_bytes=8 * max_pixels) as file:
+    with open_file(path, max_bytes=_FILE_BYTES_PER_PIXEL * max_pixels) as file:
         size = file.seek(0, io.SEEK_END)
         file.seek(0)
         return file.read(size)
+
+
+def file_memory(path: str | Path) -> AbstractContextManager[None]:
+    """Reserves the memory for a file's bytes while its block reads and decodes them; waits until it is free."""
+    try:
+        size = os.stat(path).st_size  # noqa: PTH116 (the trace passes strings)
+    except (OSError, ValueError):
+        size = 0  # reading it fails
+    return _FILE_BUDGET.take(size)
 
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS, min_side: float | None = None) -> Decoded:

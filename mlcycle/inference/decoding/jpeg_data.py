@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from PIL import Image, ImageFile
 
-from mlcycle.inference.decoding import layout
+from mlcycle.inference.decoding import layout, limits
 
 # Bytes at the end of a scan that the decoder must need, and zeros after it that it need not; it reads eight ahead.
 _MARGIN = 32
@@ -30,10 +30,13 @@ def load(image: ImageFile.ImageFile, data: bytes) -> bool:
     """Decodes an opened JPEG, as `image.load` does; returns whether its compressed data is damaged.
 
     Raises:
+        UnreadableError: too-large, it has too many scans or segments.
         OSError: truncated, or damaged in a way that cannot be decoded.
     """
-    segments = list(layout.jpeg_segments(data))
+    segments = list(islice(layout.jpeg_segments(data), 2 * limits.JPEG_SEGMENTS + 1))
+    limits.refuse_above(2 * limits.JPEG_SEGMENTS, len(segments), "segments")
     scans = list(_scans(segments, data))
+    limits.refuse_above(limits.JPEG_SCANS, len(scans), "scans")
     frame = next((marker for marker, _, _ in segments if marker in layout.JPEG_FRAMES), 0)
     if frame not in _KNOWN or not scans:
         image.load()

@@ -45,11 +45,6 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         at = start + int.from_bytes(data[start : start + 2])
 
 
-def jpeg_scans(data: bytes) -> int:
-    """Counts the scans of a JPEG; a progressive one has about ten."""
-    return sum(marker == JPEG_SCAN for marker, _, _ in jpeg_segments(data))
-
-
 def jpeg_2000_tiles(data: bytes) -> int:
     """Counts the tiles that a JPEG 2000 header divides its image into."""
     start = data.find(JPEG_2000_STARTS[0]) + 8

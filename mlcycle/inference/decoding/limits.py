@@ -61,15 +61,15 @@ def check_file(data: bytes) -> None:
         _check_jpeg(data)
     elif data.startswith(layout.PNG_START):
         others = sum(name not in (b"IDAT", b"fdAT") for name, _, _ in layout.png_chunks(data))
-        _refuse_above(PNG_CHUNKS, others, "chunks other than its pixels")
+        refuse_above(PNG_CHUNKS, others, "chunks other than its pixels")
     elif data.startswith(layout.GIF_STARTS):
-        _refuse_above(GIF_COMMENTS, layout.gif_frames(data)[1], "bytes of comments")
+        refuse_above(GIF_COMMENTS, layout.gif_frames(data)[1], "bytes of comments")
     elif data.startswith(layout.TIFF_STARTS):
         check_tags(data)
     elif data.startswith(layout.JPEG_2000_STARTS):
-        _refuse_above(JPEG_2000_TILES, layout.jpeg_2000_tiles(data), "tiles")
+        refuse_above(JPEG_2000_TILES, layout.jpeg_2000_tiles(data), "tiles")
     elif data.startswith((b"P1", b"P2", b"P3")):
-        _refuse_above(PPM_COMMENTS, data.count(b"#"), "comments")
+        refuse_above(PPM_COMMENTS, data.count(b"#"), "comments")
 
 
 def check_tags(data: bytes | mmap) -> None:
@@ -82,9 +82,9 @@ def check_tags(data: bytes | mmap) -> None:
         total = 0
         for kind, count, size in layout.tiff_entries(data, start, end):
             values = count if size and kind not in _TIFF_BYTES else 0
-            _refuse_above(TIFF_VALUES, values, "strips, tiles or other values in one tag")
+            refuse_above(TIFF_VALUES, values, "strips, tiles or other values in one tag")
             total += size
-        _refuse_above(4 * len(data), total, "bytes in its tags, which refer to the same bytes repeatedly")
+        refuse_above(4 * len(data), total, "bytes in its tags, which refer to the same bytes repeatedly")
 
 
 def check_image(image: ImageFile.ImageFile, data: bytes, max_pixels: int) -> None:
@@ -103,8 +103,6 @@ def check_image(image: ImageFile.ImageFile, data: bytes, max_pixels: int) -> Non
     if width * height > SLOW_PIXELS and image.tile and image.tile[0][0] in _SLOW:
         message = f"{format} files of this type are read up to {SLOW_PIXELS:,} pixels"
         raise UnreadableError("too-large", message, "save it as JPEG or PNG")
-    if format in ("JPEG", "MPO") and data.count(b"\xff\xda") > JPEG_SCANS:
-        _refuse_above(JPEG_SCANS, layout.jpeg_scans(data), "scans")
     if format == "TIFF":
         _check_tiles(image, max_pixels)
 
@@ -116,8 +114,14 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
         raise UnreadableError("too-large", message, "raise --max-pixels if you trust it")
 
 
+def refuse_above(limit: int, count: int, what: str) -> None:
+    """Raises UnreadableError (too-large) if a count is above its limit."""
+    if count > limit:
+        raise UnreadableError("too-large", f"it has more than {limit:,} {what}")
+
+
 def _check_tiles(image: ImageFile.ImageFile, max_pixels: int) -> None:
-    _refuse_above(max_pixels, _tile_pixels(getattr(image, "tag_v2", {})), "pixels in each tile")
+    refuse_above(max_pixels, _tile_pixels(getattr(image, "tag_v2", {})), "pixels in each tile")
     tiles = [tile[1] for tile in image.tile if tile[1]]
     if sum((right - left) * (lower - top) for left, top, right, lower in tiles) < image.width * image.height:
         raise UnreadableError("truncated", "its strips end before the image does")
@@ -169,25 +173,20 @@ def without_large_chunks(data: bytes) -> bytes:
     return b"".join([*kept, data[since:]]) if kept else data
 
 
-def _refuse_above(limit: int, count: int, what: str) -> None:
-    if count > limit:
-        raise UnreadableError("too-large", f"it has more than {limit:,} {what}")
-
-
 def _check_jpeg(data: bytes) -> None:
     """Checks the segments before the image: Pillow keeps each of them, and joins those with EXIF."""
     between, end, exif = 0, len(layout.JPEG_START), []
     before = takewhile(lambda segment: segment[0] != layout.JPEG_SCAN, layout.jpeg_segments(data))
     for number, (marker, start, body) in enumerate(before, 1):
-        _refuse_above(JPEG_SEGMENTS, number, "segments before its image")
+        refuse_above(JPEG_SEGMENTS, number, "segments before its image")
         between += start - end
         end = body + int.from_bytes(data[body : body + 2])
         if marker == layout.JPEG_EXIF and data[body + 2 : body + 8] == b"Exif\0\0":
             exif.append(data[body + 8 : end])
     scan = data.find(bytes((0xFF, layout.JPEG_SCAN)), end)
     between += (scan if scan >= 0 else len(data)) - end
-    _refuse_above(2**20, between, "bytes between segments before its image")
-    _refuse_above(2**22, sum(map(len, exif)), "bytes of EXIF")
+    refuse_above(2**20, between, "bytes between segments before its image")
+    refuse_above(2**22, sum(map(len, exif)), "bytes of EXIF")
     check_tags(b"".join(exif))
 
 

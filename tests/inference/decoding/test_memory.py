@@ -7,12 +7,19 @@ import subprocess
 import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Event, Thread
 
 import pytest
 from conftest import environment
 
+from mlcycle.errors import UnreadableError
+from mlcycle.inference.decoding import images
 from mlcycle.inference.decoding.memory import MemoryBudget, release_free_memory
+from mlcycle.inference.detect import DetectOptions, Detector
+from mlcycle.inference.record import Source
+
+pytest_plugins = ("tiny_album",)
 
 
 def test_a_request_that_does_not_fit_waits() -> None:
@@ -63,6 +70,32 @@ def test_an_error_releases_the_memory() -> None:
         target=enter, daemon=True
     ).start()  # a daemon, so that memory that is not released fails the test instead of hanging it
     assert entered.wait(10)
+
+
+def test_files_of_several_threads_share_their_memory(
+    tmp_path: Path, detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, most = set(), []
+
+    def read(path: Path, max_pixels: int) -> bytes:
+        held.add(path)
+        most.append(len(held))
+        return path.read_bytes()
+
+    def decode(data: bytes, *_: object) -> None:
+        Event().wait(0.02)  # another thread could read meanwhile
+        held.clear()
+        raise UnreadableError("damaged", "it is read, and no more")
+
+    monkeypatch.setattr(images, "_FILE_BUDGET", MemoryBudget(1000))
+    monkeypatch.setattr(images, "read", read)
+    monkeypatch.setattr(images, "decode", decode)
+    paths = [tmp_path / f"{number}.jpg" for number in range(4)]
+    for path in paths:
+        path.write_bytes(bytes(600))
+    records = list(detector.detect_all([Source(path, path.name) for path in paths], DetectOptions(workers=4)))
+    assert [record.error and record.error[0] for record in records] == ["damaged"] * 4
+    assert most == [1, 1, 1, 1]
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="no malloc_trim in this C library")
