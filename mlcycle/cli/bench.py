@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlcycle.cli import console
+from mlcycle.cli import completions, console
 from mlcycle.cli.infer.options import LocalThreadsOption, Provider, ProviderOption
 from mlcycle.counted import counted
 
@@ -19,7 +19,10 @@ ALLOWED = "10%"
 FileArgument = Annotated[
     Path | None,
     typer.Argument(
-        metavar="FILE", help="The model file. Default: the one that `mlcycle infer` uses.", show_default=False
+        metavar="FILE",
+        autocompletion=completions.models,
+        help="The model file. Default: the one that `mlcycle infer` uses.",
+        show_default=False,
     ),
 ]
 DataOption = Annotated[

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlcycle import files
-from mlcycle.cli import console
+from mlcycle.cli import completions, console
 from mlcycle.counted import counted
 from mlcycle.errors import InputError, UsageError
 
@@ -23,7 +23,9 @@ class Format(StrEnum):
     json = "json"
 
 
-FileArgument = Annotated[Path, typer.Argument(help="The frozen model file.", show_default=False)]
+FileArgument = Annotated[
+    Path, typer.Argument(autocompletion=completions.models, help="The frozen model file.", show_default=False)
+]
 DataOption = Annotated[
     Path, typer.Option(help="A labelled set: WIDER FACE, COCO, YOLO or packed shards.", show_default=False)
 ]

@@ -8,12 +8,18 @@ from typing import Annotated, Literal
 
 import typer
 
-from mlcycle.cli import console
+from mlcycle.cli import completions, console
 from mlcycle.errors import UsageError
 from mlcycle.results import Exported
 
 FileArgument = Annotated[
-    Path, typer.Argument(metavar="FILE", help="The model file that `mlcycle freeze` wrote.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        autocompletion=completions.models,
+        help="The model file that `mlcycle freeze` wrote.",
+        show_default=False,
+    ),
 ]
 PrecisionOption = Annotated[
     Literal["float16", "bfloat16", "int8"] | None, typer.Option(help="Precision of the variant.", show_default=False)

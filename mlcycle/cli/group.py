@@ -1,12 +1,14 @@
 """Groups of commands: with suggestions for misspelt names, with a default command, or imported on demand.
 
 `mlcycle infer photo.jpg` means `mlcycle infer image photo.jpg`: if the first word is not a command of the group, its
-default command runs. A file that has the name of a command is given as ./dir.
+default command runs, and for a folder another one, if the group has one. A file that has the name of a command is given
+as ./dir.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,6 +19,8 @@ from typer.core import TyperGroup
 
 from mlcycle.errors import UsageError
 
+# Typer exports this usage error; its base class is that of all usage errors, in every version of Typer.
+_USAGE_PROBLEM: type[Exception] = typer.BadParameter.__bases__[0]
 Panels = Mapping[str, Mapping[str, str]]
 
 
@@ -72,13 +76,24 @@ class DefaultGroup(Group):
     """A group that runs its `default` command if the first word is not a command; see `default_group`."""
 
     default: ClassVar[str] = ""
+    of_folder: ClassVar[str] = ""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not args and self._needs_arguments(ctx) and not ctx.resilient_parsing:
             _help_and_exit(ctx)
-        if not ctx.resilient_parsing and not self._names_a_command(ctx, args):
-            args = [self.default, *args]
+        if not self._names_a_command(ctx, args) and (args or not ctx.resilient_parsing):
+            args = [self._default_of(ctx, args), *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Completes commands, and options and the first argument of commands that run without being named."""
+        completed = super().shell_complete(ctx, incomplete)
+        for name in filter(None, (self.default, self.of_folder)):
+            command: Any = self.get_command(ctx, name)
+            completed += command.shell_complete(ctx, incomplete)
+            for argument in [each for each in command.params if each.param_type_name == "argument"][:1]:
+                completed += [each for each in argument.shell_complete(ctx, incomplete) if each.type == "plain"]
+        return list({each.value: each for each in completed}.values())
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return ["[COMMAND]", "[ARGS]..."]
@@ -88,11 +103,25 @@ class DefaultGroup(Group):
         formatter.write_paragraph()
         formatter.write_text(f"The default command is {self.default}: {path} ARGS means {path} {self.default} ARGS.")
         formatter.write_text(f"Its options: {path} {self.default} --help")
+        if self.of_folder:
+            formatter.write_text(f"{path} FOLDER means {path} {self.of_folder} FOLDER.")
         super().format_epilog(ctx, formatter)
 
     def _needs_arguments(self, ctx: Any) -> bool:
         command = self.get_command(ctx, self.default)
         return command is not None and any(each.required for each in command.params)
+
+    def _default_of(self, ctx: Any, args: list[str]) -> str:
+        """Returns the command of these arguments: that of a folder, if they name one and nothing else."""
+        command: Any = self.get_command(ctx, self.of_folder) if any(map(os.path.isdir, args)) else None
+        if command is None:
+            return self.default
+        try:
+            values, more, _ = command.make_parser(typer.Context(command, parent=ctx)).parse_args(list(args))
+        except _USAGE_PROBLEM:  # an option of the other command
+            return self.default
+        named = [values[each.name] for each in command.params if each.param_type_name == "argument"] + more
+        return self.of_folder if len(named) == 1 and os.path.isdir(named[0]) else self.default  # noqa: PTH112
 
     def _names_a_command(self, ctx: Any, args: list[str]) -> bool:
         first = args[0] if args else ""
@@ -104,9 +133,13 @@ class DefaultGroup(Group):
         return False
 
 
-def default_group(name: str) -> type[DefaultGroup]:
-    """Returns the class of a group with this default command: `typer.Typer(cls=default_group("fit"))`."""
-    return type("DefaultGroup", (DefaultGroup,), {"default": name})
+def default_group(name: str, of_folder: str = "") -> type[DefaultGroup]:
+    """Returns the class of a group with this default command: `typer.Typer(cls=default_group("fit"))`.
+
+    Args:
+        of_folder: the default command if the only argument is a folder.
+    """
+    return type("DefaultGroup", (DefaultGroup,), {"default": name, "of_folder": of_folder})
 
 
 def lazy_group(panels: Panels) -> type[LazyGroup]:

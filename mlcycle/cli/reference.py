@@ -61,7 +61,8 @@ def _section(words: list[str], command: Any) -> str:
     default = getattr(command, "default", "")
     if default:
         path = " ".join(words)
-        parts.append(f"The default command is `{default}`: `{path} ARGS` means `{path} {default} ARGS`.")
+        of_folder = f", and `{path} FOLDER` means `{path} {command.of_folder} FOLDER`" if command.of_folder else ""
+        parts.append(f"The default command is `{default}`: `{path} ARGS` means `{path} {default} ARGS`{of_folder}.")
     members = _members(command)
     rows = [_row(each) for each in command.params if not getattr(each, "hidden", False)]
     parts += [_table("Command", [(f"`{name}`", first_paragraph(each.help)) for name, each in members])]

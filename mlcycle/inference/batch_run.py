@@ -74,6 +74,10 @@ class BatchRun:
         """Returns the number of finished images."""
         return len(self._ledger)
 
+    def count_frames(self) -> int:
+        """Returns the number of finished images that are frames of videos."""
+        return self._ledger.count_frames()
+
     @property
     def token(self) -> str:
         """The common part of the temporary names of this run's copies."""
@@ -178,6 +182,7 @@ class BatchRun:
         summary = {
             "schema_version": SUMMARY_SCHEMA_VERSION,
             "images": len(self),
+            "frames": self.count_frames(),
             **{status: counts[status] for status in ("ok", "empty", "error", "faces")},
             "errors": {each.removeprefix("error "): counts[each] for each in counts if each.startswith("error ")},
             "settings": self.settings,

@@ -165,7 +165,7 @@ class Detector:
         """Runs the graph on images of one input size; unreadable images have no input and only get records."""
         inputs = [each.input_HW3 for each in batch if each.input_HW3 is not None]
         if not inputs:
-            return [self._record(each, None) for each in batch]
+            return [self._record(each, None, options) for each in batch]
         if size := self._fixed_size():
             if len(batch) > 1:
                 return [record for each in batch for record in self._run([each], options)]
@@ -177,7 +177,7 @@ class Detector:
             if len(batch) > 1:
                 return [record for each in batch for record in self._run([each], options)]
             batch[0].error = ("model-failed", f"the model failed on it: {' '.join(str(problem).split())[:200]}")
-            return [self._record(batch[0], None)]
+            return [self._record(batch[0], None, options)]
         milliseconds = (time.perf_counter() - begin) * 1000 / len(batch)
         return [self._finish(each, row, outputs, milliseconds, options) for row, each in enumerate(batch)]
 
@@ -187,18 +187,20 @@ class Detector:
         assert image.frame is not None
         image.stopwatch.milliseconds["run"] = milliseconds
         image.stopwatch.start()
-        threshold = self.contract.thresholds["balanced"] if options.threshold is None else options.threshold
         own: Faces = (outputs[0][row], outputs[1][row], None if outputs[2] is None else outputs[2][row])
-        faces = select(own, threshold, image.frame)
+        faces = select(own, self._threshold(options), image.frame)
         image.stopwatch.lap("select")
-        record = self._record(image, faces)
+        record = self._record(image, faces, options)
         if not image.source.copies or image.upright is None:  # without an upright image the record has an error
             return record
         record = _with_copies(record, image, options)
         image.stopwatch.lap("copies")
         return record
 
-    def _record(self, image: _InputImage, faces: Faces | None) -> Record:
+    def _threshold(self, options: DetectOptions) -> float:
+        return self.contract.thresholds["balanced"] if options.threshold is None else options.threshold
+
+    def _record(self, image: _InputImage, faces: Faces | None, options: DetectOptions) -> Record:
         frame = image.frame
         boxes_N4, scores_N, landmarks_N52 = faces or (np.zeros((0, 4), np.float32), np.zeros(0, np.float32), None)
         return Record(
@@ -214,6 +216,7 @@ class Detector:
             flaw=image.flaw,
             error=image.error,
             model=(self.contract.name, self.sha256),
+            threshold=self._threshold(options),
             provider=self.provider,
             milliseconds=image.stopwatch.milliseconds,
         )

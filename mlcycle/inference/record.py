@@ -89,6 +89,7 @@ class Record:
         flaw: why faces may be missed although it was decoded: "damaged", "unsupported" (its note says what), or "".
         error: a stable code and a sentence, or None. With both faces and an error, a copy was not written.
         model: name and sha256 of the model file.
+        threshold: the least score that counted as a face; None if it is not known.
         provider: the execution provider in use, e.g. "cpu".
         milliseconds: time of each stage that was reached.
         copies: paths of the written copies by kind: annotated, redacted, cropped (a folder).
@@ -106,6 +107,7 @@ class Record:
     flaw: str = ""
     error: tuple[str, str] | None = None
     model: tuple[str, str] = ("", "")
+    threshold: float | None = None
     provider: str = ""
     milliseconds: dict[str, float] = field(default_factory=dict)
     copies: dict[str, str] = field(default_factory=dict)
@@ -143,6 +145,7 @@ class Record:
             "flaw": self.flaw or None,
             "faces": self.faces(),
             "model": {"name": self.model[0], "sha256": self.model[1]},
+            "threshold": None if self.threshold is None else round(self.threshold, 6),
             "provider": self.provider,
             "annotated": self.copies.get("annotated"),
             "redacted": self.copies.get("redacted"),
@@ -173,6 +176,7 @@ class Record:
             flaw=values.get("flaw") or "",
             error=(error["code"], error["message"]) if error else None,
             model=(values["model"]["name"], values["model"]["sha256"]),
+            threshold=values.get("threshold"),
             provider=values["provider"],
             milliseconds=values.get("milliseconds", {}),
             copies=copies,

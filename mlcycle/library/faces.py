@@ -268,6 +268,7 @@ class Faces:
 def with_doubtful(found: Faces, threshold: float) -> Faces:
     """Returns those of the found faces that score at least `threshold`, with the others as doubtful regions."""
     faces = found[found.scores >= threshold]
+    faces._record = replace(faces._record, threshold=threshold)
     faces._doubtful = found.boxes[found.scores < threshold]
     return faces
 

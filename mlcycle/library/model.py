@@ -220,8 +220,13 @@ class Model:
             source = source_of(image, options.max_pixels)
         except MlcycleError as problem:
             code = problem.code if isinstance(problem, UnreadableError) else "unsupported"
-            model = (detector.contract.name, detector.sha256)
-            empty = Record(_name(image), error=(code, problem.message), model=model, provider=detector.provider)
+            empty = Record(
+                _name(image),
+                error=(code, problem.message),
+                model=(detector.contract.name, detector.sha256),
+                threshold=threshold,
+                provider=detector.provider,
+            )
             return Faces(empty, partial(_fail, problem), problem)
         state = state_of(source)
         (record,) = detector.detect_batch([source], options)

@@ -104,3 +104,22 @@ def test_a_default_command_without_required_arguments_runs():
     app.command("other")(lambda: calls.append("other"))
     call(app)
     assert calls == ["fit"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["folder"], ("dir", "folder")),
+        (["folder", "folder"], ("image", ["folder", "folder"], "table")),
+        (["a.jpg", "folder"], ("image", ["a.jpg", "folder"], "table")),
+        (["folder", "--format", "json"], ("image", ["folder"], "json")),
+        (["image", "folder"], ("image", ["folder"], "table")),
+        (["a.jpg", "--format", "folder"], ("image", ["a.jpg"], "folder")),
+    ],
+)
+def test_a_folder_alone_has_its_own_command(app, calls, tmp_path, monkeypatch, arguments, expected):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    app.info.cls = default_group("image", of_folder="dir")
+    call(app, *arguments)
+    assert calls == [expected]

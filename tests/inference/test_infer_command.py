@@ -56,6 +56,13 @@ def test_a_corrupt_image_does_not_stop_the_others(mlcycle: Run, album: Path, tin
     assert "4 images, 3 faces, 1 failed" in outcome.err
 
 
+def test_a_folder_needs_no_command(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
+    named, bare = (mlcycle("infer", *words, album, "--model", tiny) for words in (["dir"], []))
+    assert (bare.code, bare.out) == (named.code, named.out)
+    assert mlcycle("infer", "--out", tmp_path / "run", album, "--model", tiny, "--resume").code == 3
+    assert (tmp_path / "run" / "records.jsonl").exists()
+
+
 def test_json_is_one_document_with_the_whole_record(mlcycle: Run, album: Path, tiny: Path) -> None:
     document = json.loads(mlcycle("infer", album / "one.jpg", "--model", tiny, "--format", "json").out)
     assert document["schema_version"] == 1
@@ -64,6 +71,7 @@ def test_json_is_one_document_with_the_whole_record(mlcycle: Run, album: Path, t
     assert record["model"]["name"] == "tiny"
     assert record["model"]["sha256"] == Path(f"{tiny}.sha256").read_text().split()[0]
     assert record["provider"] == "cpu"
+    assert record["threshold"] == 0.5
     assert set(record["milliseconds"]) == {"read", "decode", "resize", "run", "select"}
     (face,) = record["faces"]
     assert face["box"] == pytest.approx([300, 40, 380, 150], abs=1.01)

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from mlcycle.cli import completions
+
 
 class Layout(StrEnum):
     wider = "wider"
@@ -38,7 +40,12 @@ ImageFiles = Annotated[
     Images, typer.Option("--images", help="Write symbolic links to the images, copies of them, or labels only.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-ModelFile = Annotated[Path, typer.Option("--model", metavar="FILE", help="Use this model file or bundled model.")]
+ModelFile = Annotated[
+    Path,
+    typer.Option(
+        "--model", metavar="FILE", autocompletion=completions.models, help="Use this model file or bundled model."
+    ),
+]
 LongSide = Annotated[
     str,
     typer.Option(

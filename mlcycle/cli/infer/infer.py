@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from mlcycle.inference.sources import Folder
 
 app = typer.Typer(
-    cls=default_group("image"),
+    cls=default_group("image", of_folder="dir"),
     rich_markup_mode=None,
     help="""Detect faces in images and videos.
 
@@ -262,7 +262,7 @@ def _named(names: list[str], stdin0: bool) -> list[Source]:
     from mlcycle.inference.sources import from_listed, from_names
 
     if not names and not stdin0:
-        raise UsageError("no image given", "mlcycle infer photo.jpg, or mlcycle infer dir FOLDER")
+        raise UsageError("no image given", "mlcycle infer photo.jpg, or mlcycle infer FOLDER")
     if names and all(Path(name).is_dir() for name in names):
         raise UsageError(f"{names[0]} is a folder", f"mlcycle infer dir {names[0]}")
     if stdin0 and "-" in names:

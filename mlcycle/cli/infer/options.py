@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlcycle.cli import completions
+
 if TYPE_CHECKING:
     from mlcycle.inference.privacy.hashed_names import HashedNames
 
@@ -51,6 +53,7 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         metavar="FILE",
+        autocompletion=completions.models,
         help="Use this model file or bundled model. Default: $MLCYCLE_MODEL, else face-nano.",
     ),
 ]
@@ -127,6 +130,7 @@ AtOption = Annotated[
     typer.Option(
         "--at",
         metavar="POINT",
+        autocompletion=completions.operating_points,
         help="Use one of the model's thresholds: balanced (default), precise (few false alarms) or sensitive (few "
         "missed faces; default with --redact).",
     ),

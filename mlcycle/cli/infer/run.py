@@ -14,7 +14,7 @@ from mlcycle.cli import console
 from mlcycle.cli.infer.engine import open_engine
 from mlcycle.cli.infer.model import check_outputs, count_images, detect_options, load_model, records_of
 from mlcycle.cli.infer.options import Format, InferOptions
-from mlcycle.cli.infer.tally import tallied
+from mlcycle.cli.infer.tally import noun, tallied
 from mlcycle.counted import counted
 from mlcycle.errors import UsageError
 from mlcycle.inference import batch_run
@@ -109,7 +109,8 @@ def _resumed(
         resumed.close()
         raise
     if len(resumed):
-        console.say(f"{counted(len(resumed), 'image')} already finished in {options.out}")
+        finished = counted(len(resumed), noun(len(resumed), resumed.count_frames()))
+        console.say(f"{finished} already finished in {options.out}")
     return resumed
 
 
@@ -176,6 +177,7 @@ def _format(format: Format | None) -> str:
 
 
 def _report(summary: dict[str, Any], records: Path) -> None:
-    console.say(f"{counted(summary['images'], 'image')} in all, {summary['error']} failed: {records}")
+    images = counted(summary["images"], noun(summary["images"], summary["frames"]))
+    console.say(f"{images} in all, {summary['error']} failed: {records}")
     if summary["error"]:
         raise typer.Exit(3)

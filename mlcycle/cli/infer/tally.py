@@ -30,12 +30,12 @@ def _say_counts(tally: Tally, options: InferOptions) -> None:
     """Prints the counts and where copies were written, and how many redacted regions are doubtful."""
     console.say("; ".join([counts(tally), *_copies(tally, options)]))
     if tally.doubtful and tally.copies["redacted"]:
-        console.say(_doubtful(tally.doubtful, _word(tally)))
+        console.say(_doubtful(tally.doubtful, noun(tally.images, tally.frames)))
 
 
 def counts(tally: Tally) -> str:
     """Returns e.g. "12 images, 7 faces, 1 failed, 34.1 images per second"; of videos alone, with frames."""
-    word = _word(tally)
+    word = noun(tally.images, tally.frames)
     parts = [counted(tally.images, word), counted(tally.faces, "face"), f"{tally.failed} failed"]
     return ", ".join([*parts, f"{tally.images / tally.seconds:.1f} {word}s per second"])
 
@@ -62,6 +62,6 @@ def _doubtful(doubtful: Doubtful, word: str) -> str:
     return f"{what}, in {counted(doubtful.images, word)}; faces are missed where regions are doubtful: check {most}"
 
 
-def _word(tally: Tally) -> str:
+def noun(images: int, frames: int) -> str:
     """Returns what was counted: frames if there were only videos, else images."""
-    return "frame" if tally.images and tally.frames == tally.images else "image"
+    return "frame" if images and frames == images else "image"

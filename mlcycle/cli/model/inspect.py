@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
-from mlcycle.cli import console
+from mlcycle.cli import completions, console
 
-FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The model file.")]
+FileArgument = Annotated[
+    Path, typer.Argument(metavar="FILE", autocompletion=completions.models, help="The model file.")
+]
 
 
 class CardFormat(StrEnum):

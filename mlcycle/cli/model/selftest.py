@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlcycle.cli import console
+from mlcycle.cli import completions, console
 
 if TYPE_CHECKING:
     from mlcycle.artifact.self_test import SelfTest
@@ -23,7 +23,10 @@ class Runner(StrEnum):
 
 
 def selftest(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The model file.", show_default=False)],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", autocompletion=completions.models, help="The model file.", show_default=False),
+    ],
     *,
     provider: Annotated[
         list[Runner] | None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlcycle.cli import console
+from mlcycle.cli import completions, console
 from mlcycle.counted import counted
 from mlcycle.errors import ModelFileError, UsageError
 from mlcycle.extras import extra
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 
 def verify(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The model file, or an exported folder.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", autocompletion=completions.models, help="The model file, or an exported folder."
+        ),
+    ],
     sha256: Annotated[
         str | None, typer.Option("--sha256", metavar="HEX", help="The sha256 that the file must have.")
     ] = None,

@@ -7,10 +7,16 @@ from typing import Annotated
 
 import typer
 
+from mlcycle.cli import completions
 from mlcycle.cli.train.device import Device
 
 RecipeArgument = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a recipe that comes with mlcycle.")
+    str,
+    typer.Argument(
+        metavar="RECIPE",
+        autocompletion=completions.recipes,
+        help="A recipe file, or the name of a recipe that comes with mlcycle.",
+    ),
 ]
 OverridesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Values that replace those of the recipe.")
@@ -27,6 +33,7 @@ RecipeOrRun = Annotated[
     str | None,
     typer.Argument(
         metavar="RECIPE",
+        autocompletion=completions.recipes,
         help="A recipe file, or the name of a recipe that comes with mlcycle; with --resume, a run's folder.",
     ),
 ]
@@ -68,6 +75,7 @@ SweepArgument = Annotated[
     str,
     typer.Argument(
         metavar="RECIPE",
+        autocompletion=completions.recipes,
         help="A recipe file, or the name of a recipe that comes with mlcycle; with --table, a sweep's folder.",
     ),
 ]

@@ -12,12 +12,18 @@ from typing import Annotated
 import typer
 
 from mlcycle import files
-from mlcycle.cli import console
+from mlcycle.cli import completions, console
 from mlcycle.cli.group import Group
 from mlcycle.errors import InputError, RecipeError
 from mlcycle.extras import extra
 
 app = typer.Typer(cls=Group)
+
+
+NameArgument = Annotated[
+    str,
+    typer.Argument(metavar="NAME", autocompletion=completions.recipes, help="A recipe's name or file."),
+]
 
 
 @app.callback()
@@ -47,7 +53,7 @@ def list_recipes() -> None:
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe's name or file.")]) -> None:
+def show(name: NameArgument) -> None:
     """Print a recipe.
 
     Example:  mlcycle train recipes show demo
@@ -60,7 +66,7 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe's na
 
 @app.command()
 def copy(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe's name or file.")],
+    name: NameArgument,
     destination: Annotated[
         Path | None, typer.Argument(metavar="DEST", help="A file or a folder. Default: NAME.yaml.")
     ] = None,

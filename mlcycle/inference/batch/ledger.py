@@ -169,6 +169,13 @@ class Ledger:
                 counts[f"error {code}"] += count
         return counts
 
+    def count_frames(self) -> int:
+        """Returns the number of records that are of frames of videos."""
+        # Quotes within the line's texts are escaped, so that no name looks like this.
+        query = "select count(*) from records where part and instr(line, ?)"
+        (count,) = self._database.execute(query, ('"part": {"kind": "frame"',)).fetchone()
+        return int(count)
+
     def close(self) -> None:
         """Commits the added records and releases the ledger."""
         try:

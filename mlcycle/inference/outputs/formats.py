@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import IO, Any, Protocol, TextIO
 
 from mlcycle.inference.record import SCHEMA_VERSION, Record, json_line, readable, title, verdict
 
-CSV_COLUMNS = ("input", "part", "status", "error", "width", "height", "face", "x1", "y1", "x2", "y2", "score")
+CSV_COLUMNS = (
+    *("input", "part", "seconds", "status", "error", "width", "height"),
+    *("face", "x1", "y1", "x2", "y2", "score"),
+)
 
 
 class Writer(Protocol):
@@ -61,7 +65,8 @@ class Csv:
     def write(self, record: Record) -> None:
         if not self._head:
             self._begin(record.landmark_names)
-        image: list[Any] = [readable(record.input), record.part.number if record.part else None, record.status]
+        part = (record.part.number, record.part.seconds) if record.part else (None, None)
+        image: list[Any] = [readable(record.input), *part, record.status]
         image += [record.error[0] if record.error else None, record.width or None, record.height or None]
         for number, face in enumerate(record.faces(), 1):
             points = [value for point in face.get("landmarks", {}).values() for value in point]
@@ -80,30 +85,38 @@ class Csv:
 
 
 class Coco:
-    """Writes one COCO document: images as they come, then faces.
+    """Writes one COCO document: images as they come, then faces, and then files that could not be read.
 
-    The faces are collected in `buffer`, or else in a temporary file.
+    A file without width and height is no image of COCO, whose readers need both; it is in the list `unreadable`. Faces
+    and unreadable files are collected in buffers.
+
+    Args:
+        open_buffer: opens a buffer; None for a temporary file.
     """
 
-    def __init__(self, stream: TextIO, buffer: IO[str] | None = None) -> None:
+    def __init__(self, stream: TextIO, open_buffer: Callable[[], IO[str]] | None = None) -> None:
         import tempfile
 
         self._stream = stream
+        open_buffer = open_buffer or partial(tempfile.TemporaryFile, "w+", encoding="ascii")
         # Closed in close.
-        self._annotations = buffer or tempfile.TemporaryFile("w+", encoding="ascii")  # noqa: SIM115
-        self._images = self._faces = 0
+        self._annotations, self._unreadable = open_buffer(), open_buffer()
+        self._images = self._faces = self._failed = 0
         self._names: tuple[str, ...] = ()
 
     def write(self, record: Record) -> None:
-        self._images += 1
         self._names = record.landmark_names
-        image: dict[str, Any] = {"id": self._images, "file_name": record.input, "status": record.status}
+        image: dict[str, Any] = {"file_name": record.input, "status": record.status}
         if record.part:
             image["part"] = record.part.number
-        if record.width:
-            image |= {"width": record.width, "height": record.height}
         if record.error:
             image["error"] = record.error[0]
+        if not record.width:
+            self._unreadable.write((",\n" if self._failed else "") + json.dumps(image))
+            self._failed += 1
+            return
+        self._images += 1
+        image = {"id": self._images, **image, "width": record.width, "height": record.height}
         self._stream.write(('{"images": [\n' if self._images == 1 else ",\n") + json.dumps(image))
         for face in record.faces():
             self._faces += 1
@@ -124,10 +137,11 @@ class Coco:
         category: dict[str, Any] = {"id": 1, "name": "face"} | ({"keypoints": self._names} if self._names else {})
         self._stream.write("" if self._images else '{"images": [')
         self._stream.write(f'\n],\n"categories": [{json.dumps(category)}],\n"annotations": [\n')
-        self._annotations.seek(0)
-        shutil.copyfileobj(self._annotations, self._stream)
-        self._annotations.close()
-        self._stream.write("\n]}\n")
+        for buffer, end in ((self._annotations, '\n],\n"unreadable": [\n'), (self._unreadable, "\n]}\n")):
+            buffer.seek(0)
+            shutil.copyfileobj(buffer, self._stream)
+            buffer.close()
+            self._stream.write(end)
 
 
 class Table:

@@ -43,7 +43,7 @@ def open_results(
 
         writers["parquet"] = Parquet
     if in_memory:
-        writers["coco"] = lambda text: formats.Coco(text, io.StringIO())
+        writers["coco"] = lambda text: formats.Coco(text, io.StringIO)
     with output.open_output(out, overwrite=overwrite) as text:
         writer = writers[format](text)
         try:

@@ -50,7 +50,7 @@ def test_csv_has_a_row_per_face_and_at_least_one_per_image() -> None:
         ("broken.jpg", "error", "truncated", ""),
         ("in/one.jpg", "ok", "", "1"),
     ]
-    assert {len(row) for row in rows} == {22}
+    assert {len(row) for row in rows} == {23}
     assert not any(None in row.values() for row in rows)
     assert [float(rows[1][each]) for each in ("x1", "y1", "x2", "y2", "score")] == [10, 20, 30.13, 60, 0.9]
     assert (rows[1]["width"], rows[1]["left_eye_x"], rows[1]["right_mouth_corner_y"]) == ("64", "0.0", "9.0")
@@ -67,19 +67,22 @@ def test_pages_of_a_file_are_distinguished(faces: int) -> None:
 
 def test_coco_has_every_image_and_faces_with_scores() -> None:
     document = json.loads(written("coco", RECORDS))
-    assert [(each["id"], each["status"]) for each in document["images"]] == [
-        (1, "empty"),
-        (2, "ok"),
-        (3, "error"),
-        (4, "ok"),
-    ]
+    assert [(each["id"], each["status"]) for each in document["images"]] == [(1, "empty"), (2, "ok"), (3, "ok")]
+    assert {(each["width"], each["height"]) for each in document["images"]} == {(64, 80)}
     assert document["images"][1]["file_name"] == ODD
-    assert document["images"][2]["error"] == "truncated"
-    assert [each["image_id"] for each in document["annotations"]] == [2, 2, 4]
+    # Readers need a width and a height of every image.
+    assert document["unreadable"] == [{"file_name": "broken.jpg", "status": "error", "error": "truncated"}]
+    assert [each["image_id"] for each in document["annotations"]] == [2, 2, 3]
     first = document["annotations"][0]
     assert (first["bbox"], first["area"], first["score"]) == ([10, 20, 20.13, 40], 805.2, 0.9)
     assert first["keypoints"][:6] == [0, 1, 2, 2, 3, 2]
     assert document["categories"] == [{"id": 1, "name": "face", "keypoints": list(NAMES)}]
+
+
+def test_frames_have_a_time_in_csv() -> None:
+    frames = [record("a.mp4", faces, part=Part("frame", 7, None, 0.25)) for faces in (0, 1)]
+    rows = csv.DictReader(io.StringIO(written("csv", [*frames, record("a.jpg", 0)])))
+    assert [(row["part"], row["seconds"]) for row in rows] == [("7", "0.25"), ("7", "0.25"), ("", "")]
 
 
 def test_coco_is_read_by_an_independent_reader(tmp_path: object) -> None:
@@ -94,7 +97,7 @@ def test_coco_is_read_by_an_independent_reader(tmp_path: object) -> None:
 def test_no_records_give_a_complete_document(format: str) -> None:
     text = written(format, [])
     if format == "csv":
-        assert text.startswith("input,part,status,error,")
+        assert text.startswith("input,part,seconds,status,error,")
         assert len(text.splitlines()) == 1
     elif format != "jsonl":
         assert isinstance(json.loads(text), dict)
