@@ -51,6 +51,10 @@ class Folder:
                 key = os.fsdecode(name)
                 yield Source(self._folder / key, key)
 
+    def sorted_by(self, order: Callable[[str], str]) -> Iterator[Source]:
+        """Yields the images in the order of a function of their keys, all of which are then in memory."""
+        return (Source(self._folder / key, key) for key in sorted((each.key for each in self), key=order))
+
     def _read(self, offset: int, size: int) -> bytes:
         if isinstance(self._names, io.BytesIO):
             return self._names.getbuffer()[offset : offset + size].tobytes()

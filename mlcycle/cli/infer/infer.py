@@ -293,12 +293,15 @@ def _found(folder: Path, without: list[Path], *, in_memory: bool = False, videos
 def _sources(found: list[Source] | Folder, options: InferOptions, *, keep_tree: bool) -> Iterator[Source]:
     """Yields the shard's images and pages with the paths of their copies, which do not depend on the shard.
 
-    In a private run too, the shard depends on the images' own names; after that only the hashed names are used.
+    In a private run too, the shard depends on the images' own names; after that only the hashed names are used. Images
+    are processed in their order, so that no copy's time of writing tells where its image is among the others.
     """
     from mlcycle.inference.pages_and_frames import split_pages
 
     sources, shard = iter(found), options.shard
     if options.names:
+        if not isinstance(found, list) and options.is_run():
+            sources = found.sorted_by(options.names.name)
         sources, shard = options.names.hide(_of_shard(sources, shard)), None
     sources = split_pages(sources)
     if folders := options.folders():

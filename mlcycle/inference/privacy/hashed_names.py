@@ -94,13 +94,18 @@ def load_names(folder: Path | None) -> HashedNames:
 
 
 def without_paths(record: Record, folder: Path | None) -> Record:
-    """Returns a record without paths: its copies are relative to `folder`, and its error message names no path."""
+    """Returns a record without paths or text of its file.
+
+    Its copies are relative to `folder`, and its error message names no path and quotes no decoder.
+    """
     copies = {
         kind: Path(path).relative_to(folder).as_posix() if folder else path for kind, path in record.copies.items()
     }
     if not record.error:
         return replace(record, copies=copies)
     code, message = record.error
+    if code == "damaged":
+        message = message.partition(":")[0]  # decoders quote the file
     message = replace_paths(message, {str(folder): "RUN"} if folder else {})
     if names_a_path(message):
         message = WITHHELD

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,9 +19,12 @@ import pytest
 from conftest import Outcome, environment
 from PIL import Image
 
+from mlcycle.cli.infer.infer import _sources
+from mlcycle.cli.infer.options import InferOptions
 from mlcycle.cli.infer.private import _without_paths
 from mlcycle.errors import InputError
 from mlcycle.inference.privacy.hashed_names import load_names
+from mlcycle.inference.sources import from_folder
 
 pytest_plugins = ("tiny_album",)
 
@@ -64,6 +68,7 @@ def holiday(tmp_path_factory: pytest.TempPathFactory, pixels: np.ndarray, tiny: 
     image.save(folder / "Whoitis.JPEG", exif=exif, comment=b"Whereabouts", quality=95)
     image.save(folder / "Withwhom" / "Whoitis-two.png")
     (folder / "Whoitis-broken.jpg").write_text("this is not an image\n")
+    (folder / "Whoitis-header.pgm").write_bytes(b"P5\nWhoitis 9\n255\n" + bytes(81))
     arguments = ("infer", "dir", folder, "--model", tiny, "--private", "--out", run)
     arguments += ("--redact", "blur", run / "redacted", "--annotate", run / "deep" / "er")
     before = times(folder)
@@ -98,7 +103,7 @@ def records(run: Path) -> list[dict]:
 
 def test_no_name_leaks(holiday: Holiday) -> None:
     assert (holiday.outcome.code, holiday.outcome.out) == (3, "")
-    assert "3 images, 2 faces, 1 failed" in holiday.outcome.err
+    assert "4 images, 2 faces, 2 failed" in holiday.outcome.err
     assert "redacted in RUN/redacted" in holiday.outcome.err
     left = everything(holiday.run) + holiday.outcome.err.encode()
     for name in ("Secretplace", "Withwhom", "Whoitis", "two", "Whereabouts", "Somewhere", "Exif"):
@@ -124,12 +129,13 @@ def test_the_key_allows_resuming_and_printing_names(holiday: Holiday, mlcycle: R
     arguments = [moved.get(each, each) for each in holiday.arguments[:8]]
     arguments += ["--redact", "blur", run / "redacted", "--annotate", run / "deep" / "er", "--resume"]
     on = command(*arguments)
-    assert "3 images already finished in RUN" in on.err
+    assert "4 images already finished in RUN" in on.err
     assert "1 image, 1 face, 0 failed" in on.err
     lines = mlcycle("infer", "names", run, folder).out.splitlines()
     names = {each["input"]: each["name"] for each in map(json.loads, lines)}
     assert {names[each["input"]]: each["status"] for each in records(run)} == {
         "Whoitis-broken.jpg": "error",
+        "Whoitis-header.pgm": "error",
         "Whoitis.JPEG": "ok",
         "Withwhom/Whoitis-two.png": "ok",
         "later.jpg": "ok",
@@ -179,7 +185,7 @@ def test_without_out_nothing_is_written(holiday: Holiday, tmp_path: Path) -> Non
     away = {"HOME": str(tmp_path), "XDG_CACHE_HOME": "", "TMPDIR": str(tmp_path)}
     outcome = command(*holiday.arguments[:6], "--format", "coco", env=away, cwd=tmp_path)
     assert (outcome.code, len(json.loads(outcome.out)["annotations"])) == (3, 2)
-    assert len(HASHED.findall(outcome.out)) == 3
+    assert len(HASHED.findall(outcome.out)) == 4
     assert "private: nothing was refused" in outcome.err
     assert list(tmp_path.iterdir()) == []
 
@@ -211,6 +217,18 @@ def test_errors_name_no_path(words: list[str], code: int, error: str, tmp_path: 
     for name in ("Secret", "away", "example", str(tmp_path)):
         assert name not in outcome.err
     assert [path.name for path in tmp_path.iterdir()] == ["list"]
+
+
+def test_a_run_processes_images_in_the_order_of_hashes(tmp_path: Path) -> None:
+    for number in range(20):
+        (tmp_path / f"{number}.jpg").touch()
+    found = from_folder(tmp_path, in_memory=True)
+    options = InferOptions(out=tmp_path / "run", private=True, names=load_names(None))
+    keys = [source.key for source in _sources(found, options, keep_tree=True)]
+    assert keys == sorted(keys)
+    assert len(keys) == 20
+    in_their_order = _sources(found, replace(options, out=None), keep_tree=True)
+    assert [source.path for source in in_their_order] == [source.path for source in found]
 
 
 def test_a_traceback_has_no_hint_that_names_a_path() -> None:
