@@ -269,8 +269,8 @@ def test_torch_is_not_imported_and_nothing_else_is_printed(album: Path, tiny: Pa
     assert len(json.loads(done.stdout)["records"]) == 4
 
 
-def test_a_folder_in_place_of_images_gets_a_hint(mlcycle: Run, album: Path, tiny: Path) -> None:
-    outcome = mlcycle("infer", album, "--model", tiny)
+def test_folders_in_place_of_images_get_a_hint(mlcycle: Run, album: Path, tiny: Path) -> None:
+    outcome = mlcycle("infer", album, album, "--model", tiny)
     assert outcome.code == 2
     assert f"mlcycle infer dir {album}" in outcome.err
 
