@@ -13,7 +13,12 @@ from mlcycle.cli.freeze_points import report_points
 
 def freeze(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="The run folder that `mlcycle train` wrote.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="The run folder that `mlcycle train` wrote, or the name of a bundled model.",
+            show_default=False,
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -48,6 +53,9 @@ def freeze(
     give the outputs of the training pipeline. Otherwise nothing is written and the exit code is 5. The file is
     read-only and never overwrites another, and the same run always gives the same bytes. The sha256 goes to stdout and
     into a file next to the model file, in the format of `sha256sum -c`.
+
+    The name of a bundled model freezes its weights, which come with mlcycle in 16 bits, in float32. From that file
+    other variants can be exported; the bundled file itself is int8. A run folder of that name is ./NAME.
 
     Example:  mlcycle freeze runs/face
     """

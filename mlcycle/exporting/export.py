@@ -187,7 +187,7 @@ def _check_change(parent: _Parent, change: Change) -> None:
     is_variant = contract.precision != "float32" or contract.input_size is not None
     if (change.precision and is_variant) or (change.input_size and contract.input_size):
         what = "is a variant" if change.precision else "has a fixed input size"
-        raise ModelFileError(f"{path} already {what}", f"export from its parent, {str(contract.parent)[:12]}")
+        raise ModelFileError(f"{path} already {what}", parent_hint(path, contract))
     own = opset_of(parent.model)
     if change == Change(opset=own):
         raise UsageError(f"{path} already has opset {own}", "choose a newer one")
@@ -250,6 +250,15 @@ def _gate(evidence: Evidence, change: Change) -> Callable[[Path, Path], str]:
 def folder_of_variants(path: Path) -> Path:
     """Returns the folder for variants of a model file: its own folder, or ./models for a bundled model."""
     return Path("models") if path.parent == bundled.FOLDER else path.parent
+
+
+def parent_hint(path: Path, contract: Contract) -> str:
+    """Returns how to get the file that a variant was exported from."""
+    if path.parent == bundled.FOLDER:
+        return (
+            f"write a float32 file of its weights, which needs torch, and export from that: mlcycle freeze {path.stem}"
+        )
+    return f"export from its parent, {str(contract.parent)[:12]}"
 
 
 def _suffix(change: Change) -> str:

@@ -8,8 +8,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlcycle.artifact import bundled
 from mlcycle.counted import counted
 from mlcycle.extras import extra
+from mlcycle.inference.sources import named_files
 from mlcycle.progress import Progress, Silent
 from mlcycle.results import Frozen
 
@@ -30,12 +32,15 @@ def freeze(
 ) -> Frozen:
     """Freezes a training run into one model file, as `mlcycle freeze` does; the same run gives the same bytes.
 
+    The name of a bundled model freezes its weights in float32, to export other variants from: the bundled file is int8.
+
     Before it is published the file's output on real images, from a process without torch, must be that of training.
 
     Args:
-        run: the run folder, or what `train` returned.
+        run: the run folder, or what `train` returned; or the name of a bundled model.
         out: the file to write; None takes models/NAME-DIGEST.onnx.
         images: image files, or folders of them, to compare both pipelines on; none takes some of the validation set.
+            For a bundled model, to compare it with the new file on; none compares on the self-test only.
         count: how many images to compare on.
         precise_false_alarms: false alarms per image that the threshold "precise" may cost.
         sensitive_false_alarms: false alarms per image that the threshold "sensitive" may cost.
@@ -53,6 +58,8 @@ def freeze(
     from mlcycle.library import gate
     from mlcycle.library.inputs import paths_of
 
+    if os.fspath(run) in bundled.names():
+        return _parent(os.fspath(run), out, named_files(paths_of(images))[:count])
     rates = Rates(precise_false_alarms, sensitive_false_alarms)
     files = gate.images_for(Path(run), paths_of(images), count)
 
@@ -64,6 +71,18 @@ def freeze(
 
     with choosing(shown) as started:
         return freeze_run(Path(run), None if out is None else Path(out), compare, started, rates)
+
+
+def _parent(name: str, out: str | os.PathLike[str] | None, files: list[Path]) -> Frozen:
+    from mlcycle.exporting.gates.agreement import agree
+    from mlcycle.inference.detect import load_detector
+    from mlcycle.training.parent import freeze_parent
+
+    def compare(source: Path, candidate: Path) -> str:
+        distance = load_detector(candidate, provider="cpu").session.distance()  # loading fails outside the tolerance
+        return str(agree(source, candidate, files)) if files else f"self-test: differs by {distance}"
+
+    return freeze_parent(name, None if out is None else Path(out), compare)
 
 
 @contextmanager

@@ -218,6 +218,11 @@ def test_impossible_changes_are_refused_before_any_work(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_bundled_model_names_the_command_that_writes_its_parent(images: Path, mlcycle: Callable) -> None:
+    outcome = mlcycle("export", "face-nano", "--precision", "float16", "--images", images)
+    assert (outcome.code, "export from that: mlcycle freeze face-nano" in outcome.err) == (4, True)
+
+
 def test_a_fixed_size_cannot_be_changed(parent: Path, images: Path, tmp_path: Path, mlcycle: Callable) -> None:
     fixed = tmp_path / "fixed.onnx"
     size = ["--images", images, "--input-size"]

@@ -30,16 +30,14 @@ class Teacher:
     def __init__(self, weights: str, device: torch.device, precision: torch.dtype) -> None:
         path = checkpoint.find_weights(weights)
         tensors, _ = checkpoint.load(path)
-        state = {name.removeprefix("average."): each for name, each in tensors.items() if name.startswith("average.")}
         try:
-            network = FaceNetwork(**architecture_of(state))
-            network.load_state_dict(state)
+            network = network_of(tensors)
         except (KeyError, RuntimeError):
             raise DataError(
                 f"the weights {path} do not fit a network of this mlcycle, so they cannot be a teacher",
                 "pass a run folder, a checkpoint or a bundled model; those of an earlier mlcycle may not fit",
             ) from None
-        network.eval().requires_grad_(False).fuse()
+        network.requires_grad_(False).fuse()
         self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         self.precision = precision
         self.network = network.to(device, precision).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -51,3 +49,15 @@ class Teacher:
         logits_BA, boxes_BA4, _ = self.network.decode(maps)
         height, width = images_B3HW.shape[2:]
         return teacher_targets(logits_BA, boxes_BA4, grids(height, width, self.network.strides[0]), finest)
+
+
+def network_of(tensors: dict[str, Tensor]) -> FaceNetwork:
+    """Returns the network of a checkpoint's EMA weights, in evaluation mode; its architecture is read from them.
+
+    Raises:
+        KeyError, RuntimeError: they do not fit a network of this mlcycle.
+    """
+    state = {name.removeprefix("average."): each for name, each in tensors.items() if name.startswith("average.")}
+    network = FaceNetwork(**architecture_of(state))
+    network.load_state_dict(state)
+    return network.eval()
