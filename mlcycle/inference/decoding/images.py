@@ -29,7 +29,7 @@ from typing import Any, BinaryIO
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from mlcycle.errors import UnreadableError
-from mlcycle.inference.decoding import damage, deep_grey, heif, limits, tiff_pages
+from mlcycle.inference.decoding import damage, deep_grey, heif, layout, limits, tiff_pages
 from mlcycle.inference.decoding.memory import MemoryBudget, release_free_memory
 from mlcycle.inference.decoding.reading import open_file
 from mlcycle.machine import own_process
@@ -302,8 +302,28 @@ def _unreadable(problem: Exception, data: bytes) -> UnreadableError:
     return UnreadableError("damaged", f"the image is damaged: {text or type(problem).__name__}")
 
 
-def _unidentified(data: bytes) -> UnreadableError:
+def _unsupported_kind(data: Any) -> str:
+    """Returns what an image is that Pillow has recognised and cannot decode; else ""."""
+    if data[:2] == layout.JPEG_START:
+        bits, channels = layout.jpeg_frame(data)
+        is_usual = not channels or (bits == 8 and channels in (1, 3, 4))
+        return "" if is_usual else f"a JPEG of {bits} bits and {channels} {'channel' if channels == 1 else 'channels'}"
+    if data[:4] in layout.TIFF_STARTS and "TIFF" in Image.OPEN:
+        file = io.BytesIO(data) if isinstance(data, bytes) else data
+        file.seek(0)
+        try:
+            Image.OPEN["TIFF"][0](file, "")
+        except SyntaxError as problem:  # Pillow looks for another format then, and forgets it
+            return "a TIFF of an unusual number or type of channels" if "pixel mode" in str(problem) else ""
+        except Exception:
+            return ""
+    return ""
+
+
+def _unidentified(data: Any) -> UnreadableError:
     hint = "save it as JPEG or PNG"
+    if kind := _unsupported_kind(data):
+        return UnreadableError("unsupported", f"it is {kind}, which is not supported", hint)
     if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis"):
         from PIL import features
 

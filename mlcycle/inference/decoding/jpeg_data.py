@@ -40,7 +40,7 @@ def load(image: ImageFile.ImageFile, data: bytes) -> bool:
     frame = next((marker for marker, _, _ in segments if marker in layout.JPEG_FRAMES), 0)
     if frame not in _KNOWN or not scans:
         image.load()
-        return False
+        return any(data.find(_ZEROS, *scan) >= 0 for scan in scans)
     image.load_prepare()
     feed = _Feed(image, data)
     try:

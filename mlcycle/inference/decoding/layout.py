@@ -45,6 +45,12 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         at = start + int.from_bytes(data[start : start + 2])
 
 
+def jpeg_frame(data: bytes) -> tuple[int, int]:
+    """Returns the bits of a JPEG's channels and their number; zeros without a whole frame header."""
+    body = next((body for marker, _, body in jpeg_segments(data) if marker in JPEG_FRAMES), len(data))
+    return (data[body + 2], data[body + 7]) if body + 7 < len(data) else (0, 0)
+
+
 def jpeg_2000_tiles(data: bytes) -> int:
     """Counts the tiles that a JPEG 2000 header divides its image into."""
     start = data.find(JPEG_2000_STARTS[0]) + 8

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import environment
+from odd_files import tiff
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from mlcycle.inference.decoding import images
-from mlcycle.inference.decoding.images import UnreadableError, decode, read
+from mlcycle.inference.decoding.images import UnreadableError, decode, decode_page, read
 
 pytest_plugins = ("tiny_album",)
 
@@ -136,6 +137,24 @@ def test_other_files_are_not_images() -> None:
     assert code_of(b"just words, named .jpg") == "not-an-image"
     assert code_of(b"\x00\x00\x00\x18ftypisom" + bytes(200)) == "unsupported"
     assert code_of(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n") == "unsupported"
+
+
+def test_images_that_pillow_cannot_decode_are_named(pixels: np.ndarray, tmp_path: Path) -> None:
+    jpeg = encoded(Image.fromarray(pixels), "JPEG")
+    frame = jpeg.index(b"\xff\xc0") + 4
+    twelve = jpeg[: frame - 3] + b"\xc1" + jpeg[frame - 2 : frame] + b"\x0c" + jpeg[frame + 1 :]
+    two = jpeg[: frame + 5] + b"\x02" + jpeg[frame + 6 :]
+    ten = tiff({256: [8], 257: [8], 258: [10], 259: [1], 262: [1], 273: [8], 277: [1], 278: [8], 279: [80]}, bytes(80))
+    kinds = {twelve: "a JPEG of 12 bits and 3 channels", two: "a JPEG of 8 bits and 2 channels", ten: "a TIFF of an"}
+    for data, kind in kinds.items():
+        with pytest.raises(UnreadableError, match=f"it is {kind}") as caught:
+            decode(data)
+        assert caught.value.code == "unsupported"
+    assert code_of(jpeg[: frame + 3]) == "truncated"
+    page = tmp_path / "ten.tif"
+    page.write_bytes(ten)
+    with page.open("rb") as file, pytest.raises(UnreadableError, match="it is a TIFF of an unusual number"):
+        decode_page(file, int.from_bytes(ten[4:8], "little"))
 
 
 def test_a_bomb_is_refused_by_its_header(pixels: np.ndarray) -> None:
