@@ -108,9 +108,10 @@ def test_a_png_whose_checksum_is_wrong_is_noted(pixels: np.ndarray) -> None:
 )
 def test_zeros_within_other_formats_are_noted(format: str, options: dict[str, object], pixels: np.ndarray) -> None:
     Image.init()
-    if format not in Image.SAVE:
-        pytest.skip(f"this Pillow has no {format}")
-    data = encoded(Image.fromarray(pixels), format, **options)
+    try:
+        data = encoded(Image.fromarray(pixels), format, **options)
+    except (KeyError, OSError):
+        pytest.skip(f"this Pillow has no {format} of {options}")
     assert not is_damaged(data)
     assert is_damaged(filled(data, FILLS["zeros"]))
 
