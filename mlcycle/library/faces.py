@@ -196,8 +196,8 @@ class Faces:
     def redact(self, way: redact.RedactionMethod = "blur") -> Image.Image:
         """Returns a copy of the image whose faces cannot be recognised; it carries no metadata.
 
-        Each face and each doubtful region is covered by the ellipse through the corners of its box. `blur` and
-        `pixelate` leave the means of three fields across it, `fill` leaves nothing.
+        Each face and each doubtful region is covered by an ellipse 1.8 times as wide and high as its box. `blur` and
+        `pixelate` leave the means of two fields across it, `fill` leaves nothing.
 
         Raises:
             UsageError: `way` is none of these.

@@ -9,20 +9,19 @@ from PIL import Image, ImageDraw
 
 RedactionMethod = Literal["blur", "pixelate", "fill"]
 
-# The ellipse through the corners of a box is longer than its sides by this factor; it includes hair, chin and ears.
-ELLIPSE_SCALE = 2**0.5
+# The ellipse that covers a face is wider and higher than its box by this factor; it includes hair, chin and ears.
+ELLIPSE_SCALE = 1.8
 # Cells across the shorter side of a face's ellipse; only their means remain, too few to distinguish eyes, nose and
-# mouth. A Gaussian blur could be sharpened again. Of 714 faces in 192 group images, face-nano found 11 % again with
-# five cells, 2 % with four and 0.6 % with three.
-CELLS = 3
+# mouth. A Gaussian blur could be sharpened again. DECISIONS.md, item 44, has what detectors find at other values.
+CELLS = 2
 FILL_COLOUR = (96, 96, 96)
 
 
 def redact(image: Image.Image, boxes_N4: np.ndarray, method: RedactionMethod) -> Image.Image:
     """Returns a copy of an upright RGB image whose faces cannot be recognised.
 
-    Each face is covered by the ellipse through the corners of its box. `blur` and `pixelate` keep only the means of
-    three cells across, smoothly or as squares; `fill` keeps nothing.
+    Each face is covered by an ellipse 1.8 times as wide and high as its box. `blur` and `pixelate` keep only the means
+    of two cells across, smoothly or as squares; `fill` keeps nothing.
 
     Args:
         boxes_N4: x1 y1 x2 y2 in pixels of the image.
@@ -31,7 +30,7 @@ def redact(image: Image.Image, boxes_N4: np.ndarray, method: RedactionMethod) ->
     for box_4 in boxes_N4.tolist():
         region = _region(box_4, image.size)
         if region[0] < region[2] and region[1] < region[3]:
-            copy.paste(_redacted(copy.crop(region), method), region[:2], _mask(box_4, region))
+            copy.paste(_redacted(copy.crop(region), box_4, method), region[:2], _mask(box_4, region))
     return copy
 
 
@@ -51,11 +50,13 @@ def _ellipse(box_4: list[float]) -> tuple[float, float, float, float]:
     return x - half_width, y - half_height, x + half_width, y + half_height
 
 
-def _redacted(region: Image.Image, method: RedactionMethod) -> Image.Image:
+def _redacted(region: Image.Image, box_4: list[float], method: RedactionMethod) -> Image.Image:
     if method == "fill":
         return Image.new("RGB", region.size, FILL_COLOUR)
-    shorter = min(region.size)
-    cells = [max(1, round(CELLS * side / shorter)) for side in region.size]
+    # Of the whole ellipse: the part of it within the image may be a narrow strip, whose cells would be fine.
+    left, top, right, bottom = _ellipse(box_4)
+    cell = max(1.0, min(right - left, bottom - top) / CELLS)
+    cells = [max(1, round(side / cell)) for side in region.size]
     means = region.resize((cells[0], cells[1]), Image.Resampling.BOX)
     return means.resize(region.size, Image.Resampling.NEAREST if method == "pixelate" else Image.Resampling.BICUBIC)
 

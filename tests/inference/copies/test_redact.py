@@ -14,15 +14,16 @@ from PIL import Image
 from tiny_model import CONTRACT, GREEN, tiny_bytes
 
 from mlcycle.artifact.seal import write_sealed
-from mlcycle.inference.copies.redact import CELLS, redact
+from mlcycle.inference.copies.redact import CELLS, ELLIPSE_SCALE, redact
 
 pytest_plugins = ("tiny_album",)
 
 Run = Callable[..., Outcome]
 METHODS = ("blur", "pixelate", "fill")
 SIDE = 120
-# The ellipse through its corners has the height of the image.
-BOX_14 = np.array([[60 - SIDE / 2**1.5, 60 - SIDE / 2**1.5, 60 + SIDE / 2**1.5, 60 + SIDE / 2**1.5]], np.float32)
+# Its ellipse has the height of the image.
+HALF = SIDE / ELLIPSE_SCALE / 2
+BOX_14 = np.array([[60 - HALF, 60 - HALF, 60 + HALF, 60 + HALF]], np.float32)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -32,9 +33,10 @@ def test_the_whole_box_is_covered_and_distant_pixels_are_not(method: str) -> Non
     changed_HW = (np.asarray(redact(image, np.array([[100, 50, 180, 150]], np.float32), method)) != noise_HW3).any(-1)
     assert changed_HW[51:149, 101:179].mean() > 0.99
     rows, columns = np.nonzero(changed_HW)
-    # Half the height is 50, and 50 times the square root of 2 is 70.7; the centre is at 140, 100.
+    # The centre is at 140, 100, and the box has 80 x 100 pixels.
     corners = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
-    assert corners == pytest.approx([83.4, 29.3, 196.6, 170.7], abs=1)
+    middle_2, half_2 = np.array([140, 100]), ELLIPSE_SCALE * np.array([40, 50])
+    assert corners == pytest.approx([*(middle_2 - half_2), *(middle_2 + half_2)], abs=1)
     assert (np.asarray(image) == noise_HW3).all()
 
 
@@ -52,6 +54,14 @@ def test_faces_that_differ_only_within_cells_become_equal(method: str) -> None:
     inside_HW = np.hypot(*(np.indices((SIDE, SIDE)) - SIDE / 2 + 0.5)) < SIDE / 2 - 2
     # Means are rounded along rows and then along columns, so the order of pixels may change their last bit.
     assert np.abs(one[inside_HW].astype(int) - other[inside_HW]).max() <= 3
+
+
+def test_of_a_face_cut_by_the_border_no_finer_cells_remain() -> None:
+    noise_HW3 = np.random.default_rng(2).integers(0, 256, (200, 300, 3), dtype=np.uint8)
+    strip_14 = np.array([[-90, 50, 10, 150]], np.float32)  # of the ellipse 50 of 180 columns are in the image
+    changed_HW3 = np.asarray(redact(Image.fromarray(noise_HW3), strip_14, "pixelate"))
+    within_HW3 = changed_HW3[60:140, :20]
+    assert len(np.unique(within_HW3.reshape(-1, 3), axis=0)) == CELLS
 
 
 @pytest.mark.parametrize("method", METHODS)
