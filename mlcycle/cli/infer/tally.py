@@ -59,7 +59,7 @@ def _doubtful(doubtful: Doubtful, word: str) -> str:
         return f"no doubtful regions: everything that is covered scores at least {doubtful.below:g}"
     most = ", ".join(f"{name} ({count})" for count, name in doubtful.most())
     what = f"{counted(doubtful.regions, 'doubtful region')}, with scores below {doubtful.below:g}"
-    return f"{what}, in {counted(doubtful.images, word)}; faces are missed where regions are doubtful: check {most}"
+    return f"{what}, in {counted(doubtful.images, word)}, where others may have been missed: check {most}"
 
 
 def noun(images: int, frames: int) -> str:
