@@ -14,7 +14,7 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,9 +40,11 @@ _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the key of an element id in 
 class Site:
     """Serves a folder on this machine, as `python -m http.server` does."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, headers: Mapping[str, Mapping[str, str]] | None = None) -> None:
+        """Serves a folder; `headers` are for paths that begin with their key."""
         handler = functools.partial(_Quiet, directory=str(folder))
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server.more_headers = headers or {}
         self.request_lines = self._server.request_lines = []  # the first line of each request
         self.host = f"127.0.0.1:{self._server.server_port}"
         self.url = f"http://{self.host}/"
@@ -55,6 +57,12 @@ class Site:
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def end_headers(self) -> None:
+        for path, headers in self.server.more_headers.items():
+            for name, value in headers.items() if self.path.startswith(path) else ():
+                self.send_header(name, value)
+        super().end_headers()
+
     def log_request(self, code: object = "-", size: object = "-") -> None:
         self.server.request_lines.append(self.requestline)
 

@@ -102,9 +102,9 @@ def _readme(sealed: SealedBytes, contract: Contract, version: str) -> str:
 
 Serve this folder with any file server, for example:
 
-    python -m http.server --bind 127.0.0.1
+    python3 -m http.server --bind 127.0.0.1
 
-and open http://localhost:8000.
+(on Windows: py -m http.server --bind 127.0.0.1) and open http://localhost:8000.
 
 model               {contract.name} ({contract.precision}), {MODEL}, written by mlcycle
 sha256 of the file  {sealed.sha256}

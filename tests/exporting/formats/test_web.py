@@ -183,6 +183,8 @@ def test_the_page_finds_the_same_faces_and_contacts_only_its_own_server(
     records = shown(page, nano.contract.landmarks)
     expected = {image.name: nano.detect_file(image) for image in paths}
     assert records.keys() == expected.keys()
+    # A square image does not fill its card, which has one colour.
+    assert page.run("return getComputedStyle(document.querySelector('.preview')).backgroundColor") == "rgba(0, 0, 0, 0)"
     for name, record in records.items():
         assert_same(record, expected[name])
     assert [len(record.scores_N) for record in expected.values()] == [1, 1, 1, 1, 1, 0]
@@ -251,8 +253,18 @@ def test_the_slider_and_the_operating_points_set_the_threshold(page: Browser, na
         page.run(set_to, threshold)
         assert_same(shown(page, nano.contract.landmarks)[image.name], nano.detect_file(image, threshold=threshold))
     assert page.run("return document.querySelector('#points input').checked") is False
-    page.run("document.querySelector('#points input').click()")
-    assert page.run("return Number(document.getElementById('least').value)") == nano.contract.thresholds["balanced"]
+    labels = page.run("return [...document.querySelectorAll('#points label')].map((each) => each.textContent)")
+    ordered = sorted(nano.contract.thresholds.items(), key=lambda each: each[1])
+    assert labels == [
+        f"{name} ({value:.3f})" for name, value in ordered
+    ]  # in the order of the slider, as it shows them
+    for number, (_, value) in enumerate(ordered):
+        page.run(set_to, value + 0.0004)
+        assert page.run("return document.querySelectorAll('#points input')[arguments[0]].checked", number)
+        page.run(set_to, 0.5)
+        page.run("document.querySelectorAll('#points input')[arguments[0]].click()", number)
+        assert page.run("return Number(document.getElementById('least').value)") == value
+    page.run(set_to, nano.contract.thresholds["balanced"])
     assert_same(shown(page, nano.contract.landmarks)[image.name], nano.detect_file(image))
 
 
@@ -335,11 +347,32 @@ def test_a_model_that_fails_its_self_test_is_refused(window: Browser, nano: Dete
     assert "Choose images" not in window.text()
 
 
+ISOLATED = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp"}
+POLICY = {"Content-Security-Policy": "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'"}
+
+
+@in_a_browser
+@pytest.mark.parametrize("forbidden", [True, False])
+def test_there_are_threads_where_the_server_isolates_the_page_and_forbids_them_connections(
+    window: Browser, folder: Path, nano: Detector, astronaut: Path, forbidden: bool
+) -> None:
+    site = Site(folder, {"/": ISOLATED} | ({"/onnxruntime-web/": POLICY} if forbidden else {}))
+    window.open(site.url)
+    assert window.wait_for("document.body.dataset.state") == "ready", window.text()
+    site.stop()
+    assert ("one thread of" not in window.text()) == (
+        forbidden and window.run("return navigator.hardwareConcurrency") > 1
+    )
+    window.choose("#choose", [astronaut])
+    assert_same(shown(window, nano.contract.landmarks)[astronaut.name], nano.detect_file(astronaut))
+
+
 @in_a_browser
 def test_opened_as_a_file_the_page_shows_how_to_serve_it(window: Browser, folder: Path) -> None:
     window.open((folder / "index.html").as_uri())
     window.wait_for("getComputedStyle(document.getElementById('not-started')).visibility === 'visible'")
-    assert "python -m http.server" in window.text()
+    assert "python3 -m http.server --bind 127.0.0.1" in window.text()
+    assert "py -m http.server --bind 127.0.0.1" in window.text()
 
 
 @in_a_browser

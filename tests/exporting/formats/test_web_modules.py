@@ -254,6 +254,24 @@ def test_the_page_refuses_models_that_are_not_admitted(page: Browser) -> None:
         assert bool(message) == bool(words)
 
 
+def test_dots_of_landmarks_grow_with_their_face(page: Browser) -> None:
+    script = """
+        const { drawFaces } = await import("/drawing.js");
+        const dots = [];
+        const nothing = () => {};
+        const context = new Proxy({}, { get: (_, name) => ({
+            arc: (x, y, radius) => dots.push(radius),
+            measureText: () => ({ width: 9 }),
+        }[name] ?? nothing), set: () => true });
+        const face = (side) => ({ box: [0, 0, side, side], score: 1, landmarks: { nose: [9, 9] } });
+        drawFaces(context, arguments[0].map(face), { width: 1280, height: 960 });
+        return dots.reverse();"""
+    large, middle, tiny = page.run(script, [720, 360, 8])
+    assert large == 2 * middle
+    assert 8 < middle < 12
+    assert 1 <= tiny < 2
+
+
 _SEVERAL = """
     const files = arguments[0].map((text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)));"""
 

@@ -8,6 +8,9 @@ import { distance, drawnFaces, readSelfTest } from "./self_test.js";
 const MODEL = "model.onnx";
 const RUNTIME = "onnxruntime-web/ort.wasm.bundle.min.js";
 const WASM = "onnxruntime-web/ort-wasm-simd-threaded.wasm";
+// A thread is a worker, whose policy only the server can set, in a header. Without this one there is one thread.
+const WORKER_POLICY = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'";
+const MOST_THREADS = 4;
 
 /**
  * Fetches the model and the runtime from the page's own server, checks the model and loads it.
@@ -24,16 +27,20 @@ export async function load(progress) {
     runtime(),
   ]);
   const model = await readModel(bytes, digestFile ? new TextDecoder().decode(digestFile) : "");
-  return new Detector(ort, await session(ort, wasm, bytes), model);
+  return new Detector(ort, await session(ort, wasm, bytes, await threads()), model);
 }
 
-/** A loaded model. `contract`, `metadata` and `sha256` come from its file; `runtime` is a name and a version. */
+/**
+ * A loaded model. `contract`, `metadata` and `sha256` come from its file; `runtime` is a name and a version, and `threads` the
+ * number that it computes on.
+ */
 export class Detector {
   #ort;
   #session;
 
   constructor(ort, session, { contract, metadata, sha256 }) {
-    Object.assign(this, { contract, metadata, sha256, runtime: `onnxruntime-web ${ort.env.versions.web}` });
+    const runtime = `onnxruntime-web ${ort.env.versions.web}`;
+    Object.assign(this, { contract, metadata, sha256, runtime, threads: ort.env.wasm.numThreads });
     this.#ort = ort;
     this.#session = session;
     const outputs = ["boxes", "scores", ...(contract.landmarks.length ? ["landmarks"] : [])];
@@ -129,9 +136,16 @@ async function runtime() {
   }
 }
 
-async function session(ort, wasm, bytes) {
-  // More threads would need two headers from the server. Image data stays in this thread.
-  Object.assign(ort.env.wasm, { numThreads: 1, proxy: false, wasmBinary: wasm });
+// Returns the number of threads: several where the server isolates the page and forbids workers every connection.
+async function threads() {
+  if (!globalThis.crossOriginIsolated) return 1;
+  const { headers } = await fetch(RUNTIME, { method: "HEAD" });
+  if (headers.get("Content-Security-Policy") !== WORKER_POLICY) return 1;
+  return Math.max(1, Math.min(MOST_THREADS, navigator.hardwareConcurrency));
+}
+
+async function session(ort, wasm, bytes, numThreads) {
+  Object.assign(ort.env.wasm, { numThreads, proxy: false, wasmBinary: wasm });
   ort.env.logLevel = "error";
   try {
     return await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] });

@@ -2,6 +2,8 @@
 // smaller on small faces.
 
 const [BOX, INK, POINT] = ["rgb(0 214 143)", "rgb(6 32 22)", "rgb(255 196 0)"];
+// The radius of a landmark's dot is this part of its face.
+const POINTS_ACROSS = 36;
 
 /**
  * Draws faces onto a canvas whose units are pixels of the image.
@@ -27,9 +29,10 @@ function drawBox(context, { box, landmarks = {} }, size) {
   context.roundRect(x1 + line / 2, y1 + line / 2, Math.max(0, x2 - x1 - line), Math.max(0, y2 - y1 - line), 2 * line);
   context.stroke();
   context.fillStyle = POINT;
+  const radius = Math.max(1, 0.75 * line, shorter / POINTS_ACROSS);
   for (const [x, y] of Object.values(landmarks)) {
     context.beginPath();
-    context.arc(x, y, Math.max(1, 0.75 * line), 0, 2 * Math.PI);
+    context.arc(x, y, radius, 0, 2 * Math.PI);
     context.fill();
   }
 }

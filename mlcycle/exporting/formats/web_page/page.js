@@ -6,6 +6,8 @@ import { element, problemBox, Result } from "./result.js";
 // Applies in addition to the policy in the page's head. It also blocks requests to the page's own server: no directive
 // names a server, since browsers allow a prefetch that any directive would allow. Styles that are loaded stay.
 const BLOCKED = "default-src 'none'; script-src 'wasm-unsafe-eval'; img-src blob:";
+// Digits of a threshold, as shown and chosen; those of operating points are in thousandths.
+const DIGITS = 3;
 const results = [];
 let threshold = 0;
 let last = Promise.resolve();
@@ -45,13 +47,14 @@ function blockNetwork() {
   document.head.append(policy);
 }
 
-function describe({ contract, sha256, runtime }, tested) {
+function describe({ contract, sha256, runtime, threads }, tested) {
+  const where = threads === 1 ? "one thread" : `${threads} threads`;
   const facts = {
     Name: `${contract.name} (${contract.precision})`,
     "sha256 of the file": sha256,
     Seal: "valid: no byte of the file has changed",
     ...(tested && { "Self-test": tested }),
-    "Runs on": `${runtime}, one thread of this machine's processor`,
+    "Runs on": `${runtime}, ${where} of this machine's processor`,
     Network: "blocked: a policy that the browser enforces stops the page from fetching or sending anything",
   };
   part("facts").replaceChildren(
@@ -62,20 +65,24 @@ function describe({ contract, sha256, runtime }, tested) {
 }
 
 function offerThresholds({ thresholds, selection }) {
-  part("least").min = Math.ceil((selection?.score_floor ?? 0) * 1000) / 1000;
-  for (const [name, value] of Object.entries(thresholds)) {
+  part("least").min = selection?.score_floor ?? 0;
+  for (const [name, value] of Object.entries(thresholds).sort(([, one], [, other]) => one - other)) {
     const radio = Object.assign(document.createElement("input"), { type: "radio", name: "point", value });
     radio.addEventListener("change", () => setThreshold(value));
-    part("points").append(element("label", "", radio, `${name.replaceAll("_", " ")} (${value})`));
+    part("points").append(element("label", "", radio, `${name.replaceAll("_", " ")} (${value.toFixed(DIGITS)})`));
   }
-  part("least").addEventListener("input", () => setThreshold(Number(part("least").value)));
+  const points = Object.values(thresholds);
+  part("least").addEventListener("input", () => {
+    const text = Number(part("least").value).toFixed(DIGITS); // what the page shows is what it applies
+    setThreshold(points.find((point) => point.toFixed(DIGITS) === text) ?? Number(text));
+  });
   setThreshold(thresholds.balanced);
 }
 
 function setThreshold(value) {
   threshold = value;
   part("least").value = value;
-  part("least-value").value = value.toFixed(3);
+  part("least-value").value = value.toFixed(DIGITS);
   for (const radio of part("points").querySelectorAll("input")) radio.checked = Number(radio.value) === value;
   part("status").textContent = results.map((result) => result.apply(value)).filter(Boolean)[0] ?? "";
 }
