@@ -43,8 +43,9 @@ def selftest(
 ) -> None:
     """Run the self-test on each provider of this machine.
 
-    The self-test is a test image with the detections expected for it. Each provider of onnxruntime runs in its own
-    process; the CPU runs the graph with and without onnxruntime's optimisations.
+    The self-test is a test image with the detections expected for it, and then a black image, for which a provider must
+    not crash or return those detections again. Each provider of onnxruntime runs in its own process; the CPU runs the
+    graph with and without onnxruntime's optimisations.
 
     Exits 0 if all outputs are within the tolerance; 4 if one is not, or if the file cannot be run or has no self-test;
     6 if a requested provider does not run.
