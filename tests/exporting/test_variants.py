@@ -163,6 +163,7 @@ def test_a_fixed_size_folds_constants_without_foreign_operators() -> None:
     )
 
 
+@pytest.mark.slow
 def test_newer_operators_give_the_same_results(parent: Path, images: Path, tmp_path: Path, mlcycle: Callable) -> None:
     newer = tmp_path / "newer.onnx"
     assert mlcycle("export", parent, "--opset", "21", "--images", images, "-o", newer).code == 0

@@ -39,6 +39,7 @@ def test_a_run_says_what_became_of_it(run: mlcycle.Run) -> None:
     assert (Path(run) / "recipe.yaml").is_file()
 
 
+@pytest.mark.slow
 def test_the_frozen_file_is_a_model(run: mlcycle.Run, frozen: mlcycle.Frozen, astronaut: Path) -> None:
     model = mlcycle.load(frozen)
     assert (model.name, model.sha256, model.thresholds) == ("tiny", frozen.sha256, frozen.thresholds)
@@ -46,6 +47,7 @@ def test_the_frozen_file_is_a_model(run: mlcycle.Run, frozen: mlcycle.Frozen, as
     assert model(astronaut, threshold=0.0).image_size == (512, 512)
 
 
+@pytest.mark.slow
 def test_another_file_is_not_overwritten(
     run: mlcycle.Run, frozen: mlcycle.Frozen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,6 +73,7 @@ def test_images_are_one_path_or_several(run: mlcycle.Run, images) -> None:
         mlcycle.export("face-nano", images=images)
 
 
+@pytest.mark.slow
 def test_a_variant_is_a_model_too(frozen: mlcycle.Frozen, tmp_path: Path, labelled_set: Path) -> None:
     pytest.importorskip("onnx")
     variant = mlcycle.export(
@@ -85,6 +88,7 @@ def test_a_variant_is_a_model_too(frozen: mlcycle.Frozen, tmp_path: Path, labell
     assert sorted(each.name for each in Path(folder).iterdir()) == ["SHA256SUMS", "tiny"]
 
 
+@pytest.mark.slow
 def test_evaluation_takes_a_file_or_a_model(frozen: mlcycle.Frozen, labelled_set: Path) -> None:
     by_file = mlcycle.evaluate(frozen, labelled_set, split="val", workers=2)
     by_model = mlcycle.evaluate(mlcycle.load(frozen), labelled_set, split="val", workers=1)

@@ -60,6 +60,7 @@ def test_freezing_twice_gives_the_same_bytes(
     assert Path(path).name == f"tiny-{digest[:12]}.onnx"
 
 
+@pytest.mark.slow
 def test_the_run_reproduces_the_file(frozen: Path, finished_run: Path, mlcycle: Callable) -> None:
     outcome = mlcycle("model", "reproduce", frozen, "--run", finished_run)
     digest = hashlib.sha256(frozen.read_bytes()).hexdigest()

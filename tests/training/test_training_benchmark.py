@@ -27,6 +27,7 @@ pytestmark = pytest.mark.training
 pytest_plugins = ("small_run",)
 
 
+@pytest.mark.slow
 def test_the_plain_loop_trains(recipe_path: Path) -> None:
     recipe = load(recipe_path, ["model.landmarks=false"])
     torch.manual_seed(0)

@@ -25,6 +25,7 @@ SCRIPT = Path(__file__).parents[1] / "stand_in_device.py"
 CHANGES = ("schedule.precision=float32", "schedule.workers=0", "augment.large=0.3", "schedule.optimizer=muon")
 
 
+@pytest.mark.slow
 def test_another_device_trains_like_the_cpu(
     recipe_path: Path, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,8 +96,9 @@ def test_the_graph_equals_torch_at_any_size(stride: int, size: tuple[int, int]) 
     assert (boxes.reshape(-1, 4) <= (width, height, width, height)).all()
 
 
-@pytest.mark.parametrize("stride", [8, pytest.param(4, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("landmarks", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("stride", [8, 4])
+@pytest.mark.parametrize("landmarks", [True, False])
 def test_every_cell_of_every_grid_is_decoded_as_in_torch(stride: int, landmarks: bool) -> None:
     """Nothing is removed by overlap or score, so that coarse grids are compared too."""
     network = excited_network(landmarks, stride)

@@ -102,6 +102,7 @@ def test_reading_has_a_time_for_each_part(profiled: tuple[profiling.Profile, Pat
     assert min(reading.values()) > 0
 
 
+@pytest.mark.slow
 def test_decoded_cache_is_read_and_loader_processes_give_one_round(
     recipe_path: Path, labelled_set: Path, tmp_path: Path
 ) -> None:

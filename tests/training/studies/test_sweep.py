@@ -161,7 +161,7 @@ def test_failed_run_does_not_stop_the_sweep(mlcycle, tmp_path: Path) -> None:
     assert called(sweep) == ["resume seed=3"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_signal_saves_the_current_run_and_the_same_command_resumes(number: int, mlcycle, tmp_path: Path) -> None:
     words = ["train", "sweep", "demo", "seed=[1,4,5]", "--out", "s"]
     code = "import sys; from mlcycle.training.studies import sweep; sweep.TRAINING = sys.argv.pop(1)\n"
