@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from mlcycle.inference.detect import load_detector, select
+from mlcycle.inference.detect import load_detector
 from mlcycle.inference.letterbox import Frame
+from mlcycle.inference.views import select
 
 Detections = tuple[np.ndarray, np.ndarray]
 Detect = Callable[[np.ndarray], Detections]

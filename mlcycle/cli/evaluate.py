@@ -11,6 +11,7 @@ import typer
 
 from mlcycle import files
 from mlcycle.cli import completions, console
+from mlcycle.cli.long_side import LongSideOption, parse_long_sides
 from mlcycle.counted import counted
 from mlcycle.errors import InputError, UsageError
 
@@ -30,14 +31,6 @@ DataOption = Annotated[
     Path, typer.Option(help="A labelled set: WIDER FACE, COCO, YOLO or packed shards.", show_default=False)
 ]
 SplitOption = Annotated[str, typer.Option(help="Split of the set. Default: val, or the only one.", show_default=False)]
-LongSideOption = Annotated[
-    str,
-    typer.Option(
-        metavar="N|original",
-        help="Long side of the input in pixels, or the original size. Default: the model's long side.",
-        show_default=False,
-    ),
-]
 WorkersOption = Annotated[int, typer.Option(metavar="N", min=0, help="Worker threads; 0 uses one per core.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="Output format of the metrics.")]
 OutOption = Annotated[
@@ -94,7 +87,7 @@ def evaluate(  # noqa: PLR0913 (an option of a command is a parameter)
 
     Example:  mlcycle evaluate models/face.onnx --data WIDER_FACE
     """
-    chosen = pixels(long_side)
+    chosen = parse_long_sides(long_side)
     for path in (out, detections, page):
         check_free(path, overwrite)
     _check_different(out, detections, page)
@@ -106,7 +99,7 @@ def evaluate(  # noqa: PLR0913 (an option of a command is a parameter)
         file,
         data,
         split=split,
-        long_side=chosen,
+        long_side=[each or "original" for each in chosen] if chosen else None,
         limit=limit,
         workers=workers,
         attributes=attributes,
@@ -142,17 +135,6 @@ def _report_unreadable(unreadable: list[tuple[str, str, str]]) -> None:
     if unreadable:
         console.warn(f"{counted(len(unreadable), 'image')} could not be read; their faces count as missed")
         raise typer.Exit(InputError.exit_code)
-
-
-def pixels(long_side: str) -> int | None:
-    """Parses --long-side. Returns pixels, 0 for "original", or None if the option is not given."""
-    if not long_side:
-        return None
-    if long_side == "original":
-        return 0
-    if not long_side.isascii() or not long_side.isdigit() or int(long_side) == 0:
-        raise UsageError(f"--long-side {long_side} is not a number of pixels", "pass a number such as 640, or original")
-    return int(long_side)
 
 
 def check_free(path: Path | None, overwrite: bool) -> None:

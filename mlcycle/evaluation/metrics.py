@@ -32,7 +32,7 @@ class Subject:
         data, split, fingerprint: of the labelled set: its path as given, its split, the sha256 of the evaluated part.
         ignored: the number of boxes that count neither as faces nor as false alarms.
         unreadable: name, code and message of each image that could not be read; its faces count as missed.
-        long_side: of the input, in pixels; 0 for the original size of the images.
+        long_sides: of the input, in pixels; 0 for the original size of the images.
         score_floor: the lowest score of a detection.
         max_detections: the largest number of detections in one image.
         workers: the number of worker threads, each of which processes one image at a time.
@@ -45,7 +45,7 @@ class Subject:
     fingerprint: str
     ignored: int
     unreadable: list[tuple[str, str, str]]
-    long_side: int
+    long_sides: tuple[int, ...]
     score_floor: float
     max_detections: int
     workers: int

@@ -11,30 +11,29 @@ import io
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from PIL import Image
 
-from mlcycle import files
 from mlcycle.artifact.contract import Contract
 from mlcycle.artifact.seal import SealedBytes, read_sealed
-from mlcycle.errors import DeviceError, MlcycleError, ModelFileError
-from mlcycle.inference import letterbox
+from mlcycle.errors import DeviceError, MlcycleError, ModelFileError, UsageError
+from mlcycle.inference import letterbox, views
 from mlcycle.inference.decoding import images, reading
 from mlcycle.inference.record import Record, Source
 from mlcycle.inference.session import Session, open_session, padded
 from mlcycle.inference.stopwatch import Stopwatch
+from mlcycle.inference.views import Faces
 
 if TYPE_CHECKING:
     from mlcycle.artifact.signing.keys import PublicKey
     from mlcycle.inference.copies.redact import RedactionMethod
 
-Faces = tuple[np.ndarray, np.ndarray, np.ndarray | None]
-NOT_REDACTED = "no redacted copy of it is written, because faces may be missed in it"
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,8 @@ class DetectOptions:
 
     Attributes:
         threshold: minimum score of a face; None takes the contract's threshold "balanced".
-        long_side: of the input in pixels; None takes the contract's, 0 the image's own size.
+        long_sides: of the input in pixels, 0 for the image's own size; the faces found at several are merged. None
+            takes the contract's.
         max_pixels: images with more pixels in their header are refused.
         overwrite: whether copies may replace existing files.
         redaction: method for redacted copies: blur, pixelate or fill.
@@ -55,7 +55,7 @@ class DetectOptions:
     """
 
     threshold: float | None = None
-    long_side: int | None = None
+    long_sides: tuple[int, ...] | None = None
     max_pixels: int = images.MAX_PIXELS
     overwrite: bool = False
     redaction: RedactionMethod = "blur"
@@ -91,9 +91,20 @@ class Detector:
     def provider(self) -> str:
         return self.session.provider
 
-    def detect_file(self, path: str | Path, *, long_side: int | None = None, threshold: float | None = None) -> Record:
+    def input_sides(self, long_sides: tuple[int, ...] | None) -> tuple[int, ...]:
+        """Returns the long sides of the input, in pixels, for those of DetectOptions."""
+        return long_sides or (self.contract.resize.long_side,)
+
+    def check_long_sides(self, long_sides: tuple[int, ...] | None) -> None:
+        """Raises a UsageError if a long side is requested of a model with a fixed input size."""
+        if self.contract.input_size is not None and long_sides is not None:
+            raise UsageError(f"{self.path} has a fixed input size", "leave out the long side, or use its parent")
+
+    def detect_file(
+        self, path: str | Path, *, long_sides: tuple[int, ...] | None = None, threshold: float | None = None
+    ) -> Record:
         """Returns the record of one image, with an error if it is unreadable; arguments as in DetectOptions."""
-        options = DetectOptions(threshold=threshold, long_side=long_side)
+        options = DetectOptions(threshold=threshold, long_sides=long_sides)
         return self.detect_batch([Source(Path(path), Path(path).as_posix())], options)[0]
 
     def detect_all(self, sources: Iterable[Source], options: DetectOptions = DEFAULT) -> Iterator[Record]:
@@ -112,12 +123,14 @@ class Detector:
     def detect_batch(self, sources: Sequence[Source], options: DetectOptions = DEFAULT) -> list[Record]:
         """Takes images from the file to their records and copies; several threads may call it at once.
 
-        Consecutive images with the same input size share a run of the graph.
+        Consecutive images with the same input size share a run of the graph; those with several inputs do not.
         """
         records: list[Record] = []
         inputs = (self._prepare(source, options) for source in sources)
-        for _, same_size in groupby(list(inputs) if len(sources) > 1 else inputs, _input_size):
-            records += self._run(list(same_size), options)
+        for size, group in groupby(list(inputs) if len(sources) > 1 else inputs, _input_size):
+            batch = list(group)
+            for part in [batch] if size else chunked(batch, 1):
+                records += self._run(part, options)
         return records
 
     def _prepare(self, source: Source, options: DetectOptions) -> _InputImage:
@@ -137,14 +150,16 @@ class Detector:
 
     def _decode_into(self, image: _InputImage, data: bytes, options: DetectOptions) -> None:
         image.stopwatch.lap("read")
-        source = image.source
-        long_side = self.contract.resize.long_side if options.long_side is None else options.long_side
-        decoded = _decode(source, data, options.max_pixels, self._min_side(long_side, options))
-        upright, image.note = decoded.upright(), decoded.note
+        source, long_sides = image.source, self.input_sides(options.long_sides)
+        decoded = _decode(source, data, options.max_pixels, self._min_side(long_sides, options))
+        upright, image.note, image.size = decoded.upright(), decoded.note, decoded.upright_size
         image.flaw = decoded.flaw.code if decoded.flaw else ""
         image.stopwatch.lap("decode")
-        target = self._fixed_size() or long_side
-        image.input_HW3, image.frame = letterbox.shrink(upright, target, decoded.upright_size)
+        if fixed := self._fixed_size():
+            image.inputs = [letterbox.shrink(upright, fixed, image.size)]
+        else:
+            wanted = views.views_of(image.size, long_sides)
+            image.inputs = [views.input_of(upright, image.size, each) for each in wanted]
         image.stopwatch.lap("resize")
         if source.copies:  # decoded again in full, so that the input is the same with and without copies
             is_full = decoded.image.size == decoded.size
@@ -156,44 +171,53 @@ class Detector:
         size = self.contract.input_size
         return (size.width, size.height) if size else None
 
-    def _min_side(self, long_side: int, options: DetectOptions) -> float | None:
+    def _min_side(self, long_sides: tuple[int, ...], options: DetectOptions) -> float | None:
         """Returns the minimum long side of a JPEG decoded at a reduced scale, or None to decode it in full."""
         factor = self.contract.reduced_jpeg
-        return factor * long_side if factor and long_side and options.reduced_jpeg else None
+        return factor * max(long_sides) if factor and all(long_sides) and options.reduced_jpeg else None
 
     def _run(self, batch: list[_InputImage], options: DetectOptions) -> list[Record]:
-        """Runs the graph on images of one input size; unreadable images have no input and only get records."""
-        inputs = [each.input_HW3 for each in batch if each.input_HW3 is not None]
-        if not inputs:
+        """Runs the graph on images of one input size, or on all inputs of one image."""
+        if not batch[0].inputs:  # an unreadable image, which only gets a record
             return [self._record(each, None, options) for each in batch]
-        if size := self._fixed_size():
-            if len(batch) > 1:
-                return [record for each in batch for record in self._run([each], options)]
-            inputs = [padded(inputs[0], *size)]
+        if self._fixed_size() and len(batch) > 1:
+            return [record for each in batch for record in self._run([each], options)]
         begin = time.perf_counter()
         try:
-            outputs = self.session.run(inputs[0][None] if len(inputs) == 1 else np.stack(inputs))
+            outputs = self._outputs(batch)
         except Exception as problem:  # onnxruntime has a dozen classes; most likely memory ran out
             if len(batch) > 1:
                 return [record for each in batch for record in self._run([each], options)]
             batch[0].error = ("model-failed", f"the model failed on it: {' '.join(str(problem).split())[:200]}")
             return [self._record(batch[0], None, options)]
         milliseconds = (time.perf_counter() - begin) * 1000 / len(batch)
-        return [self._finish(each, row, outputs, milliseconds, options) for row, each in enumerate(batch)]
+        return [self._finish(each, own, milliseconds, options) for each, own in zip(batch, outputs, strict=True)]
 
-    def _finish(
-        self, image: _InputImage, row: int, outputs: Faces, milliseconds: float, options: DetectOptions
-    ) -> Record:
-        assert image.frame is not None
+    def _outputs(self, batch: list[_InputImage]) -> list[list[Faces]]:
+        """Returns, for each image, the graph's outputs for each of its inputs, in input pixels."""
+        if len(batch) > 1:
+            together = self.session.run(np.stack([each.inputs[0][0] for each in batch]))
+            return [[views.row_of(together, row)] for row in range(len(batch))]
+        inputs = [pixels_HW3 for pixels_HW3, _ in batch[0].inputs]
+        if size := self._fixed_size():
+            inputs = [padded(inputs[0], *size)]
+        return [[views.row_of(self.session.run(pixels_HW3[None]), 0) for pixels_HW3 in inputs]]
+
+    def _finish(self, image: _InputImage, outputs: list[Faces], milliseconds: float, options: DetectOptions) -> Record:
         image.stopwatch.milliseconds["run"] = milliseconds
         image.stopwatch.start()
-        own: Faces = (outputs[0][row], outputs[1][row], None if outputs[2] is None else outputs[2][row])
-        faces = select(own, self._threshold(options), image.frame)
+        threshold, frames = self._threshold(options), [frame for _, frame in image.inputs]
+        found = [views.select(own, threshold, frame) for own, frame in zip(outputs, frames, strict=True)]
+        faces = found[0]
+        if len(found) > 1:
+            faces = views.merge(list(zip(found, frames, strict=True)), image.size, self.contract.selection)
         image.stopwatch.lap("select")
         record = self._record(image, faces, options)
         if not image.source.copies or image.upright is None:  # without an upright image the record has an error
             return record
-        record = _with_copies(record, image, options)
+        from mlcycle.inference.copies.requested import write_copies
+
+        record = write_copies(record, image.source.copies, image.upright, options)
         image.stopwatch.lap("copies")
         return record
 
@@ -201,7 +225,6 @@ class Detector:
         return self.contract.thresholds["balanced"] if options.threshold is None else options.threshold
 
     def _record(self, image: _InputImage, faces: Faces | None, options: DetectOptions) -> Record:
-        frame = image.frame
         boxes_N4, scores_N, landmarks_N52 = faces or (np.zeros((0, 4), np.float32), np.zeros(0, np.float32), None)
         return Record(
             input=image.source.key,
@@ -210,8 +233,8 @@ class Detector:
             scores_N=scores_N,
             landmarks_N52=landmarks_N52,
             landmark_names=self.contract.landmarks,
-            width=frame.width if frame else 0,
-            height=frame.height if frame else 0,
+            width=image.size[0],
+            height=image.size[1],
             note=image.note,
             flaw=image.flaw,
             error=image.error,
@@ -285,20 +308,6 @@ def run_self_test(session: Session, path: Path) -> None:
     raise DeviceError(sentence, f"use --provider cpu; mlcycle model selftest {path} compares all providers")
 
 
-def select(outputs: Faces, threshold: float, frame: letterbox.Frame) -> Faces:
-    """Keeps the rows of one image that score at least `threshold`, and maps them from the input to the image.
-
-    Rows of score 0 are not detections: they pad each image to the row count of its batch.
-    Returns boxes_N4 (x1 y1 x2 y2), scores_N and landmarks_N52 (or None), in pixels of the upright image.
-    """
-    boxes_N4, scores_N, landmarks_N52 = outputs
-    keep_N = (scores_N >= threshold) & (scores_N > 0)
-    boxes_N4 = letterbox.boxes_to_image(boxes_N4[keep_N], frame)
-    if landmarks_N52 is None:
-        return boxes_N4, scores_N[keep_N], None
-    return boxes_N4, scores_N[keep_N], letterbox.to_image(landmarks_N52[keep_N], frame)
-
-
 def upright_image(source: Source, max_pixels: int = images.MAX_PIXELS) -> Image.Image:
     """Returns the upright RGB image of a source, decoded at full size.
 
@@ -329,64 +338,16 @@ def _decode(source: Source, data: bytes, max_pixels: int, min_side: float | None
         return images.decode_page(file, source.offset, max_pixels)
 
 
-def chunked(sources: Iterable[Source], count: int) -> Iterator[list[Source]]:
-    """Yields lists of `count` sources; the last may be shorter."""
-    remaining = iter(sources)
+def chunked(items: Iterable[Item], count: int) -> Iterator[list[Item]]:
+    """Yields lists of `count` items; the last may be shorter."""
+    remaining = iter(items)
     while chunk := list(islice(remaining, count)):
         yield chunk
 
 
 def _input_size(image: _InputImage) -> tuple[int, ...]:
-    return () if image.input_HW3 is None else image.input_HW3.shape
-
-
-def _with_copies(record: Record, image: _InputImage, options: DetectOptions) -> Record:
-    """Writes the requested copies of the image; the record names them, or has the error next to the faces."""
-    from mlcycle.inference.copies import image_copies
-
-    written: dict[str, str] = {}
-    for kind, path in image.source.copies.items():
-        if kind == "redacted" and record.flaw:
-            return replace(record, copies=written, error=(record.flaw, NOT_REDACTED))
-        try:
-            if kind == "cropped":
-                written |= _crops(record, image, path, options)
-                continue
-            image_copies.save(
-                _copy(kind, record, image, options), path, overwrite=options.overwrite, token=options.token
-            )
-        except FileExistsError:
-            return replace(record, copies=written, error=("exists", f"its {kind} copy {path} already exists"))
-        except (OSError, MemoryError, ValueError) as problem:
-            if getattr(problem, "errno", None) in files.FULL:
-                raise  # every image would fail the same way
-            why = getattr(problem, "strerror", None) or problem or "not enough memory"
-            error = ("not-written", f"its {kind} copy {path} cannot be written: {why}")
-            return replace(record, copies=written, error=error)
-        written[kind] = path.as_posix()
-    return replace(record, copies=written)
-
-
-def _copy(kind: str, record: Record, image: _InputImage, options: DetectOptions) -> Image.Image:
-    assert image.upright is not None
-    if kind == "redacted":
-        from mlcycle.inference.copies import redact
-
-        return redact.redact(image.upright, record.boxes_N4, options.redaction)
-    from mlcycle.inference.copies import annotate  # imports fonts, which nothing else needs
-
-    return annotate.draw(image.upright, record.boxes_N4, record.scores_N, record.landmarks_N52)
-
-
-def _crops(record: Record, image: _InputImage, folder: Path, options: DetectOptions) -> dict[str, str]:
-    assert image.upright is not None
-    from mlcycle.inference.copies import crops
-
-    points_N52 = record.landmarks_N52 if options.align else None
-    overwrite, token = options.overwrite, options.token
-    boxes_N4, upright = record.boxes_N4, image.upright
-    written = crops.write(upright, boxes_N4, folder, landmarks_N52=points_N52, overwrite=overwrite, token=token)
-    return {"cropped": folder.as_posix()} if written else {}
+    """Returns the shape of an image's only input; () for an image with several, or none."""
+    return image.inputs[0][0].shape if len(image.inputs) == 1 else ()
 
 
 @dataclass(slots=True)
@@ -398,6 +359,6 @@ class _InputImage:
     upright: Image.Image | None = None
     note: str = ""
     flaw: str = ""
-    input_HW3: np.ndarray | None = None
-    frame: letterbox.Frame | None = None
+    size: tuple[int, int] = (0, 0)
+    inputs: list[tuple[np.ndarray, letterbox.Frame]] = field(default_factory=list)
     error: tuple[str, str] | None = None

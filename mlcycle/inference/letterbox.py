@@ -11,12 +11,14 @@ from PIL import Image
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The sizes, in pixels, of an image and of the input it was resized to."""
+    """The sizes, in pixels, of an image, or of a region at `left` `top` of one, and of the input it was resized to."""
 
     width: int
     height: int
     input_width: int
     input_height: int
+    left: int = 0
+    top: int = 0
 
 
 def shrink(
@@ -46,11 +48,12 @@ def shrink(
 def to_image(points_N2: np.ndarray, frame: Frame) -> np.ndarray:
     """Maps x y (last axis, any number of axes before it) from input pixels to the image's pixels, float32."""
     scale_2 = np.array([frame.width / frame.input_width, frame.height / frame.input_height])
-    return (points_N2 * scale_2).astype(np.float32)
+    return (points_N2 * scale_2 + (frame.left, frame.top)).astype(np.float32)
 
 
 def boxes_to_image(boxes_N4: np.ndarray, frame: Frame) -> np.ndarray:
-    """Maps boxes x1 y1 x2 y2 from input pixels to the image's pixels, clipped to the image, float32."""
+    """Maps boxes x1 y1 x2 y2 from input pixels to the image's pixels, clipped to the image or region, float32."""
     corners_N22 = to_image(boxes_N4.reshape(-1, 2, 2), frame)
-    limit_2 = np.array([frame.width, frame.height], np.float32)
-    return np.clip(corners_N22, 0, limit_2).reshape(-1, 4)
+    start_2 = np.array([frame.left, frame.top], np.float32)
+    limit_2 = start_2 + np.array([frame.width, frame.height], np.float32)
+    return np.clip(corners_N22, start_2, limit_2).reshape(-1, 4)

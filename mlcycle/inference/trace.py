@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from mlcycle.errors import MlcycleError
-from mlcycle.inference import detect, letterbox
+from mlcycle.inference import detect, letterbox, views
 from mlcycle.inference.decoding import images
 from mlcycle.machine import own_process
 
@@ -50,7 +50,7 @@ def _stages(detector: detect.Detector, path: str) -> dict[str, Any]:
     resized_HW3, frame = letterbox.shrink(upright, detector.contract.resize.long_side)
     outputs = detector.session.run(resized_HW3[None])
     boxes_N4, scores_N, landmarks_N52 = outputs[0][0], outputs[1][0], None if outputs[2] is None else outputs[2][0]
-    faces = detect.select((boxes_N4, scores_N, landmarks_N52), detector.contract.thresholds["balanced"], frame)
+    faces = views.select((boxes_N4, scores_N, landmarks_N52), detector.contract.thresholds["balanced"], frame)
     return {
         **_pixels("decode", decoded.image),
         **_pixels("upright", upright),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal
 
 from mlcycle.artifact import bundled
 from mlcycle.counted import counted
 from mlcycle.extras import extra
 from mlcycle.inference.batch.worker_threads import cores
+from mlcycle.library.long_side import LongSide, long_sides_of
 from mlcycle.library.model import Model
 from mlcycle.progress import Advance, Progress, Silent
 from mlcycle.workflows.evaluate import Evaluation, Options
@@ -24,7 +24,7 @@ def evaluate(
     data: str | os.PathLike[str],
     *,
     split: str = "",
-    long_side: int | Literal["original"] | None = None,
+    long_side: LongSide | None = None,
     limit: int = 0,
     workers: int = 0,
     attributes: str | os.PathLike[str] | None = None,
@@ -36,7 +36,7 @@ def evaluate(
         model: a model file, the name of a bundled one, or a loaded model.
         data: a labelled set in the layout of WIDER FACE, COCO or YOLO, or packed shards.
         split: of the set; "" takes val, or the only one.
-        long_side: of the input in pixels, or "original"; None takes the model's own.
+        long_side: of the input in pixels, or "original", or several of these; None takes the model's own.
         limit: take only so many images, spread over the set; 0 takes all.
         workers: threads; 0 takes one for each core.
         attributes: a CSV file with columns file, face and attributes of the faces, by which recall is measured.
@@ -50,9 +50,8 @@ def evaluate(
     """
     shown = progress or Silent()
     subject, file = (model.detector_for(2), model.path) if isinstance(model, Model) else (bundled.locate(model), model)
-    pixels = 0 if long_side == "original" else long_side
     table = None if attributes is None else Path(attributes)
-    options = Options(split, pixels, workers or cores(), limit, table)
+    options = Options(split, long_sides_of(long_side), workers or cores(), limit, table)
     with ExitStack() as bar, extra("evaluate", "the official evaluation of WIDER FACE"):
 
         def started(images: int) -> Advance:

@@ -15,7 +15,8 @@ from PIL import Image
 
 from mlcycle.errors import InputError, MlcycleError, UnreadableError, UsageError
 from mlcycle.inference.copies import annotate, crops, redact
-from mlcycle.inference.detect import NOT_REDACTED, upright_image
+from mlcycle.inference.copies.requested import NOT_REDACTED
+from mlcycle.inference.detect import upright_image
 from mlcycle.inference.record import Record, Source, printable
 from mlcycle.library import conversions
 from mlcycle.library.inputs import ImageInput, source_of

@@ -21,6 +21,7 @@ from mlcycle.inference.detect import DetectOptions, Detector, load_sealed, read_
 from mlcycle.inference.record import Record
 from mlcycle.library.faces import Faces, error_of, with_doubtful
 from mlcycle.library.inputs import ImageInput, is_one_image, source_of, state_of, unchanged_image
+from mlcycle.library.long_side import LongSide, long_sides_of
 from mlcycle.progress import Silent
 
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino", "coreml"]
@@ -34,6 +35,7 @@ def load(
     *,
     threshold: float | None = None,
     at: str | None = None,
+    long_side: LongSide | None = None,
 ) -> Model:
     """Reads a model file once, verifies its bytes, loads these bytes, and checks that they give the expected output.
 
@@ -44,16 +46,19 @@ def load(
         signed_by: the file of a public key; the signature next to the model file must be by it.
         threshold: the least score that counts as a face, 0 to 1; None takes the model file's own, "balanced".
         at: an operating point of the model file in its place: sensitive, balanced or precise.
+        long_side: to which images are reduced for the model, in pixels, or "original"; None takes the model's own. Of
+            several, such as (640, "original"), the faces are merged: more small ones are found, at their costs' sum.
 
     Raises:
         ModelFileError: missing, damaged, tampered with, not signed by the key, not loadable, or its self-test fails.
         DeviceError: the provider is not available, or the self-test fails on it.
-        UsageError: the model has no such operating point, or both `threshold` and `at` are given.
+        UsageError: the model has no such operating point, both `threshold` and `at` are given, or `long_side` is not a
+            size, or given for a model of one input size.
         MissingExtraError: `signed_by`, and the package cryptography is not installed.
     """
     key = _key(signed_by)
     sealed = read_model(bundled.locate(name_or_path), signed_by=key)
-    return Model(sealed, provider=provider, threads=threads, threshold=threshold, at=at)
+    return Model(sealed, provider=provider, threads=threads, threshold=threshold, at=at, long_side=long_side)
 
 
 class Model:
@@ -71,6 +76,7 @@ class Model:
         threads: int | None = None,
         threshold: float | None = None,
         at: str | None = None,
+        long_side: LongSide | None = None,
     ) -> None:
         self._sealed, self._threads = sealed, threads
         self._detector = load_sealed(sealed, provider=provider, threads=threads)
@@ -78,6 +84,8 @@ class Model:
         self._lock = Lock()
         self._chosen = (threshold, at)
         self._threshold = self.contract.choose_threshold(threshold, at)
+        self._long_side, self._long_sides = long_side, long_sides_of(long_side)
+        self._detector.check_long_sides(self._long_sides)
 
     def __call__(
         self,
@@ -208,7 +216,9 @@ class Model:
     def __reduce__(self) -> tuple[Any, ...]:
         provider = cast("Provider", self.provider)
         threshold, at = self._chosen
-        again = partial(Model, provider=provider, threads=self._threads, threshold=threshold, at=at)
+        again = partial(
+            Model, provider=provider, threads=self._threads, threshold=threshold, at=at, long_side=self._long_side
+        )
         return again, (self._sealed,)
 
     def _find(self, detector: Detector, options: DetectOptions, threshold: float, image: ImageInput) -> Faces:
@@ -238,7 +248,7 @@ class Model:
         chosen = self._chosen if threshold is None and at is None else (threshold, at)
         wanted = self.contract.choose_threshold(*chosen)
         lowest = self.contract.redaction_threshold if chosen == (None, None) else wanted
-        return DetectOptions(threshold=lowest, max_pixels=max_pixels), wanted
+        return DetectOptions(threshold=lowest, long_sides=self._long_sides, max_pixels=max_pixels), wanted
 
     def detector_for(self, workers: int) -> Detector:
         """Returns the detector that so many workers share: on a CPU with one thread each, unless `threads` is set."""

@@ -90,7 +90,7 @@ def _data(metrics: Metrics) -> dict[str, Any]:
 
 def _settings(subject: Subject) -> dict[str, Any]:
     return {
-        "long_side": subject.long_side,
+        "long_side": subject.long_sides[0] if len(subject.long_sides) == 1 else list(subject.long_sides),
         "score_floor": subject.score_floor,
         "max_detections": subject.max_detections,
         "workers": subject.workers,

@@ -38,13 +38,13 @@ def as_table(metrics: Metrics) -> str:
 
 def _subject(metrics: Metrics) -> list[str]:
     subject, whole = metrics.subject, metrics.coco
-    long_side = f"long side {subject.long_side}" if subject.long_side else "original size"
+    sides = [f"long side {each}" if each else "original size" for each in subject.long_sides]
     split = f" ({subject.split})" if subject.split else ""
     return [
         f"model   {subject.model}  sha256 {subject.sha256[:16]}…",
         f"data    {subject.data}{split}  fingerprint {subject.fingerprint[:16]}…",
         f"        {counted(whole.images, 'image')}, {counted(whole.faces, 'face')}, {subject.ignored:,} ignored",
-        f"        {long_side}, scores from {subject.score_floor:g}",
+        f"        {' and '.join(sides)}, scores from {subject.score_floor:g}",
     ]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from mlcycle.datasets import reading
 from mlcycle.datasets.attributes import FaceAttributes, read_attributes
 from mlcycle.datasets.labelled_image import LabelledImage
-from mlcycle.errors import DataError, UsageError
+from mlcycle.errors import DataError
 from mlcycle.evaluation import (
     attributes,
     bootstrap,
@@ -45,7 +45,7 @@ class Options:
 
     Attributes:
         split: of the data set; "" takes val if it exists, else the only split.
-        long_side: the input's long side in pixels; None takes the contract's, 0 the image's own size.
+        long_sides: the input's long sides in pixels, 0 for the image's own size; None takes the contract's.
         workers: number of threads; 0 takes one for each core, or one for a detector that is loaded already.
         limit: the most images to use, spread evenly over the set; 0 takes all.
         attributes: a CSV file of attributes of the faces, or None.
@@ -53,7 +53,7 @@ class Options:
     """
 
     split: str = ""
-    long_side: int | None = None
+    long_sides: tuple[int, ...] | None = None
     workers: int = 0
     limit: int = 0
     attributes: Path | None = None
@@ -104,8 +104,7 @@ def evaluate(model: Path | Detector, data: Path, options: Options, started: Call
         ModuleNotFoundError: such ground truth exists, and scipy is not installed.
     """
     detector = model if isinstance(model, Detector) else load_detector(model, provider="cpu", threads=1)
-    if detector.contract.input_size is not None and options.long_side is not None:
-        raise UsageError(f"{detector.path} has a fixed input size", "leave out --long-side, or evaluate its parent")
+    detector.check_long_sides(options.long_sides)
     split = options.split or _default_split(data)
     images = spread(reading.read(data, split), options.limit)
     official = _official(data, split) if options.official else {}
@@ -113,7 +112,7 @@ def evaluate(model: Path | Detector, data: Path, options: Options, started: Call
     workers = min(options.workers or (1 if isinstance(model, Detector) else cores()), len(images))
     predictions = []
     advance = started(len(images))
-    for prediction in predict_all(detector, [each.path for each in images], options.long_side, workers):
+    for prediction in predict_all(detector, [each.path for each in images], options.long_sides, workers):
         predictions.append(prediction)
         advance(1)
     subject = Subject(
@@ -124,7 +123,7 @@ def evaluate(model: Path | Detector, data: Path, options: Options, started: Call
         fingerprint=reading.fingerprint(images),
         ignored=sum(int(each.ignore_N.sum()) for each in images),
         unreadable=_unreadable(images, predictions),
-        long_side=detector.contract.resize.long_side if options.long_side is None else options.long_side,
+        long_sides=detector.input_sides(options.long_sides),
         score_floor=detector.contract.selection.score_floor,
         max_detections=MAX_DETECTIONS,
         workers=workers,

@@ -37,14 +37,14 @@ class Options:
         threshold: the least score of a label; None takes the contract's "balanced".
         ignore_from: the least score of a box to be ignored; None takes the contract's "sensitive", else its floor.
         keep_empty: whether images without any box, labelled or ignored, are part of the set.
-        long_side: the input's long side in pixels; None takes the contract's, 0 the image's own size.
+        long_sides: the input's long sides in pixels, 0 for the image's own size; None takes the contract's.
         workers: number of threads; 0 takes one for each core.
     """
 
     threshold: float | None = None
     ignore_from: float | None = None
     keep_empty: bool = True
-    long_side: int | None = None
+    long_sides: tuple[int, ...] | None = None
     workers: int = 0
 
 
@@ -85,13 +85,13 @@ def label(model: Path, paths: Sequence[Path], options: Options, started: Callabl
         ModelFileError: the model file cannot be used, or is a run's folder.
         InputError: a folder cannot be read, or no image was found.
     """
-    detector = open_detector(model, options.long_side)
+    detector = open_detector(model, options.long_sides)
     thresholds = _thresholds(detector.contract, options)
     sources = _images(paths)
     advance = started(len(sources))
     found, unusable, empty = [], [], 0
     workers = min(options.workers or cores(), len(sources))
-    predictions = predict_all(detector, [each.path for each in sources], options.long_side, workers)
+    predictions = predict_all(detector, [each.path for each in sources], options.long_sides, workers)
     for source, prediction in zip(sources, predictions, strict=True):
         advance(1)
         problem = prediction.error[1] if prediction.error else _why_not_trainable(source.path)
@@ -159,14 +159,14 @@ def _labelled(source: Source, prediction: Prediction, threshold: float, ignore_f
 
 
 def _origin(detector: Detector, thresholds: tuple[float, float], options: Options) -> dict[str, Any]:
-    long_side = detector.contract.resize.long_side if options.long_side is None else options.long_side
+    sides = [each or "original" for each in detector.input_sides(options.long_sides)]
     return {
         "description": "labels made by a model, not checked by people",
         "model": detector.contract.name,
         "model_sha256": detector.sha256,
         "threshold": thresholds[0],
         "ignore_from": thresholds[1],
-        "long_side": long_side or "original",
+        "long_side": sides[0] if len(sides) == 1 else sides,
         "images_without_a_box": "kept" if options.keep_empty else "left out",
         "mlcycle": mlcycle.__version__,
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mlcycle.datasets.member import ImagePath, Member
-from mlcycle.errors import ModelFileError, UnreadableError, UsageError
+from mlcycle.errors import ModelFileError, UnreadableError
 from mlcycle.inference.batch.worker_threads import ordered_map
 from mlcycle.inference.decoding import images
 from mlcycle.inference.detect import DetectOptions, Detector, load_detector
@@ -31,7 +31,7 @@ class Prediction:
     landmarks_M52: np.ndarray | None = None
 
 
-def open_detector(model: Path, long_side: int | None) -> Detector:
+def open_detector(model: Path, long_sides: tuple[int, ...] | None) -> Detector:
     """Opens a model file to run on many images, on the CPU with one thread for each image.
 
     Raises:
@@ -41,21 +41,20 @@ def open_detector(model: Path, long_side: int | None) -> Detector:
     if model.is_dir():
         raise ModelFileError(f"{model} is a folder, not a model file", f"freeze the run first: mlcycle freeze {model}")
     detector = load_detector(model, provider="cpu", threads=1)
-    if detector.contract.input_size is not None and long_side is not None:
-        raise UsageError(f"{model} has a fixed input size", "leave out --long-side, or use its parent")
+    detector.check_long_sides(long_sides)
     return detector
 
 
 def predict_all(
-    detector: Detector, paths: list[ImagePath], long_side: int | None, workers: int
+    detector: Detector, paths: list[ImagePath], long_sides: tuple[int, ...] | None, workers: int
 ) -> Iterator[Prediction]:
     """Yields a prediction for each image, in order, from several threads that share the detector.
 
     Args:
-        long_side: of the input in pixels; None takes the contract's, 0 the image's own size.
+        long_sides: of the input in pixels, 0 for the image's own size; None takes the contract's.
         workers: number of threads.
     """
-    return ordered_map(lambda path: _predict(detector, path, long_side), paths, workers)
+    return ordered_map(lambda path: _predict(detector, path, long_sides), paths, workers)
 
 
 def bytes_of(path: ImagePath) -> bytes:
@@ -73,8 +72,8 @@ def bytes_of(path: ImagePath) -> bytes:
         raise UnreadableError(code, f"its shard cannot be read: {problem.strerror or problem}") from None
 
 
-def _predict(detector: Detector, path: ImagePath, long_side: int | None) -> Prediction:
-    options = DetectOptions(threshold=detector.contract.selection.score_floor, long_side=long_side)
+def _predict(detector: Detector, path: ImagePath, long_sides: tuple[int, ...] | None) -> Prediction:
+    options = DetectOptions(threshold=detector.contract.selection.score_floor, long_sides=long_sides)
     try:
         source = Source(Path(str(path)), str(path), data=bytes_of(path) if isinstance(path, Member) else None)
     except UnreadableError as problem:

@@ -68,12 +68,12 @@ class Options:
 
     Attributes:
         split: of the data set; can be "" if it has only one.
-        long_side: the input's long side in pixels; None takes the contract's, 0 the image's own size.
+        long_sides: the input's long sides in pixels, 0 for the image's own size; None takes the contract's.
         workers: number of threads; 0 takes one for each core.
     """
 
     split: str = ""
-    long_side: int | None = None
+    long_sides: tuple[int, ...] | None = None
     workers: int = 0
 
 
@@ -88,19 +88,19 @@ def find_suspects(model: Path, data: Path, options: Options, started: Callable[[
         ModelFileError: the model file cannot be used, or is a run's folder.
         DataError: the labelled set cannot be read, or has no labels.
     """
-    detector = open_detector(model, options.long_side)
+    detector = open_detector(model, options.long_sides)
     images = reading.read(data, options.split)
     predictions = []
     advance = started(len(images))
     workers = min(options.workers or cores(), len(images))
-    for prediction in predict_all(detector, [each.path for each in images], options.long_side, workers):
+    for prediction in predict_all(detector, [each.path for each in images], options.long_sides, workers):
         predictions.append(prediction)
         advance(1)
-    return rank(images, predictions, detector, options.long_side)
+    return rank(images, predictions, detector, options.long_sides)
 
 
 def rank(
-    images: list[LabelledImage], predictions: list[Prediction], detector: Detector, long_side: int | None
+    images: list[LabelledImage], predictions: list[Prediction], detector: Detector, long_sides: tuple[int, ...] | None
 ) -> Suspects:
     """Ranks the labels of images by how much the predictions of a detector contradict them.
 
@@ -109,7 +109,7 @@ def rank(
     """
     pairs = list(zip(images, predictions, strict=True))
     readable = [(image, prediction) for image, prediction in pairs if prediction.error is None]
-    cases = [_case(image, prediction, detector, long_side) for image, prediction in readable]
+    cases = [_case(image, prediction, detector.input_sides(long_sides)) for image, prediction in readable]
     labels = sum(int((~case.ignore_N).sum()) for case in cases)
     if not labels:
         raise DataError("no labels to check in this set", "pass a set, or a split, with labelled faces")
@@ -122,9 +122,9 @@ def rank(
     )
 
 
-def _case(image: LabelledImage, prediction: Prediction, detector: Detector, long_side: int | None) -> Case:
+def _case(image: LabelledImage, prediction: Prediction, long_sides: tuple[int, ...]) -> Case:
     size = _size(image)
-    input_side = detector.contract.resize.long_side if long_side is None else long_side
+    input_side = max(size) if 0 in long_sides else max(long_sides)
     return Case(
         boxes_N4=image.boxes_N4.astype(float),
         ignore_N=image.ignore_N,
@@ -133,7 +133,7 @@ def _case(image: LabelledImage, prediction: Prediction, detector: Detector, long
         scores_M=prediction.scores_M.astype(float),
         found_points_M52=prediction.landmarks_M52,
         size=size,
-        shrink=min(1.0, input_side / max(size)) if input_side else 1.0,
+        shrink=min(1.0, input_side / max(size)),
     )
 
 

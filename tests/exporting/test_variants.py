@@ -135,7 +135,7 @@ def test_a_variant_of_fixed_size_finds_the_faces_of_its_parent_at_that_scale(
     assert (detector.contract.resize.rule, detector.contract.precision) == ("fit-inside", "float32")
     # 512 x 512 pixels fit into 256 x 256.
     mine = detector.detect_file(images / "astronaut.png")
-    other = load_detector(parent).detect_file(images / "astronaut.png", long_side=256)
+    other = load_detector(parent).detect_file(images / "astronaut.png", long_sides=(256,))
     assert len(mine.boxes_N4) == len(other.boxes_N4) > 0
     assert np.abs(mine.boxes_N4 - other.boxes_N4).max() < 1
     several = [record.boxes_N4 for record in detector.detect_all(_sources(images))]

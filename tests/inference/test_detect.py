@@ -52,7 +52,7 @@ def test_boxes_are_in_pixels_of_the_original_image(tmp_path: Path, pixels: np.nd
     Image.fromarray(pixels).save(tmp_path / "photo.png")
     record = detector.detect_file(tmp_path / "photo.png")
     assert record.boxes_N4 == pytest.approx(np.array([FACE], np.float32), abs=4.01)  # an input's pixel is four wide
-    exact = detector.detect_file(tmp_path / "photo.png", long_side=0)
+    exact = detector.detect_file(tmp_path / "photo.png", long_sides=(0,))
     assert exact.boxes_N4.tolist() == [list(FACE)]
     assert exact.landmarks_N52 is not None
     assert exact.landmarks_N52[0, 0] == pytest.approx([300 + 0.3 * 80, 40 + 0.4 * 110])

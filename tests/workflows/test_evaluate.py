@@ -133,7 +133,7 @@ def test_the_official_levels_count_the_images_of_the_set(capsys, model, wider_fa
 
 def test_several_workers_give_the_results_of_one(model, wider_face):
     def evaluation(workers):
-        options = evaluate.Options(workers=workers, long_side=200)
+        options = evaluate.Options(workers=workers, long_sides=(200,))
         return evaluate.evaluate(model, wider_face, options, started=lambda _: lambda _: None)
 
     one, two = evaluation(1), evaluation(2)

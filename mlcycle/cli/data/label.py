@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlcycle.cli import console
-from mlcycle.cli.data.options import ImageFiles, Images, LongSide, ModelFile, Out, Workers
+from mlcycle.cli.data.options import ImageFiles, Images, ModelFile, Out, Workers
+from mlcycle.cli.long_side import LongSideOption, parse_long_sides
 from mlcycle.counted import counted
 from mlcycle.errors import InputError
 
@@ -42,7 +43,7 @@ def label(  # noqa: PLR0913
         bool, typer.Option("--keep-empty/--leave-out-empty", help="Keep or leave out images without any box.")
     ] = True,
     images: ImageFiles = Images.link,
-    long_side: LongSide = "",
+    long_side: LongSideOption = "",
     workers: Workers = 0,
 ) -> None:
     """Label images with a model, and write them as a COCO set.
@@ -54,13 +55,12 @@ def label(  # noqa: PLR0913
 
     Example:  mlcycle data label images/ --model face-base --out data/labelled
     """
-    from mlcycle.cli.evaluate import pixels
     from mlcycle.datasets.new_folder import must_be_free
     from mlcycle.datasets.writing import write_set
     from mlcycle.workflows import labelling
 
     must_be_free(out)
-    options = labelling.Options(threshold, ignore_from, keep_empty, pixels(long_side), workers)
+    options = labelling.Options(threshold, ignore_from, keep_empty, parse_long_sides(long_side), workers)
     with ExitStack() as bar:
 
         def started(images: int) -> Advance:

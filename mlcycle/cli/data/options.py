@@ -46,12 +46,4 @@ ModelFile = Annotated[
         "--model", metavar="FILE", autocompletion=completions.models, help="Use this model file or bundled model."
     ),
 ]
-LongSide = Annotated[
-    str,
-    typer.Option(
-        metavar="N|original",
-        help="Resize images to this long side in pixels, or keep the original size. Default: the model's long side.",
-        show_default=False,
-    ),
-]
 Workers = Annotated[int, typer.Option(metavar="N", min=0, help="Worker threads; 0 uses one per core.")]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlcycle.cli import console
-from mlcycle.cli.data.options import LongSide, ModelFile, OneSplit, SetPath, Workers
+from mlcycle.cli.data.options import ModelFile, OneSplit, SetPath, Workers
+from mlcycle.cli.long_side import LongSideOption, parse_long_sides
 from mlcycle.counted import counted
 from mlcycle.errors import InputError
 
@@ -35,7 +36,7 @@ def suspects(
         int, typer.Option("--count", metavar="N", min=1, max=600, help="Draw this many suspects on the sheet.")
     ] = 60,
     rows: Annotated[int, typer.Option("--rows", metavar="N", min=0, help="Print this many suspects.")] = 20,
-    long_side: LongSide = "",
+    long_side: LongSideOption = "",
     workers: Workers = 0,
 ) -> None:
     """List likely label errors: labels that a model contradicts most.
@@ -47,14 +48,13 @@ def suspects(
 
     Example:  mlcycle data suspects data/mine --model models/face.onnx --split train --out suspects
     """
-    from mlcycle.cli.evaluate import pixels
     from mlcycle.datasets.new_folder import must_be_free
     from mlcycle.workflows import suspects as conductor
     from mlcycle.workflows import suspects_list
 
     if out is not None:
         must_be_free(out)
-    options = conductor.Options(split=split, long_side=pixels(long_side), workers=workers)
+    options = conductor.Options(split=split, long_sides=parse_long_sides(long_side), workers=workers)
     with ExitStack() as bar:
 
         def started(images: int) -> Advance:

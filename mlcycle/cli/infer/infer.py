@@ -42,6 +42,7 @@ from mlcycle.cli.infer.options import (
     VideosOption,
     shard_of,
 )
+from mlcycle.cli.long_side import LongSideOption
 
 if TYPE_CHECKING:
     from mlcycle.inference.record import Source
@@ -85,6 +86,7 @@ def image(  # noqa: PLR0913, PLR0917
     provider: ProviderOption = Provider.auto,
     threads: ThreadsOption = None,
     batch: BatchOption = 1,
+    long_side: LongSideOption = "",
     max_pixels: MaxPixelsOption = None,
     every: EveryOption = 0,
     private: PrivateOption = False,
@@ -104,7 +106,7 @@ def image(  # noqa: PLR0913, PLR0917
     options = InferOptions(
         model=model, require_signature=require_signature, format=format, out=out, annotate=annotate, redact=redact,
         crops=crops, align=align, overwrite=overwrite, threshold=threshold, at=at, provider=provider, threads=threads,
-        batch=batch, max_pixels=max_pixels, every=every, private=private,
+        batch=batch, long_side=long_side, max_pixels=max_pixels, every=every, private=private,
     )  # fmt: skip
     names = [absolute(name) for name in images or []] if private else images or []
     with guarded(options, names, is_run=False) as options:
@@ -135,6 +137,7 @@ def folder(  # noqa: PLR0913, PLR0917
     provider: ProviderOption = Provider.auto,
     threads: ThreadsOption = None,
     batch: BatchOption = 1,
+    long_side: LongSideOption = "",
     max_pixels: MaxPixelsOption = None,
     private: PrivateOption = False,
     engine: EngineOption = Engine.local,
@@ -163,7 +166,7 @@ def folder(  # noqa: PLR0913, PLR0917
     options = InferOptions(
         model=model, require_signature=require_signature, format=format, out=out, annotate=annotate, redact=redact,
         crops=crops, align=align, overwrite=overwrite, threshold=threshold, at=at, provider=provider, threads=threads,
-        batch=batch, max_pixels=max_pixels, every=every, private=private,
+        batch=batch, long_side=long_side, max_pixels=max_pixels, every=every, private=private,
         engine=engine, address=address, videos=videos, resume=resume, retry_failed=retry_failed,
         shard=shard_of(shard),
     )  # fmt: skip

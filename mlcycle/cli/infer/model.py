@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mlcycle.cli import console
 from mlcycle.cli.infer.options import InferOptions, Provider
+from mlcycle.cli.long_side import parse_long_sides
 from mlcycle.cli.model.keys import public_key
 
 if TYPE_CHECKING:
@@ -97,11 +98,13 @@ def detect_options(options: InferOptions, detector: Detector, count: int) -> Det
     chosen = replace(
         DEFAULT,
         threshold=_threshold(options, detector),
+        long_sides=parse_long_sides(options.long_side),
         max_pixels=options.max_pixels or DEFAULT.max_pixels,
         overwrite=options.overwrite,
         redaction=options.redact[0].value if options.redact else DEFAULT.redaction,
         align=options.align,
     )
+    detector.check_long_sides(chosen.long_sides)
     if count <= 1:
         return chosen
     from mlcycle.inference.batch.worker_threads import cores

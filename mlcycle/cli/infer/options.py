@@ -207,6 +207,7 @@ class InferOptions:
     provider: Provider = Provider.auto
     threads: int | None = None
     batch: int = 1
+    long_side: str = ""
     max_pixels: int | None = None
     every: float = 0.0
     private: bool = False

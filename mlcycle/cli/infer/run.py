@@ -146,6 +146,7 @@ def _settings(options: InferOptions, detector: Detector, detection: DetectOption
         "names.key": options.names.fingerprint if options.names else None,
         "model": detector.sha256,
         "threshold": detector.contract.thresholds["balanced"] if threshold is None else threshold,
+        "long-sides": list(detection.long_sides) if detection.long_sides else None,
         "max-pixels": detection.max_pixels,
         "every": options.every,
         "copies": {

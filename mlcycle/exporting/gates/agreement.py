@@ -77,7 +77,7 @@ def agree_both(parent: Detector, variant: Detector, images: Sequence[Path]) -> A
     threshold = parent.contract.thresholds["balanced"]
 
     def detect_parent(image: Path) -> Record:
-        return parent.detect_file(image, threshold=threshold / 2, long_side=_long_side(image, variant))
+        return parent.detect_file(image, threshold=threshold / 2, long_sides=_long_sides(image, variant))
 
     def detect_variant(image: Path) -> Record:
         return variant.detect_file(image, threshold=threshold / 2)
@@ -91,7 +91,7 @@ def agree_both(parent: Detector, variant: Detector, images: Sequence[Path]) -> A
     return agreement
 
 
-def _long_side(image: Path, variant: Detector) -> int | None:
+def _long_sides(image: Path, variant: Detector) -> tuple[int, ...] | None:
     """Returns the long side at which a variant with a fixed input size runs an image, for its parent to do the same."""
     size = variant.contract.input_size
     if size is None:
@@ -100,7 +100,7 @@ def _long_side(image: Path, variant: Detector) -> int | None:
     if record.error:
         return None
     scale = min(1.0, size.width / record.width, size.height / record.height)
-    return math.floor(max(record.width, record.height) * scale + 0.5)
+    return (math.floor(max(record.width, record.height) * scale + 0.5),)
 
 
 def compare(one: Detect, other: Detect, threshold: float, paths: Sequence[Path]) -> Agreement:

@@ -29,7 +29,9 @@ class FakeDetector:
     def contract(self) -> SimpleNamespace:
         return SimpleNamespace(thresholds={"balanced": 0.5}, input_size=None)
 
-    def detect_file(self, path: Path, *, threshold: float, long_side: int | None = None) -> SimpleNamespace:
+    def detect_file(
+        self, path: Path, *, threshold: float, long_sides: tuple[int, ...] | None = None
+    ) -> SimpleNamespace:
         boxes_N4, scores_N = np.array(self.boxes, np.float32).reshape(-1, 4), np.array(self.scores, np.float32)
         kept_N = scores_N >= threshold
         return SimpleNamespace(boxes_N4=boxes_N4[kept_N], scores_N=scores_N[kept_N], error=self.error)
