@@ -15,6 +15,7 @@ from conftest import Outcome  # noqa: E402
 from mlcycle.artifact.bundled import locate  # noqa: E402
 from mlcycle.artifact.seal import read_sealed  # noqa: E402
 from mlcycle.inference.detect import load_detector  # noqa: E402
+from mlcycle.training.freeze import versions_here  # noqa: E402
 from mlcycle.training.parent import contract_of  # noqa: E402
 
 pytestmark = [pytest.mark.training, pytest.mark.slow]
@@ -35,6 +36,13 @@ def test_the_file_finds_the_faces_of_the_bundled_one(frozen: Path, astronaut: Pa
     mine, theirs = one.detect_file(astronaut), other.detect_file(astronaut)
     np.testing.assert_allclose(mine.boxes_N4, theirs.boxes_N4, atol=3)
     np.testing.assert_allclose(mine.scores_N, theirs.scores_N, atol=0.02)
+
+
+def test_with_the_same_exporters_it_is_the_parent_of_the_bundled_file(frozen: Path) -> None:
+    contract = load_detector(locate("face-nano")).contract
+    if versions_here() != contract.training["frozen_with"]:
+        pytest.skip("another exporter writes the graph differently")
+    assert read_sealed(frozen).sha256 == contract.parent
 
 
 def test_variants_are_exported_from_it(
