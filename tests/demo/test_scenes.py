@@ -21,8 +21,8 @@ from mlcycle.errors import DataError
 @pytest.fixture(scope="module")
 def few() -> pytest.MonkeyPatch:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scenes, "TRAIN_SCENES", 24)
-        patch.setattr(scenes, "VAL_SCENES", 8)
+        patch.setattr(scenes, "TRAIN_SCENES", 12)
+        patch.setattr(scenes, "VAL_SCENES", 6)
         yield patch
 
 
@@ -33,7 +33,7 @@ def built(few: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
-@pytest.mark.parametrize(("split", "count"), [("train", 24), ("val", 8)])
+@pytest.mark.parametrize(("split", "count"), [("train", 12), ("val", 6)])
 def test_split_has_its_faces_inside_its_images(built: Path, split: str, count: int) -> None:
     images = read(built, split)
 

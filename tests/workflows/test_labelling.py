@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -36,15 +37,20 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
 
 
-@pytest.fixture
-def images(tmp_path: Path) -> Path:
-    folder = tmp_path / "images"
+@pytest.fixture(scope="module")
+def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("painted")
     paint(folder / "a/sure.png", green=10, blue=8)
     paint(folder / "a/doubtful.png", green=3)
     paint(folder / "b/both.png", green=10, blue=3)
     paint(folder / "b/faint.png", blue=1)
     paint(folder / "empty.png")
     return folder
+
+
+@pytest.fixture
+def images(tmp_path: Path, painted: Path) -> Path:
+    return Path(shutil.copytree(painted, tmp_path / "images"))
 
 
 def label(mlcycle, images: Path, model: Path, out: Path, *more: str):

@@ -172,6 +172,7 @@ def assert_same(mine: Record, expected: Record) -> None:
     assert mine.model == expected.model
 
 
+@pytest.mark.slow
 @in_a_browser
 def test_the_page_finds_the_same_faces_and_contacts_only_its_own_server(
     page: Browser, site: Site, nano: Detector, astronaut: Path, tmp_path: Path
@@ -194,6 +195,7 @@ def test_the_page_finds_the_same_faces_and_contacts_only_its_own_server(
     assert "model.onnx" in {each["url"].rpartition("/")[2] for each in requests}
 
 
+@pytest.mark.slow
 @in_a_browser
 def test_the_loaded_page_needs_no_server_and_cannot_reach_one(
     page: Browser, site: Site, nano: Detector, astronaut: Path
@@ -237,6 +239,7 @@ def test_the_loaded_page_needs_no_server_and_cannot_reach_one(
     assert page.requests() == []
 
 
+@pytest.mark.slow
 @in_a_browser
 def test_the_slider_and_the_operating_points_set_the_threshold(page: Browser, nano: Detector, tmp_path: Path) -> None:
     from skimage import data
@@ -268,6 +271,7 @@ def test_the_slider_and_the_operating_points_set_the_threshold(page: Browser, na
     assert_same(shown(page, nano.contract.landmarks)[image.name], nano.detect_file(image))
 
 
+@pytest.mark.slow
 @in_a_browser
 def test_unreadable_images_show_an_error_and_the_next_one_is_processed(
     page: Browser, astronaut: Path, tmp_path: Path
@@ -287,6 +291,7 @@ def test_unreadable_images_show_an_error_and_the_next_one_is_processed(
         assert words in text
 
 
+@pytest.mark.slow
 @in_a_browser
 def test_the_seal_is_checked_without_the_sha256_of_the_browser(window: Browser, folder: Path, site: Site) -> None:
     window.open(site.url.replace("127.0.0.1", "images.test"))
@@ -295,6 +300,7 @@ def test_the_seal_is_checked_without_the_sha256_of_the_browser(window: Browser, 
     assert read_sealed(folder / "model.onnx").sha256 in window.text()
 
 
+@pytest.mark.slow
 @in_a_browser
 @pytest.mark.parametrize("file", ["model.onnx", "model.onnx.sha256", "onnxruntime-web/ort-wasm-simd-threaded.wasm"])
 def test_damaged_or_missing_files_are_refused(window: Browser, folder: Path, tmp_path: Path, file: str) -> None:
@@ -319,6 +325,7 @@ def test_damaged_or_missing_files_are_refused(window: Browser, folder: Path, tmp
     assert "Choose images" not in window.text()
 
 
+@pytest.mark.slow
 @in_a_browser
 def test_a_model_of_fixed_size_with_a_self_test_finds_the_same_faces(
     window: Browser, nano: Detector, astronaut: Path, tmp_path: Path
@@ -335,6 +342,7 @@ def test_a_model_of_fixed_size_with_a_self_test_finds_the_same_faces(
     assert not np.array_equal(record.scores_N, nano.detect_file(astronaut).scores_N)  # because the input size differs
 
 
+@pytest.mark.slow
 @in_a_browser
 def test_a_model_that_fails_its_self_test_is_refused(window: Browser, nano: Detector, tmp_path: Path) -> None:
     site = Site(written(tmp_path / "page", read_sealed(with_self_test(tmp_path, wrong_by=0.01)), nano, Path(RUNTIME)))
@@ -351,6 +359,7 @@ ISOLATED = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-
 POLICY = {"Content-Security-Policy": "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'"}
 
 
+@pytest.mark.slow
 @in_a_browser
 @pytest.mark.parametrize("forbidden", [True, False])
 def test_there_are_threads_where_the_server_isolates_the_page_and_forbids_them_connections(
@@ -367,6 +376,7 @@ def test_there_are_threads_where_the_server_isolates_the_page_and_forbids_them_c
     assert_same(shown(window, nano.contract.landmarks)[astronaut.name], nano.detect_file(astronaut))
 
 
+@pytest.mark.slow
 @in_a_browser
 def test_opened_as_a_file_the_page_shows_how_to_serve_it(window: Browser, folder: Path) -> None:
     window.open((folder / "index.html").as_uri())
@@ -375,6 +385,7 @@ def test_opened_as_a_file_the_page_shows_how_to_serve_it(window: Browser, folder
     assert "py -m http.server --bind 127.0.0.1" in window.text()
 
 
+@pytest.mark.slow
 @in_a_browser
 def test_faces_and_the_image_with_boxes_are_saved(
     page: Browser, tmp_path: Path, nano: Detector, astronaut: Path

@@ -47,6 +47,7 @@ def profiled(recipe_path: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     return found, folder
 
 
+@pytest.mark.slow
 def test_parts_add_up_to_a_step_in_order(profiled: tuple[profiling.Profile, Path]) -> None:
     found, _ = profiled
     assert list(found.parts) == [*PARTS, "rest"]
@@ -54,6 +55,7 @@ def test_parts_add_up_to_a_step_in_order(profiled: tuple[profiling.Profile, Path
     assert min(found.parts[name] for name in PARTS) > 0
 
 
+@pytest.mark.slow
 def test_rounds_count_images_and_flops(profiled: tuple[profiling.Profile, Path]) -> None:
     found, _ = profiled
     assert (found.accumulation, found.readers, len(found.rounds)) == (2, 0, 4)
@@ -69,6 +71,7 @@ def test_share_of_the_bare_step_is_by_flops() -> None:
     assert large.share == 1
 
 
+@pytest.mark.slow
 def test_trace_has_every_part_in_every_step(profiled: tuple[profiling.Profile, Path]) -> None:
     _, folder = profiled
     assert [path.name for path in folder.iterdir()] == ["trace.json.gz"]
@@ -87,6 +90,7 @@ def test_trace_has_every_part_in_every_step(profiled: tuple[profiling.Profile, P
     assert any("conv" in each["name"] for each in events)
 
 
+@pytest.mark.slow
 def test_operators_are_torchs_without_parts(profiled: tuple[profiling.Profile, Path]) -> None:
     names = [each.name for each in profiled[0].operators]
     assert not {*PARTS, "step"} & set(names)
@@ -96,6 +100,7 @@ def test_operators_are_torchs_without_parts(profiled: tuple[profiling.Profile, P
     )
 
 
+@pytest.mark.slow
 def test_reading_has_a_time_for_each_part(profiled: tuple[profiling.Profile, Path]) -> None:
     reading = profiled[0].reading
     assert list(reading) == [loader_profile.READING, *loader_profile.PARTS, loader_profile.REST]
@@ -178,6 +183,7 @@ def test_trace_is_replaced_only_with_overwrite_and_needs_a_known_suffix(mlcycle,
     assert mlcycle("train", "profile", str(recipe_path), "--trace", "no/where.json").code == 3
 
 
+@pytest.mark.slow
 def test_command_prints_tables_and_the_path_of_the_trace(mlcycle, recipe_path, profiled, tmp_path, monkeypatch):
     def found(recipe, trace, **options):
         assert (recipe.schedule.workers, str(trace)) == (0, "trace.json")

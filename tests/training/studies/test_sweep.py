@@ -52,8 +52,13 @@ line = {"step": rule["steps"], "average_precision_50": rule["learning_rate"], "a
 
 
 @pytest.fixture
+def real_training() -> None:
+    """For a test that sweeps over real trainings."""
+
+
+@pytest.fixture
 def fake_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    if "slow" not in request.keywords:
+    if "real_training" not in request.fixturenames:
         monkeypatch.setattr(conductor, "TRAINING", FAKE_TRAINING)
         monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
         monkeypatch.setattr(conductor, "POLL_INTERVAL", 0.02)
@@ -161,7 +166,8 @@ def test_failed_run_does_not_stop_the_sweep(mlcycle, tmp_path: Path) -> None:
     assert called(sweep) == ["resume seed=3"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_signal_saves_the_current_run_and_the_same_command_resumes(number: int, mlcycle, tmp_path: Path) -> None:
     words = ["train", "sweep", "demo", "seed=[1,4,5]", "--out", "s"]
     code = "import sys; from mlcycle.training.studies import sweep; sweep.TRAINING = sys.argv.pop(1)\n"
@@ -202,7 +208,7 @@ def test_resume_accepts_the_path_of_a_run(mlcycle, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_real_trainings_with_a_diverging_one(mlcycle, recipe_path: Path, tmp_path: Path) -> None:
+def test_real_trainings_with_a_diverging_one(real_training, mlcycle, recipe_path: Path, tmp_path: Path) -> None:
     values = "schedule.learning_rate=[0.001,1.0e+30]"
     done = mlcycle("train", "sweep", recipe_path, values, "--device", "cpu", "--out", tmp_path / "s")
     assert done.code == 1
