@@ -15,9 +15,11 @@ from mlcycle.cli import termination
 termination.GRACE = 0.1
 termination.install()
 {handler}
-print("busy", flush=True)
+words = ["busy"]
 for rounds in {rounds}:
     try:
+        if words:
+            print(words.pop(), flush=True)
         hashlib.pbkdf2_hmac("sha256", b"", b"", rounds)
     except termination.Terminated:  # the signal came first
         pass
