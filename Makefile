@@ -9,12 +9,13 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow check format docs clean
+.PHONY: help demo test test-slow test-gpu check format docs clean
 
 help: ## show this
 	@echo "make demo       train a small face detector, freeze it, find a face in an image it has never seen"
 	@echo "make test       the tests, without the slow ones"
 	@echo "make test-slow  the slow tests"
+	@echo "make test-gpu   the tests that need an NVIDIA GPU"
 	@echo "make check      formatting, lint, types, import contracts, generated docs"
 	@echo "make format     format the code, and repair what lint can repair"
 	@echo "make docs       write docs/cli.md anew"
@@ -29,6 +30,9 @@ test: $(VENV)/.installed-dev
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m slow
+
+test-gpu: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -q -m gpu tests/gpu
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
