@@ -331,7 +331,7 @@ def _file_bytes(source: Source, max_pixels: int) -> Iterator[bytes]:
 def _decode(source: Source, data: bytes, max_pixels: int, min_side: float | None = None) -> images.Decoded:
     if source.image:
         image = source.image()
-        return images.Decoded(image, image.size, 1, "")
+        return image if isinstance(image, images.Decoded) else images.Decoded(image, image.size, 1, "")
     if not source.offset:
         return images.decode(data, max_pixels, min_side)
     with reading.open_file(source.path) if source.data is None else io.BytesIO(source.data) as file:

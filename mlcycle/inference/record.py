@@ -15,6 +15,8 @@ import numpy as np
 if TYPE_CHECKING:
     from PIL import Image
 
+    from mlcycle.inference.decoding.images import Decoded
+
 SCHEMA_VERSION = 1
 JPEG_QUALITY = 92  # of copies; a PNG loses nothing
 VP9_CRF = 24  # of 0 to 63
@@ -56,7 +58,8 @@ class Source:
         copies: paths of the requested copies by kind: annotated, redacted, cropped (a folder).
         part: the page or frame, for a file of several images.
         offset: of the page's directory in a TIFF; 0 for a plain image.
-        image: returns the decoded upright image, or raises UnreadableError; for frames and images in memory.
+        image: returns the decoded image, which is upright if it is Pillow's, or raises UnreadableError; for frames and
+            images in memory.
     """
 
     path: Path
@@ -65,7 +68,7 @@ class Source:
     data: bytes | None = None
     part: Part | None = None
     offset: int = 0
-    image: Callable[[], Image.Image] | None = None
+    image: Callable[[], Image.Image | Decoded] | None = None
 
     @property
     def identity(self) -> tuple[bytes, int]:

@@ -96,7 +96,7 @@ def _of_bytes(key: str, data: bytes) -> Source:
     return Source(Path(key), key, data=data)
 
 
-def _in_memory(key: str, image: partial[Image.Image]) -> Source:
+def _in_memory(key: str, image: partial[Image.Image] | partial[images.Decoded]) -> Source:
     return Source(Path(key), key, image=image)
 
 

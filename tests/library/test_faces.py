@@ -98,6 +98,15 @@ def test_doubtful_regions_are_no_faces_but_redacted(model, crowd):
     assert faces.redact("fill").tobytes() != chosen.redact("fill").tobytes()
 
 
+def test_deep_grey_of_unknown_white_from_pillow_is_not_redacted(model):
+    values_HW = np.arange(4096, dtype=np.uint16).reshape(64, 64) // 3
+    values_HW[0, 0] = 65535
+    faces = model(Image.fromarray(values_HW))
+    assert "their white is not known" in faces.note
+    with pytest.raises(mlcycle.UnreadableError, match="no redacted copy"):
+        faces.redact()
+
+
 def test_a_way_to_redact_that_is_not_there_is_refused(crowd):
     with pytest.raises(mlcycle.UsageError, match="smudge"):
         crowd.redact("smudge")

@@ -161,11 +161,11 @@ def decode_page(file: BinaryIO, offset: int, max_pixels: int = MAX_PIXELS) -> De
             raise UnreadableError("damaged", message) from None
 
 
-def from_pillow(image: Image.Image, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Converts a Pillow image as `decode` does with its file: upright, mode RGB, 8 bits per channel.
+def from_pillow(image: Image.Image, max_pixels: int = MAX_PIXELS) -> Decoded:
+    """Converts a Pillow image as `decode` does with its file: mode RGB, 8 bits per channel.
 
     It is loaded if necessary, and not changed; of several frames the current one is used. Several threads may be given
-    the same image.
+    the same image. Damage that Pillow passes over is not noticed: that needs the file's bytes.
 
     Raises:
         UnreadableError: empty, unsupported, truncated, damaged or too-large.
@@ -175,8 +175,11 @@ def from_pillow(image: Image.Image, max_pixels: int = MAX_PIXELS) -> Image.Image
     limits.check_size(*image.size, max_pixels)
     try:
         with _LOADING[(id(image) >> 6) % len(_LOADING)], _BUDGET.take(limits.bytes_needed(image, image.size)):
+            is_deep = deep_grey.is_deep(image)
             image.load()
-            return Decoded(_rgb(image)[0], image.size, _orientation(image), "").upright()
+            rgb, how = _rgb(image)
+            flaw = _flaw(rgb, is_deep=is_deep)
+            return Decoded(rgb, image.size, _orientation(image), _joined(how, flaw), flaw)
     except UnreadableError:
         raise
     except Exception as problem:
@@ -222,11 +225,20 @@ def _loaded(
         # Read after loading: Pillow applies the orientation of TIFFs itself, and then reports it as upright.
         size = full_size if reduced else image.size
         rgb, how = _rgb(image, data)
-        flaw = UnreadableError("damaged", damage.DAMAGED) if is_damaged else None
-        if flaw is None and is_deep and deep_grey.is_too_dark(rgb):
-            flaw = UnreadableError("unsupported", deep_grey.TOO_DARK)
-        notes = (note(image), how, flaw.message if flaw else "")
-        return Decoded(rgb, size, _orientation(image), "; ".join(filter(None, notes)), flaw)
+        flaw = _flaw(rgb, is_deep=is_deep, is_damaged=is_damaged)
+        return Decoded(rgb, size, _orientation(image), _joined(note(image), how, flaw), flaw)
+
+
+def _flaw(rgb: Image.Image, *, is_deep: bool, is_damaged: bool = False) -> UnreadableError | None:
+    if is_damaged:
+        return UnreadableError("damaged", damage.DAMAGED)
+    if is_deep and deep_grey.is_too_dark(rgb):
+        return UnreadableError("unsupported", deep_grey.TOO_DARK)
+    return None
+
+
+def _joined(*notes: str | UnreadableError | None) -> str:
+    return "; ".join(each.message if isinstance(each, UnreadableError) else each for each in notes if each)
 
 
 def _open(data: bytes) -> ImageFile.ImageFile:
