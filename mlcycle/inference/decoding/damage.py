@@ -8,7 +8,7 @@ ones, which no encoder writes.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from PIL import ImageFile
@@ -25,6 +25,8 @@ _TIFF_COMPRESSION, _TIFF_OFFSETS, _TIFF_SIZES = 259, (273, 324), (279, 325)  # o
 _TIFF_JPEG, _TIFF_DEFLATE, _TIFF_OLD_DEFLATE, _TIFF_PACKBITS, _TIFF_ZSTD = 7, 8, 32946, 32773, 50000
 # Of these libtiff reads zeros as pixels; it reports them in others, and in uncompressed ones they are black.
 _TIFF_COMPRESSIONS = (_TIFF_JPEG, _TIFF_DEFLATE, _TIFF_OLD_DEFLATE, _TIFF_PACKBITS, _TIFF_ZSTD)
+# More than a page's strips or tiles need, compressed or not, even if a tile is larger than the page.
+_TIFF_BYTES_PER_PIXEL, _TIFF_SPARE_BYTES = 16, 2**16
 
 Part = tuple[int, int]  # start and end of compressed data in a file
 
@@ -93,10 +95,19 @@ def _is_tiff_damaged(image: ImageFile.ImageFile, data: Any) -> bool:
         return False
     offsets, sizes = (next((tags[tag] for tag in pair if tag in tags), ()) for pair in (_TIFF_OFFSETS, _TIFF_SIZES))
     parts = {(at, at + size) for at, size in zip(offsets, sizes, strict=False)}
-    holes = [part for part in parts if _has_hole(data, *part)]
+    limit = _TIFF_BYTES_PER_PIXEL * image.width * image.height + _TIFF_SPARE_BYTES
+    holes = [part for part in _within(limit, parts) if _has_hole(data, *part)]
     if compression in (_TIFF_DEFLATE, _TIFF_OLD_DEFLATE):  # zeros may be a flat area, which the checksum tells
-        return not _do_inflate(data, holes, limit=16 * image.width * image.height)
+        return not _do_inflate(data, holes, limit)
     return bool(holes)
+
+
+def _within(limit: int, parts: Iterable[Part]) -> Iterator[Part]:
+    """Yields parts, cut to `limit` bytes in total: each of a hostile file's 200,000 may reach to its end."""
+    for start, end in sorted(parts):
+        size = min(end - start, limit)
+        yield start, start + size
+        limit -= size
 
 
 def _do_inflate(data: Any, parts: list[Part], limit: int) -> bool:

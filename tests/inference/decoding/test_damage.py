@@ -6,6 +6,7 @@ import io
 import zlib
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -139,6 +140,23 @@ def test_zeros_that_a_deflated_tiff_holds_are_not_damage() -> None:
     data = tiff(size | {273: [8], 278: [2000], 279: [len(strip)]}, strip)
     assert not is_damaged(data)
     assert is_damaged(data.replace(bytes(256), bytes(255) + b"\1", 1))
+
+
+def test_strips_of_a_tiff_that_overlap_are_searched_once() -> None:
+    class Counted(bytes):
+        searched = 0
+
+        def find(self, *arguments: Any) -> int:
+            Counted.searched += arguments[2] - arguments[1]
+            return super().find(*arguments)
+
+    height, strips = 500, b"\xf9\x80" * 500 + bytes(200_000)  # a packed row of eight pixels, and what need not be read
+    tags = {256: [8], 257: [height], 258: [8], 259: [32773], 262: [1], 277: [1], 278: [1]}
+    starts = [8 + 2 * row for row in range(height)]
+    data = tiff(tags | {273: starts, 279: [8 + len(strips) - start for start in starts]}, strips)
+    with Image.open(io.BytesIO(data)) as image:
+        damage.load(image, Counted(data))
+    assert 0 < Counted.searched < len(data)
 
 
 def test_a_damaged_image_gets_no_redacted_copy(detector: Detector, pixels: np.ndarray, tmp_path: Path) -> None:
