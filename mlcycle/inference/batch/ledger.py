@@ -97,7 +97,7 @@ class Ledger:
         return self._rows("order by input, part")
 
     def undamaged_rows(self) -> Iterator[Row]:
-        """Yields what can be read of a damaged ledger: from its begin and from its end; a row may come twice."""
+        """Yields what can be read of a damaged ledger: from its beginning and from its end; a row may come twice."""
         for order in ("order by input, part", "order by input desc, part desc"):
             try:
                 for values in self._database.execute(f"select * from records {order}"):
@@ -277,7 +277,12 @@ def _text(value: Any) -> str:
 def _about(folder: Path, database: sqlite3.Connection, tables: tuple[str, ...]) -> dict[str, str]:
     """Returns what the first undamaged table says of the run."""
     for table in tables:
-        about = dict(database.execute(f"select name, value from {table}"))
+        try:
+            about = dict(database.execute(f"select name, value from {table}"))
+        except sqlite3.DatabaseError as problem:
+            if not ledger_file.is_damage(problem):
+                raise
+            continue
         digest = about.pop("digest", None)
         if digest != digest_of(*sorted(about.items())) and about.get("format") != "1":  # which had no digests
             continue

@@ -23,12 +23,16 @@ def open_database(path: Path) -> sqlite3.Connection:
     """
     database = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
     database.text_factory = _text
-    # Locked while it is open, so that the write-ahead log needs no shared memory, which network file systems lack.
-    database.execute("pragma locking_mode = exclusive")
-    database.execute("pragma journal_mode = wal")
-    database.execute("pragma synchronous = normal")
-    database.execute("begin exclusive")
-    database.execute("commit")
+    try:
+        # Locked while it is open, so that the write-ahead log needs no shared memory, which network file systems lack.
+        database.execute("pragma locking_mode = exclusive")
+        database.execute("pragma journal_mode = wal")
+        database.execute("pragma synchronous = normal")
+        database.execute("begin exclusive")
+        database.execute("commit")
+    except BaseException:
+        database.close()  # else this process could hold the lock as long as the error is kept
+        raise
     return database
 
 

@@ -86,6 +86,15 @@ def test_pages_around_a_damaged_one_are_saved(tmp_path: Path) -> None:
     merged.close()
 
 
+def test_what_concerns_the_whole_run_is_read_from_its_second_page(tmp_path: Path) -> None:
+    data = write(tmp_path / "run")
+    page = data.index(b"landmarks") // 4096 * 4096
+    (tmp_path / "run" / ledger.NAME).write_bytes(data[:page] + bytes(4096) + data[page + 4096 :])
+    merged, _ = merge_runs([tmp_path / "run"], tmp_path / "new", salvage=True)
+    assert len(merged) == COUNT
+    merged.close()
+
+
 def test_a_damaged_ledger_can_be_started_again(tmp_path: Path) -> None:
     write(tmp_path)
     (tmp_path / ledger.NAME).write_bytes(b"no database" * 100)
