@@ -83,9 +83,14 @@ def test_a_folder_whose_data_yaml_names_images_elsewhere_is_refused(place: str, 
     assert [each.path.name for each in read(folder / "data.yaml")] == ["private.jpg"]
 
 
-def test_a_list_may_have_absolute_paths_inside_of_the_set(foreign, tmp_path: Path) -> None:
-    (image,) = read(foreign("yolo", f"{tmp_path}/set/images/train/a.jpg"))
-    assert (image.name, len(image.boxes_N4)) == ("images/train/a.jpg", 1)
+def test_a_list_may_have_absolute_paths_inside_of_the_set(
+    foreign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = foreign("yolo", f"{tmp_path}/set/images/train/a.jpg")
+    monkeypatch.chdir(tmp_path)
+    for path in (folder, Path("set"), Path("set", "data.yaml")):
+        (image,) = read(path)
+        assert (image.name, len(image.boxes_N4)) == ("images/train/a.jpg", 1)
 
 
 @pytest.mark.parametrize("name", ["\\ud800.jpg", "a\\u0000.jpg"])

@@ -140,8 +140,9 @@ def _images(home: Path, place: Path) -> Iterator[tuple[Path, str]]:
     if place.is_dir():
         yield from _walk(place)
     elif place.suffix == ".txt" and place.is_file():
+        root = f"{os.path.abspath(home)}/"  # noqa: PTH100  (links are not resolved)
         for line in filter(None, map(str.strip, place.read_text("utf-8").splitlines())):
-            name = checked_name(line.removeprefix(f"{home}/").removeprefix("./"), place)
+            name = checked_name(line.removeprefix(root).removeprefix(f"{home}/").removeprefix("./"), place)
             yield home / name, name
     else:
         raise DataError(f"no such folder or list: {place}", "correct `path`, `train` and `val` in the data.yaml")
