@@ -92,6 +92,12 @@ def evaluate(  # noqa: PLR0913 (an option of a command is a parameter)
         check_free(path, overwrite)
     _check_different(out, detections, page)
 
+    from mlcycle.artifact.bundled import locate
+    from mlcycle.inference.outputs.output import must_not_be_input
+
+    for path in (out, detections, page):
+        must_not_be_input(path, filter(None, (locate(file), data, attributes)))
+
     from mlcycle.library.evaluate import evaluate as measure
     from mlcycle.reporting import document, table
 

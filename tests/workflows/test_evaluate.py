@@ -179,6 +179,15 @@ def test_detections_are_written_as_coco_results(capsys, model, wider_face, tmp_p
     assert run([*arguments, "--overwrite"]) == 0
 
 
+def test_no_result_replaces_the_model(capsys, model, tmp_path):
+    arguments = ["evaluate", str(model), "--data", str(tmp_path), "--overwrite"]
+    before = model.read_bytes()
+    for option in ("--out", "--detections", "--page"):
+        assert run([*arguments, option, str(model)]) == 3
+        assert f"{model} is one of the inputs" in capsys.readouterr().err
+    assert model.read_bytes() == before
+
+
 def test_detections_of_a_coco_set_have_its_ids(capsys, model, wider_face, tmp_path):
     box = {"image_id": "b/7", "category_id": 3, "bbox": [0, 0, 9, 9], "id": 1}
     labels = {
