@@ -28,7 +28,9 @@ def open_output(path: Path | None, *, overwrite: bool = False) -> Iterator[TextI
         return
     if path.is_dir() or (path.exists() and not overwrite):
         raise InputError(f"{path} already exists", "choose another file, or pass --overwrite")
-    part = path.with_name(path.name + ".part")
+    # Of a link, next to the file that it names: a rename works only within one file system.
+    target = Path(os.path.realpath(path)) if overwrite and path.is_symlink() else path
+    part = target.with_name(target.name + ".part")
     try:
         with files.atomic(path, overwrite=overwrite, partial=part) as file:
             stream = io.TextIOWrapper(file, "utf-8", "backslashreplace", newline="\n", write_through=True)

@@ -6,10 +6,12 @@ import csv
 import io
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mlcycle.inference.outputs import output
 from mlcycle.inference.outputs.formats import WRITERS
 from mlcycle.inference.record import Part, Record
 
@@ -101,3 +103,14 @@ def test_no_records_give_a_complete_document(format: str) -> None:
         assert len(text.splitlines()) == 1
     elif format != "jsonl":
         assert isinstance(json.loads(text), dict)
+
+
+def test_what_replaces_the_file_of_a_link_is_written_next_to_that_file(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()  # perhaps on another file system, to which no file can be renamed
+    (tmp_path / "elsewhere" / "real").write_text("before")
+    (tmp_path / "link").symlink_to("elsewhere/real")
+    with output.open_output(tmp_path / "link", overwrite=True) as stream:
+        stream.write("after")
+        assert (tmp_path / "elsewhere" / "real.part").exists()
+    assert (tmp_path / "elsewhere" / "real").read_text() == "after"
+    assert (tmp_path / "link").is_symlink()
