@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
@@ -37,6 +38,6 @@ def parse_long_sides(text: str) -> tuple[int, ...] | None:
 def _pixels(word: str, text: str) -> int:
     if word == "original":
         return 0
-    if not word.isascii() or not word.isdigit() or int(word) == 0:
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", word):
         raise UsageError(f"--long-side {text} is not a number of pixels", "pass a number such as 640, or original")
     return int(word)

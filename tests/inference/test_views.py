@@ -96,7 +96,14 @@ def test_the_command_and_the_library_merge_scales(mlcycle, tiny: Path, tmp_path:
         library.load(tiny, long_side="large")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("value", "words"), [("640,640", "names a size twice"), ("640,big", "not a number of pixels")])
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("640,640", "names a size twice"),
+        ("640,big", "not a number of pixels"),
+        ("9" * 5000, "not a number of pixels"),
+    ],
+)
 def test_other_sizes_are_refused(value: str, words: str, mlcycle, tiny: Path, album: Path) -> None:
     refused = mlcycle("infer", album / "one.jpg", "--model", tiny, "--long-side", value)
     assert (refused.code, words in refused.err) == (2, True)
