@@ -60,7 +60,8 @@ class Frozen(os.PathLike[str]):
         sha256: its digest, in hex.
         size: in bytes.
         points: its operating points, and what they do on the validation set.
-        verdict: the largest difference between the training and the inference pipeline, in words.
+        verdict: the largest difference between the training and the inference pipeline, in words; of a bundled model's
+            float32 file, that between both files, and whether the bundled one was exported from it.
     """
 
     path: Path

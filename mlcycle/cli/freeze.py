@@ -54,11 +54,13 @@ def freeze(
     read-only and never overwrites another, and the same run always gives the same bytes. The sha256 goes to stdout and
     into a file next to the model file, in the format of `sha256sum -c`.
 
-    The name of a bundled model freezes its weights, which come with mlcycle in 16 bits, in float32. From that file
-    other variants can be exported; the bundled file itself is int8. A run folder of that name is ./NAME.
+    The name of a bundled model freezes its weights, which come with mlcycle in 16 bits, in float32, with the thresholds
+    of the bundled file. From that file other variants can be exported; the bundled file itself is int8. A run folder of
+    that name is ./NAME.
 
     Example:  mlcycle freeze runs/face
     """
+    from mlcycle.artifact import bundled
     from mlcycle.library.freeze import freeze as freeze_run
 
     frozen = freeze_run(
@@ -66,6 +68,7 @@ def freeze(
         sensitive_false_alarms=sensitive_false_alarms, progress=console.Terminal(),
     )  # fmt: skip
     report_points(frozen.points)
-    console.say(f"both pipelines agree: {frozen.verdict}")
+    what = "compared with the bundled file" if run in bundled.names() else "both pipelines agree"
+    console.say(f"{what}: {frozen.verdict}")
     console.say(f"frozen: {frozen.path} ({frozen.size / 1e6:.2f} MB, read-only)")
     console.data(f"{frozen.sha256}  {frozen.path}")

@@ -32,7 +32,8 @@ def freeze(
 ) -> Frozen:
     """Freezes a training run into one model file, as `mlcycle freeze` does; the same run gives the same bytes.
 
-    The name of a bundled model freezes its weights in float32, to export other variants from: the bundled file is int8.
+    The name of a bundled model freezes its weights in float32, with the thresholds of the bundled file, to export other
+    variants from: the bundled file is int8.
 
     Before it is published the file's output on real images, from a process without torch, must be that of training.
 

@@ -65,5 +65,5 @@ def test_the_command_gives_the_same_bytes_and_says_where_they_come_from(
     assert done.code == 0, done.err
     assert (tmp_path / "again.onnx").read_bytes() == frozen.read_bytes()
     assert done.out.split()[0] == read_sealed(frozen).sha256
-    assert "1 image, 1 face: 100.0% found by both" in done.err
+    assert "compared with the bundled file: 1 image, 1 face: 100.0% found by both" in done.err
     assert "the bundled face-nano was exported from" in done.err
