@@ -83,14 +83,12 @@ def export(  # noqa: PLR0913 (options for people, each with a default)
     with ExitStack() as bar:
         labelled = None if data is None else _labelled(Path(data), split, max_drop, progress or Silent(), bar)
         evidence = variants.Evidence(files, labelled)
-        if selection == "none":
-            return package.package(
-                bundled.locate(model), "raw", target, evidence, package.Settings(input_size=input_size)
-            )
-        if format == "onnx":
+        if format == "onnx" and selection == "graph":
             return variants.export(bundled.locate(model), variants.Change(*change), target, evidence)
-        settings = package.Settings(None if onnxruntime_web is None else Path(onnxruntime_web), storage_uri)
-        return package.package(bundled.locate(model), format, target, evidence, settings)
+        runtime = None if onnxruntime_web is None else Path(onnxruntime_web)
+        settings = package.Settings(runtime, storage_uri, input_size)
+        form = "raw" if format == "onnx" else format
+        return package.package(bundled.locate(model), form, target, evidence, settings)
 
 
 def _labelled(data: Path, split: str, max_drop: float, progress: Progress, bar: ExitStack) -> Labelled:

@@ -131,9 +131,9 @@ def _hint_to_resume() -> Iterator[None]:
 def _sentences(changes: dict[str, int]) -> Iterator[str]:
     """Yields what a resumed run has found changed."""
     if count := changes["changed"]:
-        yield f"{counted(count, 'file')} changed since the run was started, and processed again"
+        yield f"{counted(count, 'file')} changed since the run was started; processed again"
     if count := changes["incomplete"]:
-        yield f"{counted(count, 'image')} without a copy, and processed again"
+        yield f"{counted(count, 'image')} without a copy; processed again"
     if count := changes["gone"]:
         yield f"{counted(count, 'image')} no longer in the folder; the records are kept, with a note"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mlcycle.artifact.contract import InputSize
 from mlcycle.counted import counted
 from mlcycle.errors import GateError, InputError
 from mlcycle.evaluation import matching
@@ -74,13 +76,15 @@ def agree_both(parent: Detector, variant: Detector, images: Sequence[Path]) -> A
     Raises:
         GateError: they disagree, or no face was found.
     """
-    threshold = parent.contract.thresholds["balanced"]
+    threshold, size = parent.contract.thresholds["balanced"], variant.contract.input_size
 
-    def detect_parent(image: Path) -> Record:
-        return parent.detect_file(image, threshold=threshold / 2, long_sides=_long_sides(image, variant))
-
+    @functools.lru_cache(maxsize=1)  # the parent needs an image's size, and the comparison then asks for it again
     def detect_variant(image: Path) -> Record:
         return variant.detect_file(image, threshold=threshold / 2)
+
+    def detect_parent(image: Path) -> Record:
+        sides = None if size is None else _long_sides(detect_variant(image), size)
+        return parent.detect_file(image, threshold=threshold / 2, long_sides=sides)
 
     agreement = compare(detect_parent, detect_variant, threshold, images)
     if not agreement.good:
@@ -91,12 +95,8 @@ def agree_both(parent: Detector, variant: Detector, images: Sequence[Path]) -> A
     return agreement
 
 
-def _long_sides(image: Path, variant: Detector) -> tuple[int, ...] | None:
+def _long_sides(record: Record, size: InputSize) -> tuple[int, ...] | None:
     """Returns the long side at which a variant with a fixed input size runs an image, for its parent to do the same."""
-    size = variant.contract.input_size
-    if size is None:
-        return None
-    record = variant.detect_file(image)
     if record.error:
         return None
     scale = min(1.0, size.width / record.width, size.height / record.height)

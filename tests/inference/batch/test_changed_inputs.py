@@ -37,8 +37,8 @@ def test_changes_are_reported_and_processed(mlcycle: Run, album: Path, tiny: Pat
     (album / "none.jpg").unlink()
     (tmp_path / "redacted" / "inside" / "two.png").unlink()
     outcome = mlcycle(*arguments, "--resume")
-    assert "1 file changed since the run was started, and processed again" in outcome.err
-    assert "1 image without a copy, and processed again" in outcome.err
+    assert "1 file changed since the run was started; processed again" in outcome.err
+    assert "1 image without a copy; processed again" in outcome.err
     assert "1 image no longer in the folder; the records are kept, with a note" in outcome.err
     assert "2 images, 2 faces, 0 failed" in outcome.err
     found = records(tmp_path / "run")
