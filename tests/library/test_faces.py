@@ -102,7 +102,7 @@ def test_deep_grey_of_unknown_white_from_pillow_is_not_redacted(model):
     values_HW = np.arange(4096, dtype=np.uint16).reshape(64, 64) // 3
     values_HW[0, 0] = 65535
     faces = model(Image.fromarray(values_HW))
-    assert "their white is not known" in faces.note
+    assert "its white level is unknown" in faces.note
     with pytest.raises(mlcycle.UnreadableError, match="no redacted copy"):
         faces.redact()
 

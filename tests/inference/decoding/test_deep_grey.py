@@ -86,7 +86,7 @@ def test_deep_values_whose_white_is_unknown_are_noted(kind: str, grey: np.ndarra
     decoded = decode(UNCERTAIN[kind](grey))
     assert decoded.flaw is not None
     assert decoded.flaw.code == "unsupported"
-    assert decoded.note.endswith("faces may be missed: their white is not known")
+    assert decoded.note.endswith("its white level is unknown, so that faces may be missed")
 
 
 def test_an_empty_page_of_sixteen_bits_is_not_uncertain(grey: np.ndarray) -> None:

@@ -58,7 +58,7 @@ def test_a_redacted_video_shows_in_a_browser(mlcycle: Callable[..., Outcome], ti
                 assert (height, width) == last_HW3.shape[:2]
                 assert shown["seconds"] == pytest.approx(1, abs=0.05)
                 assert shown["heard"] > 0
-                # The patch, which the model takes for a face, is grey; far from it the picture is the original's.
+                # The patch, which the model takes for a face, is grey; far from it the image is the original's.
                 assert pixels_HW3[34 + 20, 58 + 20] == pytest.approx([96, 96, 96], abs=8)
                 assert np.abs(pixels_HW3[:, 130:] - last_HW3[:, 130:].astype(int)).mean() < 8
     finally:
