@@ -202,7 +202,7 @@ class Faces:
 
         Raises:
             UsageError: `way` is none of these.
-            UnreadableError: the image is damaged, or the white level of its deep grey is unknown, so faces may be missed.
+            UnreadableError: faces may be missed: the image is damaged, or the white level of its deep grey is unknown.
         """
         if way not in ("blur", "pixelate", "fill"):
             raise UsageError(f"faces cannot be redacted by {way!r}", "choose blur, pixelate or fill")

@@ -20,7 +20,10 @@ _TIFF_BITS, _TIFF_PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 # All but one in a hundred pixels should span so many of 256 levels. A night scene spans more; values whose white is not
 # known span fewer, and brightening them would show faces that the detector has missed.
 MIN_LEVELS = 32
-TOO_DARK = f"its values span fewer than {MIN_LEVELS} of 256 levels, and its white level is unknown, so that faces may be missed"
+TOO_DARK = (
+    f"its values span fewer than {MIN_LEVELS} of 256 levels, and its white level is unknown,"
+    " so that faces may be missed"
+)
 
 
 def is_deep(image: Image.Image) -> bool:
