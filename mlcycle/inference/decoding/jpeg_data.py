@@ -52,8 +52,9 @@ def load(image: ImageFile.ImageFile, data: bytes) -> bool:
     if frame in _SEQUENTIAL and len(scans) == 1 and data.find(_ZEROS, *scans[0]) >= 0:
         is_whole &= not _are_zeros_impossible(segments, data)
     is_whole &= all(data.find(_ONES, *scan) < 0 for scan in scans)
-    if any(marker == layout.JPEG_RESTARTS for marker, _, _ in segments):
-        is_whole &= all(_are_restarts_in_order(data, *scan) for scan in scans)
+    # Of a scan that ended early the markers are not read: they may be all that follows, and a gigabyte.
+    if is_whole and any(marker == layout.JPEG_RESTARTS for marker, _, _ in segments):
+        is_whole = all(_are_restarts_in_order(data, *scan) for scan in scans)
     return not is_whole
 
 

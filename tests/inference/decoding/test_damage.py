@@ -14,7 +14,7 @@ from odd_files import heic, tiff
 from PIL import Image
 
 from mlcycle.errors import UnreadableError
-from mlcycle.inference.decoding import damage
+from mlcycle.inference.decoding import damage, jpeg_data
 from mlcycle.inference.decoding.images import decode
 from mlcycle.inference.detect import Detector
 from mlcycle.inference.record import Source
@@ -77,6 +77,15 @@ def test_other_bytes_within_a_jpeg_are_noted(kind: str, fill: str, pixels: np.nd
     mode, options = JPEGS[kind]
     data = encoded(Image.fromarray(pixels).convert(mode), "JPEG", **options)
     assert [share for share in (0.2, 1 / 3, 0.6) if not is_damaged(filled(data, FILLS[fill], share))] == []
+
+
+def test_markers_that_follow_the_last_block_of_a_jpeg_are_not_read(
+    pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = encoded(Image.fromarray(pixels), "JPEG", restart_marker_rows=1)
+    more = b"".join(bytes([0xFF, 0xD0 + number % 8]) for number in range(10_000))
+    monkeypatch.setattr(jpeg_data, "_are_restarts_in_order", lambda *arguments: pytest.fail("they were read"))
+    assert is_damaged(data[:-2] + more + data[-2:])
 
 
 def test_a_flat_jpeg_of_zeros_is_not_damaged() -> None:
