@@ -114,6 +114,8 @@ class Display:
 
     def decoded(self, done: int, images: int) -> None:
         """Shows how many images are decoded: in the bar, or without a terminal as a line every few seconds."""
+        if self.bar.tasks[0].description != DECODING:
+            self.last_line = time.monotonic()
         self.bar.update(self.task, description=DECODING, completed=done, total=images)
         due = time.monotonic() - self.last_line >= LINE_EVERY
         if self.live is None and (due or done == images):

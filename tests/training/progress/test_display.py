@@ -63,3 +63,11 @@ def test_the_bar_counts_images_while_they_are_decoded_and_then_steps() -> None:
     assert (panel(display)[0].split()[0], "12/400" in panel(display)[0]) == ("decoding", True)
     display.start_steps(5)
     assert (panel(display)[0].split()[0], "5/31500" in panel(display)[0]) == ("training", True)
+
+
+def test_the_first_decoded_image_is_no_news_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    display = Display(10, "a run", quiet=False)
+    display.decoded(1, 3)
+    assert capsys.readouterr().err == ""
+    display.decoded(3, 3)
+    assert capsys.readouterr().err == "decoded 3 of 3 images\n"
