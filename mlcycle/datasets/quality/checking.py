@@ -122,7 +122,9 @@ def _exact(both: Images, group: list[int], own: int) -> Iterator[Finding]:
 def _report(images: Images, findings: list[Finding]) -> CheckReport:
     ignored = sum(int(image.ignore_N.sum()) for image in images)
     faces_N4 = np.concatenate([np.zeros((0, 4), np.float32), *(image.boxes_N4[~image.ignore_N] for image in images)])
-    with_landmarks = sum(int(np.isfinite(image.landmarks_N52).all(axis=(1, 2)).sum()) for image in images)
+    with_landmarks = sum(
+        int(np.isfinite(image.landmarks_N52[~image.ignore_N]).all(axis=(1, 2)).sum()) for image in images
+    )
     return CheckReport(
         images=len(images),
         faces=len(faces_N4),

@@ -175,6 +175,13 @@ def test_images_shared_with_another_set_are_leakage(folder, tmp_path):
     assert (report.images, report.faces) == (5, 3)
 
 
+def test_the_landmarks_of_ignored_boxes_are_not_counted(folder):
+    images = read(folder)
+    ignored = [replace(each, ignore_N=np.ones_like(each.ignore_N)) for each in images]
+    assert check(images).with_landmarks == 1
+    assert check(ignored).with_landmarks == 0
+
+
 def test_faults_of_the_other_set_are_not_reported(folder, tmp_path):
     against = read(write_coco(tmp_path / "other", [Labelled("x.jpg", chelsea().crop((0, 0, 90, 90)))]))
     against[0].path.unlink()
