@@ -56,6 +56,7 @@ def freeze(
     with extra("train", "mlcycle.freeze"):
         from mlcycle.training.export.operating_points import Rates
         from mlcycle.training.freeze import freeze as freeze_run
+        from mlcycle.training.run import run_summary
     from mlcycle.library import gate
     from mlcycle.library.inputs import paths_of
 
@@ -65,6 +66,8 @@ def freeze(
     files = gate.images_for(Path(run), paths_of(images), count)
 
     def compare(still: Path, candidate: Path) -> Difference:
+        if not run_summary.read(Path(run)).is_finished:
+            shown.say(f"{os.fspath(run)} is not finished: this freezes its best weights so far")
         shown.say(f"comparing both pipelines on {counted(len(files), 'image')} …")
         for file in files:
             shown.detail(f"  {file}")

@@ -48,6 +48,30 @@ def test_the_file_is_read_only_sealed_and_named_by_its_digest(frozen: Path) -> N
     assert hashlib.sha256(frozen.read_bytes()).hexdigest() == sealed.sha256
 
 
+@pytest.mark.parametrize(("steps", "reported"), [(None, False), (1000, True)])
+def test_an_unfinished_run_is_reported(
+    finished_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    steps: int | None,
+    reported: bool,
+) -> None:
+    from mlcycle.cli.console import Terminal
+    from mlcycle.library import freeze, gate
+    from mlcycle.training import freeze as training
+
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    if steps:
+        recipe = run / "recipe.yaml"
+        recipe.write_text(re.sub(r"(?m)^  steps: .*$", f"  steps: {steps}", recipe.read_text()))
+    monkeypatch.setattr(gate, "compare_pipelines", lambda *_: None)
+    monkeypatch.setattr(training, "freeze", lambda run, _, compare, *__: compare(run, run))
+    freeze.freeze(run, progress=Terminal())
+    assert ("is not finished" in capsys.readouterr().err) == reported
+
+
 @pytest.mark.slow
 def test_freezing_twice_gives_the_same_bytes(
     frozen: Path, finished_run: Path, tmp_path: Path, mlcycle: Callable, monkeypatch: pytest.MonkeyPatch
