@@ -25,7 +25,7 @@ def draw(
         line = _line_width(image.size, box_4)
         pen.rounded_rectangle(_ordered(box_4), radius=2 * line, outline=_BOX, width=line)
         if landmarks_N52 is not None:
-            _draw_points(pen, landmarks_N52[row], radius=max(1.0, 0.8 * line))
+            _draw_points(pen, landmarks_N52[row], radius=min(max(1.0, 0.8 * line), _side(box_4) / 24))
     for row in reversed(range(len(scores_N))):
         _draw_label(pen, f"{scores_N[row]:.2f}", boxes_N4[row], image.size)
     return copy
@@ -33,8 +33,12 @@ def draw(
 
 def _line_width(size: tuple[int, int], box_4: np.ndarray) -> int:
     for_image = max(size) / 320
-    for_face = max(1.0, float(min(box_4[2:] - box_4[:2])) / 12)
+    for_face = max(1.0, _side(box_4) / 12)
     return max(1, round(min(for_image, for_face)))
+
+
+def _side(box_4: np.ndarray) -> float:
+    return max(0.0, float(min(box_4[2:] - box_4[:2])))
 
 
 def _draw_points(pen: ImageDraw.ImageDraw, points_52: np.ndarray, radius: float) -> None:

@@ -23,6 +23,14 @@ def test_boxes_are_drawn_on_a_copy() -> None:
     assert (np.asarray(image) == 255).all()
 
 
+def test_landmarks_leave_small_faces_visible() -> None:
+    box_14 = np.array([[40, 40, 50, 52]], np.float32)
+    points_152 = np.array([[[43, 44], [47, 44], [45, 46], [43, 49], [47, 49]]], np.float32)
+    drawn_HW3 = np.asarray(draw(Image.new("RGB", (400, 300), "white"), box_14, np.array([0.9]), points_152))
+    inside_HW = (drawn_HW3[41:51, 41:49] != 255).any(axis=2)
+    assert 5 <= inside_HW.sum() <= 20
+
+
 @pytest.mark.parametrize("size", [(1, 1), (3, 2000), (4000, 3)])
 def test_odd_sizes_and_boxes_can_be_drawn_on(size: tuple[int, int]) -> None:
     boxes_N4 = np.array([[0, 0, *size], [0, 0, 0, 0], [size[0], size[1], size[0], size[1]]], np.float32)
