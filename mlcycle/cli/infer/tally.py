@@ -34,10 +34,14 @@ def _say_counts(tally: Tally, options: InferOptions) -> None:
 
 
 def counts(tally: Tally) -> str:
-    """Returns e.g. "12 images, 7 faces, 1 failed, 34.1 images per second"; of videos alone, with frames."""
+    """Returns e.g. "12 images, 7 faces, 1 failed, 34.1 images per second"; of videos alone, with frames.
+
+    There is no rate if nothing was read.
+    """
     word = noun(tally.images, tally.frames)
     parts = [counted(tally.images, word), counted(tally.faces, "face"), f"{tally.failed} failed"]
-    return ", ".join([*parts, f"{tally.images / tally.seconds:.1f} {word}s per second"])
+    rate = [f"{tally.images / tally.seconds:.1f} {word}s per second"] if tally.images > tally.failed else []
+    return ", ".join(parts + rate)
 
 
 def _copies(tally: Tally, options: InferOptions) -> list[str]:

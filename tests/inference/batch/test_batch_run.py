@@ -109,7 +109,7 @@ def test_retry_failed_processes_failed_images_again(mlcycle: Run, album: Path, t
     run = tmp_path / "run"
     arguments = ("infer", "dir", album, "--model", tiny, "--out", run)
     mlcycle(*arguments)
-    assert "0 images, 0 faces" in mlcycle(*arguments, "--resume").err
+    assert "0 images, 0 faces, 0 failed\n" in mlcycle(*arguments, "--resume").err  # and no rate
     Image.new("RGB", (20, 20)).save(album / "broken.jpg")
     outcome = mlcycle(*arguments, "--retry-failed")
     assert outcome.code == 0
