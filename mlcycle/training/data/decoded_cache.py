@@ -92,10 +92,8 @@ def decode_all(
         _write_all(trial, len(there) - len(missing), len(there), advance, is_stopped)
         if rest:
             minutes = (time.monotonic() - started) * _size(rest) / _size(trial) / 60
-            say(
-                f"decoding {len(missing):,} images into {folder}, once: {_size(missing) / 1e9:.1f} GB,"
-                f" about {max(1, round(minutes))} min"
-            )
+            time_left = f"about {round(minutes)} min" if minutes >= 1 else "less than a minute"
+            say(f"decoding {len(missing):,} images into {folder}, once: {_size(missing) / 1e9:.1f} GB, {time_left}")
         _write_all(rest, len(there) - len(rest), len(there), advance, is_stopped)
     except OSError as problem:
         raise DataError(
