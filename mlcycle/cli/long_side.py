@@ -39,5 +39,5 @@ def _pixels(word: str, text: str) -> int:
     if word == "original":
         return 0
     if not re.fullmatch(r"[1-9][0-9]{0,8}", word):
-        raise UsageError(f"--long-side {text} is not a number of pixels", "pass a number such as 640, or original")
+        raise UsageError(f"--long-side {text} is not a number of pixels", "pass 640, original or 640,original")
     return int(word)

@@ -147,7 +147,7 @@ def _choose(place: Path, split: str, available: list[str]) -> str:
         return available[0]
     if not split and named:
         raise DataError(
-            f"{place} has several splits: {', '.join(named)}", f"choose one of them, for example {named[0]}"
+            f"{place} has several splits: {', '.join(named)}", f"name one of them, as in --split {named[0]}"
         )
     hint = f"it has: {', '.join(named)}" if named else "the set has no splits: leave the split out"
     raise DataError(f"{place} has no split {split}", hint)

@@ -80,7 +80,7 @@ def reduced_and_whole_agree(candidate: Path, images: Sequence[Path], folder: Pat
     if not agreement.good:
         raise GateError(
             f"large JPEGs decoded at a reduced scale give other faces than in full: {agreement}",
-            "forbid it in the recipe, inference.reduced_jpeg=null, or raise the number; nothing was written",
+            "set inference.reduced_jpeg in the run's recipe.yaml to null or to a larger number; nothing was written",
         )
     return agreement
 

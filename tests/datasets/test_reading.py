@@ -66,8 +66,9 @@ def test_the_error_of_an_unknown_split_names_the_available_ones(tmp_path):
     with pytest.raises(DataError, match="no split test") as caught:
         read(tmp_path, "test")
     assert "train, val" in caught.value.hint
-    with pytest.raises(DataError, match="several splits: train, val"):
+    with pytest.raises(DataError, match="several splits: train, val") as caught:
         read(tmp_path)
+    assert "--split train" in caught.value.hint
     assert [image.name for image in read(tmp_path, "val")] == ["a/chelsea.jpg"]
 
 
