@@ -47,7 +47,7 @@ def split_set(
         DataError: the set has no groups, or a part would be empty.
     """
     if by_group and not any(each.group for each in images):
-        raise DataError("this set has no groups", "split it by name")
+        raise DataError("this set has no groups", "split it with --by name")
     files = duplicates.inspect_images(images, advance, processes)
     identical = duplicates.group_by_bytes(files)
     links = [*identical, *duplicates.near_duplicate_pairs(files, [group[0] for group in identical])]

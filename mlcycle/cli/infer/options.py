@@ -122,7 +122,11 @@ OverwriteOption = Annotated[
 ThresholdOption = Annotated[
     float | None,
     typer.Option(
-        "--threshold", min=0, max=1, help="Report faces with at least this score. Default: the model's threshold."
+        "--threshold",
+        metavar="SCORE",
+        min=0,
+        max=1,
+        help="Report faces with at least this score. Default: the model's threshold.",
     ),
 ]
 AtOption = Annotated[

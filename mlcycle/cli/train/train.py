@@ -32,10 +32,6 @@ if TYPE_CHECKING:
     from mlcycle.training.recipes.recipe import Recipe
 
 app = typer.Typer(cls=default_group("fit"))
-app.add_typer(recipes.app, name="recipes")
-app.command("report")(report.report)
-app.command("compare")(report.compare)
-app.command("log-mlflow")(report.log_mlflow)
 
 
 @app.callback()
@@ -106,6 +102,10 @@ def fit(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
 app.command("sweep")(sweep.sweep)
 app.command("lr-find")(lr_find.lr_find)
 app.command("profile")(profile.profile)
+app.command("report")(report.report)
+app.command("compare")(report.compare)
+app.command("log-mlflow")(report.log_mlflow)
+app.add_typer(recipes.app, name="recipes")
 
 
 def _sort(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
