@@ -157,6 +157,8 @@ def open_haar(peer: Peer) -> Detector:
     """Opens OpenCV's cascade of Haar features; the score is the number of neighbouring windows that agree."""
     import cv2
 
+    if not hasattr(cv2, "CascadeClassifier"):
+        raise ModuleNotFoundError("OpenCV 5 has no cascades", name="opencv-python-headless below 5")
     cv2.setNumThreads(1)
     cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"))
 

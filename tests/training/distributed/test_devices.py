@@ -467,7 +467,7 @@ def test_contradicting_options_are_refused(
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits its own memory")
 def test_a_step_too_large_for_the_memory_is_made_in_parts(recipe_path: Path, tmp_path: Path) -> None:
-    changes = ["schedule.batch=64", "augment.crop=320", "schedule.precision=float32"]
+    changes = ["schedule.batch=256", "augment.crop=320", "schedule.precision=float32"]
     recipe, cpu = load(recipe_path, changes), torch.device("cpu")
 
     def probe_within_a_limit() -> None:
@@ -482,8 +482,8 @@ def test_a_step_too_large_for_the_memory_is_made_in_parts(recipe_path: Path, tmp
     assert code == 0, output
     can_run_out, accumulation = output.split()
     assert can_run_out == "True"
-    # It depends on how much memory the CPU's convolutions take, and on what earlier tests have left free.
-    assert int(accumulation) in (2, 4, 8, 16, 32)
+    # How many depends on the memory of the CPU's convolutions, and on how much of it earlier tests have left free.
+    assert int(accumulation) in (2, 4, 8, 16, 32, 64)
 
 
 def test_a_step_whose_smallest_part_does_not_fit_is_an_error(
