@@ -175,6 +175,7 @@ def test_newer_operators_give_the_same_results(parent: Path, images: Path, tmp_p
     assert mlcycle("export", parent, "--opset", "17", "--images", images).code == 2
 
 
+@pytest.mark.slow
 def test_half_precision_of_a_real_network(parent: Path, images: Path, tmp_path: Path, mlcycle: Callable) -> None:
     half = tmp_path / "half.onnx"
     assert mlcycle("export", parent, "--precision", "float16", "--images", images, "-o", half).code == 0

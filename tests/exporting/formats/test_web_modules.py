@@ -22,7 +22,10 @@ from mlcycle.errors import ModelFileError
 from mlcycle.inference import letterbox
 from mlcycle.inference.decoding import images
 
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="Chromium and chromedriver are not installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="Chromium and chromedriver are not installed"),
+]
 
 _BYTES = "const bytes = Uint8Array.from(atob(arguments[0]), (letter) => letter.charCodeAt(0));"
 _TEXT = """

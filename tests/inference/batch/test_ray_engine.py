@@ -253,7 +253,7 @@ def test_a_killed_worker_neither_loses_nor_repeats_records(
     assert run.returncode == 3
     assert files_of(tmp_path / "rayed") == local_run
     assert out == ""
-    assert [line.split(" ")[0] for line in messages.splitlines()] == ["1", "model", "2", "480", "480"]
+    assert [line.split(" ")[0] for line in messages.splitlines()] == ["1", "model", "2", "480", "no", "480"]
     assert not [line for each in processes for line in family(each).values()]
 
 
