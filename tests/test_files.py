@@ -61,7 +61,7 @@ def test_another_file_is_replaced_only_where_the_caller_says_so(tmp_path: Path) 
     with pytest.raises(InputError, match=r"a\.bin already exists"):
         files.write(path, b"after")
     assert path.read_bytes() == b"before"
-    files.write(path, b"before")  # the very same is no other
+    files.write(path, b"before")  # the same bytes are not a conflict
     files.write(path, b"after", overwrite=True)
     assert (path.read_bytes(), names_in(tmp_path)) == (b"after", ["a.bin"])
 

@@ -109,7 +109,7 @@ def progress(description: str, total: int | None, *, beside_data: bool = False) 
     """Draws a progress bar on stderr while its block runs, if stderr is a terminal and -q was not given.
 
     Args:
-        total: number of steps, None if it is not known; of one step there is no bar.
+        total: number of steps, None if it is not known; for one step no bar is drawn.
         beside_data: whether the block writes results to stdout; there is then no bar unless stdout is a file, because
             a pipe too may end on the terminal.
     """

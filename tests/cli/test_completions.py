@@ -1,4 +1,4 @@
-"""What a shell is told when the user presses the tabulator."""
+"""The completions that a shell asks for when the user presses Tab."""
 
 from __future__ import annotations
 

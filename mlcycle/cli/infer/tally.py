@@ -36,7 +36,7 @@ def _say_counts(tally: Tally, options: InferOptions) -> None:
 def counts(tally: Tally) -> str:
     """Returns e.g. "12 images, 7 faces, 1 failed, 34.1 images per second"; of videos alone, with frames.
 
-    There is no rate if nothing was read.
+    Without a readable image it has no rate.
     """
     word = noun(tally.images, tally.frames)
     parts = [counted(tally.images, word), counted(tally.faces, "face"), f"{tally.failed} failed"]

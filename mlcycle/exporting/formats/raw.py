@@ -24,7 +24,7 @@ from mlcycle.inference.session import Session
 
 GRAPH = "model.onnx"
 SAMPLES = ("nms.py", "nms.hpp", "nms.js")
-# The contract's `selection.method`: whoever runs the graph selects the faces.
+# The contract's `selection.method`: the program that runs the graph selects the faces.
 METHOD = "none"
 # Images uint8 [1, H, W, 3] → boxes_1N4 (x1 y1 x2 y2, input pixels), scores_1N and landmarks_1N52 or None.
 Run = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray | None]]

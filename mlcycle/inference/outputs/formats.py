@@ -87,8 +87,8 @@ class Csv:
 class Coco:
     """Writes one COCO document: images as they come, then faces, and then files that could not be read.
 
-    A file without width and height is no image of COCO, whose readers need both; it is in the list `unreadable`. Faces
-    and unreadable files are collected in buffers.
+    COCO's readers need the width and height of an image, so a file without them is in the list `unreadable`. Faces and
+    unreadable files are collected in buffers.
 
     Args:
         open_buffer: opens a buffer; None for a temporary file.

@@ -1,4 +1,4 @@
-"""A resumed run looks at its inputs and copies: what has changed, is missing or is gone does not go unnoticed."""
+"""A resumed run checks its inputs and copies: a changed, missing or removed one is noticed."""
 
 from __future__ import annotations
 
