@@ -14,11 +14,12 @@ from typing import Any
 from mlcycle.errors import GateError, InputError, UsageError
 
 KIND = "mlcycle bench"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 # Section and key of the values that must be equal.
 SAME = (
     *(("machine", key) for key in ("cpu", "cores", "system")),
-    *(("settings", key) for key in ("provider", "threads", "concurrency", "rate")),
+    *(("settings", key) for key in ("provider", "threads", "target", "scenario", "concurrency")),
+    *(("settings", key) for key in ("rate", "arrivals", "seed")),
     *(("data", key) for key in ("kind", "images", "fingerprint")),
 )
 # Compared metrics: title, section and key in the document, and 1 if higher is worse, -1 if lower is.
@@ -56,9 +57,13 @@ def read(path: Path) -> dict[str, Any]:
         raise InputError(f"the baseline {path} is not JSON", hint) from None
     if not isinstance(document, dict) or document.get("kind") != KIND:
         raise InputError(f"the baseline {path} is not a measurement of mlcycle bench", hint)
+    if document.get("schema_version") == 2:
+        document = _from_version_2(document)
     if document.get("schema_version") != SCHEMA_VERSION:
         found = document.get("schema_version")
-        raise InputError(f"the baseline {path} has schema_version {found!r}, not {SCHEMA_VERSION}", "measure it again")
+        raise InputError(
+            f"the baseline {path} has schema_version {found!r}, not 2 or {SCHEMA_VERSION}", "measure it again"
+        )
     metrics = [_value(document, where) for _, where, _ in METRICS.values()]
     if not all(isinstance(metric, int | float) and metric > 0 for metric in metrics):
         raise InputError(
@@ -103,6 +108,16 @@ def check(comparison: dict[str, Any]) -> None:
             f"slower than the baseline by more than {allowed:g} %: {'; '.join(worse)}",
             "stop other programs, and measure again for longer: --duration",
         )
+
+
+def _from_version_2(document: dict[str, Any]) -> dict[str, Any]:
+    """Returns a document of version 2 with the settings that version 3 added, of which there was one choice then."""
+    settings = document.get("settings")
+    if not isinstance(settings, dict):
+        return document
+    arrivals = None if settings.get("rate") is None else "uniform"
+    added = {"scenario": None, "arrivals": arrivals, "seed": None, "target": "process"}
+    return document | {"schema_version": SCHEMA_VERSION, "settings": settings | added}
 
 
 def _change(before: float, after: float | None) -> dict[str, float | None]:

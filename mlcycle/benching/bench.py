@@ -85,7 +85,11 @@ def conditions(detector: Detector, images: ImageSet, plan: Plan) -> dict[str, An
             "provider": detector.provider,
             "threads": plan.threads,
             "concurrency": plan.load.concurrency,
+            "scenario": None,
             "rate": plan.load.rate,
+            "arrivals": None if plan.load.rate is None else "uniform",
+            "seed": None,
+            "target": "process",
             "seconds": plan.load.seconds,
             "warmup_seconds": plan.warmup_seconds,
         },
@@ -150,6 +154,7 @@ def _sections(stats: RequestStats) -> dict[str, Any]:
         },
         "latency_ms": percentiles.percentiles(stats.latencies, stats.never_started),
         "stages_ms": {stage: percentiles.percentiles(values) for stage, values in stats.stages.items()},
+        "service_ms": percentiles.quantiles(stats.service),
         "histogram": percentiles.histogram(stats.latencies),
     }
 

@@ -9,6 +9,7 @@ import numpy as np
 
 SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
 BARS = 8
+QUANTILES = 201
 
 
 def percentiles(milliseconds: Sequence[float], never_started: int = 0) -> dict[str, float | None]:
@@ -20,6 +21,16 @@ def percentiles(milliseconds: Sequence[float], never_started: int = 0) -> dict[s
     ordered_N = np.sort(np.asarray(milliseconds, np.float64))
     ranks = {name: math.ceil(round(share * (len(ordered_N) + never_started), 6)) for name, share in SHARES.items()}
     return {name: _at(ordered_N, rank) for name, rank in ranks.items()}
+
+
+def quantiles(milliseconds: Sequence[float]) -> list[float]:
+    """Returns QUANTILES values in steps of half a percent: the lowest, then what each share did not exceed.
+
+    `milliseconds` has at least one value.
+    """
+    ordered_N = np.sort(np.asarray(milliseconds, np.float64))
+    ranks = [math.ceil(step * len(ordered_N) / (QUANTILES - 1)) for step in range(QUANTILES)]
+    return [round(float(ordered_N[max(rank, 1) - 1]), 3) for rank in ranks]
 
 
 def histogram(milliseconds: Sequence[float]) -> list[dict[str, float | int]]:

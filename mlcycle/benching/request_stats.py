@@ -21,6 +21,7 @@ class RequestStats:
 
     Attributes:
         latencies: milliseconds of each completed request, in the order of completion.
+        service: milliseconds that each completed request was in work, without its wait for a free worker.
         stages: milliseconds of each stage, in the same order.
         failed: failed requests by error code; no other number includes them.
         late: completed requests that started more than LATE_SECONDS after they were due.
@@ -32,6 +33,7 @@ class RequestStats:
 
     def __init__(self) -> None:
         self.latencies = array("d")
+        self.service = array("d")
         self.stages: dict[str, array[float]] = {}
         self.failed: Counter[str] = Counter()
         self.late = self.never_started = self.pixels = 0
@@ -50,6 +52,7 @@ class RequestStats:
                 stages = {WAIT: (started - due) * 1000, **stages}
                 self.late += started - due > LATE_SECONDS
             self.latencies.append((ended - (started if due is None else due)) * 1000)
+            self.service.append((ended - started) * 1000)
             for stage, milliseconds in stages.items():
                 self.stages.setdefault(stage, array("d")).append(milliseconds)
             self.pixels += record.width * record.height

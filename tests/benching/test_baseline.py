@@ -14,11 +14,21 @@ from mlcycle.errors import GateError, InputError, UsageError
 @pytest.fixture
 def old():
     return {
-        "schema_version": 2,
+        "schema_version": 3,
         "kind": "mlcycle bench",
         "model": {"sha256": "aa"},
         "machine": {"cpu": "Abacus", "cores": 2, "system": "Linux x86_64", "load_average": 0.1},
-        "settings": {"provider": "cpu", "threads": None, "concurrency": 1, "rate": None, "seconds": 10},
+        "settings": {
+            "provider": "cpu",
+            "threads": None,
+            "concurrency": 1,
+            "rate": None,
+            "seconds": 10,
+            "scenario": None,
+            "arrivals": None,
+            "seed": None,
+            "target": "process",
+        },
         "data": {"kind": "synthetic", "images": 20, "fingerprint": "synthetic 1"},
         "latency_ms": {"p50": 20.0, "p95": 40.0},
         "requests": {"completed_per_second": 50.0},
@@ -69,6 +79,9 @@ def test_a_missing_percentile_fails(old):
         ("settings", "threads", 1),
         ("settings", "provider", "cuda"),
         ("settings", "rate", 5.0),
+        ("settings", "scenario", "server"),
+        ("settings", "target", "server"),
+        ("settings", "seed", 1),
         ("data", "fingerprint", "0123"),
     ],
 )
@@ -89,7 +102,7 @@ def test_another_model_another_duration_and_another_load_are_comparable(old, tmp
     ("change", "words"),
     [
         ({"kind": "mlcycle evaluate"}, "is not a measurement"),
-        ({"schema_version": 1}, "has schema_version 1, not 2"),
+        ({"schema_version": 1}, "has schema_version 1, not 2 or 3"),
         ({"latency_ms": {"p50": 1.0, "p95": None}}, "lacks a metric"),
         ({"latency_ms": {"p50": 1.0, "p95": "fast"}}, "lacks a metric"),
         ({"requests": [1]}, "lacks a metric"),
@@ -102,6 +115,21 @@ def test_an_invalid_baseline_is_refused(change, words, old, tmp_path):
     path.write_text(json.dumps(old | change))
     with pytest.raises(InputError, match=words):
         baseline.read(path)
+
+
+@pytest.mark.parametrize("rate", [None, 5.0])
+def test_a_baseline_of_version_2_is_compared_with_its_equal_in_version_3(rate, old, tmp_path):
+    now, path = copy.deepcopy(old), tmp_path / "old.json"
+    now["settings"] |= {"rate": rate, "arrivals": rate and "uniform"}
+    before = now | {"schema_version": 2, "settings": dict(now["settings"])}
+    for added in ("scenario", "arrivals", "seed", "target"):
+        del before["settings"][added]
+    path.write_text(json.dumps(before))
+    assert baseline.read(path) == now
+    baseline.must_compare(baseline.read(path), now, path)
+    now["settings"] |= {"arrivals": "poisson", "seed": 0}
+    with pytest.raises(InputError, match="settings arrivals"):
+        baseline.must_compare(baseline.read(path), now, path)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "7"])

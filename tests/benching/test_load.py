@@ -50,6 +50,7 @@ def test_the_latency_in_an_open_loop_starts_when_a_request_is_due():
     stats = run(worker(clock, 0.01, 0.35, 0.01), Load(seconds=1, rate=10), clock, clock.advance)
     assert list(stats.latencies) == pytest.approx([10, 350, 260, 170, 80, 10, 10, 10, 10, 10])
     assert list(stats.stages["wait"]) == pytest.approx([0, 0, 250, 160, 70, 0, 0, 0, 0, 0], abs=1e-6)
+    assert list(stats.service) == pytest.approx([10, 350, *[10] * 8])
     assert stats.late == 3
     assert stats.never_started == 0
     assert stats.seconds == pytest.approx(0.91)

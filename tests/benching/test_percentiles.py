@@ -7,7 +7,7 @@ import random
 import pytest
 
 from mlcycle.benching.cost import per_million, price_per_hour
-from mlcycle.benching.percentiles import BARS, histogram, percentiles
+from mlcycle.benching.percentiles import BARS, histogram, percentiles, quantiles
 from mlcycle.errors import UsageError
 
 
@@ -25,6 +25,15 @@ def test_requests_that_never_started_are_slower_than_all_others():
     assert percentiles(ninety, never_started=10) == {"p50": 50, "p95": None, "p99": None, "max": None}
     assert percentiles(ninety, never_started=1)["p99"] is None
     assert percentiles(ninety, never_started=1)["p95"] == 87
+
+
+def test_quantiles_go_from_the_lowest_to_the_highest_in_half_percents():
+    assert quantiles([float(value) for value in range(200, 0, -1)]) == [1.0, *range(1, 201)]
+    assert quantiles([7.0]) == [7.0] * 201
+    few = quantiles([3.0, 1.0])
+    assert (few[:101], few[101:]) == ([1.0] * 101, [3.0] * 100)
+    many = quantiles([float(value) for value in range(10_001)])
+    assert (many[0], many[100], many[199], many[200]) == (0, 5000, 9950, 10_000)
 
 
 def test_a_histogram_counts_all_and_has_a_last_bin_for_the_slowest():
