@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 import typer
-
-from mlcycle.errors import UsageError
 
 LongSideOption = Annotated[
     str,
@@ -27,17 +24,6 @@ def parse_long_sides(text: str) -> tuple[int, ...] | None:
     Raises:
         UsageError: another word, or the same size twice.
     """
-    if not text:
-        return None
-    found = tuple(_pixels(each, text) for each in text.split(","))
-    if len(set(found)) < len(found):
-        raise UsageError(f"--long-side {text} names a size twice", "pass each size once, such as 640,original")
-    return found
+    from mlcycle.inference import views
 
-
-def _pixels(word: str, text: str) -> int:
-    if word == "original":
-        return 0
-    if not re.fullmatch(r"[1-9][0-9]{0,8}", word):
-        raise UsageError(f"--long-side {text} is not a number of pixels", "pass 640, original or 640,original")
-    return int(word)
+    return views.long_sides_of_text(text, "--long-side") if text else None

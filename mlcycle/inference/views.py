@@ -6,6 +6,7 @@ face is merged by non-maximum suppression, as boxes of one view are in the graph
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -13,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from mlcycle.artifact.contract import Selection
+from mlcycle.errors import UsageError
 from mlcycle.inference import letterbox
 from mlcycle.inference.letterbox import Frame
 
@@ -29,6 +31,29 @@ class View:
 
     region: tuple[int, int, int, int]
     long_side: int
+
+
+def long_sides_of_text(text: str, name: str) -> tuple[int, ...]:
+    """Parses long sides such as "640,original": in pixels, 0 for "original".
+
+    Args:
+        name: of the option or parameter, for errors.
+
+    Raises:
+        UsageError: another word, or the same size twice.
+    """
+    found = tuple(_pixels(each, text, name) for each in text.split(","))
+    if len(set(found)) < len(found):
+        raise UsageError(f"{name} {text} names a size twice", "pass each size once, such as 640,original")
+    return found
+
+
+def _pixels(word: str, text: str, name: str) -> int:
+    if word == "original":
+        return 0
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", word):
+        raise UsageError(f"{name} {text} is not a number of pixels", "pass 640, original or 640,original")
+    return int(word)
 
 
 def views_of(size: tuple[int, int], long_sides: tuple[int, ...]) -> list[View]:

@@ -114,16 +114,17 @@ def save(image: Image.Image, path: Path, *, overwrite: bool = False, token: str 
         FileExistsError: another file exists, and `overwrite` is off.
         OSError: it cannot be written.
     """
-    data = _encode(image, path)
+    data = encode(image, path.suffix)
     with files.atomic(path, overwrite=overwrite, token=token, durable=False) as file:
         file.write(data)
 
 
-def _encode(image: Image.Image, path: Path) -> bytes:
+def encode(image: Image.Image, suffix: str) -> bytes:
+    """Returns an image's bytes without metadata: a PNG for the suffix .png, else a JPEG."""
     image = image.copy()
     image.info.clear()  # else Pillow would write a JPEG's comment and a PNG's colour profile
     stream = io.BytesIO()
-    if path.suffix.lower() == ".png":
+    if suffix.lower() == ".png":
         image.save(stream, "PNG", compress_level=3)
     else:
         image.save(stream, "JPEG", quality=JPEG_QUALITY)

@@ -22,6 +22,8 @@ REFUSED = (
     *("webbrowser.", "syslog.", "subprocess.", "pty.", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn"),
     *("os.startfile", "ensurepip.", "sqlite3.enable_load_extension", "sqlite3.load_extension"),
 )
+# What a server does: an accepted connection is a new socket object.
+ACCEPTED = ("socket.__new__",)
 # Events that change files → the arguments that are paths, each with the argument of the open folder it is relative to.
 PLACES: dict[str, tuple[tuple[int, int | None], ...]] = {
     **dict.fromkeys(("os.remove", "os.rmdir", "shutil.rmtree"), ((0, 1),)),
@@ -47,12 +49,13 @@ class RefusedError(PermissionError):
     """Raised in code that tries what --private refuses."""
 
 
-def enforce(places: Sequence[Path], temporary: Path | None) -> None:
+def enforce(places: Sequence[Path], temporary: Path | None, *, serves: bool = False) -> None:
     """Enforces the guard until the process ends.
 
     Args:
         places: absolute paths of files and folders that may be written, with everything below.
         temporary: the folder for temporary files, one of `places`; None to allow none.
+        serves: whether connections may be accepted; the process still cannot make one.
 
     Raises:
         UsageError: the guard is already enforced.
@@ -67,7 +70,7 @@ def enforce(places: Sequence[Path], temporary: Path | None) -> None:
         tempfile.tempdir = str(temporary)
         os.environ["TMPDIR"] = os.environ["SQLITE_TMPDIR"] = str(temporary)  # for native code
     os.environ["CUDA_CACHE_DISABLE"] = "1"  # CUDA would cache compiled kernels in the home folder
-    _guard = _Guard([os.path.realpath(each) for each in places])
+    _guard = _Guard([os.path.realpath(each) for each in places], frozenset(ACCEPTED if serves else ()))
     sys.addaudithook(_guard.see)
 
 
@@ -87,7 +90,8 @@ def stack() -> str:
 
 
 class _Guard:
-    def __init__(self, places: Sequence[str]) -> None:
+    def __init__(self, places: Sequence[str], allowed: frozenset[str] = frozenset()) -> None:
+        self.allowed = allowed
         self.places = [each.rstrip("/") for each in places]
         self.refusals: list[str] = []  # appending is atomic between threads; counting is not
         self.stack = ""
@@ -103,7 +107,9 @@ class _Guard:
                 path = _joined(arguments[place], None if folder is None else arguments[folder])
                 if not (self._is_within(path) or self._is_free(event, path)):
                     self._refuse(event)
-        elif event.startswith(REFUSED) or (event == "ctypes.dlopen" and arguments[0] is not None):
+        elif (event.startswith(REFUSED) and event not in self.allowed) or (
+            event == "ctypes.dlopen" and arguments[0] is not None
+        ):
             self._refuse(event)
 
     def _is_within(self, path: Any) -> bool:

@@ -1,0 +1,216 @@
+"""`mlcycle serve`: a verified model file that answers many clients over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlcycle.cli import completions, console
+from mlcycle.cli.infer.options import Provider, ProviderOption, RequireSignatureOption
+from mlcycle.counted import counted
+from mlcycle.extras import extra
+
+if TYPE_CHECKING:
+    from mlcycle.serving.served_model import ModelSource, ServedModel
+    from mlcycle.serving.settings import ServerSettings
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+ModelsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[NAME=]MODEL...",
+        autocompletion=completions.models,
+        help="Model files, or names of bundled models; NAME is what clients call it. Default: face-nano.",
+        show_default=False,
+    ),
+]
+HostOption = Annotated[
+    str, typer.Option("--host", metavar="HOST", help="Listen at this address; 0.0.0.0 listens at all of them.")
+]
+PortOption = Annotated[int, typer.Option("--port", min=0, max=65535, help="Listen at this port; 0 takes a free one.")]
+AllowHostOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-host",
+        metavar="NAME",
+        help="Answer requests that are addressed to this name. Default: on the loopback its own names, else any.",
+        show_default=False,
+    ),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option("--workers", metavar="N", min=1, max=1024, help="Images processed at once. Default: one per core."),
+]
+QueueOption = Annotated[
+    int, typer.Option("--queue", metavar="N", min=0, max=100_000, help="Images that may wait; more get 503 at once.")
+]
+DeadlineOption = Annotated[
+    float,
+    typer.Option(
+        "--deadline", metavar="SECONDS", min=0.01, max=3600, help="Reject what cannot be finished in this time."
+    ),
+]
+BodyTimeOption = Annotated[
+    float,
+    typer.Option("--body-time", metavar="SECONDS", min=0.1, max=3600, help="Drop clients that are slower than this."),
+]
+MaxBodyOption = Annotated[
+    int, typer.Option("--max-body", metavar="MIB", min=1, max=1024, help="Refuse larger request bodies.")
+]
+MaxPixelsOption = Annotated[
+    int, typer.Option("--max-pixels", metavar="N", min=1, help="Refuse images with more pixels in their header.")
+]
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option("--token-file", metavar="FILE", help="Require the token in this file: Authorization: Bearer TOKEN."),
+]
+CertificateOption = Annotated[
+    Path | None, typer.Option("--tls-certificate", metavar="FILE", help="Serve HTTPS with this PEM certificate chain.")
+]
+PrivateKeyOption = Annotated[
+    Path | None, typer.Option("--tls-key", metavar="FILE", help="The certificate's private key, PEM.")
+]
+DrainOption = Annotated[
+    float,
+    typer.Option(
+        "--drain", metavar="SECONDS", min=0, max=3600, help="After SIGTERM, report unready and still answer this long."
+    ),
+]
+PrivateOption = Annotated[
+    bool,
+    typer.Option(
+        "--private",
+        help="Refuse to connect to anything, to start other programs and to write any file. See docs/private.md.",
+    ),
+]
+
+
+def serve(  # noqa: PLR0913 (an option of a command is a parameter)
+    models: ModelsArgument = None,
+    *,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8000,
+    allow_host: AllowHostOption = None,
+    workers: WorkersOption = None,
+    queue: QueueOption = 64,
+    deadline: DeadlineOption = 10.0,
+    body_time: BodyTimeOption = 10.0,
+    max_body: MaxBodyOption = 32,
+    max_pixels: MaxPixelsOption = 50_000_000,
+    provider: ProviderOption = Provider.auto,
+    token_file: TokenFileOption = None,
+    tls_certificate: CertificateOption = None,
+    tls_key: PrivateKeyOption = None,
+    require_signature: RequireSignatureOption = None,
+    drain: DrainOption = 1.0,
+    private: PrivateOption = False,
+) -> None:
+    """Answer requests over HTTP: faces in images, and images without recognisable faces.
+
+    POST the bytes of an image to /v1/detect or /v1/redact, or use any client of the Open Inference Protocol, version 2
+    (Triton, KServe). / is a page to try it, /openapi.json describes the endpoints, /metrics is for Prometheus.
+
+    The server listens on this machine only, unless --host says otherwise. If it has no capacity for a request, it
+    answers 503 at once. A changed model file is verified, tested and swapped in without a gap, or refused and the old
+    one kept. SIGTERM: it reports unready, answers what it has accepted, and exits with code 0. See docs/serve.md.
+
+    Example:  mlcycle serve
+
+    Example:  curl --data-binary @photo.jpg localhost:8000/v1/detect
+
+    Example:  mlcycle serve --host 0.0.0.0 --token-file token.txt --tls-certificate cert.pem --tls-key key.pem
+    """
+    from mlcycle.errors import UsageError
+
+    if (tls_certificate is None) != (tls_key is None):
+        raise UsageError("TLS needs a certificate and its key", "pass both: --tls-certificate FILE --tls-key FILE")
+    with extra("serve", "mlcycle serve"):
+        from mlcycle.serving import server
+        from mlcycle.serving.settings import Listening, ServerSettings
+
+    from mlcycle.inference.batch.worker_threads import cores
+
+    settings = ServerSettings(
+        workers=workers or cores(),
+        queue=queue,
+        deadline_seconds=deadline,
+        body_seconds=body_time,
+        max_body_bytes=max_body << 20,
+        held_bytes=8 * max_body << 20,
+        max_pixels=max_pixels,
+        token="" if token_file is None else _token(token_file),
+        hosts=_hosts(host, allow_host),
+        drain_seconds=drain,
+    )
+    listening = Listening(host=host, port=port, certificate=tls_certificate, private_key=tls_key)
+    served = server.open_models(_sources(models or [], provider.value, require_signature))
+    with server.bind(listening) as listener:
+        _announce(served, settings, listening.url(listener.getsockname()[1]), private=private)
+        if private:
+            _guard()
+        server.run(served, settings, listening, listener, _reporter(served))
+
+
+def _sources(models: list[str], provider: str, signature: Path | None) -> list[ModelSource]:
+    from mlcycle.artifact.bundled import locate
+    from mlcycle.cli.model.keys import public_key
+    from mlcycle.inference.models import find_model
+    from mlcycle.serving.served_model import ModelSource
+
+    key = None if signature is None else public_key(signature, "--require-signature")
+    named = [each.partition("=") if "=" in each else ("", "", each) for each in models or [str(find_model()[0])]]
+    return [ModelSource(locate(Path(path)), name, provider, signed_by=key) for name, _, path in named]
+
+
+def _hosts(host: str, allowed: list[str] | None) -> tuple[str, ...]:
+    """Returns the names to which requests may be addressed; () for any."""
+    if allowed:
+        return tuple(each.lower() for each in allowed)
+    return ("localhost", "127.0.0.1", "[::1]") if host in LOOPBACK else ()
+
+
+def _token(file: Path) -> str:
+    from mlcycle.errors import InputError, UsageError
+
+    try:
+        token = file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as problem:
+        why = getattr(problem, "strerror", None) or "it is not text"
+        raise InputError(f"the token file {file} cannot be read: {why}", "pass a file with one line") from None
+    if len(token) < 16 or not token.isascii() or any(each.isspace() for each in token):
+        hint = "write one with: openssl rand -hex 32 > token.txt"
+        raise UsageError(f"{file} does not hold a token of at least 16 characters without spaces", hint)
+    return token
+
+
+def _announce(served: dict[str, ServedModel], settings: ServerSettings, url: str, *, private: bool) -> None:
+    for name, model in served.items():
+        where = "" if private else f" from {model.source.path}"
+        console.say(f"model {name} {model.detector.sha256[:12]}{where}, verified, on {model.detector.provider}")
+    waiting = f"{counted(settings.workers, 'worker')}, up to {counted(settings.queue, 'image')} waiting"
+    console.say(f"{url}  ({waiting}; Ctrl-C stops it)")
+    if not settings.hosts and not settings.token:
+        console.warn("anyone who can reach this address can use the server; --token-file FILE requires a token")
+
+
+def _guard() -> None:
+    from mlcycle.inference.decoding import images  # noqa: F401 (silences libtiff by ctypes, which the guard refuses)
+    from mlcycle.inference.privacy import guard
+
+    guard.enforce([], None, serves=True)
+
+
+def _reporter(served: dict[str, ServedModel]) -> Callable[[str, str], None]:
+    def report(name: str, outcome: str) -> None:
+        if outcome == "draining":
+            console.say("stopping: reports unready, and answers what it has accepted")
+        elif outcome == "refused":
+            console.warn(f"the new file of {name} is refused, the one in service stays: {served[name].problem}")
+        else:
+            console.say(f"model {name}: {outcome}, {served[name].detector.sha256[:12]}")
+
+    return report

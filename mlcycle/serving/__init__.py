@@ -1,0 +1,1 @@
+"""The HTTP server: a verified model file that answers many clients at once (`mlcycle serve`)."""

@@ -1,0 +1,178 @@
+"""The endpoints of the Open Inference Protocol, version 2, so that its clients work unchanged."""
+
+from __future__ import annotations
+
+import json
+import time
+from functools import partial
+from typing import Any
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import Response
+
+import mlcycle
+from mlcycle.artifact.contract import INPUT
+from mlcycle.errors import UsageError
+from mlcycle.inference.detect import DetectOptions, Detector
+from mlcycle.inference.record import Record
+from mlcycle.serving import detection, inference_protocol
+from mlcycle.serving.inference_protocol import HEADER_LENGTH, InferRequest
+from mlcycle.serving.problems import RequestError, unreadable
+from mlcycle.serving.request_body import read_body
+from mlcycle.serving.served_model import ServedModel
+from mlcycle.serving.service import Service
+
+# The input for files of images, which are decoded as `mlcycle infer` does.
+ENCODED = "encoded_images"
+_EXTENSIONS = ["binary_tensor_data", "model_repository"]
+
+
+class ProtocolEndpoints:
+    """Everything under /v2."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def server(self, request: Request) -> Response:
+        return _json({"name": "mlcycle", "version": mlcycle.__version__, "extensions": _EXTENSIONS})
+
+    async def live(self, request: Request) -> Response:
+        return _json({"live": True})
+
+    async def ready(self, request: Request) -> Response:
+        is_ready = self._service.is_ready
+        return _json({"ready": is_ready}, 200 if is_ready else 503)
+
+    async def index(self, request: Request) -> Response:
+        """Answers with the models, as Triton's repository index."""
+        state = "READY" if self._service.is_ready else "UNAVAILABLE"
+        return _json([{"name": name, "version": "1", "state": state} for name in self._service.models])
+
+    async def model_ready(self, request: Request) -> Response:
+        model, is_ready = self._model(request), self._service.is_ready
+        return _json({"name": model.name, "ready": is_ready}, 200 if is_ready else 503)
+
+    async def model(self, request: Request) -> Response:
+        """Answers with a model's inputs and outputs; a request has one of the inputs."""
+        model = self._model(request)
+        contract = model.detector.contract
+        size = contract.input_size
+        pixels = [size.batch, size.height, size.width, 3] if size else [-1, -1, -1, 3]
+        shapes = {"boxes": [-1, -1, 4], "scores": [-1, -1], "landmarks": [-1, -1, len(contract.landmarks), 2]}
+        return _json({
+            "name": model.name,
+            "versions": ["1"],
+            "platform": "onnx_mlcycle",
+            "inputs": [
+                {"name": INPUT, "datatype": "UINT8", "shape": pixels},
+                {"name": ENCODED, "datatype": "BYTES", "shape": [-1]},
+            ],
+            "outputs": [{"name": name, "datatype": "FP32", "shape": shapes[name]} for name in contract.outputs],
+            "parameters": {"sha256": model.detector.sha256, "thresholds": contract.thresholds},
+        })  # fmt: skip
+
+    async def infer(self, request: Request) -> Response:
+        """Runs a model on a tensor of pixels, or on encoded images."""
+        model, expires = self._model(request), self._service.expires()
+        with self._service.held.hold() as hold:
+            body = await read_body(request, self._service.settings, hold)
+            begin = time.perf_counter()
+            work = partial(self._infer, model, body, request.headers.get(HEADER_LENGTH), expires)
+            (data, headers, images, milliseconds), waited = await self._service.run(request, work, expires)
+        stages = {"queue": waited * 1000, **milliseconds, "request": (time.perf_counter() - begin) * 1000}
+        self._service.metrics.success(model.name, images, stages)
+        return Response(data, headers=headers)
+
+    def _infer(
+        self, model: ServedModel, body: bytes, header_length: str | None, expires: float
+    ) -> tuple[bytes, dict[str, str], int, dict[str, float]]:
+        """Does the work of `infer`, in a worker thread: JSON of megabytes would keep the event loop from others."""
+        parsed, detector = inference_protocol.parse(body, header_length), model.detector
+        if parsed.tensor.pixels_BHW3 is not None:
+            _must_be(INPUT, parsed)
+            arrays, milliseconds = _run_on_pixels(
+                detector, parsed.tensor.pixels_BHW3, self._service.settings.max_pixels
+            )
+            count = len(parsed.tensor.pixels_BHW3)
+        else:
+            _must_be(ENCODED, parsed)
+            records = self._records(detector, parsed, expires)
+            arrays, milliseconds, count = _stacked(records), _summed(records), len(records)
+        about = {"sha256": detector.sha256}
+        return *inference_protocol.response(parsed, model.name, arrays, about), count, milliseconds
+
+    def _records(self, detector: Detector, parsed: InferRequest, expires: float) -> list[Record]:
+        options = _options(detector, parsed.parameters, self._service.settings.max_pixels)
+        records: list[Record] = []
+        for number, data in enumerate(parsed.tensor.images, 1):
+            if time.perf_counter() > expires:
+                raise RequestError(504, "deadline", f"{number - 1} images were finished before the deadline")
+            record = detection.detect(detector, f"image {number}", data, options)
+            if record.error:
+                code, message = record.error
+                raise unreadable(code, message if len(parsed.tensor.images) == 1 else f"image {number}: {message}")
+            records.append(record)
+        return records
+
+    def _model(self, request: Request) -> ServedModel:
+        if request.path_params.get("version", "1") != "1":
+            raise RequestError(404, "no-such-model", "each model has one version: 1")
+        return self._service.model(request.path_params["model"])
+
+
+def _must_be(name: str, parsed: InferRequest) -> None:
+    if parsed.tensor.name != name:
+        datatype = "UINT8" if name == INPUT else "BYTES"
+        raise RequestError(400, "bad-request", f"the input of the datatype {datatype} is named {name}")
+
+
+def _options(detector: Detector, parameters: dict[str, Any], max_pixels: int) -> DetectOptions:
+    threshold, at = parameters.get("threshold"), parameters.get("at")
+    is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
+    if (threshold is not None and not is_number) or (at is not None and not isinstance(at, str)):
+        raise UsageError("the parameter threshold must be a number, and at the name of an operating point")
+    chosen = None if threshold is None and at is None else detector.contract.choose_threshold(threshold, at)
+    return DetectOptions(threshold=chosen, max_pixels=max_pixels)
+
+
+def _run_on_pixels(
+    detector: Detector, images_BHW3: np.ndarray, max_pixels: int
+) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    contract = detector.contract
+    size, shape = contract.input_size, images_BHW3.shape
+    if size is not None and shape != (size.batch, size.height, size.width, 3):
+        message = f"the shape of {INPUT} must be {size.batch}, {size.height}, {size.width}, 3"
+        raise RequestError(400, "bad-request", message)
+    if shape[1] * shape[2] > max_pixels:
+        raise RequestError(413, "too-large", f"an image has more than {max_pixels:,} pixels")
+    begin = time.perf_counter()
+    outputs = detector.session.run(images_BHW3)
+    milliseconds = {"run": (time.perf_counter() - begin) * 1000}
+    named = zip(("boxes", "scores", "landmarks"), outputs, strict=True)
+    return {name: array for name, array in named if array is not None}, milliseconds
+
+
+def _stacked(records: list[Record]) -> dict[str, np.ndarray]:
+    """Returns boxes_BN4, scores_BN and landmarks_BN52 in pixels of the images; rows beyond an image's faces are 0."""
+    rows = max(len(record.scores_N) for record in records)
+    arrays = {"boxes": [record.boxes_N4 for record in records], "scores": [record.scores_N for record in records]}
+    points = [record.landmarks_N52 for record in records]
+    if records[0].landmark_names:
+        empty = np.zeros((0, len(records[0].landmark_names), 2), np.float32)
+        arrays["landmarks"] = [empty if each is None else each for each in points]
+    return {name: np.stack([_lengthened(each, rows) for each in parts]) for name, parts in arrays.items()}
+
+
+def _lengthened(array_N: np.ndarray, rows: int) -> np.ndarray:
+    missing = np.zeros((rows - len(array_N), *array_N.shape[1:]), np.float32)
+    return np.concatenate([array_N.astype(np.float32, copy=False), missing])
+
+
+def _summed(records: list[Record]) -> dict[str, float]:
+    stages = {stage for record in records for stage in record.milliseconds}
+    return {stage: sum(record.milliseconds.get(stage, 0.0) for record in records) for stage in sorted(stages)}
+
+
+def _json(document: object, status: int = 200) -> Response:
+    return Response(json.dumps(document, allow_nan=False), status, media_type="application/json")

@@ -1,0 +1,146 @@
+"""A bounded queue in front of worker threads: admission, deadlines, and work that nobody waits for any more.
+
+The event loop submits work and awaits its result; worker threads do it. Work is rejected at once if the queue is full,
+or if by the times of recent work it could not be finished before its deadline: a caller that is told so in a
+millisecond can try elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from threading import Lock, Thread
+from typing import Any, Generic, TypeVar
+
+from mlcycle.serving.problems import RequestError, overloaded
+
+Result = TypeVar("Result")
+# Weight of the last piece of work in the moving average of how long one takes.
+_RECENT = 0.05
+
+
+@dataclass(slots=True)
+class _Job(Generic[Result]):
+    work: Callable[[], Result]
+    loop: asyncio.AbstractEventLoop
+    expires: float
+    submitted: float = field(default_factory=time.perf_counter)
+    done: asyncio.Future[tuple[Result, float]] = field(init=False)
+    is_waiting: bool = True
+    is_abandoned: bool = False
+
+    def __post_init__(self) -> None:
+        self.done = self.loop.create_future()
+
+
+class WorkQueue:
+    """Worker threads and the queue in front of them.
+
+    Args:
+        workers: number of threads.
+        capacity: pieces of work that may wait for a thread.
+    """
+
+    def __init__(self, workers: int, capacity: int) -> None:
+        self.workers, self.capacity = workers, capacity
+        self._jobs: SimpleQueue[_Job[Any] | None] = SimpleQueue()
+        self._lock = Lock()
+        self._waiting = self._active = 0
+        self._mean_seconds = 0.0
+        self._threads = [Thread(target=self._run, name=f"mlcycle-serve_{n}", daemon=True) for n in range(workers)]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Returns how many pieces of work wait for a thread."""
+        return self._waiting
+
+    @property
+    def active(self) -> int:
+        """Returns how many pieces of work are being done."""
+        return self._active
+
+    def expected_wait(self, count: int = 1) -> float:
+        """Returns the seconds until so many more pieces would be done, by the mean time of recent ones."""
+        ahead = self._waiting + self._active + count
+        return self._mean_seconds * max(1.0, ahead / self.workers)
+
+    def admit(self, count: int, expires: float) -> None:
+        """Raises the answer 503 unless so many pieces of work can be done by `expires` (of time.perf_counter)."""
+        idle = self.workers - self._active
+        wait = self.expected_wait(count)
+        if self._waiting + count > self.capacity + max(0, idle) or time.perf_counter() + wait > expires:
+            raise overloaded(wait)
+
+    async def run(self, work: Callable[[], Result], expires: float) -> tuple[Result, float]:
+        """Does a piece of work in a thread; returns its result and the seconds that it waited.
+
+        If the caller is cancelled, work that has not started is left out. Exceptions of the work are raised here.
+
+        Raises:
+            RequestError: 504, the deadline passed before a thread was free.
+        """
+        job = _Job(work, asyncio.get_running_loop(), expires)
+        with self._lock:
+            self._waiting += 1
+        self._jobs.put(job)
+        try:
+            return await job.done
+        finally:
+            job.is_abandoned = True
+            self._leave_queue(job)  # at once, so that clients that have gone do not fill the queue
+
+    def close(self) -> None:
+        """Ends the threads after the work that is in the queue."""
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            started = time.perf_counter()
+            self._leave_queue(job)
+            with self._lock:
+                self._active += 1
+            try:
+                self._do(job, started)
+            finally:
+                with self._lock:
+                    self._active -= 1
+            del job  # a large image must not be held while the thread waits for the next one
+
+    def _leave_queue(self, job: _Job[Any]) -> None:
+        with self._lock:
+            self._waiting -= job.is_waiting
+            job.is_waiting = False
+
+    def _do(self, job: _Job[Any], started: float) -> None:
+        if job.is_abandoned:
+            return
+        result: Any = None
+        problem: BaseException | None = None
+        if started > job.expires:
+            problem = RequestError(504, "deadline", "the request could not be started before its deadline")
+        else:
+            try:
+                result = job.work()
+            except BaseException as failure:  # raised again where the result is awaited
+                problem = failure
+            seconds = time.perf_counter() - started
+            with self._lock:
+                self._mean_seconds += _RECENT * (seconds - self._mean_seconds) if self._mean_seconds else seconds
+        job.loop.call_soon_threadsafe(_settle, job.done, (result, started - job.submitted), problem)
+
+
+def _settle(done: asyncio.Future[Any], result: Any, problem: BaseException | None) -> None:
+    if done.done():  # cancelled
+        return
+    if problem is None:
+        done.set_result(result)
+    else:
+        done.set_exception(problem)
