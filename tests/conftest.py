@@ -6,11 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+
+if TYPE_CHECKING:
+    from live_server import LiveServer
 
 # A shell that starts tests in the background makes them ignore Ctrl-C, and every process they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -78,3 +81,12 @@ def astronaut(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("images") / "astronaut.jpg"
     Image.fromarray(data.astronaut()).save(path, quality=95)
     return path
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[LiveServer]:
+    """A real server with the default settings, which tests share; it must outlive whatever they send."""
+    from live_server import serving
+
+    with serving() as live:
+        yield live

@@ -16,12 +16,17 @@ from PIL import Image
 import mlcycle
 
 
-def test_the_record_is_that_of_infer(server: LiveServer, astronaut: bytes, tmp_path: Path) -> None:
-    photo = tmp_path / "photo.jpg"
-    photo.write_bytes(astronaut)
-    command = [sys.executable, "-m", "mlcycle", "infer", str(photo), "--format", "json"]
+@pytest.fixture
+def photo(astronaut: Path) -> bytes:
+    return astronaut.read_bytes()
+
+
+def test_the_record_is_that_of_infer(server: LiveServer, photo: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "photo.jpg"
+    file.write_bytes(photo)
+    command = [sys.executable, "-m", "mlcycle", "infer", str(file), "--format", "json"]
     (expected,) = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["records"]
-    reply = server.request("POST", "/v1/detect", astronaut)
+    reply = server.request("POST", "/v1/detect", photo)
     record = reply.json()
     assert reply.status == 200
     assert record["faces"] == expected["faces"]
@@ -45,16 +50,16 @@ def test_the_record_is_that_of_infer(server: LiveServer, astronaut: bytes, tmp_p
         ("?model=other", 404, "no-such-model"),
     ],
 )
-def test_a_wrong_parameter_is_named(server: LiveServer, astronaut: bytes, query: str, status: int, code: str) -> None:
-    reply = server.request("POST", f"/v1/detect{query}", astronaut)
+def test_a_wrong_parameter_is_named(server: LiveServer, photo: bytes, query: str, status: int, code: str) -> None:
+    reply = server.request("POST", f"/v1/detect{query}", photo)
     assert (reply.status, reply.json()["error"]["code"]) == (status, code)
 
 
-def test_parameters_are_those_of_infer(server: LiveServer, astronaut: bytes) -> None:
-    sensitive = server.request("POST", "/v1/detect?at=sensitive&name=a.jpg&long_side=320", astronaut).json()
+def test_parameters_are_those_of_infer(server: LiveServer, photo: bytes) -> None:
+    sensitive = server.request("POST", "/v1/detect?at=sensitive&name=a.jpg&long_side=320", photo).json()
     assert sensitive["input"] == "a.jpg"
     assert sensitive["threshold"] == mlcycle.load().thresholds["sensitive"]
-    faces = mlcycle.load(long_side=320, at="sensitive")(astronaut)
+    faces = mlcycle.load(long_side=320, at="sensitive")(photo)
     np.testing.assert_allclose([face["box"] for face in sensitive["faces"]], faces.boxes, atol=0.006)
 
 
@@ -71,13 +76,13 @@ def test_what_is_no_image_is_refused(server: LiveServer, body: bytes, status: in
     assert (reply.status, reply.json()["error"]["code"]) == (status, code)
 
 
-def test_a_truncated_image_is_refused(server: LiveServer, astronaut: bytes) -> None:
-    reply = server.request("POST", "/v1/detect", astronaut[: len(astronaut) // 2])
+def test_a_truncated_image_is_refused(server: LiveServer, photo: bytes) -> None:
+    reply = server.request("POST", "/v1/detect", photo[: len(photo) // 2])
     assert (reply.status, reply.json()["error"]["code"]) == (422, "truncated")
 
 
-def test_one_bad_image_of_several_fails_alone(server: LiveServer, astronaut: bytes) -> None:
-    parts = [("good.jpg", astronaut), ("bad.jpg", b"nothing"), ("again.jpg", astronaut)]
+def test_one_bad_image_of_several_fails_alone(server: LiveServer, photo: bytes) -> None:
+    parts = [("good.jpg", photo), ("bad.jpg", b"nothing"), ("again.jpg", photo)]
     body = b"".join(
         b'--line\r\nContent-Disposition: form-data; name="image"; filename="%s"\r\n\r\n%s\r\n' % (name.encode(), data)
         for name, data in parts
@@ -89,9 +94,9 @@ def test_one_bad_image_of_several_fails_alone(server: LiveServer, astronaut: byt
     assert [each["status"] for each in records] == ["ok", "error", "ok"]
 
 
-def test_a_redacted_image_has_no_face_and_no_metadata(server: LiveServer, astronaut: bytes) -> None:
+def test_a_redacted_image_has_no_face_and_no_metadata(server: LiveServer, photo: bytes) -> None:
     stream = io.BytesIO()
-    image = Image.open(io.BytesIO(astronaut))
+    image = Image.open(io.BytesIO(photo))
     exif = Image.Exif()
     exif[270] = "a secret description"
     image.save(stream, "JPEG", quality=92, exif=exif)
@@ -103,15 +108,15 @@ def test_a_redacted_image_has_no_face_and_no_metadata(server: LiveServer, astron
     assert not mlcycle.load()(reply.body)
 
 
-def test_a_damaged_image_is_not_redacted(server: LiveServer, astronaut: bytes) -> None:
-    third = len(astronaut) // 3
-    hole = astronaut[:third] + bytes(4096) + astronaut[third + 4096 :]
+def test_a_damaged_image_is_not_redacted(server: LiveServer, photo: bytes) -> None:
+    third = len(photo) // 3
+    hole = photo[:third] + bytes(4096) + photo[third + 4096 :]
     reply = server.request("POST", "/v1/redact", hole)
     assert (reply.status, reply.json()["error"]["code"]) == (422, "damaged")
 
 
-def test_stages_are_reported_to_browsers(server: LiveServer, astronaut: bytes) -> None:
-    timing = server.request("POST", "/v1/detect", astronaut).headers["server-timing"]
+def test_stages_are_reported_to_browsers(server: LiveServer, photo: bytes) -> None:
+    timing = server.request("POST", "/v1/detect", photo).headers["server-timing"]
     assert [each.partition(";")[0] for each in timing.split(", ")] == [
         "queue",
         "read",
