@@ -30,7 +30,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from mlcycle.errors import UnreadableError
 from mlcycle.inference.decoding import damage, deep_grey, heif, layout, limits, tiff_pages
-from mlcycle.inference.decoding.memory import MemoryBudget, release_free_memory
+from mlcycle.inference.decoding.memory import MemoryBudget, keep_free_memory, release_free_memory
 from mlcycle.inference.decoding.reading import open_file
 from mlcycle.machine import own_process
 
@@ -74,6 +74,7 @@ def _silence_libraries() -> None:
 
 if own_process.is_claimed():  # at import, because --private refuses to load libraries later
     _silence_libraries()
+    keep_free_memory()
 
 
 @dataclass(frozen=True, slots=True)

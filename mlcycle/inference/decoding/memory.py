@@ -1,11 +1,17 @@
-"""Limits how many images are decoded at once, by a memory budget that all threads share."""
+"""The memory for decoded images: a budget that all threads share, and what happens to memory that is free again."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import threading
 from collections.abc import Iterator
+
+# Parameters of glibc's mallopt, and their values in bytes: smaller blocks come from the heap, which is returned to the
+# system if more than this is free at its end.
+_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1
+_HEAP_BLOCK_BYTES, _KEPT_BYTES = 32 << 20, 128 << 20
 
 
 class MemoryBudget:
@@ -41,3 +47,16 @@ def release_free_memory() -> None:
     """
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+@functools.cache
+def keep_free_memory() -> None:
+    """Lets the C library keep the memory of an image for the next one, for the rest of the process.
+
+    By default glibc returns blocks of this size to the system at once, which then clears each page again that the next
+    image touches: a fifth of the time from a file to its faces.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_MMAP_THRESHOLD, _HEAP_BLOCK_BYTES)
+        library.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)

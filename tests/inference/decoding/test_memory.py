@@ -129,3 +129,29 @@ def test_a_c_library_without_malloc_trim_is_not_an_error(monkeypatch: pytest.Mon
     monkeypatch.setattr(ctypes, "CDLL", lambda name: opened.append(name) or object())
     release_free_memory()
     assert opened == [None]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc keeps the memory only if it is told to")
+def test_the_memory_of_an_image_is_used_for_the_next_one(tmp_path: Path) -> None:
+    script = """
+        import resource, sys
+        from mlcycle.machine import own_process
+        own_process.claim()
+        from mlcycle.inference import letterbox
+        from mlcycle.inference.decoding import images
+        data = open(sys.argv[1], "rb").read()
+        def faults(count):
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            for _ in range(count):
+                letterbox.shrink(images.decode(data).upright(), 640)
+            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+        faults(5)
+        print(faults(10))
+    """
+    from PIL import Image
+
+    Image.effect_noise((1600, 1200), 50).convert("RGB").save(tmp_path / "noise.jpg")
+    command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path / "noise.jpg")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment())
+    # An image of 1600 x 1200 has 1,900 pages of memory, which would be touched anew for each.
+    assert int(done.stdout) < 1000
