@@ -20,6 +20,8 @@ from mlcycle.serving.problems import RequestError, overloaded
 Result = TypeVar("Result")
 # Weight of the last piece of work in the moving average of how long one takes.
 _RECENT = 0.05
+# Share of the time to a deadline that the work ahead may take by the mean: single pieces take longer than that.
+_USABLE = 0.8
 
 
 @dataclass(slots=True)
@@ -72,8 +74,8 @@ class WorkQueue:
     def admit(self, count: int, expires: float) -> None:
         """Raises the answer 503 unless so many pieces of work can be done by `expires` (of time.perf_counter)."""
         idle = self.workers - self._active
-        wait = self.expected_wait(count)
-        if self._waiting + count > self.capacity + max(0, idle) or time.perf_counter() + wait > expires:
+        wait, left = self.expected_wait(count), expires - time.perf_counter()
+        if self._waiting + count > self.capacity + max(0, idle) or wait > _USABLE * left:
             raise overloaded(wait)
 
     async def run(self, work: Callable[[], Result], expires: float) -> tuple[Result, float]:
@@ -82,7 +84,7 @@ class WorkQueue:
         If the caller is cancelled, work that has not started is left out. Exceptions of the work are raised here.
 
         Raises:
-            RequestError: 504, the deadline passed before a thread was free.
+            RequestError: 504, no thread was free early enough before the deadline.
         """
         job = _Job(work, asyncio.get_running_loop(), expires)
         with self._lock:
@@ -124,8 +126,8 @@ class WorkQueue:
             return
         result: Any = None
         problem: BaseException | None = None
-        if started > job.expires:
-            problem = RequestError(504, "deadline", "the request could not be started before its deadline")
+        if started + self._mean_seconds > job.expires:
+            problem = RequestError(504, "deadline", "the request could not be finished before its deadline")
         else:
             try:
                 result = job.work()
