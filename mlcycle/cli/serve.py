@@ -149,10 +149,11 @@ def serve(  # noqa: PLR0913 (an option of a command is a parameter)
     listening = Listening(host=host, port=port, certificate=tls_certificate, private_key=tls_key)
     served = server.open_models(_sources(models or [], provider.value, require_signature))
     with server.bind(listening) as listener:
-        _announce(served, settings, listening.url(listener.getsockname()[1]), private=private)
+        _announce(served, settings, private=private)
+        where = f"{listening.url(listener.getsockname()[1])}  ({_capacity(settings)}; Ctrl-C stops it)"
         if private:
             _guard()
-        server.run(served, settings, listening, listener, _reporter(served))
+        server.run(served, settings, listening, listener, _reporter(served, where))
 
 
 def _sources(models: list[str], provider: str, signature: Path | None) -> list[ModelSource]:
@@ -187,14 +188,16 @@ def _token(file: Path) -> str:
     return token
 
 
-def _announce(served: dict[str, ServedModel], settings: ServerSettings, url: str, *, private: bool) -> None:
+def _announce(served: dict[str, ServedModel], settings: ServerSettings, *, private: bool) -> None:
     for name, model in served.items():
         where = "" if private else f" from {model.source.path}"
         console.say(f"model {name} {model.detector.sha256[:12]}{where}, verified, on {model.detector.provider}")
-    waiting = f"{counted(settings.workers, 'worker')}, up to {counted(settings.queue, 'image')} waiting"
-    console.say(f"{url}  ({waiting}; Ctrl-C stops it)")
     if not settings.hosts and not settings.token:
         console.warn("anyone who can reach this address can use the server; --token-file FILE requires a token")
+
+
+def _capacity(settings: ServerSettings) -> str:
+    return f"{counted(settings.workers, 'worker')}, up to {counted(settings.queue, 'image')} waiting"
 
 
 def _guard() -> None:
@@ -204,9 +207,11 @@ def _guard() -> None:
     guard.enforce([], None, serves=True)
 
 
-def _reporter(served: dict[str, ServedModel]) -> Callable[[str, str], None]:
+def _reporter(served: dict[str, ServedModel], where: str) -> Callable[[str, str], None]:
     def report(name: str, outcome: str) -> None:
-        if outcome == "draining":
+        if outcome == "ready":
+            console.say(where)
+        elif outcome == "draining":
             console.say("stopping: reports unready, and answers what it has accepted")
         elif outcome == "refused":
             console.warn(f"the new file of {name} is refused, the one in service stays: {served[name].problem}")

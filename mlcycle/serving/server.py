@@ -78,8 +78,8 @@ def run(
 
     Args:
         listener: from `bind`.
-        report: receives the name of a model and the outcome of a reload ("loaded", "unchanged" or "refused"), and
-            "" and "draining" when the server ends.
+        report: receives the name of a model and the outcome of a reload ("loaded", "unchanged" or "refused"); "" and
+            "ready" when the server answers, and stops on a signal; "" and "draining" when it ends.
     """
     service = Service(models, settings)
     config = uvicorn.Config(
@@ -123,6 +123,7 @@ async def _serve(
     watching = loop.create_task(watch_models(service, WATCH_SECONDS, report))
     serving = loop.create_task(server.serve([listener]))
     ended = loop.create_task(ending.wait())
+    report("", "ready")
     await asyncio.wait((serving, ended), return_when=asyncio.FIRST_COMPLETED)
     watching.cancel()
     report("", "draining")
