@@ -27,6 +27,8 @@ WATCH_SECONDS = 1.0
 # would be most of what a request waits for.
 SWITCH_SECONDS = 0.001
 BACKLOG = 1024
+# Seconds between the last connection that is accepted and the end of those that have sent no request until then.
+LINGER_SECONDS = 0.25
 
 
 def open_models(sources: Sequence[ModelSource]) -> dict[str, ServedModel]:
@@ -129,6 +131,9 @@ async def _serve(
     report("", "draining")
     service.is_ready, service.closes = False, True
     await asyncio.sleep(service.settings.drain_seconds)
+    for each in server.servers:
+        each.close()
+    await asyncio.sleep(LINGER_SECONDS)
     server.should_exit = True
     await serving
 

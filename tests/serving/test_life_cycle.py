@@ -59,19 +59,20 @@ class Clients:
 
     def _send(self) -> None:
         connection = http.client.HTTPConnection(self._server.host, self._server.port, timeout=30)
+        is_accepted = False
         while not self.ended.is_set():
             try:
                 connection.request("POST", "/v1/detect", self._image)
-            except (ConnectionError, OSError):
-                return  # nobody listens any more, and nobody has accepted the request
-            try:
                 response = connection.getresponse()
                 response.read()
             except Exception as problem:
-                self.lost.append(repr(problem))
+                # The system resets connections that it has queued and that the server has not accepted.
+                if is_accepted:
+                    self.lost.append(repr(problem))
                 return
             self.statuses.append(response.status)
-            if response.headers.get("connection") == "close":
+            is_accepted = response.headers.get("connection") != "close"
+            if not is_accepted:
                 connection.close()
 
 
