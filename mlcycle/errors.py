@@ -10,7 +10,7 @@
     ├─ ModelFileError          4  a model file is missing, damaged, tampered with, not signed or of another format
     ├─ GateError               5  a check failed: the file it guards was not written, a benchmark was slower than
     │                             allowed, or a run produced other bytes or weights than expected
-    ├─ DeviceError             6  the requested device, provider or cluster is not available
+    ├─ DeviceError             6  the requested device, provider, cluster or server is not available
     ├─ PrivacyError            7  an action that --private forbids was attempted and refused
     ├─ TrainingDivergedError   1  the loss is no longer a finite number
     └─ Interrupted   129/130/143  SIGHUP, SIGINT or SIGTERM, after saving
@@ -99,7 +99,7 @@ class GateError(MlcycleError):
 
 
 class DeviceError(MlcycleError):
-    """The requested device, provider or cluster is not available."""
+    """The requested device, provider, cluster or server is not available."""
 
     exit_code = 6
 

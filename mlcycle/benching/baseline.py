@@ -18,8 +18,8 @@ SCHEMA_VERSION = 3
 # Section and key of the values that must be equal.
 SAME = (
     *(("machine", key) for key in ("cpu", "cores", "system")),
-    *(("settings", key) for key in ("provider", "threads", "target", "scenario", "concurrency")),
-    *(("settings", key) for key in ("rate", "arrivals", "seed")),
+    *(("settings", key) for key in ("provider", "threads", "workers", "target", "scenario", "concurrency")),
+    *(("settings", key) for key in ("samples_per_query", "rate", "arrivals", "seed")),
     *(("data", key) for key in ("kind", "images", "fingerprint")),
 )
 # Compared metrics: title, section and key in the document, and 1 if higher is worse, -1 if lower is.
@@ -116,7 +116,8 @@ def _from_version_2(document: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(settings, dict):
         return document
     arrivals = None if settings.get("rate") is None else "uniform"
-    added = {"scenario": None, "arrivals": arrivals, "seed": None, "target": "process"}
+    added = {"target": "process", "scenario": None, "samples_per_query": None, "arrivals": arrivals, "seed": None}
+    added["workers"] = settings.get("concurrency")
     return document | {"schema_version": SCHEMA_VERSION, "settings": settings | added}
 
 

@@ -10,14 +10,18 @@ from mlcycle.machine import machine
 
 
 def describe() -> dict[str, Any]:
-    """Returns cpu, cores, system and load_average (runnable processes in the last minute)."""
+    """Returns cpu, cores and system of this machine."""
     found = machine.inspect()
     return {
         "cpu": found.processor or platform.machine(),
         "cores": found.cores.usable,
         "system": f"{platform.system()} {platform.machine()}",
-        "load_average": round(os.getloadavg()[0], 2),
     }
+
+
+def load_average() -> float:
+    """Returns the number of runnable processes in the last minute."""
+    return round(os.getloadavg()[0], 2)
 
 
 def versions() -> dict[str, str]:

@@ -7,19 +7,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
+SHARES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "max": 1.0}
 BARS = 8
 QUANTILES = 201
 
 
-def percentiles(milliseconds: Sequence[float], never_started: int = 0) -> dict[str, float | None]:
-    """Returns p50, p95, p99 and max: the lowest latency that this share of the requests did not exceed.
+def percentiles(milliseconds: Sequence[float], without_result: int = 0) -> dict[str, float | None]:
+    """Returns p50, p90, p95, p99 and max: the lowest latency that this share of the requests did not exceed.
 
-    Requests that were never started count as slower than all others. A percentile that falls on one of them is None, as
+    Requests without a result count as slower than all others. A percentile that falls on one of them is None, as
     are all percentiles if there are no requests.
     """
     ordered_N = np.sort(np.asarray(milliseconds, np.float64))
-    ranks = {name: math.ceil(round(share * (len(ordered_N) + never_started), 6)) for name, share in SHARES.items()}
+    ranks = {name: math.ceil(round(share * (len(ordered_N) + without_result), 6)) for name, share in SHARES.items()}
     return {name: _at(ordered_N, rank) for name, rank in ranks.items()}
 
 

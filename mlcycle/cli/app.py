@@ -17,7 +17,7 @@ PANELS = {
     "Use": {"infer": "infer.infer", "serve": "serve", "evaluate": "evaluate"},
     "Data": {"data": "data.data"},
     "Model files": {"export": "export", "model": "model.model"},
-    "This machine": {"bench": "bench", "plan": "plan", "doctor": "doctor"},
+    "This machine": {"bench": "bench.bench", "plan": "plan", "doctor": "doctor"},
 }
 
 app = typer.Typer(cls=lazy_group(PANELS), add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False)

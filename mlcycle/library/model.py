@@ -25,6 +25,7 @@ from mlcycle.library.long_side import LongSide, long_sides_of
 from mlcycle.progress import Silent
 
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino", "coreml"]
+Scenario = Literal["single-stream", "multi-stream", "server", "offline"]
 
 
 def load(
@@ -179,14 +180,20 @@ class Model:
         """What runs the model: cpu, cuda, tensorrt, openvino or coreml."""
         return self._detector.provider
 
-    def bench(
+    def bench(  # noqa: PLR0913 (options for people, each with a default)
         self,
         images: str | os.PathLike[str] | None = None,
         *,
         seconds: float = 10.0,
         warmup: float = 1.0,
-        concurrency: int = 1,
+        scenario: Scenario | None = None,
+        concurrency: int | None = None,
         rate: float | None = None,
+        arrivals: Literal["uniform", "poisson"] | None = None,
+        seed: int | None = None,
+        samples: int | None = None,
+        p99_ms: float | None = None,
+        find_rate: bool = False,
         cold_starts: int = 0,
     ) -> dict[str, Any]:
         """Measures how fast the model is on this machine, as `mlcycle bench` does.
@@ -194,8 +201,14 @@ class Model:
         Args:
             images: a folder of images; None makes 20 of about a megapixel.
             seconds: for how long to measure, after `warmup` seconds.
-            concurrency: images in work at once.
+            scenario: one of LoadGen's: single-stream, multi-stream, server or offline.
+            concurrency: images in work at once; None takes one, or in the last three scenarios one for each core.
             rate: so many images are due each second; None begins one when another is done.
+            arrivals: how these are spaced; uniform, the default, hides the queues that form when they come at random.
+            seed: of Poisson arrivals; None takes 0.
+            samples: images of a query in multi-stream; None takes 8.
+            p99_ms: the limit of the p99 in the server scenario, in milliseconds.
+            find_rate: search for the highest rate of Poisson arrivals that keeps it.
             cold_starts: how many fresh processes to time.
 
         Returns:
@@ -203,12 +216,31 @@ class Model:
 
         Raises:
             InputError: the folder has no readable image.
+            UsageError: options do not fit together.
+            GateError: no rate keeps the limit.
         """
-        from mlcycle.benching.bench import Plan, bench
-        from mlcycle.benching.load import Load
+        from mlcycle.benching.bench import bench
+        from mlcycle.benching.options import Options
+        from mlcycle.benching.targets import process
 
-        plan = Plan(Load(seconds, concurrency, rate), warmup, self._threads, cold_starts)
-        return bench(self._detector, None if images is None else Path(images), plan, Silent())
+        plan = Options(
+            seconds=seconds,
+            warmup_seconds=warmup,
+            scenario=scenario,
+            concurrency=concurrency,
+            rate=rate,
+            arrivals=arrivals,
+            seed=seed,
+            samples=samples,
+            limit_ms=p99_ms,
+            find_rate=find_rate,
+            threads=self._threads,
+            cold_starts=cold_starts,
+        ).plan(cores())
+        same = plan.threads == self._threads
+        detector = self._detector if same else load_sealed(self._sealed, provider=self.provider, threads=plan.threads)
+        opened = partial(process.opened, detector, plan.threads, plan.load.concurrency)
+        return bench(opened, None if images is None else Path(images), plan, Silent())
 
     def __repr__(self) -> str:
         return f"<Model {self.name} {self.sha256[:12]} on {self.provider}>"

@@ -21,12 +21,14 @@ def old():
         "settings": {
             "provider": "cpu",
             "threads": None,
+            "workers": 1,
             "concurrency": 1,
             "rate": None,
             "seconds": 10,
             "scenario": None,
             "arrivals": None,
             "seed": None,
+            "samples_per_query": None,
             "target": "process",
         },
         "data": {"kind": "synthetic", "images": 20, "fingerprint": "synthetic 1"},
@@ -122,7 +124,7 @@ def test_a_baseline_of_version_2_is_compared_with_its_equal_in_version_3(rate, o
     now, path = copy.deepcopy(old), tmp_path / "old.json"
     now["settings"] |= {"rate": rate, "arrivals": rate and "uniform"}
     before = now | {"schema_version": 2, "settings": dict(now["settings"])}
-    for added in ("scenario", "arrivals", "seed", "target"):
+    for added in ("scenario", "arrivals", "seed", "samples_per_query", "target", "workers"):
         del before["settings"][added]
     path.write_text(json.dumps(before))
     assert baseline.read(path) == now

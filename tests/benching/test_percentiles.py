@@ -14,17 +14,17 @@ from mlcycle.errors import UsageError
 def test_a_percentile_is_the_lowest_value_that_this_share_does_not_exceed():
     hundred = [float(value) for value in range(1, 101)]
     random.Random(0).shuffle(hundred)
-    assert percentiles(hundred) == {"p50": 50, "p95": 95, "p99": 99, "max": 100}
-    assert percentiles([3.0, 1.0, 2.0]) == {"p50": 2, "p95": 3, "p99": 3, "max": 3}
-    assert percentiles([7.0]) == {"p50": 7, "p95": 7, "p99": 7, "max": 7}
-    assert percentiles([]) == dict.fromkeys(("p50", "p95", "p99", "max"))
+    assert percentiles(hundred) == {"p50": 50, "p90": 90, "p95": 95, "p99": 99, "max": 100}
+    assert percentiles([3.0, 1.0, 2.0]) == {"p50": 2, "p90": 3, "p95": 3, "p99": 3, "max": 3}
+    assert percentiles([7.0]) == {"p50": 7, "p90": 7, "p95": 7, "p99": 7, "max": 7}
+    assert percentiles([]) == dict.fromkeys(("p50", "p90", "p95", "p99", "max"))
 
 
 def test_requests_that_never_started_are_slower_than_all_others():
     ninety = [float(value) for value in range(1, 91)]
-    assert percentiles(ninety, never_started=10) == {"p50": 50, "p95": None, "p99": None, "max": None}
-    assert percentiles(ninety, never_started=1)["p99"] is None
-    assert percentiles(ninety, never_started=1)["p95"] == 87
+    assert percentiles(ninety, without_result=10) == {"p50": 50, "p90": 90, "p95": None, "p99": None, "max": None}
+    assert percentiles(ninety, without_result=1)["p99"] is None
+    assert percentiles(ninety, without_result=1)["p95"] == 87
 
 
 def test_quantiles_go_from_the_lowest_to_the_highest_in_half_percents():

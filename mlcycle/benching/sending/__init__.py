@@ -1,0 +1,1 @@
+"""Sends requests at given moments and counts what becomes of them."""

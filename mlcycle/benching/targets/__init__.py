@@ -1,0 +1,1 @@
+"""What is measured: a model in this process, or a server."""

@@ -1,0 +1,1 @@
+"""`mlcycle bench`: its options and the command."""
