@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -69,6 +69,7 @@ class Service:
         """Does several pieces of work, in their order, as `run` does one; all of them are admitted, or none."""
         self.queue.admit(len(works), expires)
         result = asyncio.gather(*(self.queue.run(work, expires) for work in works))
+        result.add_done_callback(_retrieve)
         gone = asyncio.ensure_future(_disconnected(request))
         try:
             await asyncio.wait((result, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -78,6 +79,12 @@ class Service:
         finally:
             gone.cancel()
             result.cancel()
+
+
+def _retrieve(done: asyncio.Future[Any]) -> None:
+    """Takes the exception of work that nobody waits for any more, which asyncio would write to the log."""
+    if not done.cancelled():
+        done.exception()
 
 
 async def _disconnected(request: Request) -> None:

@@ -137,6 +137,8 @@ class WorkQueue:
             with self._lock:
                 self._mean_seconds += _RECENT * (seconds - self._mean_seconds) if self._mean_seconds else seconds
         job.loop.call_soon_threadsafe(_settle, job.done, (result, started - job.submitted), problem)
+        # The traceback refers to this frame: the request's data would be in a circle of references, and stay for long.
+        del job, problem, result
 
 
 def _settle(done: asyncio.Future[Any], result: Any, problem: BaseException | None) -> None:
