@@ -5,7 +5,6 @@ It is a plain ASGI application: any ASGI server, or a Ray Serve deployment, can 
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import json
 from collections.abc import Awaitable, Callable
@@ -52,8 +51,9 @@ def application(service: Service) -> ASGIApp:
             _route(service, f"{path}/ready", protocol.model_ready),
             _route(service, f"{path}/infer", protocol.infer, "POST"),
         ]
-    handlers = {HTTPException: _http_error}
-    return Guard(Starlette(routes=routes, exception_handlers=handlers), service)  # type: ignore[arg-type]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _http_error})  # type: ignore[dict-item]
+    app.router.redirect_slashes = False  # to an address made from the request's own Host header
+    return Guard(app, service)
 
 
 def _route(service: Service, path: str, endpoint: Endpoint, method: str = "GET") -> Route:
@@ -65,6 +65,7 @@ def _route(service: Service, path: str, endpoint: Endpoint, method: str = "GET")
             return Response(status_code=CLIENT_GONE)
         except Exception as failure:
             problem = problems.of_exception(failure)
+            failure.__traceback__ = None  # its frames hold the request's body, in a circle of references
             if method == "POST":
                 service.metrics.failure(_model_of(request, service), problem.code)
             return _error(request.url.path, problem)
@@ -112,7 +113,7 @@ def _metrics(service: Service) -> Endpoint:
 
 
 class Guard:
-    """Refuses requests without the token or for another host, and drops clients that do not take their response."""
+    """Refuses requests without the token or for another host."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app, self._service = app, service
@@ -123,26 +124,25 @@ class Guard:
             return
         problem = self._refusal(scope["path"], Headers(scope=scope))
         app = self._app if problem is None else _error(scope["path"], problem)
-        await app(scope, receive, self._timed(send))
+        await app(scope, receive, self._closing(send))
 
     def _refusal(self, path: str, headers: Headers) -> RequestError | None:
         hosts, token = self._service.settings.hosts, self._service.settings.token
         # A page of another site that had its name point here could read the answers to a browser in this machine.
         if hosts and _host_of(headers) not in hosts:
-            return RequestError(421, "wrong-host", "the server is not addressed by one of its names", closes=True)
+            return RequestError(421, "wrong-host", "the server is not addressed by one of its names")
         if not token or _is_open(path) or _has_token(headers, token):
             return None
         headers_ = {"www-authenticate": "Bearer"}
         return RequestError(401, "no-token", "the request needs a token: Authorization: Bearer …", headers=headers_)
 
-    def _timed(self, send: Send) -> Send:
-        async def timed(message: Message) -> None:
+    def _closing(self, send: Send) -> Send:
+        async def closing(message: Message) -> None:
             if message["type"] == "http.response.start" and self._service.closes:
                 message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
-            async with asyncio.timeout(self._service.settings.body_seconds):
-                await send(message)
+            await send(message)
 
-        return timed
+        return closing
 
 
 def _is_open(path: str) -> bool:

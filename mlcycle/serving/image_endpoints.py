@@ -11,11 +11,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mlcycle.benching import machine
+from mlcycle.inference.detect import DetectOptions
 from mlcycle.inference.record import SCHEMA_VERSION
 from mlcycle.serving import detection, parameters
 from mlcycle.serving.detection import Answer
 from mlcycle.serving.problems import RequestError
-from mlcycle.serving.request_body import Hold, read_body, read_parts
+from mlcycle.serving.request_body import Hold, read_body, read_files
 from mlcycle.serving.served_model import ServedModel
 from mlcycle.serving.service import Service
 
@@ -28,14 +29,13 @@ class ImageEndpoints:
 
     async def detect(self, request: Request) -> Response:
         """Answers with the record of an image; with all records if the body is multipart."""
-        query = request.query_params
-        parameters.must_be_known(query, parameters.DETECT)
+        query = parameters.checked(request.query_params.multi_items(), parameters.DETECT)
         model, expires = self._service.model(query.get("model")), self._service.expires()
         detector = model.detector
         options = parameters.detect_options(query, detector, self._service.settings)
         with self._service.held.hold() as hold:
             if _is_multipart(request):
-                return await self._detect_parts(request, model, hold)
+                return await self._detect_files(request, model, options, expires, hold)
             name = parameters.image_name(query)
             data = await read_body(request, self._service.settings, hold)
             return await self._answer(
@@ -47,8 +47,7 @@ class ImageEndpoints:
 
     async def redact(self, request: Request) -> Response:
         """Answers with the image, its faces unrecognisable."""
-        query = request.query_params
-        parameters.must_be_known(query, parameters.REDACT)
+        query = parameters.checked(request.query_params.multi_items(), parameters.REDACT)
         model, expires = self._service.model(query.get("model")), self._service.expires()
         detector, method = model.detector, parameters.redaction_method(query)
         options = parameters.detect_options(query, detector, self._service.settings)
@@ -63,7 +62,8 @@ class ImageEndpoints:
 
     async def describe(self, request: Request) -> Response:
         """Answers with what the server runs, and on what."""
-        model = self._service.model(request.query_params.get("model"))
+        query = parameters.checked(request.query_params.multi_items(), ("model",))
+        model = self._service.model(query.get("model"))
         detector, settings = model.detector, self._service.settings
         described = machine.describe()
         return _json({
@@ -93,11 +93,11 @@ class ImageEndpoints:
         headers = {"server-timing": server_timing(stages), "mlcycle-faces": str(answer.faces)}
         return Response(answer.body, media_type=answer.media_type, headers=headers)
 
-    async def _detect_parts(self, request: Request, model: ServedModel, hold: Hold) -> Response:
-        query, detector, expires = request.query_params, model.detector, self._service.expires()
-        options = parameters.detect_options(query, detector, self._service.settings)
-        parts = await read_parts(request, self._service.settings, hold)
-        works = [partial(detection.detect, detector, name, data, options) for name, data in parts]
+    async def _detect_files(
+        self, request: Request, model: ServedModel, options: DetectOptions, expires: float, hold: Hold
+    ) -> Response:
+        files = await read_files(request, self._service.settings, hold)
+        works = [partial(detection.detect, model.detector, name, data, options) for name, data in files]
         results = await self._service.run_all(request, works, expires)
         for record, waited in results:
             if record.error:

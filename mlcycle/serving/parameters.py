@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mlcycle.errors import UsageError
 from mlcycle.inference import views
@@ -19,11 +19,19 @@ MAX_NAME_LENGTH = 1024
 MAX_LONG_SIDES, MAX_LONG_SIDE = 3, 4096
 
 
-def must_be_known(parameters: Mapping[str, str], known: tuple[str, ...]) -> None:
-    """Raises a UsageError for a parameter that there is not: a misspelt threshold must not be ignored."""
-    for name in parameters:
+def checked(parameters: Sequence[tuple[str, str]], known: tuple[str, ...]) -> dict[str, str]:
+    """Returns the parameters by name: a misspelt threshold must not be ignored, nor one of two.
+
+    Raises:
+        UsageError: there is no such parameter, or it is given twice.
+    """
+    for name, _ in parameters:
         if name not in known:
             raise UsageError(f"no such parameter: {name[:40]}", f"there are {', '.join(known)}")
+    unique = dict(parameters)
+    if len(unique) < len(parameters):
+        raise UsageError("a parameter is given twice", "give each once")
+    return unique
 
 
 def detect_options(parameters: Mapping[str, str], detector: Detector, settings: ServerSettings) -> DetectOptions:
@@ -36,7 +44,7 @@ def detect_options(parameters: Mapping[str, str], detector: Detector, settings: 
     threshold = None if given is None else _number(given, "threshold")
     chosen = None if threshold is None and at is None else detector.contract.choose_threshold(threshold, at)
     text = parameters.get("long_side")
-    long_sides = None if text is None else views.long_sides_of_text(text[:MAX_NAME_LENGTH], "long_side")
+    long_sides = None if text is None else views.long_sides_of_text(text[:80], "long_side")
     if long_sides is not None and (len(long_sides) > MAX_LONG_SIDES or max(long_sides) > MAX_LONG_SIDE):
         what = f"more than {MAX_LONG_SIDES} long sides, or one above {MAX_LONG_SIDE} pixels, would take too long"
         raise UsageError(what, "pass 640, original or 640,original")
@@ -58,8 +66,15 @@ def redaction_method(parameters: Mapping[str, str]) -> RedactionMethod:
 
 
 def image_name(parameters: Mapping[str, str]) -> str:
-    """Returns the name that the record gives to the image; "image" without the parameter."""
-    return parameters.get("name", "image")[:MAX_NAME_LENGTH] or "image"
+    """Returns the name that the record gives to the image; "image" without the parameter.
+
+    Raises:
+        UsageError: it is too long.
+    """
+    name = parameters.get("name", "image")
+    if len(name) > MAX_NAME_LENGTH:
+        raise UsageError(f"a name has at most {MAX_NAME_LENGTH} characters", "shorten it")
+    return name or "image"
 
 
 def _number(text: str, name: str) -> float:

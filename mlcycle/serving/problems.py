@@ -16,15 +16,11 @@ class RequestError(Exception):
         code: a stable word.
         message: a sentence.
         headers: further headers of the response.
-        closes: whether the connection is closed, because what else comes on it would be the rest of this request.
     """
 
-    def __init__(
-        self, status: int, code: str, message: str, *, headers: dict[str, str] | None = None, closes: bool = False
-    ) -> None:
+    def __init__(self, status: int, code: str, message: str, *, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
-        self.status, self.code, self.message, self.closes = status, code, message, closes
-        self.headers = dict(headers or {}) | ({"connection": "close"} if closes else {})
+        self.status, self.code, self.message, self.headers = status, code, message, dict(headers or {})
 
 
 def overloaded(seconds: float) -> RequestError:

@@ -16,7 +16,7 @@ import uvicorn
 
 from mlcycle.errors import InputError, UsageError
 from mlcycle.serving.application import application
-from mlcycle.serving.connections import DeadlineProtocol
+from mlcycle.serving.connections import connection_class
 from mlcycle.serving.served_model import ModelSource, ServedModel
 from mlcycle.serving.service import Service, reload_model, watch_models
 from mlcycle.serving.settings import Listening, ServerSettings
@@ -86,14 +86,13 @@ def run(
     service = Service(models, settings)
     config = uvicorn.Config(
         application(service),
-        http=DeadlineProtocol,
+        http=connection_class(settings.body_seconds),
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_keep_alive=75,  # longer than load balancers keep theirs, which then close first
-        h11_max_incomplete_event_size=1 << 16,
         ssl_certfile=listening.certificate,
         ssl_keyfile=listening.private_key,
     )

@@ -9,7 +9,6 @@ from pathlib import Path
 MAX_PIXELS = 50_000_000
 # Bytes of a camera's largest JPEGs, with room to spare.
 MAX_BODY_BYTES = 32 << 20
-MAX_MULTIPART_IMAGES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
