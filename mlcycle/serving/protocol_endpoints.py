@@ -16,15 +16,20 @@ from mlcycle.artifact.contract import INPUT
 from mlcycle.errors import UsageError
 from mlcycle.inference.detect import DetectOptions, Detector
 from mlcycle.inference.record import Record
-from mlcycle.serving import detection, inference_protocol
+from mlcycle.serving import detection, inference_protocol, parameters
 from mlcycle.serving.inference_protocol import HEADER_LENGTH, InferRequest
+from mlcycle.serving.parameters import MAX_LONG_SIDE
 from mlcycle.serving.problems import RequestError, unreadable
 from mlcycle.serving.request_body import read_body
 from mlcycle.serving.served_model import ServedModel
 from mlcycle.serving.service import Service
+from mlcycle.serving.settings import ServerSettings
 
 # The input for files of images, which are decoded as `mlcycle infer` does.
 ENCODED = "encoded_images"
+# The graph's memory and time grow with the pixels: those of the largest long side that a request may choose. It pads
+# each side to a multiple of its coarsest stride.
+_MAX_TENSOR_PIXELS, _LEAST_SIDE = MAX_LONG_SIDE**2, 128
 _EXTENSIONS = ["binary_tensor_data", "model_repository"]
 
 
@@ -89,21 +94,20 @@ class ProtocolEndpoints:
     ) -> tuple[bytes, dict[str, str], int, dict[str, float]]:
         """Does the work of `infer`, in a worker thread: JSON of megabytes would keep the event loop from others."""
         parsed, detector = inference_protocol.parse(body, header_length), model.detector
-        if parsed.tensor.pixels_BHW3 is not None:
-            _must_be(INPUT, parsed)
-            arrays, milliseconds = _run_on_pixels(
-                detector, parsed.tensor.pixels_BHW3, self._service.settings.max_pixels
-            )
-            count = len(parsed.tensor.pixels_BHW3)
+        inference_protocol.check_outputs(parsed, detector.contract.outputs)
+        pixels_BHW3 = parsed.tensor.pixels_BHW3
+        _must_be(ENCODED if pixels_BHW3 is None else INPUT, parsed)
+        if pixels_BHW3 is not None:
+            arrays, milliseconds = _run_on_pixels(detector, parsed, pixels_BHW3)
+            count = len(pixels_BHW3)
         else:
-            _must_be(ENCODED, parsed)
             records = self._records(detector, parsed, expires)
             arrays, milliseconds, count = _stacked(records), _summed(records), len(records)
         about = {"sha256": detector.sha256}
         return *inference_protocol.response(parsed, model.name, arrays, about), count, milliseconds
 
     def _records(self, detector: Detector, parsed: InferRequest, expires: float) -> list[Record]:
-        options = _options(detector, parsed.parameters, self._service.settings.max_pixels)
+        options = _options(detector, parsed.parameters, self._service.settings)
         records: list[Record] = []
         for number, data in enumerate(parsed.tensor.images, 1):
             if time.perf_counter() > expires:
@@ -127,27 +131,35 @@ def _must_be(name: str, parsed: InferRequest) -> None:
         raise RequestError(400, "bad-request", f"the input of the datatype {datatype} is named {name}")
 
 
-def _options(detector: Detector, parameters: dict[str, Any], max_pixels: int) -> DetectOptions:
-    threshold, at = parameters.get("threshold"), parameters.get("at")
-    is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
-    if (threshold is not None and not is_number) or (at is not None and not isinstance(at, str)):
-        raise UsageError("the parameter threshold must be a number, and at the name of an operating point")
-    chosen = None if threshold is None and at is None else detector.contract.choose_threshold(threshold, at)
-    return DetectOptions(threshold=chosen, max_pixels=max_pixels)
+def _options(detector: Detector, given: dict[str, Any], settings: ServerSettings) -> DetectOptions:
+    """Returns how to detect faces in encoded images; the parameters are those of /v1/detect."""
+    threshold = given.get("threshold")
+    if threshold is not None and type(threshold) not in (int, float):
+        raise UsageError("the parameter threshold must be a number")
+    if not all(isinstance(given.get(name, ""), str) for name in ("at", "long_side")):
+        raise UsageError("the parameters at and long_side must be strings")
+    return parameters.detect_options({name: str(value) for name, value in given.items()}, detector, settings)
 
 
 def _run_on_pixels(
-    detector: Detector, images_BHW3: np.ndarray, max_pixels: int
+    detector: Detector, parsed: InferRequest, images_BHW3: np.ndarray
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    contract = detector.contract
-    size, shape = contract.input_size, images_BHW3.shape
+    """Returns the graph's outputs for a batch, and the milliseconds that it took."""
+    size, shape = detector.contract.input_size, images_BHW3.shape
+    if parsed.parameters:
+        message = f"{', '.join(parsed.parameters)} is for {ENCODED}; the outputs for {INPUT} are the graph's own"
+        raise RequestError(400, "bad-request", message)
     if size is not None and shape != (size.batch, size.height, size.width, 3):
         message = f"the shape of {INPUT} must be {size.batch}, {size.height}, {size.width}, 3"
         raise RequestError(400, "bad-request", message)
-    if shape[1] * shape[2] > max_pixels:
-        raise RequestError(413, "too-large", f"an image has more than {max_pixels:,} pixels")
+    if shape[0] * max(shape[1], _LEAST_SIDE) * max(shape[2], _LEAST_SIDE) > _MAX_TENSOR_PIXELS:
+        message = f"{INPUT} has more than {_MAX_TENSOR_PIXELS:,} pixels, with at least {_LEAST_SIDE} for each side"
+        raise RequestError(413, "too-large", message)
     begin = time.perf_counter()
-    outputs = detector.session.run(images_BHW3)
+    try:
+        outputs = detector.session.run(images_BHW3)
+    except Exception as problem:  # onnxruntime has a dozen classes
+        raise unreadable("model-failed", "the model failed on the images") from problem
     milliseconds = {"run": (time.perf_counter() - begin) * 1000}
     named = zip(("boxes", "scores", "landmarks"), outputs, strict=True)
     return {name: array for name, array in named if array is not None}, milliseconds
