@@ -6,31 +6,35 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlcycle.benching import percentiles
-from mlcycle.benching.targets.target import PROCESS
+from mlcycle.benching.targets.target import PROCESS, SERVER
 
 if TYPE_CHECKING:
     from mlcycle.benching.sending.rate_search import Trial
     from mlcycle.benching.sending.request_stats import RequestStats
 
+# Target → for what an image waits, and what is done with it then.
 _WORK = {
-    "process": "reading, decoding, resizing, running the model and selecting faces; without loading the model and "
-    "writing results",
-    "server": "reading the file, sending it, the server's work, and receiving the record",
+    PROCESS: (
+        "worker",
+        "reading, decoding, resizing, running the model and selecting faces; without loading the model and writing "
+        "results",
+    ),
+    SERVER: ("connection", "reading the file, sending it, the server's queue and work, and receiving the record"),
 }
 
 
 def window(target: str, *, is_open: bool, in_queries: bool) -> str:
     """Returns what the latency covers, as a sentence."""
-    place = "its record in memory" if target == PROCESS else "its record"
+    free, work = _WORK[target]
     if in_queries:
-        return f"from the start of a query to the last of its records: waiting for a free worker, {_WORK[target]}"
+        return f"from the start of a query to the last of its records in memory: waiting for a free {free}, {work}"
     if is_open:
-        return f"from the time an image is due to {place}: waiting for a free worker, {_WORK[target]}"
-    return f"from the call with the path of an image to {place}: {_WORK[target]}"
+        return f"from the time an image is due to its record in memory: waiting for a free {free}, {work}"
+    return f"from the call with the path of an image to its record in memory: {work}"
 
 
 def sections(stats: RequestStats, latencies: Sequence[float], without_result: int, *, is_open: bool) -> dict[str, Any]:
-    """Returns the sections requests, latency_ms, stages_ms, service_ms and histogram.
+    """Returns the sections requests, latency_ms, completed_ms, stages_ms, service_ms and histogram.
 
     Args:
         latencies: milliseconds of the completed requests, or of queries of several.
@@ -50,6 +54,7 @@ def sections(stats: RequestStats, latencies: Sequence[float], without_result: in
             "mean_pixels": round(stats.pixels / stats.completed),
         },
         "latency_ms": percentiles.percentiles(latencies, without_result),
+        "completed_ms": percentiles.percentiles(latencies),
         "stages_ms": {stage: percentiles.percentiles(values) for stage, values in stats.stages.items()},
         "service_ms": percentiles.quantiles(stats.work) if len(stats.work) == stats.completed else None,
         "histogram": percentiles.histogram(latencies),

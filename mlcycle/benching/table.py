@@ -132,7 +132,8 @@ def _latencies(document: dict[str, Any]) -> list[str]:
     names = list(document["latency_ms"])
     stages = [(f"  {stage}", values) for stage, values in document["stages_ms"].items()]
     head = f"{'milliseconds':<{MARGIN}}" + "".join(f"{name:>10}" for name in names)
-    rows = [("latency", document["latency_ms"]), *stages]
+    of_all, of_completed = document["latency_ms"], document["completed_ms"]
+    rows = [("latency", of_all), *([("  completed", of_completed)] if of_completed != of_all else []), *stages]
     return [head, *(f"{name:<{MARGIN}}" + "".join(_cell(each[key]) for key in names) for name, each in rows)]
 
 

@@ -85,6 +85,7 @@ def test_rejected_requests_are_counted_apart_and_slower_than_all_others(bench):
     assert (requests["rejected"], requests["failed"], requests["completed"]) == (3, 0, 9)
     assert document["latency_ms"]["p50"] > 0
     assert (document["latency_ms"]["p90"], document["latency_ms"]["max"]) == (None, None)
+    assert document["completed_ms"]["p50"] <= document["completed_ms"]["max"] < 10_000
     assert "the server rejected 3 requests" in outcome.err
 
 
