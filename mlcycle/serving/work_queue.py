@@ -31,6 +31,7 @@ class _Job(Generic[Result]):
     expires: float
     submitted: float = field(default_factory=time.perf_counter)
     done: asyncio.Future[tuple[Result, float]] = field(init=False)
+    is_alone: bool = False
     is_waiting: bool = True
     is_abandoned: bool = False
 
@@ -72,10 +73,15 @@ class WorkQueue:
         return self._mean_seconds * max(1.0, ahead / self.workers)
 
     def admit(self, count: int, expires: float) -> None:
-        """Raises the answer 503 unless so many pieces of work can be done by `expires` (of time.perf_counter)."""
+        """Raises the answer 503 unless so many pieces of work can be done by `expires` (of time.perf_counter).
+
+        A server with nothing to do tries in any case: after one slow piece of work it would otherwise reject all others
+        for ever, since none of them could lower the mean time.
+        """
         idle = self.workers - self._active
         wait, left = self.expected_wait(count), expires - time.perf_counter()
-        if self._waiting + count > self.capacity + max(0, idle) or wait > _USABLE * left:
+        is_late = self._is_busy and wait > _USABLE * left
+        if is_late or self._waiting + count > self.capacity + max(0, idle):
             raise overloaded(wait)
 
     async def run(self, work: Callable[[], Result], expires: float) -> tuple[Result, float]:
@@ -88,6 +94,7 @@ class WorkQueue:
         """
         job = _Job(work, asyncio.get_running_loop(), expires)
         with self._lock:
+            job.is_alone = not self._is_busy
             self._waiting += 1
         self._jobs.put(job)
         try:
@@ -102,6 +109,10 @@ class WorkQueue:
             self._jobs.put(None)
         for thread in self._threads:
             thread.join()
+
+    @property
+    def _is_busy(self) -> bool:
+        return self._waiting + self._active > 0
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -126,7 +137,7 @@ class WorkQueue:
             return
         result: Any = None
         problem: BaseException | None = None
-        if started + self._mean_seconds > job.expires:
+        if started + (0 if job.is_alone else self._mean_seconds) > job.expires:
             problem = RequestError(504, "deadline", "the request could not be finished before its deadline")
         else:
             try:

@@ -67,10 +67,25 @@ def test_several_are_admitted_together_or_not_at_all() -> None:
 def test_what_cannot_be_finished_in_time_is_rejected() -> None:
     async def test(queue: WorkQueue, release: Event) -> None:
         await queue.run(lambda: time.sleep(0.2), FAR)
+        work = asyncio.create_task(queue.run(release.wait, FAR))
+        await _until(lambda: queue.active == 1)
         with pytest.raises(RequestError) as caught:
             queue.admit(1, time.perf_counter() + 0.05)
         assert caught.value.status == 503
         queue.admit(1, time.perf_counter() + 5)
+        release.set()
+        await work
+
+    run(test)
+
+
+def test_one_slow_image_does_not_keep_others_out_for_ever() -> None:
+    async def test(queue: WorkQueue, release: Event) -> None:
+        await queue.run(lambda: time.sleep(0.3), FAR)
+        await _until(lambda: queue.active == 0)
+        expires = time.perf_counter() + 0.1
+        queue.admit(1, expires)
+        assert (await queue.run(lambda: 7, expires))[0] == 7
 
     run(test)
 
