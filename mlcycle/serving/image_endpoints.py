@@ -79,6 +79,8 @@ class ImageEndpoints:
             "threads": model.source.threads,
             "queue": settings.queue,
             "deadline_seconds": settings.deadline_seconds,
+            "max_body_bytes": settings.max_body_bytes,
+            "max_pixels": settings.max_pixels,
             "models": list(self._service.models),
         })  # fmt: skip
 

@@ -17,7 +17,15 @@ _PARTS = {
         "required": ["image"],
     }
 }
-_JSON: dict[str, Any] = {"schema": {"$ref": "#/components/schemas/InferRequest"}}
+# A grey image of 64 x 48 pixels.
+_PNG = (
+    "iVBORw0KGgoAAAANSUhEUgAAAEAAAAAwCAAAAACEICPDAAAAJ0lEQVR42u3MMREAAAgEoNfkRjeEmwcBqMlNRyAQCAQCgUAgEDwNFm0oAOBn"
+    "O1pYAAAAAElFTkSuQmCC"
+)
+_JSON: dict[str, Any] = {
+    "schema": {"$ref": "#/components/schemas/InferRequest"},
+    "example": {"inputs": [{"name": "encoded_images", "datatype": "BYTES", "shape": [1], "data": [_PNG]}]},
+}
 _NUMBERS = {"type": "array", "items": {"type": "number"}}
 _ERRORS = {
     "400": "A parameter or the body is malformed.",
@@ -38,10 +46,15 @@ def document(service: Service) -> dict[str, Any]:
     names = list(service.models)
     image = _operation("Find faces in an image", names, _BYTES, _json_response("Record"))
     image["requestBody"]["content"]["multipart/form-data"] = _PARTS
-    image["responses"]["200"]["description"] += " With a multipart body: `records`, a list of records."
+    image["responses"]["200"]["description"] += " With a multipart body: records, one per image."
     redacted = {"description": "The image without recognisable faces.", "content": {"image/jpeg": {}, "image/png": {}}}
     redact = _operation("Make the faces in an image unrecognisable", names, _BYTES, redacted)
-    redact["parameters"].append(_query("method", {"type": "string", "enum": list(METHODS), "default": "blur"}))
+    method = _query(
+        "method", {"type": "string", "enum": list(METHODS), "default": "blur"}, "What is done to the faces."
+    )
+    redact["parameters"].append(method | {"example": "pixelate"})
+    at = next(each for each in image["parameters"] if each["name"] == "at")
+    at["example"] = "balanced"
     infer = _operation("Run a model (Open Inference Protocol, version 2)", [], _JSON, _json_response("Tensors"))
     infer["parameters"] = [_model_path(names)]
     return {
@@ -114,7 +127,8 @@ def _query(name: str, schema: dict[str, Any], description: str = "") -> dict[str
 
 
 def _model_query(names: list[str]) -> dict[str, Any]:
-    return _query("model", {"type": "string", "enum": names, "default": names[0]} if names else {"type": "string"})
+    schema = {"type": "string", "enum": names, "default": names[0]} if names else {"type": "string"}
+    return _query("model", schema, "Which model answers.")
 
 
 def _model_path(names: list[str]) -> dict[str, Any]:
@@ -142,7 +156,7 @@ _FACE = {
     "required": ["box", "score"],
     "properties": {
         "box": _NUMBERS | {"minItems": 4, "maxItems": 4, "description": "x1 y1 x2 y2 in pixels"},
-        "score": {"type": "number"},
+        "score": {"type": "number", "description": "0 to 1"},
         "landmarks": {"type": "object", "additionalProperties": _NUMBERS, "description": "name → x y in pixels"},
     },
 }
@@ -150,14 +164,20 @@ _RECORD = {
     "type": "object",
     "properties": {
         "schema_version": {"const": SCHEMA_VERSION},
-        "input": {"type": "string"},
-        "status": {"enum": ["ok", "empty", "error"]},
-        "image": {"type": ["object", "null"]},
-        "faces": {"type": "array", "items": _FACE},
-        "model": {"type": "object"},
-        "threshold": {"type": ["number", "null"]},
-        "milliseconds": {"type": "object"},
-        "records": {"type": "array", "items": {"type": "object"}},
+        "input": {"type": "string", "description": "The name of the image."},
+        "status": {"enum": ["ok", "empty", "error"], "description": "empty: there is no face in the image."},
+        "image": {"type": ["object", "null"], "description": "width and height of the upright image in pixels"},
+        "note": {"type": "string", "description": "Such as first of 12 frames."},
+        "flaw": {"type": ["string", "null"], "description": "Why faces may be missed: damaged, unsupported."},
+        "faces": {"type": "array", "items": _FACE, "description": "Best first."},
+        "model": {"type": "object", "description": "name and sha256 of the model file"},
+        "threshold": {"type": ["number", "null"], "description": "The least score of a face."},
+        "milliseconds": {"type": "object", "description": "stage → milliseconds"},
+        "records": {
+            "type": "array",
+            "items": {"type": "object"},
+            "description": "With a multipart body: one per image.",
+        },
     },
 }
 _TENSORS = {

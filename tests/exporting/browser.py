@@ -127,15 +127,15 @@ class Browser:
 
 
 @contextmanager
-def browser(profile: Path) -> Iterator[Browser]:
-    """Starts a Chromium with an empty profile in an empty folder, and ends it."""
+def browser(profile: Path, flags: Sequence[str] = ()) -> Iterator[Browser]:
+    """Starts a Chromium with an empty profile in an empty folder and with further flags, and ends it."""
     assert DRIVER
     driver = subprocess.Popen([DRIVER, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         assert driver.stdout
         port = next(match[1] for line in driver.stdout if (match := re.search(r"successfully on port (\d+)", line)))
         server = f"http://127.0.0.1:{port}/session"
-        session = f"{server}/{_post(server, _capabilities(profile))['sessionId']}"
+        session = f"{server}/{_post(server, _capabilities(profile, flags))['sessionId']}"
         try:
             yield Browser(session)
         finally:
@@ -145,10 +145,10 @@ def browser(profile: Path) -> Iterator[Browser]:
         driver.communicate()
 
 
-def _capabilities(profile: Path) -> dict[str, Any]:
+def _capabilities(profile: Path, flags: Sequence[str]) -> dict[str, Any]:
     options: dict[str, Any] = {
         "binary": CHROMIUM,
-        "args": [*_FLAGS, f"--user-data-dir={profile}", "--window-size=1280,900"],
+        "args": [*_FLAGS, *flags, f"--user-data-dir={profile}", "--window-size=1280,900"],
     }
     capabilities = {"goog:chromeOptions": options, "goog:loggingPrefs": {"performance": "ALL"}}
     return {"capabilities": {"alwaysMatch": capabilities}}
