@@ -11,6 +11,8 @@ import typer
 from mlcycle.cli import console
 
 if TYPE_CHECKING:
+    from mlcycle.planning.check import CheckOptions
+    from mlcycle.planning.kinds import Kind
     from mlcycle.planning.requirements import Requirements
 
 
@@ -72,6 +74,24 @@ PageOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Also write a page with the latency over the load.", show_default=False),
 ]
+CheckOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Also send one replica's share of the load to this server, and print what was predicted beside what is "
+        "measured. The URL is not recorded.",
+        show_default=False,
+    ),
+]
+CheckDurationOption = Annotated[float, typer.Option(metavar="SECONDS", min=1, help="Duration of --check.")]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="The folder of images that was measured, for --check.", show_default=False),
+]
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Send the token in this file to the server of --check.", show_default=False),
+]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Let --page replace an existing file.")]
 
 
@@ -88,12 +108,19 @@ def plan(  # noqa: PLR0913 (an option of a command is a parameter)
     as_json: JsonOption = False,
     page: PageOption = None,
     overwrite: OverwriteOption = False,
+    check: CheckOption = None,
+    check_duration: CheckDurationOption = 30.0,
+    data: DataOption = None,
+    token_file: TokenFileOption = None,
 ) -> None:
     """Find how many machines a load needs, and what they cost.
 
     Simulates the service times that `mlcycle bench` measured: requests queue at replicas that process as many at once
     as the measurement did. Reports the least replicas that keep the p99, their utilisation and cost, and what happens
     with one replica less and at twice the load. See docs/plan.md.
+
+    With --check, a server of mlcycle serve gets Poisson arrivals at the rate of one replica. It must run the model file
+    that was measured, on the same hardware, with as many workers and threads; otherwise the exit code is 3.
 
     The exit code is 5 if no number of machines keeps the p99; the result is still printed.
 
@@ -102,7 +129,7 @@ def plan(  # noqa: PLR0913 (an option of a command is a parameter)
     Example:  mlcycle plan small=a.json big=b.json --rate 300/s --p99 100ms --price small=0.09/h --price big=0.4/h
     """
     from mlcycle.cli.evaluate import check_free
-    from mlcycle.errors import GateError
+    from mlcycle.errors import GateError, UsageError
 
     check_free(page, overwrite)
 
@@ -113,7 +140,11 @@ def plan(  # noqa: PLR0913 (an option of a command is a parameter)
     prices = requirements.prices(price or [], list(paths))
     wanted = _requirements(rate, p99, arrivals, balancing, queue, seed)
     found = [kinds.read(name, each, prices.get(name)) for name, each in paths.items()]
+    if check is not None and len(found) > 1:
+        raise UsageError("--check needs a single kind of machine", "plan the kind of the server alone")
     document = simulate(found, wanted, console.Terminal())
+    if check is not None:
+        document["check"] = _checked(document, found[0], _check_options(check, token_file, data, check_duration, seed))
     _report(document, as_json)
     if page is not None:
         _write(document, page, overwrite)
@@ -141,10 +172,25 @@ def _requirements(
     )
 
 
+def _check_options(url: str, token_file: Path | None, data: Path | None, seconds: float, seed: int) -> CheckOptions:
+    from mlcycle.benching.targets.connections import address_of
+    from mlcycle.planning.check import CheckOptions
+
+    address = address_of(url)
+    return CheckOptions(address=address, token_file=token_file, folder=data, seconds=seconds, seed=seed)
+
+
+def _checked(document: dict[str, Any], kind: Kind, options: CheckOptions) -> dict[str, Any] | None:
+    from mlcycle.planning.check import check
+
+    plan = document["machines"][0]["plan"]
+    return None if plan is None else check(kind, plan["rate"] / plan["replicas"], options, console.Terminal())
+
+
 def _report(document: dict[str, Any], as_json: bool) -> None:
     import json
 
-    from mlcycle.planning.table import as_table, assumptions
+    from mlcycle.planning.table import as_table, assumptions, check_table
 
     if as_json:
         console.data(json.dumps(document, indent=2, ensure_ascii=True, allow_nan=False))
@@ -154,6 +200,9 @@ def _report(document: dict[str, Any], as_json: bool) -> None:
     out.print()
     out.print(assumptions(document), markup=False)
     out.print(document["recommendation"]["text"], markup=False)
+    if document["check"] is not None:
+        out.print()
+        out.print(check_table(document["check"]))
 
 
 def _write(document: dict[str, Any], page: Path, overwrite: bool) -> None:

@@ -60,7 +60,7 @@ def sections(document: dict[str, Any], *, file: str, whole: bool) -> list[Sectio
 
 def _sections(document: dict[str, Any], file: str, *, whole: bool) -> Iterator[Section]:
     yield from (_what(document), _purpose(document), _use(document, file), _origin(document, whole=whole))
-    yield from (_graph(document["graph"]), _weights(document["graph"]), _costs(document["multiply_adds"]))
+    yield from (_graph(document), _weights(document["graph"]), _costs(document["multiply_adds"]))
     yield from (_self_test(document["self_test"]), _trust(document, file))
     recipe = document["contract"]["training"].get("recipe")
     if whole and isinstance(recipe, Mapping):
@@ -174,10 +174,14 @@ def _title(name: str) -> str:
     return _TITLES.get(name) or name.replace("_", " ").replace(".", " ")
 
 
-def _graph(graph: dict[str, Any]) -> Section:
+def _graph(document: dict[str, Any]) -> Section:
+    graph = document["graph"]
+    # Freezing folds the normalisation of each grid into the head; training prints the parameters of the shared one.
+    is_own = isinstance(document["contract"]["training"].get("recipe"), Mapping)
+    heads = ", with a head for each grid; training counts the one head that all grids share" if is_own else ""
     opsets = ", ".join(f"{domain} {version}" for domain, version in graph["opsets"].items())
     rows = (
-        ("parameters", f"{graph['parameters']:,}"),
+        ("parameters", f"{graph['parameters']:,}{heads}"),
         ("operators", ", ".join(f"{name} {count}" for name, count in graph["operators"].items())),
         ("opset", opsets),
         ("IR version", str(graph["ir_version"])),

@@ -15,6 +15,8 @@ from mlcycle.planning.station import Station
 # Simulated requests: of independent replicas as COLUMNS groups, of coupled ones as BATCHES.
 STEPS, COLUMNS = 1000, 1000
 COUPLED_REQUESTS, BATCHES = 200_000, 20
+# Repetitions of the same arrivals.
+REPEATS = 200
 # The warm-up: so many relaxation times, and at most so many arrivals at a replica, or at all that are coupled.
 RELAXATIONS, LONGEST_WARMUP, LONGEST_COUPLED_WARMUP = 5, 20_000, 400_000
 
@@ -30,7 +32,26 @@ def predict(kind: Kind, requirements: Requirements, replicas: int, rate: float) 
         latencies_SG = _independent(station, requirements, replicas, rate)
     else:
         latencies_SG = _coupled(station, requirements, replicas, rate)
-    return estimate(latencies_SG, replicas, rate, offered)
+    return estimate(latencies_SG + kind.overhead_ms, replicas, rate, offered)
+
+
+def repeat(kind: Kind, arrivals_N: np.ndarray, queue: int | None, seed: int) -> np.ndarray:
+    """Simulates the same arrivals at one replica REPEATS times, each with other service times.
+
+    Args:
+        arrivals_N: milliseconds, in order; the replica is empty at first.
+
+    Returns:
+        latencies_NR: milliseconds, inf if rejected; a column is a repetition.
+    """
+    gaps_N1 = iter(np.diff(arrivals_N, prepend=0.0)[:, None])
+
+    def gaps(generator: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+        return np.repeat(np.stack([next(gaps_N1) for _ in range(size[0])]), size[1], axis=1)
+
+    station, generator = Station(kind.service, kind.workers, queue), np.random.default_rng(seed)
+    found = independent.latencies(station, gaps, REPEATS, warmup=0, steps=len(arrivals_N), generator=generator)
+    return found + kind.overhead_ms
 
 
 def _independent(station: Station, requirements: Requirements, replicas: int, rate: float) -> np.ndarray:

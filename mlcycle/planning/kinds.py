@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from mlcycle.benching.baseline import KIND, SCHEMA_VERSION
+from mlcycle.benching.targets.server import NETWORK
+from mlcycle.counted import counted
 from mlcycle.errors import InputError, UsageError
 from mlcycle.planning.service_times import ServiceTimes, pooled
 
@@ -18,7 +20,7 @@ HINT = "pass a file written by mlcycle bench --out FILE"
 # Section and key of what all documents of one kind must share.
 SAME = (
     *(("machine", key) for key in ("cpu", "cores", "system")),
-    *(("settings", key) for key in ("provider", "threads", "concurrency", "target")),
+    *(("settings", key) for key in ("provider", "threads", "workers", "target")),
     ("model", "sha256"),
 )
 
@@ -31,6 +33,7 @@ class Kind:
         name: as the user calls it.
         service: time of a request in work while `workers` requests are.
         workers: requests in work at once, as measured.
+        overhead_ms: of a round trip beside the wait and the time in work; 0 if the model ran in a process.
         joules_per_image: mean of its measurements; None if one lacks it.
         price: per hour; None if not given.
         documents: its measurements, at least one.
@@ -39,6 +42,7 @@ class Kind:
     name: str
     service: ServiceTimes
     workers: int
+    overhead_ms: float
     joules_per_image: float | None
     price: float | None
     documents: Sequence[dict[str, Any]]
@@ -83,7 +87,8 @@ def read(name: str, paths: Sequence[Path], price: float | None = None) -> Kind:
     return Kind(
         name,
         service,
-        documents[0]["settings"]["concurrency"],
+        documents[0]["settings"]["workers"],
+        sum(_overhead_ms(each) for each in documents) / len(documents),
         sum(known) / len(known) if len(known) == len(joules) else None,
         price,
         documents,
@@ -104,14 +109,21 @@ def _document(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} has schema_version {version!r}, not {SCHEMA_VERSION}", "measure it again")
     if not _is_complete(document):
         raise InputError(f"{path} lacks the service times, or they are not in order", HINT)
-    settings = document["settings"]
-    if settings["concurrency"] > 1 and settings["rate"] is not None:
-        raise InputError(
-            f"{path} was measured with a rate: its {settings['concurrency']} workers were not always busy together, "
-            "so that its service times are too short",
-            "measure without --rate",
-        )
+    _must_be_busy(document, path)
     return document
+
+
+def _must_be_busy(document: dict[str, Any], path: Path) -> None:
+    """Raises InputError unless all workers were always busy: together they are slower than one alone."""
+    settings, workers = document["settings"], document["settings"]["workers"]
+    if workers > 1 and (settings.get("rate") or settings.get("samples_per_query")):
+        why, hint = "was measured with pauses", "measure without --rate and without multi-stream"
+    elif settings["concurrency"] < workers:
+        why = f"was measured with {counted(settings['concurrency'], 'connection')}"
+        hint = f"measure with at least --concurrency {workers}"
+    else:
+        return
+    raise InputError(f"{path} {why}: its {workers} workers were not always busy together", hint)
 
 
 def _is_complete(document: dict[str, Any]) -> bool:
@@ -122,8 +134,16 @@ def _is_complete(document: dict[str, Any]) -> bool:
         return False
     if not all(isinstance(value, int | float) and 0 <= value < np.inf for value in values):
         return False
-    concurrency = document["settings"].get("concurrency")
-    return isinstance(concurrency, int) and concurrency > 0 and values[-1] > 0 and values == sorted(values)
+    settings = document["settings"]
+    counts = (settings.get("concurrency"), settings.get("workers"))
+    if not all(isinstance(count, int) and count > 0 for count in counts):
+        return False
+    return values[-1] > 0 and values == sorted(values)
+
+
+def _overhead_ms(document: dict[str, Any]) -> float:
+    """Returns the median time of a round trip that was neither wait nor work; 0 if there was no server."""
+    return (document.get("stages_ms", {}).get(NETWORK) or {}).get("p50") or 0.0
 
 
 def _must_be_alike(name: str, first: dict[str, Any], other: dict[str, Any], path: Path) -> None:

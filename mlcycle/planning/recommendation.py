@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mlcycle.counted import counted
-from mlcycle.planning.requirements import LEAST_REQUESTS, Requirements
+from mlcycle.planning.requirements import Requirements
 
 
 def recommend(planned: Sequence[dict[str, Any]], requirements: Requirements) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def recommend(planned: Sequence[dict[str, Any]], requirements: Requirements) -> 
         return {"kind": None, "text": f"{each_kind} keep the p99. With a --price for each kind, the cheapest is named."}
     best = min(able, key=lambda each: (each["plan"]["cost"] or {"per_hour": 0})["per_hour"])
     plan = best["plan"]
-    text = f"{_take(best, requirements)} {_spare(plan, requirements)}{_better_balancing(plan, requirements)}"
+    text = f"{_take(best, requirements)} {_spare(plan, requirements)}{_better_balancing(plan)}"
     return {"kind": best["name"], "text": text}
 
 
@@ -29,6 +29,11 @@ def latency(estimate: dict[str, Any]) -> str:
         return f"overloaded: rejects {percent(estimate['rejected'])}"
     rejected = f", rejects {percent(estimate['rejected'])}" if estimate["rejected"] else ""
     return f"p99 {estimate['p99_ms']:,.1f} ms{rejected}"
+
+
+def number(value: float) -> str:
+    """Returns a rate or a duration as 1,000,000, 300 or 0.25."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:,g}"
 
 
 def percent(share: float) -> str:
@@ -50,8 +55,9 @@ def _take(best: dict[str, Any], requirements: Requirements) -> str:
         f", {money(cost['per_hour'])} per hour, {money(cost['per_million_images'])} per million images" if cost else ""
     )
     return (
-        f"Take {counted(plan['replicas'], 'replica')} of {best['name']}{price}: 99 % of {requirements.rate:,g} images "
-        f"per second are answered within {plan['p99_ms']:,.1f} ms ({low:,.1f} to {high:,.1f}), at "
+        f"Take {counted(plan['replicas'], 'replica')} of {best['name']}{price}: 99 % of "
+        f"{number(requirements.rate)} images per second are answered "
+        f"within {plan['p99_ms']:,.1f} ms ({low:,.1f} to {high:,.1f}), at "
         f"{percent(plan['utilisation'])} utilisation."
     )
 
@@ -62,23 +68,22 @@ def _spare(plan: dict[str, Any], requirements: Requirements) -> str:
     if lost is None:
         return f"If it is lost, nothing is answered; {more}."
     if lost["p99_ms"] is not None and lost["p99_ms"] <= requirements.p99:
-        return (
-            f"With one lost, p99 is {lost['p99_ms']:,.1f} ms, too near to {requirements.p99:,g} ms to rely on; {more}."
-        )
+        kept = f"{latency(lost)} at {lost['utilisation'] * 100:.1f} % utilisation"
+        return f"With one lost: {kept}, too near to the limit to rely on; {more}."
     return f"With one lost: {latency(lost)}; {more}."
 
 
-def _better_balancing(plan: dict[str, Any], requirements: Requirements) -> str:
-    """Returns what a balancer that knows the load of each replica would save; nothing if that is little."""
-    least = plan["replicas_by_balancing"][LEAST_REQUESTS]
-    if requirements.balancing == LEAST_REQUESTS or least is None or least > 0.9 * plan["replicas"]:
+def _better_balancing(plan: dict[str, Any]) -> str:
+    """Returns what another balancing would save; nothing if that is less than a tenth."""
+    counts = {name: count for name, count in plan["replicas_by_balancing"].items() if count is not None}
+    best = min(counts, key=lambda name: counts[name])
+    if counts[best] > 0.9 * plan["replicas"]:
         return ""
-    return f" Balanced by least requests, {counted(least, 'replica')} would do."
+    return f" With {best.replace('-', ' ')} balancing, {counted(counts[best], 'replica')} would do."
 
 
 def _impossible(planned: Sequence[dict[str, Any]], requirements: Requirements) -> str:
     fastest = min(planned, key=lambda each: each["service_ms"]["p99"])
     alone = f"{fastest['service_ms']['p99']:,.1f} ms in work alone, on {fastest['name']}"
-    return (
-        f"No number of these machines keeps a p99 of {requirements.p99:,g} ms: 99 % of the requests take up to {alone}."
-    )
+    limit = number(requirements.p99)
+    return f"No number of these machines keeps a p99 of {limit} ms: 99 % of the requests take up to {alone}."

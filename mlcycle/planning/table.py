@@ -8,7 +8,8 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from mlcycle.planning.recommendation import latency, money, percent
+from mlcycle.planning.recommendation import latency, money, number, percent
+from mlcycle.planning.requirements import BALANCINGS
 
 # Titles of rows, and the text of each for a kind of machine that keeps the p99.
 Row = tuple[str, Callable[[dict[str, Any]], str]]
@@ -53,26 +54,31 @@ def check_title(check: dict[str, Any]) -> str:
 
 def check_rows(check: dict[str, Any]) -> list[tuple[str, list[str]]]:
     """Returns titles, and texts of what was predicted, what was measured, and the difference."""
-    found = []
+    predicted, measured, found = check["predicted"], check["measured"], []
     for name in ("p50", "p99"):
-        predicted, measured = check["predicted"], check["measured"]
-        low, high = predicted[f"{name}_interval_ms"]
-        expected = f"{_milliseconds(predicted[f'{name}_ms'])} ({_milliseconds(low)} to {_milliseconds(high)})"
+        low, high = (_number(end) for end in predicted[f"{name}_interval_ms"])
         change = check["difference_percent"][name]
+        expected = f"{_milliseconds(predicted[f'{name}_ms'])} ({low} to {high})"
         difference = "–" if change is None else f"{change:+.1f} %"
         found.append((name, [expected, _milliseconds(measured[f"{name}_ms"]), difference]))
-    counts = [percent(check[each]["rejected"]) for each in ("predicted", "measured")]
-    return [*found, ("rejected", [*counts, ""])]
+    means = [_milliseconds(each["service_mean_ms"]) for each in (predicted, measured)]
+    rejected = [percent(each["rejected"]) for each in (predicted, measured)]
+    return [*found, ("rejected", [*rejected, ""]), ("time in work, mean", [*means, ""])]
 
 
 def _milliseconds(value: float | None) -> str:
-    return "rejected" if value is None else f"{value:,.1f} ms"
+    return "–" if value is None else f"{_number(value)} ms"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.1f}"
 
 
 def title(document: dict[str, Any]) -> str:
     """Returns the requirements in one line."""
     requirements = document["requirements"]
-    return f"{requirements['rate']:,g} images per second, p99 within {requirements['p99_ms']:,g} ms"
+    rate, p99 = number(requirements["rate"]), number(requirements["p99_ms"])
+    return f"{rate} images per second, p99 within {p99} ms"
 
 
 def assumptions(document: dict[str, Any]) -> str:
@@ -94,9 +100,8 @@ def _machine(each: dict[str, Any]) -> str:
     return f"{machine['cpu']}, {machine['cores']} cores"
 
 
-def _service(each: dict[str, Any]) -> str:
-    service = each["service_ms"]
-    return f"{service['mean']:,.1f} ms, p99 {service['p99']:,.1f}, {each['workers']} at once"
+def _service(key: str) -> Callable[[dict[str, Any]], str]:
+    return lambda each: f"{each['service_ms'][key]:,.1f} ms"
 
 
 def _p99(plan: dict[str, Any]) -> str:
@@ -108,9 +113,12 @@ def _lost(plan: dict[str, Any]) -> str:
     return "nothing is answered" if plan["one_lost"] is None else latency(plan["one_lost"])
 
 
-def _by_balancing(plan: dict[str, Any]) -> str:
-    numbers = plan["replicas_by_balancing"].items()
-    return ", ".join(f"{name.replace('-', ' ')} {'–' if count is None else f'{count:,}'}" for name, count in numbers)
+def _with(balancing: str) -> Row:
+    def text(plan: dict[str, Any]) -> str:
+        count = plan["replicas_by_balancing"][balancing]
+        return "–" if count is None else f"{count:,}"
+
+    return f"with {balancing.replace('-', ' ')}", text
 
 
 def _cost(key: str) -> Callable[[dict[str, Any]], str]:
@@ -124,7 +132,9 @@ def _energy(plan: dict[str, Any]) -> str:
 
 _ALWAYS: tuple[Row, ...] = (
     ("machine", _machine),
-    ("time in work", _service),
+    ("images at once", lambda each: f"{each['workers']}"),
+    ("time in work, mean", _service("mean")),
+    ("time in work, p99", _service("p99")),
     ("capacity of one", lambda each: f"{each['capacity']:,.1f} per second"),
     ("replicas", lambda each: f"{each['plan']['replicas']:,}" if each["plan"] else "none keep it"),
 )
@@ -134,7 +144,7 @@ _PLANNED: tuple[Row, ...] = (
     ("p99", _p99),
     ("one replica lost", _lost),
     ("twice the load", lambda plan: latency(plan["twice_the_load"])),
-    ("by balancing", _by_balancing),
+    *(_with(each) for each in BALANCINGS),
     ("cost per hour", _cost("per_hour")),
     ("cost per million", _cost("per_million_images")),
     ("energy per million", _energy),

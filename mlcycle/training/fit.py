@@ -175,7 +175,8 @@ class _Run:
         faces = sum(int((~each.ignore_N).sum()) for each in self.training_data.train)
         parameters = sum(each.numel() for each in self.trainer.model.parameters())
         title = (
-            f"{self.recipe.name}: {parameters / 1e3:.0f} k parameters on {describe(self.device, self.group.size)}; "
+            f"{self.recipe.name}: {parameters / 1e3:.0f} k parameters, one head for all grids, on "
+            f"{describe(self.device, self.group.size)}; "
             f"{counted(len(self.training_data.train), 'training image')} with {counted(faces, 'face')}, "
             f"{counted(len(self.training_data.val), 'validation image')}"
         )

@@ -105,6 +105,13 @@ def test_statistics_equal_those_from_onnx(name):
     assert graph["parameters"] == sum(each.size for each in learned)
 
 
+def test_the_card_says_why_training_shows_fewer_parameters(mlcycle, tmp_path):
+    """Only of a file that mlcycle trained: another network may share nothing."""
+    parameters = [line for line in mlcycle("model", "inspect", "face-nano").out.splitlines() if "parameters  " in line]
+    assert "831,779, with a head for each grid; training counts the one head that all grids share" in parameters[0]
+    assert "head" not in mlcycle("model", "inspect", write_tiny_model(tmp_path / "tiny.onnx")).out
+
+
 def test_the_document_contains_the_whole_contract_with_unknown_keys(document, tmp_path):
     contract = json.loads(CONTRACT.to_json()) | {"added_later": {"by": "a newer mlcycle"}}
     write_sealed(tiny_bytes(contract_json=json.dumps(contract)), tmp_path / "tiny.onnx")

@@ -12,10 +12,11 @@ LEVELS = 201
 
 def document(service_ms: Sequence[float], workers: int = 1, **sections: dict[str, Any]) -> dict[str, Any]:
     """Returns a document; values of `sections` replace those of the same name."""
+    settings = {"provider": "cpu", "threads": 1, "workers": workers, "concurrency": workers, "rate": None}
     whole: dict[str, dict[str, Any]] = {
         "model": {"name": "tiny", "sha256": "aa" * 32},
         "machine": {"cpu": "Abacus", "cores": 2, "system": "Linux x86_64", "load_average": 0.1},
-        "settings": {"provider": "cpu", "threads": 1, "concurrency": workers, "rate": None, "target": "process"},
+        "settings": settings | {"samples_per_query": None, "target": "process"},
         "data": {"kind": "synthetic", "images": 20, "fingerprint": "synthetic 1"},
         "requests": {"completed": 1000},
         "energy": {"processors": {"joules_per_image": None}, "gpu": {"joules_per_image": None}},

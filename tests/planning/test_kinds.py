@@ -34,7 +34,7 @@ def test_documents_of_one_kind_are_pooled(written):
         ("machine", "cpu", "Difference Engine"),
         ("machine", "cores", 4),
         ("settings", "threads", 2),
-        ("settings", "concurrency", 2),
+        ("settings", "target", "server"),
         ("model", "sha256", "bb" * 32),
     ],
 )
@@ -44,6 +44,12 @@ def test_one_kind_has_one_hardware_one_model_and_one_setting(written, section, k
         written(documents.document(documents.constant(10), **{section: {key: value}})),
     ]
     with pytest.raises(InputError, match=rf"1\.json is not of the kind small: its {section} {key} is {value}"):
+        kinds.read("small", files)
+
+
+def test_one_kind_has_one_number_of_workers(written):
+    files = [written(documents.document(documents.constant(10), workers)) for workers in (1, 2)]
+    with pytest.raises(InputError, match="its settings workers is 2, not 1"):
         kinds.read("small", files)
 
 
@@ -72,13 +78,23 @@ def test_files_that_are_no_document_are_refused(tmp_path):
         kinds.read("small", [tmp_path / "none.json"])
 
 
-def test_service_times_must_be_those_of_busy_workers(written):
-    file = written(documents.document(documents.constant(10), 2, settings={"rate": 5}))
-    with pytest.raises(InputError, match="its 2 workers were not always busy together"):
+@pytest.mark.parametrize("pauses", [{"rate": 5}, {"samples_per_query": 8}])
+def test_service_times_must_be_those_of_busy_workers(written, pauses):
+    file = written(documents.document(documents.constant(10), 2, settings=pauses))
+    with pytest.raises(InputError, match="with pauses: its 2 workers were not always busy together"):
         kinds.read("small", [file])
-    assert (
-        kinds.read("small", [written(documents.document(documents.constant(10), 1, settings={"rate": 5}))]).workers == 1
-    )
+    alone = written(documents.document(documents.constant(10), 1, settings=pauses))
+    assert kinds.read("small", [alone]).workers == 1
+
+
+def test_a_server_has_workers_and_a_round_trip(written):
+    served = {"target": "server", "workers": 2, "concurrency": 8}
+    content = documents.document(documents.constant(10), settings=served) | {"stages_ms": {"network": {"p50": 1.5}}}
+    kind = kinds.read("small", [written(content)])
+    assert (kind.workers, kind.overhead_ms, kind.capacity) == (2, 1.5, pytest.approx(200))
+    idle = documents.document(documents.constant(10), settings=served | {"concurrency": 1})
+    with pytest.raises(InputError, match="with 1 connection: its 2 workers were not always busy together"):
+        kinds.read("small", [written(idle)])
 
 
 def test_names_come_before_the_file_or_are_the_files(tmp_path):

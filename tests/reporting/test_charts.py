@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from mlcycle.evaluation.matches import match_images
-from mlcycle.reporting.charts.axes import BOTTOM, LARGE, Scale
+from mlcycle.reporting.charts.axes import BOTTOM, LARGE, SMALL, TOP, Scale, score_range, tick_label
 from mlcycle.reporting.charts.detection import Curve, Mark, precision_recall, score_histogram
-from mlcycle.reporting.charts.series import POINTS, Series, over_steps, thin
+from mlcycle.reporting.charts.series import POINTS, Series, Trials, over_steps, over_values, thin
 
 
 def drawing(page):
@@ -69,13 +69,61 @@ def test_shares_are_in_percent_and_marks_have_titles():
 
 @pytest.mark.parametrize("values", [[0.0], [0.0, 0.0], [3.0, 3.0], [-1.0, 1.0], [1e-9, 2e-9], [1e12, 3e12]])
 @pytest.mark.parametrize("is_log", [False, True])
-@pytest.mark.parametrize("from_zero", [False, True])
-def test_any_values_can_be_drawn(values, is_log, from_zero):
+def test_any_values_can_be_drawn(values, is_log):
     points = list(enumerate(values, 1))
-    page = over_steps("Any", [Series("any", points)], is_log=is_log, from_zero=from_zero)
+    page = over_steps("Any", [Series("any", points)], is_log=is_log)
     line = next(drawing(page).iter("polyline")).get("points")
     places = [float(each) for each in re.split("[ ,]", line)]
     assert all(0 <= each <= 400 for each in places)
+
+
+@pytest.mark.parametrize(
+    ("scores", "ends"),
+    [
+        ([0.674, 0.644, 0.663], (0.559, 0.759)),  # a run from trained weights: its noise spans a seventh of the axis
+        ([0.02, 0.06], (0.0, 0.2)),
+        ([0.99, 0.97], (0.8, 1.0)),
+        ([0.5], (0.4, 0.6)),
+        ([0.1, 0.7], (0.064, 0.736)),
+        ([0.0, 1.0], (0.0, 1.0)),
+    ],
+)
+def test_axis_of_scores_is_never_so_fine_that_chance_looks_like_a_trend(scores, ends):
+    assert score_range(scores) == pytest.approx(ends)
+    page = over_steps("AP", [Series("AP", list(enumerate(scores)))], is_score=True)
+    heights = [float(each.get("cy")) for each in drawing(page).iter("circle")]
+    share = (max(heights) - min(heights)) / (SMALL[1] - TOP - BOTTOM)
+    assert share == pytest.approx((max(scores) - min(scores)) / (ends[1] - ends[0]), abs=0.01)
+
+
+def test_single_runs_are_not_joined_by_a_line():
+    single = Trials("zoom a", [[0.40], [0.41], []])
+    page = over_values("AP50", ["1", "2", "3"], [single, Trials("zoom b", [[0.42], [], [0.40]])])
+    assert not list(drawing(page).iter("polyline"))
+    assert not list(drawing(page).iter("path"))
+    assert len(list(drawing(page).iter("circle"))) == 4
+    assert drawing(page).get("aria-label") == "AP50: zoom a: 1 0.400, 2 0.410; zoom b: 1 0.420, 3 0.400"
+    assert 'class="sample"' not in page  # no line in the legend either
+
+
+def test_means_of_several_runs_have_error_bars_and_lines_only_between_them():
+    page = over_values("AP50", ["1", "2", "3"], [Trials("all", [[0.40, 0.44], [0.46, 0.44], [0.48]])])
+    svg = drawing(page)
+    assert [each.text for each in svg.iter("title")][:2] == ["all, 1: 0.4200 ± 0.0283", "all, 2: 0.4500 ± 0.0141"]
+    [line] = svg.iter("polyline")
+    assert len(line.get("points").split()) == 2
+    bars = [[float(each) for each in re.findall(r"[-\d.]+", bar.get("d"))] for bar in svg.iter("path")]
+    lengths = [bottom - top for _, top, bottom, *_ in bars]
+    assert lengths[0] / lengths[1] == pytest.approx(2, abs=0.02)
+    assert all(TOP <= end <= SMALL[1] - BOTTOM for _, top, bottom, *_ in bars for end in (top, bottom))
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [(0, "0"), (0.00075, "7.5e-4"), (0.00025, "2.5e-4"), (2e-5, "2e-5"), (0.001, "0.001"), (12_500, "12.5k")],
+)
+def test_tick_labels_fit_beside_the_axis(value, label):
+    assert tick_label(value) == label
 
 
 def test_empty_series_draws_nothing_and_names_are_escaped():

@@ -21,6 +21,8 @@ BACKGROUND, PLACEHOLDER, TEXT, FAINT = (24, 26, 30), (38, 41, 47), (235, 237, 24
 FACE, IGNORED, DARK = (64, 224, 120), (255, 150, 40), (0, 0, 0)
 POINTS = ((255, 80, 80), (80, 160, 255), (255, 230, 60), (255, 120, 220), (90, 230, 230))
 POINT_NAMES = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")
+# In the sheet's pixels: the least height of a face with landmarks, and the height for each pixel of a dot's radius.
+LEAST_WITH_POINTS, FACE_PER_DOT = 12, 24
 MAX_COLUMNS = 6
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 
@@ -36,7 +38,8 @@ def draw_sheet(
 ) -> Image.Image:
     """Draws a contact sheet: upright images, faces in green, ignored boxes dashed in orange, landmarks as dots.
 
-    The cell of an unreadable image has the reason. `advance` is called with 1 after each image.
+    Faces lower than LEAST_WITH_POINTS have no dots, which would hide them. The cell of an unreadable image has the
+    reason. `advance` is called with 1 after each image.
     """
     columns = _columns(len(images))
     rows = -(-len(images) // columns)
@@ -147,10 +150,21 @@ def _draw_labels(image: Image.Image, labelled: LabelledImage, scale: float) -> N
                 draw.line(corners, DARK, thick + 2)
             draw.line(corners, FACE, thick)
     for points_52, box_4 in zip(labelled.landmarks_N52, labelled.boxes_N4, strict=True):
-        radius = min(4.0, max(1.0, float(box_4[3] - box_4[1]) * scale / 24))
-        for (x, y), colour in zip(points_52 * scale, POINTS, strict=True):
-            if np.isfinite(x + y):
-                draw.ellipse((x - radius, y - radius, x + radius, y + radius), colour, DARK if radius > 2 else None)
+        _draw_points(draw, points_52 * scale, height=float(box_4[3] - box_4[1]) * scale)
+
+
+def _draw_points(draw: ImageDraw.ImageDraw, points_52: np.ndarray, height: float) -> None:
+    """Draws landmarks as dots that hide at most a tenth of a face of this height in the sheet's pixels."""
+    if height < LEAST_WITH_POINTS:
+        return
+    radius = min(4.0, height / FACE_PER_DOT)
+    for (x, y), colour in zip(points_52, POINTS, strict=True):
+        if not np.isfinite(x + y):
+            continue
+        if radius < 1:
+            draw.point((round(x), round(y)), colour)
+        else:
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), colour, DARK if radius > 2 else None)
 
 
 def _dashed(draw: ImageDraw.ImageDraw, corners: list[tuple[float, float]], dash: float = 5) -> None:

@@ -16,10 +16,14 @@ COLOURS = 6
 # A pattern for each line, so that lines differ without colour.
 DASHES = (None, "7 3", "2 3", "9 3 2 3", "12 4")
 SOFT, INK, RULE, MISS = "var(--soft)", "var(--ink)", "var(--rule)", "var(--miss)"
+# The least span of an axis of scores: on a few hundred images, differences of .01 are chance and must look small.
+SCORE_SPAN = 0.2
 # In drawing units: width and height of a chart, its margins, and about the width of a digit.
 SMALL, LARGE = (380, 230), (480, 360)
 LEFT, RIGHT, TOP, BOTTOM = 58, 16, 12, 44
 DIGIT = 8
+# Half of the width of the cap of an error bar, in drawing units.
+CAP = 4
 
 Points = Sequence[tuple[float, float]]
 Ticks = Iterable[tuple[float, str]]
@@ -93,6 +97,16 @@ def range_of(values: Sequence[float], *, from_zero: bool) -> tuple[float, float]
     return (low - margin if low else low), high + margin
 
 
+def score_range(scores: Sequence[float]) -> tuple[float, float]:
+    """Returns the ends of a linear scale that holds all scores, within 0 to 1, and spans at least SCORE_SPAN."""
+    low, high = min(scores), max(scores)
+    margin = max((high - low) * 0.06, (SCORE_SPAN - (high - low)) / 2)
+    low, high = low - margin, high + margin
+    if low < 0:
+        return 0.0, min(1.0, max(high, SCORE_SPAN))
+    return (min(low, 1 - SCORE_SPAN), 1.0) if high > 1 else (low, high)
+
+
 class Axes:
     """A pair of axes, with methods that return what is drawn on them.
 
@@ -164,6 +178,16 @@ class Axes:
             for (x, y), title in zip(points, named, strict=True)
         )  # fmt: skip
 
+    def error_bar(self, x: float, mean: float, deviation: float, name: str, **style: object) -> Markup:
+        """Returns a bar from `mean - deviation` to `mean + deviation`, with a cap at both ends and one at the mean."""
+        title = element("title", f"{name}: {mean:.4f} ± {deviation:.4f}")
+        middle = self.x.place(x)
+        top, centre, bottom = (self.y.place(mean + sign * deviation) for sign in (1, 0, -1))
+        caps = [(top, CAP), (centre, 1.6 * CAP), (bottom, CAP)]
+        path = f"M{middle:.1f} {top:.1f}V{bottom:.1f}"
+        path += "".join(f"M{middle - half:.1f} {y:.1f}h{2 * half:.1f}" for y, half in caps)
+        return element("path", title, d=path, fill="none", stroke_width=1.8, **style)
+
     def vertical(self, x: float, title: str, **style: object) -> Markup:
         """Returns an upright line from the top to the base."""
         place, named = self.x.place(x), element("title", title)
@@ -205,9 +229,12 @@ def legend(entries: Iterable[tuple[Markup, str, str]]) -> Markup:
 
 
 def tick_label(value: float, *, as_percent: bool = False) -> str:
-    """Returns a number short enough for an axis: 0.2, 40k, 1.5G."""
+    """Returns a number short enough for an axis: 0.2, 40k, 1.5G, 2.5e-4."""
     if as_percent:
         return f"{value * 100:.3g} %"
+    if 0 < abs(value) < 1e-3:
+        digits, exponent = f"{value:.1e}".split("e")
+        return f"{digits.removesuffix('.0')}e{int(exponent)}"
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= size:
             return f"{value / (1e3 if letter == 'k' else size):.4g}{letter}"

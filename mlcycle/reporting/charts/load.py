@@ -37,11 +37,11 @@ def latency_over_load(title: str, lines: Sequence[tuple[str, Points]], limits: L
         chart.y_axis(((value, tick_label(value)) for value in chart.y.ticks()), "milliseconds"),
         chart.x_axis(((value, tick_label(value)) for value in chart.x.ticks()), "images per second"),
         element("line", x1=axes.LEFT, x2=chart.right, y1=y, y2=y, **allowed),
-        chart.vertical(limits.rate, f"required: {limits.rate:,g} per second", **required),
+        chart.vertical(limits.rate, f"required: {tick_label(limits.rate)} per second", **required),
         *(_line(chart, number, name, points) for number, (name, points) in enumerate(lines)),
     )
     entries = [(axes.line_sample(**axes.line_style(number)), name, "") for number, (name, _) in enumerate(lines)]
-    entries.append((axes.line_sample(**required), "required load", f"{limits.rate:,g} per second"))
+    entries.append((axes.line_sample(**required), "required load", f"{tick_label(limits.rate)} per second"))
     entries.append((axes.line_sample(**allowed), "p99 to keep", f"{limits.milliseconds:,g} ms"))
     return drawing + axes.legend(entries)
 

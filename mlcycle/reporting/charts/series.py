@@ -19,6 +19,8 @@ POINTS, WITH_DOTS = 160, 40
 ABOVE = 0.35
 # Labels of values that fit side by side, and the characters of one.
 LABELS, CHARACTERS = 7, 12
+# How far the dots of two lines are apart, where 1 is the distance of two values.
+APART = 0.07
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ def over_steps(
     *,
     is_log: bool = False,
     as_percent: bool = False,
-    from_zero: bool = True,
+    is_score: bool = False,
     marks: Sequence[tuple[float, str]] = (),
 ) -> Markup:
     """Returns lines over steps, with a legend that gives the last value of each; nothing if no series has a point.
@@ -52,7 +54,8 @@ def over_steps(
         title: of the chart, for readers that cannot see it.
         is_log: draw values on a logarithmic scale if all are above 0.
         as_percent: write values in percent.
-        from_zero: start the scale at 0 instead of a little below the lowest value.
+        is_score: the values are scores of 0 to 1; the scale then starts near the lowest instead of at 0, and is never
+            so fine that chance looks like a rise or a fall.
         marks: steps at which something happened, and what.
     """
     series = [each for each in series if each.points]
@@ -60,7 +63,8 @@ def over_steps(
         return Markup("")
     values = [value for each in series for _, value in each.points]
     is_log = is_log and 0 < min(values) < max(values)
-    y = (min(values) * 0.9, max(values) * 1.1) if is_log else axes.range_of(values, from_zero=from_zero)
+    linear = axes.score_range(values) if is_score else axes.range_of(values, from_zero=True)
+    y = (min(values) * 0.9, max(values) * 1.1) if is_log else linear
     last = max(step for each in series for step, _ in each.points) or 1
     chart = Axes(SMALL, (0, last), y, y_log=is_log)
     lasts = [_value(each.points[-1][1], as_percent) for each in series]
@@ -128,28 +132,36 @@ def over_rates(
 
 
 def over_values(title: str, values: Sequence[str], lines: Sequence[Trials]) -> Markup:
-    """Returns a dot for each score and a line through the means, over values at equal distances in the given order.
+    """Returns a dot for each score, over values at equal distances in the given order.
 
-    Lines without a score are left out; without any score nothing is returned. Several lines have a legend.
+    Where a value has several scores, a bar is their mean ± their standard deviation. Only such means are joined by a
+    line: a slope through single runs would claim what they do not show. Lines without a score are left out; without any
+    score nothing is returned. Several lines have a legend.
     """
     lines = [line for line in lines if any(line.scores)]
     if not lines:
         return Markup("")
     scores = [score for line in lines for group in line.scores for score in group]
-    chart = Axes(SMALL, (-0.5, len(values) - 0.5), axes.range_of(scores, from_zero=False))
-    means = [_means(line) for line in lines]
-    label = "; ".join(
-        f"{line.name}: " + ", ".join(f"{values[place]} {mean:.3f}" for place, mean in points)
-        for line, points in zip(lines, means, strict=True)
-    )
+    spreads = [_spreads(line) for line in lines]
+    ends = [
+        end for each in spreads for mean, deviation in each.values() for end in (mean - deviation, mean + deviation)
+    ]
+    y = axes.range_of([*scores, *ends], from_zero=False) if ends else axes.score_range(scores)
+    chart = Axes(SMALL, (-0.5, len(values) - 0.5), y)
+    label = "; ".join(f"{line.name}: {_described(line, values)}" for line in lines)
     drawing = chart.svg(
         f"{title}: {label}",
         chart.y_axis((value, tick_label(value)) for value in chart.y.ticks()),
         chart.x_axis(_value_labels(values)),
-        *(_trials(chart, number, line, values) for number, line in enumerate(lines)),
-        *(chart.polyline(points, number) for number, points in enumerate(means)),
+        *(
+            _trials(chart, number, (number - (len(lines) - 1) / 2) * APART, line, values)
+            for number, line in enumerate(lines)
+        ),
     )
-    return drawing if len(lines) == 1 else drawing + axes.series_legend((line.name, "") for line in lines)
+    if len(lines) == 1:
+        return drawing
+    samples = [_sample(number, each) for number, each in enumerate(spreads)]
+    return drawing + axes.legend((sample, line.name, "") for sample, line in zip(samples, lines, strict=True))
 
 
 def _rate(rate: float) -> str:
@@ -157,14 +169,41 @@ def _rate(rate: float) -> str:
     return f"{rate:g}" if rate >= 0.01 else f"{rate:.0e}".replace("e-0", "e-")
 
 
-def _means(line: Trials) -> list[tuple[int, float]]:
-    return [(place, statistics.fmean(group)) for place, group in enumerate(line.scores) if group]
+def _spreads(line: Trials) -> dict[int, tuple[float, float]]:
+    """Returns mean and sample standard deviation of each value that has several scores, by its place."""
+    groups = enumerate(line.scores)
+    return {place: (statistics.fmean(group), statistics.stdev(group)) for place, group in groups if len(group) > 1}
 
 
-def _trials(chart: Axes, number: int, line: Trials, values: Sequence[str]) -> Markup:
-    points = [(place, score) for place, group in enumerate(line.scores) for score in group]
-    titles = [f"{line.name}, {values[place]}: {score:.4f}" for place, score in points]
-    return chart.dots(points, titles, radius=3.2, fill=axes.colour(number), fill_opacity=".75")
+def _described(line: Trials, values: Sequence[str]) -> str:
+    means = [(values[place], statistics.fmean(group)) for place, group in enumerate(line.scores) if group]
+    return ", ".join(f"{value} {mean:.3f}" for value, mean in means)
+
+
+def _trials(chart: Axes, number: int, shift: float, line: Trials, values: Sequence[str]) -> Markup:
+    """Returns the dots of a line, the bars of its means, and the pieces of line between them, shifted to the right."""
+    colour, spreads = axes.colour(number), _spreads(line)
+    points = [(place + shift, score) for place, group in enumerate(line.scores) for score in group]
+    titles = [
+        f"{line.name}, {values[place]}: {score:.4f}" for place, group in enumerate(line.scores) for score in group
+    ]
+    joined = [
+        chart.polyline([(place + shift, spreads[place][0]) for place in pair], number)
+        for pair in pairwise(range(len(values)))
+        if all(place in spreads for place in pair)
+    ]
+    bars = [
+        chart.error_bar(place + shift, mean, deviation, f"{line.name}, {values[place]}", stroke=colour)
+        for place, (mean, deviation) in spreads.items()
+    ]
+    opacity = ".4" if spreads else ".85"
+    return axes.join([*joined, *bars, chart.dots(points, titles, radius=3.2, fill=colour, fill_opacity=opacity)])
+
+
+def _sample(number: int, spreads: dict[int, tuple[float, float]]) -> Markup:
+    """Returns the sample of a line for a legend: a line only if one is drawn."""
+    is_joined = any(place + 1 in spreads for place in spreads)
+    return axes.line_sample(**axes.line_style(number)) if is_joined else axes.swatch(axes.colour(number))
 
 
 def _value_labels(values: Sequence[str]) -> list[tuple[float, str]]:

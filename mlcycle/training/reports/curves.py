@@ -11,8 +11,8 @@ from mlcycle.training.run.run_summary import RunSummary
 # Title, key in metrics.jsonl → name, and options of the chart. What a run did not report is left out.
 Drawn = tuple[str, dict[str, str], dict[str, Any]]
 CURVES: tuple[Drawn, ...] = (
-    ("Validation AP50", {"average_precision_50": "AP50"}, {"from_zero": False}),
-    ("Validation AP, IoU .50 to .95", {"average_precision": "AP"}, {"from_zero": False}),
+    ("Validation AP50", {"average_precision_50": "AP50"}, {"is_score": True}),
+    ("Validation AP, IoU .50 to .95", {"average_precision": "AP"}, {"is_score": True}),
     (
         "Loss and its parts, logarithmic",
         {
@@ -26,7 +26,7 @@ CURVES: tuple[Drawn, ...] = (
     ),
     ("Learning rate", {"learning_rate": "learning rate"}, {}),
     ("Images per second", {"images_per_second": "images per second"}, {}),
-    ("Share of time waiting for data", {"data_wait_share": "waiting"}, {"as_percent": True}),
+    ("Waiting for data, of the steps", {"data_wait_share": "waiting"}, {"as_percent": True}),
 )
 
 # A name, and a function that returns step and value of each point of a key of metrics.jsonl.

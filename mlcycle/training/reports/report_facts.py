@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from mlcycle.training.run.run_summary import RunSummary
+from mlcycle.training.run.run_summary import STEPS, RunSummary
 
 # Keys of environment.json that the report shows elsewhere.
 SHOWN_ELSEWHERE = ("data", "resumed", "packages", "step")
 
 
-def time_by_part(summary: RunSummary) -> list[tuple[str, str, float]]:
-    """Returns name, duration and share of each part of a run's time; nothing if no time was measured."""
+@dataclass(frozen=True, slots=True)
+class TimePart:
+    """A part of a run's time: its duration, its share of all time, and its share of the steps' time, if it is in it."""
+
+    name: str
+    duration: str
+    share: float
+    share_of_steps: float | None
+
+
+def time_by_part(summary: RunSummary) -> list[TimePart]:
+    """Returns the parts of a run's time; nothing if no time was measured."""
     parts = summary.seconds_by_part()
-    total = sum(parts.values())
-    return [(name, duration(seconds), seconds / total) for name, seconds in parts.items()] if total else []
+    total, steps = sum(parts.values()), sum(parts[name] for name in STEPS)
+    return [
+        TimePart(name, duration(seconds), seconds / total, seconds / steps if name in STEPS and steps else None)
+        for name, seconds in parts.items()
+        if total
+    ]
 
 
 def environments(summary: RunSummary) -> list[tuple[str, dict[str, str]]]:

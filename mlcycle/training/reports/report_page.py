@@ -69,7 +69,7 @@ def _tiles(summary: RunSummary, validation: Validation | None) -> list[tuple[str
     if summary.seconds:
         tiles.append(("Time", duration(summary.seconds), f"for {counted(summary.steps, 'step')}"))
         tiles.append(("Images per second", f"{summary.mean_rate('images_per_second'):,.0f}", "mean over all steps"))
-        tiles.append(("Waiting for data", percent(summary.mean_rate("data_wait_share")), "of the time of a step"))
+        tiles.append(("Waiting for data", percent(summary.mean_rate("data_wait_share")), "of the time of the steps"))
     return tiles
 
 

@@ -17,6 +17,9 @@ from mlcycle.training.run.run_folder import RECIPE, RunFolder
 
 # In the line of metrics.jsonl that reports the fit of the score layer.
 FITTED = "score_layer_loss"
+# The parts of a run's time: two of them are the time of its steps.
+COMPUTING, WAITING, REST = "computing", "waiting for data", "evaluations and checkpoints"
+STEPS = (COMPUTING, WAITING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,7 @@ class RunSummary:
             waited += passed * entry.get("data_wait_share", 0.0)
             computed += passed * (1 - entry.get("data_wait_share", 0.0))
         rest = max(0.0, self.seconds - waited - computed)
-        return {"computing": computed, "waiting for data": waited, "evaluations and checkpoints": rest}
+        return {COMPUTING: computed, WAITING: waited, REST: rest}
 
     def mean_rate(self, key: str) -> float:
         """Returns the time-weighted mean of a rate or share; NaN if it was not reported."""

@@ -34,6 +34,8 @@ def render(name: str, runs: Sequence[Run], keys: Sequence[str]) -> str:
     columns, lines = sweep_table.as_lines(runs, keys)
     started = [row for row in rows if row.counted]
     finished = sum(each.state == FINISHED for each in runs)
+    by_value = _by_value(rows, runs, keys)
+    charts = [(key, over_values(f"Validation AP50 over {key}", values, lines)) for key, values, lines in by_value]
     return pages.render(
         "sweep.html",
         title=f"Sweep: {name}",
@@ -45,7 +47,8 @@ def render(name: str, runs: Sequence[Run], keys: Sequence[str]) -> str:
         has_seeds=SEED in keys,
         columns=columns,
         lines=lines,
-        by_value=_by_value(rows, runs, keys),
+        by_value=[(key, chart) for key, chart in charts if chart],
+        is_repeated=any(len(scores) > 1 for _, _, lines in by_value for line in lines for scores in line.scores),
         curves=curves.compared([(row.name, partial(mean_curve, row)) for row in started[:LINES]], DRAWN),
         started=len(started),
         shown=LINES,
@@ -72,17 +75,17 @@ def _tiles(rows: Sequence[Row], runs: Sequence[Run]) -> list[tuple[str, str, str
     return [("Best AP50", f"{best.ap50.mean:.3f}", f"{best.name}{spread}"), ("Time", duration(seconds), "of all runs")]
 
 
-def _by_value(rows: Sequence[Row], runs: Sequence[Run], keys: Sequence[str]) -> list[tuple[str, str]]:
-    """Returns key and chart of the scores over each swept key with several values; over seeds only if alone."""
-    charts = []
+def _by_value(
+    rows: Sequence[Row], runs: Sequence[Run], keys: Sequence[str]
+) -> list[tuple[str, list[str], list[Trials]]]:
+    """Returns the scores over each swept key with several values, over seeds only if alone: key, values, lines."""
+    found = []
     for key in [each for each in keys if each != SEED] or keys:
         values = _distinct([each.entry.values.get(key) for each in runs])
         if len(values) > 1:
             lines = _lines(key, values, rows if key != SEED else [], runs)
-            charts.append(
-                (key, over_values(f"Validation AP50 over {key}", [value_text(each) for each in values], lines))
-            )
-    return [(key, chart) for key, chart in charts if chart]
+            found.append((key, [value_text(each) for each in values], lines))
+    return found
 
 
 def _distinct(values: Sequence[Any]) -> list[Any]:

@@ -48,6 +48,19 @@ def test_faces_and_ignored_boxes_are_drawn_in_place(tmp_path):
     assert _near(cell.getpixel((round(x), round(y))), POINTS[2])
 
 
+@pytest.mark.parametrize(("height", "dots"), [(8, 0), (14, 5), (30, 5)])
+def test_dots_hide_at_most_a_tenth_of_a_face(tmp_path, height, dots):
+    """The image is grey and drawn at its own size, so that pixels of the sheet are those of the image."""
+    points = 100 + np.array([[0.25, 0.35], [0.55, 0.35], [0.4, 0.55], [0.25, 0.75], [0.55, 0.75]]) * height
+    grey, face = Image.new("RGB", (CELL_WIDTH, CELL_HEIGHT), (128, 128, 128)), (100, 100, round(0.8 * height), height)
+    labelled = Labelled("x.png", grey, (face,), {0: points})
+    inside = np.asarray(_cell(draw_sheet(read(write_coco(tmp_path, [labelled])), "")))[101 : 100 + height, 101:]
+    inside = inside[:, : round(0.8 * height) - 1]
+    near = [_near(inside, colour, 3) for colour in POINTS]
+    assert sum(each.any() for each in near) == dots
+    assert np.any(near, axis=0).sum() <= 0.1 * 0.8 * height**2
+
+
 def test_images_are_drawn_upright(tmp_path):
     folder = write_coco(tmp_path, [Labelled("x.jpg", astronaut().crop((0, 0, 300, 512)))])
     upright = np.asarray(_cell(draw_sheet(read(folder), "")), int)

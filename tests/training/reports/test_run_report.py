@@ -112,6 +112,19 @@ def test_score_is_that_of_the_best_checkpoint(page: Page, finished_run: Path) ->
     assert "On the 6 validation images, with 4 labelled faces" in page.text_content
 
 
+def test_waiting_for_data_is_the_same_number_everywhere(run: Path) -> None:
+    # Of 100 seconds the steps took 50, a tenth of them waiting; the rest were evaluations.
+    measured = {"data_wait_share": 0.1, "seconds_per_step": 50 / 6, "images_per_second": 1.0, "seconds": 100.0}
+    (run / "metrics.jsonl").write_text(f"{json.dumps({'step': 6, 'loss': 1.0} | measured)}\n")
+    (run / "checkpoints" / "best.safetensors").unlink()  # the page has curves only, which is faster
+    page = Page(write_report(run, ReportOptions()).path.read_text("utf-8"))
+    assert "Waiting for data10.0%of the time of the steps" in page.text_content
+    assert "10.0 % of the time of the steps waiting for data" in page.text_content
+    assert "timeof all timeof the steps" in page.text_content
+    assert "waiting for data5.0 s 5.0 %10.0 %" in page.text_content
+    assert "evaluations and checkpoints50.0 s 50.0 %" in page.text_content
+
+
 def test_worst_mistakes_are_crops_and_can_be_left_out(page: Page, run: Path) -> None:
     shown = [each["src"].partition(",")[2] for each in page.all("img")]
     assert shown

@@ -88,3 +88,11 @@ def test_page_loads_nothing_and_describes_its_charts(runs: list[Run]) -> None:
     assert not [label for label in labels if "over seed" in label]
     assert any("Validation AP50: learning_rate 0.2 ends at 0.5" in label for label in labels)
     assert "the loss is <not> finite" in page.words
+    assert "a bar is their mean ± their standard deviation" in page.text_content
+
+
+def test_page_of_single_runs_says_that_differences_may_be_chance(runs: list[Run]) -> None:
+    single = [each for each in runs if each.entry.values["seed"] == 1]
+    for each in single:
+        del each.entry.values["seed"]
+    assert "a difference may be chance" in Page(render("single", single, KEYS[:1])).text_content
