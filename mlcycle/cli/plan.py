@@ -142,6 +142,7 @@ def plan(  # noqa: PLR0913 (an option of a command is a parameter)
     found = [kinds.read(name, each, prices.get(name)) for name, each in paths.items()]
     if check is not None and len(found) > 1:
         raise UsageError("--check needs a single kind of machine", "plan the kind of the server alone")
+    _warn_of_differences(found)
     document = simulate(found, wanted, console.Terminal())
     if check is not None:
         document["check"] = _checked(document, found[0], _check_options(check, token_file, data, check_duration, seed))
@@ -170,6 +171,12 @@ def _requirements(
     return requirements.Requirements(
         per_second, requirements.milliseconds(p99), balancing.value, queue, seed, recorded_N
     )
+
+
+def _warn_of_differences(found: list[Kind]) -> None:
+    for what, section, key in (("images", "data", "fingerprint"), ("model files", "model", "sha256")):
+        if len({document[section].get(key) for kind in found for document in kind.documents}) > 1:
+            console.warn(f"the documents were measured with different {what}, so that their times do not compare")
 
 
 def _check_options(url: str, token_file: Path | None, data: Path | None, seconds: float, seed: int) -> CheckOptions:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mlcycle.benching.baseline import KIND, SCHEMA_VERSION
+from mlcycle.benching.percentiles import QUANTILES
 from mlcycle.benching.targets.server import NETWORK
 from mlcycle.counted import counted
 from mlcycle.errors import InputError, UsageError
@@ -128,9 +129,9 @@ def _must_be_busy(document: dict[str, Any], path: Path) -> None:
 
 def _is_complete(document: dict[str, Any]) -> bool:
     """Returns whether the document has the sections that are read, and rising positive service times."""
-    sections = [document.get(name) for name in ("machine", "settings", "model", "data", "requests", "energy")]
+    sections = [document.get(name) for name in ("machine", "settings", "model", "data", "energy")]
     values = document.get("service_ms")
-    if not all(isinstance(section, dict) for section in sections) or not isinstance(values, list) or len(values) < 2:
+    if not all(isinstance(section, dict) for section in sections) or not isinstance(values, list):
         return False
     if not all(isinstance(value, int | float) and 0 <= value < np.inf for value in values):
         return False
@@ -138,7 +139,7 @@ def _is_complete(document: dict[str, Any]) -> bool:
     counts = (settings.get("concurrency"), settings.get("workers"))
     if not all(isinstance(count, int) and count > 0 for count in counts):
         return False
-    return values[-1] > 0 and values == sorted(values)
+    return len(values) == QUANTILES and values[-1] > 0 and values == sorted(values)
 
 
 def _overhead_ms(document: dict[str, Any]) -> float:

@@ -66,6 +66,7 @@ def _kind(kind: Kind, requirements: Requirements) -> dict[str, Any]:
             "p50": round(service.at(0.5), 3),
             "p99": round(service.at(0.99), 3),
         },
+        "overhead_ms": round(kind.overhead_ms, 3),
         "capacity": round(kind.capacity, 4),
         "price_per_hour": kind.price,
         "plan": None if found is None else _plan(kind, requirements, found),

@@ -135,6 +135,7 @@ _ALWAYS: tuple[Row, ...] = (
     ("images at once", lambda each: f"{each['workers']}"),
     ("time in work, mean", _service("mean")),
     ("time in work, p99", _service("p99")),
+    ("HTTP and network", lambda each: f"{each['overhead_ms']:,.1f} ms" if each["overhead_ms"] else "–"),
     ("capacity of one", lambda each: f"{each['capacity']:,.1f} per second"),
     ("replicas", lambda each: f"{each['plan']['replicas']:,}" if each["plan"] else "none keep it"),
 )

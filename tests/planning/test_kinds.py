@@ -59,9 +59,10 @@ def test_one_kind_has_one_number_of_workers(written):
         ({"kind": "mlcycle evaluate"}, "is not a measurement of mlcycle bench"),
         ({"schema_version": 2}, "has schema_version 2, not 3"),
         ({"service_ms": None}, "lacks the service times"),
-        ({"service_ms": [3, 2, 1]}, "lacks the service times, or they are not in order"),
-        ({"service_ms": [0.0, 0.0]}, "lacks the service times"),
-        ({"service_ms": [1.0, "2"]}, "lacks the service times"),
+        ({"service_ms": documents.rising(20, 10)}, "lacks the service times, or they are not in order"),
+        ({"service_ms": [0.0] * documents.LEVELS}, "lacks the service times"),
+        ({"service_ms": [1.0] * 100}, "lacks the service times"),
+        ({"service_ms": ["2"] * documents.LEVELS}, "lacks the service times"),
         ({"machine": []}, "lacks the service times"),
     ],
 )

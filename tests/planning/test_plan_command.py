@@ -135,7 +135,7 @@ def test_a_p99_below_the_service_time_is_exit_5_after_the_result(mlcycle, small)
     assert "no number of machines keeps a p99 of 12ms" in outcome.err
     document = json.loads(outcome.out)
     assert document["machines"][0]["plan"] is None
-    assert "99 % of the requests take up to 15.9 ms in work alone" in document["recommendation"]["text"]
+    assert "99 % of the requests take up to 15.9 ms without any wait" in document["recommendation"]["text"]
 
 
 @pytest.mark.parametrize(
@@ -166,6 +166,14 @@ def test_the_page_is_one_file_that_loads_nothing(mlcycle, small, tmp_path):
     assert not re.search(r"(src|href)=|url\(|<script|https?://", text)
     assert mlcycle("plan", small, *REQUIREMENTS, "--page", page).code == 3
     assert mlcycle("plan", small, *REQUIREMENTS, "--page", page, "--overwrite").code == 0
+
+
+def test_kinds_that_are_not_comparable_get_a_warning(mlcycle, small, tmp_path):
+    content = documents.document(documents.rising(2, 4), data={"fingerprint": "other images"})
+    other = documents.write(tmp_path / "other.json", content)
+    outcome = mlcycle("plan", small, other, *REQUIREMENTS)
+    assert outcome.code == 0
+    assert "measured with different images" in outcome.err
 
 
 def test_names_with_brackets_appear_in_the_table(mlcycle, small):
