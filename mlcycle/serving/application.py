@@ -44,11 +44,14 @@ def application(service: Service) -> ASGIApp:
         _route(service, "/v2/health/live", protocol.live),
         _route(service, "/v2/health/ready", protocol.ready),
         _route(service, "/v2/repository/index", protocol.index, "POST"),
+        _route(service, "/v2/models/stats", protocol.statistics),
     ]
     for path in (model, f"{model}/versions/{{version}}"):
         routes += [
             _route(service, path, protocol.model),
             _route(service, f"{path}/ready", protocol.model_ready),
+            _route(service, f"{path}/config", protocol.config),
+            _route(service, f"{path}/stats", protocol.statistics),
             _route(service, f"{path}/infer", protocol.infer, "POST"),
         ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _http_error})  # type: ignore[dict-item]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
@@ -62,6 +62,15 @@ class Metrics:
         """Counts a request that was answered with an error."""
         self._failed[model, code] += 1
 
+    def counts(self, model: str) -> tuple[int, int, int]:
+        """Returns how many requests to a model were answered, how many failed, and how many images were processed."""
+        failed = sum(count for (name, _), count in self._failed.items() if name == model)
+        return self._succeeded[model], failed, self._images[model]
+
+    def microseconds(self, model: str, stages: Sequence[str]) -> int:
+        """Returns how long these stages of a model's requests took in sum."""
+        return sum(self._microseconds[model, stage] for stage in stages)
+
     def text(self) -> bytes:
         """Returns all metrics in Prometheus' text format."""
         return generate_latest(self._registry)
@@ -73,7 +82,7 @@ class Metrics:
         yield _of("nv_inference_request_failure", "Requests answered with an error, by its code", failures)
         yield _of("nv_inference_count", "Images processed", self._of_models(self._images))
         for name, stages in _DURATIONS.items():
-            sums = {model: sum(self._microseconds[model, stage] for stage in stages) for model in self._models}
+            sums = {model: self.microseconds(model, stages) for model in self._models}
             yield _of(name, f"Microseconds of {', '.join(stages)}", self._of_models(sums))
         waiting, active = self._queue.waiting, self._queue.active
         yield _of("nv_inference_pending_request_count", "Images that wait for a worker", [({}, waiting)])

@@ -11,26 +11,23 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
-import mlcycle
 from mlcycle.artifact.contract import INPUT
 from mlcycle.errors import UsageError
 from mlcycle.inference.detect import DetectOptions, Detector
 from mlcycle.inference.record import Record
-from mlcycle.serving import detection, inference_protocol, parameters
+from mlcycle.serving import detection, inference_protocol, parameters, protocol_documents
 from mlcycle.serving.inference_protocol import HEADER_LENGTH, InferRequest
 from mlcycle.serving.parameters import MAX_LONG_SIDE
 from mlcycle.serving.problems import RequestError, unreadable
+from mlcycle.serving.protocol_documents import ENCODED, VERSION
 from mlcycle.serving.request_body import read_body
 from mlcycle.serving.served_model import ServedModel
 from mlcycle.serving.service import Service
 from mlcycle.serving.settings import ServerSettings
 
-# The input for files of images, which are decoded as `mlcycle infer` does.
-ENCODED = "encoded_images"
 # The graph's memory and time grow with the pixels: those of the largest long side that a request may choose. It pads
 # each side to a multiple of its coarsest stride.
 _MAX_TENSOR_PIXELS, _LEAST_SIDE = MAX_LONG_SIDE**2, 128
-_EXTENSIONS = ["binary_tensor_data", "model_repository"]
 
 
 class ProtocolEndpoints:
@@ -40,7 +37,7 @@ class ProtocolEndpoints:
         self._service = service
 
     async def server(self, request: Request) -> Response:
-        return _json({"name": "mlcycle", "version": mlcycle.__version__, "extensions": _EXTENSIONS})
+        return _json(protocol_documents.server_metadata())
 
     async def live(self, request: Request) -> Response:
         return _json({"live": True})
@@ -52,7 +49,7 @@ class ProtocolEndpoints:
     async def index(self, request: Request) -> Response:
         """Answers with the models, as Triton's repository index."""
         state = "READY" if self._service.is_ready else "UNAVAILABLE"
-        return _json([{"name": name, "version": "1", "state": state} for name in self._service.models])
+        return _json([{"name": name, "version": VERSION, "state": state} for name in self._service.models])
 
     async def model_ready(self, request: Request) -> Response:
         model, is_ready = self._model(request), self._service.is_ready
@@ -60,22 +57,15 @@ class ProtocolEndpoints:
 
     async def model(self, request: Request) -> Response:
         """Answers with a model's inputs and outputs; a request has one of the inputs."""
-        model = self._model(request)
-        contract = model.detector.contract
-        size = contract.input_size
-        pixels = [size.batch, size.height, size.width, 3] if size else [-1, -1, -1, 3]
-        shapes = {"boxes": [-1, -1, 4], "scores": [-1, -1], "landmarks": [-1, -1, len(contract.landmarks), 2]}
-        return _json({
-            "name": model.name,
-            "versions": ["1"],
-            "platform": "onnx_mlcycle",
-            "inputs": [
-                {"name": INPUT, "datatype": "UINT8", "shape": pixels},
-                {"name": ENCODED, "datatype": "BYTES", "shape": [-1]},
-            ],
-            "outputs": [{"name": name, "datatype": "FP32", "shape": shapes[name]} for name in contract.outputs],
-            "parameters": {"sha256": model.detector.sha256, "thresholds": contract.thresholds},
-        })  # fmt: skip
+        return _json(protocol_documents.model_metadata(self._model(request)))
+
+    async def config(self, request: Request) -> Response:
+        return _json(protocol_documents.model_config(self._model(request), self._service.settings.workers))
+
+    async def statistics(self, request: Request) -> Response:
+        """Answers with the statistics of a model, or of all of them if the path names none."""
+        names = [self._model(request).name] if "model" in request.path_params else list(self._service.models)
+        return _json(protocol_documents.statistics(self._service.metrics, names))
 
     async def infer(self, request: Request) -> Response:
         """Runs a model on a tensor of pixels, or on encoded images."""
@@ -120,8 +110,8 @@ class ProtocolEndpoints:
         return records
 
     def _model(self, request: Request) -> ServedModel:
-        if request.path_params.get("version", "1") != "1":
-            raise RequestError(404, "no-such-model", "each model has one version: 1")
+        if request.path_params.get("version", VERSION) != VERSION:
+            raise RequestError(404, "no-such-model", f"each model has one version: {VERSION}")
         return self._service.model(request.path_params["model"])
 
 
