@@ -73,7 +73,7 @@ def parse(body: bytes, header_length: str | None) -> InferRequest:
     if len(inputs) != 1:
         raise _malformed("the request must have one input: images, or encoded_images")
     parameters = _known(raw, _REQUEST_PARAMETERS, "the request")
-    is_binary = parameters.pop("binary_data_output", None) is True
+    is_binary = _flag(parameters.pop("binary_data_output", False), "binary_data_output")
     outputs = [_dict(each, "an output") for each in _list(_given(raw, "outputs", []), "outputs")]
     return InferRequest(
         id=_text(_given(raw, "id", ""), "id"),
@@ -203,8 +203,7 @@ def _decoded(text: Any) -> bytes:
 
 
 def _wants_binary(output: dict[str, Any], default: bool) -> bool:
-    wanted = _known(output, ("binary_data",), "an output").get("binary_data")
-    return default if wanted is None else wanted is True
+    return _flag(_known(output, ("binary_data",), "an output").get("binary_data", default), "binary_data")
 
 
 def _known(raw: dict[str, Any], known: tuple[str, ...], of: str) -> dict[str, Any]:
@@ -238,6 +237,12 @@ def _dict(value: Any, what: str) -> dict[str, Any]:
 def _list(value: Any, what: str) -> list[Any]:
     if not isinstance(value, list):
         raise _malformed(f"{what} must be a list")
+    return value
+
+
+def _flag(value: Any, what: str) -> bool:
+    if not isinstance(value, bool):
+        raise _malformed(f"{what} must be true or false")
     return value
 
 

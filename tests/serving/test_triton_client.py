@@ -13,7 +13,7 @@ import pytest
 from live_server import LiveServer
 from PIL import Image
 
-from mlcycle.inference.detect import Detector, DetectOptions, load_detector
+from mlcycle.inference.detect import DetectOptions, Detector, load_detector
 from mlcycle.inference.models import find_model
 from mlcycle.inference.record import Source
 

@@ -248,5 +248,5 @@ def test_the_examples_of_all_endpoints_run_here_and_in_a_terminal(
             answer = json.loads(done.stdout)
             assert [len(each["faces"]) for each in answer.get("records", [answer])] in ([1], [1, 1])
     assert Image.open(tmp_path / "redacted.jpg").size == (512, 512)
-    for place in ("Retry-After", "x1 y1 x2 y2 in pixels", "sensitive, balanced or precise"):
+    for place in ("Retry-After", "x1 y1 x2 y2 in pixels", "balanced, precise, sensitive"):
         assert place in window.run("return document.querySelector('#endpoints').textContent")

@@ -133,7 +133,8 @@ function answers(responses, schemas) {
     element("dt", "", element("code", "", status)),
     element("dd", "", description),
   ]);
-  const name = responses["200"].content?.["application/json"]?.schema?.$ref.split("/").at(-1);
+  const schema = responses["200"].content?.["application/json"]?.schema;
+  const name = (schema?.oneOf?.[0] ?? schema)?.$ref?.split("/").at(-1);
   const fields = name
     ? [
         element("h3", "", "Fields of the answer"),

@@ -11,7 +11,10 @@
  */
 export function examplesOf(method, path, operation) {
   const filled = filledPath(path, operation.parameters ?? []);
-  const content = Object.entries(operation.requestBody?.content ?? {});
+  const contents = Object.entries(operation.requestBody?.content ?? {});
+  // Tensors may also be sent as bytes; that needs a program.
+  const asText = contents.filter(([type]) => type === "application/json");
+  const content = asText.length > 0 ? asText : contents;
   const output = Object.keys(operation.responses["200"].content ?? {}).some((type) => type.startsWith("image/"));
   if (content.length === 0) return [{ path: filled, ...withoutBody(method) }];
   return content.map(([type, description]) => {
