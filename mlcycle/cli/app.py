@@ -14,7 +14,7 @@ from mlcycle.cli.group import lazy_group
 PANELS = {
     "Get started": {"demo": "demo"},
     "Train": {"train": "train.train", "freeze": "freeze"},
-    "Use": {"infer": "infer.infer", "serve": "serve", "evaluate": "evaluate"},
+    "Use": {"infer": "infer.infer", "redact": "redact.redact", "serve": "serve", "evaluate": "evaluate"},
     "Data": {"data": "data.data"},
     "Model files": {"export": "export", "model": "model.model"},
     "This machine": {"bench": "bench.bench", "plan": "plan", "doctor": "doctor"},

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlcycle.cli import console
 from mlcycle.cli.group import default_group
 from mlcycle.cli.infer.options import (
     AddressOption,
@@ -46,7 +44,6 @@ from mlcycle.cli.long_side import LongSideOption
 
 if TYPE_CHECKING:
     from mlcycle.inference.record import Source
-    from mlcycle.inference.sources import Folder
 
 app = typer.Typer(
     cls=default_group("image", of_folder="dir"),
@@ -100,6 +97,7 @@ def image(  # noqa: PLR0913, PLR0917
     Example:  find . -name '*.jpg' -print0 | mlcycle infer --stdin0 -o a.jsonl
     """
     from mlcycle.cli.infer.private import absolute, guarded
+    from mlcycle.cli.infer.sources import sources_of
     from mlcycle.cli.infer.stream import stream
     from mlcycle.inference.outputs.output import must_not_be_input
 
@@ -112,7 +110,7 @@ def image(  # noqa: PLR0913, PLR0917
     with guarded(options, names, is_run=False) as options:
         found = _named(names, stdin0)
         must_not_be_input(options.out, (Path(name[1:]) for name in names if name.startswith("@")))
-        stream(partial(_sources, found, options, keep_tree=False), len(found), options, faces=True)
+        stream(partial(sources_of, found, options, keep_tree=False), len(found), options, faces=True)
 
 
 @app.command(name="dir")
@@ -241,14 +239,17 @@ def names(
     Example:  mlcycle infer names run archive | grep 5ad0
     """
     from mlcycle.cli.infer.private import print_names
+    from mlcycle.cli.infer.sources import images_below
 
-    print_names(run, _found(folder, without=[run], videos=True))
+    print_names(run, images_below(folder, without=[run], videos=True))
 
 
 def _detect_below(folder: Path, options: InferOptions) -> None:
+    from mlcycle.cli.infer.sources import images_below, sources_of
+
     without = [*options.folders().values(), *([options.out] if options.out else [])]
-    found = _found(folder, without, in_memory=options.private, videos=options.videos)
-    sources = partial(_sources, found, options, keep_tree=True)
+    found = images_below(folder, without, in_memory=options.private, videos=options.videos)
+    sources = partial(sources_of, found, options, keep_tree=True)
     count = sum(1 for _ in sources()) if options.shard else len(found)
     if options.is_run():
         from mlcycle.cli.infer.run import run
@@ -276,47 +277,3 @@ def _named(names: list[str], stdin0: bool) -> list[Source]:
     if not found:
         raise InputError("no image names on standard input", "end each name with a zero byte, as find -print0 does")
     return found
-
-
-def _found(folder: Path, without: list[Path], *, in_memory: bool = False, videos: bool = False) -> Folder:
-    from mlcycle.errors import InputError
-    from mlcycle.inference.sources import from_folder
-
-    found = from_folder(folder, without, in_memory=in_memory, videos=videos)
-    skipped = "1 other file skipped" if found.others == 1 else f"{found.others} other files skipped"
-    if found.videos:
-        skipped += f", {found.videos} of them with a video suffix; --videos includes them"
-    if not len(found):
-        raise InputError(f"{folder} contains no images", skipped if found.others else "choose another folder")
-    if found.others:
-        console.say(skipped)
-    return found
-
-
-def _sources(found: list[Source] | Folder, options: InferOptions, *, keep_tree: bool) -> Iterator[Source]:
-    """Yields the shard's images and pages with the paths of their copies, which do not depend on the shard.
-
-    In a private run too, the shard depends on the images' own names; after that only the hashed names are used. Images
-    are processed in their order, so that no copy's time of writing tells where its image is among the others.
-    """
-    from mlcycle.inference.pages_and_frames import split_pages
-
-    sources, shard = iter(found), options.shard
-    if options.names:
-        if not isinstance(found, list) and options.is_run():
-            sources = found.sorted_by(options.names.name)
-        sources, shard = options.names.hide(_of_shard(sources, shard)), None
-    sources = split_pages(sources)
-    if folders := options.folders():
-        from mlcycle.inference.copies.image_copies import with_copy_paths
-
-        sources = with_copy_paths(sources, folders, keep_tree=keep_tree)
-    return _of_shard(sources, shard)
-
-
-def _of_shard(sources: Iterator[Source], shard: tuple[int, int] | None) -> Iterator[Source]:
-    if shard is None:
-        return sources
-    from mlcycle.inference.sources import in_shard
-
-    return (source for source in sources if in_shard(source, shard))

@@ -19,9 +19,9 @@ import pytest
 from conftest import Outcome, environment
 from PIL import Image
 
-from mlcycle.cli.infer.infer import _sources
 from mlcycle.cli.infer.options import InferOptions
 from mlcycle.cli.infer.private import _without_paths
+from mlcycle.cli.infer.sources import sources_of
 from mlcycle.errors import InputError
 from mlcycle.inference.privacy.hashed_names import load_names
 from mlcycle.inference.sources import from_folder
@@ -224,10 +224,10 @@ def test_a_run_processes_images_in_the_order_of_hashes(tmp_path: Path) -> None:
         (tmp_path / f"{number}.jpg").touch()
     found = from_folder(tmp_path, in_memory=True)
     options = InferOptions(out=tmp_path / "run", private=True, names=load_names(None))
-    keys = [source.key for source in _sources(found, options, keep_tree=True)]
+    keys = [source.key for source in sources_of(found, options, keep_tree=True)]
     assert keys == sorted(keys)
     assert len(keys) == 20
-    in_their_order = _sources(found, replace(options, out=None), keep_tree=True)
+    in_their_order = sources_of(found, replace(options, out=None), keep_tree=True)
     assert [source.path for source in in_their_order] == [source.path for source in found]
 
 

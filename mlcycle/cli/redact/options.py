@@ -1,0 +1,42 @@
+"""The options that only `mlcycle redact` has, or that mean something else there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlcycle.cli import completions
+from mlcycle.cli.infer.options import Redaction
+
+MethodOption = Annotated[
+    Redaction,
+    typer.Option("--method", help="Cover faces in this way: blur and pixelate keep 2 x 2 means, fill keeps nothing."),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", "-o", metavar="FILE", help="Write the copy of a single image to this file. Default: NAME_redacted.jpg."
+    ),
+]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Let copies replace existing files.")]
+ThresholdOption = Annotated[
+    float | None,
+    typer.Option(
+        "--threshold",
+        metavar="SCORE",
+        min=0,
+        max=1,
+        help="Cover regions with at least this score. Default: the model's threshold sensitive.",
+    ),
+]
+AtOption = Annotated[
+    str | None,
+    typer.Option(
+        "--at",
+        metavar="POINT",
+        autocompletion=completions.operating_points,
+        help="Use one of the model's thresholds: sensitive (default, few missed faces), balanced or precise.",
+    ),
+]

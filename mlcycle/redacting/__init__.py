@@ -1,0 +1,1 @@
+"""Redacting images and folders of images: copies without recognisable faces, their review and a report."""
