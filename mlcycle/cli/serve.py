@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlcycle.cli import completions, console
-from mlcycle.cli.infer.options import Provider, ProviderOption, RequireSignatureOption
+from mlcycle.cli.infer.options import Engine, Provider, ProviderOption, RequireSignatureOption
+from mlcycle.cli.serve_on_ray import AddressOption, EngineOption, ReplicasOption, absolute, must_fit, serve_on_ray
 from mlcycle.counted import counted
 from mlcycle.extras import extra
 
@@ -43,7 +44,14 @@ AllowHostOption = Annotated[
 ]
 WorkersOption = Annotated[
     int | None,
-    typer.Option("--workers", metavar="N", min=1, max=1024, help="Images processed at once. Default: one per core."),
+    typer.Option(
+        "--workers",
+        metavar="N",
+        min=1,
+        max=1024,
+        help="Images processed at once. Default: one per core, or with --engine ray one in each replica.",
+        show_default=False,
+    ),
 ]
 QueueOption = Annotated[
     int, typer.Option("--queue", metavar="N", min=0, max=100_000, help="Images that may wait; more get 503 at once.")
@@ -108,6 +116,9 @@ def serve(  # noqa: PLR0913 (an option of a command is a parameter)
     require_signature: RequireSignatureOption = None,
     drain: DrainOption = 1.0,
     private: PrivateOption = False,
+    engine: EngineOption = Engine.local,
+    address: AddressOption = None,
+    replicas: ReplicasOption = None,
 ) -> None:
     """Answer requests over HTTP: faces in images, and images without recognisable faces.
 
@@ -118,16 +129,22 @@ def serve(  # noqa: PLR0913 (an option of a command is a parameter)
     answers 503 at once. A changed model file is verified, tested and swapped in without a gap, or refused and the old
     one kept. SIGTERM: it reports unready, answers what it has accepted, and exits with code 0. See docs/serve.md.
 
+    With --engine ray, the same server runs in replicas on a Ray cluster, as many as the load needs. --queue and
+    --workers are those of each; all nodes must have the model file under the same path.
+
     Example:  mlcycle serve
 
     Example:  curl --data-binary @photo.jpg localhost:8000/v1/detect
 
     Example:  mlcycle serve --host 0.0.0.0 --token-file token.txt --tls-certificate cert.pem --tls-key key.pem
+
+    Example:  mlcycle serve --host 0.0.0.0 --engine ray --address auto --replicas 2:16
     """
     from mlcycle.errors import UsageError
 
     if (tls_certificate is None) != (tls_key is None):
         raise UsageError("TLS needs a certificate and its key", "pass both: --tls-certificate FILE --tls-key FILE")
+    must_fit(engine, address, replicas, provider, private=private, port=port)
     with extra("serve", "mlcycle serve"):
         from mlcycle.serving import server
         from mlcycle.serving.settings import Listening, ServerSettings
@@ -135,7 +152,7 @@ def serve(  # noqa: PLR0913 (an option of a command is a parameter)
     from mlcycle.inference.batch.worker_threads import cores
 
     settings = ServerSettings(
-        workers=workers or cores(),
+        workers=workers or (cores() if engine is Engine.local else 1),
         queue=queue,
         deadline_seconds=deadline,
         body_seconds=body_time,
@@ -146,8 +163,13 @@ def serve(  # noqa: PLR0913 (an option of a command is a parameter)
         hosts=_hosts(host, allow_host),
         drain_seconds=drain,
     )
-    listening = Listening(host=host, port=port, certificate=tls_certificate, private_key=tls_key)
+    listening = Listening(host=host, port=port, certificate=absolute(tls_certificate), private_key=absolute(tls_key))
+    provider = Provider.cpu if engine is Engine.ray and provider is Provider.auto else provider
     served = server.open_models(_sources(models or [], provider.value, require_signature))
+    if engine is Engine.ray:
+        _announce(served, settings, private=private)
+        serve_on_ray(served, settings, listening, address, replicas)
+        return
     with server.bind(listening) as listener:
         _announce(served, settings, private=private)
         where = f"{listening.url(listener.getsockname()[1])}  ({_capacity(settings)}; Ctrl-C stops it)"
@@ -193,7 +215,7 @@ def _announce(served: dict[str, ServedModel], settings: ServerSettings, *, priva
         where = "" if private else f" from {model.source.path}"
         console.say(f"model {name} {model.detector.sha256[:12]}{where}, verified, on {model.detector.provider}")
     if not settings.hosts and not settings.token:
-        console.warn("anyone who can reach this address can use the server; --token-file FILE requires a token")
+        console.warn("anyone who can reach the server can use it; --token-file FILE requires a token")
 
 
 def _capacity(settings: ServerSettings) -> str:

@@ -71,7 +71,7 @@ def _route(service: Service, path: str, endpoint: Endpoint, method: str = "GET")
             failure.__traceback__ = None  # its frames hold the request's body, in a circle of references
             if method == "POST":
                 service.metrics.failure(_model_of(request, service), problem.code)
-            return _error(request.url.path, problem)
+            return error_response(request.url.path, problem)
 
     return Route(path, answered, methods=[method])
 
@@ -82,7 +82,7 @@ def _model_of(request: Request, service: Service) -> str:
     return name if name in service.models else "" if name is not None else next(iter(service.models))
 
 
-def _error(path: str, problem: RequestError) -> Response:
+def error_response(path: str, problem: RequestError) -> Response:
     """Returns a problem as JSON; under /v2 as the protocol has it, a sentence under "error"."""
     detail: object = {"code": problem.code, "message": problem.message}
     document = {"error": problem.message if path.startswith("/v2") else detail}
@@ -96,7 +96,7 @@ async def _http_error(request: Request, problem: HTTPException) -> Response:
     }
     code, message = codes.get(problem.status_code, ("bad-request", str(problem.detail)))
     headers = dict(problem.headers or {})
-    return _error(request.url.path, RequestError(problem.status_code, code, message, headers=headers))
+    return error_response(request.url.path, RequestError(problem.status_code, code, message, headers=headers))
 
 
 def _constant(document: dict[str, object]) -> Endpoint:
@@ -126,7 +126,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         problem = self._refusal(scope["path"], Headers(scope=scope))
-        app = self._app if problem is None else _error(scope["path"], problem)
+        app = self._app if problem is None else error_response(scope["path"], problem)
         await app(scope, receive, self._closing(send))
 
     def _refusal(self, path: str, headers: Headers) -> RequestError | None:

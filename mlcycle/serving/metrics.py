@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
     from mlcycle.serving.served_model import ServedModel
@@ -75,6 +76,10 @@ class Metrics:
         """Returns all metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
+    def families(self) -> list[Metric]:
+        """Returns all metrics as objects, of which `text_of` makes the text."""
+        return list(self._registry.collect())
+
     def collect(self) -> Iterator[Metric]:
         """Yields the metrics that are not histograms; called by the registry."""
         yield _of("nv_inference_request_success", "Requests answered", self._of_models(self._succeeded))
@@ -99,6 +104,21 @@ class Metrics:
 
     def _of_models(self, values: Mapping[str, int]) -> list[tuple[dict[str, str], float]]:
         return [({"model": name, "version": "1"}, values.get(name, 0)) for name in self._models]
+
+
+def text_of(families: Iterable[Metric]) -> bytes:
+    """Returns metrics in Prometheus' text format."""
+    registry = CollectorRegistry()
+    registry.register(_Collected(list(families)))
+    return generate_latest(registry)
+
+
+class _Collected(Collector):
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Metric]:
+        return self._families
 
 
 def _of(name: str, help: str, samples: Iterable[tuple[dict[str, str], float]]) -> Metric:
