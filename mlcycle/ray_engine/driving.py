@@ -127,7 +127,9 @@ def connected(start: Start, probe: Callable[[], None], hint: str) -> Iterator[in
         if start.address is not None:
             on_each_node(probe, hint)
         cores = int(ray.cluster_resources().get("CPU", 0))
-    except (ConnectionError, OSError, RuntimeError, ValueError) as problem:
+    except MlcycleError:
+        raise
+    except Exception as problem:  # if the machine is too busy, Ray raises a plain one after 30 seconds
         raise _connection_error(start.address, problem) from problem
     else:
         if not cores:

@@ -121,13 +121,21 @@ def test_a_killed_replica_costs_no_request_and_is_replaced(astronaut: Path, expe
     assert not [line for each in processes for line in family(each).values()]
 
 
-# Two machines: the head and a node, each with one core and an address of its own, which share one port.
+# Two machines: the head and a node, each with one core and an address of its own, which share one port. Ray gives each
+# 30 seconds to start, which are too few on a busy machine.
 CLUSTER = """
 import sys
 from ray.cluster_utils import Cluster
 small = {"object_store_memory": 100 << 20, "include_dashboard": False, "num_cpus": 1}
-cluster = Cluster(initialize_head=True, head_node_args=small)
-cluster.add_node(node_ip_address="127.0.0.2", **small)
+cluster = Cluster()
+for address in ("127.0.0.1", "127.0.0.2"):
+    for attempt in range(3):
+        try:
+            cluster.add_node(node_ip_address=address, **small)
+            break
+        except Exception:
+            if attempt == 2:
+                raise
 cluster.wait_for_nodes()
 print(cluster.address, flush=True)
 sys.stdin.readline()
