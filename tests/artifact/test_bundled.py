@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mlcycle.artifact import bundled
 from mlcycle.artifact.seal import read_sealed
@@ -47,6 +48,34 @@ def test_each_is_signed_passes_its_self_test_and_states_its_intended_use(
     for point, threshold in contract["thresholds"].items():
         assert f"| {point} | {threshold:g} |" in card
     assert contract["thresholds"].keys() == {"sensitive", "balanced", "precise"}
+
+
+@pytest.mark.parametrize("name", bundled.names())
+def test_the_head_of_each_card_has_the_numbers_of_its_text(name: str) -> None:
+    _, head, text = (bundled.FOLDER / f"{name}.md").read_text("utf-8").split("---\n", 2)
+    card = yaml.safe_load(head)
+    assert (card["license"], card["library_name"], card["pipeline_tag"]) == (
+        "apache-2.0",
+        "mlcycle",
+        "object-detection",
+    )
+    [model] = card["model-index"]
+    assert model["name"] == name
+    found = {}
+    for result in model["results"]:
+        values = [each["value"] for each in result["metrics"]]
+        names = [each["name"] for each in result["metrics"]]
+        assert names == ["AP easy", "AP medium", "AP hard", "AP50", "recall at one false alarm in ten images"]
+        found[result["dataset"]["config"].removeprefix("long side ")] = values
+    heads = (
+        "| long side | AP easy / medium / hard | AP50 | recall at one false alarm in ten images |\n|---|---|---|---|\n"
+    )
+    rows = [line.strip("| ").split(" | ") for line in text.partition(heads)[2].partition("\n\n")[0].splitlines()]
+    shown = {
+        side: [*map(float, levels.split(" / ")), float(ap50), float(recall)] for side, levels, ap50, recall in rows
+    }
+    assert found == shown
+    assert len(found) == 2
 
 
 def test_a_file_in_the_current_folder_does_not_replace_a_bundled_model(
