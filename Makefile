@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-gpu check format docs clean
+.PHONY: help demo test test-slow test-gpu check format docs dist clean
 
 help: ## show this
 	@echo "make demo       train a small face detector, freeze it, find a face in an image it has never seen"
@@ -19,6 +19,7 @@ help: ## show this
 	@echo "make check      formatting, lint, types, import contracts, generated docs"
 	@echo "make format     format the code, and repair what lint can repair"
 	@echo "make docs       write docs/cli.md anew"
+	@echo "make dist       build wheel and sdist into dist/, and check them"
 	@echo "make clean      remove .venv and caches; runs/, models/ and data/ stay"
 	@echo "PYTHON=python3.12 make test takes another Python, 3.11 or newer; it counts when .venv is made."
 
@@ -48,6 +49,12 @@ format: $(VENV)/.installed-dev
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python -m mlcycle.cli.reference
+
+dist: $(VENV)/.installed-dev
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python .ci/check_dist.py dist
 
 clean:
 	rm -rf $(VENV) .venv-inference .browser build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
