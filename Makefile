@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-gpu check format docs dist clean
+.PHONY: help demo test test-slow test-gpu check format docs pictures dist clean
 
 help: ## show this
 	@echo "make demo       train a small face detector, freeze it, find a face in an image it has never seen"
@@ -18,7 +18,8 @@ help: ## show this
 	@echo "make test-gpu   the tests that need an NVIDIA GPU"
 	@echo "make check      formatting, lint, types, import contracts, generated docs"
 	@echo "make format     format the code, and repair what lint can repair"
-	@echo "make docs       write docs/cli.md anew"
+	@echo "make docs       write docs/cli.md anew, and build the documentation as a site"
+	@echo "make pictures   make the pictures of README and the documentation anew"
 	@echo "make dist       build wheel and sdist into dist/, and check them"
 	@echo "make clean      remove .venv and caches; runs/, models/ and data/ stay"
 	@echo "PYTHON=python3.12 make test takes another Python, 3.11 or newer; it counts when .venv is made."
@@ -49,6 +50,11 @@ format: $(VENV)/.installed-dev
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python -m mlcycle.cli.reference
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
+pictures: $(VENV)/.installed-dev
+	$(BIN)/python docs/pictures/make.py
 
 dist: $(VENV)/.installed-dev
 	rm -rf dist
@@ -57,7 +63,7 @@ dist: $(VENV)/.installed-dev
 	$(BIN)/python .ci/check_dist.py dist
 
 clean:
-	rm -rf $(VENV) .venv-inference .browser build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .venv-inference .browser docs/_build build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find mlcycle tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp says that an extra is installed as pyproject.toml names it; dev holds all that demo holds.

@@ -102,10 +102,14 @@ class DefaultGroup(Group):
         path = ctx.command_path
         formatter.write_paragraph()
         formatter.write_text(f"The default command is {self.default}: {path} ARGS means {path} {self.default} ARGS.")
-        formatter.write_text(f"Its options: {path} {self.default} --help")
         if self.of_folder:
             formatter.write_text(f"{path} FOLDER means {path} {self.of_folder} FOLDER.")
         super().format_epilog(ctx, formatter)
+        command: Any = self.get_command(ctx, self.default)
+        own = typer.Context(command, parent=ctx, info_name=self.default)
+        records = (each.get_help_record(own) for each in command.get_params(own) if each.name != "help")
+        with formatter.section(f"Arguments and options of {self.default}"):
+            formatter.write_dl([record for record in records if record])
 
     def _needs_arguments(self, ctx: Any) -> bool:
         command = self.get_command(ctx, self.default)

@@ -29,6 +29,8 @@ def tallied(tally: Tally, options: InferOptions) -> Iterator[None]:
 def _say_counts(tally: Tally, options: InferOptions) -> None:
     """Prints the counts and where copies were written, and how many redacted regions are doubtful."""
     console.say("; ".join([counts(tally), *_copies(tally, options)]))
+    if console.is_terminal() and tally.faces and not (options.folders() or options.out):
+        console.say("to see them drawn: --annotate DIR")
     if tally.doubtful and tally.copies["redacted"]:
         console.say(_doubtful(tally.doubtful, noun(tally.images, tally.frames)))
 
