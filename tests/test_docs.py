@@ -18,7 +18,11 @@ from mlcycle.artifact import admission, contract, self_test
 from mlcycle.cli import BROKEN_PIPE, globals_first, reference
 
 CHECKOUT = Path(__file__).parent.parent
-PAGES = [path for path in [CHECKOUT / "README.md", *sorted(CHECKOUT.glob("docs/*.md"))] if path.is_file()]
+PAGES = [
+    path
+    for path in [CHECKOUT / "README.md", CHECKOUT / "data/README.md", *sorted(CHECKOUT.glob("docs/*.md"))]
+    if path.is_file()
+]
 
 
 def test_the_reference_is_up_to_date():
@@ -32,7 +36,7 @@ def test_the_reference_does_not_depend_on_the_terminal(monkeypatch):
     assert reference.page() == before
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(CHECKOUT)))
 def test_every_command_in_the_docs_parses(page):
     text = page.read_text("utf-8")
     found = list(commands_in(text))
