@@ -3,8 +3,9 @@
     python benchmarks/loadgen.py [MODEL] [--data DIR] [--rate 20] [--seconds 35] [--rounds 5]
 
 Needs mlcycle and mlcommons-loadgen. Both measure in one process and in turn, so that a machine that slows down slows
-both, with as many requests each. Each round has seeds of its own. Prints the p90 or p99 of each round, its upper bound
-where the tool reports one, and the medians.
+both, with as many requests each. Each round has seeds of its own. Prints the p90 of single-stream and its upper bound,
+and the p99 of the server scenario, where mlcycle also gets the arrivals and images of LoadGen: two random sequences of
+arrivals at the same rate have different p99s on any machine.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import queue
 import statistics
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +26,10 @@ import mlperf_loadgen
 
 import mlcycle
 from mlcycle.artifact.bundled import locate
-from mlcycle.benching import bench_images
+from mlcycle.benching import bench_images, scenarios
+from mlcycle.benching.sending import load as loops
+from mlcycle.benching.sending.load import Load
+from mlcycle.benching.sending.outcome import Outcome
 from mlcycle.inference.batch.worker_threads import cores
 from mlcycle.inference.detect import Detector, load_detector
 
@@ -43,12 +48,26 @@ class Result:
         upper_bound_ms: LoadGen's estimate by early stopping; None in server, and of too few queries.
         passed: whether early stopping is satisfied.
         latencies_ms: of each query, from its trace.
+        due_seconds: when each query was due, after the first.
+        numbers: of their images.
     """
 
     percentile_ms: float
     upper_bound_ms: float | None
     passed: bool
     latencies_ms: list[float]
+    due_seconds: list[float]
+    numbers: list[int]
+
+
+@dataclass(frozen=True)
+class Replay(Load):
+    """A load with given arrivals."""
+
+    due_seconds: Sequence[float] = ()
+
+    def due_times(self) -> Sequence[float]:
+        return self.due_seconds
 
 
 def loadgen(
@@ -118,40 +137,59 @@ def _result(folder: Path, scenario: str) -> Result:
         bound / 1e6 if bound else None,
         bool(values["early_stopping_met"]),
         [sample["args"]["complete_ns"] / 1e6 for sample in samples],
+        [(sample["ts"] - samples[0]["ts"]) / 1e6 for sample in samples],
+        [sample["args"]["sample_idx"] for sample in samples],
     )
 
 
-def compare(model: Path, images: bench_images.ImageSet, folder: Path | None, arguments: argparse.Namespace) -> None:
-    """Runs both tools in turn, and prints what they report."""
-    found: dict[tuple[str, str], list[float]] = {}
-    workers = {"single-stream": 1, "server": cores()}
-    detectors = {"single-stream": load_detector(model), "server": load_detector(model, threads=1)}
-    ours = mlcycle.load(model)
-    for seed in range(arguments.rounds):
-        for scenario, detector in detectors.items():
-            rate = arguments.rate if scenario == "server" else None
-            document = ours.bench(
-                folder, seconds=arguments.seconds, scenario=scenario, rate=rate, seed=seed if rate else None
-            )
-            result = document["result"]
+def replay(theirs: Result, work: Work, workers: int) -> float:
+    """Sends the images of a run of LoadGen when they were due there; returns the p99 in milliseconds."""
 
-            def work(number: int, detector: Detector = detector) -> None:
-                detector.detect_file(images.paths[number % len(images.paths)])
+    def detect(number: int) -> Outcome:
+        work(theirs.numbers[number])
+        return Outcome()
 
-            theirs = loadgen(
-                scenario, work, result["requests"], rate=arguments.rate, workers=workers[scenario], seed=seed + 1
-            )
-            own = math.inf if result["value"] is None else result["value"]  # it fell on a request that never started
-            for tool, value in (("LoadGen", theirs.percentile_ms), ("mlcycle", own)):
-                found.setdefault((scenario, tool), []).append(value)
-                bound = theirs.upper_bound_ms if tool == "LoadGen" else result["upper_bound_ms"]
-                shown = f", at most {bound:.2f} ms" if bound else ""
-                print(
-                    f"{scenario:14} {tool}  {result['requests']} requests  {result['metric'][:3]} {value:.2f} ms{shown}"
-                )
-    for (scenario, tool), values in found.items():
-        spread = f"{min(values):.2f} to {max(values):.2f}"
-        print(f"{scenario:14} {tool}  median of {len(values)} rounds {statistics.median(values):.2f} ms ({spread})")
+    load = Replay(seconds=theirs.due_seconds[-1] + 60, concurrency=workers, rate=1.0, due_seconds=theirs.due_seconds)
+    stats = loops.run(detect, load)
+    result = scenarios.result("server", stats.latencies, stats.without_result, stats.throughput)
+    assert result is not None
+    return result["value"]
+
+
+class Comparison:
+    """The model, the images, and the load of both tools."""
+
+    def __init__(self, model: Path, images: bench_images.ImageSet, rate: float, seconds: float) -> None:
+        self._images, self._rate, self._seconds, self._workers = images, rate, seconds, cores()
+        self._folder = os.path.commonpath([path.parent for path in images.paths])
+        self._model, self._one, self._several = (
+            mlcycle.load(model),
+            load_detector(model),
+            load_detector(model, threads=1),
+        )
+
+    def single_stream(self, seed: int) -> Iterator[tuple[str, float]]:
+        """Yields the name of a measurement and its p90 in milliseconds."""
+        ours = self._model.bench(self._folder, seconds=self._seconds, scenario="single-stream")["result"]
+        theirs = loadgen("single-stream", self._work(self._one), ours["requests"], seed=seed + 1)
+        yield "single-stream p90, LoadGen", theirs.percentile_ms
+        yield "single-stream p90, mlcycle", ours["value"]
+        yield "single-stream bound, LoadGen", theirs.upper_bound_ms or math.nan
+        yield "single-stream bound, mlcycle", ours["upper_bound_ms"] or math.nan
+
+    def server(self, seed: int) -> Iterator[tuple[str, float]]:
+        """Yields the name of a measurement and its p99 in milliseconds."""
+        options = {"rate": self._rate, "seed": seed, "concurrency": self._workers}
+        ours = self._model.bench(self._folder, seconds=self._seconds, scenario="server", **options)["result"]
+        work, count = self._work(self._several), ours["requests"]
+        theirs = loadgen("server", work, count, rate=self._rate, workers=self._workers, seed=seed + 1)
+        yield "server p99, LoadGen", theirs.percentile_ms
+        yield "server p99, mlcycle, the same arrivals", replay(theirs, work, self._workers)
+        yield "server p99, mlcycle, its own arrivals", math.inf if ours["value"] is None else ours["value"]
+
+    def _work(self, detector: Detector) -> Work:
+        paths = self._images.paths
+        return lambda number: detector.detect_file(paths[number % len(paths)])
 
 
 def main(words: list[str] | None = None) -> None:
@@ -162,8 +200,15 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=35.0, help="duration of one scenario of mlcycle")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args(words)
+    found: dict[str, list[float]] = {}
     with bench_images.opened(arguments.data) as images:
-        compare(locate(arguments.model), images, arguments.data or images.paths[0].parent, arguments)
+        comparison = Comparison(locate(arguments.model), images, arguments.rate, arguments.seconds)
+        for seed in range(arguments.rounds):
+            for name, value in (*comparison.single_stream(seed), *comparison.server(seed)):
+                found.setdefault(name, []).append(value)
+                print(f"round {seed + 1}  {name:39} {value:8.2f} ms", flush=True)
+    for name, values in found.items():
+        print(f"median   {name:39} {statistics.median(values):8.2f} ms ({min(values):.2f} to {max(values):.2f})")
 
 
 if __name__ == "__main__":
