@@ -21,7 +21,7 @@ SCORE_SPAN = 0.2
 # In drawing units: width and height of a chart, its margins, and about the width of a digit.
 SMALL, LARGE = (380, 230), (480, 360)
 LEFT, RIGHT, TOP, BOTTOM = 58, 16, 12, 44
-DIGIT = 8
+DIGIT = 9
 # Half of the width of the cap of an error bar, in drawing units.
 CAP = 4
 
