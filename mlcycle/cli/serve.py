@@ -148,6 +148,7 @@ def serve(  # noqa: PLR0913 (an option of a command is a parameter)
     with extra("serve", "mlcycle serve"):
         from mlcycle.serving import server
         from mlcycle.serving.settings import Listening, ServerSettings
+        from mlcycle.serving.tls import check_certificate
 
     from mlcycle.inference.batch.worker_threads import cores
 
@@ -164,6 +165,7 @@ def serve(  # noqa: PLR0913 (an option of a command is a parameter)
         drain_seconds=drain,
     )
     listening = Listening(host=host, port=port, certificate=absolute(tls_certificate), private_key=absolute(tls_key))
+    check_certificate(listening)
     provider = Provider.cpu if engine is Engine.ray and provider is Provider.auto else provider
     served = server.open_models(_sources(models or [], provider.value, require_signature))
     if engine is Engine.ray:
