@@ -31,7 +31,8 @@ def test_import_contracts_hold():
     "module",
     ["mlcycle.inference.detect", "mlcycle.cli.app", "mlcycle.artifact.seal", "mlcycle.datasets.reading",
      "mlcycle.evaluation.coco", "mlcycle.workflows.evaluate", "mlcycle.benching.bench", "mlcycle.doctor.examine",
-     "mlcycle.doctor.probe", "mlcycle.inspecting.card", "mlcycle.inspecting.selftest.probes", "mlcycle.planning.plan"],
+     "mlcycle.doctor.probe", "mlcycle.inspecting.card", "mlcycle.inspecting.selftest.probes", "mlcycle.planning.plan",
+     "mlcycle.redacting.report"],
 )  # fmt: skip
 def test_inference_never_imports_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"

@@ -20,6 +20,7 @@ from mlcycle.inference.record import is_first_of_file
 from mlcycle.inference.tally import Tally
 
 if TYPE_CHECKING:
+    from mlcycle.inference.batch.ledger_notes import Notes
     from mlcycle.inference.record import FinishedRecords, Record, Source
 
 # Of summary.json; version 1 counted under "photographs" and "milliseconds_a_photograph".
@@ -82,6 +83,11 @@ class BatchRun:
     def token(self) -> str:
         """The common part of the temporary names of this run's copies."""
         return self._ledger.token
+
+    @property
+    def notes(self) -> Notes:
+        """What is known of the run and its images beside the records."""
+        return self._ledger.notes
 
     @property
     def settings(self) -> dict[str, Any]:

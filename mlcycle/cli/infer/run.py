@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,14 +26,29 @@ if TYPE_CHECKING:
     from mlcycle.inference.detect import DetectOptions, Detector
     from mlcycle.inference.record import Source
 
+    Around = Callable[[BatchRun, Detector], AbstractContextManager[None]]
 
-def run(folder: Path, sources: Callable[[], Iterator[Source]], count: int, options: InferOptions) -> None:
+
+@contextmanager
+def _nothing(current: BatchRun, detector: Detector) -> Iterator[None]:
+    yield
+
+
+def run(
+    folder: Path,
+    sources: Callable[[], Iterator[Source]],
+    count: int,
+    options: InferOptions,
+    around: Around = _nothing,
+) -> None:
     """Detects faces in the images that the run in --out lacks; exits with 3 if any image of the run failed.
 
     Args:
         folder: of the images.
         sources: yields the images, each time it is called.
         count: number of files.
+        around: a context entered with the open run before its images are processed, and left after its results are
+            written.
     """
     out = _folder(options)
     must_be_installed(options.format)
@@ -50,11 +65,12 @@ def run(folder: Path, sources: Callable[[], Iterator[Source]], count: int, optio
     settings = _settings(options, detector, detection)
     with open_engine(detector, options) as detect_images:
         current = _resumed(folder, sources, options, settings) if resumes else None
-        current = current or _started(folder, options, settings)
+        if current is None:  # one without records is falsy
+            current = _started(folder, options, settings)
         detection = replace(detection, token=current.token)
         if options.redact:
             current.tally.doubtful = Doubtful(detector.contract.thresholds["balanced"])
-        with tallied(current.tally, options), closing(current), _hint_to_resume():
+        with closing(current), _hint_to_resume(), around(current, detector), tallied(current.tally, options):
             if options.retry_failed and (failed := current.forget_failed()):
                 console.say(f"{counted(failed, 'failed image')} will be processed again")
             with console.progress("detecting", count) as advance:

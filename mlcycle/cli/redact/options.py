@@ -17,10 +17,16 @@ MethodOption = Annotated[
 OutOption = Annotated[
     Path | None,
     typer.Option(
-        "--out", "-o", metavar="FILE", help="Write the copy of a single image to this file. Default: NAME_redacted.jpg."
+        "--out",
+        "-o",
+        metavar="FILE|RUN",
+        help="Write the copy of a single image to this file, or of a folder to this run folder. Default: "
+        "NAME_redacted.jpg, or FOLDER_redacted.",
     ),
 ]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Let copies replace existing files.")]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Let copies replace existing files, and a new run an earlier one.")
+]
 ThresholdOption = Annotated[
     float | None,
     typer.Option(

@@ -19,6 +19,7 @@ from typing import Any
 from mlcycle.errors import InputError, UsageError
 from mlcycle.inference.batch import ledger_file
 from mlcycle.inference.batch.ledger_file import NAME, as_input_errors, damaged, open_database
+from mlcycle.inference.batch.ledger_notes import Notes
 from mlcycle.inference.batch.ledger_row import COLUMNS, Row, digest_of
 from mlcycle.inference.record import Record, json_line
 
@@ -41,6 +42,7 @@ class Ledger:
     Attributes:
         settings: everything that affects the records, from the start of the run: model, threshold, copies …
         token: common part of the temporary names of this run's copies.
+        notes: what is known beside the records.
     """
 
     def __init__(self, folder: Path, database: sqlite3.Connection, about: Mapping[str, str]) -> None:
@@ -48,6 +50,7 @@ class Ledger:
         self._database.execute(_SEEN)
         self.settings: dict[str, Any] = json.loads(about["settings"])
         self.token: str = about["token"]
+        self.notes = Notes(folder, database)
         self._uncommitted = 0
 
     def __len__(self) -> int:

@@ -321,6 +321,19 @@ def test_a_ledger_without_tables_is_created_again(mlcycle: Run, album: Path, tin
     assert len(lines(run)) == 4
 
 
+def test_a_run_killed_before_its_first_record_is_resumed(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    arguments = ("infer", "dir", album, "--model", tiny, "--out", run)
+    mlcycle(*arguments)
+    opened = ledger.resume(run)
+    assert opened is not None
+    for record in list(opened.records()):
+        opened.forget(*record.identity)
+    opened.close()
+    outcome = mlcycle(*arguments, "--resume")
+    assert (outcome.code, "4 images in all, 1 failed" in outcome.err) == (3, True)
+
+
 def test_a_killed_and_resumed_run_gives_the_same_files(album: Path, tiny: Path, tmp_path: Path) -> None:
     enlarge(album, 30)
     kill_and_compare(album, tiny, tmp_path, kills=2)
