@@ -176,7 +176,10 @@ def _without_paths(recipe: dict[str, Any]) -> dict[str, Any]:
         data[part] = [source | {"path": PurePath(source["path"]).name} for source in data[part]]
     started_from = recipe["start_from"] and PurePath(recipe["start_from"]).name
     teacher = recipe["teacher"] and recipe["teacher"] | {"weights": PurePath(recipe["teacher"]["weights"]).name}
-    return recipe | {"data": data, "start_from": started_from, "teacher": teacher}
+    finish, layer = recipe["finish"], recipe["finish"]["score_layer"]
+    if layer:
+        finish = finish | {"score_layer": layer | {"sets": [PurePath(each).name for each in layer["sets"]]}}
+    return recipe | {"data": data, "start_from": started_from, "teacher": teacher, "finish": finish}
 
 
 def _distinct(values: list[str | None]) -> str | None:

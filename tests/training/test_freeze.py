@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -20,6 +21,16 @@ from quick_gate import trace_training_here  # noqa: E402
 from mlcycle.artifact.seal import read_sealed  # noqa: E402
 from mlcycle.errors import GateError  # noqa: E402
 from mlcycle.inference.detect import load_detector  # noqa: E402
+from mlcycle.training import freeze  # noqa: E402
+from mlcycle.training.recipes.recipe import (  # noqa: E402
+    Data,
+    Finish,
+    Recipe,
+    Schedule,
+    ScoreLayer,
+    Source,
+    Teacher,
+)
 from mlcycle.workflows.parity import TRAINING_TRACE, Pipelines, Tolerance, check  # noqa: E402
 
 pytestmark = pytest.mark.training
@@ -311,6 +322,19 @@ def test_half_precision_of_a_real_network_is_a_valid_model_with_close_outputs() 
         for model in (parent, child)
     ]
     assert np.abs(scores[0] - scores[1]).max() < 0.01
+
+
+def test_the_recipe_in_a_file_has_no_paths() -> None:
+    source = Source(path="/secret/faces", split="train")
+    recipe = Recipe(
+        name="face",
+        start_from="/secret/run",
+        data=Data(train=(source,), validation=(source,), decoded="/secret/decoded"),
+        schedule=Schedule(steps=1),
+        teacher=Teacher(weights="/secret/teacher"),
+        finish=Finish(score_layer=ScoreLayer(sets=("/secret/faces",))),
+    )
+    assert "secret" not in json.dumps(freeze._without_paths(recipe.model_dump(mode="json")))
 
 
 def test_the_file_does_not_contain_paths_of_the_data(frozen: Path, labelled_set: Path) -> None:
