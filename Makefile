@@ -63,7 +63,7 @@ dist: $(VENV)/.installed-dev
 	$(BIN)/python .ci/check_dist.py dist
 
 clean:
-	rm -rf $(VENV) .venv-inference .browser docs/_build build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .venv-inference .venv-kserve .browser docs/_build build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find mlcycle tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp says that an extra is installed as pyproject.toml names it; dev holds all that demo holds.

@@ -64,5 +64,5 @@ def test_hundreds_of_generated_requests_find_no_fault(tmp_path: Path) -> None:
         reply = live.request("GET", "/v2/models/face-nano/stats", headers={"authorization": f"Bearer {token}"})
         counts = reply.json()["model_stats"][0]["inference_stats"]
         assert counts["success"]["count"] > 50
-        assert counts["fail"]["count"] > 500
+        assert counts["fail"]["count"] > 300
         assert live.lines[2:] == []
