@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hostile_requests import BROKEN_HTTP
 from live_server import LiveServer, Reply, serving
 from PIL import Image
 from raw_client import HOST, RawClient, get, post
@@ -43,48 +44,7 @@ def answer(server: LiveServer, data: bytes) -> tuple[Reply, bool]:
         return reply, reply.headers.get("connection") == "close" and client.is_closed()
 
 
-@pytest.mark.parametrize(
-    "request_",
-    [
-        START + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nX",
-        START + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\nX",
-        START + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
-        START + b"Content-Length: 5\r\nContent-Length: 5\r\n\r\nabcde",
-        START + b"Content-Length: -1\r\n\r\n",
-        START + b"Content-Length: +5\r\n\r\nabcde",
-        START + b"Content-Length: 5, 5\r\n\r\nabcde",
-        START + b"Content-Length: 0x5\r\n\r\nabcde",
-        START + b"Content-Length: 99999999999999999999999\r\n\r\n",
-        START + b"Transfer-Encoding: identity\r\n\r\n",
-        START + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
-        START + b"Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
-        START + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-        START + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
-        START + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
-        START + b"Transfer-Encoding\r\n: chunked\r\n\r\n0\r\n\r\n",
-        START + b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n",
-        START + b"Transfer-Encoding: chunked\r\n\r\n-1\r\n",
-        START + b"Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFF\r\n",
-        START + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabcdef\r\n",
-        START + b"X: a\r\n b\r\n\r\n",
-        START + b"X: a\0b\r\n\r\n",
-        START + b"X: a\rTransfer-Encoding: chunked\r\n\r\n",
-        START + "Ümlaut: a\r\n\r\n".encode(),
-        START + b": a\r\n\r\n",
-        b"GET /v2 HTTP/1.1\nHost: localhost\n\n",
-        b"GET /v2 HTTP/1.1\r\n\r\n",
-        b"GET /v2 HTTP/1.1\r\n" + HOST + b"Host: evil.example\r\n\r\n",
-        b"GET /v2 HTTP/9.9\r\n" + HOST + b"\r\n",
-        b"get /v2 HTTP/1.1\r\n" + HOST + b"\r\n",
-        b"CONNECT localhost:80 HTTP/1.1\r\n" + HOST + b"\r\n",
-        b"GET http://localhost HTTP/1.1\r\n" + HOST + b"\r\n",
-        b"GET nowhere HTTP/1.1\r\n" + HOST + b"\r\n",
-        "GET /vü HTTP/1.1\r\nHost: localhost\r\n\r\n".encode(),
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-        b"\0" * 100,
-    ],
-)
+@pytest.mark.parametrize("request_", BROKEN_HTTP)
 def test_what_is_read_in_two_ways_is_refused(server: LiveServer, request_: bytes) -> None:
     reply, is_closed = answer(server, request_)
     assert (reply.status, reply.json()["error"]["code"]) == (400, "bad-request")
