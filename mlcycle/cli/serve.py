@@ -10,6 +10,7 @@ import typer
 
 from mlcycle.cli import completions, console
 from mlcycle.cli.infer.options import Engine, Provider, ProviderOption, RequireSignatureOption
+from mlcycle.cli.serve_access import allowed_hosts, guarded, named, token_in
 from mlcycle.cli.serve_on_ray import AddressOption, EngineOption, ReplicasOption, absolute, must_fit, serve_on_ray
 from mlcycle.counted import counted
 from mlcycle.extras import extra
@@ -17,8 +18,6 @@ from mlcycle.extras import extra
 if TYPE_CHECKING:
     from mlcycle.serving.served_model import ModelSource, ServedModel
     from mlcycle.serving.settings import ServerSettings
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 ModelsArgument = Annotated[
     list[str] | None,
@@ -160,8 +159,8 @@ def serve(  # noqa: PLR0913 (an option of a command is a parameter)
         max_body_bytes=max_body << 20,
         held_bytes=8 * max_body << 20,
         max_pixels=max_pixels,
-        token="" if token_file is None else _token(token_file),
-        hosts=_hosts(host, allow_host),
+        token="" if token_file is None else token_in(token_file),
+        hosts=allowed_hosts(host, allow_host),
         drain_seconds=drain,
     )
     listening = Listening(host=host, port=port, certificate=absolute(tls_certificate), private_key=absolute(tls_key))
@@ -175,9 +174,8 @@ def serve(  # noqa: PLR0913 (an option of a command is a parameter)
     with server.bind(listening) as listener:
         _announce(served, settings, private=private)
         where = f"{listening.url(listener.getsockname()[1])}  ({_capacity(settings)}; Ctrl-C stops it)"
-        if private:
-            _guard()
-        server.run(served, settings, listening, listener, _reporter(served, where))
+        with guarded([model.source.path for model in served.values()], private=private):
+            server.run(served, settings, listening, listener, _reporter(served, where))
 
 
 def _sources(models: list[str], provider: str, signature: Path | None) -> list[ModelSource]:
@@ -187,29 +185,8 @@ def _sources(models: list[str], provider: str, signature: Path | None) -> list[M
     from mlcycle.serving.served_model import ModelSource
 
     key = None if signature is None else public_key(signature, "--require-signature")
-    named = [each.partition("=") if "=" in each else ("", "", each) for each in models or [str(find_model()[0])]]
-    return [ModelSource(locate(Path(path)), name, provider, signed_by=key) for name, _, path in named]
-
-
-def _hosts(host: str, allowed: list[str] | None) -> tuple[str, ...]:
-    """Returns the names to which requests may be addressed; () for any."""
-    if allowed:
-        return tuple(each.lower() for each in allowed)
-    return ("localhost", "127.0.0.1", "[::1]") if host in LOOPBACK else ()
-
-
-def _token(file: Path) -> str:
-    from mlcycle.errors import InputError, UsageError
-
-    try:
-        token = file.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as problem:
-        why = getattr(problem, "strerror", None) or "it is not text"
-        raise InputError(f"the token file {file} cannot be read: {why}", "pass a file with one line") from None
-    if len(token) < 16 or not token.isascii() or any(each.isspace() for each in token):
-        hint = "write one with: openssl rand -hex 32 > token.txt"
-        raise UsageError(f"{file} does not hold a token of at least 16 characters without spaces", hint)
-    return token
+    given = named(models) or [("", str(find_model()[0]))]
+    return [ModelSource(locate(Path(path)), name, provider, signed_by=key) for name, path in given]
 
 
 def _announce(served: dict[str, ServedModel], settings: ServerSettings, *, private: bool) -> None:
@@ -222,13 +199,6 @@ def _announce(served: dict[str, ServedModel], settings: ServerSettings, *, priva
 
 def _capacity(settings: ServerSettings) -> str:
     return f"{counted(settings.workers, 'worker')}, up to {counted(settings.queue, 'image')} waiting"
-
-
-def _guard() -> None:
-    from mlcycle.inference.decoding import images  # noqa: F401 (silences libtiff by ctypes, which the guard refuses)
-    from mlcycle.inference.privacy import guard
-
-    guard.enforce([], None, serves=True)
 
 
 def _reporter(served: dict[str, ServedModel], where: str) -> Callable[[str, str], None]:

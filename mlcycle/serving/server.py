@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import uvicorn
 
@@ -60,11 +61,11 @@ def bind(listening: Listening) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((listening.host, listening.port))
         listener.listen(BACKLOG)
-    except OSError as problem:
+    except (OSError, UnicodeError) as problem:  # UnicodeError: of a name that cannot be one
         listener.close()
-        where = f"{listening.host}:{listening.port}"
+        where, why = f"{listening.host}:{listening.port}", getattr(problem, "strerror", None) or problem
         hint = "choose another one: --port 8001, or --port 0 for a free one"
-        raise InputError(f"the server cannot listen at {where}: {problem.strerror or problem}", hint) from None
+        raise InputError(f"the server cannot listen at {where}: {why}", hint) from None
     listener.setblocking(False)
     return listener
 
@@ -100,7 +101,7 @@ def run(
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.collect()
     gc.freeze()
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=_loop_factory(settings.body_seconds)) as runner:
         runner.run(_serve(server, service, listener, report))
     service.queue.close()
 
@@ -154,9 +155,17 @@ def _reload_all(service: Service, report: Callable[[str, str], None]) -> None:
         task.add_done_callback(_reloading.discard)
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+def _loop_factory(handshake_seconds: float) -> Callable[[], asyncio.AbstractEventLoop]:
+    """Returns what makes an event loop whose servers end a connection that does not finish TLS's handshake in time."""
+    base: Any = asyncio.SelectorEventLoop
     with contextlib.suppress(ImportError):  # there is none for Windows
         import uvloop
 
-        return uvloop.new_event_loop
-    return asyncio.new_event_loop
+        base = uvloop.Loop
+
+    class Loop(base):
+        def create_server(self, *arguments: Any, **options: Any) -> Any:
+            timeout = {"ssl_handshake_timeout": handshake_seconds} if options.get("ssl") else {}
+            return super().create_server(*arguments, **options, **timeout)
+
+    return Loop

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -54,10 +55,15 @@ class LiveServer:
 
 
 @contextmanager
-def serving(*arguments: str, command: Sequence[str] = (sys.executable, "-m", "mlcycle")) -> Iterator[LiveServer]:
+def serving(
+    *arguments: str,
+    command: Sequence[str] = (sys.executable, "-m", "mlcycle"),
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Iterator[LiveServer]:
     """Starts a server at a free port, waits until it listens, and stops it after the block."""
     words = [*command, "serve", "--port", "0", "--drain", "0.1", *arguments]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=env, cwd=cwd)
     assert process.stderr is not None
     lines: list[str] = []
     for raw in process.stderr:
@@ -80,3 +86,9 @@ def serving(*arguments: str, command: Sequence[str] = (sys.executable, "-m", "ml
                 process.kill()
                 process.wait()
         reader.join(5)
+
+
+def resident_bytes(server: LiveServer) -> int:
+    """Returns how much memory the server has."""
+    lines = Path(f"/proc/{server.process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmRSS"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -211,6 +212,24 @@ def test_a_client_that_does_not_read_its_response_is_dropped(impatient: LiveServ
         assert until(lambda: open_files(impatient) >= before + 2)
         assert until(lambda: open_files(impatient) <= before + 1)
         assert flooding.reply().status == 200
+
+
+@pytest.mark.slow
+def test_idle_connections_leave_files_for_the_server(astronaut: Path) -> None:
+    """Connections beyond a part of the process's file descriptors are closed at once."""
+    limited = ("/bin/sh", "-c", 'ulimit -n 160; exec "$0" "$@"', sys.executable, "-m", "mlcycle")
+    with serving("--body-time", "2", command=limited) as live:
+        first = RawClient(live).send(post("/v1/detect", astronaut.read_bytes()))
+        assert first.reply().status == 200
+        idle = [RawClient(live) for _ in range(300)]
+        assert open_files(live) < 120
+        assert first.send(post("/v1/detect", astronaut.read_bytes())).reply().status == 200
+        assert idle[-1].is_closed()
+        assert until(lambda: open_files(live) < 60)
+        assert live.request("GET", "/v2").status == 200
+        for client in (first, *idle):
+            client.close()
+        assert live.lines[2:] == []
 
 
 def test_nothing_is_written_to_the_log(server: LiveServer, impatient: LiveServer) -> None:

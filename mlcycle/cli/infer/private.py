@@ -52,7 +52,7 @@ def guarded(options: InferOptions, inputs: Sequence[str | Path], *, is_run: bool
     except Exception as problem:
         outcome = _without_paths(problem, words)
     if guard.refused():
-        raise _refused() from None
+        raise refused_error() from None
     if outcome is None or isinstance(outcome, typer.Exit):
         console.say("private: nothing was refused")
     if outcome is not None:
@@ -136,7 +136,8 @@ def _without_paths(problem: Exception, words: dict[str, str]) -> Exception:
     return private.with_traceback(problem.__traceback__)
 
 
-def _refused() -> PrivacyError:
+def refused_error() -> PrivacyError:
+    """Returns the error that says what the guard has refused."""
     from mlcycle.inference.privacy import guard
 
     what = ", ".join(f"{event} ({count} times)" if count > 1 else event for event, count in guard.refused().items())
