@@ -98,7 +98,11 @@ class ImageEndpoints:
     async def _detect_files(
         self, request: Request, model: ServedModel, options: DetectOptions, expires: float, hold: Hold
     ) -> Response:
-        files = await read_files(request, self._service.settings, hold)
+        settings = self._service.settings
+        files = await read_files(request, settings, hold)
+        if len(files) > settings.queue + settings.workers:  # they would never be admitted
+            message = f"the server takes at most {settings.queue + settings.workers} images in one request"
+            raise RequestError(413, "too-large", message)
         works = [partial(detection.detect, model.detector, name, data, options) for name, data in files]
         results = await self._service.run_all(request, works, expires)
         for record, waited in results:

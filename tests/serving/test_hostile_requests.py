@@ -156,6 +156,17 @@ def test_a_few_announcements_do_not_take_all_memory(photo: bytes) -> None:
         assert live.request("POST", "/v1/detect", photo).status == 200
 
 
+@pytest.mark.slow
+def test_more_images_than_are_ever_admitted_are_refused_for_good(photo: bytes) -> None:
+    headers = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
+    with serving("--workers", "1", "--queue", "1") as live:
+        statuses = [
+            live.request("POST", "/v1/detect", part(photo) * count + f"--{BOUNDARY}--".encode(), headers).status
+            for count in (2, 3)
+        ]
+    assert statuses == [200, 413]
+
+
 def status_of(client: RawClient) -> int | None:
     try:
         return client.reply().status
