@@ -32,7 +32,8 @@ _ALWAYS = {
 }
 # A started cluster is private: it listens on the loopback only (on Linux too, despite the name), and if Ray supports
 # tokens, requires one that is not in any file.
-_OWN = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
+_LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+_OWN = {**_LOOPBACK_ONLY, "RAY_AUTH_MODE": "token"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,8 @@ def drive(work: Callable[[ParentProcess, Start], None]) -> None:
     os.environ.update(start.environment)
     if start.address is None:
         os.environ.update(_OWN, RAY_AUTH_TOKEN=secrets.token_hex(32))
+    elif _is_on_loopback_only(start.address):
+        os.environ.update(_LOOPBACK_ONLY)
     os.chdir(start.folder)  # Ray's workers import from its current folder, which must not be one of images
     try:
         work(parent, start)
@@ -189,6 +192,20 @@ def _must_be_reachable(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
     except OSError as problem:
         raise _connection_error(address, problem) from None
+
+
+def _is_on_loopback_only(address: str) -> bool:
+    """Returns whether a cluster listens at 127.0.0.1 alone: Ray would look for it at the machine's own address."""
+    host, _, port = address.rpartition(":")
+    if host not in ("127.0.0.1", "localhost"):
+        return False
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # finds the own address, and sends nothing
+            socket.create_connection((probe.getsockname()[0], int(port)), timeout=1).close()
+        except OSError:
+            return True
+    return False
 
 
 def _connection_error(address: str | None, problem: Exception) -> DeviceError:

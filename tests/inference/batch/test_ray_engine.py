@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -25,7 +26,7 @@ from mlcycle.errors import InputError, ModelFileError, UsageError
 from mlcycle.inference.detect import DEFAULT, Detector
 from mlcycle.inference.pages_and_frames import split_pages
 from mlcycle.inference.record import Source
-from mlcycle.ray_engine import detect
+from mlcycle.ray_engine import detect, driving
 from mlcycle.ray_engine.cluster import Cluster
 from mlcycle.ray_engine.worker import Worker, WorkerResult, WorkerSetup
 
@@ -354,3 +355,11 @@ def test_a_node_that_dies_neither_loses_nor_repeats_records(
     assert files_of(tmp_path / "rayed") == local_run
     assert f"2 Ray workers at {address}" in messages
     assert out == ""
+
+
+def test_a_cluster_on_the_loopback_alone_is_told_from_others() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert driving._is_on_loopback_only(f"127.0.0.1:{port}")
+        assert not driving._is_on_loopback_only(f"127.0.0.2:{port}")
+        assert not driving._is_on_loopback_only("auto")
