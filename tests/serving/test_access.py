@@ -97,6 +97,7 @@ def test_another_host_is_refused_before_the_token(guarded: LiveServer, tls: ssl.
         assert ask(guarded, tls, get(path).replace(b"localhost", host)).status == 421
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1")
 def test_clients_that_do_not_speak_tls_are_dropped_in_silence(guarded: LiveServer, tls: ssl.SSLContext) -> None:
     for data in (get("/v2"), b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"\0" * 1000):
         with RawClient(guarded) as client:
