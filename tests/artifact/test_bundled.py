@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 import yaml
 
 from mlcycle.artifact import bundled
+from mlcycle.artifact.admission import admit
+from mlcycle.artifact.contract import CONTRACT_KEY, from_json
 from mlcycle.artifact.seal import read_sealed
 
 LARGEST = 2 * 1024**2
@@ -92,3 +95,9 @@ def test_a_file_in_the_current_folder_does_not_replace_a_bundled_model(
 def test_other_paths_are_unchanged() -> None:
     for path in (Path("other"), Path("models/face-nano"), Path("face-nano.onnx")):
         assert bundled.locate(path) == path
+
+
+@pytest.mark.parametrize("name", bundled.names())
+def test_no_folder_of_the_machine_that_trained_is_in_a_bundled_model(name: str) -> None:
+    recipe = json.dumps(from_json(admit(read_sealed(bundled.locate(name))).metadata[CONTRACT_KEY]).training)
+    assert not re.findall(r'"/[^"]*', recipe)
