@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -13,11 +14,12 @@ import pytest
 from conftest import environment
 from odd_onnxruntime import write_metadata
 
+from mlcycle.distribution import NAME
 from mlcycle.doctor.packages import EXTRAS
 
 PROJECT = Path(__file__).parent.parent.parent / "pyproject.toml"
 # For the development of mlcycle.
-FOR_DEVELOPMENT = {"dev", "test"}
+FOR_DEVELOPMENT = {"dev", "docs", "test"}
 
 
 def found_with(folder: Path) -> dict[str, str]:
@@ -54,5 +56,5 @@ def test_packages_with_similar_names_are_ignored(tmp_path):
 def test_the_extras_equal_those_of_the_project():
     extras = tomllib.loads(PROJECT.read_text("utf-8"))["project"]["optional-dependencies"]
     for name in set(extras) - FOR_DEVELOPMENT:
-        packages = {each.partition(">")[0].partition("[")[0].strip() for each in extras[name]}
+        packages = {re.split(r"[>;[]", each)[0].strip() for each in extras[name]} - {NAME}
         assert set(EXTRAS[name][1]) == packages, name
