@@ -94,6 +94,16 @@ class BatchRun:
         """The settings that the run was started with."""
         return self._ledger.settings
 
+    def find(self, identity: tuple[bytes, int]) -> Record | None:
+        """Returns the record of an image, or of a part of a file, if it is finished."""
+        row = self._ledger.row(identity)
+        return self._ledger.record(row) if row else None
+
+    def state(self, identity: tuple[bytes, int]) -> str:
+        """Returns the state of a finished image's file when its record was made; see `state_of`."""
+        row = self._ledger.row(identity)
+        return row.state if row else ""
+
     def forget_failed(self) -> int:
         """Removes the records with an error, so that these images are processed again; returns their number."""
         return self._ledger.forget_failed()

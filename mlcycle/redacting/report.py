@@ -10,7 +10,9 @@ import mlcycle
 from mlcycle import files
 from mlcycle.inference.batch.ledger_row import GONE
 from mlcycle.inference.record import Record
-from mlcycle.redacting import passes
+from mlcycle.redacting import passes, second_pass
+from mlcycle.redacting.decided import Decided
+from mlcycle.redacting.run_images import Identity
 
 if TYPE_CHECKING:
     from mlcycle.inference.batch_run import BatchRun
@@ -21,7 +23,7 @@ JSON_NAME, PAGE_NAME = "report.json", "report.html"
 MAX_NAMED = 1000
 _COUNTS = (
     *("images", "frames", "copies", "gone", "regions", "doubtful_regions"),
-    *("images_with_doubtful_regions", "images_without_a_face"),
+    *("images_with_doubtful_regions", "images_without_a_face", "images_to_review_not_looked_at"),
 )
 
 
@@ -44,7 +46,9 @@ def document_of(run: BatchRun) -> dict[str, Any]:
     """Returns what was done in a run, for JSON; docs/review.md describes the keys."""
     done, settings = passes.all_of(run), run.settings
     last = done[-1]
-    counts, without_copy = _counted(run, last["doubtful_below"])
+    made, decisions = _decisions(run)
+    counts, without_copy = _counted(run, last["doubtful_below"], made)
+    counts["covered_regions"] = counts["regions"] - decisions["removed_regions"] + decisions["added_regions"]
     signed_by = {each["model"]["signed_by"] for each in done}
     return {
         "schema_version": SCHEMA_VERSION,
@@ -62,14 +66,48 @@ def document_of(run: BatchRun) -> dict[str, Any]:
         "max_pixels": settings["max-pixels"],
         "counts": counts,
         "without_copy": without_copy,
+        "decisions": decisions,
         "passes": [
             {name: each[name] for name in ("started", "finished", "images", "provider", "mlcycle")} for each in done
         ],
     }
 
 
-def _counted(run: BatchRun, below: float) -> tuple[dict[str, int], dict[str, Any]]:
-    """Returns the counts of all records, and the images without a copy by their errors."""
+def _decisions(run: BatchRun) -> tuple[set[Identity], dict[str, Any]]:
+    """Returns the images that were looked at, and what was decided on them."""
+    made: set[Identity] = set()
+    counts: Counter[str] = Counter()
+    by: Counter[str] = Counter()
+    named: list[dict[str, Any]] = []
+    for record, each in second_pass.decisions_of(run):
+        made.add(record.identity)
+        counts["images"] += 1
+        counts["accepted"] += each.decision.accepted
+        counts["changed_images"] += each.decision.is_change
+        counts["removed_regions"] += len(each.decision.removed)
+        counts["added_regions"] += len(each.decision.added)
+        by.update([each.by] if each.by else [])
+        named += [_decision(record, each)] if len(named) < MAX_NAMED else []
+    names = ("images", "accepted", "changed_images", "removed_regions", "added_regions")
+    document = {name: counts[name] for name in names} | {"by": dict(sorted(by.items()))}
+    return made, document | {"list": named, "not_listed": counts["images"] - len(named)}
+
+
+def _decision(record: Record, each: Decided) -> dict[str, Any]:
+    faces = record.faces()
+    removed = [
+        {"box": faces[number - 1]["box"], "score": faces[number - 1]["score"]} for number in each.decision.removed
+    ]
+    return _name_of(record) | each.decision.as_dict() | {"removed": removed, "by": each.by, "at": each.at}
+
+
+def _counted(run: BatchRun, below: float, made: set[Identity]) -> tuple[dict[str, int], dict[str, Any]]:
+    """Returns the counts of all records, and the images without a copy by their errors.
+
+    Args:
+        below: regions that score less are doubtful.
+        made: the images that a reviewer has looked at.
+    """
     counts: Counter[str] = Counter()
     errors: Counter[str] = Counter()
     named: list[dict[str, Any]] = []
@@ -87,6 +125,8 @@ def _counted(run: BatchRun, below: float) -> tuple[dict[str, int], dict[str, Any
         counts["doubtful_regions"] += doubtful
         counts["images_with_doubtful_regions"] += doubtful > 0
         counts["images_without_a_face"] += not len(record.scores_N)
+        is_open = record.identity not in made and not (record.part and record.part.kind == "frame")
+        counts["images_to_review_not_looked_at"] += is_open and (doubtful > 0 or not len(record.scores_N))
     total = errors.total()
     return (
         {name: counts[name] for name in _COUNTS},
@@ -96,6 +136,8 @@ def _counted(run: BatchRun, below: float) -> tuple[dict[str, int], dict[str, Any
 
 def _without_copy(record: Record) -> dict[str, Any]:
     assert record.error
-    code, message = record.error
-    part = record.part.as_dict() if record.part else None
-    return {"input": record.input, "part": part, "code": code, "message": message}
+    return _name_of(record) | {"code": record.error[0], "message": record.error[1]}
+
+
+def _name_of(record: Record) -> dict[str, Any]:
+    return {"input": record.input, "part": record.part.as_dict() if record.part else None}

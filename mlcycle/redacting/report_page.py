@@ -24,7 +24,10 @@ def render(document: dict[str, Any]) -> str:
         tiles=_tiles(document),
         rows=_rows(document),
         reasons=sorted(document["without_copy"]["by_code"].items()),
-        without_copy=[_named(each) for each in document["without_copy"]["images"]],
+        without_copy=[(_name(each), each["message"]) for each in document["without_copy"]["images"]],
+        decisions=document["decisions"],
+        decided=[(_name(each), _decided(each)) for each in document["decisions"]["list"]],
+        open=_open(document["counts"]),
         not_named=document["without_copy"]["not_named"],
         passes=[each | {name: _time(each[name]) for name in ("started", "finished")} for each in document["passes"]],
         private=document["private"],
@@ -44,7 +47,7 @@ def _tiles(document: dict[str, Any]) -> list[tuple[str, str, str]]:
     return [
         ("Images", f"{counts['images']:,}", f"found{frames}"),
         ("Copies", f"{counts['copies']:,}", "without metadata"),
-        ("Regions", f"{counts['regions']:,}", "covered"),
+        ("Regions", f"{counts['covered_regions']:,}", _regions(document)),
         ("Doubtful", f"{doubtful:,}", f"score below {document['doubtful_below']:g}"),
         ("No face", f"{counts['images_without_a_face']:,}", "images in which none was found"),
         ("No copy", f"{document['without_copy']['count']:,}", "unreadable or damaged images"),
@@ -79,6 +82,31 @@ def _time(text: str | None) -> str:
     return f"{text[:10]} {text[11:16]} UTC" if text else "interrupted"
 
 
-def _named(image: dict[str, Any]) -> tuple[str, str]:
-    part = Part(**image["part"]) if image["part"] else None
-    return title(image["input"], part), image["message"]
+def _regions(document: dict[str, Any]) -> str:
+    """Returns how the number of covered regions came about."""
+    decisions = document["decisions"]
+    if not decisions["changed_images"]:
+        return "covered"
+    found, removed, added = document["counts"]["regions"], decisions["removed_regions"], decisions["added_regions"]
+    return f"covered: {found:,} found, {removed:,} removed, {added:,} added"
+
+
+def _open(counts: dict[str, int]) -> str:
+    """Returns what nobody has looked at."""
+    what = "image with doubtful regions or without any face", "images with doubtful regions or without any face"
+    frames = " Frames of videos are not in a review." if counts["frames"] else ""
+    if count := counts["images_to_review_not_looked_at"]:
+        return f"No reviewer has looked at {counted(count, *what)}.{frames}"
+    return f"Reviewers have looked at all images with doubtful regions or without any face.{frames}"
+
+
+def _decided(image: dict[str, Any]) -> str:
+    """Returns a decision in words."""
+    parts = ["accepted"] if image["accepted"] else []
+    parts += [f"{counted(len(image[kind]), 'region')} {kind}" for kind in ("removed", "added") if image[kind]]
+    who = f" (by {image['by']}, {_time(image['at'])})" if image["by"] else ""
+    return ", ".join(parts) + who
+
+
+def _name(image: dict[str, Any]) -> str:
+    return title(image["input"], Part(**image["part"]) if image["part"] else None)

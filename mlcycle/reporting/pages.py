@@ -21,6 +21,12 @@ def render(template: str, **values: Any) -> str:
     return _environment().get_template(template).render(values)
 
 
+def style() -> str:
+    """Returns the style that all pages share, for a page that is not made from a template."""
+    source, _, _ = PackageLoader("mlcycle.reporting").get_source(_environment(), "page.css")
+    return source
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(

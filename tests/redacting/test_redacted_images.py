@@ -57,13 +57,12 @@ def test_a_real_face_is_not_found_again(mlcycle: Run, astronaut: Path, tmp_path:
     assert "No face." in mlcycle("infer", tmp_path / "photo_redacted.jpg").out
 
 
-def test_methods_differ_and_blur_is_the_default(mlcycle: Run, album: Path, tiny: Path) -> None:
+def test_methods_differ(mlcycle: Run, album: Path, tiny: Path) -> None:
     copies = {}
-    for method in ("", "blur", "pixelate", "fill"):
+    for method in ("", "pixelate", "fill"):
         out = album / f"{method or 'default'}.png"
         mlcycle("redact", album / "one.jpg", "--model", tiny, "--out", out, *(["--method", method] if method else []))
         copies[method] = out.read_bytes()
-    assert copies[""] == copies["blur"]
     assert len(set(copies.values())) == 3
 
 

@@ -10,9 +10,15 @@ import typer
 from mlcycle.cli import completions
 from mlcycle.cli.infer.options import Redaction
 
+# Default of --review-images.
+REVIEW_IMAGES = 300
+
 MethodOption = Annotated[
-    Redaction,
-    typer.Option("--method", help="Cover faces in this way: blur and pixelate keep 2 x 2 means, fill keeps nothing."),
+    Redaction | None,
+    typer.Option(
+        "--method",
+        help="Cover faces in this way: blur and pixelate keep 2 x 2 or 2 x 3 means, fill keeps nothing. Default: blur.",
+    ),
 ]
 OutOption = Annotated[
     Path | None,
@@ -45,4 +51,24 @@ AtOption = Annotated[
         autocompletion=completions.operating_points,
         help="Use one of the model's thresholds: sensitive (default, few missed faces), balanced or precise.",
     ),
+]
+DecisionsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--decisions",
+        metavar="FILE",
+        help="Redact again the images of the run in --out that these decisions from its review.html change.",
+    ),
+]
+ByOption = Annotated[
+    str | None,
+    typer.Option(
+        "--by", metavar="NAME", help="Note in the report who made the --decisions, and when they are applied."
+    ),
+]
+NoReviewOption = Annotated[
+    bool, typer.Option("--no-review", help="Do not write RUN/review.html, which shows original images.")
+]
+ReviewImagesOption = Annotated[
+    int, typer.Option("--review-images", metavar="N", min=1, help="Number of images in RUN/review.html.")
 ]

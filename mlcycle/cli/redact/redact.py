@@ -22,11 +22,29 @@ from mlcycle.cli.infer.options import (
     VideosOption,
 )
 from mlcycle.cli.long_side import LongSideOption
-from mlcycle.cli.redact.options import AtOption, MethodOption, OutOption, OverwriteOption, ThresholdOption
+from mlcycle.cli.redact.options import (
+    REVIEW_IMAGES,
+    AtOption,
+    ByOption,
+    DecisionsOption,
+    MethodOption,
+    NoReviewOption,
+    OutOption,
+    OverwriteOption,
+    ReviewImagesOption,
+    ThresholdOption,
+)
 from mlcycle.errors import UsageError
+
+# Of a run folder.
+COPIES = "redacted"
+# Parameters that only a folder has, and those that its second pass has.
+_OF_FOLDER = {"resume", "retry_failed", "videos", "private", "decisions", "by", "no_review", "review_images"}
+_OF_SECOND_PASS = {"images", "out", "private", "decisions", "by", "no_review", "review_images"}
 
 
 def redact(  # noqa: PLR0913, PLR0917
+    context: typer.Context,
     images: Annotated[
         list[str],
         typer.Argument(
@@ -34,11 +52,15 @@ def redact(  # noqa: PLR0913, PLR0917
             help="Image and video files, - for an image on standard input, or a folder with all folders below it.",
         ),
     ],
-    method: MethodOption = Redaction.blur,
+    method: MethodOption = None,
     out: OutOption = None,
     overwrite: OverwriteOption = False,
     resume: ResumeOption = False,
     retry_failed: RetryFailedOption = False,
+    decisions: DecisionsOption = None,
+    by: ByOption = None,
+    no_review: NoReviewOption = False,
+    review_images: ReviewImagesOption = REVIEW_IMAGES,
     videos: VideosOption = False,
     model: ModelOption = None,
     require_signature: RequireSignatureOption = None,
@@ -57,36 +79,41 @@ def redact(  # noqa: PLR0913, PLR0917
     must are doubtful, and their images are named. An image that cannot be read or is damaged has no copy; the exit
     code is then 3.
 
-    Of a folder, the copies are in RUN/redacted, with the folders below it, and RUN/report.html says what was done.
-    However the command ends, the same command with --resume redacts the missing images.
+    Of a folder, the copies are in RUN/redacted, with the folders below it. RUN/review.html shows images with doubtful
+    regions and without any face, and takes decisions, which --decisions applies; RUN/report.html says what was done.
+    However the command ends, the same command with --resume redacts the missing images. See docs/review.md.
 
     Example:  mlcycle redact photo.jpg
 
     Example:  mlcycle redact party.jpg --method fill --out party_public.jpg
 
     Example:  mlcycle redact archive --out run --resume
+
+    Example:  mlcycle redact archive --out run --decisions decisions.json
     """
     folder = _folder(images)
-    if folder is not None:
-        from mlcycle.cli.redact import batch
+    _check(context, is_folder=folder is not None, is_second_pass=decisions is not None)
+    from mlcycle.cli.redact import batch
 
-        out = batch.run_folder(folder, out)
-        copies = out / batch.COPIES
-    else:
-        given = {"--resume": resume, "--retry-failed": retry_failed, "--videos": videos, "--private": private}
-        _must_be_of_folder(given)
-        copies = Path()  # each copy has a path of its own
+    run = batch.run_folder(folder, out) if folder else None
     options = InferOptions(
-        model=model, require_signature=require_signature, out=out if folder else None, redact=(method, copies),
-        overwrite=overwrite, threshold=threshold, at=at, provider=provider, threads=threads, long_side=long_side,
-        max_pixels=max_pixels, videos=videos, private=private, resume=resume, retry_failed=retry_failed,
+        model=model, require_signature=require_signature, out=run, overwrite=overwrite,
+        redact=(method or Redaction.blur, run / COPIES if run else Path()),  # beside images, each copy has its own path
+        threshold=threshold, at=at, provider=provider, threads=threads, long_side=long_side, max_pixels=max_pixels,
+        videos=videos, private=private, resume=resume, retry_failed=retry_failed,
     )  # fmt: skip
-    if folder is not None:
-        batch.redact_folder(folder, options)
-        return
-    from mlcycle.cli.redact.images import redact_images
+    if folder is None or run is None:
+        from mlcycle.cli.redact.images import redact_images
 
-    redact_images(images, out, options)
+        redact_images(images, out, options)
+        return
+    review = batch.Review(folder, run, 0 if no_review else review_images, private)
+    if decisions is None:
+        batch.redact_folder(folder, options, review)
+        return
+    from mlcycle.cli.redact.second_pass import decide
+
+    decide(folder, decisions, by, options, review)
 
 
 def _folder(images: list[str]) -> Path | None:
@@ -97,6 +124,21 @@ def _folder(images: list[str]) -> Path | None:
     return Path(named) if named else None
 
 
-def _must_be_of_folder(options: dict[str, bool]) -> None:
-    if option := next((name for name, given in options.items() if given), None):
-        raise UsageError(f"{option} needs a folder of images", f"leave out {option}, or pass a folder")
+def _check(context: typer.Context, *, is_folder: bool, is_second_pass: bool) -> None:
+    """Raises UsageError if an option is given that does not fit the others."""
+    given = {name for name in context.params if _is_given(context, name)}
+    _refuse(set() if is_folder else given & _OF_FOLDER, "needs a folder of images")
+    _refuse(set() if is_second_pass else given & {"by"}, "needs --decisions FILE")
+    why = "does not fit --decisions: a run keeps the settings that it was started with"
+    _refuse(given - _OF_SECOND_PASS if is_second_pass else set(), why)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _refuse(names: set[str], why: str) -> None:
+    if names:
+        option = f"--{min(names).replace('_', '-')}"
+        raise UsageError(f"{option} {why}", f"leave out {option}")
