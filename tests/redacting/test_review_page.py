@@ -106,7 +106,9 @@ def test_a_review_by_mouse_is_taken_by_the_second_pass(
     press(page, "bar.png", "Remove")
     press(page, "none.jpg", "Add a region")
     drag(page, *points(page, "none.jpg", (0.25, 0.25), (0.5, 0.75)))
-    press(page, "one.jpg", "Accept")
+    press(page, "one.jpg", "Add a region")
+    press(page, "one.jpg", "Accept")  # which ends the drawing
+    assert page.run("return document.querySelectorAll('.drawing[tabindex], .draft').length") == 0
     assert page.run("return document.querySelector('#progress').textContent") == "3 of 4 images decided"
     document = saved(page, tmp_path / "downloads")
     assert f"mlcycle redact {archive} --out {run} --decisions decisions.json" in page.text()

@@ -70,5 +70,5 @@ NoReviewOption = Annotated[
     bool, typer.Option("--no-review", help="Do not write RUN/review.html, which shows original images.")
 ]
 ReviewImagesOption = Annotated[
-    int, typer.Option("--review-images", metavar="N", min=1, help="Number of images in RUN/review.html.")
+    int, typer.Option("--review-images", metavar="N", min=1, max=2000, help="Show this many images in RUN/review.html.")
 ]

@@ -36,8 +36,8 @@ class Review:
 
     @property
     def command(self) -> str:
-        """The command of the second pass; of a private run without names."""
-        folder, out = ("FOLDER", "RUN") if self.private else map(str, (self.folder, self.out))
+        """The command of the second pass, for wherever the decisions are; of a private run without names."""
+        folder, out = ("FOLDER", "RUN") if self.private else (str(each.resolve()) for each in (self.folder, self.out))
         private = ["--private"] if self.private else []
         return shlex.join(["mlcycle", "redact", folder, "--out", out, *private, "--decisions", "decisions.json"])
 

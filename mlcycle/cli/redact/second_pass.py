@@ -39,4 +39,8 @@ def decide(folder: Path, file: Path, by: str | None, given: InferOptions, review
             images = images_of(partial(sources_of, found, options, keep_tree=True), options)
             new = second_pass.note(run, images, read, by)
             console.say(f"{counted(len(read.images), 'decision')}, {new:,} of them new")
-            finish(run, images, review)
+            try:
+                finish(run, images, review)
+            except KeyboardInterrupt:
+                console.say("the decisions are kept; the same command does the rest")
+                raise

@@ -41,6 +41,7 @@ class ImageCard {
   }
 
   decide(values) {
+    this.drawing?.cancel();
     Object.assign(this.image.now, values);
     decisions.keep();
     this.show();

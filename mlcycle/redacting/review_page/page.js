@@ -104,7 +104,7 @@ function goTo(card, step) {
 
 function pressKey(event) {
   const card = event.target.closest("article");
-  if (!card || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (!card || card.owner.drawing || event.ctrlKey || event.metaKey || event.altKey) return;
   const key = event.key.toLowerCase();
   if (key === "a") {
     card.owner.decide({ accepted: true });
