@@ -2,13 +2,14 @@
 
     python benchmarks/plan.py [MODEL] [--workers 1 2] [--utilisation 0.5 0.7 0.85] [--seconds 60]
 
-Needs mlcycle[serve]. For each number of workers it starts `mlcycle serve`, measures its service times with `mlcycle
-bench --url` and four connections for each worker, and sends it Poisson arrivals at each utilisation with `mlcycle plan
---check`.
+Needs mlcycle[serve]. For each number of workers it starts `mlcycle serve` and sends it Poisson arrivals at each
+utilisation with `mlcycle plan --check`. Before and after each of these loads it measures the service times, in half the
+time, with `mlcycle bench --url` and four connections for each worker. The prediction is made from both, because a
+machine that is shared does not keep its speed for minutes.
 
 It prints p50 and p99 as predicted (with the range of 95 % of the simulated repetitions) and as measured, and the mean
-time in work when the service times were measured and under this load. If these two differ, something else ran
-meanwhile, or workers that are less busy need another time.
+time in work around the load and under it. If these two differ, the machine changed its speed, or workers that are less
+busy need another time.
 """
 
 from __future__ import annotations
@@ -21,11 +22,39 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from mlcycle.benching.options import CONNECTIONS
+from mlcycle.benching.sending.arrivals import POISSON
+from mlcycle.benching.sending.load import Load
+from mlcycle.planning import fleet, kinds
+from mlcycle.planning.kinds import Kind
+from mlcycle.serving.settings import ServerSettings
+
 MLCYCLE = (sys.executable, "-m", "mlcycle")
-HEAD = ("workers", "utilisation", "", "predicted", "range", "measured", "difference", "time in work, then and now")
+HEAD = (
+    "workers",
+    "utilisation",
+    "",
+    "predicted",
+    "range",
+    "measured",
+    "difference",
+    "time in work, around and under it",
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """A load on a server: its service times before and after, and the section `check` of the plan's document."""
+
+    kind: Kind
+    utilisation: float
+    found: dict[str, Any]
 
 
 @contextmanager
@@ -47,34 +76,44 @@ def run(*arguments: str) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-def measure(model: list[str], workers: int, utilisations: list[float], seconds: float) -> Iterator[dict[str, Any]]:
+def measure(model: list[str], workers: int, utilisations: list[float], seconds: float) -> Iterator[Check]:
     """Yields what was predicted and measured at each utilisation."""
-    with tempfile.TemporaryDirectory() as folder, serving(model, workers) as url:
-        file = Path(folder) / "bench.json"
-        load = ("--concurrency", str(4 * workers), "--duration", str(seconds), "--out", str(file))
-        run("bench", "--url", url, *load)
-        # Any p99 will do: the rate is such that one replica takes it.
-        capacity = run("plan", str(file), "--rate", "0.01/s", "--p99", "1000s")["machines"][0]["capacity"]
-        for utilisation in utilisations:
-            rate = ("--rate", f"{utilisation * capacity:.4f}/s", "--p99", "1000s")
-            check = ("--check", url, "--check-duration", str(seconds))
-            yield run("plan", str(file), *rate, *check)["check"]
+    with tempfile.TemporaryDirectory() as name, serving(model, workers) as url:
+        folder = Path(name)
+        before = bench(url, workers, seconds / 2, folder / "0.json")
+        for number, utilisation in enumerate(utilisations, 1):
+            rate = utilisation * kinds.read("server", [before]).capacity
+            load = ("--rate", f"{rate:.4f}/s", "--p99", "1000s", "--check", url, "--check-duration", str(seconds))
+            found = run("plan", str(before), *load)["check"]  # any p99 will do: one replica takes the rate
+            after = bench(url, workers, seconds / 2, folder / f"{number}.json")
+            yield Check(kinds.read("server", [before, after]), utilisation, found)
+            before = after
 
 
-def rows(workers: int, check: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+def bench(url: str, workers: int, seconds: float, file: Path) -> Path:
+    """Measures the service times of a server."""
+    load = ("--concurrency", str(4 * workers), "--duration", str(seconds))
+    run("bench", "--url", url, *load, "--out", str(file))
+    return file
+
+
+def rows(workers: int, check: Check) -> Iterator[tuple[str, ...]]:
     """Yields a row for p50 and one for p99."""
-    predicted, measured = check["predicted"], check["measured"]
-    for name in ("p50", "p99"):
-        low, high = predicted[f"{name}_interval_ms"]
+    found = check.found
+    arrivals = Load(found["seconds"], CONNECTIONS, found["rate"], POISSON, found["seed"]).due_times()
+    latencies_NR = fleet.repeat(check.kind, np.array(arrivals) * 1000, ServerSettings(workers=workers).queue, seed=0)
+    for name, share in (("p50", 0.5), ("p99", 0.99)):
+        low, middle, high = np.quantile(np.quantile(latencies_NR, share, axis=0), (0.025, 0.5, 0.975))
+        measured = found["measured"][f"{name}_ms"]
         yield (
             str(workers),
-            f"{check['utilisation']:.0%}",
+            f"{check.utilisation:.0%}",
             name,
-            f"{predicted[f'{name}_ms']:.1f} ms",
+            f"{middle:.1f} ms",
             f"{low:.1f} to {high:.1f}",
-            f"{measured[f'{name}_ms']:.1f} ms",
-            f"{check['difference_percent'][name]:+.1f} %",
-            f"{predicted['service_mean_ms']:.1f}, {measured['service_mean_ms']:.1f} ms",
+            f"{measured:.1f} ms",
+            f"{middle / measured - 1:+.1%}",
+            f"{check.kind.service.mean:.1f}, {found['measured']['service_mean_ms']:.1f} ms",
         )
 
 

@@ -22,6 +22,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -30,7 +31,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,12 +125,13 @@ def running(command: list[str], port: int, ready: str) -> Iterator[str]:
             raise SystemExit(f"error: {command[0]} did not start")
         yield address
     finally:
-        os.killpg(process.pid, 15)
-        try:
+        os.killpg(process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
             process.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, 9)
-            process.wait()
+        # What it started may outlive it, and would take a core from the next measurement.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def wrk(address: str, server: Server, image: Path, clients: int, seconds: float, folder: Path) -> Load:

@@ -9,7 +9,8 @@ import numpy as np
 
 SHARES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "max": 1.0}
 BARS = 8
-QUANTILES = 201
+# Of the times in work that a document keeps.
+LONGEST_SERIES, PIECES = 10_000, 20
 
 
 def percentiles(milliseconds: Sequence[float], without_result: int = 0) -> dict[str, float | None]:
@@ -23,14 +24,15 @@ def percentiles(milliseconds: Sequence[float], without_result: int = 0) -> dict[
     return {name: _at(ordered_N, rank) for name, rank in ranks.items()}
 
 
-def quantiles(milliseconds: Sequence[float]) -> list[float]:
-    """Returns QUANTILES values in steps of half a percent: the lowest, then what each share did not exceed.
+def series(milliseconds: Sequence[float]) -> list[float]:
+    """Returns all values in their order; of more than LONGEST_SERIES, PIECES of consecutive ones, spread evenly.
 
-    `milliseconds` has at least one value.
+    Neighbours stay neighbours: a slow second of a machine is what makes requests wait for each other.
     """
-    ordered_N = np.sort(np.asarray(milliseconds, np.float64))
-    ranks = [math.ceil(step * len(ordered_N) / (QUANTILES - 1)) for step in range(QUANTILES)]
-    return [round(float(ordered_N[max(rank, 1) - 1]), 3) for rank in ranks]
+    count, length = len(milliseconds), LONGEST_SERIES // PIECES
+    starts = [0] if count <= LONGEST_SERIES else [place * (count - length) // (PIECES - 1) for place in range(PIECES)]
+    ends = [count] if count <= LONGEST_SERIES else [start + length for start in starts]
+    return [round(each, 3) for low, high in zip(starts, ends, strict=True) for each in milliseconds[low:high]]
 
 
 def histogram(milliseconds: Sequence[float]) -> list[dict[str, float | int]]:

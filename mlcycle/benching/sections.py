@@ -56,7 +56,7 @@ def sections(stats: RequestStats, latencies: Sequence[float], without_result: in
         "latency_ms": percentiles.percentiles(latencies, without_result),
         "completed_ms": percentiles.percentiles(latencies),
         "stages_ms": {stage: percentiles.percentiles(values) for stage, values in stats.stages.items()},
-        "service_ms": percentiles.quantiles(stats.work) if len(stats.work) == stats.completed else None,
+        "service_ms": percentiles.series(stats.work) if len(stats.work) == stats.completed else None,
         "histogram": percentiles.histogram(latencies),
     }
 

@@ -32,12 +32,12 @@ def latencies(
     Returns:
         latencies_N: milliseconds from arrival to completion; inf if rejected.
     """
-    services = station.service.draw(generator, len(arrivals_N)).tolist()
+    services = [station.service.stream(generator) for _ in range(replicas)]
     free = [[0.0] * station.workers for _ in range(replicas)]  # a heap for each replica: when its workers are free
     waiting: list[deque[float]] = [deque() for _ in range(replicas)]  # when those that wait will start
     space = float("inf") if station.queue is None else station.queue
     found = []
-    for now, service in zip(arrivals_N.tolist(), services, strict=True):
+    for now in arrivals_N.tolist():
         replica = balancer.choose(now)
         workers, line = free[replica], waiting[replica]
         while line and line[0] <= now:
@@ -50,7 +50,7 @@ def latencies(
         else:
             found.append(float("inf"))
             continue
-        end = start + service
+        end = start + next(services[replica])
         heapreplace(workers, end)
         balancer.accepted(replica, end)
         found.append(end - now)

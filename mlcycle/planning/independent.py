@@ -10,13 +10,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mlcycle.planning.service_times import BLOCK
 from mlcycle.planning.station import Station
 
 # (generator, shape) → milliseconds between arrivals at one replica.
 Gaps = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
-
-# Steps whose random numbers are drawn at once: enough to be fast, few enough to need little memory.
-BLOCK = 256
 
 
 def latencies(

@@ -2,51 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+# Requests whose random numbers are drawn at once, and that follow each other in the measurement: some seconds of a busy
+# worker, so that a slow moment of the machine stays one, and enough to be fast.
+BLOCK = 256
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceTimes:
-    """A distribution given by its quantiles.
+    """A sample that keeps its order.
+
+    Draws are runs of consecutive values (the circular block bootstrap of Politis and Romano, 1992). Independent draws
+    would give too short queues: a machine is slow for a while, and then many requests in a row take long.
 
     Attributes:
-        quantiles_Q: milliseconds, at shares of 0 to 1 in equal steps; in between they are interpolated linearly.
+        series_N: milliseconds, in the order in which requests were completed.
     """
 
-    quantiles_Q: np.ndarray
+    series_N: np.ndarray
 
     @property
     def mean(self) -> float:
         """Returns the mean, in milliseconds."""
-        return float(np.trapezoid(self.quantiles_Q) / (len(self.quantiles_Q) - 1))
+        return float(self.series_N.mean())
 
     @property
     def squared_variation(self) -> float:
         """Returns the variance divided by the squared mean."""
-        low_P, high_P = self.quantiles_Q[:-1], self.quantiles_Q[1:]
-        second_moment = float(np.mean((low_P**2 + low_P * high_P + high_P**2) / 3))
-        return max(0.0, second_moment / self.mean**2 - 1)
+        return float(self.series_N.var()) / self.mean**2
 
     def at(self, share: float) -> float:
         """Returns the milliseconds that this share of the requests does not exceed."""
-        return float(np.interp(share, np.linspace(0, 1, len(self.quantiles_Q)), self.quantiles_Q))
+        return float(np.quantile(self.series_N, share))
 
-    def draw(self, generator: np.random.Generator, shape: int | tuple[int, int]) -> np.ndarray:
-        """Returns independent draws of the given shape, in milliseconds."""
-        places = generator.random(shape) * (len(self.quantiles_Q) - 1)
-        lower = places.astype(np.intp)
-        steps_P = np.diff(self.quantiles_Q)
-        return self.quantiles_Q[lower] + (places - lower) * steps_P[lower]
+    def draw(self, generator: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+        """Returns milliseconds: each column is a run of consecutive values, from a random one on."""
+        starts_C = generator.integers(len(self.series_N), size=shape[1])
+        return self.series_N[(starts_C + np.arange(shape[0])[:, None]) % len(self.series_N)]
+
+    def stream(self, generator: np.random.Generator) -> Iterator[float]:
+        """Yields milliseconds without end: run after run."""
+        while True:
+            yield from self.draw(generator, (BLOCK, 1))[:, 0].tolist()
 
 
 def pooled(each: Sequence[ServiceTimes]) -> ServiceTimes:
-    """Returns the distribution of requests that come equally often from each of several distributions."""
-    if len(each) == 1:
-        return each[0]
-    levels_Q = np.linspace(0, 1, len(each[0].quantiles_Q))
-    fine_F = np.linspace(0, 1, 20 * len(levels_Q))
-    values = np.concatenate([np.interp(fine_F, levels_Q, one.quantiles_Q) for one in each])
-    return ServiceTimes(np.quantile(values, levels_Q))
+    """Returns one sample of several, each with the weight of its requests."""
+    return ServiceTimes(np.concatenate([one.series_N for one in each]))

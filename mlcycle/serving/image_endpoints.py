@@ -88,11 +88,13 @@ class ImageEndpoints:
         self, request: Request, model: ServedModel, expires: float, work: Callable[[], Answer]
     ) -> Response:
         begin = time.perf_counter()
-        answer, waited = await self._service.run(request, work, expires)
-        stages = {"queue": waited * 1000, **answer.milliseconds}
+        done = await self._service.run(request, work, expires)
+        answer = done.result
+        stages = {"queue": done.waited * 1000, **answer.milliseconds}
         stages["request"] = (time.perf_counter() - begin) * 1000
         self._service.metrics.success(model.name, 1, stages)
-        headers = {"server-timing": server_timing(stages), "mlcycle-faces": str(answer.faces)}
+        timing = server_timing(stages | {"worker": done.busy * 1000})
+        headers = {"server-timing": timing, "mlcycle-faces": str(answer.faces)}
         return Response(answer.body, media_type=answer.media_type, headers=headers)
 
     async def _detect_files(
@@ -105,12 +107,13 @@ class ImageEndpoints:
             raise RequestError(413, "too-large", message)
         works = [partial(detection.detect, model.detector, name, data, options) for name, data in files]
         results = await self._service.run_all(request, works, expires)
-        for record, waited in results:
+        for done in results:
+            record = done.result
             if record.error:
                 self._service.metrics.failure(model.name, record.error[0])
             else:
-                self._service.metrics.success(model.name, 1, {"queue": waited * 1000, **record.milliseconds})
-        records = [record.as_dict() for record, _ in results]
+                self._service.metrics.success(model.name, 1, {"queue": done.waited * 1000, **record.milliseconds})
+        records = [done.result.as_dict() for done in results]
         return _json({"schema_version": SCHEMA_VERSION, "records": records})
 
 

@@ -74,8 +74,9 @@ class ProtocolEndpoints:
             body = await read_body(request, self._service.settings, hold)
             begin = time.perf_counter()
             work = partial(self._infer, model, body, request.headers.get(HEADER_LENGTH), expires)
-            (data, headers, images, milliseconds), waited = await self._service.run(request, work, expires)
-        stages = {"queue": waited * 1000, **milliseconds, "request": (time.perf_counter() - begin) * 1000}
+            done = await self._service.run(request, work, expires)
+        data, headers, images, milliseconds = done.result
+        stages = {"queue": done.waited * 1000, **milliseconds, "request": (time.perf_counter() - begin) * 1000}
         self._service.metrics.success(model.name, images, stages)
         return Response(data, headers=headers)
 

@@ -15,7 +15,7 @@ from mlcycle.serving.problems import RequestError
 from mlcycle.serving.request_body import HeldBytes
 from mlcycle.serving.served_model import ServedModel
 from mlcycle.serving.settings import ServerSettings
-from mlcycle.serving.work_queue import WorkQueue
+from mlcycle.serving.work_queue import Done, WorkQueue
 
 Result = TypeVar("Result")
 
@@ -52,8 +52,8 @@ class Service:
         """Returns when a request that arrives now must be done, of time.perf_counter."""
         return time.perf_counter() + self.settings.deadline_seconds
 
-    async def run(self, request: Request, work: Callable[[], Result], expires: float) -> tuple[Result, float]:
-        """Does work in a worker thread; returns its result and the seconds that it waited.
+    async def run(self, request: Request, work: Callable[[], Result], expires: float) -> Done[Result]:
+        """Does work in a worker thread.
 
         If the client goes away meanwhile, work that has not started is left out.
 
@@ -65,7 +65,7 @@ class Service:
 
     async def run_all(
         self, request: Request, works: Sequence[Callable[[], Result]], expires: float
-    ) -> list[tuple[Result, float]]:
+    ) -> list[Done[Result]]:
         """Does several pieces of work, in their order, as `run` does one; all of them are admitted, or none."""
         self.queue.admit(len(works), expires)
         result = asyncio.gather(*(self.queue.run(work, expires) for work in works))

@@ -24,13 +24,28 @@ _RECENT = 0.05
 _USABLE = 0.8
 
 
+@dataclass(frozen=True, slots=True)
+class Done(Generic[Result]):
+    """A piece of work that was done.
+
+    Attributes:
+        result: what it returned.
+        waited: seconds until a thread was free.
+        busy: seconds for which it kept the thread busy.
+    """
+
+    result: Result
+    waited: float
+    busy: float
+
+
 @dataclass(slots=True)
 class _Job(Generic[Result]):
     work: Callable[[], Result]
     loop: asyncio.AbstractEventLoop
     expires: float
     submitted: float = field(default_factory=time.perf_counter)
-    done: asyncio.Future[tuple[Result, float]] = field(init=False)
+    done: asyncio.Future[Done[Result]] = field(init=False)
     is_alone: bool = False
     is_waiting: bool = True
     is_abandoned: bool = False
@@ -84,8 +99,8 @@ class WorkQueue:
         if is_late or self._waiting + count > self.capacity + max(0, idle):
             raise overloaded(wait)
 
-    async def run(self, work: Callable[[], Result], expires: float) -> tuple[Result, float]:
-        """Does a piece of work in a thread; returns its result and the seconds that it waited.
+    async def run(self, work: Callable[[], Result], expires: float) -> Done[Result]:
+        """Does a piece of work in a thread.
 
         If the caller is cancelled, work that has not started is left out. Exceptions of the work are raised here.
 
@@ -137,6 +152,7 @@ class WorkQueue:
             return
         result: Any = None
         problem: BaseException | None = None
+        seconds = 0.0
         if started + (0 if job.is_alone else self._mean_seconds) > job.expires:
             problem = RequestError(504, "deadline", "the request could not be finished before its deadline")
         else:
@@ -147,7 +163,7 @@ class WorkQueue:
             seconds = time.perf_counter() - started
             with self._lock:
                 self._mean_seconds += _RECENT * (seconds - self._mean_seconds) if self._mean_seconds else seconds
-        job.loop.call_soon_threadsafe(_settle, job.done, (result, started - job.submitted), problem)
+        job.loop.call_soon_threadsafe(_settle, job.done, Done(result, started - job.submitted, seconds), problem)
         # The traceback refers to this frame: the request's data would be in a circle of references, and stay for long.
         del job, problem, result
 

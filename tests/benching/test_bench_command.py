@@ -84,8 +84,8 @@ def test_a_real_run_has_every_documented_key_and_no_other(process, tiny, images,
     assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"] <= latency["max"]
     assert sum(step["count"] for step in document["histogram"]) == requests["completed"] > 0
     service = document["service_ms"]
-    assert (len(service), service) == (201, sorted(service))
-    assert 0 < service[0] <= service[-1] <= latency["max"]
+    assert len(service) == requests["completed"]
+    assert 0 < min(service) <= max(service) <= latency["max"]
     assert requests["failed"] == 0
     assert 20_000 <= requests["mean_pixels"] <= 512 * 512
     assert min(document["peak_memory_bytes"], document["cold_start"]["peak_memory_bytes"]) > 2**24

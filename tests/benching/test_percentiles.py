@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
 
 from mlcycle.benching.cost import per_million, price_per_hour
-from mlcycle.benching.percentiles import BARS, histogram, percentiles, quantiles
+from mlcycle.benching.percentiles import BARS, LONGEST_SERIES, PIECES, histogram, percentiles, series
 from mlcycle.errors import UsageError
 
 
@@ -27,13 +28,15 @@ def test_requests_that_never_started_are_slower_than_all_others():
     assert percentiles(ninety, without_result=1)["p95"] == 87
 
 
-def test_quantiles_go_from_the_lowest_to_the_highest_in_half_percents():
-    assert quantiles([float(value) for value in range(200, 0, -1)]) == [1.0, *range(1, 201)]
-    assert quantiles([7.0]) == [7.0] * 201
-    few = quantiles([3.0, 1.0])
-    assert (few[:101], few[101:]) == ([1.0] * 101, [3.0] * 100)
-    many = quantiles([float(value) for value in range(10_001)])
-    assert (many[0], many[100], many[199], many[200]) == (0, 5000, 9950, 10_000)
+def test_a_series_keeps_its_order_and_if_it_is_long_pieces_from_the_first_to_the_last():
+    assert series([3.0004, 1.0, 2.0]) == [3.0, 1.0, 2.0]
+    whole = [float(value) for value in range(LONGEST_SERIES)]
+    assert series(whole) == whole
+    kept = series([float(value) for value in range(10 * LONGEST_SERIES)])
+    assert len(kept) == LONGEST_SERIES
+    assert (kept[0], kept[-1]) == (0, 10 * LONGEST_SERIES - 1)
+    steps = [after - before for before, after in itertools.pairwise(kept)]
+    assert sum(step != 1 for step in steps) == PIECES - 1
 
 
 def test_a_histogram_counts_all_and_has_a_last_bin_for_the_slowest():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,9 @@ def constant(milliseconds: float) -> list[float]:
 
 
 def rising(low: float, high: float) -> list[float]:
-    """Returns service times that are spread evenly."""
-    return [low + (high - low) * place / (LEVELS - 1) for place in range(LEVELS)]
+    """Returns service times that are spread evenly, in a random order."""
+    values = [low + (high - low) * place / (LEVELS - 1) for place in range(LEVELS)]
+    return random.Random(1).sample(values, LEVELS)
 
 
 def write(path: Path, content: Any) -> Path:

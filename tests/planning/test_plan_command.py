@@ -112,8 +112,8 @@ def test_bursts_need_more_replicas_than_poisson_arrivals(planned, small, tmp_pat
     assert recorded["requirements"]["recorded_arrivals"] == 4000
     poisson = planned(small, "--p99", "60ms", "--rate", "80/s")
     assert recorded["machines"][0]["plan"]["replicas"] > poisson["machines"][0]["plan"]["replicas"]
-    doubled = planned(small, "--p99", "60ms", "--rate", "160/s", "--arrivals", file)
-    assert doubled["machines"][0]["plan"]["replicas"] > recorded["machines"][0]["plan"]["replicas"]
+    tripled = planned(small, "--p99", "60ms", "--rate", "240/s", "--arrivals", file)
+    assert tripled["machines"][0]["plan"]["replicas"] > recorded["machines"][0]["plan"]["replicas"]
 
 
 def test_the_cheapest_kind_is_recommended(mlcycle, planned, small, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -18,7 +19,15 @@ MEAN = 10.0
 
 def exponential() -> ServiceTimes:
     shares = np.linspace(0, 1, 20_001)
-    return ServiceTimes(-MEAN * np.log1p(-np.minimum(shares, 1 - 1e-6)))
+    return in_random_order(-MEAN * np.log1p(-np.minimum(shares, 1 - 1e-6)))
+
+
+def uniform() -> ServiceTimes:
+    return in_random_order(np.linspace(0.5 * MEAN, 1.5 * MEAN, 201))
+
+
+def in_random_order(values_N: np.ndarray) -> ServiceTimes:
+    return ServiceTimes(np.random.default_rng(11).permutation(values_N))
 
 
 def constant() -> ServiceTimes:
@@ -110,14 +119,11 @@ def test_least_requests_forgets_completed_requests():
 @pytest.mark.parametrize(("workers", "queue"), [(1, 2), (2, None), (3, 4)])
 def test_each_request_has_the_latency_that_ciw_gives_it(workers, queue):
     ciw = pytest.importorskip("ciw")
-    station = Station(ServiceTimes(np.linspace(0.5 * MEAN, 1.5 * MEAN, 201)), workers, queue)
+    station = Station(uniform(), workers, queue)
     gaps = (np.random.default_rng(1).standard_exponential(2000) * MEAN / workers / 0.9).tolist()
-    services = station.service.draw(np.random.default_rng(7), len(gaps)).tolist()
+    services = list(itertools.islice(station.service.stream(np.random.default_rng(7)), len(gaps)))
     balancer, generator = coupled.Fixed(np.zeros(len(gaps), int)), np.random.default_rng(7)
     latencies = coupled.latencies(station, np.cumsum(gaps), 1, balancer, generator)
-
-    if queue is not None:  # ciw draws the service time of a request that is accepted
-        services = [service for service, latency in zip(services, latencies, strict=True) if math.isfinite(latency)]
     network = ciw.create_network(
         arrival_distributions=[ciw.dists.Sequential(gaps)],
         service_distributions=[ciw.dists.Sequential(services)],
@@ -151,7 +157,7 @@ def test_balancing_by_least_requests_is_that_of_ciw():
     simulation = ciw.Simulation(network)
     simulation.simulate_until_max_time(15_000 / rate)
     expected = [each.exit_date - each.arrival_date for each in simulation.get_all_records() if each.node > 1]
-    station = Station(ServiceTimes(np.linspace(0.5 * MEAN, 1.5 * MEAN, 201)), 1)
+    station = Station(uniform(), 1)
     generator = np.random.default_rng(7)
     arrivals_N = np.cumsum(generator.standard_exponential(100_000)) / rate
     balancer = coupled.LeastRequests(replicas, generator)
@@ -160,19 +166,24 @@ def test_balancing_by_least_requests_is_that_of_ciw():
     assert np.quantile(latencies, [0.5, 0.99]) == pytest.approx(np.quantile(expected, [0.5, 0.99]), rel=0.08)
 
 
-def test_draws_have_the_measured_quantiles():
-    quantiles = np.sort(np.random.default_rng(0).gamma(2, 5, 201))
-    service = ServiceTimes(quantiles)
-    drawn = service.draw(np.random.default_rng(1), (400, 500))
-    assert np.quantile(drawn, [0, 0.25, 0.5, 0.99, 1]) == pytest.approx(quantiles[[0, 50, 100, 198, 200]], rel=0.05)
-    assert drawn.mean() == pytest.approx(service.mean, rel=0.01)
-    assert drawn.var() / drawn.mean() ** 2 == pytest.approx(service.squared_variation, rel=0.02)
+def test_draws_are_runs_of_the_measurement():
+    service = ServiceTimes(np.arange(1000.0))
+    drawn = service.draw(np.random.default_rng(1), (300, 400))
+    assert np.all(np.diff(drawn, axis=0) % 1000 == 1)
+    assert np.mean(drawn) == pytest.approx(service.mean, rel=0.05)
+    assert len(np.unique(drawn[0])) > 300
 
 
-def test_pooled_measurements_have_the_same_weight():
-    both = pooled([ServiceTimes(np.linspace(1, 3, 201)), ServiceTimes(np.linspace(11, 13, 201))])
-    assert both.mean == pytest.approx(7, rel=0.01)
-    assert (both.at(0.25), both.at(0.75)) == pytest.approx((2, 12), rel=0.01)
+def test_a_machine_that_is_slow_for_a_while_makes_requests_wait_longer():
+    mixed = np.r_[np.full(500, 0.7 * MEAN), np.full(500, 1.3 * MEAN)]
+    in_turn, in_phases = (simulate(Station(each, 1), 0.75) for each in (in_random_order(mixed), ServiceTimes(mixed)))
+    assert np.quantile(in_phases, 0.99) > 1.3 * np.quantile(in_turn, 0.99)
+
+
+def test_pooled_measurements_have_the_weight_of_their_requests():
+    both = pooled([ServiceTimes(np.full(300, 2.0)), ServiceTimes(np.full(100, 12.0))])
+    assert both.mean == pytest.approx(4.5)
+    assert (both.at(0.5), both.at(0.9)) == (2, 12)
 
 
 def test_percentiles_count_rejected_requests_as_slowest():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -125,4 +126,9 @@ def test_stages_are_reported_to_browsers(server: LiveServer, photo: bytes) -> No
         "run",
         "select",
         "request",
+        "worker",
     ]
+    found = dict(re.findall(r"(\w+);dur=([\d.]+)", timing))
+    milliseconds = {stage: float(value) for stage, value in found.items()}
+    assert sum(milliseconds[stage] for stage in ("read", "decode", "resize", "run", "select")) < milliseconds["worker"]
+    assert milliseconds["worker"] < milliseconds["request"]

@@ -32,8 +32,8 @@ async def _until(condition: Callable[[], bool]) -> None:
 
 def test_work_is_done_and_its_wait_is_told() -> None:
     async def test(queue: WorkQueue, release: Event) -> None:
-        result, waited = await queue.run(lambda: 7, FAR)
-        assert (result, 0 <= waited < 5) == (7, True)
+        done = await queue.run(lambda: time.sleep(0.01) or 7, FAR)
+        assert (done.result, 0 <= done.waited < 5, 0.01 <= done.busy < 5) == (7, True, True)
         with pytest.raises(ZeroDivisionError):
             await queue.run(lambda: 1 // 0, FAR)
         assert (queue.waiting, queue.active) == (0, 0)
@@ -85,7 +85,7 @@ def test_one_slow_image_does_not_keep_others_out_for_ever() -> None:
         await _until(lambda: queue.active == 0)
         expires = time.perf_counter() + 0.1
         queue.admit(1, expires)
-        assert (await queue.run(lambda: 7, expires))[0] == 7
+        assert (await queue.run(lambda: 7, expires)).result == 7
 
     run(test)
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 DETECT, MODEL = "/v1/detect", "/v1/model"
 BINARY = {"Content-Type": "application/octet-stream"}
 STAGES = (QUEUE, "decode", "resize", "run", "select")
+# For how long a request kept a worker busy: these stages and what is between them.
+WORKER = "worker"
 # The rest of the round trip: sending, HTTP on both sides, receiving.
 NETWORK = "network"
 
@@ -116,19 +118,20 @@ def _token(file: Path | None) -> str:
 
 
 def _completed(response: Response, pixels: int, round_trip_ms: float) -> Outcome:
-    """Returns a completed request with the server's own stages; work is what they sum up to, without the queue."""
+    """Returns a completed request with the server's own stages."""
     stages = server_timing(response.headers.get("server-timing", ""))
+    work_ms = stages.pop(WORKER, None)
     if not stages:
         return Outcome(pixels=pixels)
-    work_ms = sum(milliseconds for stage, milliseconds in stages.items() if stage != QUEUE)
-    stages[NETWORK] = max(0.0, round_trip_ms - sum(stages.values()))
+    known = sum(stages.values()) if work_ms is None else stages.get(QUEUE, 0.0) + work_ms
+    stages[NETWORK] = max(0.0, round_trip_ms - known)
     return Outcome(stages=stages, work_ms=work_ms, pixels=pixels)
 
 
 def server_timing(header: str) -> dict[str, float]:
-    """Returns the milliseconds of each of STAGES that the header Server-Timing has; other metrics are left out."""
+    """Returns the milliseconds of STAGES and WORKER, as far as the header Server-Timing has them."""
     found = dict(re.findall(r'([\w-]+)\s*;[^,]*?\bdur="?([0-9]+(?:\.[0-9]+)?)', header))
-    return {stage: float(found[stage]) for stage in STAGES if stage in found}
+    return {stage: float(found[stage]) for stage in (*STAGES, WORKER) if stage in found}
 
 
 def _failure(response: Response) -> Outcome:

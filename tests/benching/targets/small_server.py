@@ -84,7 +84,12 @@ class _Handler(BaseHTTPRequestHandler):
         if record.error:
             error = {"error": {"code": record.error[0], "message": record.error[1]}}
             return self._answer(415, json.dumps(error).encode())
-        stages = {"queue": 1.5, **{name: record.milliseconds[name] for name in ("decode", "resize", "run", "select")}}
+        # Between the stages of a worker some time is in none of them.
+        stages = {
+            "queue": 1.5,
+            "worker": sum(record.milliseconds.values()) + 0.5,
+            **{name: record.milliseconds[name] for name in ("decode", "resize", "run", "select")},
+        }
         timing = ", ".join(f"{stage};dur={milliseconds:.3f}" for stage, milliseconds in stages.items())
         return self._answer(200, json.dumps(record.as_dict()).encode(), f"cache;desc=miss, {timing}, total;dur=99")
 

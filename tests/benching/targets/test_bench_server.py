@@ -168,7 +168,7 @@ def test_without_a_server_the_exit_code_is_6(mlcycle, images):
     assert "no server answers at --url" in outcome.err
 
 
-def test_the_work_of_a_request_is_that_of_the_server_without_its_queue(detector, images):
+def test_the_work_of_a_request_is_all_the_time_of_its_worker(detector, images):
     with (
         running(SmallServer(detector)) as small,
         opened(images) as found,
@@ -176,8 +176,8 @@ def test_the_work_of_a_request_is_that_of_the_server_without_its_queue(detector,
     ):
         outcome = measured.detect(0)
     work = sum(outcome.stages[stage] for stage in ("decode", "resize", "run", "select"))
-    assert outcome.work_ms == pytest.approx(work)
-    assert work > 0
+    assert 0 < work <= outcome.work_ms - 0.5
+    assert "worker" not in outcome.stages
 
 
 def test_a_connection_that_the_server_closed_while_idle_is_opened_again(detector, images):
@@ -197,7 +197,7 @@ def test_a_connection_that_the_server_closed_while_idle_is_opened_again(detector
     ("header", "stages"),
     [
         ("", {}),
-        ("queue;dur=1.5, run;dur=20", {"queue": 1.5, "run": 20}),
+        ("queue;dur=1.5, run;dur=20, worker;dur=21", {"queue": 1.5, "run": 20, "worker": 21}),
         ('run;desc="the model";dur="2.25",decode;dur=7', {"decode": 7, "run": 2.25}),
         ("run;dur=1, total;dur=9, miss, cdn;desc=x", {"run": 1}),
         ("run;dur=, decode;dur=x, resize;dur", {}),
@@ -238,6 +238,6 @@ def test_a_real_server_of_mlcycle_is_measured(mlcycle, images, request):
     assert list(document["stages_ms"]) == ["queue", "decode", "resize", "run", "select", "network"]
     assert (document["requests"]["failed"], document["requests"]["rejected"]) == (0, 0)
     assert document["requests"]["completed"] >= 8
-    assert len(document["service_ms"]) == 201
+    assert len(document["service_ms"]) == document["requests"]["completed"]
     if document["settings"]["workers"] <= 4:  # images wait while others are in work
-        assert document["stages_ms"]["queue"]["p50"] > document["service_ms"][0]
+        assert document["stages_ms"]["queue"]["p50"] > min(document["service_ms"])
