@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-gpu check format docs pictures dist clean
+.PHONY: help demo test test-slow test-gpu check format docs pictures dist clean venv
 
 help: ## show this
 	@echo "make demo       train a small face detector, freeze it, find a face in an image it has never seen"
@@ -68,18 +68,23 @@ clean:
 
 # A stamp says that an extra is installed as pyproject.toml names it; dev holds all that demo holds.
 $(VENV)/.installed-demo: pyproject.toml | $(VENV)/.made
+	@echo "installing into $(VENV); the first time this fetches torch, on Linux with 5 GB of CUDA libraries (docs/install.md)" >&2
 	$(BIN)/python -m pip install --quiet --editable '.[train,demo]'
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/.made
+	@echo "installing into $(VENV); the first time this fetches torch and takes minutes" >&2
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $(VENV)/.installed-demo $@
 
+# A virtual environment that is there already, because README says how to make one, is kept, with what is installed in it.
 $(VENV)/.made:
+	@$(BIN)/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || $(MAKE) --no-print-directory venv
+	@touch $@
+
+venv:
 	@command -v $(PYTHON) >/dev/null || { echo "error: there is no $(PYTHON); name yours: make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "error: $$($(PYTHON) --version) is too old: mlcycle needs 3.11 or newer; name one: make PYTHON=python3.12" >&2; exit 1; }
-	@echo "setting up $(VENV); the first time this fetches torch and takes minutes" >&2
 	@$(PYTHON) -m venv --clear $(VENV) || { \
 		echo "error: no virtual environment could be made; on Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
-	@touch $@
