@@ -9,10 +9,11 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-gpu check format docs pictures dist clean venv
+.PHONY: help demo lessons test test-slow test-gpu check format docs pictures dist clean venv
 
 help: ## show this
 	@echo "make demo       train a small face detector, freeze it, find a face in an image it has never seen"
+	@echo "make lessons    open the five lessons in the browser"
 	@echo "make test       the tests, without the slow ones"
 	@echo "make test-slow  the slow tests"
 	@echo "make test-gpu   the tests that need an NVIDIA GPU"
@@ -26,6 +27,9 @@ help: ## show this
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/mlcycle demo
+
+lessons: $(VENV)/.installed-lessons
+	$(BIN)/marimo edit --skip-update-check docs/lessons
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow"
@@ -66,16 +70,21 @@ clean:
 	rm -rf $(VENV) .venv-inference .venv-kserve .browser docs/_build build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find mlcycle tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# A stamp says that an extra is installed as pyproject.toml names it; dev holds all that demo holds.
+# A stamp says that an extra is installed as pyproject.toml names it; dev holds all that demo and lessons hold.
 $(VENV)/.installed-demo: pyproject.toml | $(VENV)/.made
 	@echo "installing into $(VENV); the first time this fetches torch, on Linux with 5 GB of CUDA libraries (docs/install.md)" >&2
 	$(BIN)/python -m pip install --quiet --editable '.[train,demo]'
 	@touch $@
 
+$(VENV)/.installed-lessons: pyproject.toml | $(VENV)/.made
+	@echo "installing into $(VENV); the first time this fetches torch, on Linux with 5 GB of CUDA libraries (docs/install.md)" >&2
+	$(BIN)/python -m pip install --quiet --editable '.[lessons]'
+	@touch $(VENV)/.installed-demo $@
+
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/.made
 	@echo "installing into $(VENV); the first time this fetches torch and takes minutes" >&2
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	@touch $(VENV)/.installed-demo $@
+	@touch $(VENV)/.installed-demo $(VENV)/.installed-lessons $@
 
 # A virtual environment that is there already, because README says how to make one, is kept, with what is installed in it.
 $(VENV)/.made:

@@ -13,7 +13,7 @@ version = release = mlcycle.__version__
 author = copyright = "The mlcycle developers"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
-exclude_patterns = ["_build", "pictures/*.py", "lessons/**/__pycache__"]
+exclude_patterns = ["_build", "pictures/*.py", "lessons/**/__pycache__", "lessons/work"]
 myst_heading_anchors = 3
 smartquotes = False  # it would turn --option into a dash and a word
 # Prompts are not copied, and neither is what a command prints.

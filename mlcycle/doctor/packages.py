@@ -40,6 +40,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "mlflow": ("mlcycle train log-mlflow", ("mlflow-skinny",)),
     "supervision": ("faces as supervision.Detections", ("supervision",)),
     "demo": ("sample images of mlcycle demo", ("scikit-image", "matplotlib")),
+    "lessons": ("the notebooks of docs/lessons", ("marimo",)),
 }
 
 _RUNTIME = "onnxruntime"
