@@ -3,9 +3,9 @@
     python benchmarks/plan.py [MODEL] [--workers 1 2] [--utilisation 0.5 0.7 0.85] [--seconds 60]
 
 Needs mlcycle[serve]. For each number of workers it starts `mlcycle serve` and sends it Poisson arrivals at each
-utilisation with `mlcycle plan --check`. Before and after each of these loads it measures the service times, in half the
-time, with `mlcycle bench --url` and four connections for each worker. The prediction is made from both, because a
-machine that is shared does not keep its speed for minutes.
+utilisation with `mlcycle plan --check`. Before and after each of these loads it measures the service times in half the
+time with `mlcycle bench --url`, at 70 % of the server's throughput. The prediction is made from both, because a machine
+that is shared does not keep its speed for minutes.
 
 It prints p50 and p99 as predicted (with the range of 95 % of the simulated repetitions) and as measured, and the mean
 time in work around the load and under it. If these two differ, the machine changed its speed, or workers that are less
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import subprocess
 import sys
@@ -36,6 +37,8 @@ from mlcycle.planning.kinds import Kind
 from mlcycle.serving.settings import ServerSettings
 
 MLCYCLE = (sys.executable, "-m", "mlcycle")
+# Of the server while its service times are measured.
+BENCH_UTILISATION = 0.7
 HEAD = (
     "workers",
     "utilisation",
@@ -80,21 +83,23 @@ def measure(model: list[str], workers: int, utilisations: list[float], seconds: 
     """Yields what was predicted and measured at each utilisation."""
     with tempfile.TemporaryDirectory() as name, serving(model, workers) as url:
         folder = Path(name)
-        before = bench(url, workers, seconds / 2, folder / "0.json")
+        bench = ("bench", "--url", url, "--duration", str(seconds / 2))
+        throughput = run(*bench, "--concurrency", str(4 * workers))["requests"]["completed_per_second"]
+        bench += ("--rate", f"{BENCH_UTILISATION * throughput:.4f}", "--arrivals", "poisson")
+
+        def measured(number: int) -> Path:
+            file = folder / f"{number}.json"
+            run(*bench, "--seed", str(number + 1), "--out", str(file))
+            return file
+
+        before = measured(0)
         for number, utilisation in enumerate(utilisations, 1):
             rate = utilisation * kinds.read("server", [before]).capacity
             load = ("--rate", f"{rate:.4f}/s", "--p99", "1000s", "--check", url, "--check-duration", str(seconds))
             found = run("plan", str(before), *load)["check"]  # any p99 will do: one replica takes the rate
-            after = bench(url, workers, seconds / 2, folder / f"{number}.json")
+            after = measured(number)
             yield Check(kinds.read("server", [before, after]), utilisation, found)
             before = after
-
-
-def bench(url: str, workers: int, seconds: float, file: Path) -> Path:
-    """Measures the service times of a server."""
-    load = ("--concurrency", str(4 * workers), "--duration", str(seconds))
-    run("bench", "--url", url, *load, "--out", str(file))
-    return file
 
 
 def rows(workers: int, check: Check) -> Iterator[tuple[str, ...]]:
@@ -103,8 +108,9 @@ def rows(workers: int, check: Check) -> Iterator[tuple[str, ...]]:
     arrivals = Load(found["seconds"], CONNECTIONS, found["rate"], POISSON, found["seed"]).due_times()
     latencies_NR = fleet.repeat(check.kind, np.array(arrivals) * 1000, ServerSettings(workers=workers).queue, seed=0)
     for name, share in (("p50", 0.5), ("p99", 0.99)):
-        low, middle, high = np.quantile(np.quantile(latencies_NR, share, axis=0), (0.025, 0.5, 0.975))
-        measured = found["measured"][f"{name}_ms"]
+        values_R = np.quantile(latencies_NR, share, axis=0, method="inverted_cdf")  # inf: rejected
+        low, middle, high = np.quantile(values_R, (0.025, 0.5, 0.975), method="inverted_cdf")
+        measured = found["measured"][f"{name}_ms"] or math.inf
         yield (
             str(workers),
             f"{check.utilisation:.0%}",
@@ -112,7 +118,7 @@ def rows(workers: int, check: Check) -> Iterator[tuple[str, ...]]:
             f"{middle:.1f} ms",
             f"{low:.1f} to {high:.1f}",
             f"{measured:.1f} ms",
-            f"{middle / measured - 1:+.1%}",
+            f"{middle / measured - 1:+.1%}" if middle < math.inf else "overloaded",
             f"{check.kind.service.mean:.1f}, {found['measured']['service_mean_ms']:.1f} ms",
         )
 

@@ -17,6 +17,8 @@ from mlcycle.errors import InputError, UsageError
 from mlcycle.planning.service_times import ServiceTimes, pooled
 
 HINT = "pass a file written by mlcycle bench --out FILE"
+# Of a measurement with a rate and several workers.
+LEAST_UTILISATION = 0.5
 # Section and key of what all documents of one kind must share.
 SAME = (
     *(("machine", key) for key in ("cpu", "cores", "system")),
@@ -114,16 +116,27 @@ def _document(path: Path) -> dict[str, Any]:
 
 
 def _must_be_busy(document: dict[str, Any], path: Path) -> None:
-    """Raises InputError unless all workers were always busy: together they are slower than one alone."""
+    """Raises InputError if several workers were seldom busy together: then they are slower than one alone."""
     settings, workers = document["settings"], document["settings"]["workers"]
-    if workers > 1 and (settings.get("rate") or settings.get("samples_per_query")):
-        why, hint = "was measured with pauses", "measure without --rate and without multi-stream"
+    if workers == 1:
+        return
+    if settings.get("samples_per_query"):
+        why, hint = "was measured in queries of several images", "measure without multi-stream"
     elif settings["concurrency"] < workers:
         why = f"was measured with {counted(settings['concurrency'], 'connection')}"
         hint = f"measure with at least --concurrency {workers}"
+    elif settings.get("rate") and (share := _utilisation(document)) < LEAST_UTILISATION:
+        why, hint = f"was measured at a utilisation of {share:.0%}", "measure with a higher --rate, or without one"
     else:
         return
-    raise InputError(f"{path} {why}: its {workers} workers were not always busy together", hint)
+    raise InputError(f"{path} {why}: its {workers} workers were seldom busy together", hint)
+
+
+def _utilisation(document: dict[str, Any]) -> float:
+    """Returns the share of the time of a measurement for which a worker was busy."""
+    milliseconds = document["service_ms"]
+    per_second = document.get("requests", {}).get("completed_per_second", 0.0)
+    return per_second * sum(milliseconds) / len(milliseconds) / 1000 / document["settings"]["workers"]
 
 
 def _is_complete(document: dict[str, Any]) -> bool:

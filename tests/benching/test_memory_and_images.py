@@ -21,6 +21,7 @@ def test_the_peak_is_read_from_the_kernel(tmp_path):
     assert memory.own_peak(tmp_path / "none") > 2**22  # from getrusage, without such a file
 
 
+@pytest.mark.slow
 def test_the_peak_of_a_cold_start_excludes_the_memory_of_this_process():
     ballast = np.ones(50_000_000)  # 400 MB
     result = cold_start.measure([sys.executable, "-S", "-c", "pass"], 2, lambda: None)

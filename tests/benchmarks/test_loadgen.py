@@ -52,6 +52,7 @@ def ideal_latencies_ms(due_seconds, work_seconds, workers):
     return latencies
 
 
+@pytest.mark.slow
 def test_both_tools_are_run_in_turn(tmp_path, astronaut, capsys):
     model = write_tiny_model(tmp_path / "tiny.onnx")
     words = ("--data", str(astronaut.parent), "--seconds", "0.3", "--rate", "20", "--rounds", "1")

@@ -98,6 +98,7 @@ def test_a_failed_training_is_reported_with_its_message_and_exit_code(tmp_path: 
     assert problem.value.exit_code == 1
 
 
+@pytest.mark.slow
 def test_the_phase_of_a_run_is_read_from_its_folder(copy: Path) -> None:
     watched = fault_injection.Watched(copy, 6, 3, 1.0, 1.0)
     assert watched.saved() == (6, 6)

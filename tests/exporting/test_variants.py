@@ -50,6 +50,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_an_int8_variant_has_the_self_test_of_its_parent_with_its_own_tolerance(
     parent: Path, images: Path, tmp_path: Path, mlcycle: Callable
 ) -> None:
@@ -124,6 +125,7 @@ def labelled_test_images(folder: Path, session: Session) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_variant_of_fixed_size_finds_the_faces_of_its_parent_at_that_scale(
     parent: Path, images: Path, tmp_path: Path, mlcycle: Callable
 ) -> None:
@@ -225,6 +227,7 @@ def test_a_bundled_model_names_the_command_that_writes_its_parent(images: Path, 
     assert (outcome.code, "export from that: mlcycle freeze face-nano" in outcome.err) == (4, True)
 
 
+@pytest.mark.slow
 def test_a_fixed_size_cannot_be_changed(parent: Path, images: Path, tmp_path: Path, mlcycle: Callable) -> None:
     fixed = tmp_path / "fixed.onnx"
     size = ["--images", images, "--input-size"]

@@ -100,6 +100,7 @@ def changed_by(program: str, *arguments: str) -> dict[str, object]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_using_the_library_changes_nothing_of_the_process(tmp_path: Path) -> None:
     assert changed_by(STATE + USE, str(tmp_path)) == {}
 

@@ -107,6 +107,7 @@ def test_an_error_of_the_iterable_itself_is_raised(model):
         list(model.stream(broken(), workers=2))
 
 
+@pytest.mark.slow
 def test_one_pillow_image_may_be_in_several_threads(model, tmp_path):
     Image.fromarray(data.astronaut()).resize((1024, 1024)).save(tmp_path / "large.jpg")
     for _ in range(10):

@@ -143,6 +143,7 @@ def test_each_request_has_the_latency_that_ciw_gives_it(workers, queue):
     assert bool(rejected) == (queue is not None)
 
 
+@pytest.mark.slow
 def test_balancing_by_least_requests_is_that_of_ciw():
     ciw = pytest.importorskip("ciw")
     ciw.seed(1)

@@ -277,6 +277,7 @@ def test_a_private_run_stays_private(mlcycle: Run, untouched: Reviewed, tmp_path
 
 
 @pytest.mark.parametrize("again", ["second", pytest.param("first", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_a_killed_second_pass_is_completed(mlcycle: Run, reviewed: Reviewed, again: str) -> None:
     """By the same command, or by a resumed first pass."""
     (reviewed.archive / "more").mkdir()

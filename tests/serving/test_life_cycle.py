@@ -81,6 +81,7 @@ def photo(astronaut: Path) -> bytes:
     return astronaut.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_changed_model_is_swapped_in_and_a_damaged_one_refused(photo: bytes, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     nano, base = locate("face-nano").read_bytes(), locate("face-base").read_bytes()

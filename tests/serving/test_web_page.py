@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,14 @@ from PIL import Image
 
 import mlcycle
 
-in_a_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs Chromium and chromedriver")
+
+def in_a_browser(test: Callable[..., None]) -> Callable[..., None]:
+    """Marks a test that needs a browser, and some seconds."""
+    return pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs Chromium and chromedriver")(
+        pytest.mark.slow(test)
+    )
+
+
 with_curl = pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
 DONE = "document.querySelector('article.result') && !document.querySelector('article.waiting')"
 PAGES = ("/", "/page/endpoints.html")

@@ -53,6 +53,7 @@ def test_the_same_seed_gives_the_same_weights(recipe_path: Path, finished_run: P
     assert_equal(tensors(finished_run), tensors(tmp_path / "again"))
 
 
+@pytest.mark.slow
 def test_another_seed_changes_the_weights_and_another_number_of_workers_does_not(
     recipe_path: Path, finished_run: Path, tmp_path: Path
 ) -> None:
@@ -74,9 +75,8 @@ def test_a_run_resumed_from_its_middle_ends_with_the_same_weights(
     assert [step for step, _ in evaluations(run)] == [3, 6]
 
 
-@pytest.mark.parametrize(
-    ("signal_number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("signal_number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.slow
 def test_a_signal_saves_and_the_run_can_be_resumed(
     recipe_path: Path, tmp_path: Path, signal_number: signal.Signals, code: int
 ) -> None:
@@ -147,6 +147,7 @@ def test_a_missing_device_is_an_error_and_leaves_no_folder(recipe_path: Path, tm
     assert choose_device("auto").type in ("mps", "cpu")
 
 
+@pytest.mark.slow
 def test_an_interrupted_evaluation_is_repeated(
     recipe_path: Path, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,6 +238,7 @@ def test_training_lowers_the_loss(recipe_path: Path, tmp_path: Path) -> None:
     assert losses[-1] < 0.9 * losses[0]
 
 
+@pytest.mark.slow
 def test_decoded_images_are_read_instead_of_the_files(recipe_path: Path, tmp_path: Path) -> None:
     recipe = load(recipe_path, [f"data.decoded={tmp_path / 'decoded'}", "schedule.workers=0"])
     fit(recipe, tmp_path / "first", device="cpu", quiet=True)
@@ -324,6 +326,7 @@ def test_normalisation_is_frozen_in_the_last_share_of_the_steps(
     assert not any(torch.equal(half[name], end[name]) for name in moving)
 
 
+@pytest.mark.slow
 def test_crops_of_both_sizes_resume_bit_by_bit(recipe_path: Path, tmp_path: Path) -> None:
     changes = ["augment.large=0.5", "augment.mosaic=0.3", "augment.rotate=0.5", "augment.jpeg=0.5",
                "schedule.workers=0", f"data.decoded={tmp_path / 'decoded'}"]  # fmt: skip

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 # Parameters of glibc's mallopt, and their values in bytes: smaller blocks come from the heap, which is returned to the
 # system if more than this is free at its end.
-_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1
+_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD, _M_ARENA_MAX = -3, -1, -8
 _HEAP_BLOCK_BYTES, _KEPT_BYTES = 32 << 20, 128 << 20
 
 
@@ -54,9 +54,11 @@ def keep_free_memory() -> None:
     """Lets the C library keep the memory of an image for the next one, for the rest of the process.
 
     By default glibc returns blocks of this size to the system at once, which then clears each page again that the next
-    image touches: a fifth of the time from a file to its faces.
+    image touches: a fifth of the time from a file to its faces. What is kept is kept once, and not for each thread that
+    ever had a large image: otherwise a server that gets images of all sizes grows for hours.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
         library = ctypes.CDLL(None)
         library.mallopt(_M_MMAP_THRESHOLD, _HEAP_BLOCK_BYTES)
         library.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        library.mallopt(_M_ARENA_MAX, 1)

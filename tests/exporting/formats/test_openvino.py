@@ -161,6 +161,7 @@ def test_the_contract_names_the_parent_and_the_self_test_is_copied(tmp_path: Pat
 
 
 @installed
+@pytest.mark.slow
 def test_another_process_writes_the_same_bytes_without_network_access(tmp_path: Path, nano: Session) -> None:
     for name in ("mine", "theirs", "home"):
         (tmp_path / name).mkdir()

@@ -128,6 +128,7 @@ def test_resume_with_other_settings_is_refused(mlcycle: Run, album: Path, tiny: 
     assert not (tmp_path / "copies").exists()
 
 
+@pytest.mark.slow
 def test_merged_shards_equal_the_whole_run(mlcycle: Run, album: Path, tiny: Path, tmp_path: Path) -> None:
     enlarge(album, 96)
     arguments = ("infer", "dir", album, "--model", tiny)
@@ -198,6 +199,7 @@ opened = ledger.resume(Path({str(run)!r})); print("held", flush=True); sys.stdin
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.slow
 def test_a_signal_stops_a_run_with_a_hint_to_resume(
     mlcycle: Run, album: Path, tiny: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
@@ -334,6 +336,7 @@ def test_a_run_killed_before_its_first_record_is_resumed(mlcycle: Run, album: Pa
     assert (outcome.code, "4 images in all, 1 failed" in outcome.err) == (3, True)
 
 
+@pytest.mark.slow
 def test_a_killed_and_resumed_run_gives_the_same_files(album: Path, tiny: Path, tmp_path: Path) -> None:
     enlarge(album, 30)
     kill_and_compare(album, tiny, tmp_path, kills=2)

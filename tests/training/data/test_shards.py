@@ -53,6 +53,7 @@ def assert_same(run: Path, other: Path) -> None:
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_files_and_shards_give_the_same_weights(
     recipe_path: Path, packed: Path, finished_run: Path, tmp_path: Path
 ) -> None:
@@ -62,6 +63,7 @@ def test_files_and_shards_give_the_same_weights(
     assert_same(tmp_path / "run", finished_run)
 
 
+@pytest.mark.slow
 def test_a_resumed_streamed_run_ends_like_an_uninterrupted_one(
     recipe_path: Path, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

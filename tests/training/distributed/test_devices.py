@@ -106,6 +106,7 @@ def test_two_devices_train_like_one(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="forks")
+@pytest.mark.slow
 def test_gradients_of_two_processes_equal_those_of_one(recipe_path: Path, finished_run: Path, tmp_path: Path) -> None:
     """In double precision, so that rounding in another order of sums hides no difference."""
     taught = tmp_path / "taught.yaml"
@@ -466,6 +467,7 @@ def test_contradicting_options_are_refused(
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits its own memory")
+@pytest.mark.slow
 def test_a_step_too_large_for_the_memory_is_made_in_parts(recipe_path: Path, tmp_path: Path) -> None:
     changes = ["schedule.batch=256", "augment.crop=320", "schedule.precision=float32"]
     recipe, cpu = load(recipe_path, changes), torch.device("cpu")
@@ -576,6 +578,7 @@ def test_a_backward_pass_that_ran_out_of_memory_frees_its_tensors(
     assert held[0]() is None
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_its_number_of_parts(recipe_path: Path, tmp_path: Path, mlcycle: Callable) -> None:
     run = tmp_path / "run"
     words = ("schedule.accumulation=2", "schedule.workers=1", "--device", "cpu", "--out")

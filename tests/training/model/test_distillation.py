@@ -171,6 +171,7 @@ def test_a_teacher_changes_a_step_unless_its_weight_is_0(recipe_path: Path, fini
     assert not torch.equal(got["alone"], got["taught"])
 
 
+@pytest.mark.slow
 def test_a_run_with_a_teacher_resumes_exactly_and_refuses_another_teacher(
     recipe_path: Path, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,6 +63,7 @@ def test_the_loss_falls_and_is_reported(finished: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_layer(recipe_path: Path, finished: Path, tmp_path: Path) -> None:
     fit(load(recipe_path, [FINISH]), tmp_path / "again", device="cpu", quiet=True)
     for name in SCORE:
@@ -82,6 +83,7 @@ def test_existing_weights_are_fitted_without_a_step(recipe_path: Path, finished_
     assert len(lines(run)) == 2
 
 
+@pytest.mark.slow
 def test_a_fit_that_was_killed_before_it_saved_is_repeated(recipe_path: Path, finished: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(finished, tmp_path / "killed"))
     (run / "checkpoints" / "best.safetensors").unlink()

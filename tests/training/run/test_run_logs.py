@@ -104,6 +104,7 @@ def mlflow_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return (tmp_path / "store").as_uri()
 
 
+@pytest.mark.slow
 def test_a_run_is_logged_to_mlflow_once(mlcycle, tmp_path: Path, mlflow_store: str) -> None:
     run = write_run(tmp_path / "run", METRICS, device="cpu", data={"fingerprint": "aa", "train_faces": 3})
     first = mlcycle("train", "log-mlflow", run, "--to", mlflow_store)
@@ -148,6 +149,7 @@ def test_an_unknown_tracking_uri_is_an_error(
         assert (refused.code, f"MLflow cannot log to {uri}" in refused.err, "--to" in refused.err) == (3, True, True)
 
 
+@pytest.mark.slow
 def test_mlflow_telemetry_is_off(tmp_path: Path, mlflow_store: str) -> None:
     run = write_run(tmp_path / "run", METRICS)
     code = f"""if True:

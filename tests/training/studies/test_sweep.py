@@ -74,6 +74,7 @@ def called(sweep: Path) -> list[str]:
     return lines
 
 
+@pytest.mark.slow
 def test_every_setting_is_trained_once_and_finished_runs_are_kept(mlcycle, tmp_path: Path) -> None:
     command = ("train", "sweep", "demo", "schedule.learning_rate=[0.1,0.3]", "--seeds", "2")
     done = mlcycle(*command)
@@ -149,6 +150,7 @@ def test_missing_device_or_data_stops_the_sweep_before_the_first_run(
     assert mlcycle("train", "sweep", "demo", "seed=[1]").code == 0  # its run has finished
 
 
+@pytest.mark.slow
 def test_failed_run_does_not_stop_the_sweep(mlcycle, tmp_path: Path) -> None:
     command = ("train", "sweep", "demo", "seed=[1,3,5]", "--out", "s")
     done = mlcycle(*command)
