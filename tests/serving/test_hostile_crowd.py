@@ -164,14 +164,14 @@ def test_a_thousand_hostile_requests_among_good_ones(astronaut: Path, tmp_path: 
         largest = [crowd.hostile(each) for each in hostile_tensors(small) if len(each.body) > MEBIBYTE]
         crowd.send(largest * 2 * CLIENTS)
         resident: list[int] = []
-        for turn in range(3):
+        for turn in range(4):  # the first two find out what several of the largest need at once
             Random(turn).shuffle(tasks)
             crowd.send(tasks)
             assert not crowd.wrong[:10]
             resident.append(resident_bytes(live))
-        assert crowd.counts["good"] >= 3 * len(tasks)
+        assert crowd.counts["good"] >= 4 * len(tasks)
         assert not [status for status in crowd.counts if status.startswith("5")]
-        assert resident[2] < 1.1 * resident[0], [each // MEBIBYTE for each in resident]
+        assert resident[3] < 1.1 * resident[1], [each // MEBIBYTE for each in resident]
         assert live.lines[2:] == []
         assert written_bytes(live) == written
         assert live.stop() == 0
