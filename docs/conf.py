@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
 from sphinx.application import Sphinx
@@ -63,6 +65,26 @@ def link_outside(app: Sphinx, page: str, source: list[str]) -> None:
         source[0] = source[0].replace(f"](../{original}", f"]({copy}")
 
 
+# A page that is whole already, and is copied as it is.
+WHOLE = "lessons/two-phases.html"
+
+
+def link_whole(app: Sphinx, page: str, source: list[str]) -> None:
+    """Lets links to that page open it; Sphinx would make them downloads."""
+    name = re.escape(Path(WHOLE).name)
+    source[0] = re.sub(rf"\[([^\]]+)\]\(([\w./-]*{name})\)", r'<a href="\2">\1</a>', source[0])
+
+
+def copy_whole(app: Sphinx, problem: Exception | None) -> None:
+    """Copies that page into the site, to where it lies among the sources."""
+    if problem is None and app.builder.format == "html":
+        target = Path(app.outdir) / WHOLE
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(Path(app.srcdir) / WHOLE, target)
+
+
 def setup(app: Sphinx) -> None:
     app.connect("builder-inited", copy_outside)
     app.connect("source-read", link_outside)
+    app.connect("source-read", link_whole)
+    app.connect("build-finished", copy_whole)
