@@ -17,13 +17,16 @@ from mlcycle import files
 from mlcycle.demo import commands
 from mlcycle.demo.commands import Outcome
 from mlcycle.demo.comparison import Frozen, ImageResult, Row, TrainingCost, compare
+from mlcycle.demo.learning import look_back
+from mlcycle.demo.limits import Limit, LimitResult, write_limits
 from mlcycle.demo.operations import PASSES_OF_TRAINING, multiply_adds
 from mlcycle.demo.page import DemoResults, render
-from mlcycle.demo.source_images import UNSEEN, overlap, write_unseen
+from mlcycle.demo.source_images import UNSEEN, Box, Unseen, overlap, write_unseen
 from mlcycle.errors import DataError, GateError, InputError
 
 LOG, PAGE = "demo.json", "index.html"
 DATA, RUN, MODEL, IMAGES, PREDICTIONS = "data/demo", "runs/demo", "models/demo.onnx", "images", "predictions"
+INFERENCE = ["infer", IMAGES, "--model", MODEL, "--format", "json", "--annotate", PREDICTIONS]
 STEPS = ("data", "train", "freeze", "infer")
 # Everything that the demo writes, and so everything that --overwrite removes.
 OURS = (LOG, PAGE, DATA, RUN, MODEL, f"{MODEL}.sha256", IMAGES, PREDICTIONS)
@@ -62,8 +65,9 @@ def run_demo(folder: Path, *, overwrite: bool, say: Say, quiet: bool = False) ->
     log.step("freeze", ["freeze", RUN, "-o", MODEL], MODEL, stale=(MODEL, f"{MODEL}.sha256"))
     say("Inference: the model stays the same, the images are new.")
     write_unseen(folder / IMAGES)
-    log.step("infer", _inference(), PREDICTIONS, stale=(PREDICTIONS,))
-    return _conclude(folder, log.outcomes)
+    limits = write_limits(folder / IMAGES)
+    log.step("infer", INFERENCE, PREDICTIONS, stale=(PREDICTIONS,))
+    return _conclude(folder, log.outcomes, limits)
 
 
 def check(summary: DemoSummary) -> None:
@@ -102,11 +106,6 @@ def _training(folder: Path) -> list[str]:
     return ["train", "--resume", RUN] if (folder / RUN / "recipe.yaml").exists() else ["train", "demo"]
 
 
-def _inference() -> list[str]:
-    images = [f"{IMAGES}/{each.name}" for each in UNSEEN]
-    return ["infer", *images, "--model", MODEL, "--format", "json", "--annotate", PREDICTIONS]
-
-
 class _Log:
     """The results of the finished commands, stored in the folder's demo.json."""
 
@@ -136,20 +135,26 @@ class _Log:
         files.write(self.folder / LOG, json.dumps(kept, indent=1) + "\n", overwrite=True)
 
 
-def _conclude(folder: Path, outcomes: dict[str, Outcome]) -> DemoSummary:
+def _conclude(folder: Path, outcomes: dict[str, Outcome], limits: Sequence[Limit]) -> DemoSummary:
     """Collects the measurements from the files of the commands, and writes the page."""
     metrics = [json.loads(line) for line in (folder / RUN / "metrics.jsonl").read_text("utf-8").splitlines()]
     recipe = _read_yaml(folder / RUN / "recipe.yaml")
     training = _training_cost(folder, outcomes["train"], metrics, recipe)
     frozen = _frozen(folder / MODEL, outcomes["freeze"])
-    results = _results(outcomes["infer"])
+    names = [*(each.name for each in UNSEEN), *(each.name for each in limits)]
+    records = _records(folder, outcomes["infer"], names)
+    results = [_result(unseen, records[unseen.name]) for unseen in UNSEEN]
+    tried = [LimitResult(each, _boxes(records[each.name])) for each in limits]
     first = _read_size(folder / IMAGES / UNSEEN[0].name, recipe["inference"]["long_side"])
     inference = multiply_adds(folder / MODEL, *first), outcomes["infer"].peak_bytes
     rows = compare(training, results[0], inference)
-    page = folder / PAGE
+    learning = look_back(folder / RUN, folder / IMAGES / UNSEEN[0].name, recipe["inference"]["threshold"])
     lines = [outcomes[name].line for name in STEPS]
-    demo = DemoResults(training, frozen, tuple(results), tuple(rows), tuple(lines), tuple(metrics))
-    files.write(page, render(demo, folder / DATA / "images" / "train", folder / PREDICTIONS), overwrite=True)
+    demo = DemoResults(
+        training, frozen, tuple(results), tuple(rows), tuple(lines), tuple(metrics), learning, tuple(tried)
+    )
+    page = folder / PAGE
+    files.write(page, render(demo, page, folder / DATA / "images" / "train", folder / PREDICTIONS), overwrite=True)
     return DemoSummary(page, rows, frozen, results)
 
 
@@ -176,14 +181,22 @@ def _frozen(model: Path, outcome: Outcome) -> Frozen:
     return Frozen(model.name, sealed.sha256, len(sealed.data), outcome.seconds)
 
 
-def _results(outcome: Outcome) -> list[ImageResult]:
-    results = []
-    for unseen, record in zip(UNSEEN, json.loads(outcome.output)["records"], strict=True):
-        found = tuple((tuple(face["box"]), face["score"]) for face in record["faces"])
-        best = max((overlap(box_4, unseen.box_4) for box_4, _ in found if unseen.box_4), default=0.0)
-        milliseconds = sum(record["milliseconds"].values())
-        results.append(ImageResult(unseen.name, unseen.box_4, found, best, milliseconds))
-    return results
+def _records(folder: Path, outcome: Outcome, names: Sequence[str]) -> dict[str, Any]:
+    """Returns the records of `mlcycle infer` by the name of the image."""
+    records = {Path(each["input"]).name: each for each in json.loads(outcome.output)["records"]}
+    if not records.keys() >= set(names):
+        raise _cannot_be_read(folder / LOG, "it was written by another version")
+    return records
+
+
+def _result(unseen: Unseen, record: dict[str, Any]) -> ImageResult:
+    found = tuple(zip(_boxes(record), (face["score"] for face in record["faces"]), strict=True))
+    best = max((overlap(box_4, unseen.box_4) for box_4, _ in found if unseen.box_4), default=0.0)
+    return ImageResult(unseen.name, unseen.box_4, found, best, sum(record["milliseconds"].values()))
+
+
+def _boxes(record: dict[str, Any]) -> tuple[Box, ...]:
+    return tuple(tuple(face["box"]) for face in record["faces"])
 
 
 def _read_size(path: Path, long_side: int) -> tuple[int, int]:

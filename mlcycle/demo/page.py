@@ -4,24 +4,36 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageDraw
 
+import mlcycle
 from mlcycle.demo.comparison import Frozen, ImageResult, Row, TrainingCost, duration, size
+from mlcycle.demo.learning import Learning, Stage
+from mlcycle.demo.limits import CAMERAMAN_SOURCE, Limit, LimitResult
 from mlcycle.demo.source_images import UNSEEN, contact_sheet
 from mlcycle.reporting import pages
 from mlcycle.reporting.charts.series import Series, over_steps
 
 SHEET_COLUMNS, SHEET_ROWS, SHEET_SIDE = 8, 4, 160
+# The longest side of smaller images, in pixels.
+STAGE_SIDE, LIMIT_SIDE = 420, 640
+MISSED, MISSED_WIDTH = (226, 58, 52), 3
 
 
 @dataclass(frozen=True, slots=True)
 class DemoResults:
-    """The contents of the page; `metrics` are the lines of the run's metrics.jsonl, `commands` as typed."""
+    """The contents of the page.
+
+    Attributes:
+        commands: as typed.
+        metrics: the lines of the run's metrics.jsonl.
+    """
 
     training: TrainingCost
     frozen: Frozen
@@ -29,6 +41,8 @@ class DemoResults:
     rows: tuple[Row, ...]
     commands: tuple[str, ...]
     metrics: tuple[dict[str, Any], ...]
+    learning: Learning
+    limits: tuple[LimitResult, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +55,11 @@ class _EmbeddedImage:
     text: str
 
 
-def render(demo: DemoResults, scenes: Path, annotated: Path) -> str:
+def render(demo: DemoResults, page: Path, scenes: Path, annotated: Path) -> str:
     """Returns the page.
 
     Args:
+        page: where it will be, from where its links lead.
         scenes: the folder of the training scenes, some of which are shown.
         annotated: the folder of the annotated images.
     """
@@ -58,8 +73,13 @@ def render(demo: DemoResults, scenes: Path, annotated: Path) -> str:
         commands=demo.commands,
         sheet=_sheet(scenes),
         curves=_curves(demo.metrics),
+        shown=UNSEEN[0].caption,
+        learning=demo.learning,
+        stages=[(each, *_stage(each)) for each in demo.learning.stages],
         images=_images(demo.results, annotated),
-        sources="; ".join(f"{each.caption} ({each.source})" for each in UNSEEN),
+        limits=[(_limit(each, annotated), each) for each in demo.limits],
+        lessons=_lessons(page.parent),
+        sources="; ".join([*(f"{each.caption} ({each.source})" for each in UNSEEN), CAMERAMAN_SOURCE]),
         duration=duration,
         size=size,
     )
@@ -90,7 +110,40 @@ def _images(results: Sequence[ImageResult], annotated: Path) -> list[tuple[_Embe
     return images
 
 
-def _embedded(image: Image.Image, text: str) -> _EmbeddedImage:
+def _stage(stage: Stage) -> tuple[_EmbeddedImage, LimitResult, _EmbeddedImage]:
+    """Returns the image with what is found after a step, whether that is right, and the filters of the first layer."""
+    first = UNSEEN[0]
+    result = LimitResult(Limit(first.name, (first.box_4,) if first.box_4 else (), first.caption), stage.found)
+    small = stage.image.copy()
+    small.thumbnail((STAGE_SIDE, STAGE_SIDE), Image.Resampling.LANCZOS)
+    text = f"{first.caption}, after {stage.step:,} steps. {result.verdict}"
+    filters = _embedded(stage.filters, f"The filters of the first layer after {stage.step:,} steps", "PNG")
+    return _embedded(small, text), result, filters
+
+
+def _limit(result: LimitResult, annotated: Path) -> _EmbeddedImage:
+    """Returns the annotated image with the faces that were missed marked in red."""
+    with Image.open(annotated / result.limit.name) as file:
+        image = file.convert("RGB")
+    width = image.width
+    image.thumbnail((LIMIT_SIDE, LIMIT_SIDE), Image.Resampling.LANCZOS)
+    pen, scale = ImageDraw.Draw(image), image.width / width
+    for box_4 in result.missed:
+        pen.rectangle([each * scale for each in box_4], outline=MISSED, width=MISSED_WIDTH)
+    return _embedded(image, f"{result.limit.caption}. {result.verdict}")
+
+
+def _lessons(folder: Path) -> dict[str, str]:
+    """Returns the links to the lessons of the checkout that mlcycle runs from, by name; none without a checkout."""
+    lessons = Path(mlcycle.__file__).resolve().parents[1] / "docs" / "lessons"
+    paths = {"slider": lessons / "two-phases.html", "lessons": lessons / "index.md"}
+    if not all(path.is_file() for path in paths.values()):
+        return {}
+    return {name: Path(os.path.relpath(path, folder.resolve())).as_posix() for name, path in paths.items()}
+
+
+def _embedded(image: Image.Image, text: str, form: str = "JPEG") -> _EmbeddedImage:
     memory = io.BytesIO()
-    image.save(memory, "JPEG", quality=86)
-    return _EmbeddedImage(f"data:image/jpeg;base64,{base64.b64encode(memory.getvalue()).decode()}", *image.size, text)
+    image.save(memory, form, quality=86)
+    data = base64.b64encode(memory.getvalue()).decode()
+    return _EmbeddedImage(f"data:image/{form.lower()};base64,{data}", *image.size, text)

@@ -12,10 +12,10 @@ import pytest
 pytest.importorskip("skimage")
 pytest.importorskip("matplotlib")
 
-from mlcycle.demo import commands, conductor
+from mlcycle.demo import commands, conductor, limits
 from mlcycle.demo.comparison import Frozen, ImageResult
 from mlcycle.demo.source_images import UNSEEN, overlap, write_unseen
-from mlcycle.errors import GateError, InputError
+from mlcycle.errors import DataError, GateError, InputError
 
 
 def test_run_measures_a_command_in_the_folder(tmp_path: Path) -> None:
@@ -97,6 +97,14 @@ def test_overwrite_removes_only_files_of_the_demo(tmp_path: Path) -> None:
     }
 
 
+def test_a_demo_of_another_version_is_an_error(tmp_path: Path) -> None:
+    old = commands.Outcome("mlcycle infer images/coffee.png", 1.0, 2, '{"records": [{"input": "images/coffee.png"}]}')
+
+    assert conductor._records(tmp_path, old, ["coffee.png"])["coffee.png"]["input"] == "images/coffee.png"
+    with pytest.raises(DataError, match="another version"):
+        conductor._records(tmp_path, old, ["coffee.png", "group.jpg"])
+
+
 def test_missed_face_exits_with_code_5() -> None:
     missed = ImageResult("astronaut.png", (0, 0, 9, 9), (), 0.0, 1.0)
     summary = conductor.DemoSummary(Path("index.html"), [], Frozen("demo.onnx", "", 1, 1.0), [missed])
@@ -134,7 +142,10 @@ def test_demo_finds_faces_in_new_images_and_second_run_repeats_nothing(
             assert boxes == []
         else:
             assert max((overlap(box_4, unseen.box_4) for box_4 in boxes), default=0.0) >= 0.5, unseen.name
-    assert (folder / conductor.PAGE).stat().st_size > 100_000
+    page = (folder / conductor.PAGE).read_text("utf-8")
+    assert len(page) > 100_000
+    assert all(f"Step {step}" in page for step in ("0<", "300<", "1,800<"))
+    assert records.keys() == {*limits.MAKERS, *(each.name for each in UNSEEN)}
 
     again = mlcycle("demo", "--folder", folder)
 

@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from html.parser import HTMLParser
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from mlcycle.demo.comparison import Frozen, ImageResult, TrainingCost, compare, duration, quantity, size
+from mlcycle.demo.learning import Learning, Stage
+from mlcycle.demo.limits import Limit, LimitResult
 from mlcycle.demo.page import DemoResults, render
 from mlcycle.demo.source_images import UNSEEN, overlap
 
 VOID = {"meta", "img", "br"}
 TRAINING = TrainingCost(123.4, 38_400, 600, 2_345, 8 * 10**12, 900_000_000, 0.87)
 FROZEN = Frozen("demo.onnx", "ab" * 32, 612_345, 9.2)
+STEPS = (0, 300, 1800)
+BOXES = ((), (), ((178.0, 70.0, 268.0, 180.0),))
+FILTERS = Image.new("RGB", (60, 36))
+LEARNING = Learning(
+    tuple(
+        Stage(step, Image.new("RGB", (64, 48)), boxes, 0.41 if step else 0.0, FILTERS, -step / 1e4)
+        for step, boxes in zip(STEPS, BOXES, strict=True)
+    ),
+    0.57,
+    167_165,
+    (8, 27),
+)
+GROUP = Limit("group.jpg", ((1.0, 1.0, 9.0, 9.0), (21.0, 1.0, 29.0, 9.0)), "Two portraits")
+DARK = Limit("dark.jpg", ((1.0, 1.0, 9.0, 9.0),), "Darker")
 FOUND = ImageResult("astronaut.png", (178, 76, 270, 181), (((178.0, 70.0, 268.0, 180.0), 0.83),), 0.88, 12.5)
 
 
@@ -42,7 +61,7 @@ def page(tmp_path: Path) -> str:
     for folder in ("scenes", "annotated"):
         (tmp_path / folder).mkdir()
     Image.new("RGB", (320, 320), "grey").save(tmp_path / "scenes/0000.jpg")
-    for each in UNSEEN:
+    for each in (*UNSEEN, GROUP, DARK):
         Image.new("RGB", (64, 48), "white").save(tmp_path / "annotated" / each.name)
     missed = ImageResult("grace_hopper.jpg", (160, 132, 366, 334), (), 0.0, 9.0)
     none = ImageResult("coffee.png", None, (), 0.0, 8.0)
@@ -54,8 +73,10 @@ def page(tmp_path: Path) -> str:
         tuple(compare(TRAINING, FOUND, (400_000_000, 90_000_000))),
         ("mlcycle train demo", "mlcycle infer 'a <image>.jpg'"),
         metrics,
+        LEARNING,
+        (LimitResult(GROUP, (GROUP.boxes[0],)), LimitResult(DARK, DARK.boxes)),
     )
-    return render(demo, tmp_path / "scenes", tmp_path / "annotated")
+    return render(demo, tmp_path / "index.html", tmp_path / "scenes", tmp_path / "annotated")
 
 
 def test_every_element_is_closed_and_every_image_described(page: str) -> None:
@@ -65,7 +86,7 @@ def test_every_element_is_closed_and_every_image_described(page: str) -> None:
 
     assert reader.open == []
     images = [attributes for tag, attributes in reader.elements if tag == "img"]
-    assert len(images) == 1 + len(UNSEEN)
+    assert len(images) == 1 + len(UNSEEN) + 2 * len(STEPS) + len((GROUP, DARK))
     assert all(each["alt"] for each in images)
     assert [attributes.get("lang") for tag, attributes in reader.elements if tag == "html"] == ["en"]
     drawings = [
@@ -83,7 +104,8 @@ def test_page_loads_nothing(page: str) -> None:
         assert tag not in ("script", "link", "iframe", "object")
         for name in ("src", "href", "srcset", "data"):
             value = attributes.get(name)
-            assert value is None or value.startswith(("data:", "#"))
+            is_link = tag == "a" and name == "href"
+            assert value is None or value.startswith(("data:", "#")) or (is_link and ":" not in value)
     assert not re.search(r"@import|url\(", page)
 
 
@@ -94,6 +116,35 @@ def test_page_shows_numbers_verdicts_and_commands(page: str) -> None:
     assert "No face found, as expected." in page
     assert "$ mlcycle train demo" in page
     assert "a &lt;image&gt;.jpg" in page
+
+
+def test_page_shows_what_was_learnt_and_what_was_not(page: str) -> None:
+    assert page.count("best guess") == 1
+    for text in ("Step 300", "best guess scores 0.41", "167,165", "−0.0300</b> at step 300"):
+        assert text in page
+    assert 'class="verdict wrong">1 of 2' in page
+    assert 'class="verdict">The face was found.' in page
+    assert "$ mlcycle infer my-photo.jpg --model models/demo.onnx --annotate tried" in page
+
+
+def test_links_lead_to_the_lessons_of_the_checkout(page: str, tmp_path: Path) -> None:
+    linked = re.findall(r'<a href="([^"#]+)"', page)
+    assert [Path(each).name for each in linked] == ["two-phases.html", "index.md"]
+    assert all((tmp_path / each).resolve().is_file() for each in linked)
+
+
+def test_missed_faces_are_marked(page: str) -> None:
+    sources = re.findall(r'alt="(Two portraits|Darker)[^"]*" src="data:image/jpeg;base64,([^"]+)"', page)
+    red = [_red_pixels(base64.b64decode(data)) for _, data in sources]
+    assert [name for name, _ in sources] == ["Two portraits", "Darker"]
+    assert red[0] > 20
+    assert red[1] == 0
+
+
+def _red_pixels(data: bytes) -> int:
+    with Image.open(BytesIO(data)) as image:
+        pixels_HW3 = np.asarray(image.convert("RGB"))
+    return int(((pixels_HW3[..., 0] > 180) & (pixels_HW3[..., 1] < 150)).sum())
 
 
 def test_ratios_follow_from_the_numbers() -> None:
