@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import functools
 import re
 import shlex
+import subprocess
 import typing
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import typer
+import yaml
 
 from mlcycle import errors
 from mlcycle.artifact import admission, contract, self_test
@@ -49,6 +52,29 @@ def test_a_wrong_command_in_the_docs_would_be_found():
     [words] = commands_in("```console\n$ mlcycle infer --no-such-option photo.jpg\nignored\n```")
     with pytest.raises(typer.BadParameter.__bases__[0]):
         parse(words)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(CHECKOUT)))
+def test_every_code_block_is_in_a_language_that_is_checked(page):
+    """Commands are parsed above; the lines of the guides and the programs of pages are run by tests of their own."""
+    for language, code in re.findall(r"^ *```(\S*)\n(.*?)^ *```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+        if language == "python":
+            ast.parse(code)
+        elif language == "yaml":
+            yaml.safe_load(code)
+        elif language == "sh":
+            checked = subprocess.run(["bash", "-n"], input=code, capture_output=True, text=True, check=False)
+            assert not checked.stderr, code
+        elif language == "console":
+            assert all(line.startswith("$ ") for line in code.replace("\\\n", "").splitlines()), code
+        else:
+            assert language in {"", "nginx", "{eval-rst}", "{toctree}"}
+
+
+def test_every_command_in_the_docs_is_in_a_console_block():
+    """Otherwise nothing would parse it."""
+    for page in PAGES:
+        assert not re.findall(r"^    (?:\$ )?mlcycle .*$", page.read_text("utf-8"), re.MULTILINE), page
 
 
 def test_the_exit_codes_equal_those_of_the_errors():
