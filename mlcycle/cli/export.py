@@ -108,9 +108,10 @@ def export(  # noqa: PLR0913 (an option of a command is a parameter)
 
     A variant must pass the parent's self-test before it is written. With --data, it must lose at most --max-drop
     points of AP50, over all faces and over each face height with at least 300 labelled faces. Without --data, it must
-    find the same faces on the images: of the faces of each, the other must find 95 %, with an IoU of at least 0.5 and
-    a mean score difference of at most 0.02. Otherwise nothing is written and the exit code is 5. The latency of both
-    is printed side by side. web, triton and kserve contain the model file unchanged and need no images.
+    find the same faces on the images: each must find at least 95 % of the faces that the other finds, with an IoU of
+    at least 0.5 and a mean score difference of at most 0.02. Otherwise nothing is written and the exit code is 5. The
+    latency of both is printed side by side. web, triton and kserve contain the model file unchanged and need no
+    images.
 
     Example:  mlcycle export models/face.onnx --precision int8 --images images/
     """

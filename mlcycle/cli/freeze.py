@@ -54,11 +54,11 @@ def freeze(
     read-only and never overwrites another, and the same run always gives the same bytes. The sha256 goes to stdout and
     into a file next to the model file, in the format of `sha256sum -c`.
 
-    Of a run that is not finished, the best weights so far are frozen, and a message says so.
+    For an unfinished run, the best weights so far are frozen, and a message says so.
 
-    The name of a bundled model freezes its weights, which come with mlcycle in 16 bits, in float32, with the thresholds
-    of the bundled file. From that file other variants can be exported; the bundled file itself is int8. A run folder of
-    that name is ./NAME.
+    RUN can also be the name of a bundled model. Its weights, which come with mlcycle in 16 bits, are then frozen in
+    float32, with the thresholds of the bundled file. Export other variants from the new file, because the bundled one
+    is int8. For a run folder with such a name, write ./NAME.
 
     Example:  mlcycle freeze runs/face
     """

@@ -116,8 +116,8 @@ def plan(  # noqa: PLR0913 (an option of a command is a parameter)
     """Find how many machines a load needs, and what they cost.
 
     Simulates the service times that `mlcycle bench` measured: requests queue at replicas that process as many at once
-    as the measurement did. Reports the least replicas that keep the p99, their utilisation and cost, and what happens
-    with one replica less and at twice the load. See docs/plan.md.
+    as the measurement did. Reports the smallest number of replicas that keeps the p99, their utilisation and cost, and
+    what happens with one replica less and at twice the load. See docs/plan.md.
 
     With --check, a server of mlcycle serve gets Poisson arrivals at the rate of one replica. It must run the model file
     that was measured, on the same hardware, with as many workers and threads; otherwise the exit code is 3.

@@ -37,7 +37,8 @@ AllowHostOption = Annotated[
     typer.Option(
         "--allow-host",
         metavar="NAME",
-        help="Answer requests that are addressed to this name. Default: on the loopback its own names, else any.",
+        help="Answer requests that are addressed to this name. Default: localhost, 127.0.0.1 and [::1] "
+        "if --host is the loopback interface, otherwise any name.",
         show_default=False,
     ),
 ]
@@ -58,18 +59,28 @@ QueueOption = Annotated[
 DeadlineOption = Annotated[
     float,
     typer.Option(
-        "--deadline", metavar="SECONDS", min=0.01, max=3600, help="Reject what cannot be finished in this time."
+        "--deadline",
+        metavar="SECONDS",
+        min=0.01,
+        max=3600,
+        help="Reject requests that cannot be answered in this time.",
     ),
 ]
 BodyTimeOption = Annotated[
     float,
-    typer.Option("--body-time", metavar="SECONDS", min=0.1, max=3600, help="Drop clients that are slower than this."),
+    typer.Option(
+        "--body-time",
+        metavar="SECONDS",
+        min=0.1,
+        max=3600,
+        help="Drop clients that take longer to send a request or to receive its response.",
+    ),
 ]
 MaxBodyOption = Annotated[
     int, typer.Option("--max-body", metavar="MIB", min=1, max=1024, help="Refuse larger request bodies.")
 ]
 MaxPixelsOption = Annotated[
-    int, typer.Option("--max-pixels", metavar="N", min=1, help="Refuse images with more pixels in their header.")
+    int, typer.Option("--max-pixels", metavar="N", min=1, help="Refuse images whose header states more pixels.")
 ]
 TokenFileOption = Annotated[
     Path | None,
@@ -119,17 +130,18 @@ def serve(  # noqa: PLR0913 (an option of a command is a parameter)
     address: AddressOption = None,
     replicas: ReplicasOption = None,
 ) -> None:
-    """Answer requests over HTTP: faces in images, and images without recognisable faces.
+    """Serve a model over HTTP: detect faces, and redact them.
 
     POST the bytes of an image to /v1/detect or /v1/redact, or use any client of the Open Inference Protocol, version 2
     (Triton, KServe). / is a page to try it, /openapi.json describes the endpoints, /metrics is for Prometheus.
 
     The server listens on this machine only, unless --host says otherwise. If it has no capacity for a request, it
-    answers 503 at once. A changed model file is verified, tested and swapped in without a gap, or refused and the old
-    one kept. SIGTERM: it reports unready, answers what it has accepted, and exits with code 0. See docs/serve.md.
+    answers 503 at once. A changed model file is verified, tested and swapped in without downtime; if it is refused,
+    the old one stays in service. On SIGTERM, the server reports unready, answers what it has accepted, and exits with
+    code 0. See docs/serve.md.
 
     With --engine ray, the same server runs in replicas on a Ray cluster, as many as the load needs. --queue and
-    --workers are those of each; all nodes must have the model file under the same path.
+    --workers are per replica; all nodes must have the model file under the same path.
 
     Example:  mlcycle serve
 

@@ -86,7 +86,7 @@ class Faces:
 
     @property
     def doubtful(self) -> Floats:
-        """Boxes of regions that score less than a face must and may still be faces, shape (M, 4), as `boxes`.
+        """Boxes of regions that score less than the threshold but may be faces, shape (M, 4), as `boxes`.
 
         `redact` covers them too. They reach down to the model's threshold "sensitive"; there are none if a threshold
         or an operating point was chosen, and none in a selection such as `faces[:3]`.

@@ -65,7 +65,10 @@ def _rows(document: dict[str, Any]) -> list[tuple[str, str]]:
             f"required, by the key {model['signed_by']}" if model["signed_by"] else "not required",
         ),
         ("Operating point", f"{point or 'none'}: regions that score at least {document['threshold']:g} are covered"),
-        ("Doubtful regions", f"score below {document['doubtful_below']:g}, which a face must have"),
+        (
+            "Doubtful regions",
+            f"those with a score below {document['doubtful_below']:g}, from which a region counts as a face",
+        ),
         ("Method", f"{_METHODS[document['method']]}; in an ellipse 1.8 times as wide and high as the face's box"),
         ("Long side of the input", f"{sides} pixels" if document["long_sides"] else "the model's own"),
         ("Largest image", f"{document['max_pixels']:,} pixels"),

@@ -73,3 +73,15 @@ def test_infer_on_an_image_imports_no_package_for_other_inputs(astronaut):
     loaded = loaded_by("infer", str(astronaut))
     assert {"numpy", "PIL", "onnxruntime"} <= loaded
     assert not loaded & {"av", "pillow_heif", "pyarrow", "cryptography"}
+
+
+@pytest.mark.parametrize("imported", [False, True])
+def test_garbage_is_collected_at_the_end_only_if_torch_was_imported(imported):
+    """What comes with torch reports leaks otherwise; without torch, collecting would slow a cold start."""
+    code = (
+        "import gc, sys, types; from mlcycle.cli import main; gc.freeze = lambda: print('frozen');"
+        f"sys.modules.update({{'torch': types.ModuleType('torch')}} if {imported} else {{}});"
+        "sys.argv = ['mlcycle', '--version']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=True)
+    assert ("frozen" in done.stdout) is not imported

@@ -61,7 +61,7 @@ def test_scores_above_the_thresholds_become_labels_and_boxes_to_be_ignored(tmp_p
     out = tmp_path / "set"
     outcome = label(mlcycle, images, model, out, "--threshold", "0.6", "--ignore-from", "0.2")
     assert outcome.code == 0, outcome.err
-    assert "5 images with 3 faces and 2 boxes to be ignored; 2 without any box kept" in outcome.out
+    assert "5 images with 3 faces and 2 boxes to be ignored; 2 images without any box kept" in outcome.out
     found = {each.name: each for each in read(out)}
     assert {name: each.ignore_N.tolist() for name, each in found.items()} == {
         "a/sure.png": [False, False], "a/doubtful.png": [True], "b/both.png": [False, True], "b/faint.png": [],
@@ -81,7 +81,7 @@ def test_scores_above_the_thresholds_become_labels_and_boxes_to_be_ignored(tmp_p
 
 def test_images_without_any_box_can_be_left_out(tmp_path, mlcycle, images, model):
     outcome = label(mlcycle, images, model, tmp_path / "set", "--ignore-from", "0.2", "--leave-out-empty")
-    assert "2 without any box left out" in outcome.out
+    assert "2 images without any box left out" in outcome.out
     assert [each.name for each in read(tmp_path / "set")] == ["a/doubtful.png", "a/sure.png", "b/both.png"]
 
 

@@ -100,7 +100,7 @@ SeedOption = Annotated[
 ]
 SamplesOption = Annotated[
     int | None,
-    typer.Option("--samples", metavar="N", min=1, max=256, help="Images of a query in multi-stream. Default: 8."),
+    typer.Option("--samples", metavar="N", min=1, max=256, help="Images per query in multi-stream. Default: 8."),
 ]
 P99Option = Annotated[
     str | None,

@@ -53,7 +53,7 @@ def check(
 ) -> None:
     """Check the images and labels of a set; exit 3 on errors.
 
-    Every image is decoded. Errors are images that are missing, broken or of another size than labelled, boxes that
+    Every image is decoded. Errors are images that are missing, broken or not of the labelled size, boxes that
     are empty, not finite or outside of the image, and images that are also in the set of --against. Warnings are
     images that EXIF rotates, duplicate and near-duplicate images, and duplicate boxes. Without --split all splits
     are checked, and each is compared with those after it.
@@ -93,7 +93,9 @@ def preview(
         Path, typer.Option("-o", "--out", metavar="FILE", help="Write this .jpg, .png or .webp file.")
     ] = Path("sheet.jpg"),
     count: Annotated[int, typer.Option("--count", metavar="N", min=1, max=400, help="Draw this many images.")] = 24,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Select other images with another number.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", help="Random seed; another one selects other images.")
+    ] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it exists.")] = False,
 ) -> None:
     """Write a contact sheet of random images with their labels drawn.

@@ -73,7 +73,7 @@ def label(  # noqa: PLR0913
     notes = write_set({"": found.images}, "coco", out, images=images.value, info=found.origin)
     for note in notes:
         console.warn(note)
-    empty = f"{found.empty:,} without any box {'kept' if keep_empty else 'left out'}"
+    empty = f"{counted(found.empty, 'image')} without any box {'kept' if keep_empty else 'left out'}"
     console.data(
         f"{out}: {counted(len(found.images), 'image')} with {counted(found.faces(), 'face')} and "
         f"{counted(found.ignored(), 'box', 'boxes')} to be ignored; {empty}"

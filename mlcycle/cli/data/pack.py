@@ -23,7 +23,7 @@ def pack(
     shard_size: Annotated[
         int, typer.Option("--shard-size", metavar="MB", min=1, help="Start a new tar at about this size in MB.")
     ] = 256,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Pack in another order with another number.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Random seed; another one gives another order.")] = 0,
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave out unreadable images, and list them.")
     ] = False,

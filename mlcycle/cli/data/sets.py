@@ -128,7 +128,7 @@ def split(
     by: Annotated[
         By, typer.Option("--by", help="Split single images, or keep the images of a group in one split.")
     ] = By.name,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Split differently with another number.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Random seed; another one splits differently.")] = 0,
     source_split: Split = "",
     to: SameTo = None,
     images: ImageFiles = Images.link,

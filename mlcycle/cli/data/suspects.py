@@ -88,4 +88,4 @@ def _write(found: Suspects, out: Path, count: int) -> None:
             title = f"the first {len(drawn):,} of {len(likely):,} suspects among {found.labels:,} labels"
             with console.progress("drawing", len(drawn)) as advance:
                 draw_sheet(drawn, title, advance).save(folder / "sheet.jpg", quality=88)
-    console.say(f"the list and the contact sheet are in {out}")
+    console.say(f"the list and the contact sheet are in {out}" if drawn else f"the list, which is empty, is in {out}")

@@ -98,7 +98,7 @@ RedactOption = Annotated[
         metavar="METHOD DIR",
         help="Write a copy of each image with unrecognisable faces and without metadata; METHOD is blur, pixelate or "
         "fill. JPEGs have quality 92; videos become VP9 with Opus sound, which browsers play. Covers regions from the "
-        "threshold of sensitive on; --at and --threshold choose another.",
+        "threshold sensitive up; --at and --threshold choose another. See also mlcycle redact.",
     ),
 ]
 CropsOption = Annotated[
@@ -180,7 +180,7 @@ VideosOption = Annotated[bool, typer.Option("--videos", help="Process videos too
 MaxPixelsOption = Annotated[
     int | None,
     typer.Option(
-        "--max-pixels", metavar="N", min=1, help="Refuse images with more pixels in their header. Default: 178,956,970."
+        "--max-pixels", metavar="N", min=1, help="Refuse images whose header states more pixels. Default: 178,956,970."
     ),
 ]
 PrivateOption = Annotated[

@@ -17,7 +17,8 @@ MethodOption = Annotated[
     Redaction | None,
     typer.Option(
         "--method",
-        help="Cover faces in this way: blur and pixelate keep 2 x 2 or 2 x 3 means, fill keeps nothing. Default: blur.",
+        help="How to cover faces: blur and pixelate keep the mean colours of 2 x 2 or 2 x 3 cells, fill keeps "
+        "nothing. Default: blur.",
     ),
 ]
 OutOption = Annotated[
@@ -57,13 +58,13 @@ DecisionsOption = Annotated[
     typer.Option(
         "--decisions",
         metavar="FILE",
-        help="Redact again the images of the run in --out that these decisions from its review.html change.",
+        help="Apply these decisions, saved by review.html of the run in --out, and redact again what they change.",
     ),
 ]
 ByOption = Annotated[
     str | None,
     typer.Option(
-        "--by", metavar="NAME", help="Note in the report who made the --decisions, and when they are applied."
+        "--by", metavar="NAME", help="Record in the report who made the --decisions, and when they were applied."
     ),
 ]
 NoReviewOption = Annotated[

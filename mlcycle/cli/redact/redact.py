@@ -72,16 +72,17 @@ def redact(  # noqa: PLR0913, PLR0917
     threads: LocalThreadsOption = None,
     private: PrivateOption = False,
 ) -> None:
-    """Cover all faces in copies of images, which have no metadata.
+    """Write copies of images with all faces covered, and without metadata.
 
-    photo.jpg becomes photo_redacted.jpg beside it; formats other than JPEG and PNG become PNG. Look at the copies
-    before you pass them on: a model can miss a face. Regions that are covered although they score less than a face
-    must are doubtful, and their images are named. An image that cannot be read or is damaged has no copy; the exit
-    code is then 3.
+    The copy of photo.jpg is photo_redacted.jpg, next to it. Formats other than JPEG and PNG become PNG. Look at the
+    copies before you pass them on, because a model can miss a face. Regions with scores below the threshold balanced
+    are covered too; they are doubtful, and the command names the images that have some. An image that is unreadable or
+    damaged gets no copy; the exit code is then 3.
 
-    Of a folder, the copies are in RUN/redacted, with the folders below it. RUN/review.html shows images with doubtful
-    regions and without any face, and takes decisions, which --decisions applies; RUN/report.html says what was done.
-    However the command ends, the same command with --resume redacts the missing images. See docs/review.md.
+    For a folder, the copies are in RUN/redacted, in the same sub-folders. RUN/review.html shows the images with
+    doubtful regions and those without any face; the decisions that you save there are applied with --decisions.
+    RUN/report.html says what was done. However the command ends, the same command with --resume redacts the missing
+    images. See docs/redact.md and docs/review.md.
 
     Example:  mlcycle redact photo.jpg
 

@@ -25,7 +25,7 @@ DeviceOption = Annotated[
     Device, typer.Option("--device", help="Compute on this device; auto takes the best available.")
 ]
 WarmupOption = Annotated[
-    int, typer.Option("--warmup", metavar="N", min=1, help="Make N steps before the measured ones.")
+    int, typer.Option("--warmup", metavar="N", min=1, help="Make N steps first that are not measured.")
 ]
 
 # Of `mlcycle train` alone.
