@@ -27,7 +27,7 @@ def _():
     - what the model finds in the same image after 0, 100 and 1,000 steps;
     - what the loss tells you, and what it does not.
 
-    You need about 30 minutes. The training takes two to three of them on two processor cores.
+    You need about 30 minutes. The training takes two to five of them on two processor cores.
     """)
     return
 
@@ -193,7 +193,7 @@ def _():
 
 @app.cell(hide_code=True)
 def _():
-    start = mo.ui.run_button(label="Train 1,000 steps (two to three minutes)")
+    start = mo.ui.run_button(label="Train 1,000 steps (two to five minutes)")
     start
     return (start,)
 

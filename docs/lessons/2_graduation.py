@@ -26,7 +26,7 @@ def _():
     - three guards of a model file, the *seal*, the *self-test* and the *parity gate*, and what each of them notices;
     - which mistakes none of them can notice, so that you have to.
 
-    You need about 30 minutes. If you have not done lesson 1, its training runs first, for two to three minutes.
+    You need about 30 minutes. If you have not done lesson 1, its training runs first, for two to five minutes.
     """)
     return
 
