@@ -9,10 +9,20 @@ import pytest
 
 pytest.importorskip("torch")
 
-from mlcycle.demo.learning import look_back
+from mlcycle.demo.learning import EARLY, look_back
+from mlcycle.training.recipes.recipe_file import find, load
 
 pytestmark = pytest.mark.training
 pytest_plugins = ("small_run",)
+
+
+def test_the_recipe_keeps_the_checkpoint_that_is_shown() -> None:
+    schedule = load(find("demo")).schedule
+    assert EARLY % schedule.checkpoint_every == 0
+    every = (schedule.checkpoint_every, schedule.evaluate_every)
+    saved = {step for each in every for step in range(each, schedule.steps + 1, each)}
+    # An interrupted run saves more.
+    assert schedule.keep_checkpoints > 2 * len(saved)
 
 
 def test_a_run_is_shown_before_its_first_step_and_after_others(finished_run: Path, astronaut: Path) -> None:
