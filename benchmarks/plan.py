@@ -4,8 +4,8 @@
 
 Needs mlcycle[serve]. For each number of workers it starts `mlcycle serve` and measures its throughput. Then it measures
 service times (Poisson arrivals at 70 % of the throughput, for half the seconds) and sends the load that is to be
-predicted, in turn. The turns are short, because a machine that is shared does not keep its speed for a minute, and a few
-percent more time in work are many in a p99.
+predicted, in turn. The turns are short, because a machine that is shared does not keep its speed for a minute, and a
+few percent more time in work are many in a p99.
 
 It prints p50 and p99 of all rounds as predicted (with the range of 95 % of the simulated repetitions) and as measured,
 and the mean time in work while service times were measured and under the load.
