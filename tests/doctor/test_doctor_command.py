@@ -143,6 +143,7 @@ def test_a_missing_library_is_named(faulty_onnxruntime):
     assert probe.failure.sentence.endswith(f"used another: {library}")
 
 
+@pytest.mark.slow
 def test_doctor_survives_a_provider_that_crashes(faulty_onnxruntime):
     faulty_onnxruntime(DIES_WHEN_IT_LOADS)
     found = examine(NANO, "auto")

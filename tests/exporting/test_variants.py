@@ -67,6 +67,7 @@ def test_an_int8_variant_has_the_self_test_of_its_parent_with_its_own_tolerance(
     assert len(read_sealed(tmp_path / "int8.onnx").data) < 0.35 * len(read_sealed(parent).data)
 
 
+@pytest.mark.slow
 def test_a_broken_calibration_is_refused(
     parent: Path, images: Path, tmp_path: Path, mlcycle: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:

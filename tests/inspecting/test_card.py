@@ -227,6 +227,7 @@ def test_two_output_formats_are_refused(mlcycle, tmp_path):
     assert mlcycle("model", "inspect", file, "--json").out == mlcycle("model", "inspect", file, "--format", "json").out
 
 
+@pytest.mark.slow
 def test_inspect_and_diff_need_no_extra(tmp_path):
     """The commands run if the packages of the extras cannot be imported."""
     file = write_with_self_test(tmp_path / "known.onnx")

@@ -146,6 +146,7 @@ def compare(one: onnx.ModelProto, other: onnx.ModelProto) -> dict:
     return weights.compare(tensors[0], data[0], tensors[1], data[1])
 
 
+@pytest.mark.slow
 def test_detections_are_compared_at_the_threshold_of_each_file(diff, mlcycle, astronaut, tmp_path):
     """Both files detect the green patch; only the one with the lower threshold detects the partly covered blue one."""
     images = tmp_path / "images"

@@ -87,6 +87,7 @@ def test_a_provider_with_a_wrong_output_exits_4_and_the_hint_names_the_cpu(mlcyc
     assert row.endswith("failed")
 
 
+@pytest.mark.slow
 def test_a_provider_that_crashes_matters_only_if_it_was_requested(mlcycle, file, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(write_odd_onnxruntime(tmp_path, DIES_WHEN_IT_LOADS))
     outcome = mlcycle("model", "selftest", file)
@@ -141,6 +142,7 @@ def test_a_file_without_a_self_test_exits_4(mlcycle, tmp_path):
     assert not (tmp_path / "test-image.png").exists()
 
 
+@pytest.mark.slow
 def test_the_test_image_is_written_once_and_enlarged(mlcycle, file, tmp_path):
     image_file = tmp_path / "test-image.png"
     assert mlcycle("model", "selftest", file, "--provider", "cpu", "--image", image_file).code == 0

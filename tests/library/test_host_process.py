@@ -119,6 +119,7 @@ print(json.dumps([name for name in before if before[name] != after[name]]))
     assert set(changed) >= {"warnings", "environment", "onnxruntime", "pillow", "loggers"}
 
 
+@pytest.mark.slow
 def test_what_a_program_has_set_for_itself_stays(tmp_path: Path) -> None:
     program = """
 import json, logging, signal, warnings

@@ -31,6 +31,7 @@ def frozen(run: mlcycle.Run, tmp_path_factory: pytest.TempPathFactory) -> mlcycl
         return mlcycle.freeze(run, tmp_path_factory.mktemp("models") / "a.onnx", count=2)
 
 
+@pytest.mark.slow
 def test_a_run_says_what_became_of_it(run: mlcycle.Run) -> None:
     assert run.steps == 4
     assert run.best_step in (3, 4)
@@ -172,6 +173,7 @@ def test_a_training_works_in_any_thread(recipe_path: Path, tmp_path: Path) -> No
     assert done[0].steps == 1
 
 
+@pytest.mark.slow
 def test_quiet_is_quiet(recipe_path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     overrides = {"schedule.steps": 1, "schedule.workers": 0}
     mlcycle.train(recipe_path, overrides, tmp_path / "a", device="cpu", quiet=True)

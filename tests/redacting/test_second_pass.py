@@ -251,6 +251,7 @@ def test_a_run_is_decided_from_another_folder(
     assert np.array_equal(pixels_of(tmp_path / "near/redacted/bar.png"), pixels_of(archive / "bar.png"))
 
 
+@pytest.mark.slow
 def test_a_private_run_is_decided_and_names_nobody(process: Run, archive: Path, tiny: Path, tmp_path: Path) -> None:
     run, secret = tmp_path / "run", archive.rename(tmp_path / "Secretplace")
     outcome = process("redact", secret, "--model", tiny, "--out", run, *LOW, "--private")

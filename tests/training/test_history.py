@@ -25,6 +25,7 @@ def weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:
     return network.state_dict()
 
 
+@pytest.mark.slow
 def test_step_0_is_the_network_that_training_begins_with(finished_run: Path) -> None:
     begun = Trainer(load(finished_run / RECIPE), torch.device("cpu"), ProcessGroup()).ema
     for name, value in weights(history.network_at(finished_run, 0)).items():

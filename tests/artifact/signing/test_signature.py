@@ -103,6 +103,7 @@ def test_model_signing_verifies_a_signed_folder(folder: Path, tmp_path: Path) ->
 
 @needs_model_signing
 @pytest.mark.parametrize("place", ["exported/model.sig", "outside.sig"])
+@pytest.mark.slow
 def test_a_folder_signed_by_model_signing_is_verified(place: str, folder: Path, tmp_path: Path) -> None:
     private, name, public = pair(tmp_path)
     path, own = tmp_path / place, tmp_path / "own.sig"

@@ -125,6 +125,7 @@ def test_a_graph_that_returns_a_row_is_unchanged_and_another_form_is_refused(tmp
 
 
 @installed
+@pytest.mark.slow
 def test_the_same_faces_are_found_after_an_image_without_faces(tmp_path: Path, nano: Session) -> None:
     openvino.write(tmp_path, read_sealed(Path("face-nano")), nano.contract)
     run = openvino.runner(tmp_path)

@@ -262,6 +262,7 @@ def test_few_items_are_fetched_before_they_can_be_processed() -> None:
     assert most[0] <= MAX_FETCHED_ITEMS * workers
 
 
+@pytest.mark.slow
 def test_frames_do_not_accumulate_in_memory(tmp_path: Path) -> None:
     path = write_video(tmp_path / "video.mp4", images(60), turned=(90, False, False))
     gc.collect()

@@ -99,6 +99,7 @@ def test_a_resumed_streamed_run_reports_another_packing(
     assert "packing" not in load_training_data(load(recipe_path, from_shards(packed)).data).summary()
 
 
+@pytest.mark.slow
 def test_a_streamed_epoch_uses_each_image_once(
     recipe_path: Path, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,7 @@ def scalars(events: list, tag: str) -> list[tuple[int, float]]:
     return [(step, value.simple_value) for step, value in values if value.tag == tag]
 
 
+@pytest.mark.slow
 def test_a_run_keeps_event_files_of_its_metrics(mlcycle, recipe_path: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorboardX")
     run = tmp_path / "run"
