@@ -180,7 +180,7 @@ def _():
 @app.cell(hide_code=True)
 def _(frozen):
     position = mo.ui.slider(
-        0, frozen.size - 1, value=frozen.size // 2, label="Byte", show_value=True, include_input=True, full_width=True
+        0, frozen.size - 1, value=frozen.size // 2, label="Byte", include_input=True, full_width=True
     )
     position
     return (position,)

@@ -288,13 +288,8 @@ def _():
             race.variant("base, int8, 160 px", "face-base", 160, scenes),
             race.variant("base, int8, 320 px", "face-base", 320, scenes),
         ]
-    mo.ui.table(
-        [
-            {"variant": v.name, "ms": round(v.milliseconds, 2), "AP50": round(v.ap50, 3), "MB": round(v.size / 1e6, 2)}
-            for v in variants
-        ],
-        selection=None,
-    )
+    lines = "".join(f"| {v.name} | {v.milliseconds:.1f} | {v.ap50:.3f} | {v.size / 1e6:.2f} |\n" for v in variants)
+    mo.md(f"| variant | ms | AP50 | MB |\n|:---|---|---|---|\n{lines}")
     return (variants,)
 
 

@@ -401,7 +401,7 @@ def _():
     |:---|:---|
     | `mlcycle infer` on your own computer | you |
     | `mlcycle serve` in your own network | you, and whoever runs the server |
-    | a service on the internet | its operator, whoever works for him, and whoever breaks in |
+    | a service on the internet | its operators, whoever works for them, and whoever breaks in |
 
     A model that is small enough for a laptop is not only cheap: nobody else needs to see the input. With `--private`,
     mlcycle promises more: no network, nothing written outside one folder, no file names in the results. It refuses

@@ -93,6 +93,7 @@ def test_graduation(ran: Callable[[int], dict[str, Any]], work: Path) -> None:
         (pipelines.Choices(filter="nearest pixel"), "resize"),
         (pipelines.Choices(filter="triangle without antialiasing"), "resize"),
         (pipelines.Choices(turns_upright=False), "orientation"),
+        (pipelines.Choices(scales_each_side=False), "selection"),
     ):
         assert f"'{stage}'" in pipelines.gate(run, photo, pipelines.run(model, photo, choices))
 
