@@ -98,8 +98,8 @@ def main() -> None:
     faces()
     with tempfile.TemporaryDirectory() as name:
         portraits().save(Path(name) / "photo.jpg", quality=92)
-        terminal("infer", ["mlcycle infer photo.jpg --annotate annotated"], Path(name), 92)
-        shutil.rmtree(Path(name) / "annotated")
+        terminal("infer", ["mlcycle infer photo.jpg --annotate found"], Path(name), 92)
+        shutil.rmtree(Path(name) / "found")
 
 
 if __name__ == "__main__":
