@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 from conftest import environment
+from live_server import serving
 
+pytest_plugins = ("small_run",)
 pytestmark = pytest.mark.slow
 CHECKOUT = Path(__file__).parents[1]
 # Lines about the installation itself: `make dist` installs what it built, and every target of make sets up .venv.
@@ -46,11 +48,11 @@ class Shell:
         assert done.returncode == 0, f"$ {line}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
-    def type_all(self, page: str, *, without: tuple[str, ...] = INSTALLING) -> list[str]:
+    def type_all(self, page: str, *, without: tuple[str, ...] = INSTALLING, settings: str = SHORT) -> list[str]:
         typed = [line for line in lines_of(page) if not line.startswith(without)]
         for line in typed:
             is_training = re.match(r"mlcycle train \S+(?! copy)", line) and "recipes" not in line
-            self.type(f"{line.partition('  #')[0]} {SHORT}" if is_training else line)
+            self.type(f"{line.partition('  #')[0]} {settings}" if is_training else line)
         return typed
 
 
@@ -113,3 +115,22 @@ def test_fine_tune_on_own_labels(shell: Shell) -> None:
     assert len(shell.type_all("docs/own-labels.md")) > 10
     assert (shell.folder / "runs" / "mine" / "report.html").is_file()
     assert list((shell.folder / "models").glob("mine-int8-*.onnx"))
+
+
+@pytest.mark.training
+@pytest.mark.usefixtures("archive")
+def test_the_readme(shell: Shell, labelled_set: Path) -> None:
+    """A smaller set takes the place of `mlcycle data demo`, which the test of the walkthrough runs."""
+    pytest.importorskip("torch")
+    (shell.folder / "data").mkdir()
+    (shell.folder / "data" / "demo").symlink_to(labelled_set)
+    elsewhere = (*INSTALLING, "mlcycle data demo", "mlcycle serve", "curl")
+    # After a few steps from random weights no score is high.
+    settings = f"{SHORT} inference.score_floor=0.001 inference.threshold=0.01"
+    assert len(shell.type_all("README.md", without=elsewhere, settings=settings)) == 6
+    for made in ("found/photo.jpg", "photo_redacted.jpg", "run/review.html", "found-by-mine/photo.jpg"):
+        assert (shell.folder / made).is_file()
+    [curl] = [line for line in lines_of("README.md") if line.startswith("curl")]
+    with serving() as server:
+        answer = shell.type(curl.replace("localhost:8000", f"{server.host}:{server.port}") + " --silent --fail")
+    assert len(json.loads(answer)["faces"]) == 1
