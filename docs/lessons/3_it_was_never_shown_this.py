@@ -84,8 +84,10 @@ def _(sets, start):
 @app.cell(hide_code=True)
 def _(few, overfitted, val):
     steps = checkpoints.steps(overfitted)
-    own = [checkpoints.score(overfitted, step, few) for step in steps]
-    other = [checkpoints.score(overfitted, step, val) for step in steps]
+    own, other = [], []
+    for _step in mo.status.progress_bar(steps, title="Measuring each checkpoint", remove_on_exit=True):
+        own.append(checkpoints.score(overfitted, _step, few))
+        other.append(checkpoints.score(overfitted, _step, val))
     both_lines, pair = pictures.chart("Average precision in 200 steps on 30 scenes", "step", "AP50")
     pair.plot(steps, own, color=pictures.TRUTH, marker="o", label="on the 30 scenes")
     pair.plot(steps, other, color=pictures.DOUBTFUL, marker="s", label="on the validation set")
