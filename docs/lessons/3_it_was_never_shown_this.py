@@ -167,7 +167,7 @@ def _():
 
 @app.cell(hide_code=True)
 def _():
-    leak = mo.ui.run_button(label="Train 200 steps on the 30 scenes and the validation set (half a minute)")
+    leak = mo.ui.run_button(label="Train 200 steps on both (half a minute)")
     leak
     return (leak,)
 
