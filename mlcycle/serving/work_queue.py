@@ -135,21 +135,23 @@ class WorkQueue:
             self._leave_queue(job)
             with self._lock:
                 self._active += 1
-            try:
-                self._do(job, started)
-            finally:
-                with self._lock:
-                    self._active -= 1
-            del job  # a large image must not be held while the thread waits for the next one
+            outcome = self._do(job, started)
+            with self._lock:
+                self._active -= 1
+            # Only now: who has an answer must find the thread free.
+            if outcome is not None:
+                job.loop.call_soon_threadsafe(_settle, job.done, *outcome)
+            del job, outcome  # a large image must not be held while the thread waits for the next one
 
     def _leave_queue(self, job: _Job[Any]) -> None:
         with self._lock:
             self._waiting -= job.is_waiting
             job.is_waiting = False
 
-    def _do(self, job: _Job[Any], started: float) -> None:
+    def _do(self, job: _Job[Any], started: float) -> tuple[Done[Any], BaseException | None] | None:
+        """Does a piece of work; returns what became of it, or None if nobody waits for it."""
         if job.is_abandoned:
-            return
+            return None
         result: Any = None
         problem: BaseException | None = None
         seconds = 0.0
@@ -163,9 +165,11 @@ class WorkQueue:
             seconds = time.perf_counter() - started
             with self._lock:
                 self._mean_seconds += _RECENT * (seconds - self._mean_seconds) if self._mean_seconds else seconds
-        job.loop.call_soon_threadsafe(_settle, job.done, Done(result, started - job.submitted, seconds), problem)
-        # The traceback refers to this frame: the request's data would be in a circle of references, and stay for long.
-        del job, problem, result
+        try:
+            return Done(result, started - job.submitted, seconds), problem
+        finally:
+            # The traceback refers to this frame: the request's data would be in a circle of references, and stay.
+            del job, problem, result
 
 
 def _settle(done: asyncio.Future[Any], result: Any, problem: BaseException | None) -> None:

@@ -30,6 +30,16 @@ async def _until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.002)
 
 
+def test_who_has_an_answer_finds_the_thread_free() -> None:
+    async def test(queue: WorkQueue, release: Event) -> None:
+        for _ in range(500):
+            queue.admit(1, FAR)
+            await queue.run(lambda: None, FAR)
+            assert queue.active == 0
+
+    run(test, capacity=0)
+
+
 def test_work_is_done_and_its_wait_is_told() -> None:
     async def test(queue: WorkQueue, release: Event) -> None:
         done = await queue.run(lambda: time.sleep(0.01) or 7, FAR)
