@@ -17,7 +17,7 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 # In bytes, of each file. The weights of the two bundled models are nearly all of it; what grows shall be noticed.
-LARGEST = 6_000_000
+LARGEST = 6_500_000
 # Draws the model's test image, in which there are faces, with nothing but what a plain install has.
 DRAW = """
 import sys
