@@ -41,7 +41,7 @@ def _():
     images are scenes. Small grey photos of real faces were coloured, and put in front of brick walls, grass and other
     backgrounds. Next to them are distractors, with the same oval, hair and shoulders but without a face.
 
-    The label of a scene is a list of boxes, one around each face. That is all the model is told. Nobody tells it
+    The label of a scene is a list of boxes, one around each face. That is all the model gets. Nobody tells it
     about eyes, noses or skin.
     """)
     return
@@ -101,7 +101,7 @@ def _():
     products. The numbers are its **weights**. Where the sum is large, the filter has "seen" its pattern.
 
     These are the eight filters of the first layer before the training. A bright square is a large weight, a dark one
-    a small weight. There is no pattern in them: they are random.
+    a small weight. They have no pattern: they are random.
     """)
     return
 
@@ -312,7 +312,7 @@ def _():
                 "Only these. All that it has learnt is in those numbers; the program around them never changed."
             ),
             "It has stored the 800 scenes": wrong(
-                "The scenes have some 80 million pixels, and the model has 167,000 weights. There is no room for them."
+                "The scenes have some 80 million pixels, and the model has 167,000 weights. They do not fit in."
             ),
             "Rules for eyes, noses and mouths were added": wrong(
                 "Nobody added a rule. If some filters now answer to eyes, it is because that lowered the loss."
@@ -383,7 +383,7 @@ def _():
     - A model is a fixed chain of layers, and many numbers: the weights. Training changes the numbers, and nothing
       else.
     - A step: predict, compare with the labels, change every weight a little so that the loss falls.
-    - The model is never told what a face is. It is told, thousands of times, where one was.
+    - Nobody explains to the model what a face is. It is shown, thousands of times, where one was.
     - The loss is about the images of the training. About new images it says nothing.
 
     **Try it yourself.** Change the recipe above: 200 steps instead of 1,000, or `"model.width": 4`. Give the run

@@ -84,7 +84,7 @@ def _():
         "You give the file to somebody who has never heard of mlcycle. What can they *not* find in it?",
         {
             "The size to which an image must be reduced": wrong(
-                "That is in the file: a model trained on small faces needs to be told at which size to look."
+                "That is in the file: a model trained on small faces needs images of the size that it was trained on."
             ),
             "The score from which a detection counts as a face": wrong(
                 "The file carries its thresholds. Without them, everybody would choose their own."

@@ -358,7 +358,7 @@ def judge_variant(name, budget, variants):
         return wrong("It is fast enough, but another one that is fast enough finds more.")
     return right(
         f"{chosen.milliseconds:.1f} ms and AP50 {chosen.ap50:.2f}: the most accurate of those that are fast enough. The"
-        " others that are slower, or worse at the same speed, need not be looked at: what remains is called the *Pareto"
+        " others that are slower, or worse at the same speed, can be left out: what remains is called the *Pareto"
         " front*. (For a real door, ask for the p99, not the p50.)"
     )
 

@@ -365,8 +365,7 @@ def _(uncovered):
 @app.cell(hide_code=True)
 def _():
     missed = choose(
-        "`mlcycle redact` uses `sensitive` unless told otherwise. What does it do about the faces that even that"
-        " misses?",
+        "`mlcycle redact` uses `sensitive` by default. What does it do about the faces that even that misses?",
         {
             "Nothing: nobody can know where they are": wrong(
                 "Nobody knows exactly. But the scores say where the model was unsure."

@@ -30,9 +30,11 @@ def series(milliseconds: Sequence[float]) -> list[float]:
     Neighbours stay neighbours: a slow second of a machine is what makes requests wait for each other.
     """
     count, length = len(milliseconds), LONGEST_SERIES // PIECES
-    starts = [0] if count <= LONGEST_SERIES else [place * (count - length) // (PIECES - 1) for place in range(PIECES)]
-    ends = [count] if count <= LONGEST_SERIES else [start + length for start in starts]
-    return [round(each, 3) for low, high in zip(starts, ends, strict=True) for each in milliseconds[low:high]]
+    pieces = [milliseconds]
+    if count > LONGEST_SERIES:
+        starts = (place * (count - length) // (PIECES - 1) for place in range(PIECES))
+        pieces = [milliseconds[start : start + length] for start in starts]
+    return [round(each, 3) for piece in pieces for each in piece]
 
 
 def histogram(milliseconds: Sequence[float]) -> list[dict[str, float | int]]:

@@ -58,14 +58,17 @@ class Learning:
 def look_back(run: Path, image: Path, threshold: float) -> Learning:
     """Runs the checkpoints of a run on an image file. Needs torch, as training does."""
     from mlcycle.training import history
+    from mlcycle.training.recipes.recipe_file import load
+    from mlcycle.training.run.run_folder import RECIPE
 
-    kept = history.kept_steps(run)
+    rule, kept = load(run / RECIPE).inference, history.kept_steps(run)
     early = min(kept[1:-1] or kept, key=lambda step: abs(step - EARLY))
     with Image.open(image) as file:
         plain = file.convert("RGB")
     stages = []
     for step in dict.fromkeys((kept[0], early, kept[-1])):
-        network, found = history.network_at(run, step), history.find(run, step, image)
+        network = history.network_at(run, step)
+        found = history.find(network, rule, image)
         chosen = found.scores_N >= threshold
         drawn = draw(plain, found.boxes_N4[chosen], found.scores_N[chosen], None)
         weights_F333 = network.stem.convolution.weight.detach().numpy()

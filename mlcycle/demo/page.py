@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from mlcycle.demo.limits import CAMERAMAN_SOURCE, Limit, LimitResult
 from mlcycle.demo.source_images import UNSEEN, contact_sheet
 from mlcycle.reporting import pages
 from mlcycle.reporting.charts.series import Series, over_steps
+from mlcycle.reporting.data_uri import data_uri
 
 SHEET_COLUMNS, SHEET_ROWS, SHEET_SIDE = 8, 4, 160
 # The longest side of smaller images, in pixels.
@@ -143,7 +142,5 @@ def _lessons(folder: Path) -> dict[str, str]:
 
 
 def _embedded(image: Image.Image, text: str, form: str = "JPEG") -> _EmbeddedImage:
-    memory = io.BytesIO()
-    image.save(memory, form, quality=86)
-    data = base64.b64encode(memory.getvalue()).decode()
-    return _EmbeddedImage(f"data:image/{form.lower()};base64,{data}", *image.size, text)
+    options = {"quality": 86} if form == "JPEG" else {}
+    return _EmbeddedImage(data_uri(image, form, **options), *image.size, text)

@@ -16,7 +16,7 @@ from mlcycle import files
 from mlcycle.errors import InputError, UsageError
 from mlcycle.inference.batch import ledger
 from mlcycle.inference.batch.finished import FinishedImages, is_folder_of
-from mlcycle.inference.record import is_first_of_file
+from mlcycle.inference.record import Identity, is_first_of_file
 from mlcycle.inference.tally import Tally
 
 if TYPE_CHECKING:
@@ -94,12 +94,12 @@ class BatchRun:
         """The settings that the run was started with."""
         return self._ledger.settings
 
-    def find(self, identity: tuple[bytes, int]) -> Record | None:
+    def find(self, identity: Identity) -> Record | None:
         """Returns the record of an image, or of a part of a file, if it is finished."""
         row = self._ledger.row(identity)
         return self._ledger.record(row) if row else None
 
-    def state(self, identity: tuple[bytes, int]) -> str:
+    def state(self, identity: Identity) -> str:
         """Returns the state of a finished image's file when its record was made; see `state_of`."""
         row = self._ledger.row(identity)
         return row.state if row else ""

@@ -23,6 +23,8 @@ VP9_CRF = 24  # of 0 to 63
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
 VIDEO_COPY_SUFFIXES = frozenset({".mp4", ".m4v", ".webm"})  # browsers play these; copies of others become MP4
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"})
+# Of an image within a folder: the bytes of its key, and the number of its part, or 0.
+Identity = tuple[bytes, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class Source:
     image: Callable[[], Image.Image | Decoded] | None = None
 
     @property
-    def identity(self) -> tuple[bytes, int]:
+    def identity(self) -> Identity:
         """Returns the key's bytes and the number of the part, or 0: unique within a folder."""
         return os.fsencode(self.key), self.part.number if self.part else 0
 
@@ -116,7 +118,7 @@ class Record:
     copies: dict[str, str] = field(default_factory=dict)
 
     @property
-    def identity(self) -> tuple[bytes, int]:
+    def identity(self) -> Identity:
         """Returns the identity of its source."""
         return os.fsencode(self.input), self.part.number if self.part else 0
 

@@ -135,13 +135,13 @@ def _must_be_busy(document: dict[str, Any], path: Path) -> None:
 def _utilisation(document: dict[str, Any]) -> float:
     """Returns the share of the time of a measurement for which a worker was busy."""
     milliseconds = document["service_ms"]
-    per_second = document.get("requests", {}).get("completed_per_second", 0.0)
+    per_second = document["requests"]["completed_per_second"]
     return per_second * sum(milliseconds) / len(milliseconds) / 1000 / document["settings"]["workers"]
 
 
 def _is_complete(document: dict[str, Any]) -> bool:
     """Returns whether the document has the sections that are read, and service times."""
-    sections = [document.get(name) for name in ("machine", "settings", "model", "data", "energy")]
+    sections = [document.get(name) for name in ("machine", "settings", "model", "data", "energy", "requests")]
     values = document.get("service_ms")
     if not all(isinstance(section, dict) for section in sections) or not isinstance(values, list):
         return False
@@ -151,7 +151,7 @@ def _is_complete(document: dict[str, Any]) -> bool:
     counts = (settings.get("concurrency"), settings.get("workers"))
     if not all(isinstance(count, int) and count > 0 for count in counts):
         return False
-    return sum(values) > 0
+    return sum(values) > 0 and isinstance(document["requests"].get("completed_per_second"), int | float)
 
 
 def _overhead_ms(document: dict[str, Any]) -> float:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +10,7 @@ from PIL import Image
 from mlcycle.inference.detect import upright_image
 from mlcycle.inference.record import Record, Source, title
 from mlcycle.redacting.decisions import Decision
+from mlcycle.reporting.data_uri import data_uri
 
 # Pixels of the long side of a picture, and of a crop.
 PICTURE_SIDE, CROP_SIDE = 720, 96
@@ -93,6 +92,4 @@ def _crop(upright: Image.Image, box_4: list[float]) -> Image.Image:
 def _uri(image: Image.Image, quality: int) -> str:
     """Returns an image as a JPEG in a data URI, without metadata."""
     image.info.clear()
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=quality)
-    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
+    return data_uri(image, quality=quality)

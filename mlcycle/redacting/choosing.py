@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mlcycle.inference.record import Identity
 from mlcycle.redacting import decided
-from mlcycle.redacting.run_images import Identity
 
 if TYPE_CHECKING:
     from mlcycle.inference.batch_run import BatchRun

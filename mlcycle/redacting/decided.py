@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from mlcycle.inference.record import Identity
 from mlcycle.redacting import decisions
 from mlcycle.redacting.decisions import Decision
 
@@ -38,21 +39,21 @@ class Decided:
     at: str | None = None
 
 
-def all_of(run: BatchRun) -> Iterator[tuple[tuple[bytes, int], Decided]]:
+def all_of(run: BatchRun) -> Iterator[tuple[Identity, Decided]]:
     """Yields the decisions of a run by image, also those that were taken back."""
     for identity, value in run.notes.all(_KIND):
         more = {name: value[name] for name in ("digest", "state", "copy", "by", "at")}
         yield identity, Decided(decisions.from_dict(value), **more)
 
 
-def write(run: BatchRun, identity: tuple[bytes, int], decided: Decided) -> None:
+def write(run: BatchRun, identity: Identity, decided: Decided) -> None:
     """Writes a decision into the ledger."""
     values = asdict(decided)
     del values["decision"]
     run.notes.set(_KIND, decided.decision.as_dict() | values, identity)
 
 
-def remove(run: BatchRun, identity: tuple[bytes, int]) -> None:
+def remove(run: BatchRun, identity: Identity) -> None:
     """Removes a decision from the ledger."""
     run.notes.remove(_KIND, identity)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from mlcycle.artifact import strict_json
 from mlcycle.errors import InputError
-from mlcycle.inference.record import Record
+from mlcycle.inference.record import Identity, Record
 
 FORMAT, SCHEMA_VERSION = "mlcycle-decisions", 1
 MAX_BYTES, MAX_ADDED = 256 << 20, 1000
@@ -22,7 +22,7 @@ class Decision:
     """What a reviewer decided on one image.
 
     Attributes:
-        accepted: whether the reviewer has looked at the image and accepts its copy, with these changes.
+        accepted: whether the reviewer accepts the image's copy, with these changes.
         removed: numbers of covered regions without a face, counted from 1 in the order of the record.
         added: x1 y1 x2 y2 of further faces in pixels of the upright image.
     """
@@ -63,7 +63,7 @@ class DecidedImage:
         digest: of its file and its regions when they were reviewed.
     """
 
-    identity: tuple[bytes, int]
+    identity: Identity
     digest: str
     decision: Decision
 

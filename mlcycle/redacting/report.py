@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import mlcycle
 from mlcycle import files
 from mlcycle.inference.batch.ledger_row import GONE
-from mlcycle.inference.record import Record
+from mlcycle.inference.record import Identity, Record
 from mlcycle.redacting import passes, second_pass
 from mlcycle.redacting.decided import Decided
-from mlcycle.redacting.run_images import Identity
 
 if TYPE_CHECKING:
     from mlcycle.inference.batch_run import BatchRun
@@ -23,7 +22,7 @@ JSON_NAME, PAGE_NAME = "report.json", "report.html"
 MAX_NAMED = 1000
 _COUNTS = (
     *("images", "frames", "copies", "gone", "regions", "doubtful_regions"),
-    *("images_with_doubtful_regions", "images_without_a_face", "images_to_review_not_looked_at"),
+    *("images_with_doubtful_regions", "images_without_a_face", "images_not_reviewed"),
 )
 
 
@@ -74,7 +73,7 @@ def document_of(run: BatchRun) -> dict[str, Any]:
 
 
 def _decisions(run: BatchRun) -> tuple[set[Identity], dict[str, Any]]:
-    """Returns the images that were looked at, and what was decided on them."""
+    """Returns the images that were reviewed, and what was decided on them."""
     made: set[Identity] = set()
     counts: Counter[str] = Counter()
     by: Counter[str] = Counter()
@@ -106,7 +105,7 @@ def _counted(run: BatchRun, below: float, made: set[Identity]) -> tuple[dict[str
 
     Args:
         below: regions that score less are doubtful.
-        made: the images that a reviewer has looked at.
+        made: the images that were reviewed.
     """
     counts: Counter[str] = Counter()
     errors: Counter[str] = Counter()
@@ -126,7 +125,7 @@ def _counted(run: BatchRun, below: float, made: set[Identity]) -> tuple[dict[str
         counts["images_with_doubtful_regions"] += doubtful > 0
         counts["images_without_a_face"] += not len(record.scores_N)
         is_open = record.identity not in made and not (record.part and record.part.kind == "frame")
-        counts["images_to_review_not_looked_at"] += is_open and (doubtful > 0 or not len(record.scores_N))
+        counts["images_not_reviewed"] += is_open and (doubtful > 0 or not len(record.scores_N))
     total = errors.total()
     return (
         {name: counts[name] for name in _COUNTS},

@@ -95,12 +95,11 @@ def _regions(document: dict[str, Any]) -> str:
 
 
 def _open(counts: dict[str, int]) -> str:
-    """Returns what nobody has looked at."""
-    what = "image with doubtful regions or without any face", "images with doubtful regions or without any face"
+    """Returns how many images nobody has reviewed."""
     frames = " Frames of videos are not in a review." if counts["frames"] else ""
-    if count := counts["images_to_review_not_looked_at"]:
-        return f"No reviewer has looked at {counted(count, *what)}.{frames}"
-    return f"Reviewers have looked at all images with doubtful regions or without any face.{frames}"
+    if count := counts["images_not_reviewed"]:
+        return f"Not reviewed: {counted(count, 'image')} with doubtful regions or without any face.{frames}"
+    return f"All images with doubtful regions or without any face were reviewed.{frames}"
 
 
 def _decided(image: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from mlcycle import files
 from mlcycle.errors import UnreadableError
 from mlcycle.inference.batch.finished import state_of
 from mlcycle.inference.batch.worker_threads import cores, ordered_map
+from mlcycle.inference.record import Identity
 from mlcycle.redacting import choosing, decided, passes, review_page
 from mlcycle.redacting.cards import Reviewed, card_of
 from mlcycle.redacting.decisions import Decision
@@ -77,7 +78,7 @@ def path(run: BatchRun) -> Path:
     return run.folder / NAME
 
 
-def _reviewed(run: BatchRun, images: Images, kinds: dict[tuple[bytes, int], str]) -> Iterator[Reviewed]:
+def _reviewed(run: BatchRun, images: Images, kinds: dict[Identity, str]) -> Iterator[Reviewed]:
     """Yields the images in the order of the review, except those that are gone or have changed."""
     sources, decisions = images.find(kinds), dict(decided.all_of(run))
     for identity, kind in kinds.items():

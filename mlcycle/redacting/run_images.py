@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from mlcycle.inference.record import Source
-
-Identity = tuple[bytes, int]
+from mlcycle.inference.record import Identity, Source
 
 
 @dataclass(frozen=True, slots=True)

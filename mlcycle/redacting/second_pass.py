@@ -18,12 +18,12 @@ from mlcycle.inference.batch.finished import state_of
 from mlcycle.inference.batch.worker_threads import cores, ordered_map
 from mlcycle.inference.copies import image_copies, redact
 from mlcycle.inference.detect import upright_image
-from mlcycle.inference.record import Record, Source, printable
+from mlcycle.inference.record import Identity, Record, Source, printable
 from mlcycle.redacting import decided, passes
 from mlcycle.redacting.decided import Decided
 from mlcycle.redacting.decisions import DecidedImage, Decision, DecisionFile
 from mlcycle.redacting.image_digest import digest_of
-from mlcycle.redacting.run_images import Identity, Images
+from mlcycle.redacting.run_images import Images
 
 if TYPE_CHECKING:
     from mlcycle.inference.batch_run import BatchRun
@@ -169,7 +169,7 @@ def boxes_of(record: Record, decision: Decision) -> np.ndarray:
 
 
 def decisions_of(run: BatchRun) -> Iterator[tuple[Record, Decided]]:
-    """Yields the record and the decision of each image that was looked at."""
+    """Yields the record and the decision of each image that was reviewed."""
     for identity, each in decided.all_of(run):
         record = run.find(identity)
         if record is not None and not record.error and each.decision.is_made:

@@ -5,8 +5,6 @@ The caller passes the function that opens an image, because training and inferen
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from mlcycle.datasets.labelled_image import LabelledImage
 from mlcycle.datasets.member import ImagePath
 from mlcycle.evaluation import matching, worst
 from mlcycle.evaluation.matches import Matches, Prediction
+from mlcycle.reporting.data_uri import data_uri
 
 # Crops of each kind, and their sides in pixels: sharp on a phone, and far below a megabyte in total.
 THUMBNAILS, SIDE = 24, 208
@@ -102,7 +101,9 @@ def _images(predictions: Predictions, mistakes: Sequence[_Mistake], open_upright
         labelled = predictions.images[mistake.image]
         image = open_upright(labelled.path)
         if image is not None:
-            thumbnails.append(Thumbnail(_uri(_draw(image, predictions, mistake)), mistake.caption, labelled.name))
+            drawn = _draw(image, predictions, mistake)
+            uri = data_uri(drawn, quality=JPEG_QUALITY, optimize=True, progressive=True)
+            thumbnails.append(Thumbnail(uri, mistake.caption, labelled.name))
     return thumbnails
 
 
@@ -137,9 +138,3 @@ def _outline(pen: ImageDraw.ImageDraw, box_4: np.ndarray, colour: tuple[int, int
         return
     pen.rectangle((x1 - 1, y1 - 1, max(x1, x2) + 1, max(y1, y2) + 1), outline=EDGE, width=width + 2)
     pen.rectangle((x1, y1, max(x1, x2), max(y1, y2)), outline=colour, width=width)
-
-
-def _uri(image: Image.Image) -> str:
-    memory = io.BytesIO()
-    image.save(memory, "JPEG", quality=JPEG_QUALITY, optimize=True, progressive=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(memory.getvalue()).decode()}"

@@ -14,6 +14,7 @@ import torch
 from mlcycle.training.data.image_input import fit_long_side, open_image, upright_rgb
 from mlcycle.training.model.network import FaceNetwork
 from mlcycle.training.model.predict import predict
+from mlcycle.training.recipes.recipe import Inference
 from mlcycle.training.recipes.recipe_file import load as load_recipe
 from mlcycle.training.run import checkpoint
 from mlcycle.training.run.run_folder import RECIPE, RunFolder
@@ -56,16 +57,18 @@ def network_at(run: Path, step: int) -> FaceNetwork:
     return network.eval()
 
 
-def find(run: Path, step: int, image: Path) -> Found:
-    """Returns what the network of a step finds in an image file, however unlikely.
+def find(network: FaceNetwork, rule: Inference, image: Path) -> Found:
+    """Returns what a network finds in an image file, however unlikely.
+
+    Args:
+        rule: of the run's recipe.
 
     Raises:
-        DataError: the checkpoint or the image cannot be read.
+        DataError: the image cannot be read.
     """
     upright = upright_rgb(open_image(image))
-    rule = load_recipe(run / RECIPE).inference
     resized_HW3 = fit_long_side(upright, rule.long_side)
-    boxes_N4, scores_N, _ = predict(network_at(run, step), rule, resized_HW3)
+    boxes_N4, scores_N, _ = predict(network, rule, resized_HW3)
     height, width = resized_HW3.shape[:2]
     scale_4 = np.tile([upright.width / width, upright.height / height], 2)
     return Found(boxes_N4.numpy() * scale_4, scores_N.numpy())

@@ -19,7 +19,7 @@ def document(service_ms: Sequence[float], workers: int = 1, **sections: dict[str
         "machine": {"cpu": "Abacus", "cores": 2, "system": "Linux x86_64", "load_average": 0.1},
         "settings": settings | {"samples_per_query": None, "target": "process"},
         "data": {"kind": "synthetic", "images": 20, "fingerprint": "synthetic 1"},
-        "requests": {"completed": 1000},
+        "requests": {"completed": 1000, "completed_per_second": 50.0},
         "energy": {"processors": {"joules_per_image": None}, "gpu": {"joules_per_image": None}},
     }
     found = {name: section | sections.get(name, {}) for name, section in whole.items()}

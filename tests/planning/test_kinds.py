@@ -64,6 +64,8 @@ def test_one_kind_has_one_number_of_workers(written):
         ({"service_ms": [1.0, -1.0]}, "lacks the service times"),
         ({"service_ms": ["2"] * documents.LEVELS}, "lacks the service times"),
         ({"machine": []}, "lacks the service times"),
+        ({"requests": []}, "lacks the service times"),
+        ({"requests": {"completed_per_second": "2"}}, "lacks the service times"),
     ],
 )
 def test_other_files_are_refused(written, change, message):

@@ -45,7 +45,7 @@ def test_a_folder_becomes_a_run_beside_it_with_a_report(mlcycle: Run, album: Pat
     assert report["folder"] == str(album)
     assert report["counts"] == {
         "images": 4, "frames": 0, "copies": 3, "gone": 0, "regions": 3, "doubtful_regions": 0,
-        "images_with_doubtful_regions": 0, "images_without_a_face": 1, "images_to_review_not_looked_at": 1,
+        "images_with_doubtful_regions": 0, "images_without_a_face": 1, "images_not_reviewed": 1,
         "covered_regions": 3,
     }  # fmt: skip
     assert report["without_copy"]["by_code"] == {"not-an-image": 1}

@@ -195,7 +195,7 @@ def test_every_control_has_a_name_and_filters_work(page: Browser) -> None:
     roles = ("button", "combobox", "image", "heading", "DisclosureTriangle")
     named = [(each["role"]["value"], each["name"]["value"]) for each in nodes if each["role"]["value"] in roles]
     assert [role for role, name in named if not name] == []
-    assert ("button", "Remove region 1: it is no face") in named
+    assert ("button", "Remove region 1: it is not a face") in named
     assert ("button", "Accept bar.png") in named
     assert ("image", "bar.png, 1 covered region") in named
     page.run("const filter = document.querySelector('#filter'); filter.value = 'empty';"

@@ -99,7 +99,7 @@ def test_exactly_the_images_that_decisions_change_are_redacted_again(mlcycle: Ru
 
 def test_the_report_has_the_decisions(mlcycle: Run, reviewed: Reviewed) -> None:
     before = report_of(reviewed.run)
-    assert before["counts"]["images_to_review_not_looked_at"] == 2
+    assert before["counts"]["images_not_reviewed"] == 2
     mlcycle(*reviewed.second)
     report = report_of(reviewed.run)
     counts = {name: report["decisions"][name] for name in report["decisions"] if name not in ("list", "by")}
@@ -107,7 +107,7 @@ def test_the_report_has_the_decisions(mlcycle: Run, reviewed: Reviewed) -> None:
         "images": 3, "accepted": 2, "changed_images": 2, "removed_regions": 1, "added_regions": 1, "not_listed": 0,
     }  # fmt: skip
     assert report["counts"]["covered_regions"] == before["counts"]["regions"] == 4
-    assert report["counts"]["images_to_review_not_looked_at"] == 0
+    assert report["counts"]["images_not_reviewed"] == 0
     assert report["decisions"]["list"][0] == {
         "input": "bar.png", "part": None, "accepted": True, "removed": [{"box": [10, 20, 110, 40], "score": 0.2}],
         "added": [], "by": None, "at": None,
@@ -124,7 +124,7 @@ def test_who_decided_is_noted_only_if_given(mlcycle: Run, reviewed: Reviewed) ->
     decisions = report_of(reviewed.run)["decisions"]
     assert decisions["by"] == {"Ada": 3}
     assert all(each["by"] == "Ada" and each["at"] for each in decisions["list"])
-    assert "images looked at by Ada" in (reviewed.run / "report.html").read_text()
+    assert "images reviewed by Ada" in (reviewed.run / "report.html").read_text()
 
 
 def test_the_second_pass_is_idempotent(mlcycle: Run, reviewed: Reviewed) -> None:
@@ -174,6 +174,13 @@ def test_decisions_on_a_changed_image_are_dropped(mlcycle: Run, reviewed: Review
     # The file of decisions is of the image as it was.
     refused = mlcycle(*reviewed.second)
     assert (refused.code, "an image none.jpg is gone or has changed since the review" in refused.err) == (3, True)
+
+
+def test_images_that_are_gone_are_counted_and_not_shown(mlcycle: Run, reviewed: Reviewed) -> None:
+    (reviewed.archive / "inside" / "two.png").unlink()
+    outcome = mlcycle(*reviewed.second)
+    assert (outcome.code, "1 image to review cannot be shown: gone, or changed meanwhile" in outcome.err) == (0, True)
+    assert "inside/two.png" not in {each["input"] for each in page_of(reviewed.run)["images"]}
 
 
 def test_a_decision_survives_a_touched_image(mlcycle: Run, reviewed: Reviewed) -> None:

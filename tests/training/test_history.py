@@ -43,8 +43,9 @@ def test_each_kept_step_has_weights_of_its_own(finished_run: Path) -> None:
 
 
 def test_it_finds_what_the_training_pipeline_finds(finished_run: Path, astronaut: Path) -> None:
-    expected = trace(history.network_at(finished_run, 6), load(finished_run / RECIPE), astronaut)
-    found = history.find(finished_run, 6, astronaut)
+    network, recipe = history.network_at(finished_run, 6), load(finished_run / RECIPE)
+    expected = trace(network, recipe, astronaut)
+    found = history.find(network, recipe.inference, astronaut)
     kept = found.scores_N >= expected["least_score"]
     assert kept.any()
     np.testing.assert_array_equal(found.scores_N[kept], expected["scores"])

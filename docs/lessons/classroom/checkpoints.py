@@ -22,7 +22,7 @@ def steps(run: mlcycle.Run) -> list[int]:
 
 def find(run: mlcycle.Run, step: int, image: Path) -> history.Found:
     """Returns what the network of a step finds in an image file, however unlikely, best first."""
-    return history.find(run.path, step, image)
+    return history.find(history.network_at(run.path, step), load_recipe(run.path / RECIPE).inference, image)
 
 
 def compare(run: mlcycle.Run, step: int, images: Sequence[LabelledImage]) -> Matches:

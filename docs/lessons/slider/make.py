@@ -14,7 +14,6 @@ import argparse
 import base64
 import copy
 import hashlib
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,9 @@ import mlcycle
 from mlcycle.demo.scenes import build_scenes
 from mlcycle.demo.source_images import UNSEEN, write_unseen
 from mlcycle.files import write
+from mlcycle.reporting.data_uri import data_uri
 from mlcycle.training import history
+from mlcycle.training.model.network import FaceNetwork
 from mlcycle.training.recipes.recipe_file import load as load_recipe
 from mlcycle.training.run.run_folder import RECIPE
 
@@ -49,7 +50,9 @@ def main(work: Path) -> None:
     images = write_unseen(work / "images")
     filters_F333 = first_layer_of_file(model.path)
     # What the page says of the file: that it holds the weights of this step.
-    np.testing.assert_allclose(filters_F333, first_layer(run.path, run.best_step), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        filters_F333, first_layer(history.network_at(run.path, run.best_step)), rtol=1e-4, atol=1e-6
+    )
     content = {
         "threshold": model.threshold,
         "sha256": model.sha256,
@@ -109,21 +112,22 @@ def learning(run: mlcycle.Run) -> dict[str, Any]:
 
 def step_of(run: Path, step: int, images: list[Path]) -> dict[str, Any]:
     """Returns the network after a step: a digest of its weights, its first layer, its best guesses in each image."""
+    network, rule = history.network_at(run, step), load_recipe(run / RECIPE).inference
     digest = hashlib.sha256()
-    for weight in history.network_at(run, step).parameters():
+    for weight in network.parameters():
         digest.update(weight.detach().numpy().tobytes())
-    guesses = [history.find(run, step, image) for image in images]
+    guesses = [history.find(network, rule, image) for image in images]
     return {
         "step": step,
         "digest": digest.hexdigest()[:DIGITS],
-        "filters": as_colours(first_layer(run, step)),
+        "filters": as_colours(first_layer(network)),
         "guesses": [as_list(each.boxes_N4, each.scores_N) for each in guesses],
     }
 
 
-def first_layer(run: Path, step: int) -> np.ndarray:
-    """Returns the filters of the first layer (filter, row, column, colour) after a step, as freezing folds them."""
-    stem = copy.deepcopy(history.network_at(run, step).stem)
+def first_layer(network: FaceNetwork) -> np.ndarray:
+    """Returns the filters of the first layer (filter, row, column, colour), as freezing folds them."""
+    stem = copy.deepcopy(network.stem)
     stem.fuse()
     return stem.convolution.weight.detach().numpy().transpose(0, 2, 3, 1)
 
@@ -158,10 +162,7 @@ def embedded(path: Path) -> dict[str, Any]:
         image = file.convert("RGB")
     size = image.size
     image.thumbnail((LONG_SIDE, LONG_SIDE), Image.Resampling.LANCZOS)
-    memory = io.BytesIO()
-    image.save(memory, "JPEG", quality=85)
-    uri = f"data:image/jpeg;base64,{base64.b64encode(memory.getvalue()).decode()}"
-    return {"uri": uri, "width": size[0], "height": size[1]}
+    return {"uri": data_uri(image, quality=85), "width": size[0], "height": size[1]}
 
 
 if __name__ == "__main__":

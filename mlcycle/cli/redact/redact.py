@@ -36,8 +36,6 @@ from mlcycle.cli.redact.options import (
 )
 from mlcycle.errors import UsageError
 
-# Of a run folder.
-COPIES = "redacted"
 # Parameters that only a folder has, and those that its second pass has.
 _OF_FOLDER = {"resume", "retry_failed", "videos", "private", "decisions", "by", "no_review", "review_images"}
 _OF_SECOND_PASS = {"images", "out", "private", "decisions", "by", "no_review", "review_images"}
@@ -95,6 +93,7 @@ def redact(  # noqa: PLR0913, PLR0917
     folder = _folder(images)
     _check(context, is_folder=folder is not None, is_second_pass=decisions is not None)
     from mlcycle.cli.redact import batch
+    from mlcycle.redacting.second_pass import COPIES
 
     run = batch.run_folder(folder, out) if folder else None
     options = InferOptions(

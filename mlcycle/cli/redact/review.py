@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,12 +61,13 @@ def finish(run: BatchRun, images: Images, plan: Review) -> None:
     if plan.limit:
         with console.progress("drawing the review", None) as advance:
             written = review.write(run, images, plan.command, plan.limit, advance)
-        _say_review(review.path(run), written.shown, written.counts)
+        _say_review(review.path(run), written)
     report.write(run)
     console.say(f"report: {run.folder / report.PAGE_NAME}")
 
 
-def _say_review(page: Path, shown: Counter[str], counts: Counter[str]) -> None:
+def _say_review(page: Path, written: review.Written) -> None:
+    shown, counts = written.shown, written.counts
     what = [
         f"{counted(shown[kind], 'image')} {words}"
         for kind, words in (
@@ -80,4 +80,6 @@ def _say_review(page: Path, shown: Counter[str], counts: Counter[str]) -> None:
     ]
     left = sum(counts[kind] - shown[kind] for kind in (review.DOUBTFUL, review.EMPTY))
     more = f"; {counted(left, 'more image')} to review will be listed after a second pass" if left else ""
+    if written.unreadable:
+        console.warn(f"{counted(written.unreadable, 'image')} to review cannot be shown: gone, or changed meanwhile")
     console.say(f"review: {page}, as confidential as the images: {', '.join(what) or 'no image'}{more}")

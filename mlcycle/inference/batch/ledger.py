@@ -21,7 +21,7 @@ from mlcycle.inference.batch import ledger_file
 from mlcycle.inference.batch.ledger_file import NAME, as_input_errors, damaged, open_database
 from mlcycle.inference.batch.ledger_notes import Notes
 from mlcycle.inference.batch.ledger_row import COLUMNS, Row, digest_of
-from mlcycle.inference.record import Record, json_line
+from mlcycle.inference.record import Identity, Record, json_line
 
 FORMAT = 2
 # Records per commit. The uncommitted records of a killed process are computed again.
@@ -79,11 +79,11 @@ class Ledger:
         (count,) = self._database.execute("select count(*) from records where gone").fetchone()
         return int(count)
 
-    def has(self, identity: tuple[bytes, int]) -> bool:
+    def has(self, identity: Identity) -> bool:
         """Returns whether an image, or a part of a file, is finished."""
         return self.row(identity) is not None
 
-    def row(self, identity: tuple[bytes, int]) -> Row | None:
+    def row(self, identity: Identity) -> Row | None:
         """Returns the row of an image, or of a part of a file, if it is finished."""
         return next(self._rows("where input = ? and part = ?", identity), None)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from mlcycle.inference.batch.ledger_file import as_input_errors, damaged
 from mlcycle.inference.batch.ledger_row import digest_of
+from mlcycle.inference.record import Identity
 
 _TABLE = (
     "create table if not exists notes (kind text not null, input blob not null, part integer not null, "
@@ -28,7 +29,7 @@ class Notes:
     def __init__(self, folder: Path, database: sqlite3.Connection) -> None:
         self._folder, self._database = folder, database
 
-    def get(self, kind: str, identity: tuple[bytes, int] = _RUN) -> Any:
+    def get(self, kind: str, identity: Identity = _RUN) -> Any:
         """Returns a note about an image, or about the run; None if there is none.
 
         Raises:
@@ -38,7 +39,7 @@ class Notes:
             (value for _, value in self._rows("where kind = ? and input = ? and part = ?", kind, *identity)), None
         )
 
-    def all(self, kind: str) -> Iterator[tuple[tuple[bytes, int], Any]]:
+    def all(self, kind: str) -> Iterator[tuple[Identity, Any]]:
         """Yields identity and value of all notes of a kind, in the order of their images' bytes and parts.
 
         Raises:
@@ -46,7 +47,7 @@ class Notes:
         """
         return self._rows("where kind = ? order by input, part", kind)
 
-    def set(self, kind: str, value: Any, identity: tuple[bytes, int] = _RUN) -> None:
+    def set(self, kind: str, value: Any, identity: Identity = _RUN) -> None:
         """Writes a note, replacing an older one.
 
         Raises:
@@ -57,13 +58,13 @@ class Notes:
             self._database.execute(_TABLE)
             self._database.execute("insert or replace into notes values (?, ?, ?, ?, ?)", (*row, digest_of(*row)))
 
-    def remove(self, kind: str, identity: tuple[bytes, int] = _RUN) -> None:
+    def remove(self, kind: str, identity: Identity = _RUN) -> None:
         """Removes a note, if there is one."""
         if self._exist():
             with as_input_errors(self._folder):
                 self._database.execute("delete from notes where (kind, input, part) = (?, ?, ?)", (kind, *identity))
 
-    def _rows(self, clauses: str, *values: Any) -> Iterator[tuple[tuple[bytes, int], Any]]:
+    def _rows(self, clauses: str, *values: Any) -> Iterator[tuple[Identity, Any]]:
         if not self._exist():
             return
         with as_input_errors(self._folder):

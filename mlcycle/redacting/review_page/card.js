@@ -94,7 +94,7 @@ class ImageCard {
       this.decide({ removed: isRemoved ? others : [...others, number].sort((a, b) => a - b) });
       this.focusOn(`region ${number}`);
     };
-    const remove = setPressed(toggle("Remove", act, `Remove region ${number}: it is no face`), isRemoved);
+    const remove = setPressed(toggle("Remove", act, `Remove region ${number}: it is not a face`), isRemoved);
     const text = `Region ${number}${doubtful ? ", doubtful" : ""} (${score.toFixed(2)})`;
     const row = this.row(`region ${number}`, isRemoved ? `${text}: will not be covered` : text, remove, crop);
     row.classList.toggle("removed", isRemoved);

@@ -8,7 +8,7 @@ const FILTERS = {
   empty: ["No face found", ({ kind }) => kind === "empty"],
   sample: ["Sample of the others", ({ kind }) => kind === "sample"],
   decided: ["Decided before", ({ kind }) => kind === "decided"],
-  open: ["Not looked at yet", ({ now }) => !isMade(now)],
+  open: ["Not reviewed yet", ({ now }) => !isMade(now)],
 };
 let shown = page.images;
 let first = 0;
