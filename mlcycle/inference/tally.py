@@ -12,7 +12,7 @@ from mlcycle.inference.record import title
 if TYPE_CHECKING:
     from mlcycle.inference.record import Record
 
-# So many images with doubtful regions are named.
+# So many images with doubtful regions, and so many failed ones, are named.
 _NAMED = 3
 
 
@@ -52,10 +52,12 @@ class Tally:
         copies: kind of copy → number of images that have one.
         milliseconds: stage → total time over the images that reached it.
         doubtful: counts doubtful regions too, if set.
+        first_failed: title and error of the first failed images.
     """
 
     def __init__(self) -> None:
         self.images = self.faces = self.failed = self.frames = 0
+        self.first_failed: list[tuple[str, str]] = []
         self.copies: Counter[str] = Counter()
         self.milliseconds: defaultdict[str, float] = defaultdict(float)
         self.doubtful: Doubtful | None = None
@@ -69,7 +71,10 @@ class Tally:
     def count(self, record: Record) -> None:
         self.images += 1
         self.faces += len(record.scores_N)
-        self.failed += record.error is not None
+        if record.error:
+            self.failed += 1
+            if len(self.first_failed) < _NAMED:
+                self.first_failed.append((title(record.input, record.part), record.error[1]))
         self.copies.update(record.copies.keys())
         self.frames += record.part is not None and record.part.kind == "frame"
         for stage, milliseconds in record.milliseconds.items():

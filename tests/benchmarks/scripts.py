@@ -13,6 +13,6 @@ if not FOLDER.is_dir():
     pytest.skip("the folder benchmarks/ does not exist", allow_module_level=True)
 sys.path.append(str(FOLDER))
 
-comparison, cost, detectors, peers, suspects = map(
-    importlib.import_module, ("comparison", "cost", "detectors", "peers", "suspects")
+comparison, cost, detectors, peers, rotation, suspects = map(
+    importlib.import_module, ("comparison", "cost", "detectors", "peers", "rotation", "suspects")
 )

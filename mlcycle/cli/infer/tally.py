@@ -27,8 +27,11 @@ def tallied(tally: Tally, options: InferOptions) -> Iterator[None]:
 
 
 def _say_counts(tally: Tally, options: InferOptions) -> None:
-    """Prints the counts and where copies were written, and how many redacted regions are doubtful."""
+    """Prints the counts, where copies were written, what failed, and how many redacted regions are doubtful."""
     console.say("; ".join([counts(tally), *_copies(tally, options)]))
+    if options.out:  # otherwise the results on stdout show it
+        for sentence in _failed(tally):
+            console.say(sentence)
     if console.is_terminal() and tally.faces and not (options.folders() or options.out):
         console.say("to see them drawn: --annotate DIR")
     if tally.doubtful and tally.copies["redacted"]:
@@ -58,6 +61,14 @@ def _copies(tally: Tally, options: InferOptions) -> list[str]:
         for kind, folder in options.folders().items()
         if tally.copies[kind]
     ]
+
+
+def _failed(tally: Tally) -> list[str]:
+    """Returns a sentence for each of the first failed images, and one that counts the others."""
+    sentences = [f"failed: {name}: {reason}" for name, reason in tally.first_failed]
+    if more := tally.failed - len(sentences):
+        sentences.append(f"{more} more failed; the results name them")
+    return sentences
 
 
 def _doubtful(doubtful: Doubtful, word: str) -> str:

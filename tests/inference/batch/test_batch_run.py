@@ -49,6 +49,7 @@ def test_a_run_has_sorted_records_and_a_summary(mlcycle: Run, album: Path, tiny:
     outcome = mlcycle("infer", "dir", album, "--model", tiny, "--out", run)
     assert (outcome.code, outcome.out) == (3, "")
     assert "4 images in all, 1 failed" in outcome.err
+    assert "\nfailed: broken.jpg: it is not an image of a known format\n" in outcome.err
     assert [(each["input"], each["status"]) for each in lines(run)] == [
         ("broken.jpg", "error"),
         ("inside/two.png", "ok"),
