@@ -74,8 +74,14 @@ def check(outcome: Outcome, files: dict[str, bytes]) -> None:
     assert outcome.code == 3
     codes = {each["error"]["code"] for each in outcome.records if each["error"]}
     assert codes <= documented_codes()
-    assert [re.sub(r"\d[\d,.]*", "#", line) for line in outcome.messages[1:]] == [
-        "# images, # faces, # failed, # images per second"
+    failed = [f"failed: {each['input']}: " for each in outcome.records if each["error"]]
+    named = [line for line in outcome.messages if line.startswith("failed: ")]
+    assert len(named) == min(3, len(failed))
+    assert all(line.startswith(tuple(failed)) for line in named)
+    others = [line for line in outcome.messages[1:] if line not in named]
+    assert [re.sub(r"\d[\d,.]*", "#", line) for line in others] == [
+        "# images, # faces, # failed, # images per second",
+        *(["# more failed; the results name them"] if len(failed) > len(named) else []),
     ]
     assert outcome.messages[0].startswith("model tiny ")
     assert outcome.megabytes < MAX_MEGABYTES
