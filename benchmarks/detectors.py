@@ -196,6 +196,11 @@ PEERS = (
 )
 
 
+def peer_named(name: str) -> Peer | None:
+    """Returns the peer of this name, if there is one; other names are those of model files."""
+    return next((peer for peer in PEERS if peer.name == name), None)
+
+
 def _ready(
     peer: Peer, threshold: str, detect: Callable[[np.ndarray, Any], Detections], default: Any, least: Any
 ) -> Detector:

@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from detectors import PEERS, Detector, open_model
+from detectors import Detector, open_model, peer_named
 
 from mlcycle.evaluation.matching import overlaps
 from mlcycle.inference import letterbox
@@ -65,10 +65,8 @@ def covered(regions_N4: np.ndarray) -> np.ndarray:
 
 def open_judge(name: str) -> Detector:
     """Opens a peer of this name, or a model file or bundled model."""
-    for peer in PEERS:
-        if peer.name == name:
-            return peer.open(peer)
-    return open_model(find_model(Path(name))[0], name)
+    peer = peer_named(name)
+    return peer.open(peer) if peer else open_model(find_model(Path(name))[0], name)
 
 
 def main() -> None:

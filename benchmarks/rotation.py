@@ -21,18 +21,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from detectors import PEERS
+from detectors import peer_named
 from PIL import Image
 
+import mlcycle
 from mlcycle.datasets import reading
 from mlcycle.datasets.labelled_image import LabelledImage
 from mlcycle.evaluation.matching import overlaps
 from mlcycle.inference import letterbox
 from mlcycle.inference.decoding import images
-from mlcycle.inference.detect import load_detector
-from mlcycle.inference.letterbox import Frame
-from mlcycle.inference.models import find_model
-from mlcycle.inference.views import select
 
 LEAST_SIZE = 32
 LEAST_IOU = 0.5
@@ -52,25 +49,23 @@ class Tally:
 
 def open_detector(name: str) -> Detect:
     """Opens a peer of this name, or a model file or bundled model, at its default threshold."""
-    for peer in PEERS:
-        if peer.name == name:
-            opened = peer.open(peer)
-            return lambda image_HW3: (np.asarray(opened.default(image_HW3)[0], np.float32).reshape(-1, 4), None)
-    detector = load_detector(find_model(Path(name))[0], provider="cpu", threads=1)
-    balanced = detector.contract.thresholds["balanced"]
+    if peer := peer_named(name):
+        find = peer.open(peer).default
+        return lambda image_HW3: (np.asarray(find(image_HW3)[0], np.float32).reshape(-1, 4), None)
+    model = mlcycle.load(name, long_side="original")
 
     def detect(image_HW3: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        height, width = image_HW3.shape[:2]
-        boxes_N4, _, points = select(
-            detector.session.run(image_HW3[None]), balanced, Frame(width, height, width, height)
-        )[:3]
-        return boxes_N4, points
+        faces = model(image_HW3)
+        return faces.boxes, faces.landmarks
 
     return detect
 
 
 class Rotation:
-    """An image rotated counterclockwise by `angle` degrees about its middle, with a canvas that holds all of it."""
+    """An image rotated counterclockwise by `angle` degrees about its middle, with a canvas that holds all of it.
+
+    Training rotates otherwise (mlcycle.training.data.crop): a square crop, whose corners are lost, and with torch.
+    """
 
     def __init__(self, image: Image.Image, angle: float) -> None:
         self.image = image.rotate(angle, Image.Resampling.BILINEAR, expand=True)
@@ -125,24 +120,21 @@ def main() -> None:
     parser.add_argument("--long-side", type=int, default=640)
     parser.add_argument("--judge", nargs="*", default=[])
     arguments = parser.parse_args()
-    labelled = reading.read(arguments.data, arguments.split)
-    for name in [*arguments.models, *arguments.judge]:
-        detect = open_detector(name)
+    detectors = {name: open_detector(name) for name in [*arguments.models, *arguments.judge]}
+    tallies = {(name, angle): Tally() for name in detectors for angle in arguments.angles}
+    for image in reading.read(arguments.data, arguments.split):
+        upright = images.decode(images.read(image.path)).upright()
+        resized = Image.fromarray(letterbox.shrink(upright, arguments.long_side)[0])
+        scale_2 = np.array(upright.size) / resized.size
         for angle in arguments.angles:
-            tally = Tally()
-            for image in labelled:
-                upright = images.decode(images.read(image.path)).upright()
-                input_HW3, _ = letterbox.shrink(upright, arguments.long_side)
-                resized = Image.fromarray(input_HW3)
-                scale_2 = np.array(upright.size) / resized.size
-                for side in (angle, -angle) if angle else (0.0,):
-                    count(detect, Rotation(resized, side), image, scale_2, tally)
-            eyes = f", eye line {np.median(tally.errors):.1f} degrees off ({len(tally.errors)})" if tally.errors else ""
-            print(
-                f"{name} at {angle:g} degrees: recall {tally.found / max(1, tally.faces):.3f} of {tally.faces} faces"
-                f"{eyes}",
-                flush=True,
-            )
+            for side in {angle, -angle}:
+                rotation = Rotation(resized, side)
+                for name, detect in detectors.items():
+                    count(detect, rotation, image, scale_2, tallies[name, angle])
+    for (name, angle), tally in tallies.items():
+        recall = f"recall {tally.found / max(1, tally.faces):.3f} of {tally.faces} faces"
+        eyes = f", eye line {np.median(tally.errors):.1f} degrees off ({len(tally.errors)})" if tally.errors else ""
+        print(f"{name} at {angle:g} degrees: {recall}{eyes}")
 
 
 if __name__ == "__main__":

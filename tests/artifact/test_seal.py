@@ -58,7 +58,7 @@ def test_a_missing_file_and_a_folder_are_reported(tmp_path: Path) -> None:
         read_sealed(tmp_path)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_pipes_and_devices_are_not_read(sealed: bytes, tmp_path: Path) -> None:
     path, digest_file = tmp_path / "model.onnx", tmp_path / "model.onnx.sha256"
     endless = (os.mkfifo, lambda place: place.symlink_to("/dev/zero"))

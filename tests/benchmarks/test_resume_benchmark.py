@@ -25,8 +25,6 @@ from mlcycle.training.recipes.recipe_file import load  # noqa: E402
 from mlcycle.training.run import checkpoint, tensor_file  # noqa: E402
 
 FOLDER = Path(__file__).parent.parent.parent / "benchmarks"
-if not FOLDER.is_dir():
-    pytest.skip("the folder benchmarks/ does not exist", allow_module_level=True)
 sys.path += [str(FOLDER), str(Path(__file__).parent.parent / "training")]  # the latter holds small_run
 fault_injection, resume, resume_check, run_comparison = map(
     importlib.import_module, ("fault_injection", "resume", "resume_check", "run_comparison")

@@ -232,7 +232,7 @@ def test_other_json_is_not_a_bundle(wrapped: str, model: SealedBytes, tmp_path: 
     assert "is not a Sigstore bundle" in refused(path, model, keys.generate("ed25519").public)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_a_pipe_is_not_read_as_a_signature(model: SealedBytes, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "tiny.onnx.sig")
     assert "it is a pipe or a device" in refused(tmp_path / "tiny.onnx.sig", model, keys.generate("ed25519").public)
