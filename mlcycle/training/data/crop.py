@@ -25,6 +25,12 @@ LEAST_VISIBLE = 0.5
 WHOLE_IMAGE_SHARE = 0.8
 # The share of the crops around a face that bring it to a random size; the others are cut at a random scale.
 SIZED_SHARE = 0.5
+# The shares of a face's width and height that a piece of background covers, on one side or in one corner of its box.
+COVERED_SHARE = (0.3, 0.6)
+# The least side of a face to cover, in pixels; the rest of a smaller one would look like no face at all.
+LEAST_COVERED = 16
+# How often a piece of background is searched for before a face is left as it is.
+PIECE_TRIES = 5
 # The range of JPEG qualities at which a crop is compressed again.
 JPEG_QUALITY = (30, 90)
 
@@ -102,6 +108,8 @@ def cut(labelled: LabelledImage, source: Source, rule: Augment, side: int, rando
         image, boxes, landmarks = rotate(image, boxes, landmarks, math.radians(random.uniform(-1, 1) * rule.angle))
     if random.random() < rule.flip:
         image, boxes, landmarks = _mirror(image, boxes, landmarks)
+    if rule.occlude:
+        image = occlude(image, boxes, rule.occlude, random)
     if rule.exposure:
         image = expose(image, 2 ** random.uniform(-rule.exposure, rule.exposure))
     if random.random() < rule.jpeg:
@@ -191,6 +199,33 @@ def rotate(
     centres = ((boxes[:, :2] + boxes[:, 2:]) / 2 - origin) @ matrix + origin
     half = np.sqrt(((boxes[:, 2:] - boxes[:, :2]) / 2) ** 2 @ matrix**2)
     return rotated, np.concatenate((centres - half, centres + half), axis=1), (landmarks - origin) @ matrix + origin
+
+
+def occlude(image_SS3: np.ndarray, boxes_N4: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
+    """Returns an image in which a `share` of the faces are partly covered, as by another person or by a thing.
+
+    A rectangle on one side or in one corner of a face's box is replaced by one of the same size from elsewhere in the
+    image that touches no face. Faces that leave no room for one, and very small ones, stay as they are. Labels stay the
+    same: those of WIDER FACE include what is covered.
+
+    Args:
+        boxes_N4: x1 y1 x2 y2 in pixels of the image; they may extend beyond it.
+    """
+    side, covered = image_SS3.shape[0], image_SS3.copy()
+    for x1, y1, x2, y2 in boxes_N4[random.random(len(boxes_N4)) < share]:
+        if min(x2 - x1, y2 - y1) < LEAST_COVERED:
+            continue
+        parts = random.uniform(*COVERED_SHARE, 2)
+        parts[random.integers(3) :][:1] = 1.0  # the whole width, the whole height, or neither: a corner
+        width, height = np.minimum(np.ceil(parts * (x2 - x1, y2 - y1)), side).astype(int)
+        left, top = (x1, x2 - width)[random.integers(2)], (y1, y2 - height)[random.integers(2)]
+        column, row = (int(min(max(round(place), 0), side - length)) for place, length in ((left, width), (top, height)))
+        for x, y in random.integers(0, (side - width + 1, side - height + 1), (PIECE_TRIES, 2)):
+            beside = (boxes_N4[:, 0] > x + width) | (boxes_N4[:, 2] < x)
+            if (beside | (boxes_N4[:, 1] > y + height) | (boxes_N4[:, 3] < y)).all():
+                covered[row : row + height, column : column + width] = image_SS3[y : y + height, x : x + width]
+                break
+    return covered
 
 
 def expose(image: np.ndarray, gamma: float) -> np.ndarray:

@@ -98,6 +98,7 @@ class Augment(_Section):
     `large` is the share of steps with crops of twice the side, and a quarter as many of them, for larger faces.
     `mosaic` is the share of crops combined from four, `rotate` the share rotated by up to `angle` degrees, `flip` the
     share mirrored, and `jpeg` the share compressed again.
+    `occlude` is the share of faces that are partly covered with a piece of background of the same crop.
     `exposure` is the largest change of a crop's gamma, as a power of two: with 1 it is between 1/2 and 2.
     `brightness`, `contrast`, `saturation` and `noise` are strengths; `grey` and `blur` are shares of crops.
     """
@@ -121,6 +122,7 @@ class Augment(_Section):
     noise: Fraction = 0.02
     blur: Fraction = 0.1
     exposure: Annotated[float, Field(ge=0, le=2)] = 0.0
+    occlude: Fraction = 0.0
 
 
 class Schedule(_Section):

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from mlcycle.artifact.bundled import FOLDER as BUNDLED
 from mlcycle.errors import DataError
 from mlcycle.training.run import tensor_file
+from mlcycle.training.run.finer_grid import for_finer_grid, is_coarser
 from mlcycle.training.run.run_folder import BEST, CHECKPOINTS
 
 
@@ -142,21 +143,25 @@ def start(tensors: dict[str, Tensor], network: nn.Module, path: Path) -> None:
     """Initialises a network of a new run with EMA weights.
 
     The two may differ in whether they predict landmarks: outputs that only the network has keep their initial values.
+    Weights of a network with a finest grid of stride 8 can start one of stride 4 (finer_grid.py).
 
     Raises:
         DataError: weights of this network are missing, or there are others.
     """
     state = network.state_dict()
-    unknown = {each for each in tensors if each.startswith("average.")} - {f"average.{name}" for name in state}
+    average = {name.removeprefix("average."): value for name, value in tensors.items() if name.startswith("average.")}
+    if is_coarser(average, state):
+        average = for_finer_grid(average)
+    unknown = average.keys() - state.keys()
     for name, own in state.items():
-        given = tensors.get(f"average.{name}")
+        given = average.get(name)
         if given is not None and name.startswith("answer.") and given.shape[1:] == own.shape[1:]:
             count = min(len(given), len(own))
             given = torch.cat((given[:count].to(own), own[count:]))
         if unknown or given is None or given.shape != own.shape:
             raise DataError(
                 f"the weights {path} do not fit the recipe's network",
-                "set model.width, depth and stride to theirs; weights of an earlier mlcycle may not fit",
+                "set model.width and depth to theirs, and stride to theirs or to 4; those of an earlier mlcycle may not fit",
             )
         state[name] = given
     network.load_state_dict(state)

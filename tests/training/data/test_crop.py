@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 
 from mlcycle.datasets.labelled_image import LabelledImage  # noqa: E402
 from mlcycle.errors import DataError  # noqa: E402
-from mlcycle.training.data.crop import ImageFile, Sample, cut, expose  # noqa: E402
+from mlcycle.training.data.crop import ImageFile, Sample, cut, expose, occlude  # noqa: E402
 from mlcycle.training.data.decoded_cache import decode_all  # noqa: E402
 from mlcycle.training.recipes.recipe import Augment  # noqa: E402
 
@@ -125,6 +125,26 @@ def test_exposure_makes_a_crop_darker_or_brighter_and_leaves_black_and_white(
     ramp = np.arange(256, dtype=np.uint8)
     assert expose(ramp, 1.0).tolist() == ramp.tolist()
     assert expose(ramp, 2.0)[[0, 128, 255]].tolist() == [0, 64, 255]
+
+
+def test_occlusion_covers_part_of_a_face_with_background_of_the_crop() -> None:
+    image = np.zeros((160, 160, 3), np.uint8)
+    image[...] = np.arange(160, dtype=np.uint8)[:, None]  # background: 0 to 159
+    image[40:100, 50:100] = 200
+    image[110:120, 20:30] = 250
+    boxes = np.array([[50.0, 40.0, 100.0, 100.0], [20.0, 110.0, 30.0, 120.0], [150.0, -20.0, 400.0, 300.0]])
+    shares = []
+    for number in range(60):
+        covered = occlude(image, boxes, 1.0, np.random.default_rng(number))
+        assert (covered[110:120, 20:30] == 250).all(), "too small to be covered"
+        changed = (covered != image).any(axis=2)
+        changed[:, 150:] = False  # the third face reaches beyond the crop
+        assert not changed[:, :50].any() and not changed[:40].any() and not changed[100:].any()
+        assert (covered[40:100, 50:100][changed[40:100, 50:100]] < 160).all(), "background, and no part of a face"
+        shares.append(float(changed.sum()) / (60 * 50))
+    assert sum(share > 0 for share in shares) > 40
+    assert 0.05 < min(share for share in shares if share) and max(shares) < 0.65
+    assert occlude(image, boxes, 0.0, np.random.default_rng(1)).tolist() == image.tolist()
 
 
 def test_jpeg_compression_changes_pixels_but_no_label(marked: dict[int, LabelledImage]) -> None:
