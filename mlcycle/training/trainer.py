@@ -114,6 +114,22 @@ class Trainer:
             update_ema(self.ema, self.model, step, self.recipe.schedule.ema_decay)
         return dict(zip(self.losses, total, strict=True))
 
+    @torch.no_grad()
+    def see(self, batch: Batch, step: int) -> None:
+        """Runs the network in training mode on a batch without learning from it: only running statistics change."""
+        normalise_by(self.model, is_running=False)
+        images = self._augmented(batch.to(self.device), batch, step)
+        with self._half():
+            self.shared(images)
+
+    def _augmented(self, here: Batch, batch: Batch, step: int) -> Tensor:
+        """Returns images_B3SS of a batch that is on the device; its random numbers are read on the CPU."""
+        noise_3SS = noise_window(self.noise_TT3, here.pixels_BSS3.shape[1], self.recipe.seed, step)
+        return augment(here.pixels_BSS3, batch.photometric_BL, self.recipe.augment, noise_3SS)
+
+    def _half(self) -> AbstractContextManager:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16)
+
     def _images(self, batches: Sequence[Batch]) -> list[float]:
         """Returns the number of images of each part of the step, over all processes."""
         return self.group.all_reduce(torch.tensor([float(len(each.names)) for each in batches])).tolist()
@@ -130,10 +146,8 @@ class Trainer:
         with self.mark("copying to the device"):
             here = batch.to(self.device)
         with self.mark("augmentation"):
-            noise_3SS = noise_window(self.noise_TT3, here.pixels_BSS3.shape[1], recipe.seed, step)
-            images = augment(here.pixels_BSS3, batch.photometric_BL, recipe.augment, noise_3SS)
-        half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16)
-        with self.mark("forward"), half:
+            images = self._augmented(here, batch, step)
+        with self.mark("forward"), self._half():
             outputs = self.shared(images)
         with self.mark("assignment and losses"):
             sums = losses_of(outputs, here, recipe.model, recipe.losses.focus)

@@ -10,7 +10,7 @@ import typer
 
 from mlcycle.cli import console
 from mlcycle.cli.group import default_group
-from mlcycle.cli.train import lr_find, profile, recipes, report, sweep
+from mlcycle.cli.train import average, lr_find, profile, recipes, report, sweep
 from mlcycle.cli.train.device import Device, Devices, is_main, is_one_of_several, launch, must_not_be_lost
 from mlcycle.cli.train.options import (
     DeviceOption,
@@ -99,6 +99,7 @@ def fit(  # noqa: PLR0913, PLR0917 (an option of a command is a parameter)
         console.say(f"next: mlcycle freeze {run}")
 
 
+app.command("average")(average.average)
 app.command("sweep")(sweep.sweep)
 app.command("lr-find")(lr_find.lr_find)
 app.command("profile")(profile.profile)

@@ -216,10 +216,14 @@ def occlude(image_SS3: np.ndarray, boxes_N4: np.ndarray, share: float, random: n
         if min(x2 - x1, y2 - y1) < LEAST_COVERED:
             continue
         parts = random.uniform(*COVERED_SHARE, 2)
-        parts[random.integers(3) :][:1] = 1.0  # the whole width, the whole height, or neither: a corner
+        side_or_corner = random.integers(3)
+        if side_or_corner < len(parts):
+            parts[side_or_corner] = 1.0  # the whole width, or the whole height
         width, height = np.minimum(np.ceil(parts * (x2 - x1, y2 - y1)), side).astype(int)
         left, top = (x1, x2 - width)[random.integers(2)], (y1, y2 - height)[random.integers(2)]
-        column, row = (int(min(max(round(place), 0), side - length)) for place, length in ((left, width), (top, height)))
+        column, row = (
+            int(min(max(round(place), 0), side - length)) for place, length in ((left, width), (top, height))
+        )
         for x, y in random.integers(0, (side - width + 1, side - height + 1), (PIECE_TRIES, 2)):
             beside = (boxes_N4[:, 0] > x + width) | (boxes_N4[:, 2] < x)
             if (beside | (boxes_N4[:, 1] > y + height) | (boxes_N4[:, 3] < y)).all():

@@ -161,7 +161,8 @@ def start(tensors: dict[str, Tensor], network: nn.Module, path: Path) -> None:
         if unknown or given is None or given.shape != own.shape:
             raise DataError(
                 f"the weights {path} do not fit the recipe's network",
-                "set model.width and depth to theirs, and stride to theirs or to 4; those of an earlier mlcycle may not fit",
+                "set model.width and depth to theirs, and stride to theirs or to 4; those of an earlier mlcycle may"
+                " not fit",
             )
         state[name] = given
     network.load_state_dict(state)

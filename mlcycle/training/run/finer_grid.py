@@ -1,8 +1,8 @@
 """Weights of a network whose finest grid has stride 8, for one whose finest grid has stride 4.
 
-A first layer of stride 2 on an image that is enlarged twice sees each pixel as 2 x 2 equal ones. So it equals a layer of
-stride 1 on the image itself, with the taps merged that see the same pixel; all other layers are the same, at twice the
-resolution, and each grid takes over the part of the next coarser one.
+A first layer of stride 2 on an image that is enlarged twice sees each pixel as 2 x 2 equal ones. So it equals a layer
+of stride 1 on the image itself, with the taps merged that see the same pixel. All other layers are the same at twice
+the resolution, and each grid takes over the part of the next coarser one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ COARSE_GRIDS, FINE_GRIDS = 5, 6
 
 
 def is_coarser(state: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
-    """Returns whether the first are the weights of a FaceNetwork of stride 8, and the second those of one of stride 4."""
+    """Returns whether the first are weights of a FaceNetwork of stride 8, and the second those of one of stride 4."""
     return (_grids(state), _grids(other)) == (COARSE_GRIDS, FINE_GRIDS)
 
 
@@ -27,7 +27,7 @@ def _grids(state: Mapping[str, Tensor]) -> int:
 
 
 def for_finer_grid(state_8: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the weights of a FaceNetwork of stride 4 that finds in an image what `state_8` finds in it enlarged twice.
+    """Returns weights of stride 4, whose network finds in an image what that of `state_8` finds in it enlarged twice.
 
     The sixth grid, for which stride 8 has none, starts as a copy of the fifth.
 

@@ -6,10 +6,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from mlcycle.training.run.finer_grid import for_finer_grid, is_coarser  # noqa: E402
 from mlcycle.training.model.network import FaceNetwork  # noqa: E402
 from mlcycle.training.model.teacher import network_of  # noqa: E402
 from mlcycle.training.run import checkpoint  # noqa: E402
+from mlcycle.training.run.finer_grid import for_finer_grid, is_coarser  # noqa: E402
 
 pytestmark = pytest.mark.training
 
