@@ -21,6 +21,7 @@ from mlcycle.training.data.training_data import load_training_data
 from mlcycle.training.distributed.device import choose_device, share_processors
 from mlcycle.training.distributed.process_group import ProcessGroup
 from mlcycle.training.model.network import architecture_of
+from mlcycle.training.model.teacher import network_of
 from mlcycle.training.recipes.recipe import Model, Recipe
 from mlcycle.training.run import checkpoint
 from mlcycle.training.stopping import StopRequest
@@ -100,8 +101,15 @@ def forget_statistics(network: torch.nn.Module) -> None:
 
 
 def _weights(name: str) -> dict[str, Tensor]:
-    tensors, _ = checkpoint.load(checkpoint.find_weights(name))
-    return {key.removeprefix("average."): value for key, value in tensors.items() if key.startswith("average.")}
+    path = checkpoint.find_weights(name)
+    tensors, _ = checkpoint.load(path)
+    try:
+        return network_of(tensors).state_dict()
+    except (KeyError, RuntimeError):
+        raise DataError(
+            f"the weights {path} do not fit a network of this mlcycle, so they cannot be averaged",
+            "pass run folders, checkpoints or bundled models; those of an earlier mlcycle may not fit",
+        ) from None
 
 
 def _for_network(recipe: Recipe, state: dict[str, Tensor]) -> Recipe:

@@ -38,6 +38,13 @@ def test_different_networks_are_refused_by_name() -> None:
         averaging.mean_of([("runs/a", {"kernel": torch.ones(2)}), ("runs/b", {"kernel": torch.ones(3)})])
 
 
+def test_weights_of_no_network_are_refused(recipe_path: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "odd.safetensors"
+    checkpoint.save(odd, {"average.kernel": torch.ones(2)}, checkpoint.Progress())
+    with pytest.raises(DataError, match="do not fit a network of this mlcycle"):
+        averaging.average([str(odd), "face-nano"], load(recipe_path), tmp_path / "mean.safetensors", "cpu", nothing)
+
+
 def test_the_mean_of_a_model_with_itself_still_finds_faces(recipe_path: Path, tmp_path: Path) -> None:
     recipe = load(recipe_path, ["model.width=16", "augment.crop=320", "augment.zoom=[0.3, 1.5]"])
     target = tmp_path / "averaged.safetensors"
