@@ -68,4 +68,4 @@ def _first_recipe(weights: list[str], name: str) -> Path:
     for each in weights:
         if (found := Path(each) / name).is_file():
             return found
-    raise UsageError("none of the weights is a run folder, so there is no recipe", "give one with --recipe")
+    raise UsageError("average needs a recipe, and no run folder is among the weights", "give one with --recipe")
