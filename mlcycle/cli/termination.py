@@ -13,6 +13,11 @@ import time
 
 # Seconds for `finally` blocks; service managers and container runtimes kill after ten or more.
 GRACE = 5.0
+# Seconds between attempts to interrupt the main thread.
+AGAIN = 0.1
+
+# The number of the signal that the main thread has seen.
+_seen: list[int] = []
 
 
 class Terminated(KeyboardInterrupt):
@@ -45,7 +50,9 @@ def install() -> None:
 
 
 def _terminate(signal_number: int, frame: object) -> None:
-    raise Terminated(signal_number)
+    if not _seen:  # a second one would interrupt the `finally` blocks
+        _seen.append(signal_number)
+        raise Terminated(signal_number)
 
 
 def _end_late(arrived: int) -> None:
@@ -53,7 +60,21 @@ def _end_late(arrived: int) -> None:
     while number := os.read(arrived, 1):
         if signal.getsignal(number[0]) is not _terminate:
             continue
-        time.sleep(GRACE)
+        _wait_while_cleaning_up(number[0])
         name = signal.Signals(number[0]).name
         os.write(2, f"error: still busy {GRACE:g} s after {name}, so nothing was cleaned up\n".encode())
         os._exit(128 + number[0])
+
+
+def _wait_while_cleaning_up(signal_number: int) -> None:
+    """Waits GRACE seconds, and interrupts the main thread until it has seen the signal.
+
+    A signal that arrives just before a system call, or in another thread, does not interrupt that call.
+    """
+    main_thread = threading.main_thread().ident
+    assert main_thread is not None
+    end = time.monotonic() + GRACE
+    while (left := end - time.monotonic()) > 0:
+        time.sleep(min(AGAIN, left))
+        if not _seen:
+            signal.pthread_kill(main_thread, signal_number)

@@ -30,7 +30,8 @@ def linger(folder: Path):
     try:
         try:
             (folder / "begun").touch()
-            time.sleep(60)
+            while True:  # a SIGINT just before one long sleep would not interrupt it
+                time.sleep(0.1)
         except Exception:
             (folder / "swallowed").touch()
     finally:

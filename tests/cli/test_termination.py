@@ -1,4 +1,4 @@
-"""SIGTERM ends a command that is busy in a library, but not one that handles the signal in its own way."""
+"""SIGTERM ends a command that waits or is busy in a library, but not one that handles the signal in its own way."""
 
 from __future__ import annotations
 
@@ -49,3 +49,27 @@ def test_a_process_that_is_busy_in_a_library_is_ended() -> None:
 def test_a_command_that_handles_the_signal_itself_is_not_ended() -> None:
     handler = "signal.signal(signal.SIGTERM, lambda *_: print('handled'))"
     assert stopped(handler, [500_000]) == (0, "handled\ndone\n", "")
+
+
+# A signal that another thread receives leaves the main thread's system call as it is, as one does that arrives just
+# before that call.
+WAITING = """
+import signal, threading, time
+from mlcycle.cli import termination
+termination.install()
+threading.Timer(0.2, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM)).start()
+try:
+    time.sleep(60)
+finally:
+    time.sleep(3 * termination.AGAIN)
+    print("cleaned up", flush=True)
+"""
+
+
+def test_a_signal_that_does_not_interrupt_the_main_thread_still_ends_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WAITING], capture_output=True, text=True, env=environment(), timeout=60, check=False
+    )
+    assert done.stdout == "cleaned up\n"
+    assert "still busy" not in done.stderr
+    assert done.stderr.rstrip().endswith("Terminated")
