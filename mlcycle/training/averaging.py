@@ -15,13 +15,13 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mlcycle.errors import DataError, Interrupted
-from mlcycle.training.data.batches import loader, samples_of
-from mlcycle.training.data.samples import Steps, end_readers, readable
+from mlcycle.training.data.batches import batches_of
+from mlcycle.training.data.samples import Steps
 from mlcycle.training.data.training_data import load_training_data
 from mlcycle.training.distributed.device import choose_device, share_processors
 from mlcycle.training.distributed.process_group import ProcessGroup
 from mlcycle.training.model.network import architecture_of
-from mlcycle.training.model.teacher import network_of
+from mlcycle.training.model.teacher import read_network
 from mlcycle.training.recipes.recipe import Model, Recipe
 from mlcycle.training.run import checkpoint
 from mlcycle.training.stopping import StopRequest
@@ -48,23 +48,20 @@ def average(sources: Sequence[str], recipe: Recipe, target: Path, device: str, a
         InputError: the file cannot be written.
         Interrupted: a signal was received; nothing was written.
     """
-    state = mean_of([(name, _weights(name)) for name in sources])
+    state = mean_of([(name, read_network(name, "averaged")[0].state_dict()) for name in sources])
     chosen = choose_device(device)
     trainer = Trainer(_for_network(recipe, state), chosen, ProcessGroup())
     trainer.model.load_state_dict(state)
     forget_statistics(trainer.model)
     steps = Steps(range(BATCHES), recipe.schedule.batch, recipe.augment, recipe.seed)
     readers = share_processors(chosen, recipe.schedule.workers)
-    batches = iter(loader(samples_of(recipe, load_training_data(recipe.data), readers), steps, readers, chosen))
-    with StopRequest() as stop:
-        try:
-            for step in range(BATCHES):
-                trainer.see(readable(next(batches)), step)
-                advance(1)
-                if stop:
-                    raise Interrupted("interrupted; nothing was written", "start again", stop.signal_number)
-        finally:
-            end_readers(batches)
+    training_data = load_training_data(recipe.data)
+    with StopRequest() as stop, batches_of(recipe, training_data, steps, readers, chosen) as batches:
+        for step in range(BATCHES):
+            trainer.see(next(batches), step)
+            advance(1)
+            if stop:
+                raise Interrupted("interrupted; nothing was written", "start again", stop.signal_number)
     checkpoint.save_weights(target, trainer.model)
 
 
@@ -98,18 +95,6 @@ def forget_statistics(network: torch.nn.Module) -> None:
         if isinstance(module, _BatchNorm):
             module.reset_running_stats()
             module.momentum = None
-
-
-def _weights(name: str) -> dict[str, Tensor]:
-    path = checkpoint.find_weights(name)
-    tensors, _ = checkpoint.load(path)
-    try:
-        return network_of(tensors).state_dict()
-    except (KeyError, RuntimeError):
-        raise DataError(
-            f"the weights {path} do not fit a network of this mlcycle, so they cannot be averaged",
-            "pass run folders, checkpoints or bundled models; those of an earlier mlcycle may not fit",
-        ) from None
 
 
 def _for_network(recipe: Recipe, state: dict[str, Tensor]) -> Recipe:

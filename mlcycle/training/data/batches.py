@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch.utils.data import DataLoader
 
 from mlcycle.datasets.member import ImagePath
 from mlcycle.training.data.crop import Source
-from mlcycle.training.data.samples import Samples, Steps, collate
+from mlcycle.training.data.samples import Batch, Samples, Steps, collate, end_readers, readable
 from mlcycle.training.data.sampling_order import make_order
 from mlcycle.training.data.training_data import TrainingData
 from mlcycle.training.distributed.device import Readers
@@ -38,3 +39,19 @@ def loader(samples: Samples, steps: Steps, readers: Readers, device: torch.devic
         pin_memory=device.type == "cuda", worker_init_fn=leave_signals_to_the_parent,
         prefetch_factor=2 * steps.share.accumulation if readers.processes else None,
     )  # fmt: skip
+
+
+@contextmanager
+def batches_of(
+    recipe: Recipe, training_data: TrainingData, steps: Steps, readers: Readers, device: torch.device
+) -> Iterator[Iterator[Batch]]:
+    """Reads the batches of some steps outside of a run: a context with an iterator, which ends its readers.
+
+    Raises:
+        DataError: an image cannot be read; the iterator raises it when it reaches that image's batch.
+    """
+    results = iter(loader(samples_of(recipe, training_data, readers), steps, readers, device))
+    try:
+        yield map(readable, results)
+    finally:
+        end_readers(results)

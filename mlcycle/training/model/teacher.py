@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -28,15 +29,7 @@ class Teacher:
     """
 
     def __init__(self, weights: str, device: torch.device, precision: torch.dtype) -> None:
-        path = checkpoint.find_weights(weights)
-        tensors, _ = checkpoint.load(path)
-        try:
-            network = network_of(tensors)
-        except (KeyError, RuntimeError):
-            raise DataError(
-                f"the weights {path} do not fit a network of this mlcycle, so they cannot be a teacher",
-                "pass a run folder, a checkpoint or a bundled model; those of an earlier mlcycle may not fit",
-            ) from None
+        network, path = read_network(weights, "a teacher")
         network.requires_grad_(False).fuse()
         self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         self.precision = precision
@@ -49,6 +42,27 @@ class Teacher:
         logits_BA, boxes_BA4, _ = self.network.decode(maps)
         height, width = images_B3HW.shape[2:]
         return teacher_targets(logits_BA, boxes_BA4, grids(height, width, self.network.strides[0]), finest)
+
+
+def read_network(weights: str, use: str) -> tuple[FaceNetwork, Path]:
+    """Returns the network of trained weights, in evaluation mode, and the file that holds them.
+
+    Args:
+        weights: a run folder, a checkpoint, or a bundled model's name.
+        use: what it shall be, for the error.
+
+    Raises:
+        DataError: the weights do not exist, or do not fit a network of this mlcycle.
+    """
+    path = checkpoint.find_weights(weights)
+    tensors, _ = checkpoint.load(path)
+    try:
+        return network_of(tensors), path
+    except (KeyError, RuntimeError):
+        raise DataError(
+            f"the weights {path} do not fit a network of this mlcycle, so they cannot be {use}",
+            "pass a run folder, a checkpoint or a bundled model; those of an earlier mlcycle may not fit",
+        ) from None
 
 
 def network_of(tensors: dict[str, Tensor]) -> FaceNetwork:

@@ -10,8 +10,8 @@ import torch
 
 from mlcycle.errors import Interrupted, TrainingDivergedError
 from mlcycle.training import memory
-from mlcycle.training.data.batches import loader, samples_of
-from mlcycle.training.data.samples import Share, Steps, end_readers, readable
+from mlcycle.training.data.batches import batches_of
+from mlcycle.training.data.samples import Share, Steps
 from mlcycle.training.data.training_data import TrainingData, load_training_data
 from mlcycle.training.distributed.device import choose_device, describe, keep_memory, share_processors
 from mlcycle.training.distributed.process_group import ProcessGroup
@@ -78,15 +78,11 @@ def _losses(recipe: Recipe, training_data: TrainingData, device: torch.device, r
     load_start_weights(recipe, trainer)
     parts = memory.accumulation_for(recipe, device, ProcessGroup())
     steps = Steps(range(len(rates)), recipe.schedule.batch, recipe.augment, recipe.seed, Share(accumulation=parts))
-    batches = iter(loader(samples_of(recipe, training_data, readers), steps, readers, device))
-    try:
+    with batches_of(recipe, training_data, steps, readers, device) as batches:
         for step, rate in enumerate(rates):
-            batch = [readable(next(batches)) for _ in range(parts)]
             try:
-                loss = trainer.step(batch, step, rate)["loss"].item()
+                loss = trainer.step([next(batches) for _ in range(parts)], step, rate)["loss"].item()
             except TrainingDivergedError:
                 yield math.inf
                 return
             yield loss
-    finally:
-        end_readers(batches)
