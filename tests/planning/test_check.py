@@ -53,6 +53,7 @@ def measured(mlcycle, server: LiveServer, images, tmp_path) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_what_was_predicted_stands_beside_what_is_measured(mlcycle, server, measured, images, tmp_path):
     page = tmp_path / "plan.html"
     load = ("--check", server.url, "--check-duration", "1", "--data", images)

@@ -184,6 +184,7 @@ def test_slow_clients_are_dropped(impatient: LiveServer) -> None:
     assert until(lambda: open_files(impatient) <= before)
 
 
+@pytest.mark.slow
 def test_drops_do_not_prolong_the_time_of_a_slow_client(impatient: LiveServer) -> None:
     for beginning in (get("/v2")[:-2], START + b"Content-Length: 1000\r\n\r\n"):
         with RawClient(impatient) as client:

@@ -98,6 +98,7 @@ def test_an_image_that_is_something_else_too_is_only_an_image(server: LiveServer
     assert redacted.headers["content-type"] == "image/jpeg"
 
 
+@pytest.mark.slow
 def test_work_of_a_client_that_has_gone_is_not_done(server: LiveServer, photo: bytes) -> None:
     slow = encoded(Image.new("L", (4200, 4200)), "JPEG")
     path = "/v1/detect?long_side=4096,4000"

@@ -45,6 +45,7 @@ def test_weights_of_no_network_are_refused(recipe_path: Path, tmp_path: Path) ->
         averaging.average([str(odd), "face-nano"], load(recipe_path), tmp_path / "mean.safetensors", "cpu", nothing)
 
 
+@pytest.mark.slow
 def test_the_mean_of_a_model_with_itself_still_finds_faces(recipe_path: Path, tmp_path: Path) -> None:
     recipe = load(recipe_path, ["model.width=16", "augment.crop=320", "augment.zoom=[0.3, 1.5]"])
     target = tmp_path / "averaged.safetensors"
