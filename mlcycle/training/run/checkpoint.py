@@ -22,6 +22,7 @@ from mlcycle.artifact.bundled import FOLDER as BUNDLED
 from mlcycle.errors import DataError
 from mlcycle.training.run import tensor_file
 from mlcycle.training.run.finer_grid import for_finer_grid, is_coarser
+from mlcycle.training.run.more_depth import is_shallower, with_depth_of
 from mlcycle.training.run.run_folder import BEST, CHECKPOINTS
 
 
@@ -143,7 +144,8 @@ def start(tensors: dict[str, Tensor], network: nn.Module, path: Path) -> None:
     """Initialises a network of a new run with EMA weights.
 
     The two may differ in whether they predict landmarks: outputs that only the network has keep their initial values.
-    Weights of a network with a finest grid of stride 8 can start one of stride 4 (finer_grid.py).
+    Weights of a network with a finest grid of stride 8 can start one of stride 4 (finer_grid.py), and those of a
+    shallower network a deeper one (more_depth.py).
 
     Raises:
         DataError: weights of this network are missing, or there are others.
@@ -152,6 +154,8 @@ def start(tensors: dict[str, Tensor], network: nn.Module, path: Path) -> None:
     average = {name.removeprefix("average."): value for name, value in tensors.items() if name.startswith("average.")}
     if is_coarser(average, state):
         average = for_finer_grid(average)
+    if is_shallower(average, state):
+        average = with_depth_of(state, average)
     unknown = average.keys() - state.keys()
     for name, own in state.items():
         given = average.get(name)
@@ -161,8 +165,8 @@ def start(tensors: dict[str, Tensor], network: nn.Module, path: Path) -> None:
         if unknown or given is None or given.shape != own.shape:
             raise DataError(
                 f"the weights {path} do not fit the recipe's network",
-                "set model.width and depth to theirs, and stride to theirs or to 4; those of an earlier mlcycle may"
-                " not fit",
+                "set model.width to theirs, depth to theirs or more, and stride to theirs or to 4; those of an earlier"
+                " mlcycle may not fit",
             )
         state[name] = given
     network.load_state_dict(state)
