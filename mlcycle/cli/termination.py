@@ -16,7 +16,7 @@ GRACE = 5.0
 # Seconds between attempts to interrupt the main thread.
 AGAIN = 0.1
 
-# The number of the signal that the main thread has seen.
+# The signal that the main thread has seen, once it has. Not an Event, whose lock a second signal could find taken.
 _seen: list[int] = []
 
 

@@ -39,7 +39,7 @@ def with_depth_of(other: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> d
 
 
 def _blocks(state: Mapping[str, Tensor]) -> dict[str, int]:
-    """Returns the number of blocks of each stage."""
+    """Returns the number of blocks of each stage, whatever depth they belong to."""
     found: dict[str, set[str]] = {}
     for name in state:
         parts = name.split(".")
@@ -67,7 +67,7 @@ def _identity(state: Mapping[str, Tensor], before: str, added: str) -> dict[str,
     return {
         f"{added}.convolution.weight": kernel,
         f"{added}.normalisation.weight": torch.sqrt(variance_C + EPSILON),
-        f"{added}.normalisation.bias": mean_C.clone(),
+        f"{added}.normalisation.bias": mean_C,
         f"{added}.normalisation.running_mean": mean_C,
         f"{added}.normalisation.running_var": variance_C,
         f"{added}.normalisation.num_batches_tracked": torch.zeros((), dtype=torch.long),

@@ -47,7 +47,7 @@ def test_depth_and_a_finer_grid_are_added_together() -> None:
     assert network.stem.convolution.stride == (1, 1)
 
 
-def test_a_shallower_network_is_refused() -> None:
+def test_weights_of_a_deeper_network_are_refused() -> None:
     path, state = FACE_NANO, deeper(2).state_dict()
     with pytest.raises(DataError, match="do not fit the recipe's network"):
         checkpoint.start({f"average.{name}": each for name, each in state.items()}, FaceNetwork(16, 1, True), path)
