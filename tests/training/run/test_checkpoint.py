@@ -69,12 +69,13 @@ def test_another_network_is_refused(tmp_path: Path) -> None:
         checkpoint.load_weights(tensors, FaceNetwork(8, 1, True), "average")
 
 
-@pytest.mark.parametrize("other", [FaceNetwork(8, 1, True), FaceNetwork(4, 2, True), FaceNetwork(8, 1, True, stride=4)])
+@pytest.mark.parametrize("other", [FaceNetwork(8, 1, True), FaceNetwork(8, 2, True), FaceNetwork(8, 1, True, stride=4)])
 def test_weights_of_another_network_cannot_be_started_from(tmp_path: Path, other: FaceNetwork) -> None:
     path = tmp_path / "weights.safetensors"
     network = FaceNetwork(4, 1, False)
-    finer = FaceNetwork(4, 1, False, stride=4)  # which weights of stride 8 start, but not the other way round
-    for kept, taken in ((network, other), (other, network), (finer, network)):
+    # Weights of a coarser grid or of less depth start these, but not the other way round.
+    finer, deeper = FaceNetwork(4, 1, False, stride=4), FaceNetwork(4, 2, False)
+    for kept, taken in ((network, other), (other, network), (finer, network), (deeper, network)):
         checkpoint.save_weights(path, kept)
         with pytest.raises(DataError, match="do not fit the recipe's network"):
             checkpoint.start(checkpoint.load(path)[0], taken, path)

@@ -7,7 +7,6 @@ import skimage.data
 
 torch = pytest.importorskip("torch")
 
-from mlcycle.errors import DataError  # noqa: E402
 from mlcycle.training.model.network import FaceNetwork  # noqa: E402
 from mlcycle.training.model.teacher import network_of  # noqa: E402
 from mlcycle.training.run import checkpoint  # noqa: E402
@@ -45,9 +44,3 @@ def test_depth_and_a_finer_grid_are_added_together() -> None:
     assert torch.equal(network.stages[3][1].convolution.weight, given.stages[3][1].convolution.weight)
     assert network.stages[3][2].convolution.weight[5, 5, 1, 1] == 1
     assert network.stem.convolution.stride == (1, 1)
-
-
-def test_weights_of_a_deeper_network_are_refused() -> None:
-    path, state = FACE_NANO, deeper(2).state_dict()
-    with pytest.raises(DataError, match="do not fit the recipe's network"):
-        checkpoint.start({f"average.{name}": each for name, each in state.items()}, FaceNetwork(16, 1, True), path)
