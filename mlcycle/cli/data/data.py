@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlcycle.cli import console
-from mlcycle.cli.data import label, pack, sets, suspects
+from mlcycle.cli.data import label, negatives, pack, sets, suspects
 from mlcycle.cli.data.options import AgainstSplit, OneSplit, SetPath, SetPaths, Split
 from mlcycle.cli.group import Group
 from mlcycle.counted import counted
@@ -167,6 +167,7 @@ for command in (sets.stats, sets.convert, sets.merge, sets.split, sets.dedupe):
     app.command(command.__name__)(command)
 app.command("pack")(pack.pack)
 app.command("suspects")(suspects.suspects)
+app.command("negatives")(negatives.negatives)
 app.command("label")(label.label)
 
 
