@@ -109,7 +109,7 @@ def core_hours() -> None:
         scores = [float(row[level]) for row in rows]
         axes.plot(hours, scores, marker=marker)
         axes.annotate(level, (hours[-1], scores[-1]), xytext=(8, -3), textcoords="offset points")
-    axes.set(xlabel="core-hours of training", ylabel="AP, WIDER FACE, 245 images", xlim=(0, 9.2), ylim=(0.5, 1))
+    axes.set(xlabel="core-hours of training", ylabel="AP, WIDER FACE, 245 images", xlim=(0, 11.8), ylim=(0.5, 1))
     axes.grid(alpha=0.3)
     figure.savefig(FOLDER / "core-hours.svg", metadata={"Date": None})
 

@@ -87,9 +87,10 @@ def test_redacted_faces_are_not_found_again(model, crowd, way):
 def test_doubtful_regions_are_no_faces_but_redacted(model, crowd):
     scene = crowd.image
     scene.paste((90, 90, 90), (512, 0, 768, 512))
-    scene.paste(Image.fromarray(data.astronaut()).resize((62, 62)), (600, 128))
+    scene.paste(Image.fromarray(data.astronaut()).resize((58, 58)), (600, 128))
     faces, sensitive = model(scene), model(scene, at="sensitive")
-    assert (len(faces), len(faces.doubtful), len(sensitive)) == (1, 1, 2)
+    assert len(faces) == 1
+    assert len(sensitive) == 1 + len(faces.doubtful) > 1
     np.testing.assert_array_equal(faces.doubtful, sensitive.boxes[1:])
     assert faces.redact("fill").tobytes() == sensitive.redact("fill").tobytes()
     chosen = model(scene, threshold=model.threshold)
