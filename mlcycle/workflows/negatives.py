@@ -1,8 +1,8 @@
-"""Conductor of `mlcycle data negatives`: a model file and a labelled set → parts of images where it is wrong.
+"""Conductor of `mlcycle data negatives`: a model file and a labelled set → crops of its false alarms.
 
-What a detector takes for faces teaches it more than scenes at random do (Sung and Poggio 1998, "Example-Based Learning
-for View-Based Human Face Detection"). A face that nobody labelled must not become such a part, so a second model, the
-judge, looks at the same images.
+Such hard negatives teach a detector more than scenes at random do (Sung and Poggio 1998, "Example-Based Learning for
+View-Based Human Face Detection"). A face that nobody labelled must not become one, so a second model, the judge,
+predicts on the same images.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from PIL import Image
 
 import mlcycle
 from mlcycle.artifact.contract import Contract
+from mlcycle.counted import counted
 from mlcycle.datasets import reading
 from mlcycle.datasets.formats import coco_writer
 from mlcycle.datasets.labelled_image import LabelledImage
 from mlcycle.datasets.new_folder import staged
 from mlcycle.errors import DataError, UsageError
+from mlcycle.evaluation.matching import intersections
 from mlcycle.inference.batch.worker_threads import cores
 from mlcycle.inference.decoding import images
 from mlcycle.inference.detect import Detector
@@ -28,7 +30,7 @@ from mlcycle.workflows.predictions import Prediction, bytes_of, open_detector, p
 
 LEAST_SIDE = 24  # pixels; smaller faces are often unlabelled
 SIDES_AROUND = (5.0, 4.0, 3.0, 2.2, 1.6)  # of the square around a false alarm, in sides of its box
-MOST_PIXELS = 640  # the longer side of a part; larger ones are scaled down
+MOST_PIXELS = 640  # the longer side of a crop; larger ones are scaled down
 MOST_OF_AN_IMAGE = 3
 
 Advance = Callable[[int], None]
@@ -36,12 +38,12 @@ Advance = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Which parts to take.
+    """Which false alarms to take.
 
     Attributes:
         split: of the data set; can be "" if it has only one.
-        threshold: the least score of a false alarm; None takes the model's "sensitive", else its "balanced".
-        judge_threshold: the least score of a face that the judge sees; None takes the judge's, in the same way.
+        threshold: the least score of a false alarm; None takes the model's threshold for redaction.
+        judge_threshold: the least score of a face that the judge detects; None takes the judge's, in the same way.
         long_sides: the input's long sides in pixels, 0 for the image's own size; None takes each contract's.
         workers: number of threads; 0 takes one for each core.
     """
@@ -55,9 +57,9 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Negatives:
-    """What was written: numbers of parts and of images, and name and sentence of each image that could not be read."""
+    """What was written: numbers of crops and of images, and name and sentence of each image that could not be read."""
 
-    parts: int
+    crops: int
     images: int
     unreadable: list[tuple[str, str]]
 
@@ -65,7 +67,7 @@ class Negatives:
 def write_negatives(
     model: Path, judge: Path, data: Path, target: Path, options: Options, started: Callable[[int], Advance]
 ) -> Negatives:
-    """Writes parts of images as a COCO set without faces: those where the model sees one, and the judge does not.
+    """Writes crops as a COCO set without faces, where the model detects one, and neither labels nor the judge have any.
 
     Args:
         target: a folder that does not exist yet.
@@ -74,15 +76,13 @@ def write_negatives(
     Raises:
         UsageError: a threshold is outside of its model's range, or a long side was requested for a fixed input size.
         ModelFileError: a model file cannot be used, or is a run's folder.
-        DataError: the labelled set cannot be read, or no part was found.
+        DataError: the labelled set cannot be read, or no false alarm was found.
         InputError: the folder already exists, or cannot be written.
     """
     detectors = [open_detector(each, options.long_sides) for each in (model, judge)]
     thresholds = [
-        _threshold(each.contract, given, flag)
-        for each, given, flag in zip(
-            detectors, (options.threshold, options.judge_threshold), ("--threshold", "--judge-threshold"), strict=True
-        )
+        _threshold(detectors[0].contract, options.threshold, "--threshold"),
+        _threshold(detectors[1].contract, options.judge_threshold, "--judge-threshold"),
     ]
     labelled = reading.read(data, options.split)
     advance = started(len(labelled))
@@ -95,19 +95,21 @@ def write_negatives(
             else:
                 alarms_M4 = found.boxes_M4[found.scores_M >= thresholds[0]]
                 faces_K4 = np.concatenate([image.boxes_N4, judged.boxes_M4[judged.scores_M >= thresholds[1]]])
-                sizes |= _write_parts(folder, image, alarms_M4, faces_K4)
+                sizes |= _write_crops(folder, image, alarms_M4, faces_K4)
             advance(1)
         if not sizes:
+            unread = f"; {counted(len(unreadable), 'image')} could not be read" if unreadable else ""
             raise DataError(
-                f"{detectors[0].contract.name} sees no face in {data} that is neither labelled nor seen by the judge",
+                f"{detectors[0].contract.name} has no false alarm in {data}: a box of {LEAST_SIDE} pixels and more, "
+                f"away from labelled faces and those of the judge{unread}",
                 "pass more images, or a lower --threshold",
             )
-        parts = [_without_faces(folder, name) for name in sizes]
-        coco_writer.write_labels(folder, {"": parts}, {"": sizes}, _origin(detectors, thresholds))
+        crops = [_without_faces(folder, name) for name in sizes]
+        coco_writer.write_labels(folder, {"": crops}, {"": sizes}, _origin(detectors, thresholds))
     return Negatives(len(sizes), len(labelled), unreadable)
 
 
-def part_around(alarm_4: np.ndarray, faces_K4: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int] | None:
+def crop_around(alarm_4: np.ndarray, faces_K4: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int] | None:
     """Returns the largest square around a false alarm without any part of a face in it, cut at the image's borders.
 
     Args:
@@ -119,9 +121,9 @@ def part_around(alarm_4: np.ndarray, faces_K4: np.ndarray, size: tuple[int, int]
     centre_2, side = (alarm_4[:2] + alarm_4[2:]) / 2, (alarm_4[2:] - alarm_4[:2]).max()
     for sides in SIDES_AROUND:
         start_2, end_2 = (centre_2 + sign * sides * side / 2 for sign in (-1, 1))
-        part_4 = np.concatenate([np.maximum(start_2, 0), np.minimum(end_2, size)]).round()
-        if not _touches(part_4, faces_K4) and (part_4[2:] - part_4[:2] >= LEAST_SIDE).all():
-            left, top, right, bottom = (int(each) for each in part_4)
+        crop_4 = np.concatenate([np.maximum(start_2, 0), np.minimum(end_2, size)]).round()
+        if not _touches(crop_4, faces_K4) and (crop_4[2:] - crop_4[:2] >= LEAST_SIDE).all():
+            left, top, right, bottom = (int(each) for each in crop_4)
             return left, top, right, bottom
     return None
 
@@ -129,7 +131,7 @@ def part_around(alarm_4: np.ndarray, faces_K4: np.ndarray, size: tuple[int, int]
 def _threshold(contract: Contract, given: float | None, flag: str) -> float:
     floor = contract.selection.score_floor
     if given is None:
-        return contract.thresholds.get("sensitive", contract.thresholds["balanced"])
+        return contract.redaction_threshold
     if not floor <= given <= 1:
         raise UsageError(f"{flag} {given:g} is outside of the range of {contract.name}", f"choose {floor:g} to 1")
     return given
@@ -144,10 +146,10 @@ def _predictions(
     return zip(labelled, found, judged, strict=True)
 
 
-def _write_parts(
+def _write_crops(
     folder: Path, image: LabelledImage, alarms_M4: np.ndarray, faces_K4: np.ndarray
 ) -> dict[str, tuple[int, int]]:
-    """Writes the parts of one image, best alarm first; returns width and height of each by its name."""
+    """Writes the crops of one image, best alarm first; returns width and height of each by its name."""
     is_large_M = (alarms_M4[:, 2:] - alarms_M4[:, :2]).max(axis=1, initial=0) >= LEAST_SIDE
     alarms_M4 = np.array([each for each in alarms_M4[is_large_M] if not _touches(each, faces_K4)])
     if not len(alarms_M4):
@@ -156,11 +158,11 @@ def _write_parts(
     sizes: dict[str, tuple[int, int]] = {}
     taken: list[tuple[int, int, int, int]] = []
     for alarm_4 in alarms_M4:
-        part = part_around(alarm_4, faces_K4, upright.size)
-        if part is None or len(taken) == MOST_OF_AN_IMAGE or _touches(alarm_4, np.array(taken).reshape(-1, 4)):
+        crop = crop_around(alarm_4, faces_K4, upright.size)
+        if crop is None or len(taken) == MOST_OF_AN_IMAGE or _touches(alarm_4, np.array(taken).reshape(-1, 4)):
             continue
-        taken.append(part)
-        cut = upright.crop(part)
+        taken.append(crop)
+        cut = upright.crop(crop)
         cut.thumbnail((MOST_PIXELS, MOST_PIXELS), Image.Resampling.BILINEAR)
         name = f"{image.name}.{len(taken)}.jpg"
         place = folder / coco_writer.place("", name)
@@ -172,8 +174,7 @@ def _write_parts(
 
 def _touches(box_4: np.ndarray, others_K4: np.ndarray) -> bool:
     """Returns whether a box has any area in common with one of the others, x1 y1 x2 y2."""
-    shared_K2 = np.minimum(box_4[2:], others_K4[:, 2:]) - np.maximum(box_4[:2], others_K4[:, :2])
-    return bool((shared_K2 > 0).all(axis=1).any())
+    return bool(intersections(box_4[None], others_K4).any())
 
 
 def _without_faces(folder: Path, name: str) -> LabelledImage:
@@ -187,7 +188,7 @@ def _without_faces(folder: Path, name: str) -> LabelledImage:
 
 
 def _origin(detectors: list[Detector], thresholds: list[float]) -> dict[str, object]:
-    origin: dict[str, object] = {"description": "parts of images where a model sees a face that is none"}
+    origin: dict[str, object] = {"description": "crops of what a model takes for faces"}
     for prefix, detector, threshold in zip(("", "judge_"), detectors, thresholds, strict=True):
         origin[f"{prefix}model"] = detector.contract.name
         origin[f"{prefix}model_sha256"] = detector.sha256

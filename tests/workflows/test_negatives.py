@@ -1,4 +1,4 @@
-"""`mlcycle data negatives` on a set where a model sees faces that are none."""
+"""`mlcycle data negatives` on a set where a model has a false alarm."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tiny_model import CONTRACT, GREEN, tiny_bytes, write_tiny_model
 
 from mlcycle.artifact.seal import write_sealed
 from mlcycle.datasets.reading import read
-from mlcycle.workflows.negatives import LEAST_SIDE, part_around
+from mlcycle.workflows.negatives import LEAST_SIDE, crop_around
 
-ALARM = 1  # the number of the image whose larger patch is no face
+ALARM = 1  # the number of the image whose larger patch is not a face
 
 
 @pytest.fixture(scope="module")
@@ -44,18 +44,18 @@ def source(tmp_path):
     return folder
 
 
-def test_a_part_has_the_false_alarm_and_no_face(tmp_path, mlcycle, model, judge, source):
+def test_a_crop_has_the_false_alarm_and_no_face(tmp_path, mlcycle, model, judge, source):
     out = tmp_path / "negatives"
     outcome = mlcycle("data", "negatives", source, "--model", model, "--judge", judge, "--out", out, "--workers", 1)
-    assert (outcome.code, outcome.out) == (0, f"{out}: 1 part of 3 images, without faces\n"), outcome.err
-    (part,) = read(out)
-    assert (part.name, len(part.boxes_N4)) == ("01.png.1.jpg", 0)
-    with Image.open(part.path) as image:
+    assert (outcome.code, outcome.out) == (0, f"{out}: 1 crop of 3 images, without faces\n"), outcome.err
+    (crop,) = read(out)
+    assert (crop.name, len(crop.boxes_N4)) == ("01.png.1.jpg", 0)
+    with Image.open(crop.path) as image:
         pixels_HW3 = np.asarray(image).astype(int)
-    assert pixels_HW3.shape[:2] == part.size[::-1]
+    assert pixels_HW3.shape[:2] == crop.size[::-1]
     is_green_HW = (np.abs(pixels_HW3 - GREEN) < 60).all(axis=2)
     w, h = boxes(ALARM)[0][2:]
-    assert abs(is_green_HW.sum() - w * h * 3 / 4) < w * h / 20, "the whole false alarm is in the part"
+    assert abs(is_green_HW.sum() - w * h * 3 / 4) < w * h / 20, "the whole false alarm is in the crop"
     is_blue_HW = (pixels_HW3[..., 2] > 200) & (pixels_HW3[..., :2] < 60).all(axis=2)
     assert not is_blue_HW.any(), "the labelled face is not"
     info = json.loads((out / "annotations.json").read_text())["info"]
@@ -63,11 +63,11 @@ def test_a_part_has_the_false_alarm_and_no_face(tmp_path, mlcycle, model, judge,
     assert (info["judge_model"], info["judge_threshold"]) == ("judge", 0.9)
 
 
-def test_what_the_judge_sees_is_no_false_alarm(tmp_path, mlcycle, model, source):
+def test_what_the_judge_detects_is_not_a_false_alarm(tmp_path, mlcycle, model, source):
     out = tmp_path / "negatives"
     outcome = mlcycle("data", "negatives", source, "--model", model, "--judge", model, "--out", out, "--workers", 1)
     assert outcome.code == 3
-    assert "neither labelled nor seen by the judge" in outcome.err
+    assert "tiny has no false alarm" in outcome.err
     assert not out.exists()
 
 
@@ -78,6 +78,10 @@ def test_an_unreadable_image_is_reported_and_the_others_are_used(tmp_path, mlcyc
     assert outcome.code == 3
     assert "00.png" in outcome.err
     assert len(read(out)) == 1
+    (source / "images" / f"{ALARM:02}.png").write_bytes(b"not an image")
+    none = mlcycle("data", "negatives", source, "--model", model, "--judge", judge, "--out", tmp_path / "none")
+    assert (none.code, (tmp_path / "none").exists()) == (3, False)
+    assert "2 images could not be read" in none.err
 
 
 def test_unusable_arguments_are_refused_before_inference(tmp_path, mlcycle, model, judge, source):
@@ -90,11 +94,11 @@ def test_unusable_arguments_are_refused_before_inference(tmp_path, mlcycle, mode
     assert not out.exists()
 
 
-def test_the_part_is_as_large_as_the_next_face_allows():
+def test_the_crop_is_as_large_as_the_next_face_allows():
     alarm_4 = np.array([100.0, 100, 140, 140])
     nothing = np.zeros((0, 4))
-    assert part_around(alarm_4, nothing, (1000, 1000)) == (20, 20, 220, 220)
-    assert part_around(alarm_4, nothing, (150, 130)) == (20, 20, 150, 130)
-    assert part_around(alarm_4, np.array([[185.0, 0, 300, 300]]), (1000, 1000)) == (60, 60, 180, 180)
-    assert part_around(alarm_4, np.array([[141.0, 0, 300, 300]]), (1000, 1000)) is None
-    assert part_around(np.array([0.0, 0, LEAST_SIDE, LEAST_SIDE]), nothing, (1000, LEAST_SIDE - 1)) is None
+    assert crop_around(alarm_4, nothing, (1000, 1000)) == (20, 20, 220, 220)
+    assert crop_around(alarm_4, nothing, (150, 130)) == (20, 20, 150, 130)
+    assert crop_around(alarm_4, np.array([[185.0, 0, 300, 300]]), (1000, 1000)) == (60, 60, 180, 180)
+    assert crop_around(alarm_4, np.array([[141.0, 0, 300, 300]]), (1000, 1000)) is None
+    assert crop_around(np.array([0.0, 0, LEAST_SIDE, LEAST_SIDE]), nothing, (1000, LEAST_SIDE - 1)) is None

@@ -20,19 +20,23 @@ if TYPE_CHECKING:
 Judge = Annotated[
     Path,
     typer.Option(
-        "--judge", metavar="FILE", autocompletion=completions.models, help="Ask this model for a second look."
+        "--judge",
+        metavar="FILE",
+        autocompletion=completions.models,
+        help="Keep what this model detects out of the set.",
     ),
 ]
 Threshold = Annotated[
     float | None,
     typer.Option(
-        help="The least score of a false alarm. Default: the model's threshold sensitive.", show_default=False
+        help="The least score of a false alarm, 0 to 1. Default: the model's threshold sensitive.", show_default=False
     ),
 ]
 JudgeThreshold = Annotated[
     float | None,
     typer.Option(
-        help="The least score of a face that the judge sees. Default: the judge's sensitive.", show_default=False
+        help="The least score of a face that the judge detects. Default: the judge's threshold sensitive.",
+        show_default=False,
     ),
 ]
 
@@ -51,10 +55,11 @@ def negatives(  # noqa: PLR0913
 ) -> None:
     """Cut out what a model takes for faces, as a set of scenes without faces.
 
-    A part is the surroundings of a detection that touches no labelled face and no face that a second model, the judge,
-    sees; none of these faces is in the part. Train on the new set beside the others, and the model learns what is not a
-    face. Look at it first (mlcycle data preview): a face that nobody labelled and both models miss in part is harmful
-    there. To use a run, freeze it first.
+    A false alarm is a detection that touches neither a labelled face nor one that a second model, the judge, detects.
+    Its surroundings become a crop, without any of these faces. Train on the new set in addition to the others, and the
+    model learns what is not a face. Inspect it first (mlcycle data preview): a face without a label that the judge
+    misses is harmful in it. Unreadable images are listed and left out; the exit code is then 3. To use a run, freeze it
+    first.
 
     Example:  mlcycle data negatives data/mine --model face-nano --split train --out data/negatives
     """
@@ -72,7 +77,7 @@ def negatives(  # noqa: PLR0913
         written = conductor.write_negatives(model, judge, path, out, options, started)
     for name, problem in written.unreadable:
         console.warn(f"{name}: {problem}")
-    console.data(f"{out}: {counted(written.parts, 'part')} of {counted(written.images, 'image')}, without faces")
+    console.data(f"{out}: {counted(written.crops, 'crop')} of {counted(written.images, 'image')}, without faces")
     console.say(f"next: mlcycle data preview {out}")
     if written.unreadable:
         console.warn(f"{counted(len(written.unreadable), 'image')} could not be read")
