@@ -44,7 +44,7 @@ class ConvolutionBlock(nn.Module):
         self.normalisation: nn.Module = nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(self.normalisation(self.convolution(x)), inplace=True)
+        return rectify(self.normalisation(self.convolution(x)))
 
     def fuse(self) -> None:
         if isinstance(self.normalisation, nn.BatchNorm2d):
@@ -67,7 +67,7 @@ class SharedBlock(nn.Module):
 
     def forward(self, x: Tensor, grid: int) -> Tensor:
         x = self.fused[grid](x) if self.fused else self.normalisations[grid](self.convolution(x))
-        return functional.relu(x, inplace=True)
+        return rectify(x)
 
     def fuse(self) -> None:
         """Gives each grid its own convolution, with its normalisation folded in."""
@@ -211,6 +211,12 @@ def architecture_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
         "landmarks": len(state["answer.weight"]) > 1 + 4,
         "stride": by_grids[len(grids)],
     }
+
+
+def rectify(x: Tensor) -> Tensor:
+    """Returns the ReLU of a tensor whose values are not used again."""
+    # In place, torch rectifies bfloat16 on a CPU 2.5 times as slowly as into a new tensor, and float32 2.5 times as fast.
+    return functional.relu(x, inplace=x.dtype != torch.bfloat16)
 
 
 def cell_centres(rows: int, columns: int, stride: int, device: torch.device) -> Tensor:
