@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mlcycle.training.model.grid import strides
@@ -44,7 +45,7 @@ class ConvolutionBlock(nn.Module):
         self.normalisation: nn.Module = nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return rectify(self.normalisation(self.convolution(x)))
+        return rectify(normalised(self.convolution, self.normalisation, x))
 
     def fuse(self) -> None:
         if isinstance(self.normalisation, nn.BatchNorm2d):
@@ -66,8 +67,9 @@ class SharedBlock(nn.Module):
         self.fused = nn.ModuleList()
 
     def forward(self, x: Tensor, grid: int) -> Tensor:
-        x = self.fused[grid](x) if self.fused else self.normalisations[grid](self.convolution(x))
-        return rectify(x)
+        if self.fused:
+            return rectify(self.fused[grid](x))
+        return rectify(normalised(self.convolution, self.normalisations[grid], x))
 
     def fuse(self) -> None:
         """Gives each grid its own convolution, with its normalisation folded in."""
@@ -213,9 +215,28 @@ def architecture_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
+def normalised(convolution: nn.Conv2d, normalisation: nn.Module, x: Tensor) -> Tensor:
+    """Returns a convolution's output, normalised.
+
+    In training, a normalisation that keeps its running statistics is folded into the convolution: values and gradients
+    are the same, without two passes over the output and two over its gradient.
+    """
+    is_kept = convolution.training and isinstance(normalisation, _BatchNorm) and not normalisation.training
+    if not is_kept:
+        normal: Tensor = normalisation(convolution(x))
+        return normal
+    assert isinstance(normalisation, _BatchNorm)
+    assert normalisation.running_mean is not None
+    assert normalisation.running_var is not None
+    scale = normalisation.weight * (normalisation.running_var + normalisation.eps).rsqrt()
+    shift = normalisation.bias - normalisation.running_mean * scale
+    weight = convolution.weight * scale.view(-1, 1, 1, 1)
+    return functional.conv2d(x, weight, shift, convolution.stride, convolution.padding)
+
+
 def rectify(x: Tensor) -> Tensor:
     """Returns the ReLU of a tensor whose values are not used again."""
-    # In place, torch rectifies bfloat16 on a CPU 2.5 times as slowly as into a new tensor, and float32 2.5 times as fast.
+    # In place, torch takes 2.4 times as long for bfloat16 on a CPU, and two fifths of the time for float32.
     return functional.relu(x, inplace=x.dtype != torch.bfloat16)
 
 

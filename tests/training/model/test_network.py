@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch")
 
 from mlcycle.training.model.grid import grids  # noqa: E402
 from mlcycle.training.model.network import FaceNetwork  # noqa: E402
+from mlcycle.training.trainer import normalise_by  # noqa: E402
 
 pytestmark = pytest.mark.training
 
@@ -66,3 +67,30 @@ def test_a_fused_network_equals_the_unfused_one(stride: int) -> None:
     after = network.decode(network.raw_maps(pixels))
     for one, other in zip(before, after, strict=True):
         assert torch.allclose(one, other, atol=1e-4)
+
+
+def test_folding_a_kept_normalisation_changes_neither_outputs_nor_gradients() -> None:
+    torch.manual_seed(1)
+    network = FaceNetwork(width=4, depth=1, landmarks=True)
+    images = 255 * torch.rand(2, 3, 64, 96)
+    for _ in range(3):
+        network(images)  # gives the normalisations statistics of their own
+
+    def outputs_and_gradients() -> list[torch.Tensor]:
+        network.zero_grad()
+        maps = network.raw_maps(images / 255)
+        sum(each.square().mean() for each in maps).backward()
+        gradients = [each.grad for each in network.parameters() if each.grad is not None]
+        assert len(gradients) == len(list(network.parameters()))
+        return [*maps, *gradients]
+
+    network.eval()
+    plain = outputs_and_gradients()
+    normalise_by(network, is_running=True)
+    before = {name: value.clone() for name, value in network.named_buffers()}
+    folded = outputs_and_gradients()
+    for one, other in zip(plain, folded, strict=True):
+        assert torch.allclose(one, other, rtol=1e-3, atol=1e-5)
+    assert all(torch.equal(value, before[name]) for name, value in network.named_buffers())
+    # Last bits differ, so the second time it was folded.
+    assert not all(torch.equal(one, other) for one, other in zip(plain, folded, strict=True))
