@@ -235,7 +235,7 @@ def occlude(image_SS3: np.ndarray, boxes_N4: np.ndarray, share: float, random: n
 def expose(image: np.ndarray, gamma: float) -> np.ndarray:
     """Returns an image whose values, from 0 to 1, are raised to `gamma`: darker above 1, brighter below."""
     table_256 = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
-    return table_256[image]
+    return np.take(table_256, image)
 
 
 def through_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
