@@ -2,7 +2,8 @@
 
 Source: Wortsman et al. 2022, "Model soups: averaging weights of multiple fine-tuned models improves accuracy without
 increasing inference time". It works for runs that started from the same trained weights; the mean of unrelated networks
-detects nothing. The statistics of a mean network are not the mean of statistics, so they are measured again.
+detects nothing. The statistics of a mean network are not the mean of statistics, so they are measured again, unless the
+runs kept theirs in all steps: such weights fit the statistics that they were trained with, and no others.
 """
 
 from __future__ import annotations
@@ -34,13 +35,14 @@ BATCHES = 60
 def average(sources: Sequence[str], recipe: Recipe, target: Path, device: str, advance: Callable[[int], None]) -> None:
     """Averages the EMA weights of runs, and measures the running statistics of the normalisations again.
 
-    The statistics are those of the mean network on batches of the recipe, as training sees them.
+    The statistics are those of the mean network on batches of the recipe, as training sees them; if its
+    `frozen_normalisation` is 1, they are the mean of the runs' statistics.
 
     Args:
         sources: run folders, checkpoints, or bundled models' names; one that is given twice counts twice.
-        recipe: whose images, batches and augmentation are used; its schedule is not.
+        recipe: whose images, batches and augmentation are used; of its schedule only `frozen_normalisation`.
         target: the file to write, from which a run can start; an existing one is replaced.
-        advance: called with 1 after each of `BATCHES` batches.
+        advance: called with 1 after each of `BATCHES` batches, if there are any.
 
     Raises:
         DataError: weights do not exist or are of different networks, or images cannot be read.
@@ -52,17 +54,23 @@ def average(sources: Sequence[str], recipe: Recipe, target: Path, device: str, a
     chosen = choose_device(device)
     trainer = Trainer(_for_network(recipe, state), chosen, ProcessGroup())
     trainer.model.load_state_dict(state)
+    if recipe.schedule.frozen_normalisation < 1:
+        _measure(trainer, recipe, chosen, advance)
+    checkpoint.save_weights(target, trainer.model)
+
+
+def _measure(trainer: Trainer, recipe: Recipe, device: torch.device, advance: Callable[[int], None]) -> None:
+    """Measures the running statistics of all normalisations on batches of the recipe."""
     forget_statistics(trainer.model)
     steps = Steps(range(BATCHES), recipe.schedule.batch, recipe.augment, recipe.seed)
-    readers = share_processors(chosen, recipe.schedule.workers)
+    readers = share_processors(device, recipe.schedule.workers)
     training_data = load_training_data(recipe.data)
-    with StopRequest() as stop, batches_of(recipe, training_data, steps, readers, chosen) as batches:
+    with StopRequest() as stop, batches_of(recipe, training_data, steps, readers, device) as batches:
         for step in range(BATCHES):
             trainer.see(next(batches), step)
             advance(1)
             if stop:
                 raise Interrupted("interrupted; nothing was written", "start again", stop.signal_number)
-    checkpoint.save_weights(target, trainer.model)
 
 
 def mean_of(parts: Sequence[tuple[str, dict[str, Tensor]]]) -> dict[str, Tensor]:

@@ -61,6 +61,17 @@ def test_the_mean_of_a_model_with_itself_still_finds_faces(recipe_path: Path, tm
     assert abs((y1 + y2) / 2 - 130) < 20
 
 
+def test_statistics_that_all_runs_kept_are_averaged(recipe_path: Path, finished_run: Path, tmp_path: Path) -> None:
+    start, end = (finished_run / "checkpoints" / f"step-0000000{step}.safetensors" for step in (3, 6))
+    recipe, target = load(recipe_path, ["schedule.frozen_normalisation=1"]), tmp_path / "averaged.safetensors"
+    averaging.average([str(start), str(end)], recipe, target, "cpu", nothing)
+    first, last, mean = (
+        network_of(checkpoint.load(path)[0]).stem.normalisation.running_mean for path in (start, end, target)
+    )
+    assert not torch.equal(first, last)
+    assert torch.allclose(mean, (first + last) / 2, rtol=1e-2)  # saved in 16 bits, or less exactly than computed
+
+
 def test_statistics_are_means_over_all_batches_since() -> None:
     layer = torch.nn.BatchNorm2d(1)
     layer(torch.full((2, 1, 1, 1), 100.0))

@@ -42,7 +42,8 @@ def average(
 
     The mean of several trainings often finds more on unseen images than each of them, at the cost of one. (Wortsman et
     al., Model soups, 2022.) Networks that started from different random weights cannot be averaged. The statistics of
-    the normalisation are measured again on some dozens of batches; nothing else is trained.
+    the normalisation are measured again on some dozens of batches; nothing else is trained. If the recipe has
+    schedule.frozen_normalisation=1, they are averaged too, since the runs kept theirs.
 
     Example:  mlcycle train average runs/a runs/b --out averaged.safetensors
 
