@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,6 +92,25 @@ def test_a_fit_that_was_killed_before_it_saved_is_repeated(recipe_path: Path, fi
     fit(load(recipe_path, [FINISH]), run, device="cpu", resume=True, quiet=True)
     assert [each["step"] for each in lines(run) if "average_precision" in each] == [3, 6, 6]
     assert sum("score_layer_loss" in each for each in lines(run)) == 1
+
+
+def test_what_the_fitted_layer_finds_is_fitted_too(
+    recipe_path: Path, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fits: list[list[Boxes]] = []
+
+    def fit_and_keep(network: FaceNetwork, parts: Sequence[Boxes]) -> tuple[float, float]:
+        fits.append(list(parts))
+        return fit_score_layer(network, parts)
+
+    monkeypatch.setattr("mlcycle.training.fit.fit_score_layer", fit_and_keep)
+    recipe = load(recipe_path, [FINISH, "schedule.steps=0", f"start_from={finished_run}"])
+    fit(recipe, tmp_path / "run", device="cpu", quiet=True)
+    first, second = fits
+    assert all(old is kept for old, kept in zip(first, second, strict=False))
+    added = second[len(first) :]
+    assert len(added) == len(first)  # of the same images
+    assert any(not torch.equal(old.features_NC, new.features_NC) for old, new in zip(first, added, strict=True))
 
 
 def test_sets_that_the_recipe_does_not_train_on_are_refused(recipe_path: Path) -> None:
