@@ -31,8 +31,8 @@ from mlcycle.training.distributed.process_group import ProcessGroup
 from mlcycle.training.model.network import FaceNetwork
 from mlcycle.training.model.optimisation import learning_rate
 from mlcycle.training.model.predict import predict_all
-from mlcycle.training.model.score_boxes import Boxes, boxes_of_all
-from mlcycle.training.model.score_layer import fit_score_layer
+from mlcycle.training.model.score_boxes import boxes_of_all
+from mlcycle.training.model.score_layer import fit_in_rounds
 from mlcycle.training.progress import flops
 from mlcycle.training.progress.display import EVALUATING, FITTING, TRAINING, Display
 from mlcycle.training.progress.event_files import event_file
@@ -47,8 +47,6 @@ from mlcycle.training.stopping import SIGNALS, StopRequest, child_handler, set_c
 from mlcycle.training.trainer import Trainer
 
 REPORT_EVERY = 20
-# A fitted layer can rate cells highly that were no candidates before: what it finds is added, and fitted again.
-FIT_ROUNDS = 2
 # Names in metrics.jsonl of the heights of BY_HEIGHT, in pixels of the image.
 HEIGHTS = ("below_16", "16_to_32", "32_to_96", "from_96")
 
@@ -333,18 +331,14 @@ class _Run:
         images = self.training_data.sample_images(rule.sets, rule.images)
         count = len(images) * len(rule.long_sides)
         iou_threshold, place = self.recipe.inference.iou_threshold, (self.group.rank, self.group.size)
-        parts: list[Boxes] = []
-        losses: list[float] = []
-        for _ in range(FIT_ROUNDS):
-            found = self._of_all_processes(boxes_of_all(network, images, rule, iou_threshold, place), count, stop)
-            if not found:
-                return
-            parts += found
-            losses += fit_score_layer(network, parts)
+        mine = partial(boxes_of_all, network, images, rule, iou_threshold, place)
+        losses = fit_in_rounds(network, lambda: self._of_all_processes(mine(), count, stop))
+        if not losses:
+            return
+        before, after = losses
         scores = self._evaluate(network, stop)
         if scores:
-            fitted = {"score_layer_loss_before": losses[0], "score_layer_loss": losses[-1]}
-            yield {"step": self.progress.step, **fitted, **scores}
+            yield {"step": self.progress.step, "score_layer_loss_before": before, "score_layer_loss": after, **scores}
             done = replace(self.progress, evaluated_step=self.progress.step, best_score=scores["average_precision_50"])
             self.progress = done
             self.records.improve_best(network, self._with_unreported())

@@ -7,7 +7,7 @@ feature; with everything else fixed, its best values are found in minutes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -19,6 +19,30 @@ from mlcycle.training.model.score_boxes import Boxes
 # The loss is convex and the layer small; L-BFGS needs a few dozen evaluations.
 MOST_ITERATIONS = 200
 LEAST_SPREAD = 1e-6
+ROUNDS = 2
+
+
+def fit_in_rounds(network: FaceNetwork, find: Callable[[], Sequence[Boxes]]) -> tuple[float, float] | None:
+    """Fits the score layer to what the network finds, and again to that and to what it finds then.
+
+    A fitted layer can give high scores to boxes that were no candidates before. More rounds gain nothing.
+
+    Args:
+        find: predicts with the network as it is, and returns the boxes of all images; nothing if it was stopped.
+
+    Returns:
+        the mean loss before the first fit, on the boxes of the first round, and after the last, on those of all rounds;
+        None if stopped.
+    """
+    parts: list[Boxes] = []
+    losses: list[float] = []
+    for _ in range(ROUNDS):
+        found = find()
+        if not found:
+            return None
+        parts += found
+        losses += fit_score_layer(network, parts)
+    return losses[0], losses[-1]
 
 
 def fit_score_layer(network: FaceNetwork, parts: Sequence[Boxes]) -> tuple[float, float]:

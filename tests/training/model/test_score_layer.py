@@ -103,7 +103,7 @@ def test_what_the_fitted_layer_finds_is_fitted_too(
         fits.append(list(parts))
         return fit_score_layer(network, parts)
 
-    monkeypatch.setattr("mlcycle.training.fit.fit_score_layer", fit_and_keep)
+    monkeypatch.setattr("mlcycle.training.model.score_layer.fit_score_layer", fit_and_keep)
     recipe = load(recipe_path, [FINISH, "schedule.steps=0", f"start_from={finished_run}"])
     fit(recipe, tmp_path / "run", device="cpu", quiet=True)
     first, second = fits
