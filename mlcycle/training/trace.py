@@ -24,6 +24,10 @@ from mlcycle.training.recipes.recipe_file import load as load_recipe
 from mlcycle.training.run import checkpoint
 from mlcycle.training.run.run_folder import BEST, RECIPE, RunFolder
 
+NAMES = ("boxes", "scores", "landmarks")
+# More than any image has cells.
+ALL = 10_000_000
+
 
 def load_trained(run: Path) -> tuple[Recipe, FaceNetwork, checkpoint.Progress]:
     """Returns a run's recipe, its best network (the EMA weights, in evaluation mode) and its progress.
@@ -51,6 +55,8 @@ def trace(network: FaceNetwork, recipe: Recipe, image: Path) -> dict[str, np.nda
     resized = fit_long_side(upright, rule.long_side)
     height, width = resized.shape[:2]
     boxes, scores, landmarks = predict(network, rule, resized)
+    # No IoU is above 1, so nothing is suppressed.
+    candidates = predict(network, rule.model_copy(update={"iou_threshold": 1.0, "max_faces": ALL}), resized)
     least = rule.score_floor if rule.threshold is None else rule.threshold
     kept = scores >= least
     scale = torch.tensor((upright.width / width, upright.height / height))
@@ -67,6 +73,9 @@ def trace(network: FaceNetwork, recipe: Recipe, image: Path) -> dict[str, np.nda
         "boxes": (boxes[kept] * scale.repeat(2)).numpy(),
         "scores": scores[kept].numpy(),
         "landmarks": (landmarks[kept] * scale).numpy(),
+        "scale": scale.numpy(),
+        "iou_threshold": np.array(rule.iou_threshold),
+        **{f"candidate_{name}": each.numpy() for name, each in zip(NAMES, candidates, strict=True)},
     }
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import mlcycle
 from mlcycle.counted import counted
 from mlcycle.errors import GateError
+from mlcycle.evaluation.matching import overlaps
 
 TRAINING_TRACE = "mlcycle.training.trace"
 INFERENCE_TRACE = "mlcycle.inference.trace"
@@ -134,6 +135,7 @@ def _compare_image(one: Trace, other: Trace, tolerance: Tolerance) -> Difference
     _same_pixels("decode", one, other, "decode")
     _same_pixels("orientation", one, other, "upright")
     _same_input(one["resized"], other["resized"])
+    one = _with_ties_of(other, one, tolerance)
     total = Difference(1, 0, 0.0, 0.0)
     for stage, prefix in (("graph", "graph_"), ("selection", "")):
         here = _same_boxes(stage, (one, other), prefix, tolerance)
@@ -178,6 +180,29 @@ def _same_boxes(stage: str, traces: tuple[Trace, Trace], prefix: str, tolerance:
         allowed = f"at most {tolerance.pixels:g} px and {tolerance.score:g} are allowed"
         raise StageDiffersError(stage, f"boxes differ by {pixels:.3g} px and scores by {score:.3g}; {allowed}")
     return Difference(1, len(mine), pixels, score)
+
+
+def _with_ties_of(other: Trace, one: Trace, tolerance: Tolerance) -> Trace:
+    """Returns the training trace `one` with the candidates that inference has kept in place of equal ones.
+
+    Of two candidates for one face whose scores differ by no more than those of the pipelines do, either may suppress
+    the other.
+    """
+    boxes, scores, found = one["graph_boxes"], one["graph_scores"], other["graph_boxes"]
+    scales = {"boxes": np.tile(one["scale"], 2), "scores": 1, "landmarks": one["scale"]}
+    made = one | {f"{prefix}{name}": one[f"{prefix}{name}"].copy() for name in scales for prefix in ("graph_", "")}
+    for mine, theirs in zip(*_pairs(boxes, found, scores, other["graph_scores"]), strict=True):
+        if _largest(boxes[mine], found[theirs]) <= tolerance.pixels:
+            continue
+        is_tie = np.abs(one["candidate_scores"] - scores[mine]) <= tolerance.score
+        is_tie &= np.abs(one["candidate_boxes"] - found[theirs]).max(axis=1) <= tolerance.pixels
+        is_tie &= overlaps(one["candidate_boxes"], boxes[[mine]], np.zeros(1, bool))[:, 0] > one["iou_threshold"]
+        for name, scale in scales.items():
+            for tie in one[f"candidate_{name}"][is_tie][:1]:
+                made[f"graph_{name}"][mine] = tie
+                # The selected boxes are the first of the graph's, so a box that was not selected has no row here.
+                made[name][mine : mine + 1] = tie * scale
+    return made
 
 
 def _edge(trace: Trace, prefix: str) -> float:

@@ -22,7 +22,8 @@ def trace(boxes: Any, scores: Any, **changes: Any) -> dict[str, np.ndarray]:
         "decode_sha256": "a", "decode_shape": (8, 8, 3), "upright_sha256": "b", "upright_shape": (8, 8, 3),
         "resized": np.zeros((8, 8, 3), np.uint8), "max_faces": 100,
         "graph_least_score": 0.02, "graph_boxes": boxes, "graph_scores": scores, "graph_landmarks": points,
-        "least_score": 0.5, "boxes": boxes, "scores": scores, "landmarks": points,
+        "least_score": 0.5, "boxes": boxes, "scores": scores, "landmarks": points, "scale": (1.0, 1.0),
+        "iou_threshold": 0.45, "candidate_boxes": boxes, "candidate_scores": scores, "candidate_landmarks": points,
     }  # fmt: skip
     return {name: np.asarray(value) for name, value in (content | changes).items()}
 
@@ -78,6 +79,31 @@ def test_one_pipeline_alone_can_have_a_box_at_the_threshold(tmp_path: Path) -> N
         "landmarks": np.zeros((3, 5, 2), np.float32),
     }
     assert compare_all(tmp_path, [(FOUND, at_threshold)]).images == 1
+
+
+@pytest.mark.parametrize(("score", "is_fault"), [(0.90005, False), (0.91, True)])
+def test_either_of_two_candidates_with_equal_scores_can_be_kept(tmp_path: Path, score: float, is_fault: bool) -> None:
+    near = (62, 60, 92, 95)
+    training = FOUND | {
+        "scale": np.array((2.0, 3.0)),
+        "boxes": FOUND["graph_boxes"] * (2, 3, 2, 3),
+        "candidate_boxes": np.array([FACE, near, OTHER_FACE], np.float32),
+        "candidate_scores": np.array([0.95, score, 0.9], np.float32),
+        "candidate_landmarks": np.full((3, 5, 2), 7, np.float32),
+    }
+    points = np.stack((np.zeros((5, 2)), np.full((5, 2), 7))).astype(np.float32)
+    inference = trace([FACE, near], [0.95, score], graph_landmarks=points, landmarks=points * (2, 3))
+    inference["boxes"] = inference["boxes"] * (2, 3, 2, 3)
+    if is_fault:
+        with pytest.raises(GateError, match="boxes differ by"):
+            compare_all(tmp_path, [(training, inference)])
+    else:
+        assert compare_all(tmp_path, [(training, inference)]).pixels == 0
+
+
+def test_only_a_candidate_of_training_can_be_kept_instead(tmp_path: Path) -> None:
+    with pytest.raises(GateError, match="differ by 2 px"):
+        compare_all(tmp_path, [(FOUND, trace([FACE, (62, 60, 92, 95)], [0.95, 0.9]))])
 
 
 def test_images_that_neither_pipeline_reads_prove_nothing(tmp_path: Path) -> None:
