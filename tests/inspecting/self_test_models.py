@@ -19,10 +19,9 @@ from mlcycle.artifact.bundled import FOLDER
 from mlcycle.artifact.contract import CONTRACT_KEY, Contract, from_json
 from mlcycle.artifact.packing import pack
 from mlcycle.artifact.seal import SealedBytes, write_sealed
+from mlcycle.exporting.export import LEAST_TOLERANCE, MOST_DIFFERENCE
 from mlcycle.inference.session import Session, open_session
 
-# Largest difference between a variant and its parent.
-MOST = self_tests.Tolerance(3.0, 0.05)
 ABOUT = {"licence": "Apache-2.0", "intended_use": "counting faces", "limits": "faces of less than 8 pixels"}
 
 
@@ -62,7 +61,8 @@ def _with_expected_output(name: str, precision: str) -> tuple[bytes, self_tests.
     if precision == "float32":
         return floats.SerializeToString(), self_test
     distance = _session(model, contract, self_test).distance()
-    return model.SerializeToString(), replace(self_test, tolerance=self_tests.tolerance_of(distance, MOST))
+    tolerance = self_tests.tolerance_of(distance, MOST_DIFFERENCE[precision], LEAST_TOLERANCE[precision])
+    return model.SerializeToString(), replace(self_test, tolerance=tolerance)
 
 
 def _session(model: onnx.ModelProto, contract: Contract, self_test: self_tests.SelfTest | None) -> Session:
