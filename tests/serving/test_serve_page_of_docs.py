@@ -37,9 +37,7 @@ def numbers(astronaut: Path) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda text: re.findall(r"^import ([\w.]+)", text, re.MULTILINE)[-1])
-def test_a_client_prints_the_face(
-    snippet: str, server: LiveServer, folder: Path, numbers: tuple[str, str]
-) -> None:
+def test_a_client_prints_the_face(snippet: str, server: LiveServer, folder: Path, numbers: tuple[str, str]) -> None:
     python = os.environ.get("MLCYCLE_KSERVE_PYTHON", "") if "kserve" in snippet else sys.executable
     for module in re.findall(r"^import (\w+)", snippet, re.MULTILINE):
         if python in ("", sys.executable) and importlib.util.find_spec(module) is None:
