@@ -18,15 +18,12 @@ import torch
 from mlcycle.errors import MlcycleError
 from mlcycle.training.data.image_input import fit_long_side, open_image, stored_rgb, upright_rgb
 from mlcycle.training.model.network import FaceNetwork
-from mlcycle.training.model.predict import predict
+from mlcycle.training.model.predict import predict_cells
+from mlcycle.training.model.selection import select
 from mlcycle.training.recipes.recipe import Recipe
 from mlcycle.training.recipes.recipe_file import load as load_recipe
 from mlcycle.training.run import checkpoint
 from mlcycle.training.run.run_folder import BEST, RECIPE, RunFolder
-
-NAMES = ("boxes", "scores", "landmarks")
-# More than any image has cells.
-ALL = 10_000_000
 
 
 def load_trained(run: Path) -> tuple[Recipe, FaceNetwork, checkpoint.Progress]:
@@ -54,9 +51,10 @@ def trace(network: FaceNetwork, recipe: Recipe, image: Path) -> dict[str, np.nda
         return {"error": np.array(str(problem))}
     resized = fit_long_side(upright, rule.long_side)
     height, width = resized.shape[:2]
-    boxes, scores, landmarks = predict(network, rule, resized)
+    cells, size = predict_cells(network, resized), (width, height)
+    boxes, scores, landmarks = select(*cells, size=size, rule=(rule.score_floor, rule.iou_threshold, rule.max_faces))
     # No IoU is above 1, so nothing is suppressed.
-    candidates = predict(network, rule.model_copy(update={"iou_threshold": 1.0, "max_faces": ALL}), resized)
+    candidates = select(*cells, size=size, rule=(rule.score_floor, 1.0, len(cells[0])))
     least = rule.score_floor if rule.threshold is None else rule.threshold
     kept = scores >= least
     scale = torch.tensor((upright.width / width, upright.height / height))
@@ -75,7 +73,9 @@ def trace(network: FaceNetwork, recipe: Recipe, image: Path) -> dict[str, np.nda
         "landmarks": (landmarks[kept] * scale).numpy(),
         "scale": scale.numpy(),
         "iou_threshold": np.array(rule.iou_threshold),
-        **{f"candidate_{name}": each.numpy() for name, each in zip(NAMES, candidates, strict=True)},
+        "candidate_boxes": candidates[0].numpy(),
+        "candidate_scores": candidates[1].numpy(),
+        "candidate_landmarks": candidates[2].numpy(),
     }
 
 

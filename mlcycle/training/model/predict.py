@@ -25,6 +25,16 @@ def padded_input(network: FaceNetwork, image_HW3: np.ndarray) -> Tensor:
 
 
 @torch.no_grad()
+def predict_cells(network: FaceNetwork, image_HW3: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the network's output of each cell for an image (uint8 RGB): logits_A, boxes_A4, landmarks_AP2.
+
+    The boxes are x1 y1 x2 y2, and the landmarks x y, in pixels of the image; P is 5, or 0 without landmarks. All are on
+    the network's device.
+    """
+    logits, boxes, landmarks = network(padded_input(network, image_HW3))
+    return logits[0], boxes[0], landmarks[0]
+
+
 def predict(network: FaceNetwork, rule: Inference, image_HW3: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the network's predictions on an image (uint8 RGB), down to the score floor, best first.
 
@@ -32,11 +42,8 @@ def predict(network: FaceNetwork, rule: Inference, image_HW3: np.ndarray) -> tup
     on the network's device.
     """
     height, width = image_HW3.shape[:2]
-    logits, boxes, landmarks = network(padded_input(network, image_HW3))
-    return select(
-        logits[0], boxes[0], landmarks[0],
-        size=(width, height), rule=(rule.score_floor, rule.iou_threshold, rule.max_faces),
-    )  # fmt: skip
+    cells = predict_cells(network, image_HW3)
+    return select(*cells, size=(width, height), rule=(rule.score_floor, rule.iou_threshold, rule.max_faces))
 
 
 def predict_all(
