@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
+INSTALLED_FROM := pyproject.toml hatch_build.py mlcycle/inference/resampling.c
 # Without bytecode each of the hundreds of processes that the tests start would compile mlcycle anew.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -62,26 +63,27 @@ pictures: $(VENV)/.installed-dev
 
 dist: $(VENV)/.installed-dev
 	rm -rf dist
-	$(BIN)/python -m build --outdir dist .
+	MLCYCLE_PURE=1 $(BIN)/python -m build --outdir dist .
 	$(BIN)/python -m twine check --strict dist/*
-	$(BIN)/python .ci/check_dist.py dist
+	MLCYCLE_PURE=1 $(BIN)/python .ci/check_dist.py dist
 
 clean:
-	rm -rf $(VENV) .venv-inference .venv-kserve .browser docs/_build build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .venv-inference .venv-kserve .browser docs/_build build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache mlcycle/inference/libresampling.so
 	find mlcycle tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# A stamp says that an extra is installed as pyproject.toml names it; dev holds all that demo and lessons hold.
-$(VENV)/.installed-demo: pyproject.toml | $(VENV)/.made
+# A stamp says that an extra is installed as pyproject.toml names it, with the loops compiled as they are now; dev holds all
+# that demo and lessons hold.
+$(VENV)/.installed-demo: $(INSTALLED_FROM) | $(VENV)/.made
 	@echo "installing into $(VENV); the first time this fetches torch, on Linux with 5 GB of CUDA libraries (docs/install.md)" >&2
 	$(BIN)/python -m pip install --quiet --editable '.[train,demo]'
 	@touch $@
 
-$(VENV)/.installed-lessons: pyproject.toml | $(VENV)/.made
+$(VENV)/.installed-lessons: $(INSTALLED_FROM) | $(VENV)/.made
 	@echo "installing into $(VENV); the first time this fetches torch, on Linux with 5 GB of CUDA libraries (docs/install.md)" >&2
 	$(BIN)/python -m pip install --quiet --editable '.[lessons]'
 	@touch $(VENV)/.installed-demo $@
 
-$(VENV)/.installed-dev: pyproject.toml | $(VENV)/.made
+$(VENV)/.installed-dev: $(INSTALLED_FROM) | $(VENV)/.made
 	@echo "installing into $(VENV); the first time this fetches torch and takes minutes" >&2
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $(VENV)/.installed-demo $(VENV)/.installed-lessons $@

@@ -107,4 +107,9 @@ def _packages(found: Examination) -> dict[str, Any]:
 def _images(found: Examination) -> dict[str, Any]:
     image_formats = found.image_formats
     problem = image_formats.problem or None
-    return {"pillow_problem": problem, "libjpeg_turbo": image_formats.turbo, "decoders": image_formats.decoders}
+    return {
+        "pillow_problem": problem,
+        "libjpeg_turbo": image_formats.turbo,
+        "decoders": image_formats.decoders,
+        "resize": image_formats.resize or None,
+    }

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from mlcycle.inference.resampling import reduce
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -40,9 +42,8 @@ def shrink(
     else:
         scale = min(1.0, long_side / max(width, height)) if long_side else 1.0
     size = (max(1, math.floor(width * scale + 0.5)), max(1, math.floor(height * scale + 0.5)))
-    if size != image.size:
-        image = image.resize(size, Image.Resampling.BILINEAR)
-    return np.asarray(image), Frame(width, height, *size)
+    pixels_HW3 = np.asarray(image) if size == image.size else reduce(image, size)
+    return pixels_HW3, Frame(width, height, *size)
 
 
 def to_image(points_N2: np.ndarray, frame: Frame) -> np.ndarray:
