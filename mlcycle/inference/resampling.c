@@ -7,11 +7,13 @@ Pillow: weights of 22 bits, half of one added, rounded to a byte after each pass
 #include <stdint.h>
 #include <string.h>
 
-/* The compiler makes each loop twice, and the processor at hand decides which runs. */
-#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__AVX2__)
+/* The compiler makes each loop for several processors, and the one at hand decides which runs. */
+#if !defined(__x86_64__) || !defined(__GLIBC__) || defined(__AVX2__)
+#define FOR_EACH_PROCESSOR
+#elif defined(__clang__) || __GNUC__ < 12
 #define FOR_EACH_PROCESSOR __attribute__((target_clones("avx2", "default")))
 #else
-#define FOR_EACH_PROCESSOR
+#define FOR_EACH_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "avx2", "default")))
 #endif
 
 enum { WEIGHT_BITS = 22, ROWS = 16, BLOCK = 4 * ROWS, TILE = 32 };
@@ -41,13 +43,12 @@ static inline __attribute__((always_inline)) void weigh_block(
 
 Sixteen rows at a time are turned into columns, so that one weight applies to a whole block of bytes.
 
-columns: room for BLOCK * (width + made_width) bytes. first, weights: of each pixel made, the first pixel that it is
+columns: room for BLOCK * width bytes. first, weights: of each pixel made, the first pixel that it is
 made of, and `taps` weights. */
 FOR_EACH_PROCESSOR
 void resample_rows(const uint8_t *source, int width, int height, uint8_t *target, int made_width, const int32_t *first,
                    const int32_t *weights, int taps, uint8_t *columns)
 {
-    uint8_t *made = columns + (size_t)BLOCK * width;
     const size_t source_row = (size_t)4 * width, target_row = (size_t)3 * made_width;
     for (int y = 0; y < height; y += ROWS) {
         const uint8_t *rows = source + y * source_row;
@@ -60,16 +61,20 @@ void resample_rows(const uint8_t *source, int width, int height, uint8_t *target
                     memcpy(columns + (size_t)BLOCK * x + 4 * row, rows + row * source_row + 4 * x, 4);
         }
 
-        for (int x = 0; x < made_width; x++)
-            weigh_block(columns + (size_t)BLOCK * first[x], BLOCK, weights + (size_t)taps * x, taps,
-                        made + (size_t)BLOCK * x);
-
-        /* Four bytes are copied at once; the fourth is the next pixel's, and the last pixel has no next. */
-        for (int row = 0; row < count; row++) {
-            uint8_t *pixels = target + (y + row) * target_row;
-            const uint8_t *column = made + 4 * row;
-            for (int x = 0; x < made_width - 1; x++) memcpy(pixels + 3 * x, column + (size_t)BLOCK * x, 4);
-            memcpy(pixels + 3 * (made_width - 1), column + (size_t)BLOCK * (made_width - 1), 3);
+        for (int left = 0; left < made_width; left += TILE) {
+            uint8_t made[TILE * BLOCK];
+            const int right = left + TILE < made_width ? left + TILE : made_width;
+            for (int x = left; x < right; x++)
+                weigh_block(columns + (size_t)BLOCK * first[x], BLOCK, weights + (size_t)taps * x, taps,
+                            made + BLOCK * (x - left));
+            /* Four bytes are copied at once; the fourth is the next pixel's. The last of a row has no next. */
+            const int whole = right < made_width ? right : made_width - 1;
+            for (int row = 0; row < count; row++) {
+                uint8_t *pixels = target + (y + row) * target_row;
+                const uint8_t *column = made + 4 * row;
+                for (int x = left; x < whole; x++) memcpy(pixels + 3 * x, column + BLOCK * (x - left), 4);
+                if (whole < right) memcpy(pixels + 3 * whole, column + BLOCK * (whole - left), 3);
+            }
         }
     }
 }

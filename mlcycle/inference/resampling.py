@@ -58,7 +58,7 @@ def _reduce_rows(library: ctypes.CDLL, image: Image.Image, made_width: int) -> n
     """Raises ValueError if Pillow does not keep pixels of a band together."""
     width, height = image.size
     first_N, weights_NT = _weights(width, made_width)
-    columns = np.empty(_BLOCK * (width + made_width), np.uint8)
+    columns = np.empty(_BLOCK * width, np.uint8)
     made_HW3 = np.empty((height, made_width, 3), np.uint8)
     rows = height if 4 * width * height <= _TOGETHER else max(1, _BAND_PIXELS // width)
     for top in range(0, height, rows):
