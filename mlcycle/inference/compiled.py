@@ -7,12 +7,14 @@ from functools import lru_cache
 from pathlib import Path
 
 LIBRARY = Path(__file__).with_name("libresampling.so")
+_LOOPS = ("resample_rows", "resample_columns")
 
 
 @lru_cache(maxsize=1)
 def library() -> ctypes.CDLL | None:
     """Returns the loaded loops, or None if they were not compiled, or for another platform."""
     try:
-        return ctypes.CDLL(str(LIBRARY))
+        library = ctypes.CDLL(str(LIBRARY))
     except OSError:
         return None
+    return library if all(hasattr(library, each) for each in _LOOPS) else None

@@ -195,12 +195,12 @@ class Record:
 
     def faces(self) -> list[dict[str, Any]]:
         """Returns each face's box, score and, if the model has landmarks, landmarks by name, for JSON."""
+        points_N52 = None if self.landmarks_N52 is None else self.landmarks_N52.tolist()
         faces: list[dict[str, Any]] = []
-        for row, (box_4, score) in enumerate(zip(self.boxes_N4, self.scores_N, strict=True)):
-            face: dict[str, Any] = {"box": _rounded(box_4), "score": round(float(score), 6)}
-            if self.landmarks_N52 is not None:
-                points = (_rounded(point_2) for point_2 in self.landmarks_N52[row])
-                face["landmarks"] = dict(zip(self.landmark_names, points, strict=True))
+        for row, (box_4, score) in enumerate(zip(self.boxes_N4.tolist(), self.scores_N.tolist(), strict=True)):
+            face: dict[str, Any] = {"box": _rounded(box_4), "score": round(score, 6)}
+            if points_N52 is not None:
+                face["landmarks"] = dict(zip(self.landmark_names, map(_rounded, points_N52[row]), strict=True))
             faces.append(face)
         return faces
 
@@ -268,5 +268,5 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
-def _rounded(values_N: np.ndarray) -> list[float]:
-    return [round(float(value), 2) for value in values_N]
+def _rounded(values: list[float]) -> list[float]:
+    return [round(value, 2) for value in values]

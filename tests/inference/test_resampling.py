@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -59,6 +60,15 @@ def test_the_pixels_are_those_of_pillow(width, height, size, no_pillow):
     assert made_HW3.shape == (size[1], size[0], 3)
     assert made_HW3.flags.c_contiguous
     assert np.array_equal(made_HW3, expected_HW3)
+
+
+@in_loops
+def test_of_whatever_width_the_pixels_are_those_of_pillow(no_pillow):
+    image, sizes = noise(131, 39), [(width, 39 - width % 3) for width in range(1, 131)]
+    expected = [by_pillow(image, size) for size in sizes]
+    no_pillow()
+    made = [resampling.reduce(image, size) for size in sizes]
+    assert [size for size, *pair in zip(sizes, made, expected, strict=True) if not np.array_equal(*pair)] == []
 
 
 @in_loops
@@ -119,3 +129,17 @@ IS_EDITABLE = compiled.LIBRARY.is_relative_to(CHECKOUT)
 @pytest.mark.skipif(not IS_EDITABLE or not shutil.which("cc"), reason="not a checkout, or no C compiler")
 def test_a_checkout_is_installed_with_the_loops():
     assert compiled.library() is not None
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
+def test_a_library_without_the_loops_is_not_used(tmp_path, monkeypatch):
+    """Clang 14 gives a function that it makes for several processors another name."""
+    source, library = tmp_path / "other.c", tmp_path / "other.so"
+    source.write_text("int resample_rows(void) { return 0; }\n")
+    subprocess.run(["cc", "-shared", "-fPIC", str(source), "-o", str(library)], check=True)
+    monkeypatch.setattr(compiled, "LIBRARY", library)
+    compiled.library.cache_clear()
+    try:
+        assert compiled.library() is None
+    finally:
+        compiled.library.cache_clear()
